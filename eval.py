@@ -1,0 +1,24 @@
+"""Evaluates a run on its test split, every image exactly once.
+
+python eval.py --workdir runs/v2 [--checkpoint best] [--config.evaluation.batch_size=64 ...]
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from netzoo import launch
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which weights.")
+
+
+def main() -> None:
+    """Evaluates and writes eval.json and confusion_matrix.png into the run folder."""
+    from netzoo.inference.evaluate import evaluate_run
+
+    evaluate_run(flags.FLAGS.config, Path(_WORKDIR.value), _CHECKPOINT.value)
+
+
+if __name__ == "__main__":
+    launch.run(main, config_from_workdir=True)

@@ -1,0 +1,30 @@
+"""Sources, transforms and the input pipeline; knows nothing of models and never imports TensorFlow.
+
+source = open_source("tfds:tf_flowers", "train[:80%]")
+batches = train_dataset(source, batch_size=32, image_size=128, seed=0)
+"""
+
+import cv2
+
+from netzoo.data.base import DatasetNotFoundError, Source
+from netzoo.data.cache import CachedSource, with_cache
+from netzoo.data.decode import ImageError, decode_image
+from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
+from netzoo.data.sources import open_source
+
+# The pipeline is parallel over images already. OpenCV's own pool would start one more thread per
+# core inside each of ours, and threads that outnumber the cores slow both the pipeline and XLA.
+cv2.setNumThreads(0)
+
+__all__ = [
+    "Augmentation",
+    "CachedSource",
+    "DatasetNotFoundError",
+    "ImageError",
+    "Source",
+    "decode_image",
+    "eval_batches",
+    "open_source",
+    "train_dataset",
+    "with_cache",
+]

@@ -1,0 +1,115 @@
+"""What every source of labelled images offers, and the errors and split syntax they share."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+
+class Example(TypedDict):
+    """One labelled image.
+
+    `image` holds the encoded file (bytes), or pixels (uint8 `[H, W, 3]`, RGB) where a cache has
+    decoded it already. `label` indexes `Source.class_names`. `name` says where the image came
+    from, for error messages and reports.
+    """
+
+    image: bytes | np.ndarray
+    label: int
+    name: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A fixed, random-access sequence of labelled images; reading it from threads is safe."""
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of examples in the split."""
+        ...
+
+    def __getitem__(self, index: int) -> Example:
+        """The example at `index`, the same one at every call."""
+        ...
+
+
+class SourceError(ValueError):
+    """A source specification, folder or split that cannot be used."""
+
+
+class DatasetNotFoundError(SourceError):
+    """A known data set that is not on this machine and could not be fetched."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns ` Did you mean ...?`, or an empty string where nothing is near.
+
+    Args:
+        name: what was asked for.
+        known: every valid name.
+    """
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def resolve_split(
+    split: str, lengths: Mapping[str, int], aliases: Mapping[str, str] | None = None
+) -> list[tuple[str, range]]:
+    """Translates a TFDS split expression, such as `train[:80%]+test`, into ranges of indices.
+
+    The parsing is TFDS's own (https://www.tensorflow.org/datasets/splits), so a percentage is
+    rounded here as it is there.
+
+    Args:
+        split: the expression.
+        lengths: number of examples of each split.
+        aliases: further names for splits, as alias to name.
+
+    Returns:
+        `(split name, range of indices)` for each term, in order.
+
+    Raises:
+        SourceError: on a malformed expression, an unknown split or an empty selection.
+    """
+    aliases = aliases or {}
+    terms = (re.sub(r"^\w+", lambda m: aliases.get(m[0], m[0]), t) for t in split.split("+"))
+    infos = {
+        name: tfds.core.SplitInfo(name=name, shard_lengths=[length], num_bytes=0)
+        for name, length in lengths.items()
+    }
+    try:
+        spec = tfds.core.ReadInstruction.from_spec("+".join(term.strip() for term in terms))
+        parts = [
+            (
+                str(part.splitname),
+                range(*slice(part.from_, part.to).indices(lengths[part.splitname])),
+            )
+            for part in spec.to_absolute(infos)
+        ]
+    except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
+        raise split_error(split, lengths, error) from error
+    if not any(len(part) for _, part in parts):
+        raise SourceError(f"Split {split!r} selects no examples; {_available(lengths)}.")
+    return parts
+
+
+def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> SourceError:
+    """Makes the error for a split expression that TFDS could not use, listing what would do."""
+    reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+    named = re.split(r"[\[+]", split)[0].strip()
+    hint = "" if named in lengths else nearest(named, lengths)
+    return SourceError(
+        f"Cannot read split {split!r}: {reason} {_available(lengths)}.{hint} Slices are written "
+        "like 'train[:80%]', 'train[80%:]' or 'train[:100]', and joined with '+'."
+    )
+
+
+def _available(lengths: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{name!r} ({count:,} examples)" for name, count in lengths.items())
+    return f"Available: {listed}"

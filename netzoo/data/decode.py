@@ -1,0 +1,131 @@
+"""From the bytes of an image file to RGB pixels.
+
+Pillow decodes, not OpenCV, because it is right where it matters: a truncated file is an error
+instead of a picture with a grey rest, and CMYK, palettes and orientation are honoured. Colour
+profiles are ignored, as the data pipelines of the published models ignore them.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """Bytes that are not a whole, readable image; the message names the file and the reason."""
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decodes an image file.
+
+    Greyscale is repeated over the channels, 16-bit samples are scaled to 8 bits, CMYK is
+    converted (inverted or not, as its Adobe marker says), transparency is composited over white,
+    and the picture is turned as its EXIF orientation says. Of an animation, the first frame.
+
+    Args:
+        data: the encoded file: JPEG, PNG, or another format that Pillow reads.
+        name: the file's name, for error messages.
+
+    Returns:
+        Pixels, uint8 `[H, W, 3]`, RGB, contiguous and writable.
+
+    Raises:
+        ImageError: if the bytes are no image, are truncated or damaged, or declare more than
+            `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_size(image)
+            image.load()
+            turn = _TRANSPOSE.get(_orientation(image))
+            rgb = _to_rgb(image)
+            return np.array(rgb if turn is None else rgb.transpose(turn))
+    except ImageError as error:
+        raise ImageError(f"Cannot decode {name}: {error}") from None
+    except Exception as error:
+        # Pillow's plugins raise whatever their parsing of hostile bytes runs into (OSError,
+        # SyntaxError, struct.error, IndexError, ...): for the caller it is all one thing.
+        raise ImageError(f"Cannot decode {name} ({len(data):,} bytes): {_reason(error)}") from error
+
+
+def check_header(path: str, name: str, thorough: bool = False) -> None:
+    """Checks that a file is an image, without decoding its pixels where that can be avoided.
+
+    Args:
+        path: the file.
+        name: its name in error messages.
+        thorough: also verify what the format lets be verified (PNG checksums, say), and decode
+            in full a JPEG that does not end in an end-of-image marker, since it may be truncated.
+
+    Raises:
+        ImageError: if the file is empty, unreadable or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(image)
+            suspect = thorough and image.format in ("JPEG", "MPO")
+            if thorough:
+                image.verify()
+        if suspect:
+            with open(path, "rb") as file:
+                data = file.read()
+            if b"\xff\xd9" not in data[-1024:]:
+                decode_image(data, name)
+    except ImageError as error:
+        raise ImageError(str(error) if name in str(error) else f"{name}: {error}") from None
+    except Exception as error:
+        raise ImageError(f"{name} is not a readable image: {_reason(error)}") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    # Pillow itself only warns between one and two times its limit.
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ImageError(
+            f"it declares {image.width} x {image.height} pixels, over the limit of {limit:,} "
+            "(PIL.Image.MAX_IMAGE_PIXELS)"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:
+        # Damaged metadata is no reason to lose a good picture.
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        samples = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((samples + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no known range; save it with 8 or 16 bits")
+    if image.mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
+        # Pillow takes every four-channel JPEG for Adobe's inverted kind; without the marker the
+        # samples are plain ink amounts, so its inversion is undone.
+        image = Image.fromarray(255 - np.asarray(image), mode="CMYK")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no known image format"
+    return f"{error}" or type(error).__name__

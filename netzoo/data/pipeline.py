@@ -1,0 +1,259 @@
+"""Batches of images for training and evaluation, on Grain, in threads.
+
+Batch `i` is a pure function of the seed and `i`: `(seed, epoch, index)` decides which example is
+read and how it is distorted. A position in the data is therefore one number, `next_index` in
+`iterator.get_state()`, and neither the number of threads nor a restart changes a byte.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+
+from netzoo.data.base import Source
+from netzoo.data.cache import CacheMode, with_cache
+from netzoo.data.decode import decode_image
+from netzoo.data.randaugment import RandAugment
+from netzoo.data.transforms import random_flip, random_resized_crop, resize_and_center_crop
+
+Batch = dict[str, np.ndarray]
+
+# Enough epochs for any run, and few enough that Grain's batch numbers stay 64-bit integers.
+_ENDLESS_BATCHES = 2**48
+_SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are distorted.
+
+    Attributes:
+        crop_scale: bounds of the random crop's area, as fractions of the image's.
+        crop_ratio: bounds of its width over height.
+        flip: mirror half of the images left to right.
+        randaugment_layers: operations of RandAugment an image; 0 turns it off.
+        randaugment_magnitude: their strength, 0 to 10.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    randaugment_layers: int = 0
+    randaugment_magnitude: float = 9.0
+
+    def __post_init__(self):
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale must rise within (0, 1], found {self.crop_scale}.")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(f"crop_ratio must be positive and rise, found {self.crop_ratio}.")
+        RandAugment(self.randaugment_layers, self.randaugment_magnitude)
+
+    def __call__(self, image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Distorts uint8 `[H, W, 3]` into uint8 `[size, size, 3]`."""
+        image = random_resized_crop(image, rng, size, self.crop_scale, self.crop_ratio)
+        if self.flip:
+            image = random_flip(image, rng)
+        if self.randaugment_layers:
+            image = RandAugment(self.randaugment_layers, self.randaugment_magnitude)(image, rng)
+        return image
+
+
+def train_dataset(
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: int,
+    seed: int,
+    augmentation: Augmentation | None = None,
+    cache: CacheMode = "none",
+    num_threads: int = 2,
+    prefetch: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> grain.IterDataset:
+    """Makes the endless sequence of training batches.
+
+    Every epoch is shuffled anew and has `len(source) // batch_size` batches; an example occurs
+    in it at most once, and those left over after the last whole batch are dropped.
+
+    Args:
+        source: the examples.
+        batch_size: examples a batch, over all processes.
+        image_size: side of the images in pixels.
+        seed: decides order and distortions.
+        augmentation: how images are distorted; None is the default `Augmentation`.
+        cache: keep the source in memory: `none`, `encoded` files or `decoded` pixels.
+        num_threads: threads that read and distort.
+        prefetch: batches kept ready; None is twice the threads, and at least 4.
+        shard: `(index, count)` of this process among those that share each batch. A process
+            gets its rows of the same batch, so their number changes no image.
+
+    Returns:
+        An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`,
+        with B the rows of this process. `iter()` of it has `get_state` and `set_state`, and is
+        what `grain.checkpoint.CheckpointSave` takes.
+
+    Raises:
+        ValueError: if the batch is larger than the source or not divisible by the processes.
+    """
+    if batch_size > len(source):
+        raise ValueError(
+            f"batch_size {batch_size} is larger than the {len(source):,} examples of {source.name} "
+            f"{source.split}; use at most {len(source)}."
+        )
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be in [0, 2**63), found {seed}.")
+    batches = _TrainBatches(
+        with_cache(source, cache),
+        image_size,
+        _Rows.of(batch_size, shard),
+        seed,
+        augmentation or Augmentation(),
+    )
+    return _in_threads(batches, num_threads, prefetch)
+
+
+def eval_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    image_size: int,
+    crop_fraction: float = 0.875,
+    cache: CacheMode = "none",
+    num_threads: int = 2,
+    shard: tuple[int, int] = (0, 1),
+) -> "EvalBatches":
+    """Makes the batches of one pass over every example, exactly once and in order.
+
+    Args:
+        source: the examples.
+        batch_size: examples a batch, over all processes.
+        image_size: side of the images in pixels.
+        crop_fraction: share of the shorter side that is kept; see `resize_and_center_crop`.
+        cache: as for `train_dataset`.
+        num_threads: threads that read and resize.
+        shard: as for `train_dataset`.
+
+    Returns:
+        Batches that can be iterated again and again, with a length.
+    """
+    rows = _Rows.of(batch_size, shard)
+    return EvalBatches(with_cache(source, cache), image_size, rows, crop_fraction, num_threads)
+
+
+class EvalBatches:
+    """Batches `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`.
+
+    All have one shape, so that evaluation compiles once: the last is filled up with zeros, and
+    `mask` is True where there is an example.
+    """
+
+    def __init__(
+        self, source: Source, size: int, rows: "_Rows", crop_fraction: float, num_threads: int
+    ):
+        self._source = source
+        self._size = size
+        self._rows = rows
+        self._crop_fraction = crop_fraction
+        self._num_threads = num_threads
+
+    def __len__(self) -> int:
+        return -(-len(self._source) // self._rows.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(_in_threads(self, self._num_threads, prefetch=None))
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = _empty_batch(self._rows.count, self._size)
+        batch["mask"] = np.zeros(self._rows.count, bool)
+        first = step * self._rows.batch_size + self._rows.first
+        for row, index in enumerate(range(first, min(first + self._rows.count, len(self._source)))):
+            image, label = _load(self._source, index)
+            batch["image"][row] = resize_and_center_crop(image, self._size, self._crop_fraction)
+            batch["label"][row] = label
+            batch["mask"][row] = True
+        return batch
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of each batch that this process makes."""
+
+    batch_size: int
+    first: int
+    count: int
+
+    @classmethod
+    def of(cls, batch_size: int, shard: tuple[int, int]) -> "_Rows":
+        index, count = shard
+        if batch_size < 1 or batch_size % count:
+            raise ValueError(
+                f"batch_size must be a positive multiple of the {count} processes that share "
+                f"each batch, found {batch_size}."
+            )
+        if not 0 <= index < count:
+            raise ValueError(f"shard must be (index, count) with index below count, found {shard}.")
+        return cls(batch_size, index * (batch_size // count), batch_size // count)
+
+
+class _TrainBatches:
+    """Random access to the endless sequence of training batches."""
+
+    def __init__(
+        self, source: Source, size: int, rows: _Rows, seed: int, augmentation: Augmentation
+    ):
+        self._source = source
+        self._size = size
+        self._rows = rows
+        self._seed = seed
+        self._augmentation = augmentation
+        # Threads work on neighbouring batches, so two epochs are in use at most.
+        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
+
+    def __len__(self) -> int:
+        return _ENDLESS_BATCHES
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, step = divmod(step, len(self._source) // self._rows.batch_size)
+        first = step * self._rows.batch_size + self._rows.first
+        batch = _empty_batch(self._rows.count, self._size)
+        for row, index in enumerate(self._order(epoch)[first : first + self._rows.count]):
+            image, label = _load(self._source, int(index))
+            rng = _generator(self._seed, _AUGMENT_STREAM, epoch, int(index))
+            batch["image"][row] = self._augmentation(image, self._size, rng)
+            batch["label"][row] = label
+        return batch
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return _generator(self._seed, _SHUFFLE_STREAM, epoch, 0).permutation(len(self._source))
+
+
+def _generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
+    # Philox is keyed and counted: the four numbers select disjoint stretches of random numbers
+    # outright, with no hashing together and so no chance of two that coincide.
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
+
+
+def _load(source: Source, index: int) -> tuple[np.ndarray, int]:
+    example = source[index]
+    image = example["image"]
+    if isinstance(image, bytes):
+        image = decode_image(image, example["name"])
+    return image, example["label"]
+
+
+def _empty_batch(count: int, size: int) -> Batch:
+    return {
+        "image": np.zeros((count, size, size, 3), np.uint8),
+        "label": np.zeros(count, np.int32),
+    }
+
+
+def _in_threads(batches, num_threads: int, prefetch: int | None) -> grain.IterDataset:
+    buffered = max(4, 2 * num_threads) if prefetch is None else prefetch
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffered)
+    return grain.MapDataset.source(batches).to_iter_dataset(options)

@@ -1,0 +1,64 @@
+"""Opens a source of labelled images from one line of text."""
+
+import os
+
+import tensorflow_datasets as tfds
+
+from netzoo.data.base import Source, SourceError, nearest
+from netzoo.data.folder import FolderSource
+from netzoo.data.tfds_source import TfdsSource, open_builder
+
+SYNTHETIC = "synthetic_flowers"
+_FORMS = ("tfds:NAME (for example tfds:tf_flowers)", "folder:PATH", SYNTHETIC)
+
+
+def open_source(
+    spec: str, split: str, data_dir: str | None = None, skip_corrupt: bool = False
+) -> Source:
+    """Opens a source.
+
+    Args:
+        spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets,
+            `folder:PATH` for a folder of class folders, or `synthetic_flowers` for drawn flowers
+            that need no download.
+        split: a TFDS split expression, such as `train[:80%]`.
+        data_dir: where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
+            `~/tensorflow_datasets`). Folders ignore it.
+        skip_corrupt: leave unreadable files of a folder out, with a warning, instead of failing.
+
+    Returns:
+        The source; examples hold encoded images.
+
+    Raises:
+        SourceError: on an unknown specification, split or folder.
+        DatasetNotFoundError: if the data set is not prepared and cannot be downloaded.
+        ImageError: if a file of a folder is no image and `skip_corrupt` is off.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "folder" and rest:
+        return FolderSource(rest, split, skip_corrupt=skip_corrupt)
+    if kind == "tfds" and rest:
+        if rest == SYNTHETIC:
+            return _open_synthetic(split, data_dir)
+        return TfdsSource(open_builder(rest, data_dir), split)
+    if spec == SYNTHETIC:
+        return _open_synthetic(split, data_dir)
+    raise SourceError(
+        f"Unknown source {spec!r}. Expected {', '.join(_FORMS[:-1])} or {_FORMS[-1]}.{_hint(spec)}"
+    )
+
+
+def _hint(spec: str) -> str:
+    if os.path.isdir(spec):
+        return f" Did you mean 'folder:{spec}'?"
+    known = {f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)}
+    if f"tfds:{spec}" in known:
+        return f" Did you mean 'tfds:{spec}'?"
+    return nearest(spec, sorted({*known, "folder:PATH", SYNTHETIC}))
+
+
+def _open_synthetic(split: str, data_dir: str | None) -> Source:
+    # Imported here because registering the builder is needed only by those who ask for it.
+    from netzoo.data import synthetic_flowers
+
+    return TfdsSource(synthetic_flowers.prepare(data_dir), split)

@@ -1,0 +1,193 @@
+"""TensorFlow Datasets as a source, read through `as_data_source`, which needs no TensorFlow."""
+
+import contextlib
+import os
+import queue
+import threading
+import types
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import extractor
+
+from netzoo.data.base import DatasetNotFoundError, Example, SourceError, nearest, split_error
+
+FILE_FORMAT = "array_record"  # random access without TensorFlow
+_PROBE_SECONDS = 5.0
+
+
+class TfdsSource:
+    """One split of a prepared image-classification data set."""
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
+        """Opens `split`, any TFDS split expression.
+
+        Raises:
+            SourceError: if the data set has no image and class label, or the split is unknown.
+        """
+        self.name = builder.name
+        self.split = split
+        self.class_names = _class_names(builder)
+        lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
+        try:
+            self._records = builder.as_data_source(
+                split, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+        except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
+            raise split_error(split, lengths, error) from error
+        if not len(self._records):
+            raise split_error(split, lengths, ValueError("it selects no examples."))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        return {
+            "image": record["image"],
+            "label": int(record["label"]),
+            "name": f"{self.name} {self.split} example {index}",
+        }
+
+
+def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a data set, downloading and preparing it where it is not yet there.
+
+    Raises:
+        SourceError: if TFDS knows no such data set, or it lies here in another file format.
+        DatasetNotFoundError: if it is not prepared and cannot be downloaded.
+    """
+    builder = find_builder(name, data_dir)
+    if not builder.info.splits:
+        download(builder)
+    return builder
+
+
+def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a data set, prepared or not; raises SourceError if unknown."""
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format=FILE_FORMAT, try_gcs=False)
+    except tfds.core.DatasetNotFoundError as error:
+        known = sorted(set(tfds.list_builders(with_community_datasets=False)))
+        raise SourceError(
+            f"TFDS knows no data set {name!r}.{nearest(name, known)} All of them: "
+            "https://www.tensorflow.org/datasets/catalog"
+        ) from error
+    except (ValueError, ImportError) as error:
+        # ImportError: the builders of some data sets need packages of their own.
+        raise SourceError(f"Cannot open the TFDS data set {name!r}: {error}") from error
+    if builder.info.splits and FILE_FORMAT not in _formats(builder):
+        raise SourceError(
+            f"{name} lies prepared in {builder.data_dir} as {_formats(builder)}, and "
+            f"{FILE_FORMAT} is needed to read it without TensorFlow. Prepare it elsewhere: "
+            f"python -m netzoo.data.prepare {name} --data-dir DIR, and give that data_dir."
+        )
+    return builder
+
+
+def download(builder: tfds.core.DatasetBuilder) -> None:
+    """Downloads and prepares a data set, giving up within seconds where there is no network.
+
+    Raises:
+        DatasetNotFoundError: naming the ways on.
+    """
+    # TFDS itself would retry for minutes, so one address is tried first. Data sets to be fetched
+    # by hand list addresses too, but need none of them.
+    by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
+    urls = [] if by_hand else list(builder.url_infos or {})
+    reason = _unreachable(urls[0]) if urls else None
+    if reason is None:
+        try:
+            with _archives_without_tensorflow():
+                builder.download_and_prepare(
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                    file_format=FILE_FORMAT,
+                )
+            return
+        except Exception as error:
+            # Whatever stopped it (checksum, disk, manual download, a missing package), the data
+            # set is not there; TFDS removes its incomplete folder itself.
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, ImportError) and "tensorflow" in str(error):
+                reason = (
+                    "TFDS prepares this data set with TensorFlow only; prepare it where that is "
+                    f"installed, with file_format='{FILE_FORMAT}', and copy the folder here"
+                )
+            raise DatasetNotFoundError(_ways_on(builder, reason)) from error
+    raise DatasetNotFoundError(_ways_on(builder, reason))
+
+
+@contextlib.contextmanager
+def _archives_without_tensorflow() -> Iterator[None]:
+    """Lets TFDS read and unpack downloaded archives by Python's `open`.
+
+    TFDS 4.9 opens an archive through TensorFlow's file API even where it lies on a plain disk,
+    and would fail without TensorFlow once the whole download is done.
+    """
+    before = extractor.tf
+    extractor.tf = types.SimpleNamespace(
+        io=types.SimpleNamespace(gfile=types.SimpleNamespace(GFile=open)),
+        compat=types.SimpleNamespace(as_text=os.fsdecode),
+    )
+    try:
+        yield
+    finally:
+        extractor.tf = before
+
+
+def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
+    name = builder.name
+    ways = [f"with a network connection, run: python -m netzoo.data.prepare {name}"]
+    if name == "tf_flowers":
+        ways.append(
+            "from a copy of the archive or its folder, run:\n"
+            f"     python -m netzoo.data.prepare {name} --from flower_photos.tgz"
+        )
+    ways.append(
+        "use other images: --config.data.source=folder:PATH\n"
+        "     or, with nothing to download: --config.data.source=synthetic_flowers"
+    )
+    listed = "\n".join(f"  {number}. {way}" for number, way in enumerate(ways, start=1))
+    return (
+        f"The data set {name!r} is not prepared in {builder.data_dir} and could not be "
+        f"downloaded ({reason}).\nWays on:\n{listed}"
+    )
+
+
+def _unreachable(url: str) -> str | None:
+    """Returns why the server of `url` cannot be reached, or None if it answers."""
+    answer: queue.Queue[str | None] = queue.Queue()
+
+    def probe() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            with contextlib.closing(urllib.request.urlopen(request, timeout=_PROBE_SECONDS)):
+                answer.put(None)
+        except urllib.error.HTTPError:
+            answer.put(None)  # the server is there; the download itself will say what is wrong
+        except Exception as error:
+            answer.put(f"{url}: {getattr(error, 'reason', error)}")
+
+    # A thread, because the look-up of a host name has no time limit of its own.
+    threading.Thread(target=probe, daemon=True).start()
+    try:
+        return answer.get(timeout=_PROBE_SECONDS)
+    except queue.Empty:
+        return f"{url}: no answer within {_PROBE_SECONDS:g} s"
+
+
+def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
+    features = builder.info.features
+    expected = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    if not all(k in features and isinstance(features[k], kind) for k, kind in expected.items()):
+        raise SourceError(
+            f"{builder.name} is no image-classification data set: expected the features 'image' "
+            f"(Image) and 'label' (ClassLabel), found {', '.join(sorted(features))}."
+        )
+    return tuple(features["label"].names)
+
+
+def _formats(builder: tfds.core.DatasetBuilder) -> str:
+    return str(builder.info.file_format.value)

@@ -1,0 +1,115 @@
+"""Crops, flips and resizing of uint8 RGB images `[H, W, 3]`; the caller's `rng` decides."""
+
+import math
+
+import cv2
+import numpy as np
+
+_CROP_ATTEMPTS = 10
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes without aliasing, each axis by the method that suits it.
+
+    Shrinking averages over the area that falls into each new pixel (INTER_AREA): interpolation
+    would look at a few source pixels only and alias the rest away. Growing has no such source
+    pixels and interpolates (INTER_CUBIC), where INTER_AREA would repeat pixels in blocks.
+
+    Args:
+        image: uint8 `[H, W, C]`.
+        height: new height in pixels.
+        width: new width in pixels.
+
+    Returns:
+        uint8 `[height, width, C]`; `image` itself where the size is right already.
+    """
+    shrunk = min(height, image.shape[0]), min(width, image.shape[1])
+    if shrunk != image.shape[:2]:
+        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+def random_resized_crop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    size: int,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> np.ndarray:
+    """Cuts out a random rectangle and resizes it to a square (Szegedy et al. 2015, section 6).
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        rng: decides area, shape and place.
+        size: side of the result in pixels.
+        scale: bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
+        ratio: bounds of its width over height; the logarithm is drawn uniformly.
+
+    Returns:
+        uint8 `[size, size, 3]`.
+    """
+    top, left, height, width = sample_crop(image.shape[0], image.shape[1], rng, scale, ratio)
+    return resize(image[top : top + height, left : left + width], size, size)
+
+
+def sample_crop(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """Draws a rectangle within a `height` by `width` image.
+
+    After ten draws that do not fit (a long image and a large area, say), the largest central
+    rectangle of an allowed shape is taken.
+
+    Returns:
+        `(top, left, height, width)` in pixels.
+    """
+    log_ratio = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(_CROP_ATTEMPTS):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(*log_ratio))
+        crop_width = max(1, round(math.sqrt(area * aspect)))
+        crop_height = max(1, round(math.sqrt(area / aspect)))
+        if crop_width <= width and crop_height <= height:
+            top = int(rng.integers(height - crop_height + 1))
+            left = int(rng.integers(width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    crop_width = min(width, max(1, round(height * aspect)))
+    crop_height = min(height, max(1, round(width / aspect)))
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
+
+
+def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirrors the image left to right, half of the time; the result may share its memory."""
+    return cv2.flip(image, 1) if rng.random() < 0.5 else image
+
+
+def resize_and_center_crop(image: np.ndarray, size: int, crop_fraction: float) -> np.ndarray:
+    """Resizes the shorter side to `size / crop_fraction` and keeps the central square.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        size: side of the result in pixels.
+        crop_fraction: share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual
+            256 to 224.
+
+    Returns:
+        uint8 `[size, size, 3]`.
+
+    Raises:
+        ValueError: if `crop_fraction` is out of range.
+    """
+    if not 0 < crop_fraction <= 1:
+        raise ValueError(f"crop_fraction must be in (0, 1], found {crop_fraction}.")
+    shorter = round(size / crop_fraction)
+    factor = shorter / min(image.shape[:2])
+    height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
+    resized = resize(image, height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return resized[top : top + size, left : left + size]

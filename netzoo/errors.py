@@ -1,0 +1,20 @@
+"""The error that means: the user can mend this."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something in the configuration, the data, the weights or the machine is not as expected.
+
+    The message says what was expected, what was found and what to do next. Entry points print it
+    without a traceback.
+    """
+
+
+def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
+    """Returns the error for a name that is not one of `valid`, with the nearest valid ones."""
+    valid = list(valid)
+    near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
+    return UserError(f"unknown {kind} {found!r}; {hint}")

@@ -1,0 +1,133 @@
+"""Classification metrics, all from exact counts.
+
+The device adds up one small dictionary per batch and the host adds those in int64 and float64, so
+that every figure here is exact whatever the batch size and the number of devices:
+
+    confusion      int [C, C]   rows are true classes, columns are predicted classes
+    topk_correct   int          examples whose true class is among the k highest logits
+    loss_sum       float        sum (not mean) of the per-example loss, in nats
+    count          int          examples seen, padding excluded
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Score interval of a proportion; it stays honest at 0 and 1 and for small `n`.
+
+    Args:
+      correct: successes, 0 to n.
+      n: trials, at least 1.
+      z: standard normal quantile; 1.959964 gives 95 %.
+
+    Returns:
+      (lower, upper), fractions within [0, 1].
+
+    Raises:
+      ValueError: `n` is not positive or `correct` lies outside 0 to n.
+
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+      Journal of the American Statistical Association 22 (158), 1927, pp. 209-212.
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"expected 0 <= correct <= n with n >= 1, found correct={correct}, n={n}")
+    share = correct / n
+    denominator = 1 + z * z / n
+    center = (share + z * z / (2 * n)) / denominator
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / denominator
+    # At 0 and n the formula gives exactly 0 and 1, up to a rounding error on the wrong side.
+    lower = 0.0 if correct == 0 else center - half
+    upper = 1.0 if correct == n else center + half
+    return lower, upper
+
+
+def summarize(sums: Mapping[str, Any], class_names: Sequence[str], top_k: int) -> dict[str, Any]:
+    """Turns the summed counts of a whole split into the metrics of the report.
+
+    Args:
+      sums: the dictionary described at the top of this module, summed over all batches.
+      class_names: C names, in label order.
+      top_k: the k that `topk_correct` was counted with, 1 to C.
+
+    Returns:
+      A JSON-serialisable dictionary: `accuracy`, `top{k}_accuracy`, `macro_recall` (fractions),
+      `interval` ([lower, upper], the Wilson 95 % interval of `accuracy`), `loss` (mean, nats),
+      `count`, and `per_class`, a list in label order of `name`, `precision`, `recall`, `f1` and
+      `support` (true examples of the class). A ratio whose denominator is zero is undefined and
+      given as None: recall of a class without examples, precision of a class never predicted, f1
+      of a class with neither. `macro_recall` is the mean over classes that have examples.
+      A non-finite loss is None too, since JSON has no NaN.
+
+    Raises:
+      ValueError: nothing was evaluated, or shapes and counts contradict each other.
+    """
+    confusion = np.asarray(sums["confusion"], np.int64)
+    count, topk_correct = int(sums["count"]), int(sums["topk_correct"])
+    correct = int(np.trace(confusion))
+    _check(confusion, count, correct, topk_correct, class_names, top_k)
+    loss = float(sums["loss_sum"]) / count
+    per_class = [
+        _class_metrics(name, int(confusion[i, i]), int(confusion[i].sum()), int(column))
+        for i, (name, column) in enumerate(zip(class_names, confusion.sum(axis=0), strict=True))
+    ]
+    recalls = [entry["recall"] for entry in per_class if entry["recall"] is not None]
+    return {
+        "accuracy": correct / count,
+        "interval": list(wilson_interval(correct, count)),
+        f"top{top_k}_accuracy": topk_correct / count,
+        "macro_recall": math.fsum(recalls) / len(recalls),
+        "loss": loss if math.isfinite(loss) else None,
+        "count": count,
+        "per_class": per_class,
+    }
+
+
+def _class_metrics(name: str, hits: int, support: int, predicted: int) -> dict[str, Any]:
+    return {
+        "name": str(name),
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, support),
+        # 2TP / (2TP + FP + FN): the harmonic mean, but defined where only one side is.
+        "f1": _ratio(2 * hits, support + predicted),
+        "support": support,
+    }
+
+
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _check(
+    confusion: np.ndarray,
+    count: int,
+    correct: int,
+    topk_correct: int,
+    class_names: Sequence[str],
+    top_k: int,
+) -> None:
+    classes = len(class_names)
+    if confusion.shape != (classes, classes):
+        raise ValueError(
+            f"expected a confusion matrix of shape {(classes, classes)} for {classes} class "
+            f"names, found {confusion.shape}"
+        )
+    if count < 1:
+        raise ValueError("no example was evaluated: the split is empty or everything was masked")
+    if confusion.sum() != count:
+        raise ValueError(
+            f"the confusion matrix holds {confusion.sum()} examples but count is {count}: "
+            "both must leave out the same padding"
+        )
+    if not 1 <= top_k <= classes:
+        raise ValueError(f"expected top_k between 1 and {classes} (the classes), found {top_k}")
+    if not correct <= topk_correct <= count:
+        raise ValueError(
+            f"expected topk_correct between {correct} (the correct ones) and {count} (all), "
+            f"found {topk_correct}"
+        )

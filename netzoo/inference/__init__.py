@@ -1,0 +1,1 @@
+"""What is done with a finished run: exact evaluation, and prediction on pictures."""

@@ -1,0 +1,149 @@
+"""Names what is in pictures, with the weights of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from netzoo.data.decode import ImageError, decode_image
+from netzoo.data.transforms import resize_and_center_crop
+from netzoo.errors import UserError
+from netzoo.evaluation.figures import prediction_sheet
+from netzoo.tasks.image_classification import classifier, load_class_names, normalize
+from netzoo.workdir.checkpoint import load_weights
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of one picture, best first."""
+
+    path: Path
+    scores: list[tuple[str, float]]
+
+
+def predict(
+    config: ConfigDict,
+    workdir: Path,
+    paths: Sequence[str],
+    *,
+    which: str = "last",
+    top_k: int = 3,
+    as_json: bool = False,
+    picture: str | None = None,
+) -> int:
+    """Predicts, and prints a table or JSON.
+
+    Args:
+      config: The configuration of the run.
+      workdir: The run folder.
+      paths: Pictures, or folders that are searched for pictures.
+      which: `"last"` or `"best"` checkpoint.
+      top_k: Classes to name for each picture.
+      as_json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
+        ...}]}]` instead of the table.
+      picture: Where to write a PNG of the pictures beside their classes, if anywhere.
+
+    Returns:
+      The exit status: 0, or 1 if a picture could not be read; the others are predicted and the
+      unreadable ones are named on standard error.
+
+    Raises:
+      UserError: A path does not exist, there is no picture, or the run cannot be read.
+    """
+    files = _find(paths)
+    class_names = load_class_names(workdir)
+    console, errors = Console(), Console(stderr=True)
+    _, _, variables = load_weights(workdir, which)
+    probabilities = _Probabilities(config, class_names, variables)
+    predictions, thumbnails, broken = [], [], 0
+    size = config.evaluation.batch_size
+    starts = range(0, len(files), size)
+    for start in track(starts, "predicting", console=errors, transient=True):
+        read, images = [], []
+        for path in files[start : start + size]:
+            try:
+                image = decode_image(path.read_bytes(), str(path))
+            except (ImageError, OSError) as error:
+                broken += 1
+                errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+                continue
+            side = config.data.image_size
+            images.append(resize_and_center_crop(image, side, config.evaluation.crop_fraction))
+            read.append(path)
+        if not images:
+            continue
+        for path, row in zip(read, probabilities(np.stack(images)), strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k]
+            scores = [(class_names[index], float(row[index])) for index in best]
+            predictions.append(Prediction(path, scores))
+        thumbnails.extend(images if picture else [])
+    if as_json:
+        print(json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False))
+    else:
+        _print(console, predictions)
+    if picture and predictions:
+        rows = [(prediction.path.name, prediction.scores) for prediction in predictions]
+        prediction_sheet(thumbnails, rows, picture)
+        errors.print(f"written: {picture}", highlight=False)
+    return 1 if broken else 0
+
+
+class _Probabilities:
+    """Maps uint8 images `[n, size, size, 3]` to probabilities `[n, classes]`, one compilation."""
+
+    def __init__(self, config: ConfigDict, class_names: tuple[str, ...], variables: Any):
+        model = classifier(config, class_names)
+        self._batch_size = config.evaluation.batch_size
+        self._variables = jax.device_put(variables)
+        self._apply = jax.jit(
+            lambda variables, images: jax.nn.softmax(
+                model.apply(variables, normalize(images, config), train=False)
+            )
+        )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        filler = np.zeros((self._batch_size - len(images), *images.shape[1:]), images.dtype)
+        padded = np.concatenate([images, filler])
+        return np.asarray(self._apply(self._variables, padded))[: len(images)]
+
+
+def _find(paths: Sequence[str]) -> list[Path]:
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            files.extend(sorted(inside))
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UserError(f"{path} does not exist")
+    if not files:
+        raise UserError(
+            f"no pictures in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
+            f"folders with {', '.join(SUFFIXES)}"
+        )
+    return files
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    scores = [{"class": name, "probability": value} for name, value in prediction.scores]
+    return {"path": str(prediction.path), "predictions": scores}
+
+
+def _print(console: Console, predictions: Sequence[Prediction]) -> None:
+    if not predictions:
+        return
+    places = len(predictions[0].scores)
+    table = Table("picture", *(f"{place}." for place in range(1, places + 1)))
+    for prediction in predictions:
+        cells = (f"{name} {value:.1%}" for name, value in prediction.scores)
+        table.add_row(str(prediction.path), *cells)
+    console.print(table)

@@ -1,0 +1,79 @@
+"""Convolution in the form the platform runs fastest, with `flax.linen.Conv`'s parameters."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from netzoo.layers.depthwise import depthwise_conv
+from netzoo.layers.padding import Padding, spatial_padding
+
+
+class Conv(nn.Module):
+    """A two-dimensional convolution over `[batch, height, width, channels]`.
+
+    Parameters are those of `flax.linen.Conv`: `kernel`
+    `[kernel_size, kernel_size, channels / groups, features]` and, on request, `bias`
+    `[features]`. Two shapes take another road to the same result:
+
+    * 1x1 with stride 1 is a product of two-dimensional matrices. Through a four-dimensional
+      contraction the gradient is several times slower on CPU.
+    * one group per channel goes to `netzoo.layers.depthwise`.
+
+    Attributes:
+      features: Channels of the output.
+      kernel_size: Taps along each spatial axis.
+      stride: Step between output positions along each axis, in pixels.
+      groups: Groups that the channels are split into.
+      dilation: Distance between taps, in pixels.
+      use_bias: Whether to add a bias.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      dtype: Compute type; parameters stay float32.
+      kernel_init: Initializer of the kernel.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    groups: int = 1
+    dilation: int = 1
+    use_bias: bool = False
+    padding: Padding = "torch"
+    dtype: jnp.dtype = jnp.float32
+    # He et al. 2015 (arXiv:1502.01852) in the fan-out form that torchvision's networks start from.
+    kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
+        2.0, "fan_out", "normal"
+    )
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`."""
+        channels = x.shape[-1]
+        shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        y = self._convolve(x.astype(self.dtype), kernel)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        return y
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        batch, height, width, channels = x.shape
+        if self.kernel_size == self.stride == self.groups == 1:
+            y = x.reshape(-1, channels) @ kernel[0, 0]
+            return y.reshape(batch, height, width, self.features)
+        pads = tuple(
+            spatial_padding(size, self.kernel_size, self.stride, self.padding, self.dilation)
+            for size in (height, width)
+        )
+        if self.groups == channels == self.features:
+            return depthwise_conv(x, kernel, self.stride, pads, self.dilation)
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=pads,
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
+        )

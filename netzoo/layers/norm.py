@@ -1,0 +1,108 @@
+"""Batch normalisation with a hand-written backward pass (Ioffe and Szegedy, arXiv:1502.03167)."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises every channel by the mean and variance of the batch.
+
+    Automatic differentiation would chain through mean and variance and pass over the activations
+    seven times; by hand it is two sums forward, two backward, and one fused `a dy + b x + c`.
+    The batch is two-dimensional because XLA's CPU backend reduces matrices at memory speed.
+
+    Args:
+      x: `[positions, channels]`.
+      scale: `[channels]`, float32.
+      bias: `[channels]`, float32.
+      epsilon: Added to the variance.
+
+    Returns:
+      The normalised `[positions, channels]` in `x`'s dtype, and the batch's mean and (biased)
+      variance `[channels]` in float32. Mean and variance carry no gradient: they only feed the
+      running statistics.
+    """
+    return _normalize(x, scale, bias, epsilon)[0]
+
+
+def _normalize(x, scale, bias, epsilon):
+    x32 = x.astype(jnp.float32)
+    mean = x32.mean(0)
+    # From centred values: the mean of squares minus the squared mean cancels in float32.
+    variance = jnp.square(x32 - mean).mean(0)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    factor = scale * inverse
+    y = x32 * factor + (bias - mean * factor)
+    return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
+
+
+def _normalize_forward(x, scale, bias, epsilon):
+    return _normalize(x, scale, bias, epsilon)
+
+
+def _normalize_backward(epsilon, residuals, cotangents):
+    del epsilon
+    x, scale, mean, inverse = residuals
+    dy = cotangents[0].astype(jnp.float32)
+    x32 = x.astype(jnp.float32)
+    positions = x.shape[0]
+    d_bias = dy.sum(0)
+    d_scale = (dy * (x32 - mean)).sum(0) * inverse
+    a = scale * inverse
+    b = -a * inverse * d_scale / positions
+    c = -a * d_bias / positions - b * mean
+    return (a * dy + b * x32 + c).astype(x.dtype), d_scale, d_bias
+
+
+normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation with the parameters and statistics of `flax.linen.BatchNorm`.
+
+    Under `jax.jit` with a sharded batch the statistics are those of the global batch: the means
+    are taken over the whole array, and XLA adds the communication.
+
+    Attributes:
+      momentum: Decay of the running statistics, `new = momentum * old + (1 - momentum) * batch`.
+        This is one minus PyTorch's `momentum`. Statistics of short runs lag behind with the
+        usual 0.99: 3,000 pictures make about 100 steps an epoch.
+      epsilon: Added to the variance.
+      dtype: Compute type; statistics and parameters stay float32.
+      scale_init: Initializer of the scale.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Normalises the last axis of `x` `[..., channels]`.
+
+        With `train` the batch's statistics are used and, where `batch_stats` is mutable, mixed
+        into the running ones; without it the running statistics are used and stay.
+        """
+        channels = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
+        x = x.astype(self.dtype)
+        if not train:
+            factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
+            y = x.astype(jnp.float32) * factor + (bias - mean.value * factor)
+            return y.astype(self.dtype)
+        flat = x.reshape(-1, channels)
+        y, batch_mean, batch_var = normalize_batch(flat, scale, bias, self.epsilon)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+            var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
+        return y.reshape(x.shape)

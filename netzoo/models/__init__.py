@@ -1,0 +1,6 @@
+"""One file per family of networks; importing this package fills the registry."""
+
+from netzoo.models import mobilenet_v2
+from netzoo.models.registry import create_model, list_models
+
+__all__ = ["create_model", "list_models", "mobilenet_v2"]

@@ -1,0 +1,156 @@
+"""MobileNetV2: inverted residuals and linear bottlenecks (Sandler et al., arXiv:1801.04381).
+
+Shape contract at width 1.0 and 224x224 pixels (Table 2 of the paper; t expansion, c channels,
+n repeats, s stride of the first repeat):
+
+    images    [batch, 224, 224, 3]
+    stem      [batch, 112, 112, 32]     3x3, stride 2
+    stage1    [batch, 112, 112, 16]     t 1, n 1, s 1
+    stage2    [batch, 56, 56, 24]       t 6, n 2, s 2
+    stage3    [batch, 28, 28, 32]       t 6, n 3, s 2
+    stage4    [batch, 14, 14, 64]       t 6, n 4, s 2
+    stage5    [batch, 14, 14, 96]       t 6, n 3, s 1
+    stage6    [batch, 7, 7, 160]        t 6, n 3, s 2
+    stage7    [batch, 7, 7, 320]        t 6, n 1, s 1
+    head      [batch, 7, 7, 1280]       1x1
+    pre_logits [batch, 1280]            average over space
+    logits    [batch, num_classes]
+
+The last layer of a block is linear: no activation follows the projection (section 3.2). A block
+with expansion 1 has no expanding convolution. The head is widened for width multipliers above 1
+and not narrowed below 1 (section 4.1, "width multiplier").
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import BatchNorm, Conv
+from netzoo.layers.padding import Padding
+from netzoo.models.registry import register
+
+
+class Stage(NamedTuple):
+    """One row of Table 2."""
+
+    expansion: int
+    channels: int
+    blocks: int
+    stride: int
+
+
+STAGES = (
+    Stage(1, 16, 1, 1),
+    Stage(6, 24, 2, 2),
+    Stage(6, 32, 3, 2),
+    Stage(6, 64, 4, 2),
+    Stage(6, 96, 3, 1),
+    Stage(6, 160, 3, 2),
+    Stage(6, 320, 1, 1),
+)
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
+MIN_IMAGE_SIZE = 32
+
+
+def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> int:
+    """Rounds `channels * width_multiplier` to the nearest multiple of `divisor`.
+
+    Never more than 10 % below the request, the convention of the authors' implementation.
+    """
+    wanted = channels * width_multiplier
+    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * wanted else rounded
+
+
+class InvertedResidual(nn.Module):
+    """Expands with 1x1, filters depthwise with 3x3, projects linearly with 1x1 (Figure 3b)."""
+
+    features: int
+    expansion: int
+    stride: int
+    conv: type[nn.Module]
+    norm: type[nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        y, hidden = x, x.shape[-1] * self.expansion
+        if self.expansion != 1:
+            y = self.conv(hidden, 1, name="expand")(y)
+            y = nn.relu6(self.norm(name="expand_norm")(y, train=train))
+        y = self.conv(hidden, 3, stride=self.stride, groups=hidden, name="depthwise")(y)
+        y = nn.relu6(self.norm(name="depthwise_norm")(y, train=train))
+        y = self.conv(self.features, 1, name="project")(y)
+        y = self.norm(name="project_norm")(y, train=train)
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2.
+
+    Attributes:
+      num_classes: Length of the logits; 0 returns the pooled features `[batch, 1280]`.
+      width_multiplier: Factor on every channel count (section 4.1).
+      dropout_rate: Dropout before the logits.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      norm_momentum: Decay of BatchNorm's running statistics.
+      norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int = 1000
+    width_multiplier: float = 1.0
+    dropout_rate: float = 0.2
+    padding: Padding = "torch"
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 32 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; MobileNetV2 halves them "
+                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+            )
+        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
+        channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)
+
+        x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)
+        x = nn.relu6(norm(name="stem_norm")(x, train=train))
+        for index, stage in enumerate(STAGES, start=1):
+            for block in range(stage.blocks):
+                x = InvertedResidual(
+                    features=channels(stage.channels),
+                    expansion=stage.expansion,
+                    stride=stage.stride if block == 0 else 1,
+                    conv=conv,
+                    norm=norm,
+                    name=f"stage{index}_block{block + 1}",
+                )(x, train=train)
+        head = scale_channels(HEAD_CHANNELS, max(1.0, self.width_multiplier))
+        x = conv(head, 1, name="head")(x)
+        x = nn.relu6(norm(name="head_norm")(x, train=train))
+        x = x.mean((1, 2), dtype=jnp.float32)
+        if self.num_classes == 0:
+            return x
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        init = nn.initializers.normal(0.01)
+        return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
+
+
+register("mobilenet_v2", MobileNetV2)

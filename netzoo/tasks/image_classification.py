@@ -1,0 +1,223 @@
+"""Image classification: one label an image, softmax cross-entropy."""
+
+import functools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from netzoo.data.cache import with_cache
+from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
+from netzoo.data.sources import open_source
+from netzoo.errors import UserError
+from netzoo.evaluation.metrics import summarize
+from netzoo.models import create_model
+
+Tree = Any
+
+CLASSES_FILE = "classes.json"
+
+
+class ImageClassification:
+    """Trains a network of the zoo on labelled images; implements `netzoo.tasks.Task`.
+
+    Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
+    evaluation, `"mask": bool [batch]`. Normalising and mixup happen on the device.
+    """
+
+    main_metric = "accuracy"
+
+    def __init__(self, config: ConfigDict):
+        """Opens the training data and makes the network.
+
+        Raises:
+          UserError: The data or the network is not as the configuration says.
+        """
+        self._config = config
+        self._source = functools.lru_cache(maxsize=None)(self._open)
+        train = self._source(config.data.train_split)
+        self.class_names = train.class_names
+        if config.train.batch_size > len(train):
+            raise UserError(
+                f"train.batch_size is {config.train.batch_size} and {config.data.source} "
+                f"{config.data.train_split} has {len(train)} examples"
+            )
+        self.steps_per_epoch = len(train) // config.train.batch_size
+        if not 1 <= config.evaluation.top_k <= len(self.class_names):
+            raise UserError(
+                f"evaluation.top_k is {config.evaluation.top_k}; there are "
+                f"{len(self.class_names)} classes"
+            )
+        self.model = classifier(config, self.class_names)
+
+    def save(self, workdir: Path) -> None:
+        """Writes the class names in label order, which prediction needs."""
+        text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
+        (workdir / CLASSES_FILE).write_text(text)
+
+    def _open(self, split: str):
+        data = self._config.data
+        source = open_source(data.source, split, data.data_dir, skip_corrupt=data.skip_corrupt)
+        return with_cache(source, data.cache)
+
+    def init(self, key: jax.Array) -> Tree:
+        """Returns initial variables; fails here if the network refuses the image size."""
+        size = self._config.data.image_size
+        images = jnp.zeros((1, size, size, 3), jnp.float32)
+        return self.model.init(key, images, train=False)
+
+    def train_iterator(self) -> Iterator[Tree]:
+        """Returns endless augmented batches; see `netzoo.data.pipeline.train_dataset`."""
+        config, augment = self._config, self._config.augment
+        return iter(
+            train_dataset(
+                self._source(config.data.train_split),
+                batch_size=config.train.batch_size,
+                image_size=config.data.image_size,
+                seed=config.seed,
+                augmentation=Augmentation(
+                    crop_scale=tuple(augment.crop_scale),
+                    crop_ratio=tuple(augment.crop_ratio),
+                    flip=augment.flip,
+                    randaugment_layers=augment.randaugment_layers,
+                    randaugment_magnitude=augment.randaugment_magnitude,
+                ),
+                num_threads=config.data.num_threads,
+            )
+        )
+
+    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
+
+        With mixup the accuracy counts the label of the larger part.
+        """
+        mixup_key, dropout_key = jax.random.split(key)
+        images = normalize(batch["image"], self._config)
+        labels = batch["label"]
+        targets = jax.nn.one_hot(labels, len(self.class_names))
+        targets = optax.smooth_labels(targets, self._config.train.label_smoothing)
+        if self._config.augment.mixup > 0:
+            images, targets, labels = mixup(
+                mixup_key, self._config.augment.mixup, images, targets, labels
+            )
+        logits, model_state = self.model.apply(
+            variables,
+            images,
+            train=True,
+            mutable=[name for name in variables if name != "params"],
+            rngs={"dropout": dropout_key},
+        )
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return loss, model_state, {"loss": loss, "accuracy": accuracy}
+
+    def evaluation_splits(self) -> dict[str, str]:
+        """Returns the slice of the training split, the validation split if any, and the test."""
+        data = self._config.data
+        splits = {
+            "train": data.train_split,
+            "validation": data.validation_split,
+            "test": data.test_split,
+        }
+        return {name: split for name, split in splits.items() if split}
+
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+        """Returns every example of the split once, or of its evenly spaced `limit`."""
+        config = self._config
+        return eval_batches(
+            self._source(split) if limit is None else _Thinned(self._source(split), limit),
+            batch_size=config.evaluation.batch_size,
+            image_size=config.data.image_size,
+            crop_fraction=config.evaluation.crop_fraction,
+            num_threads=config.data.num_threads,
+        )
+
+    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+        """Returns the sums that `netzoo.evaluation.metrics` describes."""
+        classes = len(self.class_names)
+        mask, labels = batch["mask"], batch["label"]
+        logits = self.model.apply(variables, normalize(batch["image"], self._config), train=False)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        _, best = jax.lax.top_k(logits, self._config.evaluation.top_k)
+        cells = labels * classes + logits.argmax(-1)
+        confusion = jnp.zeros(classes * classes, jnp.int32).at[cells].add(mask.astype(jnp.int32))
+        return {
+            "confusion": confusion.reshape(classes, classes),
+            "topk_correct": ((best == labels[:, None]).any(-1) & mask).sum(),
+            "loss_sum": jnp.where(mask, losses, 0).sum(),
+            "count": mask.sum(),
+        }
+
+    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `netzoo.evaluation.metrics.summarize`."""
+        return summarize(sums, self.class_names, self._config.evaluation.top_k)
+
+
+def classifier(config: ConfigDict, class_names: tuple[str, ...]):
+    """Makes the network of a configuration, with one logit a class."""
+    options = config.model.to_dict()
+    name, dtype = options.pop("name"), jnp.dtype(options.pop("dtype"))
+    return create_model(name, num_classes=len(class_names), dtype=dtype, **options)
+
+
+def load_class_names(workdir: Path) -> tuple[str, ...]:
+    """Reads the class names of a run, in label order.
+
+    Raises:
+      UserError: `workdir` has none.
+    """
+    path = Path(workdir) / CLASSES_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {workdir} holds no run of image classification")
+    return tuple(json.loads(path.read_text()))
+
+
+def normalize(images: jax.Array, config: ConfigDict) -> jax.Array:
+    """Maps uint8 images `[..., 3]` to float32 with the mean and deviation of the configuration."""
+    mean, std = (jnp.asarray(v, jnp.float32) for v in (config.data.mean, config.data.std))
+    return (images.astype(jnp.float32) - mean) / std
+
+
+def mixup(
+    key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Blends each example of the batch with its mirror place (Zhang et al., arXiv:1710.09412).
+
+    Args:
+      key: Random key.
+      alpha: Of Beta(alpha, alpha), from which the one weight of the batch is drawn.
+      images: `[batch, height, width, channels]`.
+      targets: `[batch, classes]`, probabilities.
+      labels: `[batch]`.
+
+    Returns:
+      Blended images and targets, and for each example the label of its larger part.
+    """
+    weight = jax.random.beta(key, alpha, alpha)
+
+    def blend(x):
+        return weight * x + (1 - weight) * x[::-1]
+
+    return blend(images), blend(targets), jnp.where(weight >= 0.5, labels, labels[::-1])
+
+
+class _Thinned:
+    """Evenly spaced examples of a source, at most `limit`."""
+
+    def __init__(self, source, limit: int):
+        self._source = source
+        count = min(limit, len(source))
+        self._indices = np.arange(count) * len(source) // max(count, 1)
+        self.name, self.split, self.class_names = source.name, source.split, source.class_names
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int):
+        return self._source[int(self._indices[index])]

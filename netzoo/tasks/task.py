@@ -1,0 +1,46 @@
+"""What the training loop needs to know of what it trains."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+Tree = Any
+
+
+class Task(Protocol):
+    """A network with its data, loss and metrics. The loop and the evaluation are the same for all.
+
+    Attributes:
+      steps_per_epoch: Batches that make one pass over the training examples.
+      main_metric: Name of the metric that "best" is decided by; higher is better.
+    """
+
+    steps_per_epoch: int
+    main_metric: str
+
+    def save(self, workdir: Path) -> None:
+        """Writes what prediction needs besides weights and configuration, e.g. class names."""
+
+    def init(self, key: jax.Array) -> Tree:
+        """Returns the initial variables of the network."""
+
+    def train_iterator(self) -> Iterator[Tree]:
+        """Returns endless training batches; its position can be saved and restored."""
+
+    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the loss, the new state of the network and scalar metrics, in training mode."""
+
+    def evaluation_splits(self) -> dict[str, str]:
+        """Returns name to split: what is evaluated during training, e.g. `train`, `test`."""
+
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+        """Returns batches of one shape with every example, or `limit` of them, and a `mask`."""
+
+    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+        """Returns sums over the unmasked examples of a batch, from which all metrics follow."""
+
+    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics for the sums over a whole split."""

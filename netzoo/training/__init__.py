@@ -1,0 +1,5 @@
+"""The one training loop and its parts."""
+
+from netzoo.training.loop import train
+
+__all__ = ["train"]

@@ -1,0 +1,256 @@
+"""The training loop, the same for every task.
+
+Order of a step, which keeps the device busy: take a batch, dispatch step n + 1, and only then read
+the metrics of step n. Nothing else in the loop waits for the device. A checkpoint is taken only
+after the metrics of its step were read and found finite.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from netzoo import mesh as meshes
+from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
+from netzoo.errors import UserError
+from netzoo.evaluation.evaluate import evaluate
+from netzoo.evaluation.figures import training_curves
+from netzoo.tasks import create_task
+from netzoo.training import patterns
+from netzoo.training.clock import Clock
+from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.state import TrainState
+from netzoo.training.step import make_train_step
+from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
+from netzoo.workdir.progress import Progress
+from netzoo.workdir.record import environment_record
+from netzoo.workdir.writers import METRICS_FILE, MetricsWriter, read_metrics
+
+Tree = Any
+PROFILED_STEPS = (10, 20)
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
+    """Trains, or continues the run in `workdir`.
+
+    Args:
+      config: See `netzoo.config.default_config`.
+      workdir: Folder of the run, made where there is none.
+
+    Returns:
+      The exit status: 0 when training is complete, 128 plus the signal's number when SIGTERM or
+      SIGINT stopped it after a checkpoint.
+
+    Raises:
+      UserError: Configuration, data or the run in `workdir` are not as they should be (before
+        anything is compiled), or the loss is not finite.
+    """
+    workdir = Path(workdir)
+    validate(config)
+    if (workdir / CONFIG_FILE).exists():
+        check_same_run(config, workdir)
+    mesh = meshes.create_mesh()
+    meshes.check_divisible(
+        mesh,
+        **{
+            "train.batch_size / train.accumulate_steps": config.train.batch_size
+            // config.train.accumulate_steps,
+            "evaluation.batch_size": config.evaluation.batch_size,
+        },
+    )
+    task = create_task(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not (workdir / CONFIG_FILE).exists():
+        task.save(workdir)
+        save_config(config, workdir)
+    return _Run(config, workdir, task, mesh).run()
+
+
+class _Run:
+    """One process's part of a run."""
+
+    def __init__(self, config: ConfigDict, workdir: Path, task, mesh):
+        self.config, self.workdir, self.task, self.mesh = config, workdir, task, mesh
+        self.total_steps = config.train.epochs * task.steps_per_epoch
+        self.put = meshes.batch_placer(mesh)
+        self.evaluation_step = jax.jit(task.evaluation_sums)
+        self.signal: int | None = None
+        self.process = f"{os.getpid()}-{time.time_ns()}"
+
+    def run(self) -> int:
+        """Sets up, restores, trains to the end or to a signal, and draws the curves."""
+        iterator = self.task.train_iterator()
+        state, step_function = self._create()
+        checkpoints = Checkpoints(self.workdir, self.config.checkpoint.keep)
+        restored = checkpoints.restore(state, iterator)
+        start, state = restored if restored else (0, state)
+        self._describe(state, start)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        best = BestCheckpoint(self.workdir) if self.config.data.validation_split else None
+        writer = MetricsWriter(self.workdir, resume_step=start if restored else None)
+        progress = Progress(self.total_steps, start, self.config.model.name)
+        try:
+            with writer, progress:
+                self.writer, self.progress, self.best = writer, progress, best
+                self._steps(state, start, step_function, iterator, checkpoints)
+        finally:
+            checkpoints.close()
+            if best:
+                best.close()
+        self._draw()
+        if self.signal is not None:
+            name = signal.Signals(self.signal).name
+            print(f"stopped by {name}; saved. The same command continues.", flush=True)
+            return 128 + self.signal
+        return 0
+
+    def _draw(self) -> None:
+        records = read_metrics(self.workdir / METRICS_FILE)
+        if any(record["kind"] == "train" for record in records):
+            title = f"{self.config.model.name} on {self.config.data.source}"
+            path = self.workdir / "curves.png"
+            training_curves(records, path, title, metric=self.task.main_metric)
+
+    def _create(self) -> tuple[TrainState, Any]:
+        config = self.config
+        init_key, run_key = jax.random.split(jax.random.key(config.seed))
+        learning_rate = create_schedule(config, self.task.steps_per_epoch)
+        shapes = jax.eval_shape(self.task.init, init_key)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+        optimizer = create_optimizer(config, learning_rate, shapes["params"])
+        self.decay_table = patterns.describe(
+            config.optimizer.weight_decay_factors, shapes["params"], "weight decay factors"
+        )
+
+        def create(key):
+            return TrainState.create(
+                self.task.init(key), optimizer, run_key, ema=config.train.ema_decay > 0
+            )
+
+        everywhere = meshes.replicated(self.mesh)
+        state = jax.jit(create, out_shardings=everywhere)(init_key)
+        step = make_train_step(
+            self.task,
+            optimizer,
+            learning_rate,
+            accumulate_steps=config.train.accumulate_steps,
+            ema_decay=config.train.ema_decay,
+        )
+        return state, jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+
+    def _describe(self, state: TrainState, start: int) -> None:
+        config, devices = self.config, self.mesh.devices
+        print(
+            f"{config.model.name}, {self.parameters:,} parameters, on {config.data.source} "
+            f"{config.data.train_split}: {config.train.epochs} epochs of "
+            f"{self.task.steps_per_epoch} steps, {devices.size} {devices.flat[0].platform} "
+            f"device(s)\n{self.decay_table}"
+        )
+        if start >= self.total_steps:
+            print(f"training is complete at step {start}; nothing to do", flush=True)
+        elif start:
+            print(f"continuing at step {start}", flush=True)
+        else:
+            environment = environment_record(sys.orig_argv, self.parameters, "random")
+            text = json.dumps(environment, indent=2) + "\n"
+            (self.workdir / "environment.json").write_text(text)
+            print("compiling the training step", flush=True)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)  # the second signal means now
+        self.signal = number
+        self.progress.message("stopping after this step; once more stops at once")
+
+    def _steps(self, state, start: int, step_function, iterator, checkpoints) -> None:
+        """Takes the steps from `start` to the end, or to a signal."""
+        self.clock = Clock(self.config.train.batch_size)
+        every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
+        pending: tuple[int, Tree] | None = None
+        for step in range(start + 1, self.total_steps + 1):
+            self._profile(step - start)
+            with self.clock.waiting():
+                batch = next(iterator)
+            state, metrics = step_function(state, self.put(batch))
+            if pending:
+                self._read(*pending)
+            pending = (step, metrics)
+            stopping = self.signal is not None
+            evaluating = self._evaluates_at(step)
+            saving = step % every == 0 or step == self.total_steps or stopping
+            if evaluating or saving:
+                self._read(*pending)
+                pending = None
+            if evaluating:
+                with self.clock.paused():
+                    self._evaluate(step, state)
+            if saving:
+                with self.clock.paused():
+                    checkpoints.save(step, state, iterator)
+            if stopping:
+                return
+
+    def _read(self, step: int, metrics: Tree) -> None:
+        """Waits for the metrics of a step, checks them, and logs them if it is time."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self.clock.step_done()
+        if not np.isfinite([values["loss"], values["grad_norm"]]).all():
+            raise UserError(
+                f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}. "
+                f"Stopped; the last checkpoint in {self.workdir} is from before. Lower "
+                "optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
+            )
+        every = self.config.train.log_every_steps
+        if step % every and step != self.total_steps:
+            return
+        epoch = step / self.task.steps_per_epoch
+        rate, data_wait = self.clock.rates()
+        timing = {
+            "images_per_second": rate,
+            "data_wait": data_wait,
+            "wall_seconds": self.clock.elapsed(),
+            "process": self.process,
+        }
+        self.writer.write("train", step, epoch, values, timing)
+        self.progress.update(
+            step, epoch=epoch, images_per_second=rate, loss=values["loss"], data_wait=data_wait
+        )
+
+    def _evaluates_at(self, step: int) -> bool:
+        period = self.config.evaluation.every_epochs * self.task.steps_per_epoch
+        return step == self.total_steps or (period > 0 and step % period == 0)
+
+    def _evaluate(self, step: int, state: TrainState) -> None:
+        results = {}
+        variables = state.evaluation_variables
+        for name, split in self.task.evaluation_splits().items():
+            limit = self.config.evaluation.train_examples if name == "train" else None
+            batches = self.task.evaluation_batches(split, limit)
+            sums = evaluate(self.evaluation_step, variables, batches, self.put)
+            summary = self.task.summarize(sums)
+            results[f"{name}_loss"] = summary["loss"]
+            results[f"{name}_{self.task.main_metric}"] = summary[self.task.main_metric]
+        epoch = step / self.task.steps_per_epoch
+        weights = "params" if state.ema is None else "ema"
+        self.writer.write("eval", step, epoch, {**results, "weights": weights})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
+        self.progress.message(f"epoch {epoch:g} ({weights}): {shown}")
+        if self.best:
+            value = results[f"validation_{self.task.main_metric}"]
+            self.best.save(step, {"ema": variables}, value)
+
+    def _profile(self, step: int) -> None:
+        if not self.config.profile:
+            return
+        if step == PROFILED_STEPS[0]:
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+        elif step == PROFILED_STEPS[1]:
+            jax.profiler.stop_trace()

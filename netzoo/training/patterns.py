@@ -1,0 +1,68 @@
+"""The one way to say something about parameters by their names.
+
+A table is an ordered sequence of `(regular expression, value)`. The path of a parameter is its
+names joined by slashes (`stage2_block1/expand/kernel`); an expression has to match the whole of
+it, and the first one that does decides.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from netzoo.errors import UserError
+
+Tree = Any
+Table = Sequence[tuple[str, Any]]
+
+
+def match(table: Table, tree: Tree, what: str) -> Tree:
+    """Returns a tree like `tree` with the value that the table gives each leaf.
+
+    Args:
+      table: Ordered `(pattern, value)` pairs.
+      tree: Parameters.
+      what: What the table is for, named in errors.
+
+    Raises:
+      UserError: A pattern is no regular expression or decides nothing, or a leaf has no pattern.
+    """
+    try:
+        compiled = [(re.compile(pattern), value) for pattern, value in table]
+    except re.error as error:
+        raise UserError(f"{what}: {error.pattern!r} is no regular expression: {error}") from None
+    paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    names = [path_name(path) for path, _ in paths]
+    used, values = set(), []
+    for name in names:
+        for index, (pattern, value) in enumerate(compiled):
+            if pattern.fullmatch(name):
+                used.add(index)
+                values.append(value)
+                break
+        else:
+            raise UserError(f"{what}: no pattern matches {name}; end the table with '.*'")
+    idle = [table[index][0] for index in range(len(table)) if index not in used]
+    if idle:
+        raise UserError(
+            f"{what}: {', '.join(map(repr, idle))} decides no parameter. Names look like "
+            f"{', '.join(names[:3])}; an earlier pattern may match everything."
+        )
+    return jax.tree_util.tree_unflatten(structure, values)
+
+
+def describe(table: Table, tree: Tree, what: str) -> str:
+    """Returns one line a pattern: how many tensors and parameters it decides."""
+    indices = match([(pattern, i) for i, (pattern, _) in enumerate(table)], tree, what)
+    pairs = list(zip(jax.tree.leaves(indices), jax.tree.leaves(tree), strict=True))
+    lines = []
+    for i, (pattern, value) in enumerate(table):
+        sizes = [leaf.size for index, leaf in pairs if index == i]
+        lines.append(f"  {pattern!r} -> {value}: {len(sizes)} tensors, {sum(sizes):,} parameters")
+    return "\n".join([f"{what}:", *lines])
+
+
+def path_name(path: tuple) -> str:
+    """Returns the slash-joined names of a key path."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

@@ -1,0 +1,90 @@
+"""One step of training, for any task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from netzoo.tasks import Task
+from netzoo.training.state import TrainState
+
+Tree = Any
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    *,
+    accumulate_steps: int = 1,
+    ema_decay: float = 0.0,
+) -> Callable[[TrainState, Tree], tuple[TrainState, Metrics]]:
+    """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
+
+    Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
+    `learning_rate`, all of this step.
+
+    Args:
+      task: Gives the loss.
+      optimizer: Turns gradients into updates.
+      learning_rate: Only reported; the optimizer has its own.
+      accumulate_steps: Parts of a batch whose gradients are averaged, one after the other.
+        BatchNorm sees a part at a time.
+      ema_decay: Decay of the moving average. The first steps use less, `(1 + n) / (10 + n)`, so
+        that the average does not start from the initial values.
+    """
+
+    def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        grads, model_state, metrics = _gradients(task, state, batch, key, accumulate_steps)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema is not None:
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            current = {"params": params, **model_state}
+            ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, current)
+        metrics |= {
+            "grad_norm": optax.global_norm(grads),
+            "update_norm": optax.global_norm(updates),
+            "learning_rate": learning_rate(state.step),
+        }
+        new_state = state.replace(
+            step=state.step + 1,
+            params=params,
+            model_state=model_state,
+            opt_state=opt_state,
+            ema=ema,
+        )
+        return new_state, metrics
+
+    return train_step
+
+
+def _gradients(task: Task, state: TrainState, batch: Tree, key: jax.Array, parts: int):
+    def loss(params, model_state, batch, key):
+        value, model_state, metrics = task.loss({"params": params, **model_state}, batch, key)
+        return value, (model_state, metrics)
+
+    gradient = jax.grad(loss, has_aux=True)
+    if parts == 1:
+        grads, (model_state, metrics) = gradient(state.params, state.model_state, batch, key)
+        return grads, model_state, metrics
+
+    def add_part(carry, part):
+        total, model_state = carry
+        batch, key = part
+        grads, (model_state, metrics) = gradient(state.params, model_state, batch, key)
+        return (jax.tree.map(jnp.add, total, grads), model_state), metrics
+
+    # Every parts-th example, so that a batch sharded over devices stays where it is.
+    split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (total, model_state), metrics = jax.lax.scan(
+        add_part, (zeros, state.model_state), (split, jax.random.split(key, parts))
+    )
+    grads = jax.tree.map(lambda g: g / parts, total)
+    return grads, model_state, jax.tree.map(jnp.mean, metrics)

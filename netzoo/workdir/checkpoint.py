@@ -1,0 +1,157 @@
+"""Checkpoints of a run, on Orbax.
+
+    WORKDIR/checkpoints/STEP/    the last few: training state and position in the data
+    WORKDIR/best/STEP/           the best by the validation split: weights for evaluation only
+
+A step's folder appears under its final name when everything in it is on disk, so a process killed
+while saving leaves the checkpoint before it as the newest.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import grain
+import orbax.checkpoint as ocp
+
+from netzoo.errors import UserError
+
+Tree = Any
+
+CHECKPOINTS = "checkpoints"
+BEST = "best"
+
+# Orbax logs dozens of lines a save at levels that absl shows.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+class Checkpoints:
+    """The checkpoints of one run, written without holding up the training.
+
+    Attributes:
+      directory: `WORKDIR/checkpoints`.
+    """
+
+    def __init__(self, workdir: Path, keep: int):
+        """Opens the folder, making it where there is none; the newest `keep` stay."""
+        self.directory = Path(workdir).absolute() / CHECKPOINTS
+        self._manager = ocp.CheckpointManager(
+            self.directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
+        )
+
+    def save(self, step: int, state: Tree, iterator: grain.DatasetIterator) -> None:
+        """Starts writing; returns when the values are copied and training may go on."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
+            ),
+        )
+
+    def restore(self, like: Tree, iterator: grain.DatasetIterator) -> tuple[int, Tree] | None:
+        """Restores the newest checkpoint that can be read.
+
+        Args:
+          like: A state with the shapes, types and shardings wanted.
+          iterator: Set to the position that belongs to the state.
+
+        Returns:
+          The step and the state, or None where there is no checkpoint.
+
+        Raises:
+          UserError: There are checkpoints and none of them can be read.
+        """
+        damaged = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(like),
+                        data=grain.checkpoint.CheckpointRestore(iterator),
+                    ),
+                )
+            except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
+                damaged.append(f"{self.directory / str(step)}: {_first_line(error)}")
+                print(f"checkpoint damaged, left out: {damaged[-1]}", flush=True)
+                continue
+            self._discard_after(step)
+            return step, restored.state
+        if damaged:
+            raise UserError(
+                "no checkpoint can be read:\n  " + "\n  ".join(damaged) + "\nDelete "
+                f"{self.directory} to start this run over, or give a new --workdir."
+            )
+        return None
+
+    def _discard_after(self, step: int) -> None:
+        """Removes damaged newer checkpoints, whose steps are about to be saved again."""
+        for newer in self._manager.all_steps():
+            if newer > step:
+                self._manager.delete(newer)
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.close()
+
+
+class BestCheckpoint:
+    """The weights with the highest metric so far, in `WORKDIR/best`."""
+
+    def __init__(self, workdir: Path):
+        """Opens the folder, making it where there is none."""
+        self._manager = ocp.CheckpointManager(
+            Path(workdir).absolute() / BEST,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=1, best_fn=lambda metrics: metrics["value"], best_mode="max"
+            ),
+        )
+
+    def save(self, step: int, weights: Tree, value: float) -> None:
+        """Saves `weights` if `value` is higher than every one before."""
+        if step not in self._manager.all_steps():
+            arguments = ocp.args.Composite(state=ocp.args.StandardSave(weights))
+            self._manager.save(step, args=arguments, metrics={"value": value})
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.close()
+
+
+def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
+    """Reads the variables for evaluation from a run.
+
+    Args:
+      workdir: The run folder.
+      which: `"last"` or `"best"`.
+
+    Returns:
+      The step, which weights these are (`"ema"` where the run keeps an average, else
+      `"params"`) and `{"params": ..., "batch_stats": ...}`.
+
+    Raises:
+      UserError: There is no such checkpoint, or none that can be read.
+    """
+    directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
+    steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
+    for step in sorted(steps, reverse=True):
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                state = reader.restore(directory / str(step) / "state")
+        except Exception as error:  # as above
+            print(f"checkpoint damaged, left out: {directory / str(step)}: {_first_line(error)}")
+            continue
+        if state.get("ema"):
+            return step, "ema", state["ema"]
+        return step, "params", {"params": state["params"], **state["model_state"]}
+    why = "there is none" if not steps else "none can be read"
+    hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
+    raise UserError(f"no {which} checkpoint in {directory}: {why}{hint}")
+
+
+def _first_line(error: Exception) -> str:
+    return (
+        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}"
+    )

@@ -1,0 +1,111 @@
+"""What a person sees while a run trains: a bar on a terminal, sparse plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+_PLAIN_SECONDS = 10.0
+
+
+class Progress:
+    """Shows how far a run is, how fast it goes, and whether it waits for data.
+
+    A bar where standard output is a terminal; otherwise (a file, a pipe, a batch job) one line at
+    most every ten seconds, and one for the last step.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        start_step: int,
+        description: str,
+        *,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepares the display; it appears on entering the context.
+
+        Args:
+          total_steps: the step at which the run ends.
+          start_step: steps done already, above zero in a resumed run.
+          description: a few words, say the model's name.
+          console: where to draw; standard output unless told.
+          clock: seconds that only ever grow; tests pass their own.
+        """
+        self._total, self._start, self._description = total_steps, start_step, description
+        self._console = console or Console()
+        self._clock = clock
+        self._began = self._shown_at = clock()
+        self._bar: RichProgress | None = None
+        # `file.isatty` and not `is_terminal` alone: variables such as FORCE_COLOR set the latter,
+        # and a log file full of redrawn bars is what this class exists to avoid.
+        if self._console.is_interactive and self._console.file.isatty():
+            self._bar = RichProgress(
+                TextColumn("{task.description}", style="bold"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[facts]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                expand=True,
+                # Updates come once per logging interval, too rare for the usual half minute.
+                speed_estimate_period=600,
+            )
+            self._row = self._bar.add_task(
+                description, total=total_steps, completed=start_step, facts="compiling"
+            )
+
+    def __enter__(self) -> Progress:
+        self._began = self._shown_at = self._clock()
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(
+        self, step: int, *, epoch: float, images_per_second: float, loss: float, data_wait: float
+    ) -> None:
+        """Shows the state after `step`.
+
+        Args:
+          step: steps done, at least 1.
+          epoch: epochs done at `step`, with its fraction; the number of epochs follows from it.
+          images_per_second: the recent rate, over all devices.
+          loss: the recent training loss.
+          data_wait: share of the recent time spent waiting for input, 0 to 1.
+        """
+        facts = (
+            f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "
+            f"loss {loss:.4f}  {images_per_second:,.0f} img/s  data wait {data_wait:.0%}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._row, completed=step, facts=facts)
+            return
+        now = self._clock()
+        if step < self._total and now - self._shown_at < _PLAIN_SECONDS:
+            return
+        self._shown_at = now
+        left = (now - self._began) * (self._total - step) / max(step - self._start, 1)
+        ending = f"  {_duration(left)} left" if step < self._total else ""
+        self.message(f"{self._description}  step {step}/{self._total}  {facts}{ending}")
+
+    def message(self, text: str) -> None:
+        """Prints `text` on a line of its own, above the bar where there is one."""
+        if self._bar is not None:
+            # No markup: a tensor shape such as [32, 224] is text, not a style.
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._console.file, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,286 @@
+"""Turns a finished run into a record that is worth keeping, and records into tables.
+
+    python -m netzoo.workdir.record runs/v2 --out results/mobilenet_v2_scratch
+    python -m netzoo.workdir.record --table results
+
+A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
+metrics log, the evaluation, the environment and the pictures), so that each number can be traced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netzoo.errors import UserError
+from netzoo.workdir.writers import METRICS_FILE, read_metrics
+
+CONFIG_FILE = "config.json"
+EVAL_FILE = "eval.json"
+ENVIRONMENT_FILE = "environment.json"
+RECORD_FILE = "record.json"
+_MAKERS = {
+    CONFIG_FILE: "train.py writes it at the start",
+    METRICS_FILE: "train.py writes it while it runs",
+    ENVIRONMENT_FILE: "train.py writes it at the start",
+    EVAL_FILE: "run `python eval.py --workdir {workdir}`",
+}
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "tensorflow-datasets",
+)
+
+
+def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
+    """Writes the record of a finished and evaluated run.
+
+    Args:
+      workdir: the run's folder.
+      out: folder to make, usually `results/NAME`.
+
+    Returns:
+      The contents of `record.json`. `images_per_second` is the median over the train lines,
+      `wall_seconds` the time spent training over all processes that the run took; time whose
+      lines a resume cut off, because it was lost to a kill, is not in it.
+
+    Raises:
+      UserError: a file or key is missing, the run is unfinished, its evaluation is of another
+        step or split, or `out` exists. Nothing has been written then.
+    """
+    workdir, out = Path(workdir), Path(out)
+    record = _assemble(workdir)
+    if out.exists():
+        raise UserError(f"{out} exists: choose another name, or delete the old record first")
+    out.mkdir(parents=True)
+    for path in [workdir / name for name in _MAKERS] + sorted(workdir.glob("*.png")):
+        shutil.copyfile(path, out / path.name)
+    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return record
+
+
+def environment_record(command: Sequence[str], parameters: int, init: str) -> dict[str, Any]:
+    """Describes what a run runs on; training saves it as `environment.json` at its start.
+
+    Args:
+      command: the argument list as typed, say ["python", "train.py", "--config", ...].
+      parameters: number of trainable scalars.
+      init: "random", or the name of the weights training starts from.
+
+    Returns:
+      `command` (one shell line; the interpreter without its folder, which differs between
+      machines), `parameters`, `init`, `versions` (package to version; one that
+      is not installed is left out) and `machine`: `cpu` (model), `cores` (usable by this
+      process), `memory` (bytes, None where the system does not say), `devices` (say
+      ["8 x TPU v4"], over all hosts) and `platform` (JAX's name: cpu, gpu or tpu).
+    """
+    import jax  # Only training needs devices: making tables must not wake them.
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    kinds = Counter(device.device_kind for device in jax.devices())
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return {
+        "command": shlex.join([Path(command[0]).name, *command[1:]]),
+        "parameters": int(parameters),
+        "init": init,
+        "versions": versions,
+        "machine": {
+            "cpu": _cpu_model(),
+            "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
+            "memory": _memory_bytes(),
+            "devices": [f"{count} x {kind}" for kind, count in kinds.items()],
+            "platform": jax.default_backend(),
+        },
+    }
+
+
+def results_table(results_dir: str | os.PathLike[str]) -> str:
+    """Builds the Markdown table of all records directly under a folder, best accuracy first.
+
+    Raises:
+      UserError: there is no record there.
+    """
+    results_dir = Path(results_dir)
+    records = {path.parent.name: _read_json(path) for path in results_dir.glob(f"*/{RECORD_FILE}")}
+    if not records:
+        raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
+    rows = [
+        "| record | model | init | data | px | epochs | seed | accuracy, % (95 % interval) "
+        "| images | parameters | img/s | wall time | device |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    ranked = sorted(records.items(), key=lambda item: (-item[1]["accuracy"], item[0]))
+    return "\n".join(rows + [_table_row(name, record) for name, record in ranked])
+
+
+def _table_row(name: str, record: Mapping[str, Any]) -> str:
+    lower, upper = record["interval"]
+    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
+    cells = [
+        name,
+        record["model"],
+        record["init"],
+        f"{record['dataset']}: {record['train_split']} → {record['test_split']}",
+        record["image_size"],
+        f"{record['epochs']:g}",
+        record["seed"],
+        f"{100 * record['accuracy']:.2f} ({100 * lower:.1f} to {100 * upper:.1f})",
+        f"{record['num_examples']:,}",
+        f"{record['parameters'] / 1e6:.2f} M",
+        f"{record['images_per_second']:,.0f}",
+        f"{minutes} min {seconds:02d} s",
+        ", ".join(record["machine"]["devices"]),
+    ]
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _assemble(workdir: Path) -> dict[str, Any]:
+    for name, maker in _MAKERS.items():
+        if not (workdir / name).exists():
+            raise UserError(
+                f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
+            )
+    config = _read_json(workdir / CONFIG_FILE)
+    evaluation = _read_json(workdir / EVAL_FILE)
+    environment = _read_json(workdir / ENVIRONMENT_FILE)
+    lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
+    try:
+        _check_finished(workdir, lines, config["train"]["epochs"])
+        _check_evaluation(workdir, evaluation, lines[-1]["step"], config["data"])
+        timings = [line["timing"] for line in lines]
+        return {
+            "model": config["model"]["name"],
+            "init": environment["init"],
+            "dataset": config["data"]["source"],
+            "train_split": config["data"]["train_split"],
+            "test_split": config["data"]["test_split"],
+            "image_size": config["data"]["image_size"],
+            "epochs": config["train"]["epochs"],
+            "seed": config["seed"],
+            "accuracy": evaluation["accuracy"],
+            "num_examples": evaluation["count"],
+            "interval": evaluation["interval"],
+            "parameters": environment["parameters"],
+            "images_per_second": statistics.median(t["images_per_second"] for t in timings),
+            "wall_seconds": _wall_seconds(timings),
+            "command": environment["command"],
+            "versions": environment["versions"],
+            "machine": environment["machine"],
+        }
+    except KeyError as error:
+        files = ", ".join(_MAKERS)
+        raise UserError(
+            f"a file of {workdir} ({files}) lacks the key {error}: it was written by another "
+            "version of netzoo, so train and evaluate again with this one"
+        ) from error
+
+
+def _check_finished(workdir: Path, lines: Sequence[Mapping[str, Any]], epochs: float) -> None:
+    done = lines[-1]["epoch"] if lines else 0.0
+    # The epoch of the last step is a quotient, which may miss the whole number by a rounding.
+    if not lines or done < epochs - 1e-6:
+        raise UserError(
+            f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
+            f"{METRICS_FILE}; start train.py with the same command and it goes on"
+        )
+
+
+def _check_evaluation(
+    workdir: Path, evaluation: Mapping[str, Any], last_step: int, data: Mapping[str, Any]
+) -> None:
+    again = f"run `python eval.py --workdir {shlex.quote(str(workdir))}` again"
+    # With a validation split the weights may be those of the best step, chosen without the test.
+    if evaluation["step"] != last_step and not data.get("validation_split"):
+        raise UserError(
+            f"{workdir / EVAL_FILE} is of step {evaluation['step']}, but the run ended at step "
+            f"{last_step}: {again}"
+        )
+    # A record's accuracy is that of the test split, never of images that training has seen.
+    test_split = data["test_split"]
+    if evaluation["split"] not in ("test", test_split):
+        raise UserError(
+            f"{workdir / EVAL_FILE} is of the split {evaluation['split']!r}, expected the test "
+            f"split {test_split!r}: {again}"
+        )
+
+
+def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
+    """Adds up the last clock reading of each process that took part, in seconds."""
+    latest: dict[str, float] = {}
+    for timing in timings:
+        process = timing["process"]
+        latest[process] = max(latest.get(process, 0.0), timing["wall_seconds"])
+    return sum(latest.values())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            # ARM kernels have no such line; the architecture's name has to do there.
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m netzoo.workdir.record", description="Keep a finished run, or list them."
+    )
+    parser.add_argument("workdir", nargs="?", help="folder of a finished run")
+    parser.add_argument("--out", help="folder to make, usually results/NAME")
+    parser.add_argument("--table", metavar="RESULTS", help="print the table of these records")
+    flags = parser.parse_args(arguments)
+    making = flags.workdir is not None and flags.out is not None
+    if making == (flags.table is not None) or (flags.table and (flags.workdir or flags.out)):
+        parser.error("expected either WORKDIR --out results/NAME, or --table results alone")
+    try:
+        if making:
+            record = make_record(flags.workdir, flags.out)
+            print(f"{flags.out}: {record['model']}, accuracy {100 * record['accuracy']:.2f} %")
+        else:
+            print(results_table(flags.table))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The metrics log of a run: `metrics.jsonl` for programs, TensorBoard event files for eyes.
+
+One line of `metrics.jsonl` is one JSON object:
+
+    {"kind": "train", "step": 50, "epoch": 0.5, "loss": 1.2, ..., "timing": {"wall_seconds": 9.1}}
+
+Everything outside "timing" depends on the run alone: a resumed run leaves the same bytes there as
+an uninterrupted one. Whatever a clock had a say in belongs inside "timing".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+from netzoo.errors import UserError
+
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+_OWN_KEYS = ("kind", "step", "epoch", "timing")
+
+
+class MetricsWriter:
+    """Appends to the metrics log; every line is on its way to the disk when `write` returns."""
+
+    def __init__(self, workdir: str | os.PathLike[str], *, resume_step: int | None) -> None:
+        """Opens the log of a run.
+
+        Args:
+          workdir: the run's folder, made if missing.
+          resume_step: None starts an empty log, whatever lay there before. A step keeps the
+            lines up to and including it and drops later ones, which the resumed run writes again.
+
+        Raises:
+          OSError: the folder cannot be written or its disk is full; names the file.
+          UserError: a line of the existing log, other than a torn last one, is not JSON.
+        """
+        workdir = Path(workdir)
+        self._path = workdir / METRICS_FILE
+        folder = workdir / TENSORBOARD_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with _naming(self._path):
+            if resume_step is None:
+                self._path.write_bytes(b"")
+            elif self._path.exists():
+                _truncate(self._path, resume_step)
+        if resume_step is None:
+            # TensorBoard would draw the old run and the new one as a single zigzag.
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink()
+        # Unbuffered: after a failed write nothing is left behind to fail again on closing.
+        self._file = self._path.open("ab", buffering=0)
+        self._events_path = folder
+        self._events: EventsWriter | None = _open_events(folder, resume_step)
+
+    def write(
+        self,
+        kind: str,
+        step: int,
+        epoch: float,
+        values: Mapping[str, Any],
+        timing: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Appends one line, and its numbers to TensorBoard as `kind/name` and `timing/name`.
+
+        Args:
+          kind: "train" or "eval".
+          step: optimizer steps done.
+          epoch: epochs done, a fraction within an epoch.
+          values: numbers, 0-d arrays, strings, or lists and dictionaries of them; must be
+            reproducible. NaN and infinity become null, which is all JSON has for them.
+          timing: what a clock measured; left out of the line where None.
+
+        Raises:
+          ValueError: the writer is closed, or a name in `values` is one of the line's own.
+          OSError: the disk is full; names the file.
+        """
+        if self._events is None:
+            raise ValueError(f"{self._path} is closed: write before close()")
+        taken = [name for name in values if name in _OWN_KEYS]
+        if taken:
+            raise ValueError(f"values may not use the line's own names {_OWN_KEYS}: found {taken}")
+        line = {"kind": kind, "step": int(step), "epoch": _plain(epoch), **_plain(values)}
+        if timing is not None:
+            line["timing"] = _plain(timing)
+        data = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+        with _naming(self._path):
+            while data:
+                data = data[self._file.write(data) :]
+        with _naming(self._events_path):
+            self._write_scalars(kind, int(step), values)
+            self._write_scalars("timing", int(step), timing or {})
+            self._events.flush()
+
+    def close(self) -> None:
+        """Closes both files; a second call does nothing."""
+        if self._events is None:
+            return
+        events, self._events = self._events, None
+        self._file.close()
+        with _naming(self._events_path):
+            events.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _write_scalars(self, group: str, step: int, values: Mapping[str, Any]) -> None:
+        for name, value in _plain(values).items():
+            if isinstance(value, int | float):
+                summary = scalar(f"{group}/{name}", value)
+                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Reads a `metrics.jsonl`, leaving out a last line that a kill cut short.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: another line is not JSON; names file and line.
+    """
+    path = Path(path)
+    lines = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line) if line.strip() else None
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{path}, line {number} is not JSON: {line[:80]!r}. Mend or remove that line."
+            ) from error
+        if record is not None:
+            records.append(record)
+    return records
+
+
+def _truncate(path: Path, last_step: int) -> None:
+    """Keeps the lines up to `last_step`; the old file stays whole until the new one is."""
+    kept = [record for record in read_metrics(path) if record["step"] <= last_step]
+    partial = path.with_name(path.name + ".partial")
+    # json reads and writes a float by its shortest exact form, so kept lines keep their bytes.
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
+    with partial.open("wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
+    """Opens an event file that makes TensorBoard forget the steps after `resume_step`.
+
+    This is what tensorboardX's `SummaryWriter` does around the same class, less its background
+    thread: there a full disk ends the thread and then blocks the training in a full queue.
+    """
+    with _naming(folder):
+        # The writer's own name has the resolution of a second, and it overwrites.
+        events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        if resume_step is not None:
+            purge = resume_step + 1
+            events.write_event(Event(step=purge, file_version="brain.Event:2"))
+            start = SessionLog(status=SessionLog.START)
+            events.write_event(Event(step=purge, session_log=start))
+        events.flush()
+    return events
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Gives the bare "No space left on device" of a write its file and a way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        advice = "the disk is full: free space, then resume the run from its last checkpoint"
+        raise OSError(errno.ENOSPC, advice, str(path)) from error
+
+
+def _plain(value: Any) -> Any:
+    """Strips arrays and non-finite numbers down to what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

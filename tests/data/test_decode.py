@@ -1,0 +1,187 @@
+"""Decoding: every kind of file that people have gives the right pixels, or an error that helps."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from netzoo.data import decode
+from netzoo.data.decode import ImageError, check_header, decode_image
+
+RED, GREEN = (220, 30, 40), (20, 200, 60)
+
+
+def two_tone(height=24, width=40):
+    """A picture whose left half is red and right half green, so that turns can be told."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:, : width // 2], pixels[:, width // 2 :] = RED, GREEN
+    return pixels
+
+
+def encode(image, file_format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def assert_near(actual, expected, tolerance=6):
+    np.testing.assert_allclose(
+        actual.astype(int), np.broadcast_to(expected, actual.shape), atol=tolerance
+    )
+
+
+def test_png_is_exact_rgb():
+    """Channel order and size: a BGR mix-up or a transposed size would show here."""
+    pixels = two_tone()
+    decoded = decode_image(encode(Image.fromarray(pixels)), "a.png")
+    assert decoded.dtype == np.uint8 and decoded.flags.writeable and decoded.flags.c_contiguous
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+def test_jpeg_agrees_with_opencv():
+    """An independent decoder gives the same pixels."""
+    gradient = cv2.resize(two_tone(), (96, 64), interpolation=cv2.INTER_CUBIC)
+    data = encode(Image.fromarray(gradient), "JPEG", quality=95)
+    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert_near(decode_image(data, "a.jpg"), other, tolerance=3)
+
+
+def test_greyscale_fills_three_channels():
+    """Greyscale photographs keep the shape contract."""
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    decoded = decode_image(encode(Image.fromarray(grey)), "grey.png")
+    np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    """A 16-bit scan must not turn white."""
+    samples = np.array([[0, 257, 32768, 65535]], np.uint16)
+    decoded = decode_image(encode(Image.fromarray(samples)), "scan.png")
+    assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_sixteen_bit_colour():
+    """16-bit RGB, which Pillow cannot write, comes out as 8-bit RGB."""
+    samples = two_tone().astype(np.uint16) * 257
+    done, data = cv2.imencode(".png", samples[..., ::-1])
+    assert done
+    assert_near(decode_image(data.tobytes(), "scan.png"), two_tone(), tolerance=1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white(mode):
+    """Hidden pixels often hold black or noise; what the eye sees is the page."""
+    if mode == "P":
+        image = Image.new("P", (8, 8), 0)
+        image.putpalette([9, 9, 9, 200, 0, 0])
+        data = encode(image, transparency=0)
+    else:
+        data = encode(Image.new(mode, (8, 8), 0))
+    np.testing.assert_array_equal(decode_image(data, "clear.png"), np.full((8, 8, 3), 255))
+
+
+def test_half_transparency_blends():
+    """Alpha is a weight, not a switch."""
+    data = encode(Image.new("RGBA", (4, 4), (0, 0, 0, 128)))
+    assert_near(decode_image(data, "half.png"), 127, tolerance=1)
+
+
+def test_palette_without_transparency():
+    """Palette indices are looked up."""
+    image = Image.fromarray(two_tone()).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert_near(decode_image(encode(image), "palette.png"), two_tone())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation):
+    """Phones store the picture lying down: every orientation is stood up."""
+    upright = two_tone()
+    upright[:8, :8] = 255  # marks a corner, so that no two orientations look alike
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    np.testing.assert_array_equal(decode_image(data, "phone.png"), upright)
+
+
+def test_cmyk_with_adobe_marker_is_inverted():
+    """Print JPEGs of Adobe's inverted kind keep their colours."""
+    data = encode(Image.fromarray(two_tone()).convert("CMYK"), "JPEG", quality=95)
+    assert b"Adobe" in data
+    assert_near(decode_image(data, "print.jpg")[:, 2:16], RED, tolerance=10)
+
+
+def test_cmyk_without_marker_is_plain():
+    """Without the marker the samples are plain ink amounts."""
+    cmyk = Image.fromarray(255 - np.asarray(Image.fromarray(two_tone()).convert("CMYK")), "CMYK")
+    data = encode(cmyk, "JPEG", quality=95)
+    start = data.index(b"\xff\xee")
+    length = int.from_bytes(data[start + 2 : start + 4], "big") + 2
+    plain = data[:start] + data[start + length :]
+    assert_near(decode_image(plain, "print.jpg")[:, 2:16], RED, tolerance=10)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_truncated_is_an_error(file_format, share):
+    """A half-copied file must not become a picture with a grey rest."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), file_format)
+    with pytest.raises(ImageError, match="Cannot decode roses/half"):
+        decode_image(data[: int(len(data) * share)], "roses/half")
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xe0", b"\0" * 999])
+def test_no_image_is_an_error_naming_the_file(data):
+    """An error page saved as .jpg is found and named."""
+    with pytest.raises(ImageError, match=r"daisy/page\.jpg"):
+        decode_image(data, "daisy/page.jpg")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bomb_is_an_error(monkeypatch):
+    """A small file that declares a huge picture is refused before its memory is taken."""
+    monkeypatch.setattr(decode.Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="over the limit of 100"):
+        decode_image(encode(Image.new("RGB", (11, 12))), "bomb.png")
+    with pytest.raises(ImageError, match=r"bomb\.png"):
+        decode_image(encode(Image.new("RGB", (100, 100))), "bomb.png")
+
+
+def test_floating_point_is_refused():
+    """Pixels of unknown range are not guessed at."""
+    data = encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")
+    with pytest.raises(ImageError, match="floating-point"):
+        decode_image(data, "depth.tiff")
+
+
+def test_damaged_exif_does_not_lose_the_picture():
+    """Metadata is not pixels."""
+    data = encode(Image.fromarray(two_tone()), "JPEG", exif=b"Exif\0\0garbage!")
+    assert decode_image(data, "a.jpg").shape == (24, 40, 3)
+
+
+def test_check_header(tmp_path):
+    """Opening is cheap for good files, and thorough checking also finds truncation."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG")
+    (tmp_path / "good.jpg").write_bytes(data)
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "page.jpg").write_bytes(b"<html>")
+    check_header(str(tmp_path / "good.jpg"), "good.jpg", thorough=True)
+    check_header(str(tmp_path / "half.jpg"), "half.jpg")
+    with pytest.raises(ImageError, match=r"half\.jpg"):
+        check_header(str(tmp_path / "half.jpg"), "half.jpg", thorough=True)
+    with pytest.raises(ImageError, match=r"page\.jpg"):
+        check_header(str(tmp_path / "page.jpg"), "page.jpg")

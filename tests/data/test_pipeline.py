@@ -1,0 +1,216 @@
+"""The pipeline: order, determinism, resuming, exactness of evaluation, caches."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from netzoo.data import Augmentation, CachedSource, ImageError, eval_batches, train_dataset
+
+FULL = Augmentation(crop_scale=(0.5, 1.0), randaugment_layers=2)
+PLAIN = Augmentation(crop_scale=(1.0, 1.0), flip=False)
+
+
+def take(dataset, count):
+    return list(itertools.islice(iter(dataset), count))
+
+
+def digest(batches):
+    return [(b["image"].tobytes(), b["label"].tobytes()) for b in batches]
+
+
+def make(source, **changes):
+    settings = {"batch_size": 4, "image_size": 8, "seed": 5, "augmentation": FULL, **changes}
+    return train_dataset(source, **settings)
+
+
+def identities(batches):
+    """Which example each row is: with PLAIN, every pixel holds the example's index."""
+    return np.concatenate([b["image"][:, 0, 0, 0] for b in batches])
+
+
+def test_batch_contract(memory_source):
+    """Shapes and types that the compiled step relies on."""
+    (batch,) = take(make(memory_source(10)), 1)
+    assert batch["image"].shape == (4, 8, 8, 3) and batch["image"].dtype == np.uint8
+    assert batch["label"].shape == (4,) and batch["label"].dtype == np.int32
+    assert set(batch) == {"image", "label"}
+
+
+def test_epochs_cover_without_repetition(memory_source):
+    """An epoch sees an example at most once, labels stay with images, and orders differ."""
+    batches = take(make(memory_source(23), augmentation=PLAIN), 15)
+    epochs = [identities(batches[start : start + 5]) for start in (0, 5, 10)]
+    for seen in epochs:
+        assert len(set(seen)) == 20
+    np.testing.assert_array_equal(
+        np.concatenate([b["label"] for b in batches]), np.concatenate(epochs) % 2
+    )
+    assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
+    # What is left over differs between epochs, so every example gets its turn.
+    assert set(np.concatenate(epochs)) == set(range(23))
+
+
+def test_seed_decides_everything(memory_source):
+    """Equal seeds give equal bytes, unequal seeds another order from the first epoch on."""
+    source = memory_source(16)
+    assert digest(take(make(source), 9)) == digest(take(make(source), 9))
+    orders = [identities(take(make(source, seed=s, augmentation=PLAIN), 8)) for s in range(3)]
+    # Also not the order of a neighbouring seed, one epoch on.
+    assert len({order[:16].tobytes() for order in orders} | {o[16:].tobytes() for o in orders}) == 6
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3, 8])
+def test_threads_change_nothing(memory_source, threads):
+    """A faster machine trains on the same data."""
+    source = memory_source(16)
+    assert digest(take(make(source, num_threads=threads), 9)) == digest(take(make(source), 9))
+
+
+def test_augmentation_differs_between_epochs_and_examples(flowers):
+    """An example looks different in each epoch."""
+    from netzoo.data import open_source
+
+    source = open_source(f"folder:{flowers}", "train[:1]")
+    batches = take(make(source, batch_size=1), 12)
+    assert len({b["image"].tobytes() for b in batches}) > 8
+
+
+def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
+    """Another batch size changes no example's distortion in an epoch."""
+    source = memory_source(16, height=20)
+
+    def images(batch_size, steps):
+        batches = take(make(source, batch_size=batch_size), steps)
+        return np.concatenate([b["image"] for b in batches])
+
+    np.testing.assert_array_equal(images(4, 4), images(8, 2))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 7])
+def test_resume_continues_exactly(memory_source, stop):
+    """A restored position gives the batches an uninterrupted run would have had."""
+    source = memory_source(16)
+    whole = digest(take(make(source), 12))
+    iterator = iter(make(source))
+    for _ in range(stop):
+        next(iterator)
+    state = iterator.get_state()
+    assert state == {"next_index": stop}
+    resumed = iter(make(source, num_threads=1))
+    resumed.set_state(state)
+    assert digest(itertools.islice(resumed, 12 - stop)) == whole[stop:]
+
+
+def test_position_travels_through_orbax(memory_source, tmp_path):
+    """The iterator saves and restores beside the weights, by Grain's checkpoint handler."""
+    orbax = pytest.importorskip("orbax.checkpoint")
+    import grain.checkpoint
+
+    source = memory_source(16)
+    iterator, resumed = iter(make(source)), iter(make(source))
+    for _ in range(5):
+        next(iterator)
+    with orbax.CheckpointManager(tmp_path) as manager:
+        save = orbax.args.Composite(data=grain.checkpoint.CheckpointSave(iterator))
+        manager.save(1, args=save)
+        manager.wait_until_finished()
+        restore = orbax.args.Composite(data=grain.checkpoint.CheckpointRestore(resumed))
+        manager.restore(1, args=restore)
+    assert digest(itertools.islice(resumed, 3)) == digest(itertools.islice(iterator, 3))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_the_same_batch(memory_source, count):
+    """Split over hosts, the rows together are the batch of one host."""
+    source = memory_source(16)
+    whole = take(make(source), 6)
+    parts = [take(make(source, shard=(index, count)), 6) for index in range(count)]
+    for step, batch in enumerate(whole):
+        joined = np.concatenate([part[step]["image"] for part in parts])
+        np.testing.assert_array_equal(joined, batch["image"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 50])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_evaluation_is_exact(memory_source, batch_size, threads):
+    """Every example once, in order, whatever the batch size; the rest is masked zeros."""
+    source = memory_source(50)
+    batches = eval_batches(source, batch_size=batch_size, image_size=8, num_threads=threads)
+    for _ in range(2):  # it can be iterated again
+        found = list(batches)
+        assert len(found) == len(batches) == -(-50 // batch_size)
+        mask = np.concatenate([b["mask"] for b in found])
+        images = np.concatenate([b["image"] for b in found])
+        assert {b["image"].shape for b in found} == {(batch_size, 8, 8, 3)}
+        assert mask.dtype == bool and mask.sum() == 50 and mask[:50].all()
+        np.testing.assert_array_equal(images[mask][:, 4, 4, 0], np.arange(50))
+        labels = np.concatenate([b["label"] for b in found])
+        np.testing.assert_array_equal(labels[mask], np.arange(50) % 2)
+        assert not images[~mask].any() and not labels[~mask].any()
+
+
+def test_evaluation_over_processes(memory_source):
+    """Hosts divide the last, incomplete batch too, and no example is lost or doubled."""
+    source = memory_source(10)
+    seen = []
+    for index in range(4):
+        for batch in eval_batches(source, batch_size=8, image_size=8, shard=(index, 4)):
+            assert batch["image"].shape == (2, 8, 8, 3)
+            seen += batch["image"][batch["mask"]][:, 0, 0, 0].tolist()
+    assert sorted(seen) == list(range(10))
+
+
+@pytest.mark.parametrize("cache", ["encoded", "decoded"])
+def test_caches_change_no_byte_and_read_once(memory_source, cache):
+    """A cache is invisible but for speed: each example is read once in three epochs."""
+    source = memory_source(16)
+    expected = digest(take(make(memory_source(16)), 12))
+    assert digest(take(make(source, cache=cache, num_threads=1), 12)) == expected
+    assert source.reads == 16
+
+
+def test_cache_can_be_shared(memory_source):
+    """Training and evaluation over one wrapper fill one memory."""
+    source = memory_source(16)
+    shared = CachedSource(source, "decoded")
+    list(eval_batches(shared, batch_size=8, image_size=8, num_threads=1))
+    take(make(shared, cache="decoded"), 8)
+    assert source.reads == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 17}, "larger than the 16 examples"),
+        ({"batch_size": 3, "shard": (0, 2)}, "multiple of the 2 processes"),
+        ({"shard": (2, 2)}, "index below count"),
+        ({"cache": "decode"}, "Did you mean 'decoded'"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_wrong_settings_fail_at_once(memory_source, changes, message):
+    """Errors come when the pipeline is made, not at its first batch."""
+    with pytest.raises(ValueError, match=message):
+        make(memory_source(16), **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"crop_scale": (0.0, 1.0)}, {"crop_ratio": (2.0, 1.0)}, {"randaugment_magnitude": 30.0}],
+)
+def test_wrong_augmentation_fails_at_once(changes):
+    """The same for the augmentation."""
+    with pytest.raises(ValueError, match="found"):
+        Augmentation(**changes)
+
+
+def test_a_bad_image_is_named(flowers):
+    """An error in a reader thread reaches the trainer and names the file."""
+    from netzoo.data import open_source
+
+    victim = flowers / "roses" / "0009.jpg"
+    victim.write_bytes(victim.read_bytes()[:-100])
+    source = open_source(f"folder:{flowers}", "train")
+    with pytest.raises(ImageError, match=r"roses/0009\.jpg"):
+        take(make(source), 5)

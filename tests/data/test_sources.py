@@ -1,0 +1,249 @@
+"""Sources: what opens, what it holds, and errors that say what to do next."""
+
+import collections
+import json
+import os
+import shutil
+import time
+
+import pytest
+
+from netzoo.data import (
+    DatasetNotFoundError,
+    ImageError,
+    Source,
+    decode_image,
+    eval_batches,
+    open_source,
+    tfds_source,
+)
+from netzoo.data.base import SourceError, resolve_split
+from netzoo.data.prepare import prepare
+
+FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+TFDS_ORDER = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
+
+
+def names(source):
+    return [source[index]["name"] for index in range(len(source))]
+
+
+@pytest.fixture
+def split_folder(flowers, tmp_path):
+    """The same folder under train/ and, with fewer images, under test/ and val/."""
+    root = tmp_path / "split"
+    for split, kept in [("train", 4), ("test", 2), ("val", 1)]:
+        for class_name in FLOWERS:
+            (root / split / class_name).mkdir(parents=True)
+            for path in sorted((flowers / class_name).iterdir())[:kept]:
+                shutil.copy(path, root / split / class_name)
+    return root
+
+
+def test_folder_holds_every_image_with_its_label(flowers):
+    """Labels follow the alphabetical class names, whatever the file order."""
+    source = open_source(f"folder:{flowers}", "train")
+    assert isinstance(source, Source)
+    assert source.class_names == FLOWERS and len(source) == 20
+    for index in range(20):
+        example = source[index]
+        assert FLOWERS[example["label"]] == example["name"].split("/")[0]
+        assert example["image"] == (flowers / example["name"]).read_bytes()
+
+
+def test_folder_slices_are_disjoint_and_mixed(flowers):
+    """`train[:80%]` and `train[80%:]` divide the folder, and no slice is a single class."""
+    parts = [names(open_source(f"folder:{flowers}", s)) for s in ("train[:60%]", "train[60%:]")]
+    assert [len(part) for part in parts] == [12, 8]
+    assert parts[0] + parts[1] == names(open_source(f"folder:{flowers}", "all"))
+    for part in parts:
+        assert len({name.split("/")[0] for name in part}) >= 3
+
+
+def test_folder_order_ignores_where_it_lies(flowers, tmp_path):
+    """A copy elsewhere, whatever its file system's order, has the same splits."""
+    copy = shutil.copytree(flowers, tmp_path / "elsewhere")
+    assert names(open_source(f"folder:{flowers}", "train")) == names(
+        open_source(f"folder:{copy}", "all[:100%]")
+    )
+
+
+def test_folder_order_survives_an_added_file(flowers):
+    """A new photograph takes a place of its own and leaves the order of the others."""
+    before = names(open_source(f"folder:{flowers}", "train"))
+    shutil.copy(flowers / before[0], flowers / "roses" / "new.jpg")
+    after = names(open_source(f"folder:{flowers}", "train"))
+    assert [name for name in after if name != "roses/new.jpg"] == before
+
+
+def test_folder_with_splits(split_folder):
+    """Sub-folders train/, test/ and val/ are the splits, sliced and joined as in TFDS."""
+    spec = f"folder:{split_folder}"
+    lengths = {s: len(open_source(spec, s)) for s in ("train", "test", "val", "validation", "all")}
+    assert lengths == {"train": 20, "test": 10, "val": 5, "validation": 5, "all": 35}
+    joined = open_source(spec, "train[:50%] + test[:2]")
+    assert len(joined) == 12 and joined.class_names == FLOWERS
+    for index in range(12):
+        assert FLOWERS[joined[index]["label"]] == joined[index]["name"].split("/")[1]
+
+
+def test_folder_with_a_class_called_train(tmp_path, flowers):
+    """A picture collection of vehicles is not mistaken for split folders."""
+    for class_name in ("train", "bus"):
+        shutil.copytree(flowers / "roses", tmp_path / "vehicles" / class_name)
+    source = open_source(f"folder:{tmp_path / 'vehicles'}", "train")
+    assert source.class_names == ("bus", "train") and len(source) == 8
+
+
+def test_folder_ignores_hidden_files(flowers):
+    """What file managers leave behind is no image and no class."""
+    (flowers / "roses" / ".DS_Store").write_bytes(b"litter")
+    (flowers / "roses" / "Thumbs.db").write_bytes(b"litter")
+    (flowers / ".cache").mkdir()
+    (flowers / ".cache" / "x.jpg").write_bytes(b"litter")
+    source = open_source(f"folder:{flowers}", "train")
+    assert len(source) == 20 and source.class_names == FLOWERS
+
+
+def test_folder_with_a_bad_file_names_it(flowers):
+    """A bad file is found on opening, not in the third epoch."""
+    (flowers / "tulips" / "bad.jpg").write_bytes(b"<html>404</html>")
+    with pytest.raises(ImageError, match=r"tulips/bad\.jpg.*skip_corrupt=True"):
+        open_source(f"folder:{flowers}", "train[:10%]")
+
+
+def test_skip_corrupt_leaves_out_and_says_so(flowers, capsys):
+    """Bad and truncated files are counted and named, and all that is left can be decoded."""
+    before = names(open_source(f"folder:{flowers}", "train"))
+    (flowers / "tulips" / "bad.jpg").write_bytes(b"<html>404</html>")
+    half = flowers / "roses" / "0009.jpg"
+    half.write_bytes(half.read_bytes()[:-200])
+    source = open_source(f"folder:{flowers}", "train", skip_corrupt=True)
+    warning = capsys.readouterr().err
+    assert "left out 2 of 21" in warning
+    assert "tulips/bad.jpg" in warning and "roses/0009.jpg" in warning
+    assert names(source) == [name for name in before if name != "roses/0009.jpg"]
+    for index in range(len(source)):
+        decode_image(source[index]["image"], source[index]["name"])
+
+
+def test_folder_errors(flowers, tmp_path):
+    """Each wrong folder has an error that says what was expected."""
+    with pytest.raises(SourceError, match="is not a folder"):
+        open_source(f"folder:{tmp_path / 'missing'}", "train")
+    with pytest.raises(SourceError, match="no class folders"):
+        open_source(f"folder:{flowers / 'roses'}", "train")
+    (flowers / "violets").mkdir()
+    with pytest.raises(SourceError, match="violets holds no images"):
+        open_source(f"folder:{flowers}", "train")
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("tain", "Did you mean 'train'"),
+        ("test", r"Available: 'train' \(20 examples\)"),
+        ("train[:80", r"train\[:80%\]"),
+        ("train[:80%]+x", "Unknown split 'x'"),
+        ("train[:0]", "no examples"),
+        ("train[:500%]", "100"),
+    ],
+)
+def test_wrong_split_lists_the_right_ones(flowers, split, message):
+    """A mistyped split says which exist and how slices are written."""
+    with pytest.raises(SourceError, match=message):
+        open_source(f"folder:{flowers}", split)
+
+
+def test_percentages_round_as_in_tfds():
+    """A folder of 3,670 images is cut where tf_flowers is cut."""
+    parts = resolve_split("train[:80%]+train[90%:]", {"train": 3670})
+    assert parts == [("train", range(2936)), ("train", range(3303, 3670))]
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [
+        ("tf_flowers", "Did you mean 'tfds:tf_flowers'"),
+        ("synthetic_flower", "Did you mean 'synthetic_flowers'"),
+        ("tfds:tf_flower", "Did you mean 'tf_flowers'"),
+        ("folder:", "folder:PATH"),
+    ],
+)
+def test_unknown_source_names_the_nearest(spec, hint, tmp_path):
+    """A mistyped source costs one reading, not a search."""
+    with pytest.raises(SourceError, match=hint):
+        open_source(spec, "train", data_dir=str(tmp_path))
+
+
+def test_a_path_without_its_prefix_is_recognised(flowers):
+    """The most likely slip has its own hint."""
+    with pytest.raises(SourceError, match="Did you mean 'folder:"):
+        open_source(str(flowers), "train")
+
+
+def test_tfds_source(flowers, tmp_path):
+    """A prepared set gives encoded files, TFDS's label order and any TFDS split."""
+    data_dir = str(tmp_path / "tfds")
+    prepare("tf_flowers", str(flowers), data_dir)
+    source = open_source("tfds:tf_flowers", "train", data_dir)
+    assert source.class_names == TFDS_ORDER and len(source) == 20
+    assert collections.Counter(source[i]["label"] for i in range(20)) == dict.fromkeys(range(5), 4)
+    files = {path.read_bytes(): path.parent.name for path in flowers.rglob("*.jpg")}
+    for index in range(20):
+        assert TFDS_ORDER[source[index]["label"]] == files.pop(source[index]["image"])
+    assert len(open_source("tfds:tf_flowers", "train[75%:]", data_dir)) == 5
+    with pytest.raises(SourceError, match="Available: 'train'"):
+        open_source("tfds:tf_flowers", "test", data_dir)
+
+
+def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
+    """A folder prepared for TensorFlow is not read as garbage, nor prepared over."""
+    data_dir = tmp_path / "tfds"
+    builder = prepare("tf_flowers", str(flowers), str(data_dir))
+    info_path = os.path.join(builder.data_dir, "dataset_info.json")
+    with open(info_path) as file:
+        info = json.load(file)
+    with open(info_path, "w") as file:
+        json.dump({**info, "fileFormat": "tfrecord"}, file)
+    with pytest.raises(SourceError, match="array_record"):
+        open_source("tfds:tf_flowers", "train", str(data_dir))
+
+
+def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
+    """No retries for minutes, nothing left behind, and three commands to choose from."""
+    monkeypatch.setattr(tfds_source, "_unreachable", lambda url: f"{url}: no route")
+    start = time.monotonic()
+    with pytest.raises(DatasetNotFoundError) as caught:
+        open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
+    assert time.monotonic() - start < 10
+    for way in (
+        "python -m netzoo.data.prepare tf_flowers\n",
+        "python -m netzoo.data.prepare tf_flowers --from flower_photos.tgz",
+        "--config.data.source=folder:PATH",
+        "--config.data.source=synthetic_flowers",
+    ):
+        assert way in str(caught.value)
+    assert not (tmp_path / "tfds").exists()
+
+
+def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+    """A look-up that hangs, as behind a broken resolver, is bounded too."""
+    monkeypatch.setattr(tfds_source, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(
+        tfds_source.urllib.request, "urlopen", lambda *a, **k: tfds_source.threading.Event().wait()
+    )
+    assert "no answer" in tfds_source._unreachable("http://example.invalid/x.tgz")
+
+
+@pytest.mark.real_data
+def test_real_flowers():
+    """The published photographs: counts, decodability, and the cut of the TFDS splits."""
+    folder = os.environ.get("NETZOO_FLOWER_PHOTOS")
+    if not folder:
+        pytest.skip("NETZOO_FLOWER_PHOTOS does not name the folder of photographs")
+    source = open_source(f"folder:{folder}", "train", skip_corrupt=True)
+    assert len(source) == 3670 and source.class_names == FLOWERS
+    assert len(open_source(f"folder:{folder}", "train[:80%]")) == 2936
+    batches = eval_batches(source, batch_size=128, image_size=32)
+    assert sum(batch["mask"].sum() for batch in batches) == 3670

@@ -1,0 +1,199 @@
+"""Transforms: sizes, ranges and determinism of crops, flips, resizing and RandAugment."""
+
+import cv2
+import numpy as np
+import pytest
+
+import netzoo.data  # noqa: F401  (sets OpenCV's threads)
+from netzoo.data.randaugment import OPERATIONS, RandAugment
+from netzoo.data.transforms import (
+    random_flip,
+    random_resized_crop,
+    resize,
+    resize_and_center_crop,
+    sample_crop,
+)
+
+
+@pytest.fixture
+def image():
+    """A smooth picture with structure in all channels."""
+    noise = np.random.default_rng(3).integers(0, 256, (8, 11, 3), dtype=np.uint8)
+    return cv2.resize(noise, (110, 80), interpolation=cv2.INTER_CUBIC)
+
+
+def test_opencv_does_not_start_threads_of_its_own():
+    """Nested thread pools would slow the pipeline and the training step."""
+    assert cv2.getNumThreads() <= 1
+
+
+def test_shrinking_averages():
+    """A fine chequerboard shrinks to grey: interpolation would alias it to black or white."""
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+    assert np.all(np.abs(resize(board, 16, 16).astype(int) - 128) <= 1)
+    assert np.all(np.abs(resize(board, 16, 200).astype(int) - 128) <= 1)
+
+
+def test_growing_interpolates(image):
+    """Growing is smooth: no blocks of equal neighbours as from area averaging."""
+    ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8)[None, :, None], (8, 1, 3))
+    assert len(np.unique(resize(ramp, 64, 64)[0, :, 0])) > 40
+    assert resize(image, *image.shape[:2]) is image
+
+
+def test_crops_stay_inside_and_in_range():
+    """Area and shape of the crop lie within what was asked for, for tall and wide images."""
+    rng = np.random.default_rng(0)
+    for height, width in [(240, 320), (500, 333), (64, 64)]:
+        for _ in range(300):
+            top, left, h, w = sample_crop(height, width, rng, (0.25, 1.0), (3 / 4, 4 / 3))
+            assert 0 <= top <= height - h and 0 <= left <= width - w
+            assert 0.24 <= h * w / (height * width) <= 1
+            assert 0.73 <= w / h <= 1.37
+
+
+def test_crop_covers_range():
+    """Small and large crops both occur, spread evenly over the area."""
+    rng = np.random.default_rng(0)
+    crops = [sample_crop(300, 300, rng, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(2000)]
+    area = np.array([h * w for _, _, h, w in crops]) / 300**2
+    assert area.min() < 0.1 and area.max() > 0.85 and 0.4 < area.mean() < 0.55
+
+
+def test_crop_of_extreme_shape_falls_back_to_the_centre():
+    """A panorama that no rectangle fits gives its central part, not an error."""
+    top, left, h, w = sample_crop(10, 1000, np.random.default_rng(0), (1.0, 1.0), (3 / 4, 4 / 3))
+    assert (top, h, w) == (0, 10, 13) and left == 493
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (7, 300)])
+def test_tiny_images_work(shape):
+    """One-pixel images do not break the crop or the resize."""
+    small = np.full((*shape, 3), 7, np.uint8)
+    crop = random_resized_crop(small, np.random.default_rng(0), 16)
+    assert crop.shape == (16, 16, 3) and np.all(crop == 7)
+    assert resize_and_center_crop(small, 16, 0.875).shape == (16, 16, 3)
+
+
+def test_flip_happens_half_of_the_time(image):
+    """The flip is a mirror, and fair."""
+    rng = np.random.default_rng(0)
+    flipped = [random_flip(image, rng) is not image for _ in range(1000)]
+    assert 450 < sum(flipped) < 550
+    results = {random_flip(image, rng).tobytes() for _ in range(20)}
+    assert results == {image.tobytes(), image[:, ::-1].tobytes()}
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (320, 240), (100, 100), (33, 700)])
+@pytest.mark.parametrize("fraction", [0.875, 1.0, 0.5])
+def test_center_crop_is_central_and_sized(shape, fraction):
+    """Evaluation sees the middle: a centred marker stays centred."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    y, x = shape[0] // 2, shape[1] // 2
+    picture[y - 3 : y + 3, x - 3 : x + 3] = 255
+    crop = resize_and_center_crop(picture, 96, fraction)
+    assert crop.shape == (96, 96, 3)
+    rows, columns = np.nonzero(crop[..., 0] > 128)
+    # Half a source pixel, where the middle falls between two, is up to three pixels enlarged.
+    assert abs(rows.mean() - 47.5) <= 3 and abs(columns.mean() - 47.5) <= 3
+
+
+def test_center_crop_fraction_sets_the_field_of_view():
+    """Of 320 x 240 at 0.5, the middle 120 pixels are seen."""
+    ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)
+    crop = resize_and_center_crop(ramp, 60, 0.5)
+    assert abs(crop[0, 0, 0] - 100 * 255 / 319) < 2 and abs(crop[0, -1, 0] - 220 * 255 / 319) < 2
+    with pytest.raises(ValueError, match="crop_fraction"):
+        resize_and_center_crop(ramp, 60, 0.0)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("level", [-1.0, -0.3, 0.0, 0.9, 1.0])
+def test_operation_keeps_shape_and_input(name, level, image):
+    """No operation changes shape, type or the (possibly cached) image it was given."""
+    image.flags.writeable = False
+    before = image.copy()
+    result = OPERATIONS[name](image, level)
+    assert result.shape == image.shape and result.dtype == np.uint8
+    np.testing.assert_array_equal(image, before)
+
+
+ALWAYS = {"autocontrast", "equalize"}
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - ALWAYS))
+def test_level_zero_changes_nothing(name, image):
+    """Magnitude 0 is the image itself, to rounding; the identity is exact at any level."""
+    assert np.abs(OPERATIONS[name](image, 0.0).astype(int) - image).max() <= 1
+    assert OPERATIONS["identity"](image, 1.0) is image
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"identity"}))
+def test_operations_are_the_published_ones(name, image):
+    """At strength 9 each operation equals Pillow's, which the authors' code uses."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    picture, factor = Image.fromarray(image), 1 + 0.9 * 0.9
+    affine = (Image.Transform.AFFINE, Image.Resampling.BILINEAR)
+    move = 150 / 331 * 0.9
+
+    def transform(data):
+        return picture.transform(picture.size, affine[0], data, affine[1], fillcolor=(128,) * 3)
+
+    expected = {
+        "autocontrast": lambda: ImageOps.autocontrast(picture),
+        "equalize": lambda: ImageOps.equalize(picture),
+        "posterize": lambda: ImageOps.posterize(picture, 4),
+        "solarize": lambda: ImageOps.solarize(picture, 25.6),
+        "color": lambda: ImageEnhance.Color(picture).enhance(factor),
+        "contrast": lambda: ImageEnhance.Contrast(picture).enhance(factor),
+        "brightness": lambda: ImageEnhance.Brightness(picture).enhance(factor),
+        "sharpness": lambda: ImageEnhance.Sharpness(picture).enhance(factor),
+        "rotate": lambda: picture.rotate(27, Image.Resampling.BILINEAR, fillcolor=(128,) * 3),
+        "translate_x": lambda: transform((1, 0, -move * 110, 0, 1, 0)),
+        "translate_y": lambda: transform((1, 0, 0, 0, 1, -move * 80)),
+        "shear_x": lambda: transform((1, -0.27, 0, 0, 1, 0)),
+        "shear_y": lambda: transform((1, 0, 0, -0.27, 1, 0)),
+    }[name]()
+    difference = np.abs(OPERATIONS[name](image, 0.9).astype(int) - np.asarray(expected))
+    # Borders are treated differently by the two libraries: a quantile, not the maximum.
+    assert np.quantile(difference, 0.95) <= 4, np.quantile(difference, [0.5, 0.9, 0.95, 1])
+
+
+def test_flat_images_survive():
+    """One-coloured images have no contrast to stretch; nothing divides by zero."""
+    flat = np.full((16, 16, 3), 77, np.uint8)
+    for name in ("autocontrast", "equalize", "contrast"):
+        np.testing.assert_array_equal(OPERATIONS[name](flat, 1.0), flat)
+
+
+def test_randaugment_is_decided_by_its_generator(image):
+    """Equal generators give equal images, and different ones (nearly always) different images."""
+    augment = RandAugment(2, 9.0)
+    first, again = (
+        [augment(image, np.random.default_rng(seed)).tobytes() for seed in range(40)]
+        for _ in range(2)
+    )
+    assert first == again and len(set(first)) > 30
+
+
+def test_randaugment_uses_all_operations_alike(image, monkeypatch):
+    """Operations are drawn uniformly, with both signs."""
+    calls = []
+    monkeypatch.setattr(
+        "netzoo.data.randaugment._TABLE",
+        tuple(lambda im, level, n=n: calls.append((n, level)) or im for n in OPERATIONS),
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(1400):
+        RandAugment(2, 5.0)(image, rng)
+    assert len(calls) == 2800 and {level for _, level in calls} == {-0.5, 0.5}
+    counts = [sum(name == n for n, _ in calls) for name in OPERATIONS]
+    assert min(counts) > 150 and max(counts) < 250
+
+
+@pytest.mark.parametrize("settings", [(-1, 5.0), (2, -0.1), (2, 10.5)])
+def test_randaugment_out_of_range_is_an_error(settings):
+    """A magnitude on another scale (30, say) is caught, not applied."""
+    with pytest.raises(ValueError, match="found"):
+        RandAugment(*settings)
