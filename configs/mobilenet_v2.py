@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
 
     config.augment.crop_scale = (0.25, 1.0)
     config.augment.randaugment_layers = 2
-    config.augment.randaugment_magnitude = 9.0
+    config.augment.randaugment_magnitude = 3.0
     config.augment.mixup = 0.2
 
     config.train.epochs = 60
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.train.ema_decay = 0.999
 
     config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.weight_decay = 0.05
     config.schedule.name = "cosine"
     config.schedule.warmup_epochs = 5.0

@@ -8,6 +8,8 @@ from typing import Protocol, TypedDict, runtime_checkable
 import numpy as np
 import tensorflow_datasets as tfds
 
+from netzoo.errors import UserError
+
 
 class Example(TypedDict):
     """One labelled image.
@@ -39,7 +41,7 @@ class Source(Protocol):
         ...
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """A source specification, folder or split that cannot be used."""
 
 

@@ -1,14 +1,17 @@
 """From the bytes of an image file to RGB pixels.
 
-Pillow decodes, not OpenCV, because it is right where it matters: a truncated file is an error
-instead of a picture with a grey rest, and CMYK, palettes and orientation are honoured. Colour
-profiles are ignored, as the data pipelines of the published models ignore them.
+Pillow decodes, not OpenCV, because it is right where it matters: it says why a file cannot be
+read, where OpenCV returns None or, depending on its release, a picture with a grey rest, and it
+honours CMYK, palettes and transparency. Colour profiles are ignored, as the data pipelines of the
+published models ignore them.
 """
 
 import io
 
 import numpy as np
 from PIL import Image
+
+from netzoo.errors import UserError
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -22,7 +25,7 @@ _TRANSPOSE = {
 }
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """Bytes that are not a whole, readable image; the message names the file and the reason."""
 
 

@@ -20,8 +20,7 @@ class FolderSource:
 
     Without split folders everything is one split, `train` (also called `all`). Within a split
     the order is that of a hash of each file's path below the folder, as in TFDS: it mixes the
-    classes, so that any slice holds all of them, and a file added or lost moves no other file
-    across the slices of a training and a test part by more than one place.
+    classes, so that any slice holds all of them, and an added file leaves the others' order.
     """
 
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):

@@ -214,3 +214,11 @@ def test_a_bad_image_is_named(flowers):
     source = open_source(f"folder:{flowers}", "train")
     with pytest.raises(ImageError, match=r"roses/0009\.jpg"):
         take(make(source), 5)
+
+
+def test_measuring_counts_images(memory_source):
+    """The speed figures of the documentation count images, not batches."""
+    from netzoo.data.measure import measure
+
+    rate, cost = measure(make(memory_source(16)), seconds=0.05)
+    assert rate > 0 and cost > 0

@@ -1,0 +1,159 @@
+"""The shape of the house: imports go down, files stay small, configurations are run cards."""
+
+import ast
+import graphlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netzoo.config import validate
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = sorted((ROOT / "netzoo").rglob("*.py"))
+ENTRY_POINTS = sorted(ROOT.glob("*.py"))
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
+
+# From the ground up. A floor may use itself, the floors below it, and the leaves.
+FLOORS = ("data", "layers", "models", "evaluation", "tasks", "training", "inference")
+# What every floor may use, and what of netzoo these use themselves.
+LEAVES = {
+    "errors": set(),
+    "config": {"errors"},
+    "mesh": {"errors"},
+    "workdir": {"errors", "config"},
+}
+# Sets the process up before anything else; for entry points only.
+LAUNCH = {"launch": {"errors", "config"}}
+# Load in seconds or hold a device; the data floor is NumPy, and its worker processes stay light.
+NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
+NEVER = {"tensorflow", "torch", "torchvision", "keras", "clu"}
+MAX_LINES, MAX_ENTRY_POINT_LINES = 400, 60
+
+
+def name_of(path: Path) -> str:
+    """Returns the dotted name of a module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path) for path in PACKAGE}
+
+
+def imports(path: Path) -> set[str]:
+    """Returns the dotted names that a file imports, also inside functions.
+
+    `from package import module` is the module, `from module import name` the module as well.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports out from netzoo"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = inner in MODULES or node.module == "netzoo"
+                found.add(inner if is_module else node.module)
+    return found
+
+
+def floors_used(path: Path) -> set[str]:
+    """Returns the parts of netzoo that a file imports, e.g. `{"layers", "errors"}`."""
+    names = [name.split(".") for name in imports(path)]
+    return {name[1] for name in names if name[0] == "netzoo" and len(name) > 1}
+
+
+def allowed(path: Path) -> set[str]:
+    """Returns the parts of netzoo that a file may import."""
+    part = path.relative_to(ROOT / "netzoo").with_suffix("").parts[0]
+    if part == "__init__":
+        return {"models"}  # the public functions, on first use
+    if part in FLOORS:
+        return {*FLOORS[: FLOORS.index(part) + 1], *LEAVES}
+    return {part} | (LEAVES | LAUNCH)[part]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_part_has_its_place():
+    """A new folder or module of netzoo must be given a floor here before it is used."""
+    parts = {path.relative_to(ROOT / "netzoo").with_suffix("").parts[0] for path in PACKAGE}
+    assert parts - {"__init__"} <= {*FLOORS, *LEAVES, *LAUNCH}
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=relative)
+def test_imports_go_down(path):
+    """A floor can be read, tested and replaced without the ones above it."""
+    assert floors_used(path) <= allowed(path)
+
+
+def test_no_import_circles():
+    """Within a floor too there is an order, lazy imports included."""
+    graph = {name_of(path): {n for n in imports(path) if n in MODULES} for path in PACKAGE}
+    order = tuple(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert set(order) == MODULES
+
+
+@pytest.mark.parametrize("path", PACKAGE, ids=relative)
+def test_forbidden_libraries(path):
+    """No second deep-learning library, and no accelerator library in the data pipeline."""
+    used = {name.split(".")[0] for name in imports(path)}
+    assert not used & NEVER
+    if path.is_relative_to(ROOT / "netzoo" / "data"):
+        assert not used & NOT_FOR_DATA
+        assert "mesh" not in floors_used(path), "netzoo.mesh imports JAX"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "absent"),
+    [
+        # Libraries that load a second framework by themselves, where installed, would show here.
+        ("netzoo.training", ("tensorflow", "torch")),
+        # The process is set up, and perhaps started again, before seconds go into loading JAX.
+        ("netzoo.launch, netzoo.config", ("jax",)),
+    ],
+)
+def test_import_leaves_out(loaded, absent):
+    """Importing has no heavy companions, however they would come in."""
+    code = f"import sys, {loaded}; print([m for m in {absent} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", ENTRY_POINTS, ids=relative)
+def test_entry_points_are_flags_and_one_call(path):
+    """What a command does can be used, and tested, without the command."""
+    assert len(path.read_text().splitlines()) < MAX_ENTRY_POINT_LINES
+    assert "launch" in floors_used(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=relative)
+def test_configs_are_run_cards(path):
+    """The docstring of a configuration is the command that runs it; the values are valid."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    command = f"python train.py --config configs/{path.name}"
+    assert command in (module.__doc__ or ""), "the docstring lacks the command of this file"
+    assert floors_used(path) == {"config"}
+    validate(module.get_config())
+
+
+FOLDERS = ("netzoo", "configs", "benchmarks", "tests")
+ALL = [
+    *ENTRY_POINTS,
+    *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))),
+]
+
+
+@pytest.mark.parametrize("path", ALL, ids=relative)
+def test_files_are_short(path):
+    """One idea a file; what does not fit is two."""
+    assert len(path.read_text().splitlines()) <= MAX_LINES

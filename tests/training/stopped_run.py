@@ -1,0 +1,37 @@
+"""Runs a tiny training that stops itself by a signal; started as a process by test_loop.py.
+
+python -m tests.training.stopped_run PICTURES WORKDIR STEP SIGNAL
+
+The process sends itself SIGNAL (a name; NONE for no signal) when the metrics of STEP have been
+read, which is while the step after it computes, in the middle of an epoch.
+"""
+
+import os
+import signal
+import sys
+
+from netzoo.errors import UserError
+from netzoo.training import loop
+from tests.conftest import tiny_config
+
+
+def main(pictures: str, workdir: str, step: str, name: str) -> int:
+    """Trains; returns the exit status of the loop."""
+    read = loop._Run._read
+
+    def read_and_stop(self, at, metrics):
+        read(self, at, metrics)
+        if at == int(step):
+            os.kill(os.getpid(), getattr(signal, name))
+
+    if name != "NONE":
+        loop._Run._read = read_and_stop
+    try:
+        return loop.train(tiny_config(pictures), workdir)
+    except UserError as error:
+        print(f"error: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

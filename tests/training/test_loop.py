@@ -1,0 +1,190 @@
+"""Whole runs: resuming, stopping, and what they leave behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from netzoo.config import load_config
+from netzoo.errors import UserError
+from netzoo.training import train
+from netzoo.workdir.writers import read_metrics
+from tests.conftest import tiny_config
+
+ROOT = Path(__file__).parents[2]
+STEPS = 20  # 4 epochs of 5
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Compiled programs shared by the processes of this file; only the first compiles."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def start(pictures, workdir, cache, step=0, name="NONE") -> subprocess.CompletedProcess:
+    """Runs a training process to its end."""
+    command = [sys.executable, "-m", "tests.training.stopped_run"]
+    arguments = [str(pictures), str(workdir), str(step), name]
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.run(
+        command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(pictures, cache, tmp_path_factory):
+    """The run that nothing interrupts."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = start(pictures, workdir, cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workdir
+
+
+def state_of(workdir: Path):
+    """Every array of the last checkpoint, and the position in the data."""
+    step = max(ocp.utils.checkpoint_steps(workdir / "checkpoints"))
+    assert step == STEPS
+    folder = workdir / "checkpoints" / str(step)
+    with ocp.StandardCheckpointer() as reader:
+        state = reader.restore(folder / "state")
+    [position] = (folder / "data").glob("*")
+    return jax.tree.map(np.asarray, state), json.loads(position.read_text())
+
+
+def lines_of(workdir: Path):
+    """The metrics log without what a clock measured."""
+    lines = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
+
+
+def assert_same_run(workdir: Path, whole: Path):
+    """Every leaf of the state, every metric and the data position are equal, bit for bit."""
+    state, position = state_of(workdir)
+    expected, expected_position = state_of(whole)
+    chex.assert_trees_all_equal(state, expected)
+    assert position == expected_position
+    assert lines_of(workdir) == lines_of(whole)
+
+
+# Checkpoints are taken every 3 steps, an epoch has 5: step 8 is in the middle of an epoch and of
+# the stretch between checkpoints, step 6 is while its checkpoint is being written, and step 2 is
+# before the first.
+@pytest.mark.parametrize("step", [2, 6, 8])
+def test_killed_run_resumes_bit_identically(step, pictures, whole, cache, tmp_path):
+    """Protects the promise of the trainer: SIGKILL and the same command again change nothing."""
+    killed = start(pictures, tmp_path, cache, step, "SIGKILL")
+    assert killed.returncode == -signal.SIGKILL
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
+    resumed = start(pictures, tmp_path, cache)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same_run(tmp_path, whole)
+
+
+def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, cache, tmp_path):
+    """Protects preempted jobs: one checkpoint, status 143, and the continuation is exact."""
+    stopped = start(pictures, tmp_path, cache, 7, "SIGTERM")
+    assert stopped.returncode == 128 + signal.SIGTERM, stopped.stdout + stopped.stderr
+    assert "The same command continues" in stopped.stdout
+    # The signal comes while step 8 computes; the checkpoint is of the step it finished.
+    steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
+    assert max(steps) in (8, 9)
+    resumed = start(pictures, tmp_path, cache)
+    assert f"continuing at step {max(steps)}" in resumed.stdout
+    assert_same_run(tmp_path, whole)
+
+
+def damage(folder: Path) -> None:
+    """Cuts the largest file below `folder` in half, as a crashed disk would."""
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    with largest.open("r+b") as file:
+        file.truncate(largest.stat().st_size // 2)
+
+
+def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, cache, tmp_path):
+    """Protects the run from a damaged disk: the older checkpoint is used, and that is said."""
+    workdir = tmp_path / "run"
+    stopped = start(pictures, workdir, cache, 11, "SIGKILL")
+    assert stopped.returncode == -signal.SIGKILL
+    newest = max(ocp.utils.checkpoint_steps(workdir / "checkpoints"))
+    damage(workdir / "checkpoints" / str(newest) / "state")
+    resumed = start(pictures, workdir, cache)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{newest}" in resumed.stdout
+    assert "continuing at step" in resumed.stdout
+    assert_same_run(workdir, whole)
+
+
+def test_nothing_readable_is_an_error_that_keeps_everything(whole, pictures, tmp_path):
+    """Protects what is left: with every checkpoint damaged the run stops and deletes nothing."""
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    folders = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
+    for folder in folders:
+        damage(folder / "state")
+    log = (workdir / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="no checkpoint can be read"):
+        train(tiny_config(pictures), workdir)
+    assert all(folder.exists() for folder in folders)
+    assert (workdir / "metrics.jsonl").read_bytes() == log
+
+
+def test_what_a_run_leaves_behind(whole):
+    """Protects the layout of a run folder, which eval, predict and record read."""
+    names = {path.name for path in whole.iterdir()}
+    expected = {"config.json", "classes.json", "environment.json", "metrics.jsonl"}
+    assert names >= expected | {"curves.png", "checkpoints", "tensorboard"}
+    assert json.loads((whole / "classes.json").read_text()) == ["daisy", "roses", "tulips"]
+    assert load_config(whole).train.epochs == 4
+    evaluations = [line for line in read_metrics(whole / "metrics.jsonl") if line["kind"] == "eval"]
+    assert [line["step"] for line in evaluations] == [10, 20]
+    assert {"train_accuracy", "test_accuracy", "train_loss", "test_loss"} <= set(evaluations[0])
+
+
+def test_another_configuration_is_refused_before_it_starts(whole, pictures):
+    """Protects a run from being continued as another one; the message names key and values."""
+    config = tiny_config(pictures)
+    config.optimizer.learning_rate = 0.5
+    before = sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
+    with pytest.raises(UserError, match="optimizer.learning_rate: the run has 0.001, now 0.5"):
+        train(config, whole)
+    assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(pictures, tmp_path):
+    """Protects the checkpoints from NaN: the step is named, and no checkpoint comes after it."""
+    config = tiny_config(pictures)
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 1e30
+    config.checkpoint.every_steps = 1
+    with pytest.raises(UserError, match=r"step (\d+): loss .*learning_rate") as error:
+        train(config, tmp_path)
+    failed = int(str(error.value).split(":")[0].removeprefix("step "))
+    steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
+    assert max(steps) == failed - 1
+
+
+def test_batch_that_devices_cannot_divide(pictures, tmp_path):
+    """Protects multi-device users: the error comes at once and names sizes that work."""
+    code = (
+        "from netzoo.training import train; from tests.conftest import tiny_config;"
+        f"train(tiny_config({str(pictures)!r}), {str(tmp_path)!r})"
+    )
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert "is 8, which 3 devices cannot divide evenly; use 6 or 9" in done.stderr
+    assert not any(tmp_path.iterdir())

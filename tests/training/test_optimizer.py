@@ -1,0 +1,81 @@
+"""Schedules and optimizers by name."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.config import default_config
+from netzoo.errors import UserError
+from netzoo.training.optimizer import create_optimizer, create_schedule
+
+PARAMS = {"dense": {"kernel": jnp.array([[2.0, -4.0]]), "bias": jnp.array([3.0])}}
+GRADS = {"dense": {"kernel": jnp.array([[0.5, 0.25]]), "bias": jnp.array([1.0])}}
+
+
+def config(**options):
+    """The defaults with a learning rate of 0.1 and the given keys."""
+    result = default_config()
+    result.optimizer.learning_rate = 0.1
+    result.update_from_flattened_dict(options)
+    return result
+
+
+def test_cosine_with_warmup():
+    """Protects the shape: 0, the peak at the end of the warm-up, its half midway, 0 at the end."""
+    c = config(**{"schedule.warmup_epochs": 2.0, "train.epochs": 10})
+    rate = create_schedule(c, steps_per_epoch=10)
+    values = [float(rate(step)) for step in (0, 10, 20, 60, 100)]
+    np.testing.assert_allclose(values, [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
+    assert float(rate(40)) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)) / 2, rel=1e-6)
+
+
+def test_exponential_is_a_staircase():
+    """Protects MobileNet's schedule: constant within a stair, times the rate after it."""
+    options = {"schedule.name": "exponential", "schedule.decay_rate": 0.5}
+    rate = create_schedule(config(**options, **{"schedule.decay_epochs": 2.0}), 10)
+    np.testing.assert_allclose([float(rate(s)) for s in (0, 19, 20, 40)], [0.1, 0.1, 0.05, 0.025])
+
+
+def test_constant_stays():
+    """Protects the simplest schedule."""
+    rate = create_schedule(config(**{"schedule.name": "constant"}), 10)
+    assert float(rate(0)) == float(rate(99)) == pytest.approx(0.1)
+
+
+def first_update(**options):
+    """Returns the update of the first step for PARAMS and GRADS."""
+    c = config(**{"schedule.name": "constant", "optimizer.weight_decay": 0.01}, **options)
+    optimizer = create_optimizer(c, create_schedule(c, 10), PARAMS)
+    updates, _ = optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS)
+    return updates["dense"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+def test_weight_decay_spares_biases(name):
+    """Protects the table of factors: the bias moves as it does without any weight decay."""
+    with_decay = first_update(**{"optimizer.name": name})
+    without = first_update(**{"optimizer.name": name, "optimizer.weight_decay": 0.0})
+    np.testing.assert_array_equal(with_decay["bias"], without["bias"])
+    assert not np.array_equal(with_decay["kernel"], without["kernel"])
+
+
+def test_first_steps_by_hand():
+    """Protects the formulas: AdamW's decoupled decay, SGD's coupled one, RMSProp's scaling."""
+    adamw = first_update(**{"optimizer.name": "adamw"})
+    # The first Adam step is the sign of the gradient; decay adds 0.01 * 2.0 and 0.01 * -4.0.
+    np.testing.assert_allclose(adamw["kernel"], [[-0.1 * 1.02, -0.1 * 0.96]], rtol=1e-5)
+    sgd = first_update(**{"optimizer.name": "sgd"})
+    np.testing.assert_allclose(sgd["kernel"], [[-0.1 * 0.52, -0.1 * 0.21]], rtol=1e-6)
+    rmsprop = first_update(**{"optimizer.name": "rmsprop"})
+    # g / sqrt(0.1 g^2) is sqrt(10) whatever g.
+    np.testing.assert_allclose(rmsprop["kernel"], [[-0.1 * 10**0.5] * 2], rtol=1e-5)
+
+
+def test_unknown_names_give_the_nearest():
+    """Protects users from typing errors."""
+    with pytest.raises(UserError, match="did you mean adamw"):
+        first_update(**{"optimizer.name": "adam"})
+    with pytest.raises(UserError, match="did you mean cosine"):
+        create_schedule(config(**{"schedule.name": "cosin"}), 10)
