@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.layers import Conv as NetzooConv
 from netzoo.layers.padding import Padding
 
 
@@ -20,12 +21,12 @@ def Conv(
     use_bias: bool = False,
     padding: Padding = "torch",
     dtype: jnp.dtype = jnp.float32,
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal(),
+    kernel_init: nn.initializers.Initializer = NetzooConv.kernel_init,
     name: str | None = None,
 ) -> nn.Conv:
     """Returns `flax.linen.Conv` for the arguments of `netzoo.layers.Conv`.
 
-    Without a `kernel_init` it starts from flax's; the benchmark gives it netzoo's values.
+    It starts from netzoo's initial values, so that both networks compute the same.
     """
     half = dilation * (kernel_size - 1) // 2
     return nn.Conv(

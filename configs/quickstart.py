@@ -1,4 +1,10 @@
-"""The embedded data set, learnt in minutes."""
+"""MobileNetV2 at half width on drawn flowers: from nothing to a trained network in minutes.
+
+    python train.py --config configs/quickstart.py --workdir runs/quickstart
+    python eval.py --workdir runs/quickstart
+
+The data set is drawn on first use; nothing is downloaded. `make quickstart` does all of it.
+"""
 
 from ml_collections import ConfigDict
 

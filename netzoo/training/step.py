@@ -48,8 +48,8 @@ def make_train_step(
             current = {"params": params, **model_state}
             ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, current)
         metrics |= {
-            "grad_norm": optax.global_norm(grads),
-            "update_norm": optax.global_norm(updates),
+            "grad_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
             "learning_rate": learning_rate(state.step),
         }
         new_state = state.replace(

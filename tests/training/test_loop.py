@@ -60,7 +60,7 @@ def state_of(workdir: Path):
     folder = workdir / "checkpoints" / str(step)
     with ocp.StandardCheckpointer() as reader:
         state = reader.restore(folder / "state")
-    [position] = (folder / "data").glob("*")
+    [position] = (folder / "data").glob("*.json")
     return jax.tree.map(np.asarray, state), json.loads(position.read_text())
 
 
@@ -158,7 +158,7 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     config = tiny_config(pictures)
     config.optimizer.learning_rate = 0.5
     before = sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
-    with pytest.raises(UserError, match="optimizer.learning_rate: the run has 0.001, now 0.5"):
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: the run has 0\.001, now 0\.5"):
         train(config, whole)
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 

@@ -1,0 +1,59 @@
+"""Image classification: exact evaluation, the train flag, mixup."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.evaluation.evaluate import evaluate
+from netzoo.tasks import create_task
+from netzoo.tasks.image_classification import mixup, normalize
+from tests.conftest import tiny_config
+
+
+@pytest.fixture(scope="module")
+def evaluated(pictures):
+    """Sums over the 11 test pictures for the batch sizes 1, 7, 32 and all."""
+    variables, sums = None, {}
+    for size in (1, 7, 32, 11):
+        config = tiny_config(pictures)
+        config.evaluation.batch_size = size
+        task = create_task(config)
+        variables = variables or jax.jit(task.init)(jax.random.key(0))
+        batches = task.evaluation_batches(config.data.test_split)
+        sums[size] = evaluate(jax.jit(task.evaluation_sums), variables, batches)
+    return sums
+
+
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_batch_size_changes_no_count(size, evaluated):
+    """Protects exact evaluation: every picture once, whatever the batches.
+
+    The loss is a sum of 11 float32 values in another order: 1e-6 relative.
+    """
+    for name in ("confusion", "topk_correct", "count"):
+        np.testing.assert_array_equal(evaluated[size][name], evaluated[11][name])
+    assert evaluated[size]["count"] == evaluated[size]["confusion"].sum() == 11
+    np.testing.assert_allclose(evaluated[size]["loss_sum"], evaluated[11]["loss_sum"], rtol=1e-6)
+
+
+def test_mixup_blends_images_and_targets_alike():
+    """Protects the pairing: one weight for image and target, partner from the other end."""
+    images = jnp.arange(4.0).reshape(4, 1, 1, 1)
+    labels = jnp.arange(4)
+    mixed, targets, larger = mixup(
+        jax.random.key(3), 0.2, images, jax.nn.one_hot(labels, 4), labels
+    )
+    weight = float(targets[0, 0])
+    assert 0 < weight < 1
+    np.testing.assert_allclose(
+        mixed[:, 0, 0, 0], [3 - 3 * weight, 2 - weight, 1 + weight, 3 * weight], rtol=1e-5
+    )
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(larger, labels if weight >= 0.5 else labels[::-1])
+
+
+def test_normalisation_is_that_of_the_configuration(pictures):
+    """Protects the input range: 0, 127.5 and 255 become -1, 0 and 1 by default."""
+    images = jnp.array([[0, 255, 255]], jnp.uint8)
+    np.testing.assert_array_equal(normalize(images, tiny_config(pictures)), [[-1, 1, 1]])

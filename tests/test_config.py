@@ -1,0 +1,50 @@
+"""The configuration: defaults, validation, saving, and telling runs apart."""
+
+import pytest
+
+from netzoo.config import check_same_run, default_config, load_config, save_config, validate
+from netzoo.errors import UserError
+
+
+def test_defaults_are_valid():
+    """Protects every experiment that starts from them."""
+    validate(default_config())
+
+
+def test_all_faults_are_reported_at_once():
+    """Protects users from mending one key a try; each fault names key, value and range."""
+    config = default_config()
+    config.train.batch_size = 0
+    config.data.cache = "disk"
+    with pytest.raises(UserError) as error:
+        validate(config)
+    assert "train.batch_size is 0; expected at least 1" in str(error.value)
+    assert "data.cache is disk; expected none, encoded or decoded" in str(error.value)
+
+
+def test_saved_and_loaded_is_the_same(tmp_path):
+    """Protects eval and predict, which know a run by this file: tuples and None survive."""
+    config = default_config()
+    config.train.clip_norm = 1.0
+    save_config(config, tmp_path)
+    loaded = load_config(tmp_path)
+    assert loaded == config
+    assert loaded.augment.crop_scale == (0.25, 1.0)
+    check_same_run(config, tmp_path)
+
+
+def test_free_keys_may_differ_and_others_may_not(tmp_path):
+    """Protects resuming: where data lies may change, what is computed may not."""
+    config = default_config()
+    save_config(config, tmp_path)
+    config.data.num_threads = 7
+    check_same_run(config, tmp_path)
+    config.seed = 1
+    with pytest.raises(UserError, match="seed: the run has 0, now 1"):
+        check_same_run(config, tmp_path)
+
+
+def test_folder_without_a_run(tmp_path):
+    """Protects users who give another folder than train.py had."""
+    with pytest.raises(UserError, match="holds no run"):
+        load_config(tmp_path)

@@ -1,0 +1,81 @@
+"""The commands as a user types them: mistakes give one clear line, and nothing is compiled."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    """Runs `python ARGUMENTS` at the top of the repository."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.train.epoch=3", 'Did you mean "epochs" instead of "epoch"?'),
+        ("--config.model.name=mobilenet_v3", "did you mean mobilenet_v2?"),
+        ("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
+        ("--config.data.source=folder:nowhere", "nowhere"),
+    ],
+)
+def test_mistakes_are_one_message(override, message, tmp_path):
+    """Protects users from tracebacks: status 1, the message, the nearest right name."""
+    done = run(*TRAIN, tmp_path / "run", override)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "compiling" not in done.stdout
+
+
+def test_missing_data_set_names_the_ways_on(tmp_path):
+    """Protects the first minute without a network: the three ways to go on are printed."""
+    source = "--config.data.source=tfds:tf_flowers"
+    done = run(*TRAIN, tmp_path / "run", source, f"--config.data.data_dir={tmp_path}")
+    assert done.returncode == 1
+    assert "netzoo.data.prepare tf_flowers --from" in done.stderr
+    assert "folder:" in done.stderr
+    assert "compiling" not in done.stdout
+
+
+def test_text_file_in_a_folder_is_named(pictures, tmp_path):
+    """Protects users with a broken picture among thousands: the file is named."""
+    bad = tmp_path / "data" / "daisy" / "bad.jpg"
+    for name in ("daisy", "roses"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        good = next((pictures / "train" / name).iterdir())
+        (tmp_path / "data" / name / "good.png").write_bytes(good.read_bytes())
+    bad.write_text("no picture")
+    done = run(*TRAIN, tmp_path / "run", f"--config.data.source=folder:{tmp_path / 'data'}")
+    assert done.returncode == 1
+    assert "bad.jpg" in done.stderr
+
+
+def test_eval_and_predict_read_a_run(pictures, tmp_path):
+    """Protects the way from a run to answers: eval.json, the picture, and JSON."""
+    trained = run("-m", "tests.training.stopped_run", pictures, tmp_path, 0, "NONE")
+    assert trained.returncode == 0, trained.stderr
+    done = run("eval.py", "--workdir", tmp_path, "--config.evaluation.batch_size=3")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "eval.json").read_text())
+    assert (report["count"], report["weights"], report["step"]) == (11, "ema", 20)
+    assert (tmp_path / "confusion_matrix.png").stat().st_size > 10_000
+    done = run(
+        "predict.py", "--workdir", tmp_path, "--json", pictures / "test" / "daisy", "setup.cfg"
+    )
+    assert done.returncode == 1, "setup.cfg is no picture"
+    assert "setup.cfg" in done.stderr
+    predictions = json.loads(done.stdout)
+    assert len(predictions) == 4
+    assert sum(entry["probability"] for entry in predictions[0]["predictions"]) == pytest.approx(
+        1, abs=1e-5
+    )
