@@ -165,6 +165,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
     local = LocalFlowers(origin, builder.info.features["label"].names)
     builder._make_download_manager = lambda **kwargs: local
+    tfds.disable_progress_bar()  # it takes seconds
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False),

@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from rich.console import Console
+from rich.progress import track
 
 from netzoo.data import flower_painter
 
@@ -79,7 +81,9 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLIT_SIZES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index in range(SPLIT_SIZES[split]):
+        bar = Console(stderr=True)
+        indices = range(SPLIT_SIZES[split])
+        for index in track(indices, f"drawing {split}", console=bar, transient=True):
             image, label = draw_example(split, index)
             yield index, {"image": _encode(image), "label": label}
 
@@ -97,10 +101,12 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     if builder.is_prepared():
         return builder
     total = sum(SPLIT_SIZES.values())
-    print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", end=" ", flush=True)
+    print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", flush=True)
     start = time.perf_counter()
     config = tfds.download.DownloadConfig(try_download_gcs=False)  # never touch the network
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of a download there is not
+    # TFDS speaks of a download there is not, and its bars fill a log with lines of file names.
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT)
-    print(f"done in {time.perf_counter() - start:.1f} s.", flush=True)
+    print(f"Drawn in {time.perf_counter() - start:.1f} s.", flush=True)
     return builder
