@@ -7,7 +7,9 @@ A step's folder appears under its final name when everything in it is on disk, s
 while saving leaves the checkpoint before it as the newest.
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ Tree = Any
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 
-# Orbax logs dozens of lines a save at levels that absl shows.
-logging.getLogger("absl").setLevel(logging.ERROR)
+# Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; what
+# goes wrong it raises as well.
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class Checkpoints:
@@ -40,15 +44,22 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Tree, iterator: grain.DatasetIterator) -> None:
-        """Starts writing; returns when the values are copied and training may go on."""
+        """Starts writing; returns when the values are copied and training may go on.
+
+        Raises:
+          UserError: This checkpoint, or the one before it, cannot be written; says why.
+        """
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
-            ),
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
         )
+        with _explained(self.directory):
+            self._manager.save(step, args=arguments)
+
+    def exist(self) -> bool:
+        """Returns whether there is any, sound or not."""
+        return bool(self._manager.all_steps())
 
     def restore(self, like: Tree, iterator: grain.DatasetIterator) -> tuple[int, Tree] | None:
         """Restores the newest checkpoint that can be read.
@@ -93,8 +104,9 @@ class Checkpoints:
                 self._manager.delete(newer)
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        self._manager.close()
+        """Waits for what is being written; raises UserError where that fails."""
+        with _explained(self.directory):
+            self._manager.close()
 
 
 class BestCheckpoint:
@@ -102,22 +114,25 @@ class BestCheckpoint:
 
     def __init__(self, workdir: Path):
         """Opens the folder, making it where there is none."""
+        self.directory = Path(workdir).absolute() / BEST
         self._manager = ocp.CheckpointManager(
-            Path(workdir).absolute() / BEST,
+            self.directory,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=1, best_fn=lambda metrics: metrics["value"], best_mode="max"
             ),
         )
 
     def save(self, step: int, weights: Tree, value: float) -> None:
-        """Saves `weights` if `value` is higher than every one before."""
+        """Saves `weights` if `value` is higher than every one before; raises UserError as above."""
         if step not in self._manager.all_steps():
             arguments = ocp.args.Composite(state=ocp.args.StandardSave(weights))
-            self._manager.save(step, args=arguments, metrics={"value": value})
+            with _explained(self.directory):
+                self._manager.save(step, args=arguments, metrics={"value": value})
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        self._manager.close()
+        """Waits for what is being written; raises UserError where that fails."""
+        with _explained(self.directory):
+            self._manager.close()
 
 
 def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
@@ -149,6 +164,20 @@ def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
     why = "there is none" if not steps else "none can be read"
     hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
     raise UserError(f"no {which} checkpoint in {directory}: {why}{hint}")
+
+
+@contextlib.contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Turns what Orbax raises while writing into one error that says what to do."""
+    try:
+        yield
+    except Exception as error:  # as above; errors of a write come with the save after it
+        full = "No space left on device" in str(error)
+        why = "the disk is full; free space" if full else f"{_first_line(error)}; mend that"
+        raise UserError(
+            f"no checkpoint can be written to {directory}: {why}, and the same command continues "
+            "from the newest complete one"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
