@@ -146,7 +146,7 @@ def _kernel_gradient(x, dy, kernel_shape, *, stride: int, pads: Pads, dilation: 
         )
         return sums, None
 
-    # Float32 sums whatever the compute dtype: thousands of terms would drown in bfloat16.
-    zeros = jnp.zeros((height, width, channels), jnp.float32)
+    # Float32 sums at least, whatever the compute dtype: thousands of terms would drown in bfloat16.
+    zeros = jnp.zeros((height, width, channels), jnp.promote_types(dy.dtype, jnp.float32))
     sums, _ = lax.scan(add_image, (zeros,) * (kernel_shape[0] * kernel_shape[1]), (x, dy))
     return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(kernel_shape)

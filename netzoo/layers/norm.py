@@ -32,13 +32,13 @@ def normalize_batch(
 
 
 def _normalize(x, scale, bias, epsilon):
-    x32 = x.astype(jnp.float32)
-    mean = x32.mean(0)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = wide.mean(0)
     # From centred values: the mean of squares minus the squared mean cancels in float32.
-    variance = jnp.square(x32 - mean).mean(0)
+    variance = jnp.square(wide - mean).mean(0)
     inverse = jax.lax.rsqrt(variance + epsilon)
     factor = scale * inverse
-    y = x32 * factor + (bias - mean * factor)
+    y = wide * factor + (bias - mean * factor)
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
@@ -49,15 +49,15 @@ def _normalize_forward(x, scale, bias, epsilon):
 def _normalize_backward(epsilon, residuals, cotangents):
     del epsilon
     x, scale, mean, inverse = residuals
-    dy = cotangents[0].astype(jnp.float32)
-    x32 = x.astype(jnp.float32)
+    dy = cotangents[0].astype(mean.dtype)
+    wide = x.astype(mean.dtype)
     positions = x.shape[0]
     d_bias = dy.sum(0)
-    d_scale = (dy * (x32 - mean)).sum(0) * inverse
+    d_scale = (dy * (wide - mean)).sum(0) * inverse
     a = scale * inverse
     b = -a * inverse * d_scale / positions
     c = -a * d_bias / positions - b * mean
-    return (a * dy + b * x32 + c).astype(x.dtype), d_scale, d_bias
+    return (a * dy + b * wide + c).astype(x.dtype), d_scale, d_bias
 
 
 normalize_batch.defvjp(_normalize_forward, _normalize_backward)
@@ -98,7 +98,7 @@ class BatchNorm(nn.Module):
         x = x.astype(self.dtype)
         if not train:
             factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
-            y = x.astype(jnp.float32) * factor + (bias - mean.value * factor)
+            y = x.astype(factor.dtype) * factor + (bias - mean.value * factor)
             return y.astype(self.dtype)
         flat = x.reshape(-1, channels)
         y, batch_mean, batch_var = normalize_batch(flat, scale, bias, self.epsilon)
