@@ -1,6 +1,27 @@
 """The few layers that several families share, in the form that is fast on every platform."""
 
+from netzoo.layers.attention import MultiHeadAttention
 from netzoo.layers.conv import Conv
+from netzoo.layers.endpoints import auxiliary_logits, endpoint
+from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm
+from netzoo.layers.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from netzoo.layers.response_norm import local_response_norm
+from netzoo.layers.stochastic_depth import StochasticDepth
+from netzoo.layers.width import scale_channels
 
-__all__ = ["BatchNorm", "Conv"]
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "Mlp",
+    "MultiHeadAttention",
+    "StochasticDepth",
+    "adaptive_avg_pool",
+    "auxiliary_logits",
+    "avg_pool",
+    "endpoint",
+    "global_avg_pool",
+    "local_response_norm",
+    "max_pool",
+    "scale_channels",
+]

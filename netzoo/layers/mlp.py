@@ -1,0 +1,44 @@
+"""The position-wise network of Transformers (Vaswani et al., arXiv:1706.03762, section 3.3)."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Mlp(nn.Module):
+    """Two dense layers, `expand` and `project`, with an activation between.
+
+    Attributes:
+      hidden: Width between the two.
+      activation: Between the two.
+      dropout_rate: After the activation.
+      dtype: Compute type; parameters stay float32.
+      kernel_init: Initializer of both kernels.
+      bias_init: Initializer of both biases.
+    """
+
+    hidden: int
+    activation: Callable[[jax.Array], jax.Array]
+    dropout_rate: float = 0.0
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[..., width]` to `[..., width]`."""
+
+        def dense(features, name):
+            return nn.Dense(
+                features,
+                kernel_init=self.kernel_init,
+                bias_init=self.bias_init,
+                dtype=self.dtype,
+                name=name,
+            )
+
+        y = self.activation(dense(self.hidden, "expand")(x))
+        y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
+        return dense(x.shape[-1], "project")(y)

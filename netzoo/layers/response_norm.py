@@ -1,0 +1,85 @@
+"""Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+def local_response_norm(
+    x: jax.Array,
+    *,
+    size: int = 5,
+    k: float = 2.0,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    alpha_over_size: bool = False,
+) -> jax.Array:
+    """Divides every value by `(k + alpha * sum of squares) ** beta` over neighbouring channels.
+
+    Computed in float32, or wider where `x` is.
+
+    Args:
+      x: `[..., channels]`.
+      size: Channels that are summed over, `size // 2` before the own one and the rest from it on;
+        beyond the first and the last channel there are zeros.
+      k: Keeps the denominator away from 0: 2 in the paper, 1 in Caffe.
+      alpha: Factor on the sum of squares.
+      beta: Exponent.
+      alpha_over_size: Divide `alpha` by `size`, the convention of Caffe and PyTorch. The paper and
+        TensorFlow take the sum as it is.
+
+    Returns:
+      An array of `x`'s shape and dtype.
+    """
+    if alpha_over_size:
+        alpha = alpha / size
+    return _normalize(x, size, k, alpha, beta)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _normalize(x: jax.Array, size: int, k: float, alpha: float, beta: float) -> jax.Array:
+    return _forward(x, size, k, alpha, beta)[0]
+
+
+def _forward(x, size, k, alpha, beta):
+    wide = _widen(x)
+    factor = _inverse_power(_denominator(wide, size, k, alpha), beta)
+    return (wide * factor).astype(x.dtype), x
+
+
+def _backward(size, k, alpha, beta, x, dy):
+    """By hand: only `x` is kept from the forward pass, and the windows are summed in one loop."""
+    wide, dy_wide = _widen(x), _widen(dy)
+    denominator = _denominator(wide, size, k, alpha)
+    factor = _inverse_power(denominator, beta)
+    # Channel j has channel i in its window if i has j in the mirrored one.
+    others = _window_sum(dy_wide * wide * factor / denominator, size, mirrored=True)
+    return ((dy_wide * factor - 2 * alpha * beta * wide * others).astype(x.dtype),)
+
+
+_normalize.defvjp(_forward, _backward)
+
+
+def _widen(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _denominator(x: jax.Array, size: int, k: float, alpha: float) -> jax.Array:
+    return k + alpha * _window_sum(jnp.square(x), size)
+
+
+def _window_sum(x: jax.Array, size: int, *, mirrored: bool = False) -> jax.Array:
+    """Sums `size` neighbouring channels as shifted slices, which vectorise and fuse."""
+    before = (size - 1) // 2 if mirrored else size // 2
+    channels = x.shape[-1]
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
+    return sum(padded[..., shift : shift + channels] for shift in range(size))
+
+
+def _inverse_power(x: jax.Array, exponent: float) -> jax.Array:
+    """Returns `x ** -exponent`; 0.75, the usual exponent, without the slow general power."""
+    if exponent == 0.75:
+        root = jax.lax.rsqrt(x)
+        return root * jnp.sqrt(root)
+    return x**-exponent

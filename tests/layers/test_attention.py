@@ -1,0 +1,128 @@
+"""Multi-head attention against its formula, with and without masks and memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.layers import MultiHeadAttention
+
+HEADS, WIDTH = 3, 12
+
+
+def draw(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def parameters():
+    """Returns drawn projections, float64."""
+    names = ("query", "key", "value", "out")
+    return {
+        name: {"kernel": draw(seed, WIDTH, WIDTH) / 3, "bias": draw(seed + 10, WIDTH)}
+        for seed, name in enumerate(names)
+    }
+
+
+def reference(params, x, memory=None, mask=None):
+    """softmax(Q K^T / sqrt(d)) V, head by head, in NumPy."""
+    memory = x if memory is None else memory
+
+    def project(name, y):
+        y = y @ params[name]["kernel"] + params[name]["bias"]
+        return np.split(y, HEADS, axis=-1)
+
+    heads = []
+    for query, key, value in zip(
+        project("query", x), project("key", memory), project("value", memory), strict=True
+    ):
+        scores = query @ key.swapaxes(1, 2) / np.sqrt(WIDTH // HEADS)
+        scores = scores if mask is None else np.where(mask, scores, -np.inf)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        heads.append(weights / weights.sum(-1, keepdims=True) @ value)
+    return np.concatenate(heads, -1) @ params["out"]["kernel"] + params["out"]["bias"]
+
+
+def attend(params, *args, dtype=jnp.float32, **options):
+    layer = MultiHeadAttention(HEADS, dtype=dtype)
+    params = jax.tree.map(jnp.asarray, params)
+    return layer.apply({"params": params}, *args, train=False, **options)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.float64, 1e-13)])
+def test_formula(dtype, tolerance):
+    """Scaled by the width of a head; in float64 no step is rounded to float32."""
+    x = draw(20, 2, 5, WIDTH)
+    with jax.enable_x64(dtype == jnp.float64):
+        y = attend(parameters(), jnp.asarray(x, dtype), dtype=dtype)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, reference(parameters(), x), rtol=tolerance, atol=tolerance)
+
+
+def test_memory():
+    """Queries are of `x`, keys and values of the memory, which has another length."""
+    x, memory = draw(20, 2, 5, WIDTH), draw(21, 2, 7, WIDTH)
+    y = attend(parameters(), jnp.asarray(x), jnp.asarray(memory))
+    np.testing.assert_allclose(y, reference(parameters(), x, memory), rtol=1e-5, atol=1e-5)
+
+
+def test_mask():
+    """True may be looked at; what is masked has no influence at all."""
+    x = draw(20, 2, 5, WIDTH)
+    causal = np.tril(np.ones((5, 5), bool))
+    y = attend(parameters(), jnp.asarray(x), mask=jnp.asarray(causal)[None, None])
+    expected = reference(parameters(), x, mask=causal)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    x[:, 3:] = 1e3
+    other = attend(parameters(), jnp.asarray(x), mask=jnp.asarray(causal)[None, None])
+    np.testing.assert_array_equal(y[:, :3], other[:, :3])
+
+
+def test_masks_of_examples():
+    """A mask of `[batch, 1, 1, memory_length]` hides the padding of each example."""
+    x = draw(20, 2, 5, WIDTH)
+    lengths = np.array([5, 2])
+    mask = np.arange(5) < lengths[:, None]
+    y = attend(parameters(), jnp.asarray(x), mask=jnp.asarray(mask)[:, None, None])
+    for example, length in enumerate(lengths):
+        alone = x[example : example + 1]
+        expected = reference(parameters(), alone, alone[:, :length])
+        np.testing.assert_allclose(y[example : example + 1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_to_look_at_is_no_nan():
+    """A position whose mask is False everywhere takes the mean, and spoils no gradient."""
+    x = jnp.asarray(draw(20, 1, 4, WIDTH), jnp.float32)
+    mask = jnp.zeros((1, 1, 4, 4), bool)
+    y, gradient = jax.value_and_grad(lambda x: attend(parameters(), x, mask=mask).sum())(x)
+    assert np.isfinite(y) and np.isfinite(gradient).all()
+
+
+def test_bfloat16():
+    """Projections are bfloat16; the softmax keeps float32, so that weights still sum to 1."""
+    x = draw(20, 2, 50, WIDTH)
+    y = attend(parameters(), jnp.asarray(x, jnp.bfloat16), dtype=jnp.bfloat16)
+    assert y.dtype == jnp.bfloat16
+    expected = reference(parameters(), x)
+    np.testing.assert_allclose(y.astype(jnp.float32), expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_dropout_of_the_weights_keeps_the_mean():
+    """Dropped weights are zero and the others grow, only in training."""
+    layer = MultiHeadAttention(HEADS, dropout_rate=0.5)
+    params, x = jax.tree.map(jnp.asarray, parameters()), jnp.asarray(draw(20, 1, 8, WIDTH))
+    run = jax.jit(jax.vmap(
+        lambda key: layer.apply({"params": params}, x, train=True, rngs={"dropout": key})
+    ))  # fmt: skip
+    many = run(jax.random.split(jax.random.key(0), 4000))
+    assert not np.allclose(many[0], many[1])
+    expected = reference(parameters(), np.asarray(x))
+    np.testing.assert_allclose(many.mean(0), expected, atol=0.1 * np.abs(expected).max())
+    still = layer.apply({"params": params}, x, train=False)
+    np.testing.assert_allclose(still, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_heads_have_to_divide_the_width():
+    """The error names both numbers."""
+    with pytest.raises(UserError, match="5 heads do not divide a width of 12"):
+        MultiHeadAttention(5).init(jax.random.key(0), jnp.zeros((1, 2, WIDTH)), train=False)
