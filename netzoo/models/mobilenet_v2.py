@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv
+from netzoo.layers import BatchNorm, Conv, endpoint, global_avg_pool, scale_channels
 from netzoo.layers.padding import Padding
 from netzoo.models.registry import register
 
@@ -56,16 +56,6 @@ STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 # At least this many pixels, so that the last stage, 1/32 of the image, still has one.
 MIN_IMAGE_SIZE = 32
-
-
-def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> int:
-    """Rounds `channels * width_multiplier` to the nearest multiple of `divisor`.
-
-    Never more than 10 % below the request, the convention of the authors' implementation.
-    """
-    wanted = channels * width_multiplier
-    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * wanted else rounded
 
 
 class InvertedResidual(nn.Module):
@@ -131,7 +121,7 @@ class MobileNetV2(nn.Module):
         channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)
 
         x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)
-        x = nn.relu6(norm(name="stem_norm")(x, train=train))
+        x = endpoint(self, "stem", nn.relu6(norm(name="stem_norm")(x, train=train)))
         for index, stage in enumerate(STAGES, start=1):
             for block in range(stage.blocks):
                 x = InvertedResidual(
@@ -142,10 +132,11 @@ class MobileNetV2(nn.Module):
                     norm=norm,
                     name=f"stage{index}_block{block + 1}",
                 )(x, train=train)
+                endpoint(self, f"stage{index}/block{block + 1}", x)
         head = scale_channels(HEAD_CHANNELS, max(1.0, self.width_multiplier))
         x = conv(head, 1, name="head")(x)
-        x = nn.relu6(norm(name="head_norm")(x, train=train))
-        x = x.mean((1, 2), dtype=jnp.float32)
+        x = endpoint(self, "head", nn.relu6(norm(name="head_norm")(x, train=train)))
+        x = endpoint(self, "pre_logits", global_avg_pool(x))
         if self.num_classes == 0:
             return x
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
@@ -153,4 +144,12 @@ class MobileNetV2(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
 
 
-register("mobilenet_v2", MobileNetV2)
+# Widths with the top-1 accuracy, in percent, of the authors' weights.
+WIDTHS = {0.35: 60.3, 0.5: 65.4, 0.75: 69.8, 1.0: 71.8, 1.3: 74.4, 1.4: 75.0}
+for _width, _accuracy in WIDTHS.items():
+    register(
+        "mobilenet_v2" if _width == 1 else f"mobilenet_v2_{round(100 * _width):03d}",
+        functools.partial(MobileNetV2, width_multiplier=_width),
+        accuracy=_accuracy,
+        source="TF-slim's table of MobileNetV2 checkpoints",
+    )

@@ -1,26 +1,62 @@
-"""Names of networks, and how to make them."""
+"""Names of networks, how to make them, and what is known of them."""
 
 import fnmatch
 import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 
 from netzoo.errors import unknown_name
 
-_FACTORIES: dict[str, Callable[..., nn.Module]] = {}
+
+class Entry(NamedTuple):
+    """A registered network.
+
+    Attributes:
+      factory: `factory(num_classes=..., **options)` makes the module.
+      image_size: Side of the images it was published for, in pixels; 0 for networks on text.
+      accuracy: Published top-1 accuracy on ImageNet's validation images in percent, if any.
+      source: Where that figure stands.
+    """
+
+    factory: Callable[..., nn.Module]
+    image_size: int
+    accuracy: float | None
+    source: str
 
 
-def register(name: str, factory: Callable[..., nn.Module]) -> None:
-    """Adds `factory(num_classes=..., **options)` to the registry under `name`."""
-    if name in _FACTORIES:
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    factory: Callable[..., nn.Module],
+    *,
+    image_size: int = 224,
+    accuracy: float | None = None,
+    source: str = "",
+) -> None:
+    """Adds a network to the registry under `name`; see `Entry`."""
+    if name in _ENTRIES:
         raise ValueError(f"model {name!r} is registered twice")
-    _FACTORIES[name] = factory
+    _ENTRIES[name] = Entry(factory, image_size, accuracy, source)
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Returns the sorted names that match a shell pattern, e.g. `"mobilenet*"`."""
-    return sorted(fnmatch.filter(_FACTORIES, pattern))
+    return sorted(fnmatch.filter(_ENTRIES, pattern))
+
+
+def model_entry(name: str) -> Entry:
+    """Returns what is known of a network.
+
+    Raises:
+      UserError: The name is unknown; the message gives the nearest valid ones.
+    """
+    if name not in _ENTRIES:
+        raise unknown_name("model", name, list_models())
+    return _ENTRIES[name]
 
 
 def create_model(name: str, num_classes: int = 1000, **options) -> nn.Module:
@@ -38,9 +74,7 @@ def create_model(name: str, num_classes: int = 1000, **options) -> nn.Module:
     Raises:
       UserError: The name or an option is unknown; the message gives the nearest valid ones.
     """
-    if name not in _FACTORIES:
-        raise unknown_name("model", name, list_models())
-    factory = _FACTORIES[name]
+    factory = model_entry(name).factory
     known = [p for p in inspect.signature(factory).parameters if p not in ("parent", "name")]
     for option in options:
         if option not in known:

@@ -1,0 +1,92 @@
+"""Shows what is in the zoo.
+
+python -m netzoo.models list [PATTERN] [--classes N]
+python -m netzoo.models show NAME [--classes N] [--size PIXELS]
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from netzoo.errors import UserError
+from netzoo.models import create_model, list_models, model_entry
+from netzoo.models.summary import summarize
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m netzoo.models", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="all networks, or those that match a pattern")
+    listing.add_argument("pattern", nargs="?", default="*", help="e.g. 'resnet*'")
+    showing = commands.add_parser("show", help="one network, stage by stage")
+    showing.add_argument("name")
+    showing.add_argument("--size", type=int, help="side of the image in pixels")
+    for command in (listing, showing):
+        command.add_argument("--classes", type=int, default=1000, help="length of the logits")
+    flags = parser.parse_args(arguments)
+    try:
+        if flags.command == "list":
+            _list(flags.pattern, flags.classes)
+        else:
+            _show(flags.name, flags.classes, flags.size)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _list(pattern: str, classes: int) -> None:
+    names = list_models(pattern)
+    if not names:
+        raise UserError(f"no network matches {pattern!r}; all: {', '.join(list_models())}")
+    table = Table("name", "parameters", "MACs", "input", "top-1, %", "source of the accuracy")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for name in track(names, "tracing", console=Console(stderr=True), transient=True):
+        entry = model_entry(name)
+        summary = summarize(create_model(name, num_classes=classes), entry.image_size)
+        table.add_row(
+            name,
+            f"{summary.parameters:,}",
+            _millions(summary.macs),
+            f"{entry.image_size} px" if entry.image_size else "tokens",
+            "-" if entry.accuracy is None else f"{entry.accuracy:.1f}",
+            entry.source if entry.accuracy is not None else "",
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def _show(name: str, classes: int, size: int | None) -> None:
+    entry = model_entry(name)
+    size = entry.image_size if size is None else size
+    summary = summarize(create_model(name, num_classes=classes), size)
+    table = Table("part", "output", "parameters", "MACs")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for part in summary.parts:
+        shape = " x ".join(map(str, part.shape[1:]))
+        table.add_row(part.name, shape, f"{part.parameters:,}", _millions(part.macs))
+    console = Console()
+    unit = f"{size}x{size} pixels" if size else "tokens"
+    console.print(
+        f"{name}, {classes} classes, {unit}: {summary.parameters:,} parameters, "
+        f"{summary.statistics:,} running statistics, {_millions(summary.macs)} multiply-adds",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if entry.accuracy is not None:
+        console.print(f"ImageNet top-1 {entry.accuracy} % ({entry.source})", highlight=False)
+    console.print(table)
+
+
+def _millions(macs: int) -> str:
+    return f"{macs / 1e6:,.1f} M"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Sizes of networks: parameters and multiply-adds, without computing anything."""
+
+import math
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+TEXT_LENGTH = 16  # tokens of the example for networks on text
+
+
+class Part(NamedTuple):
+    """A stage of a network.
+
+    Attributes:
+      name: E.g. `stem`, `stage1`, `logits`.
+      shape: Of its output for one example, batch axis included.
+      parameters: Trainable scalars in it.
+      macs: Multiply-adds of its convolutions, dense layers and attention products.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+class Summary(NamedTuple):
+    """The sizes of a network; those of all its parts add up to the totals.
+
+    Attributes:
+      parameters: Trainable scalars.
+      statistics: Running statistics of BatchNorm, which are not trained.
+      macs: Multiply-adds for one example.
+      parts: Stage by stage, in the order of the computation.
+    """
+
+    parameters: int
+    statistics: int
+    macs: int
+    parts: list[Part]
+
+
+def example_inputs(image_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Returns the shapes of one example: an image, or source and target tokens for size 0."""
+    if image_size:
+        return (jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32),)
+    return (jax.ShapeDtypeStruct((1, TEXT_LENGTH), jnp.int32),) * 2
+
+
+def variable_shapes(model: nn.Module, image_size: int) -> Any:
+    """Returns the shapes of a network's variables, without making any."""
+    inputs = example_inputs(image_size)
+    return jax.eval_shape(
+        lambda key, *x: model.init(key, *x, train=False), jax.random.key(0), *inputs
+    )
+
+
+def summarize(model: nn.Module, image_size: int) -> Summary:
+    """Traces the evaluating network on one example.
+
+    Args:
+      model: Any network of the registry.
+      image_size: Side of the image in pixels; 0 for networks on text.
+
+    Raises:
+      UserError: The network refuses the image size.
+    """
+    variables = variable_shapes(model, image_size)
+    outputs: dict[str, tuple[int, ...]] = {}
+
+    def note(next_call, args, kwargs, context):
+        result = next_call(*args, **kwargs)
+        path, first = context.module.path, jax.tree.leaves(result)[:1]
+        if len(path) == 1 and first:
+            outputs[_part_of(path[0])] = first[0].shape
+        return result
+
+    with nn.intercept_methods(note):
+        closed = jax.make_jaxpr(lambda v, *x: model.apply(v, *x, train=False))(
+            variables, *example_inputs(image_size)
+        )
+    macs: dict[str, int] = defaultdict(int)
+    _add_macs(closed.jaxpr, "", 1, macs)
+    parameters: dict[str, int] = defaultdict(int)
+    for path, leaf in flax.traverse_util.flatten_dict(variables["params"]).items():
+        parameters[_part_of(path[0])] += leaf.size
+    names = dict.fromkeys([*outputs, *parameters, *macs])
+    parts = [
+        Part(name, outputs.get(name, ()), parameters[name], macs[name])
+        for name in names
+        if parameters[name] or macs[name]
+    ]
+    statistics = sum(x.size for x in jax.tree.leaves(variables.get("batch_stats", {})))
+    return Summary(sum(parameters.values()), statistics, sum(macs.values()), parts)
+
+
+def _module_of(stack: str) -> str:
+    """`Model/Model.encode/vmap(...)/stem/conv` lies in `stem`, `Model/embedding.attend` likewise."""
+    names = [part.split(".")[0] for part in stack.split("/") if part and "(" not in part]
+    inner = [name for name in names if name != names[0]]
+    return _part_of(inner[0]) if inner else ""
+
+
+def _part_of(module: str) -> str:
+    """`stage2_block3` and its like belong to `stage2`, a norm to what it follows."""
+    return module.split("_block")[0].removesuffix("_norm")
+
+
+def _add_macs(jaxpr, prefix: str, times: int, macs: dict[str, int]) -> None:
+    """Adds the multiply-adds of a traced program to those of its modules."""
+    for equation in jaxpr.eqns:
+        stack = f"{prefix}/{equation.source_info.name_stack}"
+        name, params = equation.primitive.name, equation.params
+        if name in ("conv_general_dilated", "dot_general"):
+            macs[_module_of(stack)] += times * _macs_of(equation)
+        elif name == "cond":
+            # The same result for another platform; the shifted depthwise form has no convolution.
+            counted = []
+            for branch in params["branches"]:
+                found: dict[str, int] = defaultdict(int)
+                _add_macs(branch.jaxpr, stack, times, found)
+                counted.append(found)
+            for key, value in max(counted, key=lambda found: sum(found.values())).items():
+                macs[key] += value
+        else:
+            length = times * params["length"] if name == "scan" else times
+            for value in params.values():
+                inner = getattr(value, "jaxpr", value)
+                if hasattr(inner, "eqns"):
+                    _add_macs(inner, stack, length, macs)
+
+
+def _macs_of(equation) -> int:
+    out = math.prod(equation.outvars[0].aval.shape)
+    left, right = (variable.aval.shape for variable in equation.invars[:2])
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return out * math.prod(left[axis] for axis in contracted)
+    numbers = equation.params["dimension_numbers"].rhs_spec
+    return out * math.prod(right) // right[numbers[0]]
