@@ -1,6 +1,6 @@
 """One file per family of networks; importing this package fills the registry."""
 
-from netzoo.models import mobilenet_v2
+from netzoo.models import mobilenet_v2, resnet
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
@@ -8,4 +8,5 @@ __all__ = [
     "list_models",
     "mobilenet_v2",
     "model_entry",
+    "resnet",
 ]
