@@ -1,6 +1,6 @@
 """One file per family of networks; importing this package fills the registry."""
 
-from netzoo.models import mobilenet_v2, resnet
+from netzoo.models import mobilenet_v2, resnet, transformer
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
@@ -9,4 +9,5 @@ __all__ = [
     "mobilenet_v2",
     "model_entry",
     "resnet",
+    "transformer",
 ]

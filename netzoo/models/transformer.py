@@ -1,0 +1,324 @@
+"""The Transformer, an encoder and a decoder made of attention (Vaswani et al., arXiv:1706.03762).
+
+Shape contract of `transformer_base` (section 3 and Table 3 of the paper), for sentences of S tokens
+and translations of T tokens:
+
+    source     [batch, S]               int32 tokens, 0 is padding
+    target     [batch, T]               int32 tokens, the translation shifted right by one
+    encoder    [batch, S, 512]          6 blocks: self-attention, 8 heads; MLP, 2048 hidden
+    decoder    [batch, T, 512]          6 blocks: causal self-attention; attention to the encoder's
+                                        output; MLP
+    pre_logits [batch, T, 512]
+    logits     [batch, T, num_classes]  for the token that follows each of the target's
+
+Every sublayer is followed by `LayerNorm(x + Dropout(Sublayer(x)))` (section 3.1), "post-LN"; with
+`norm_first=True` it is `x + Dropout(Sublayer(LayerNorm(x)))`, "pre-LN" (Xiong et al.,
+arXiv:2002.04745), and each stack ends with a LayerNorm. The blocks of a stack are one `nn.scan`:
+their parameters are stacked, `encoder/blocks/...` `[6, ...]`, and compiling takes as long as one.
+
+No position sees the padding of the source. The padding of the target needs no mask: it follows the
+sentence, and no position sees a later one. Its own logits mean nothing; a loss leaves them out.
+
+A translation is made token by token from a cache of what attention looks at:
+
+    memory = model.apply(variables, source, train=False, method="encode")
+    cache = model.apply(variables, memory, source != 0, max_length, method="init_cache")
+    logits, cache = model.apply(variables, token, cache, method="decode_step")
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netzoo.errors import UserError
+from netzoo.layers import Mlp, MultiHeadAttention, endpoint
+from netzoo.layers.attention import KeyValue
+from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.models.registry import register
+from netzoo.models.transformer_stack import BlockDetails, Stack
+
+
+class Variant(NamedTuple):
+    """One row of Table 3.
+
+    Attributes:
+      layers: Blocks of the encoder, and of the decoder.
+      width: Of the embeddings and every block's output.
+      hidden: Of the MLP.
+      heads: Of every attention.
+      dropout_rate: That the paper trains it with.
+    """
+
+    layers: int
+    width: int
+    hidden: int
+    heads: int
+    dropout_rate: float
+
+
+VARIANTS = {
+    "transformer_tiny": Variant(4, 256, 1024, 4, 0.1),  # not the paper's: for small data
+    "transformer_base": Variant(6, 512, 2048, 8, 0.1),
+    "transformer_big": Variant(6, 1024, 4096, 16, 0.3),
+}
+
+
+class Cache(NamedTuple):
+    """What the decoder has to remember between two tokens; a pytree of static shapes.
+
+    Attributes:
+      self_attention: Of the target so far, `[layers, batch, max_length, heads, width / heads]`.
+      cross_attention: Of the encoder's output, `[layers, batch, S, heads, width / heads]`.
+      source_mask: `[batch, S]`, True where the source is no padding.
+      position: Number of tokens decoded so far, a scalar.
+    """
+
+    self_attention: KeyValue
+    cross_attention: KeyValue
+    source_mask: jax.Array
+    position: jax.Array
+
+    def select(self, rows: jax.Array) -> "Cache":
+        """Returns the cache of these rows of the batch, which may repeat, e.g. once a beam."""
+        return self.reorder(rows)._replace(
+            cross_attention=_take_rows(self.cross_attention, rows),
+            source_mask=self.source_mask[rows],
+        )
+
+    def reorder(self, rows: jax.Array) -> "Cache":
+        """Returns `select(rows)` where every row is exchanged for one of the same sentence.
+
+        Cheaper: what belongs to the sentence stays in its place.
+        """
+        return self._replace(self_attention=_take_rows(self.self_attention, rows))
+
+
+def _take_rows(keys_and_values: KeyValue, rows: jax.Array) -> KeyValue:
+    return jax.tree.map(lambda x: x[:, rows], keys_and_values)
+
+
+def sinusoidal_positions(length: int, width: int) -> np.ndarray:
+    """Returns the positional encoding `[length, width]` of section 3.5, in float64.
+
+    Sines in the even and cosines in the odd columns, as in the paper. The authors' code has all the
+    sines first: the same to a network that is trained with it, another to its weights.
+    """
+    angles = np.arange(length)[:, None] / 10_000.0 ** (np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder Transformer.
+
+    Attributes:
+      variant: Depth and widths.
+      num_classes: Size of the vocabulary, padding included. The paper's shared one has 37,000
+        tokens.
+      dropout_rate: Dropout of the embeddings and of every sublayer's output (section 5.4).
+      attention_dropout_rate: Dropout of the attention weights; the paper has none,
+        `torch.nn.Transformer` as much as elsewhere.
+      mlp_dropout_rate: Dropout inside the MLP; likewise.
+      norm_first: Normalise before every sublayer and not after the sum.
+      final_norm: Whether a LayerNorm ends each stack; None for `norm_first`. `torch.nn.Transformer`
+        has it in any case.
+      share_embeddings: One matrix for source, target and, transposed, the logits (section 3.4).
+        Otherwise three.
+      pad_id: The token of the source that no position sees.
+      norm_epsilon: LayerNorm's epsilon: 1e-6 in the authors' code, 1e-5 in PyTorch.
+      dtype: Compute type; parameters, softmax and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 37_000
+    dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
+    mlp_dropout_rate: float = 0.0
+    norm_first: bool = False
+    final_norm: bool | None = None
+    share_embeddings: bool = True
+    pad_id: int = 0
+    norm_epsilon: float = 1e-6
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the embeddings and the two stacks."""
+        if self.num_classes < 1:
+            raise UserError(
+                f"num_classes is {self.num_classes}; for the Transformer it is the size of the "
+                "vocabulary and at least 1"
+            )
+        v = self.variant
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        # Times sqrt(width) the embeddings, and through the transposed matrix the logits, begin with
+        # variance 1.
+        init = nn.initializers.normal(v.width**-0.5)
+        embed = functools.partial(
+            nn.Embed, self.num_classes, v.width, dtype=wide, embedding_init=init
+        )
+        if self.share_embeddings:
+            self.embedding = embed()
+        else:
+            self.source_embedding, self.target_embedding = embed(), embed()
+            self.logits = nn.Dense(self.num_classes, use_bias=False, kernel_init=init, dtype=wide)
+        self.embedding_dropout = nn.Dropout(self.dropout_rate)
+        block = {
+            "attention": functools.partial(
+                MultiHeadAttention,
+                num_heads=v.heads,
+                dropout_rate=self.attention_dropout_rate,
+                dtype=self.dtype,
+            ),
+            "mlp": functools.partial(
+                Mlp, v.hidden, nn.relu, dropout_rate=self.mlp_dropout_rate, dtype=self.dtype
+            ),
+            "norm": functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype),
+            "dropout_rate": self.dropout_rate,
+            "norm_first": self.norm_first,
+        }
+        final_norm = self.norm_first if self.final_norm is None else self.final_norm
+        self.encoder = Stack(v.layers, final_norm, block)
+        self.decoder = Stack(v.layers, final_norm, block)
+
+    def __call__(self, source: jax.Array, target: jax.Array, *, train: bool) -> jax.Array:
+        """Maps tokens `[batch, S]` and `[batch, T]` to float32 logits `[batch, T, num_classes]`.
+
+        Args:
+          source: The sentences, padded at the end.
+          target: Their translations shifted right: the first token is the start symbol, and the
+            logits at a position are those of the next token.
+          train: Whether dropout acts; it needs the key `dropout`.
+
+        Raises:
+          UserError: The arguments are no tokens.
+        """
+        memory = self.encode(source, train=train)
+        return self.decode(memory, source != self.pad_id, target, train=train)
+
+    def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
+        """Maps tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
+        self._check_tokens("source", source, 2)
+        embedding = self.embedding if self.share_embeddings else self.source_embedding
+        x = self._embed(embedding, source, self._positions(source.shape[1]), train)
+        mask = (source != self.pad_id)[:, None, None, :]
+        x, found = self.encoder(x, mask, train=train, details=self._endpoints_wanted())
+        self._hand_out("encoder", found)
+        return x
+
+    def decode(
+        self, memory: jax.Array, source_mask: jax.Array, target: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """Maps the encoder's output and the target so far to logits `[batch, T, num_classes]`.
+
+        Args:
+          memory: `[batch, S, width]`.
+          source_mask: Booleans `[batch, S]`, True where the source is no padding.
+          target: Tokens `[batch, T]`, shifted right.
+          train: Whether dropout acts.
+        """
+        self._check_tokens("target", target, 2)
+        length = target.shape[1]
+        x = self._embed_target(target, self._positions(length), train)
+        x, found = self.decoder(
+            x,
+            jnp.tri(length, dtype=bool)[None, None],
+            memory,
+            source_mask[:, None, None, :],
+            train=train,
+            details=self._endpoints_wanted(),
+        )
+        self._hand_out("decoder", found)
+        return self._logits(endpoint(self, "pre_logits", x))
+
+    def init_cache(self, memory: jax.Array, source_mask: jax.Array, max_length: int) -> Cache:
+        """Returns the cache before the first token.
+
+        Args:
+          memory: The encoder's output `[batch, S, width]`.
+          source_mask: Booleans `[batch, S]`, True where the source is no padding.
+          max_length: Tokens that can be decoded with it.
+        """
+        # A target without tokens: only the keys and values of the memory are computed.
+        batch, _, width = memory.shape
+        nothing = jnp.zeros((batch, 0, width), self.dtype)
+        _, found = self.decoder(nothing, None, memory, train=False, details=True)
+        heads = self.variant.heads
+        shape = (self.variant.layers, batch, max_length, heads, width // heads)
+        empty = KeyValue(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
+        return Cache(empty, found.cross_memory, source_mask, jnp.zeros((), jnp.int32))
+
+    def decode_step(self, token: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """Decodes one token more; together the steps give what `decode` gives at once.
+
+        Args:
+          token: `[batch]`, the last token of the target so far; first the start symbol.
+          cache: Of the tokens before. One that already holds its `max_length` gives nonsense.
+
+        Returns:
+          Logits `[batch, num_classes]` of the next token, and the cache with this one.
+        """
+        self._check_tokens("token", token, 1)
+        max_length = cache.self_attention.key.shape[2]
+        positions = jax.lax.dynamic_slice_in_dim(self._positions(max_length), cache.position, 1)
+        x, found = self.decoder(
+            self._embed_target(token[:, None], positions, train=False),
+            (jnp.arange(max_length) <= cache.position)[None, None, None],
+            cache.cross_attention,
+            cache.source_mask[:, None, None, :],
+            cache.self_attention,
+            cache.position,
+            train=False,
+            details=True,
+        )
+        cache = cache._replace(self_attention=found.memory, position=cache.position + 1)
+        return self._logits(x)[:, 0], cache
+
+    def _embed_target(self, target, positions, train):
+        embedding = self.embedding if self.share_embeddings else self.target_embedding
+        return self._embed(embedding, target, positions, train)
+
+    def _embed(self, embedding, tokens, positions, train):
+        x = embedding(tokens) * math.sqrt(self.variant.width) + positions
+        return self.embedding_dropout(x.astype(self.dtype), deterministic=not train)
+
+    def _positions(self, length: int) -> jax.Array:
+        # From NumPy's float64, and from a table in every case: sines of large float32 angles would
+        # differ between the two ways of decoding.
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
+
+    def _logits(self, x: jax.Array) -> jax.Array:
+        return self.embedding.attend(x) if self.share_embeddings else self.logits(x)
+
+    def _endpoints_wanted(self) -> bool:
+        return self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
+
+    def _hand_out(self, stack: str, found: BlockDetails | None) -> None:
+        if found is None:
+            return
+        names = {"": found.output, "/attention_weights": found.attention}
+        if found.cross_attention is not None:
+            names["/cross_attention_weights"] = found.cross_attention
+        for name, values in names.items():
+            for layer, value in enumerate(values, start=1):
+                endpoint(self, f"{stack}/block{layer}{name}", value)
+
+    @staticmethod
+    def _check_tokens(name: str, tokens: jax.Array, rank: int) -> None:
+        if tokens.ndim != rank or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            expected = "[batch, length]" if rank == 2 else "[batch]"
+            raise UserError(
+                f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer tokens {expected}"
+            )
+
+
+for _name, _variant in VARIANTS.items():
+    register(
+        _name,
+        functools.partial(Transformer, _variant, dropout_rate=_variant.dropout_rate),
+        image_size=0,
+    )
