@@ -1,0 +1,324 @@
+"""GoogLeNet: Inception modules and auxiliary classifiers (Szegedy et al., arXiv:1409.4842).
+
+Shape contract of every variant at 224x224 pixels (Table 1 of the paper):
+
+    images     [batch, 224, 224, 3]
+    stem       [batch, 28, 28, 192]     7x7, stride 2; max-pool; 1x1; 3x3; max-pool
+    stage3     [batch, 28, 28, 480]     2 blocks: inception (3a) to (3b)
+    stage4     [batch, 14, 14, 832]     5 blocks: inception (4a) to (4e), after a max-pool
+    stage5     [batch, 7, 7, 1024]      2 blocks: inception (5a) and (5b), after a max-pool
+    pre_logits [batch, 1024]            average over space
+    logits     [batch, num_classes]
+    aux1, aux2 [batch, num_classes]     from (4a) and (4d), in training only
+
+The pools that halve the image round up: 112, 56, 28, 14, 7. `googlenet` has biases and local
+response normalisation as in Caffe's `bvlc_googlenet`, `googlenet_bn` BatchNorm after every
+convolution instead (Ioffe and Szegedy, arXiv:1502.03167, section 3.2). `googlenet_tv` is
+torchvision's: BatchNorm, 3x3 where the paper has 5x5, and the last pool 2x2.
+
+The auxiliary classifiers average to 4x4, so that their parameters do not depend on the image
+size. The paper's 5x5 pool with stride 3 (section 5) does so at 14x14, images of 224 pixels; for
+other sizes, and in torchvision's variant always, the pool is adaptive.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import (
+    BatchNorm,
+    Conv,
+    adaptive_avg_pool,
+    auxiliary_logits,
+    avg_pool,
+    endpoint,
+    global_avg_pool,
+    max_pool,
+)
+from netzoo.layers.padding import Padding
+from netzoo.layers.response_norm import local_response_norm
+from netzoo.models.registry import register
+
+# With fewer pixels the last stage, 1/32 of the image, would be empty.
+MIN_IMAGE_SIZE = 32
+AUXILIARY_SIDE = 4
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Widths(NamedTuple):
+    """Channels of an Inception module: six columns of Table 1.
+
+    Attributes:
+      branch1: 1x1.
+      reduce2: 1x1 before the 3x3.
+      branch2: 3x3.
+      reduce3: 1x1 before the 5x5.
+      branch3: 5x5.
+      branch4: 1x1 after the pool.
+    """
+
+    branch1: int
+    reduce2: int
+    branch2: int
+    reduce3: int
+    branch3: int
+    branch4: int
+
+
+STAGES = {
+    3: (Widths(64, 96, 128, 16, 32, 32), Widths(128, 128, 192, 32, 96, 64)),
+    4: (
+        Widths(192, 96, 208, 16, 48, 64),
+        Widths(160, 112, 224, 24, 64, 64),
+        Widths(128, 128, 256, 24, 64, 64),
+        Widths(112, 144, 288, 32, 64, 64),
+        Widths(256, 160, 320, 32, 128, 128),
+    ),
+    5: (Widths(256, 160, 320, 32, 128, 128), Widths(384, 192, 384, 48, 128, 128)),
+}
+# Place of a classifier's input: stage and block.
+AUXILIARY = {(4, 1): "aux1", (4, 4): "aux2"}
+
+
+class Variant(NamedTuple):
+    """What the variants differ in besides defaults.
+
+    Attributes:
+      batch_norm: BatchNorm rather than biases and local response normalisation.
+      branch3_kernel: Side of the larger convolution of an Inception module.
+      last_pool: Side of the window of the pool before stage 5.
+      adaptive_pool: Pool adaptively before the auxiliary classifiers at every size.
+      kernel_init: Initializer of all kernels.
+    """
+
+    batch_norm: bool
+    branch3_kernel: int
+    last_pool: int
+    adaptive_pool: bool
+    kernel_init: nn.initializers.Initializer
+
+
+PAPER = Variant(
+    batch_norm=False,
+    branch3_kernel=5,
+    last_pool=3,
+    adaptive_pool=False,
+    # Caffe's "xavier": by the fan-in alone.
+    kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
+)
+PAPER_BATCH_NORM = PAPER._replace(batch_norm=True)
+TORCHVISION = Variant(
+    batch_norm=True,
+    branch3_kernel=3,
+    last_pool=2,
+    adaptive_pool=True,
+    # torchvision cuts the distribution at 200 standard deviations: not at all.
+    kernel_init=nn.initializers.normal(0.01),
+)
+
+# `conv_unit` with its first two arguments given.
+Unit = Callable[..., jax.Array]
+
+
+def conv_unit(
+    conv: Callable[..., nn.Module],
+    norm: Callable[..., nn.Module] | None,
+    x: jax.Array,
+    features: int,
+    kernel: int,
+    *,
+    name: str,
+    train: bool,
+    stride: int = 1,
+) -> jax.Array:
+    """Convolution `name`, BatchNorm `name_norm` if there is any, ReLU; part of its caller."""
+    x = conv(features, kernel, stride=stride, name=name)(x)
+    return nn.relu(norm(name=f"{name}_norm")(x, train=train) if norm else x)
+
+
+class Stem(nn.Module):
+    """What precedes the Inception modules."""
+
+    unit: Unit
+    pool: Callable[..., jax.Array]
+    response_norm: bool
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, H, W, 3]` to `[batch, H / 8, W / 8, 192]`."""
+
+        def normalize(x):
+            if not self.response_norm:
+                return x
+            # Caffe's constants; the paper gives none.
+            return local_response_norm(
+                x, size=5, k=1.0, alpha=1e-4, beta=0.75, alpha_over_size=True
+            )
+
+        x = self.unit(images, 64, 7, stride=2, name="conv1", train=train)
+        x = normalize(self.pool(x, 3))
+        x = self.unit(x, 64, 1, name="conv2_reduce", train=train)
+        x = self.unit(x, 192, 3, name="conv2", train=train)
+        return self.pool(normalize(x), 3)
+
+
+class Inception(nn.Module):
+    """Four branches side by side (Figure 2b of the paper)."""
+
+    widths: Widths
+    branch3_kernel: int
+    unit: Unit
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, H, W, C]` to `[batch, H, W, channels of all branches]`."""
+        w, unit = self.widths, functools.partial(self.unit, train=train)
+        branch1 = unit(x, w.branch1, 1, name="branch1")
+        branch2 = unit(x, w.reduce2, 1, name="branch2_reduce")
+        branch2 = unit(branch2, w.branch2, 3, name="branch2")
+        branch3 = unit(x, w.reduce3, 1, name="branch3_reduce")
+        branch3 = unit(branch3, w.branch3, self.branch3_kernel, name="branch3")
+        branch4 = unit(max_pool(x, 3, 1), w.branch4, 1, name="branch4")
+        return jnp.concatenate([branch1, branch2, branch3, branch4], -1)
+
+
+class AuxiliaryClassifier(nn.Module):
+    """Classifies from within the network (section 5 of the paper)."""
+
+    num_classes: int
+    dropout_rate: float
+    adaptive_pool: bool
+    unit: Unit
+    kernel_init: nn.initializers.Initializer
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, H, W, C]` to float32 logits `[batch, num_classes]`."""
+        if x.shape[1:3] == (14, 14) and not self.adaptive_pool:
+            x = avg_pool(x, 5, 3)
+        else:
+            x = adaptive_avg_pool(x, AUXILIARY_SIDE)
+        x = self.unit(x, 128, 1, name="conv", train=train).reshape(x.shape[0], -1)
+        dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
+        x = nn.relu(dense(1024, dtype=self.dtype, name="hidden")(x))
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return dense(self.num_classes, name="logits")(x)
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet, also known as Inception v1.
+
+    Attributes:
+      variant: What distinguishes paper, BatchNorm and torchvision.
+      num_classes: Length of the logits; 0 returns the pooled features `[batch, 1024]`.
+      auxiliary: Whether there are auxiliary classifiers. They need parameters always and
+        computation in training; with `num_classes=0` there are none.
+      auxiliary_weight: Of each one's loss beside that of the logits, for the training task.
+      auxiliary_dropout_rate: Dropout in them before the logits.
+      transform_input: Whether the images are normalised with ImageNet's mean and standard
+        deviation and are to be mapped to [-1, 1], which torchvision's weights expect.
+      dropout_rate: Dropout before the logits.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      norm_momentum: Decay of BatchNorm's running statistics.
+      norm_epsilon: BatchNorm's epsilon.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 1000
+    auxiliary: bool = True
+    auxiliary_weight: float = 0.3
+    auxiliary_dropout_rate: float = 0.7
+    transform_input: bool = False
+    dropout_rate: float = 0.4
+    padding: Padding = "torch"
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 32 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; GoogLeNet halves them "
+                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+            )
+        v, unit = self.variant, self._unit()
+        pool = functools.partial(
+            max_pool, stride=2, padding=0 if self.padding == "torch" else self.padding, ceil=True
+        )
+        x = self._to_unit_range(images) if self.transform_input else images
+        x = Stem(unit, pool, response_norm=not v.batch_norm, name="stem")(x, train=train)
+        endpoint(self, "stem", x)
+        for stage, blocks in STAGES.items():
+            if stage > 3:
+                x = pool(x, v.last_pool if stage == 5 else 3)
+            for block, widths in enumerate(blocks, start=1):
+                name = f"stage{stage}_block{block}"
+                x = Inception(widths, v.branch3_kernel, unit, name=name)(x, train=train)
+                endpoint(self, f"stage{stage}/block{block}", x)
+                if (stage, block) in AUXILIARY:
+                    self._classify_early(AUXILIARY[stage, block], x, unit, train=train)
+        x = endpoint(self, "pre_logits", global_avg_pool(x))
+        if self.num_classes == 0:
+            return x
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, kernel_init=v.kernel_init, name="logits")(x)
+
+    def _unit(self) -> Unit:
+        v = self.variant
+        conv = functools.partial(
+            Conv,
+            use_bias=not v.batch_norm,
+            padding=self.padding,
+            dtype=self.dtype,
+            kernel_init=v.kernel_init,
+        )
+        norm = functools.partial(
+            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
+        return functools.partial(conv_unit, conv, norm if v.batch_norm else None)
+
+    def _to_unit_range(self, images: jax.Array) -> jax.Array:
+        mean, std = (jnp.asarray(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
+        return (images * std + mean - 0.5) / 0.5
+
+    def _classify_early(self, name: str, x: jax.Array, unit: Unit, *, train: bool) -> None:
+        if not (self.auxiliary and self.num_classes and (train or self.is_initializing())):
+            return
+        logits = AuxiliaryClassifier(
+            self.num_classes,
+            self.auxiliary_dropout_rate,
+            self.variant.adaptive_pool,
+            unit,
+            self.variant.kernel_init,
+            self.dtype,
+            name=name,
+        )(x, train=train)
+        auxiliary_logits(self, name, logits)
+
+
+register(
+    "googlenet",
+    functools.partial(GoogLeNet, PAPER),
+    accuracy=68.7,
+    source="readme of Caffe's bvlc_googlenet",
+)
+register("googlenet_bn", functools.partial(GoogLeNet, PAPER_BATCH_NORM))
+register(
+    "googlenet_tv",
+    functools.partial(GoogLeNet, TORCHVISION, dropout_rate=0.2, norm_epsilon=1e-3),
+    accuracy=69.778,
+    source="torchvision IMAGENET1K_V1",
+)
