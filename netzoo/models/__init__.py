@@ -1,12 +1,13 @@
 """One file per family of networks; importing this package fills the registry."""
 
-from netzoo.models import googlenet, mobilenet_v2, resnet, transformer
+from netzoo.models import googlenet, mobilenet_v1, mobilenet_v2, resnet, transformer
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
     "create_model",
     "googlenet",
     "list_models",
+    "mobilenet_v1",
     "mobilenet_v2",
     "model_entry",
     "resnet",

@@ -1,0 +1,149 @@
+"""MobileNet V1: depthwise separable convolutions (Howard et al., arXiv:1704.04861).
+
+Shape contract at width 1.0 and 224x224 pixels (Table 1 of the paper). A block is a 3x3 depthwise
+and a 1x1 convolution; a stage is a run of blocks at one resolution, and its first block halves the
+image:
+
+    images     [batch, 224, 224, 3]
+    stem       [batch, 112, 112, 32]    3x3, stride 2
+    stage1     [batch, 112, 112, 64]    1 block, stride 1
+    stage2     [batch, 56, 56, 128]     2 blocks
+    stage3     [batch, 28, 28, 256]     2 blocks
+    stage4     [batch, 14, 14, 512]     6 blocks
+    stage5     [batch, 7, 7, 1024]      2 blocks
+    pre_logits [batch, 1024]            average over space
+    logits     [batch, num_classes]
+
+Table 1 prints stride 2 for the last depthwise convolution, from 7x7 to 7x7: its stride is 1. The
+paper has ReLU after every BatchNorm, the published weights (TF-slim, Keras, timm) were trained
+with ReLU6, which is used here. The paper's resolution multiplier is the size of the images.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import BatchNorm, Conv, endpoint, global_avg_pool
+from netzoo.layers.padding import Padding
+from netzoo.models.registry import register
+
+
+class Stage(NamedTuple):
+    """Consecutive rows of Table 1 at one resolution."""
+
+    channels: int
+    blocks: int
+    stride: int
+
+
+STAGES = (
+    Stage(64, 1, 1),
+    Stage(128, 2, 2),
+    Stage(256, 2, 2),
+    Stage(512, 6, 2),
+    Stage(1024, 2, 2),
+)
+STEM_CHANNELS = 32
+MIN_CHANNELS = 8
+# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
+MIN_IMAGE_SIZE = 32
+
+
+def thin_channels(channels: int, width_multiplier: float) -> int:
+    """Returns `channels * width_multiplier` cut to an integer, at least 8, as TF-slim does.
+
+    Unlike in MobileNetV2 and V3 it is no multiple of 8 for every multiplier.
+    """
+    return max(int(channels * width_multiplier), MIN_CHANNELS)
+
+
+class SeparableBlock(nn.Module):
+    """Filters depthwise with 3x3, combines channels with 1x1 (section 3.1, Figure 3 right)."""
+
+    features: int
+    stride: int
+    conv: type[nn.Module]
+    norm: type[nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        channels = x.shape[-1]
+        x = self.conv(channels, 3, stride=self.stride, groups=channels, name="depthwise")(x)
+        x = nn.relu6(self.norm(name="depthwise_norm")(x, train=train))
+        x = self.conv(self.features, 1, name="pointwise")(x)
+        return nn.relu6(self.norm(name="pointwise_norm")(x, train=train))
+
+
+class MobileNetV1(nn.Module):
+    """MobileNet V1.
+
+    Attributes:
+      num_classes: Length of the logits; 0 returns the pooled features.
+      width_multiplier: Factor on every channel count (section 3.3).
+      dropout_rate: Dropout before the logits; TF-slim keeps 0.999.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      norm_momentum: Decay of BatchNorm's running statistics.
+      norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int = 1000
+    width_multiplier: float = 1.0
+    dropout_rate: float = 0.001
+    padding: Padding = "torch"
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 32 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; MobileNet V1 halves them "
+                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+            )
+        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
+        channels = functools.partial(thin_channels, width_multiplier=self.width_multiplier)
+
+        x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)
+        x = endpoint(self, "stem", nn.relu6(norm(name="stem_norm")(x, train=train)))
+        for index, stage in enumerate(STAGES, start=1):
+            for block in range(stage.blocks):
+                x = SeparableBlock(
+                    features=channels(stage.channels),
+                    stride=stage.stride if block == 0 else 1,
+                    conv=conv,
+                    norm=norm,
+                    name=f"stage{index}_block{block + 1}",
+                )(x, train=train)
+                endpoint(self, f"stage{index}/block{block + 1}", x)
+        x = endpoint(self, "pre_logits", global_avg_pool(x))
+        if self.num_classes == 0:
+            return x
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        init = nn.initializers.normal(0.01)
+        return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
+
+
+# Widths with the top-1 accuracy, in percent, of the authors' weights.
+WIDTHS = {0.25: 49.8, 0.5: 63.3, 0.75: 68.4, 1.0: 70.9}
+for _width, _accuracy in WIDTHS.items():
+    register(
+        "mobilenet_v1" if _width == 1 else f"mobilenet_v1_{round(100 * _width):03d}",
+        functools.partial(MobileNetV1, width_multiplier=_width),
+        accuracy=_accuracy,
+        source="TF-slim's table of MobileNetV1 checkpoints",
+    )
