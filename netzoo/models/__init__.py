@@ -1,6 +1,6 @@
 """One file per family of networks; importing this package fills the registry."""
 
-from netzoo.models import googlenet, mobilenet_v1, mobilenet_v2, resnet, transformer
+from netzoo.models import googlenet, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, transformer
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "list_models",
     "mobilenet_v1",
     "mobilenet_v2",
+    "mobilenet_v3",
     "model_entry",
     "resnet",
     "transformer",

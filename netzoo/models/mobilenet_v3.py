@@ -1,0 +1,253 @@
+"""MobileNetV3: searched blocks, squeeze-excite and hard-swish (Howard et al., arXiv:1905.02244).
+
+Shape contract at width 1.0 and 224x224 pixels (Tables 1 and 2 of the paper). A stage is a run of
+blocks with one number of channels; SE is squeeze-excite, RE is ReLU, HS is hard-swish:
+
+                mobilenet_v3_large                      mobilenet_v3_small
+    images      [batch, 224, 224, 3]                    [batch, 224, 224, 3]
+    stem        [batch, 112, 112, 16]  3x3, HS          [batch, 112, 112, 16]  3x3, HS
+    stage1      [batch, 112, 112, 16]  1, 3x3, RE       [batch, 56, 56, 16]    1, 3x3, SE, RE
+    stage2      [batch, 56, 56, 24]    2, 3x3, RE       [batch, 28, 28, 24]    2, 3x3, RE
+    stage3      [batch, 28, 28, 40]    3, 5x5, SE, RE   [batch, 14, 14, 40]    3, 5x5, SE, HS
+    stage4      [batch, 14, 14, 80]    4, 3x3, HS       [batch, 14, 14, 48]    2, 5x5, SE, HS
+    stage5      [batch, 14, 14, 112]   2, 3x3, SE, HS   [batch, 7, 7, 96]      3, 5x5, SE, HS
+    stage6      [batch, 7, 7, 160]     3, 5x5, SE, HS
+    head        [batch, 7, 7, 960]     1x1, HS          [batch, 7, 7, 576]     1x1, HS
+    pre_logits  [batch, 1280]                           [batch, 1024]
+    logits      [batch, num_classes]                    [batch, num_classes]
+
+`pre_logits` follows the average over space: a dense layer with bias and HS, without BatchNorm
+(section 5.1). One version of Table 2 prints 1280 for V3-Small and a squeeze-excite in its head;
+the published networks, and the paper's count of parameters, have 1024 and none.
+
+The minimalistic networks, of the authors' code, have no squeeze-excite, ReLU instead of hard-swish
+and 3x3 instead of 5x5.
+
+The width multiplier scales the stages' channels and the head's. The expansion factors multiply the
+scaled channels, the stem stays at 16 channels, and `pre_logits` is not narrowed below 1: so in the
+published weights of width 0.75 (TF-slim, Keras, timm) and in the paper's Table 3. torchvision's
+`width_mult` scales the table's expanded channels and `pre_logits` as well; no published weights
+have that form.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import BatchNorm, Conv, endpoint, global_avg_pool, scale_channels
+from netzoo.layers.padding import Padding
+from netzoo.models.registry import register
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+class Stage(NamedTuple):
+    """Consecutive rows of Table 1 or 2 with one number of output channels.
+
+    Attributes:
+      channels: Of the output.
+      expansions: Expanded channels of each block in multiples of its input's.
+      kernel_size: Of the depthwise convolutions, in taps.
+      stride: Of the first block.
+      squeeze_excite: Whether the blocks have it.
+      activation: After the first two convolutions of a block.
+    """
+
+    channels: int
+    expansions: tuple[float, ...]
+    kernel_size: int
+    stride: int
+    squeeze_excite: bool
+    activation: Activation
+
+
+class Variant(NamedTuple):
+    """Table 1 or 2."""
+
+    stages: tuple[Stage, ...]
+    head_channels: int
+    pre_logits_channels: int
+
+
+RE, HS = nn.relu, nn.hard_swish
+LARGE = Variant(
+    (
+        Stage(16, (1,), 3, 1, False, RE),
+        Stage(24, (4, 3), 3, 2, False, RE),
+        Stage(40, (3, 3, 3), 5, 2, True, RE),
+        Stage(80, (6, 200 / 80, 184 / 80, 184 / 80), 3, 2, False, HS),
+        Stage(112, (6, 6), 3, 1, True, HS),
+        Stage(160, (6, 6, 6), 5, 2, True, HS),
+    ),
+    head_channels=960,
+    pre_logits_channels=1280,
+)
+SMALL = Variant(
+    (
+        Stage(16, (1,), 3, 2, True, RE),
+        Stage(24, (72 / 16, 88 / 24), 3, 2, False, RE),
+        Stage(40, (4, 6, 6), 5, 2, True, HS),
+        Stage(48, (3, 3), 5, 1, True, HS),
+        Stage(96, (6, 6, 6), 5, 2, True, HS),
+    ),
+    head_channels=576,
+    pre_logits_channels=1024,
+)
+STEM_CHANNELS = 16
+SQUEEZE_RATIO = 1 / 4
+# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
+MIN_IMAGE_SIZE = 32
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by a gate from the means of all (Hu et al., arXiv:1709.01507).
+
+    The bottleneck has a quarter of the channels, the gate is the hard sigmoid (section 5.3).
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[batch, height, width, channels]` to the same shape."""
+        channels = x.shape[-1]
+        # As torchvision starts the 1x1 convolutions that it has here.
+        dense = functools.partial(
+            nn.Dense, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+        )
+        gate = global_avg_pool(x)
+        gate = nn.relu(dense(scale_channels(channels, SQUEEZE_RATIO), name="reduce")(gate))
+        gate = nn.hard_sigmoid(dense(channels, name="expand")(gate))
+        return x * gate[:, None, None, :].astype(x.dtype)
+
+
+class InvertedResidual(nn.Module):
+    """Expands with 1x1, filters depthwise, gates, projects linearly with 1x1 (Figure 4).
+
+    A block with expansion 1 has no expanding convolution.
+    """
+
+    features: int
+    expansion: float
+    kernel_size: int
+    stride: int
+    squeeze_excite: bool
+    activation: Activation
+    conv: type[nn.Module]
+    norm: type[nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        y, hidden = x, scale_channels(x.shape[-1], self.expansion)
+        if self.expansion != 1:
+            y = self.conv(hidden, 1, name="expand")(y)
+            y = self.activation(self.norm(name="expand_norm")(y, train=train))
+        y = self.conv(
+            hidden, self.kernel_size, stride=self.stride, groups=hidden, name="depthwise"
+        )(y)
+        y = self.activation(self.norm(name="depthwise_norm")(y, train=train))
+        if self.squeeze_excite:
+            y = SqueezeExcite(name="squeeze_excite")(y)
+        y = self.conv(self.features, 1, name="project")(y)
+        y = self.norm(name="project_norm")(y, train=train)
+        return x + y if x.shape == y.shape else y
+
+
+class MobileNetV3(nn.Module):
+    """MobileNetV3.
+
+    Attributes:
+      variant: `LARGE` or `SMALL`.
+      num_classes: Length of the logits; 0 returns `pre_logits`.
+      width_multiplier: Factor on channel counts, see the docstring of the file.
+      minimalistic: No squeeze-excite, no hard-swish, no 5x5.
+      dropout_rate: Dropout before the logits; the paper's "dropout of 0.8" keeps 0.8.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      norm_momentum: Decay of BatchNorm's running statistics; the paper's 0.99 suits long runs.
+      norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights, 1e-5
+        in timm's others.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 1000
+    width_multiplier: float = 1.0
+    minimalistic: bool = False
+    dropout_rate: float = 0.2
+    padding: Padding = "torch"
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-3
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 32 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; MobileNetV3 halves them "
+                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+            )
+        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
+        activation = RE if self.minimalistic else HS
+
+        x = conv(STEM_CHANNELS, 3, stride=2, name="stem")(images)
+        x = endpoint(self, "stem", activation(norm(name="stem_norm")(x, train=train)))
+        for index, stage in enumerate(self.variant.stages, start=1):
+            for block, expansion in enumerate(stage.expansions):
+                x = InvertedResidual(
+                    features=scale_channels(stage.channels, self.width_multiplier),
+                    expansion=expansion,
+                    kernel_size=3 if self.minimalistic else stage.kernel_size,
+                    stride=stage.stride if block == 0 else 1,
+                    squeeze_excite=stage.squeeze_excite and not self.minimalistic,
+                    activation=RE if self.minimalistic else stage.activation,
+                    conv=conv,
+                    norm=norm,
+                    name=f"stage{index}_block{block + 1}",
+                )(x, train=train)
+                endpoint(self, f"stage{index}/block{block + 1}", x)
+        head = scale_channels(self.variant.head_channels, self.width_multiplier)
+        x = conv(head, 1, name="head")(x)
+        x = endpoint(self, "head", activation(norm(name="head_norm")(x, train=train)))
+        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.normal(0.01))
+        wide = scale_channels(self.variant.pre_logits_channels, max(1.0, self.width_multiplier))
+        x = activation(dense(wide, name="pre_logits")(global_avg_pool(x)))
+        x = endpoint(self, "pre_logits", x)
+        if self.num_classes == 0:
+            return x
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return dense(self.num_classes, name="logits")(x)
+
+
+# Top-1 accuracies in percent: torchvision's of the full networks, else those of the authors.
+_TORCHVISION = "torchvision IMAGENET1K_V1"
+_SLIM = "TF-slim's table of MobileNetV3 checkpoints"
+for _size, _variant, _full, _narrow, _minimalistic in (
+    ("large", LARGE, 74.042, 73.3, 72.3),
+    ("small", SMALL, 67.668, 65.4, 61.9),
+):
+    _name, _factory = f"mobilenet_v3_{_size}", functools.partial(MobileNetV3, _variant)
+    register(_name, _factory, accuracy=_full, source=_TORCHVISION)
+    register(
+        f"{_name}_075",
+        functools.partial(_factory, width_multiplier=0.75),
+        accuracy=_narrow,
+        source=_SLIM,
+    )
+    register(
+        f"{_name}_minimalistic",
+        functools.partial(_factory, minimalistic=True),
+        accuracy=_minimalistic,
+        source=_SLIM,
+    )

@@ -1,0 +1,311 @@
+"""MobileNetV3: the published shapes, and the details that ports get wrong."""
+
+import functools
+import re
+
+import chex
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.layers import BatchNorm, Conv
+from netzoo.models import create_model
+from netzoo.models.mobilenet_v3 import InvertedResidual, SqueezeExcite
+from netzoo.weights.convert import to_ours, to_theirs
+from netzoo.weights.names import layouts
+
+# Expanded channels, kernel size, output channels, SE, hard-swish and stride of every block: Tables
+# 1 and 2 of the paper row by row.
+TABLES = {
+    "large": (
+        (16, 3, 16, False, False, 1), (64, 3, 24, False, False, 2), (72, 3, 24, False, False, 1),
+        (72, 5, 40, True, False, 2), (120, 5, 40, True, False, 1), (120, 5, 40, True, False, 1),
+        (240, 3, 80, False, True, 2), (200, 3, 80, False, True, 1), (184, 3, 80, False, True, 1),
+        (184, 3, 80, False, True, 1), (480, 3, 112, True, True, 1), (672, 3, 112, True, True, 1),
+        (672, 5, 160, True, True, 2), (960, 5, 160, True, True, 1), (960, 5, 160, True, True, 1),
+    ),
+    "small": (
+        (16, 3, 16, True, False, 2), (72, 3, 24, False, False, 2), (88, 3, 24, False, False, 1),
+        (96, 5, 40, True, True, 2), (240, 5, 40, True, True, 1), (240, 5, 40, True, True, 1),
+        (120, 5, 48, True, True, 1), (144, 5, 48, True, True, 1), (288, 5, 96, True, True, 2),
+        (576, 5, 96, True, True, 1), (576, 5, 96, True, True, 1),
+    ),
+}  # fmt: skip
+ENDS = {"large": (960, 1280), "small": (576, 1024)}
+# Expanded channels to those of the squeeze: a quarter, rounded to a multiple of 8.
+SQUEEZES = {16: 8, 72: 24, 96: 24, 120: 32, 144: 40, 240: 64, 288: 72, 480: 120, 576: 144,
+            672: 168, 960: 240}  # fmt: skip
+
+
+def small(**options):
+    """A narrow network with five classes."""
+    return create_model("mobilenet_v3_small", num_classes=5, width_multiplier=0.35, **options)
+
+
+def shapes(model, size=32, method="init"):
+    """Returns what `init` would, as shapes."""
+    images = jnp.zeros((2, size, size, 3))
+    return jax.eval_shape(
+        lambda key: getattr(model, method)(key, images, train=False), jax.random.key(0)
+    )
+
+
+def blocks(tree):
+    """Returns the entries of the blocks in their order."""
+    return [tree[name] for name in sorted(tree) if name.startswith("stage")]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
+
+
+def drawn(tree):
+    """Returns variables drawn by NumPy: compiling `init` would take as long as the rest."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        if path[-1] == "kernel":
+            drawn = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return jnp.asarray(drawn, jnp.float32)
+        return (jnp.ones if path[-1] in ("scale", "var") else jnp.zeros)(leaf.shape)
+
+    return flax.traverse_util.path_aware_map(draw, tree)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return drawn(shapes(small()))
+
+
+@pytest.fixture(scope="module")
+def evaluated(variables, images):
+    """Logits, and logits and endpoints when these are asked for; compiled at once to save time."""
+
+    def forward(variables, images):
+        return (
+            small().apply(variables, images, train=False),
+            small().apply(variables, images, train=False, mutable=["endpoints"]),
+        )
+
+    return jax.jit(forward)(variables, images)
+
+
+@pytest.mark.parametrize("minimalistic", [False, True])
+@pytest.mark.parametrize("name", TABLES)
+def test_shape_contract_of_the_docstring(name, minimalistic):
+    """The paper's table at 224 pixels row by row, in names, shapes and activations.
+
+    Minimalistic networks differ in kernel sizes, squeeze-excite and activations alone.
+    """
+    x = jnp.zeros((2, 224, 224, 3))
+    model = create_model(f"mobilenet_v3_{name}", minimalistic=minimalistic)
+    activations = []
+
+    def note(next_call, args, kwargs, context):
+        if isinstance(context.module, InvertedResidual) and context.method_name == "__call__":
+            activations.append(context.module.activation)
+        return next_call(*args, **kwargs)
+
+    def forward(key):
+        variables = model.init(key, x, train=False)
+        with nn.intercept_methods(note):
+            output = model.apply(variables, x, train=False, mutable=["endpoints"])
+        return variables["params"], output
+
+    params, (logits, state) = jax.eval_shape(forward, jax.random.key(0))
+    head, wide = ENDS[name]
+    endpoints = {name: leaf.shape for name, leaf in state["endpoints"].items()}
+    assert endpoints.pop("stem") == (2, 112, 112, 16)
+    assert endpoints.pop("head") == (2, 7, 7, head)
+    assert endpoints.pop("pre_logits") == (2, wide)
+    assert logits.shape == (2, 1000)
+    side = 112
+    rows = zip(TABLES[name], blocks(endpoints), blocks(params), activations, strict=True)
+    for (expanded, kernel, channels, gated, swish, stride), shape, block, activation in rows:
+        side //= stride
+        assert shape == (2, side, side, channels)
+        taps = 3 if minimalistic else kernel
+        assert block["depthwise"]["kernel"].shape == (taps, taps, 1, expanded)
+        assert ("squeeze_excite" in block) == (gated and not minimalistic)
+        assert activation is (nn.hard_swish if swish and not minimalistic else nn.relu)
+        if "squeeze_excite" in block:
+            shape = block["squeeze_excite"]["reduce"]["kernel"].shape
+            assert shape == (expanded, SQUEEZES[expanded])
+    assert ("expand" in blocks(params)[0], "expand" in blocks(params)[1]) == (False, True)
+
+
+def test_what_the_width_multiplier_scales():
+    """The published narrow networks: factors on scaled channels, the stem and `pre_logits` kept.
+
+    The second number is the size of timm's `mobilenetv3_small_050`.
+    """
+    params = shapes(create_model("mobilenet_v3_large_075"))["params"]
+    widths = [block["depthwise"]["kernel"].shape[-1] for block in blocks(params)]
+    assert widths == [16, 64, 72, 72, 96, 96, 192, 160, 144, 144, 384, 528, 528, 720, 720]
+    ends = [params[name]["kernel"].shape[-1] for name in ("stem", "head", "pre_logits")]
+    assert ends == [16, 720, 1280]
+    params = shapes(create_model("mobilenet_v3_small", width_multiplier=0.5))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_593_224
+    params = shapes(create_model("mobilenet_v3_small", width_multiplier=1.25))["params"]
+    assert params["pre_logits"]["kernel"].shape == (720, 1280)
+
+
+def test_squeeze_excite():
+    """The gate is relu6(x + 3) / 6 of a network with biases and a ReLU on the channels' means."""
+    x = jax.random.normal(jax.random.key(0), (2, 3, 5, 24)) + 1
+    tree = SqueezeExcite().init(jax.random.key(1), x)
+    tree = jax.tree.map(lambda leaf: leaf + 0.5, tree)
+    reduce, expand = (tree["params"][name] for name in ("reduce", "expand"))
+    hidden = jnp.maximum(x.mean((1, 2)) @ reduce["kernel"] + reduce["bias"], 0)
+    gate = jnp.clip(hidden @ expand["kernel"] + expand["bias"] + 3, 0, 6) / 6
+    expected = x * gate[:, None, None, :]
+    chex.assert_trees_all_close(SqueezeExcite().apply(tree, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_block_order():
+    """Activations follow the expansion and the depthwise convolution, then the gate.
+
+    The projection is linear, and a residual needs stride 1 and equal channels.
+    """
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 8))
+    for stride, features, residual in [(1, 8, True), (2, 8, False), (1, 16, False)]:
+        block = InvertedResidual(features, 2, 3, stride, True, nn.hard_swish, Conv, BatchNorm)
+        init = functools.partial(block.init, train=False)
+        tree = drawn(jax.eval_shape(init, jax.random.key(1), x))
+        y, state = jax.jit(
+            lambda tree, block=block: block.apply(
+                tree, x, train=False, capture_intermediates=True, mutable=["intermediates"]
+            )
+        )(tree)
+        seen = {name: out["__call__"][0] for name, out in state["intermediates"].items()
+                if name != "__call__"}  # fmt: skip
+        gates = {"params": tree["params"]["squeeze_excite"]}
+        filtered = nn.hard_swish(seen["depthwise_norm"])
+        gated = SqueezeExcite().apply(gates, filtered)
+        kernel = tree["params"]["project"]["kernel"][0, 0]
+        chex.assert_trees_all_close(seen["project"], gated @ kernel, rtol=1e-4, atol=1e-5)
+        expected = seen["project_norm"] + (x if residual else 0)
+        chex.assert_trees_all_close(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_where_biases_are(variables):
+    """`pre_logits` has a bias and no BatchNorm, unlike all convolutions."""
+    biased = {
+        path[-2]
+        for path in flax.traverse_util.flatten_dict(variables["params"])
+        if path[-1] == "bias" and not path[-2].endswith("norm")
+    }
+    assert biased == {"reduce", "pre_logits", "logits", "expand"}
+    assert "bias" not in variables["params"]["stage2_block1"]["expand"]
+    assert "pre_logits_norm" not in variables["params"]
+
+
+def test_asking_for_endpoints_changes_nothing(variables, evaluated):
+    """The logits are the same; the endpoint before them is what they come from."""
+    logits, (asked, state) = evaluated
+    np.testing.assert_allclose(logits, asked, rtol=1e-5, atol=1e-6)
+    assert np.ptp(logits, axis=0).min() > 1e-3  # the images do not all look alike
+    dense = variables["params"]["logits"]
+    computed = state["endpoints"]["pre_logits"] @ dense["kernel"] + dense["bias"]
+    np.testing.assert_allclose(logits, computed, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16(variables, images, evaluated):
+    """Half precision gives finite float32 logits near those of full precision."""
+    logits, _ = evaluated
+    apply = jax.jit(lambda v, x: small(dtype=jnp.bfloat16).apply(v, x, train=False))
+    half = apply(variables, images)
+    assert half.dtype == logits.dtype == jnp.float32
+    np.testing.assert_allclose(half, logits, atol=0.1 * np.abs(logits).max())
+
+
+def test_every_parameter_is_trained(variables, images):
+    """Each has a finite gradient that is not zero; every statistic moves."""
+
+    def loss(params, key):
+        logits, state = small().apply(
+            {**variables, "params": params},
+            images,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+        return (logits * jnp.arange(5)).sum(), state
+
+    gradients, state = jax.jit(jax.grad(loss, has_aux=True))(variables["params"], jax.random.key(0))
+    for path, leaf in flax.traverse_util.flatten_dict(gradients).items():
+        assert np.isfinite(leaf).all() and np.any(leaf), path
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), state["batch_stats"], variables["batch_stats"]
+    )
+    assert all(jax.tree.leaves(moved))
+
+
+def test_without_classes_it_gives_features():
+    """`num_classes=0` is what the logits are computed from, and has no parameters for them."""
+    model = create_model("mobilenet_v3_small", num_classes=0)
+    features, tree = shapes(model, method="init_with_output")
+    assert (features.shape, features.dtype) == ((2, 1024), jnp.float32)
+    assert "logits" not in tree["params"]
+
+
+@pytest.mark.parametrize("size", [(31, 64), (64, 31)])
+def test_too_small_image_is_an_error_before_compilation(size):
+    """Tracing already refuses what the last stage could not hold, and says what is needed."""
+    with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
+        jax.eval_shape(
+            lambda key: small().init(key, jnp.zeros((1, *size, 3)), train=False),
+            jax.random.key(0),
+        )
+
+
+def test_options_arrive_in_every_layer():
+    """Converted weights need their library's padding and epsilon, short runs their momentum."""
+    seen = set()
+
+    def note(next_call, args, kwargs, context):
+        layer = context.module
+        if isinstance(layer, BatchNorm):
+            seen.add(("norm", layer.momentum, layer.epsilon, layer.dtype))
+        if isinstance(layer, Conv):
+            seen.add(("conv", layer.padding, layer.use_bias, layer.dtype))
+        if isinstance(layer, nn.Dropout):
+            seen.add(("dropout", layer.rate))
+        return next_call(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        shapes(small(norm_momentum=0.5, norm_epsilon=1e-5, padding="same", dtype=jnp.bfloat16))
+    assert seen == {
+        ("norm", 0.5, 1e-5, jnp.bfloat16),
+        ("conv", "same", False, jnp.bfloat16),
+        ("dropout", 0.2),
+    }
+
+
+def test_training_on_cpu_has_no_grouped_convolution(variables, images):
+    """No layer of the network escapes the road that is fast on CPU, forward or backward."""
+
+    def loss(params):
+        logits, _ = small(dropout_rate=0.0).apply(
+            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        return logits.sum()
+
+    lowered = jax.jit(jax.grad(loss)).trace(variables["params"]).lower(lowering_platforms=("cpu",))
+    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", lowered.as_text())
+    assert groups == ["1"] * len(groups) != []
+
+
+@pytest.mark.parametrize("project", ["torchvision", "timm"])
+def test_names_lose_nothing(project, variables):
+    """To the other project's tensors and back without a bit lost, gates and `pre_logits` too."""
+    layout = layouts(small())[project](small(), variables)
+    theirs = to_theirs(variables, layout)
+    gates = [tensor.ndim for name, tensor in theirs.items() if re.search(r"\.(fc1|se)\b", name)]
+    assert len(gates) >= 9 and set(gates) == {1, 4}
+    chex.assert_trees_all_equal(to_ours(theirs, layout, variables, "weights"), variables)
