@@ -3,10 +3,10 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from netzoo.layers.depthwise import depthwise_conv
-from netzoo.layers.padding import Padding, spatial_padding
+from netzoo.layers.grouped import grouped_conv
+from netzoo.layers.padding import Padding, Pads, spatial_padding
 
 
 class Conv(nn.Module):
@@ -14,11 +14,12 @@ class Conv(nn.Module):
 
     Parameters are those of `flax.linen.Conv`: `kernel`
     `[kernel_size, kernel_size, channels / groups, features]` and, on request, `bias`
-    `[features]`. Two shapes take another road to the same result:
+    `[features]`. Some shapes take another road to the same result:
 
     * 1x1 with stride 1 is a product of two-dimensional matrices. Through a four-dimensional
       contraction the gradient is several times slower on CPU.
-    * one group per channel goes to `netzoo.layers.depthwise`.
+    * one group per channel goes to `netzoo.layers.depthwise`, other groups to
+      `netzoo.layers.grouped`.
 
     Attributes:
       features: Channels of the output.
@@ -27,9 +28,11 @@ class Conv(nn.Module):
       groups: Groups that the channels are split into.
       dilation: Distance between taps, in pixels.
       use_bias: Whether to add a bias.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.layers.padding`, or the zeros before and after
+        height and width.
       dtype: Compute type; parameters stay float32.
       kernel_init: Initializer of the kernel.
+      bias_init: Initializer of the bias.
     """
 
     features: int
@@ -38,12 +41,13 @@ class Conv(nn.Module):
     groups: int = 1
     dilation: int = 1
     use_bias: bool = False
-    padding: Padding = "torch"
+    padding: Padding | Pads = "torch"
     dtype: jnp.dtype = jnp.float32
     # He et al. 2015 (arXiv:1502.01852) in the fan-out form that torchvision's networks start from.
     kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
         2.0, "fan_out", "normal"
     )
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -53,27 +57,21 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         y = self._convolve(x.astype(self.dtype), kernel)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
-        if self.kernel_size == self.stride == self.groups == 1:
+        if self.kernel_size == self.stride == self.groups == 1 and isinstance(self.padding, str):
             y = x.reshape(-1, channels) @ kernel[0, 0]
             return y.reshape(batch, height, width, self.features)
-        pads = tuple(
-            spatial_padding(size, self.kernel_size, self.stride, self.padding, self.dilation)
-            for size in (height, width)
-        )
+        pads = self.padding
+        if isinstance(pads, str):
+            pads = tuple(
+                spatial_padding(size, self.kernel_size, self.stride, self.padding, self.dilation)
+                for size in (height, width)
+            )
         if self.groups == channels == self.features:
             return depthwise_conv(x, kernel, self.stride, pads, self.dilation)
-        return lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=pads,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
+        return grouped_conv(x, kernel, self.stride, pads, self.dilation, self.groups)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from netzoo.layers.padding import Pads
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -7,6 +7,8 @@ stride is 2: PyTorch pads both sides alike, TensorFlow puts the odd row or colum
 from typing import Literal, get_args
 
 Padding = Literal["torch", "same"]
+# Zeros before and after height and width.
+Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def spatial_padding(

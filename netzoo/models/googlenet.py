@@ -284,6 +284,8 @@ class GoogLeNet(nn.Module):
             padding=self.padding,
             dtype=self.dtype,
             kernel_init=v.kernel_init,
+            # BVLC's, and the reason that ReLUs are not dead before anything is learnt.
+            bias_init=nn.initializers.constant(0.2),
         )
         norm = functools.partial(
             BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype

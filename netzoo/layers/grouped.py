@@ -1,0 +1,81 @@
+"""Grouped convolution that is fast on CPU as well as on accelerators.
+
+XLA's CPU backend lowers a convolution with several groups to a scalar loop, and its gradients to
+worse ones: those of ResNeXt's 3x3 on [16, 14, 14, 512] in 32 groups take 41 s on two cores. A few
+groups are one dense convolution each. Many are a product of matrices for each tap of the kernel,
+with the groups as its batch: 0.6 s. GPU and TPU have native kernels, which are used there.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from netzoo.layers.padding import Pads
+
+# Above, a convolution for each group costs more to compile than it gains.
+FEW_GROUPS = 4
+
+
+def grouped_conv(
+    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int, groups: int
+) -> jax.Array:
+    """Convolves every group of channels with kernels of its own.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      kernel: `[kernel_height, kernel_width, channels / groups, features]`, of `x`'s dtype.
+      stride: Step between output positions, the same in both axes.
+      pads: Zeros before and after height and width.
+      dilation: Distance between taps.
+      groups: A divisor of channels and features.
+
+    Returns:
+      `[batch, out_height, out_width, features]` in `x`'s dtype.
+    """
+    options = {"stride": stride, "pads": pads, "dilation": dilation}
+    native = functools.partial(_convolve, groups=groups, **options)
+    if groups == 1:
+        return native(x, kernel)
+    form = _one_by_one if groups <= FEW_GROUPS else _tap_by_tap
+    cpu = functools.partial(form, groups=groups, **options)
+    return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
+
+
+def _convolve(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int = 1):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _one_by_one(x, kernel, *, groups: int, **options):
+    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+    return jnp.concatenate([_convolve(part, k, **options) for part, k in parts], -1)
+
+
+def _tap_by_tap(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int):
+    rows, columns, group_channels, features = kernel.shape
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    height, width = (
+        (size - dilation * (taps - 1) - 1) // stride + 1
+        for size, taps in zip(padded.shape[1:3], (rows, columns), strict=True)
+    )
+    kernel = kernel.reshape(rows, columns, group_channels, groups, features // groups)
+    total = 0
+    for i, j in itertools.product(range(rows), range(columns)):
+        window = padded[
+            :,
+            i * dilation : i * dilation + (height - 1) * stride + 1 : stride,
+            j * dilation : j * dilation + (width - 1) * stride + 1 : stride,
+        ]
+        window = window.reshape(-1, groups, group_channels)
+        total += jnp.einsum("ngc,cgf->ngf", window, kernel[i, j])
+    return total.reshape(x.shape[0], height, width, features)
