@@ -1,9 +1,18 @@
 """One file per family of networks; importing this package fills the registry."""
 
-from netzoo.models import googlenet, mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, transformer
+from netzoo.models import (
+    alexnet,
+    googlenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    transformer,
+)
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
+    "alexnet",
     "create_model",
     "googlenet",
     "list_models",

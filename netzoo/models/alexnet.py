@@ -1,0 +1,197 @@
+"""AlexNet as published (Krizhevsky et al., NeurIPS 2012) and in one tower (arXiv:1404.5997).
+
+Shape contract of `alexnet` at 227x227 pixels (Figure 2 of the 2012 paper, both GPUs together):
+
+    images           [batch, 227, 227, 3]
+    stem             [batch, 27, 27, 96]     11x11, stride 4; then pooled
+    stage1/block1    [batch, 13, 13, 256]    5x5; then pooled
+    stage2/block1    [batch, 13, 13, 384]    3x3
+    stage3/block1    [batch, 13, 13, 384]    3x3
+    stage4/block1    [batch, 6, 6, 256]      3x3; then pooled
+    hidden1          [batch, 4096]
+    pre_logits       [batch, 4096]           hidden2
+    logits           [batch, num_classes]
+
+ReLU follows every layer. The first two convolutions are response-normalised across channels, after
+ReLU and before pooling (section 3.3); pools are 3x3 with stride 2 and overlap (section 3.4). The
+second, fourth and fifth convolutions are in two groups, the halves that lay on one GPU each.
+
+The paper says 224 pixels, its layers need 227: the first convolution takes 55 positions of stride
+4, 11 pixels wide, without padding. Here any image is padded with zeros to the next 4 n + 3, evenly
+or with the odd row and column in front; 224 pixels become 227, and the result is that of the usual
+padding of 2. Images of sizes that do not end in 6x6 are averaged or repeated to that.
+
+`alexnet_owt` is "One weird trick", as in torchvision: 64, 192, 384, 256 and 256 channels, no
+groups, no response normalisation, and dropout before each hidden layer instead of after. Its stem
+pads by 2 whatever the size, so that 224 pixels become 55, 27, 13 and 6.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import Conv, adaptive_avg_pool, endpoint, local_response_norm, max_pool
+from netzoo.layers.padding import Pads
+from netzoo.models.registry import register
+
+# Leaves 15, 7 and 3 pixels for the three pools; in `alexnet_owt` 63 would too.
+MIN_IMAGE_SIZE = 64
+STEM_STRIDE = 4
+# Side of the image that the dense layers see.
+DENSE_SIDE = 6
+Initializer = nn.initializers.Initializer
+ZEROS, ONES = nn.initializers.zeros, nn.initializers.ones
+DENSE_INIT = nn.initializers.normal(0.01)
+HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class Layer(NamedTuple):
+    """A convolution with the ReLU after it.
+
+    Attributes:
+      name: Of the endpoint.
+      kernel_size: Taps along each axis.
+      divided: Between the two GPUs of 2012.
+      normalized: Whether response normalisation follows.
+      pooled: Whether a pool follows.
+    """
+
+    name: str
+    kernel_size: int
+    divided: bool
+    normalized: bool
+    pooled: bool
+
+
+LAYERS = (
+    Layer("stem", 11, divided=False, normalized=True, pooled=True),
+    Layer("stage1/block1", 5, divided=True, normalized=True, pooled=True),
+    Layer("stage2/block1", 3, divided=False, normalized=False, pooled=False),
+    Layer("stage3/block1", 3, divided=True, normalized=False, pooled=False),
+    Layer("stage4/block1", 3, divided=True, normalized=False, pooled=True),
+)
+
+
+class Variant(NamedTuple):
+    """What differs between the two networks.
+
+    Attributes:
+      channels: Of the five convolutions.
+      groups: Of the divided convolutions.
+      response_norm: Whether there is response normalisation.
+      stem_padding: Zeros on every side of the image; None fills it up to `4 n + 3`.
+      dropout_first: Dropout before the hidden layers rather than after.
+      kernel_init: Of the convolutions.
+      bias_init: Of the divided convolutions and the hidden layers; the others start with 0.
+    """
+
+    channels: tuple[int, int, int, int, int]
+    groups: int
+    response_norm: bool
+    stem_padding: int | None
+    dropout_first: bool
+    kernel_init: Initializer
+    bias_init: Initializer
+
+
+# Section 5 of the paper: normal with deviation 0.01, and biases of 1 that feed the ReLUs.
+TWO_GPUS = Variant((96, 256, 384, 384, 256), 2, True, None, False, DENSE_INIT, ONES)
+ONE_TOWER = Variant((64, 192, 384, 256, 256), 1, False, 2, True, HE_FAN_OUT, ZEROS)
+
+
+class AlexNet(nn.Module):
+    """AlexNet of 2012 or in one tower.
+
+    There is no choice of padding: no weights were published for another one.
+
+    Attributes:
+      variant: The paper's network or the one in one tower.
+      num_classes: Length of the logits; 0 returns the features before them.
+      hidden_features: Width of the two hidden dense layers.
+      dropout_rate: Dropout of the two hidden dense layers.
+      dtype: Compute type; parameters and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 1000
+    hidden_features: int = 4096
+    dropout_rate: float = 0.5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 64 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; AlexNet needs at least "
+                f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} for its last pool"
+            )
+        x, v = images, self.variant
+        for layer, channels in zip(LAYERS, v.channels, strict=True):
+            conv = _convolution(layer, channels, v, images.shape[1:3], self.dtype)
+            x = nn.relu(conv(x))
+            if v.response_norm and layer.normalized:
+                x = local_response_norm(x, size=5, k=2.0, alpha=1e-4, beta=0.75)
+            if layer.pooled:
+                x = max_pool(x, 3, 2, padding=0)
+            endpoint(self, layer.name, x)
+        x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
+
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        hidden = functools.partial(
+            nn.Dense,
+            self.hidden_features,
+            kernel_init=DENSE_INIT,
+            bias_init=v.bias_init,
+            dtype=self.dtype,
+        )
+        x = dropout(x) if v.dropout_first else x
+        x = dropout(nn.relu(hidden(name="hidden1")(x)))
+        x = nn.relu(hidden(name="hidden2")(x))
+        x = endpoint(self, "pre_logits", x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        if self.num_classes == 0:
+            return x
+        x = x if v.dropout_first else dropout(x)
+        return nn.Dense(self.num_classes, kernel_init=DENSE_INIT, name="logits")(x)
+
+
+def _convolution(
+    layer: Layer, channels: int, variant: Variant, image_size: tuple[int, int], dtype: jnp.dtype
+) -> Conv:
+    stem = layer.name == "stem"
+    return Conv(
+        features=channels,
+        kernel_size=layer.kernel_size,
+        stride=STEM_STRIDE if stem else 1,
+        groups=variant.groups if layer.divided else 1,
+        use_bias=True,
+        padding=_stem_pads(image_size, variant.stem_padding) if stem else "torch",
+        dtype=dtype,
+        kernel_init=variant.kernel_init,
+        bias_init=variant.bias_init if layer.divided else ZEROS,
+        name=layer.name.replace("/", "_"),
+    )
+
+
+def _stem_pads(image_size: tuple[int, int], padding: int | None) -> Pads:
+    if padding is not None:
+        return ((padding, padding),) * 2
+    totals = [(3 - size) % STEM_STRIDE for size in image_size]
+    return tuple((total - total // 2, total // 2) for total in totals)
+
+
+register("alexnet", functools.partial(AlexNet, TWO_GPUS), image_size=227)
+register(
+    "alexnet_owt",
+    functools.partial(AlexNet, ONE_TOWER),
+    accuracy=56.522,
+    source="torchvision IMAGENET1K_V1",
+)
