@@ -8,6 +8,7 @@ from netzoo.models import (
     mobilenet_v3,
     resnet,
     transformer,
+    vgg,
 )
 from netzoo.models.registry import create_model, list_models, model_entry
 
@@ -22,4 +23,5 @@ __all__ = [
     "model_entry",
     "resnet",
     "transformer",
+    "vgg",
 ]

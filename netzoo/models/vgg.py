@@ -1,0 +1,138 @@
+"""VGG: very deep stacks of 3x3 convolutions (Simonyan and Zisserman, arXiv:1409.1556).
+
+Shape contract of `vgg16` at 224x224 pixels (Table 1 of the paper, column D):
+
+    images           [batch, 224, 224, 3]
+    stage1/block1-2  [batch, 224, 224, 64]
+    stage2/block1-2  [batch, 112, 112, 128]
+    stage3/block1-3  [batch, 56, 56, 256]
+    stage4/block1-3  [batch, 28, 28, 512]
+    stage5/block1-3  [batch, 14, 14, 512]
+    hidden1          [batch, 4096]
+    pre_logits       [batch, 4096]           hidden2
+    logits           [batch, num_classes]
+
+A block is a convolution with a bias, then BatchNorm in the `_bn` networks, then ReLU; a stage ends
+with a 2x2 max-pool. Columns A, B, D and E are `vgg11`, `vgg13`, `vgg16` and `vgg19`; column C,
+`vgg16_c`, has 1x1 kernels in the third blocks. BatchNorm is not of the paper (torchvision's).
+
+The hidden layers see 7x7 pixels. Images of sizes that do not end in 7x7 are averaged or repeated to
+that, as in torchvision.
+"""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.errors import UserError
+from netzoo.layers import BatchNorm, Conv, adaptive_avg_pool, endpoint, max_pool
+from netzoo.models.registry import register
+
+STAGE_CHANNELS = (64, 128, 256, 512, 512)
+# Below, nothing is left after five pools.
+MIN_IMAGE_SIZE = 32
+# Side of the image that the dense layers see.
+DENSE_SIDE = 7
+DENSE_INIT = nn.initializers.normal(0.01)
+
+
+class Variant(NamedTuple):
+    """One column of Table 1.
+
+    Attributes:
+      depths: Convolutions in each stage.
+      batch_norm: BatchNorm after every convolution.
+      pointwise_third: The third convolution of a stage has a 1x1 kernel.
+      accuracy: Top-1 of torchvision's IMAGENET1K_V1 weights, percent.
+    """
+
+    depths: tuple[int, int, int, int, int]
+    batch_norm: bool = False
+    pointwise_third: bool = False
+    accuracy: float | None = None
+
+
+VARIANTS = {
+    "vgg11": Variant((1, 1, 2, 2, 2), accuracy=69.020),
+    "vgg11_bn": Variant((1, 1, 2, 2, 2), batch_norm=True, accuracy=70.370),
+    "vgg13": Variant((2, 2, 2, 2, 2), accuracy=69.928),
+    "vgg13_bn": Variant((2, 2, 2, 2, 2), batch_norm=True, accuracy=71.586),
+    "vgg16": Variant((2, 2, 3, 3, 3), accuracy=71.592),
+    "vgg16_bn": Variant((2, 2, 3, 3, 3), batch_norm=True, accuracy=73.360),
+    "vgg16_c": Variant((2, 2, 3, 3, 3), pointwise_third=True),
+    "vgg19": Variant((2, 2, 4, 4, 4), accuracy=72.376),
+    "vgg19_bn": Variant((2, 2, 4, 4, 4), batch_norm=True, accuracy=74.218),
+}
+
+
+class VGG(nn.Module):
+    """VGG.
+
+    There is no choice of padding: without a stride both conventions are the same.
+
+    Attributes:
+      variant: Depths and kind of the blocks.
+      num_classes: Length of the logits; 0 returns the features before them.
+      hidden_features: Width of the two hidden dense layers.
+      dropout_rate: Dropout after each of the two.
+      norm_momentum: Decay of BatchNorm's running statistics.
+      norm_epsilon: BatchNorm's epsilon.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 1000
+    hidden_features: int = 4096
+    dropout_rate: float = 0.5
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The image is smaller than 32 pixels.
+        """
+        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
+            raise UserError(
+                f"images are {images.shape[1]}x{images.shape[2]} pixels; VGG halves them five "
+                f"times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
+            )
+        norm = functools.partial(
+            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
+        )
+        hidden = functools.partial(
+            nn.Dense, self.hidden_features, kernel_init=DENSE_INIT, dtype=self.dtype
+        )
+        x, v = images, self.variant
+        for stage, (channels, depth) in enumerate(zip(STAGE_CHANNELS, v.depths, strict=True), 1):
+            for block in range(1, depth + 1):
+                kernel_size = 1 if v.pointwise_third and block == 3 else 3
+                name = f"stage{stage}_block{block}"
+                x = Conv(channels, kernel_size, use_bias=True, dtype=self.dtype, name=name)(x)
+                x = norm(name=f"{name}_norm")(x, train=train) if v.batch_norm else x
+                x = endpoint(self, f"stage{stage}/block{block}", nn.relu(x))
+            x = max_pool(x, 2, 2, padding=0)
+        x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
+
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        x = dropout(nn.relu(hidden(name="hidden1")(x)))
+        x = nn.relu(hidden(name="hidden2")(x))
+        x = endpoint(self, "pre_logits", x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=DENSE_INIT, name="logits")(dropout(x))
+
+
+for _name, _variant in VARIANTS.items():
+    register(
+        _name,
+        functools.partial(VGG, _variant),
+        accuracy=_variant.accuracy,
+        source="torchvision IMAGENET1K_V1" if _variant.accuracy else "",
+    )
