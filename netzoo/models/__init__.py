@@ -9,6 +9,7 @@ from netzoo.models import (
     resnet,
     transformer,
     vgg,
+    vit,
 )
 from netzoo.models.registry import create_model, list_models, model_entry
 
@@ -24,4 +25,5 @@ __all__ = [
     "resnet",
     "transformer",
     "vgg",
+    "vit",
 ]

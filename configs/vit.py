@@ -1,0 +1,48 @@
+"""ViT-Ti/16 from scratch on the real flowers.
+
+python train.py --config configs/vit.py --workdir runs/vit
+python eval.py --workdir runs/vit
+
+At 96 pixels an image is 6 * 6 patches. Adam with a long warm-up, clipping at 1, RandAugment, mixup
+and stochastic depth are the ingredients of Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4),
+with half their learning rate for the smaller batches; weight decay is of kernels alone. The
+augmentation is that of `configs/mobilenet_v2.py`.
+"""
+
+from ml_collections import ConfigDict
+
+from netzoo.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration."""
+    config = default_config()
+    with config.unlocked():
+        config.model.update(name="vit_ti16", dropout_rate=0.0, stochastic_depth_rate=0.1)
+
+    config.data.source = "tfds:tf_flowers"
+    config.data.train_split = "train[:80%]"
+    config.data.test_split = "train[80%:]"
+    config.data.image_size = 96
+    config.data.cache = "decoded"
+
+    config.augment.crop_scale = (0.25, 1.0)
+    config.augment.randaugment_layers = 2
+    config.augment.randaugment_magnitude = 3.0
+    config.augment.mixup = 0.2
+
+    config.train.epochs = 100
+    config.train.batch_size = 32
+    config.train.label_smoothing = 0.1
+    config.train.clip_norm = 1.0
+    config.train.ema_decay = 0.999
+
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.weight_decay = 0.1
+    config.optimizer.weight_decay_factors = ((r".*/kernel", 1.0), (r".*", 0.0))
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 10.0
+
+    config.evaluation.every_epochs = 10
+    return config

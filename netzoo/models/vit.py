@@ -1,0 +1,383 @@
+"""Vision Transformer (Dosovitskiy et al., arXiv:2010.11929).
+
+Shape contract of `vit_b16` at 224x224 pixels (section 3.1 and Table 1 of the paper):
+
+    images     [batch, 224, 224, 3]
+    stem       [batch, 14, 14, 768]     every patch of 16x16 pixels, projected
+    encoder    [batch, 197, 768]        class token and 14 * 14 patches; 12 blocks, then a norm
+    pre_logits [batch, 768]             the class token
+    logits     [batch, num_classes]
+
+Blocks normalise before attention and MLP (equations 2 and 3). With `pool="gap"` there is no class
+token and the patches are averaged (appendix D.3).
+
+The position embedding is a parameter of one vector a token, so that its length is that of the
+images `init` saw. Any image whose sides are multiples of the patch will do; to go on with images of
+another size, resize it with `resize_position_embedding`.
+"""
+
+import functools
+import math
+from typing import Literal, NamedTuple, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netzoo.errors import UserError
+from netzoo.layers import Mlp, MultiHeadAttention, endpoint
+from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.models.registry import register
+
+Pool = Literal["token", "gap"]
+
+
+class Variant(NamedTuple):
+    """One row of Table 1, with the side of the patches.
+
+    Attributes:
+      hidden: Width of the tokens.
+      depth: Blocks.
+      mlp: Width between the two layers of an MLP.
+      heads: Heads of an attention.
+      patch: Side of a patch, in pixels.
+    """
+
+    hidden: int
+    depth: int
+    mlp: int
+    heads: int
+    patch: int
+
+
+# Ti and S are those of Touvron et al., arXiv:2012.12877, Table 1.
+VARIANTS = {
+    "vit_ti16": Variant(192, 12, 768, 3, 16),
+    "vit_s16": Variant(384, 12, 1536, 6, 16),
+    "vit_s32": Variant(384, 12, 1536, 6, 32),
+    "vit_b8": Variant(768, 12, 3072, 12, 8),
+    "vit_b16": Variant(768, 12, 3072, 12, 16),
+    "vit_b32": Variant(768, 12, 3072, 12, 32),
+    "vit_l16": Variant(1024, 24, 4096, 16, 16),
+    "vit_l32": Variant(1024, 24, 4096, 16, 32),
+    "vit_h14": Variant(1280, 32, 5120, 16, 14),
+}
+# Top-1 of torchvision's IMAGENET1K_V1 weights, percent.
+ACCURACIES = {"vit_b16": 81.072, "vit_b32": 75.912, "vit_l16": 79.662, "vit_l32": 76.972}
+
+
+def resize_position_embedding(
+    embedding: np.ndarray, grid: tuple[int, int], has_class_token: bool
+) -> np.ndarray:
+    """Interpolates a position embedding to another grid of patches; the class token's is kept.
+
+    Bilinear with the corners of the old grid on the corners of the new one, as the authors' code
+    does when it fine-tunes at another size (section 3.2). PyTorch's timm instead resizes with
+    antialiased bicubic weights.
+
+    Args:
+      embedding: `[1, positions, hidden]` of a square grid, row by row.
+      grid: Rows and columns wanted.
+      has_class_token: Whether the first position is the class token's.
+
+    Returns:
+      `[1, rows * columns (+ 1), hidden]` in the embedding's dtype.
+
+    Raises:
+      UserError: The positions make no square.
+    """
+    embedding = np.asarray(embedding)
+    token, patches = np.split(embedding[0], [int(has_class_token)])
+    side = math.isqrt(len(patches))
+    if side * side != len(patches):
+        raise UserError(
+            f"a position embedding of {len(patches)} patches is not that of a square grid; "
+            "only those of square images can be resized"
+        )
+    rows, columns = (_interpolation(side, size) for size in grid)
+    old = patches.astype(np.float64).reshape(side, side, -1)
+    resized = np.einsum("ri,cj,ijd->rcd", rows, columns, old)
+    resized = resized.reshape(-1, embedding.shape[-1]).astype(embedding.dtype)
+    return np.concatenate([token, resized])[None]
+
+
+def _interpolation(old: int, new: int) -> np.ndarray:
+    """Returns `[new, old]` weights; row `i` reads at `i * (old - 1) / (new - 1)`."""
+    places = np.linspace(0, old - 1, new)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
+
+
+class PatchEmbedding(nn.Module):
+    """Projects every patch; the same as a convolution whose stride is its kernel.
+
+    Written as a product of matrices: XLA's gradient of such a convolution is ten times slower on
+    CPU. The parameters are the convolution's: `kernel` `[patch, patch, channels, features]` and
+    `bias` `[features]`.
+
+    Attributes:
+      features: Width of the tokens.
+      patch: Side of a patch, in pixels of the input.
+      dtype: Compute type; parameters stay float32.
+    """
+
+    features: int
+    patch: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[batch, H, W, channels]` to `[batch, H / patch, W / patch, features]`."""
+        batch, height, width, channels = x.shape
+        size = self.patch
+        rows, columns = height // size, width // size
+        shape = (size, size, channels, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x = x.astype(self.dtype).reshape(batch, rows, size, columns, size, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch * rows * columns, -1)
+        y = x @ kernel.astype(self.dtype).reshape(-1, self.features) + bias.astype(self.dtype)
+        return y.reshape(batch, rows, columns, self.features)
+
+
+class EncoderBlock(nn.Module):
+    """Attention and MLP, each after a norm and beside a residual connection.
+
+    Attributes:
+      mlp: Width between the two layers of the MLP.
+      heads: Heads of the attention.
+      dropout_rate: Dropout of both branches and inside the MLP.
+      norm_epsilon: LayerNorm's epsilon.
+      gelu_approximate: GELU by its tanh formula.
+      dtype: Compute type; parameters stay float32.
+    """
+
+    mlp: int
+    heads: int
+    dropout_rate: float
+    norm_epsilon: float
+    gelu_approximate: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, factors: jax.Array | None, train: bool, hand_out: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Maps tokens `[batch, length, hidden]` to the same shape; one step of the scan.
+
+        Args:
+          x: The tokens.
+          factors: On the branches of attention and MLP, `[2, batch, 1, 1]`, or None for 1.
+          train: Whether dropout acts.
+          hand_out: Whether to return what endpoints show.
+
+        Returns:
+          The tokens, and the outputs of `attention`, `mlp` and the block, `""`, if asked for.
+        """
+        norm = functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        attention = MultiHeadAttention(self.heads, dtype=self.dtype, name="attention")(
+            norm(name="attention_norm")(x), train=train
+        )
+        branch = dropout(attention)
+        x = x + (branch if factors is None else factors[0] * branch)
+        mlp = Mlp(
+            self.mlp,
+            functools.partial(nn.gelu, approximate=self.gelu_approximate),
+            dropout_rate=self.dropout_rate,
+            dtype=self.dtype,
+            bias_init=nn.initializers.normal(1e-6),
+            name="mlp",
+        )(norm(name="mlp_norm")(x), train=train)
+        branch = dropout(mlp)
+        x = x + (branch if factors is None else factors[1] * branch)
+        return x, {"/attention": attention, "/mlp": mlp, "": x} if hand_out else {}
+
+
+class Encoder(nn.Module):
+    """Blocks and a final norm.
+
+    The blocks are scanned: they compile once whatever the depth, and their parameters, under
+    `blocks`, are stacked along the first axis.
+
+    Attributes:
+      depth: Blocks.
+      mlp: Width between the two layers of an MLP.
+      heads: Heads of an attention.
+      dropout_rate: See `EncoderBlock`.
+      stochastic_depth_rate: Of the branches of the last block; earlier ones less, in proportion
+        to their place, the first 0.
+      norm_epsilon: LayerNorm's epsilon.
+      gelu_approximate: GELU by its tanh formula.
+      dtype: Compute type; parameters stay float32.
+    """
+
+    depth: int
+    mlp: int
+    heads: int
+    dropout_rate: float = 0.0
+    stochastic_depth_rate: float = 0.0
+    norm_epsilon: float = 1e-6
+    gelu_approximate: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Maps tokens `[batch, length, hidden]` to the same shape.
+
+        Returns:
+          The tokens, and what endpoints show of the blocks: `block1/attention`, `block1/mlp`,
+          `block1` and so on, where they are asked for.
+        """
+        blocks = nn.scan(
+            EncoderBlock,
+            length=self.depth,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast, nn.broadcast),
+        )
+        hand_out = self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
+        x, stacks = blocks(
+            self.mlp,
+            self.heads,
+            self.dropout_rate,
+            self.norm_epsilon,
+            self.gelu_approximate,
+            self.dtype,
+            name="blocks",
+        )(x, self._branch_factors(len(x), train), train, hand_out)
+        x = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        return x, {
+            f"block{index + 1}{name}": stack[index]
+            for name, stack in stacks.items()
+            for index in range(self.depth)
+        }
+
+    def _branch_factors(self, batch: int, train: bool) -> jax.Array | None:
+        """Draws stochastic depth, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share kept."""
+        if self.stochastic_depth_rate == 0 or not train:
+            return None
+        shares = 1 - self.stochastic_depth_rate * np.arange(self.depth) / max(self.depth - 1, 1)
+        # Not in `dtype`: bfloat16 has too few random numbers for small rates.
+        wide = jnp.promote_types(self.dtype, jnp.float32)
+        shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
+        shape = (self.depth, 2, batch, 1, 1)
+        factors = jax.random.bernoulli(self.make_rng("dropout"), shares, shape) / shares
+        return factors.astype(self.dtype)
+
+
+class ViT(nn.Module):
+    """Vision Transformer.
+
+    Attributes:
+      variant: Widths, depth and patch.
+      num_classes: Length of the logits; 0 returns the features before them.
+      pool: `"token"` classifies by a class token, `"gap"` by the average over the patches.
+      representation_size: Width of a dense layer and tanh before the logits, `pre_logits`, as in
+        pre-training (section 3.1, "one hidden layer"); None for none.
+      dropout_rate: Of the embedded patches and the blocks; 0.1 when training on ImageNet from
+        scratch (Table 3). Attention weights are not dropped.
+      stochastic_depth_rate: Of the last block, see `Encoder`; 0.1 in Steiner et al.,
+        arXiv:2106.10270, section 3.3.
+      norm_epsilon: LayerNorm's epsilon.
+      gelu_approximate: GELU by its tanh formula, as in the authors' JAX code and its weights;
+        PyTorch's libraries compute it exactly, also with weights converted from there.
+      dtype: Compute type; parameters and logits are float32.
+    """
+
+    variant: Variant
+    num_classes: int = 1000
+    pool: Pool = "token"
+    representation_size: int | None = None
+    dropout_rate: float = 0.1
+    stochastic_depth_rate: float = 0.0
+    norm_epsilon: float = 1e-6
+    gelu_approximate: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+
+        Raises:
+          UserError: The sides are no multiples of the patch, the position embedding is of another
+            image size, or `pool` is unknown.
+        """
+        self._check(images.shape)
+        x = self.embed(images)
+        grid = x.shape[1:3]
+        x = x.reshape(len(x), -1, x.shape[-1])
+        if self.pool == "token":
+            token = self.param(
+                "class_token", nn.initializers.zeros, (1, 1, x.shape[-1]), jnp.float32
+            )
+            token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, x.shape[-1]))
+            x = jnp.concatenate([token, x], axis=1)
+        x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x, blocks = Encoder(
+            depth=self.variant.depth,
+            mlp=self.variant.mlp,
+            heads=self.variant.heads,
+            dropout_rate=self.dropout_rate,
+            stochastic_depth_rate=self.stochastic_depth_rate,
+            norm_epsilon=self.norm_epsilon,
+            gelu_approximate=self.gelu_approximate,
+            dtype=self.dtype,
+            name="encoder",
+        )(x, train=train)
+        for name, value in blocks.items():
+            endpoint(self, f"encoder/{name}", value)
+        return self._classify(endpoint(self, "encoder", x))
+
+    def embed(self, images: jax.Array) -> jax.Array:
+        """Maps images to the grid of their tokens `[batch, rows, columns, hidden]`."""
+        embedding = PatchEmbedding(
+            self.variant.hidden, self.variant.patch, self.dtype, name="embedding"
+        )
+        return endpoint(self, "stem", embedding(images))
+
+    def pixels_per_token(self) -> int:
+        """Returns the side of the square of pixels that becomes one token."""
+        return self.variant.patch
+
+    def _classify(self, x: jax.Array) -> jax.Array:
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        x = x[:, 0].astype(wide) if self.pool == "token" else x.mean(1, dtype=wide)
+        if self.representation_size is not None:
+            x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
+        x = endpoint(self, "pre_logits", x)
+        if self.num_classes == 0:
+            return x
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(x)
+
+    def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, int]) -> jax.Array:
+        if self.has_variable("params", "position_embedding"):
+            found = self.get_variable("params", "position_embedding").shape
+            if found != shape:
+                raise UserError(
+                    f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; the "
+                    f"parameter is {found}, of images of another size: resize it with "
+                    f"netzoo.models.vit.resize_position_embedding"
+                )
+        init = nn.initializers.normal(0.02)
+        return self.param("position_embedding", init, shape, jnp.float32)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if self.pool not in get_args(Pool):
+            raise UserError(f"pool is {self.pool!r}; expected one of {', '.join(get_args(Pool))}")
+        side = self.pixels_per_token()
+        if shape[1] % side or shape[2] % side:
+            raise UserError(
+                f"images are {shape[1]}x{shape[2]} pixels; {type(self).__name__} makes a token of "
+                f"every {side}x{side} and needs sides that are multiples of {side}"
+            )
+
+
+for _name, _variant in VARIANTS.items():
+    register(
+        _name,
+        functools.partial(ViT, variant=_variant),
+        accuracy=ACCURACIES.get(_name),
+        source="torchvision IMAGENET1K_V1" if _name in ACCURACIES else "",
+    )
