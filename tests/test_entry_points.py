@@ -23,7 +23,7 @@ TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
     ("override", "message"),
     [
         ("--config.train.epoch=3", 'Did you mean "epochs" instead of "epoch"?'),
-        ("--config.model.name=mobilenet_v3", "did you mean mobilenet_v2?"),
+        ("--config.model.name=mobilnet_v2", "did you mean mobilenet_v2"),
         ("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
         ("--config.data.source=folder:nowhere", "nowhere"),
     ],

@@ -3,6 +3,7 @@
 from netzoo.models import (
     alexnet,
     googlenet,
+    hybrid_vit,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
@@ -17,6 +18,7 @@ __all__ = [
     "alexnet",
     "create_model",
     "googlenet",
+    "hybrid_vit",
     "list_models",
     "mobilenet_v1",
     "mobilenet_v2",

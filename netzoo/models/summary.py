@@ -99,7 +99,7 @@ def summarize(model: nn.Module, image_size: int) -> Summary:
 
 
 def _module_of(stack: str) -> str:
-    """`Model/Model.encode/vmap(...)/stem/conv` lies in `stem`, `Model/embedding.attend` likewise."""
+    """`Model/Model.encode/vmap(...)/stem/conv` lies in `stem`, `Model/logits` in `logits`."""
     names = [part.split(".")[0] for part in stack.split("/") if part and "(" not in part]
     inner = [name for name in names if name != names[0]]
     return _part_of(inner[0]) if inner else ""

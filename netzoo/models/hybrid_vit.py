@@ -1,0 +1,175 @@
+"""Hybrids: a Vision Transformer on the feature map of a ResNet (arXiv:2010.11929, section 3.1).
+
+Shape contract of `r50_b16` at 224x224 pixels:
+
+    images     [batch, 224, 224, 3]
+    stem       [batch, 56, 56, 64]      7x7, stride 2, then 3x3 max-pool, stride 2
+    stage1     [batch, 56, 56, 256]     3 blocks
+    stage2     [batch, 28, 28, 512]     4 blocks
+    stage3     [batch, 14, 14, 1024]    9 blocks
+    embedding  [batch, 14, 14, 768]     1x1
+    encoder    [batch, 197, 768]        class token and 14 * 14 places; 12 blocks, then a norm
+    pre_logits [batch, 768]             the class token
+    logits     [batch, num_classes]
+
+The three blocks of ResNet-50's stage 4 are moved to stage 3, so that a token is 16 pixels wide
+(section 4.1, "Model variants"). The others of R26 and R50 keep four stages and 32 pixels (Steiner
+et al., arXiv:2106.10270, section 3.2). `r_ti16` has the stem alone and embeds patches of 8x8 of its
+map; the stem divides the image by 4, so that a token is 32 pixels wide whatever the name says.
+
+The ResNet is that of Big Transfer (Kolesnikov et al., arXiv:1912.11370): standardised kernels (Qiao
+et al., arXiv:1903.10520) and GroupNorm (Wu and He, arXiv:1803.08494), but with the activation after
+the sum. Bottlenecks halve the image in their 3x3 convolution.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.layers import Conv, endpoint, max_pool
+from netzoo.layers.padding import Padding
+from netzoo.models import vit
+from netzoo.models.registry import register
+
+STEM_CHANNELS = 64
+STEM_STRIDE = 4
+BOTTLENECK_EXPANSION = 4
+NORM_GROUPS = 32
+
+EpsilonPlace = Literal["deviation", "variance"]
+
+
+class Variant(NamedTuple):
+    """One hybrid.
+
+    Attributes:
+      transformer: The ViT; its patches are of the ResNet's feature map.
+      stages: Blocks in each stage of the ResNet.
+    """
+
+    transformer: vit.Variant
+    stages: tuple[int, ...]
+
+
+VARIANTS = {
+    "r_ti16": Variant(vit.Variant(192, 12, 768, 3, 8), ()),
+    "r26_s32": Variant(vit.Variant(384, 12, 1536, 6, 1), (2, 2, 2, 2)),
+    "r26_b32": Variant(vit.Variant(768, 12, 3072, 12, 1), (2, 2, 2, 2)),
+    "r50_b16": Variant(vit.Variant(768, 12, 3072, 12, 1), (3, 4, 9)),
+    "r50_l32": Variant(vit.Variant(1024, 24, 4096, 16, 1), (3, 4, 6, 3)),
+}
+
+
+def standardize(kernel: jax.Array, epsilon: float, place: EpsilonPlace) -> jax.Array:
+    """Gives every output channel of `[height, width, in, out]` mean 0 and deviation 1.
+
+    The authors' JAX code adds `epsilon` to the deviation, PyTorch's timm to the variance.
+    """
+    centred = kernel - kernel.mean((0, 1, 2))
+    variance = jnp.square(centred).mean((0, 1, 2))
+    if place == "deviation":
+        return centred / (jnp.sqrt(variance) + epsilon)
+    return centred * jax.lax.rsqrt(variance + epsilon)
+
+
+class StandardizedConv(Conv):
+    """A convolution whose kernel is standardised at every use; the parameter is not.
+
+    Attributes:
+      standardize_epsilon: See `standardize`.
+      standardize_epsilon_place: See `standardize`.
+    """
+
+    standardize_epsilon: float = 1e-5
+    standardize_epsilon_place: EpsilonPlace = "deviation"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = standardize(kernel, self.standardize_epsilon, self.standardize_epsilon_place)
+        return self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class Block(nn.Module):
+    """Bottleneck with GroupNorm; the residual branch starts at 0."""
+
+    hidden: int
+    stride: int
+    conv: type[nn.Module]
+    norm: type[nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, 4 * hidden]`."""
+        features = BOTTLENECK_EXPANSION * self.hidden
+        y = nn.relu(self.norm(name="norm1")(self.conv(self.hidden, 1, name="conv1")(x)))
+        y = self.conv(self.hidden, 3, stride=self.stride, name="conv2")(y)
+        y = self.conv(features, 1, name="conv3")(nn.relu(self.norm(name="norm2")(y)))
+        y = self.norm(scale_init=nn.initializers.zeros, name="norm3")(y)
+        if x.shape != y.shape:
+            x = self.conv(features, 1, stride=self.stride, name="shortcut")(x)
+            x = self.norm(name="shortcut_norm")(x)
+        return nn.relu(x + y)
+
+
+class HybridViT(vit.ViT):
+    """ResNet and Vision Transformer.
+
+    Attributes besides those of `netzoo.models.vit.ViT`:
+      stages: Blocks in each stage of the ResNet.
+      padding: Padding convention, see `netzoo.layers.padding`.
+      group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX code, 1e-5 in timm.
+      standardize_epsilon: Of the standardised kernels: 1e-5 in the authors' JAX code, added to the
+        standard deviation; 1e-8 in timm, added to the variance.
+      standardize_epsilon_place: What it is added to, `"deviation"` or `"variance"`.
+    """
+
+    stages: tuple[int, ...] = ()
+    padding: Padding = "same"
+    group_norm_epsilon: float = 1e-6
+    standardize_epsilon: float = 1e-5
+    standardize_epsilon_place: EpsilonPlace = "deviation"
+
+    def embed(self, images: jax.Array) -> jax.Array:
+        """Maps images to the grid of their tokens `[batch, rows, columns, hidden]`."""
+        conv = functools.partial(
+            StandardizedConv,
+            padding=self.padding,
+            kernel_init=nn.initializers.lecun_normal(),
+            standardize_epsilon=self.standardize_epsilon,
+            standardize_epsilon_place=self.standardize_epsilon_place,
+            dtype=self.dtype,
+        )
+        norm = functools.partial(
+            nn.GroupNorm, NORM_GROUPS, epsilon=self.group_norm_epsilon, dtype=self.dtype
+        )
+        x = nn.relu(norm(name="stem_norm")(conv(STEM_CHANNELS, 7, stride=2, name="stem")(images)))
+        x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
+        for stage, depth in enumerate(self.stages):
+            for block in range(depth):
+                x = Block(
+                    hidden=STEM_CHANNELS * 2**stage,
+                    stride=2 if stage and not block else 1,
+                    conv=conv,
+                    norm=norm,
+                    name=f"stage{stage + 1}_block{block + 1}",
+                )(x)
+                endpoint(self, f"stage{stage + 1}/block{block + 1}", x)
+        return vit.PatchEmbedding(
+            self.variant.hidden, self.variant.patch, self.dtype, name="embedding"
+        )(x)
+
+    def pixels_per_token(self) -> int:
+        """Returns the side of the square of pixels that becomes one token."""
+        return STEM_STRIDE * 2 ** max(len(self.stages) - 1, 0) * self.variant.patch
+
+
+for _name, _variant in VARIANTS.items():
+    register(
+        _name, functools.partial(HybridViT, variant=_variant.transformer, stages=_variant.stages)
+    )

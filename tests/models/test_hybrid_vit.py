@@ -1,0 +1,206 @@
+"""Hybrids: where the ResNet halves the image, how kernels are standardised, what tokens are."""
+
+import chex
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.layers import Conv
+from netzoo.models import create_model
+from netzoo.models.hybrid_vit import StandardizedConv, standardize
+from netzoo.models.vit import Variant
+
+SMALL = Variant(hidden=16, depth=2, mlp=24, heads=2, patch=1)
+IMAGES = jax.random.normal(jax.random.key(1), (2, 64, 48, 3))
+# Softmax does not see what is added to all scores of a query.
+WITHOUT_GRADIENT = {"encoder/blocks/attention/key/bias"}
+
+
+def small(**options):
+    """Two stages of two blocks and one, with five classes: a token is 8 pixels wide."""
+    defaults = {"variant": SMALL, "stages": (2, 1), "num_classes": 5}
+    return create_model("r26_s32", **{**defaults, **options})
+
+
+def shapes(model, images=IMAGES):
+    """Returns what `init` would, as shapes."""
+    return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
+
+
+def endpoint_shapes(name, size):
+    """Returns the shapes of all endpoints but the Transformer's blocks', without the batch."""
+    model, x = create_model(name), jnp.zeros((2, size, size, 3))
+    _, state = jax.eval_shape(
+        lambda v: model.apply(v, x, train=False, mutable=["endpoints"]), shapes(model, x)
+    )
+    return {
+        name: leaf.shape[1:]
+        for name, leaf in state["endpoints"].items()
+        if not name.startswith("encoder/")
+    }
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """All parameters drawn; `init` would leave the residual branches and the logits 0."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32), shapes(small())
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(variables):
+    """Logits and endpoints."""
+    logits, state = jax.jit(
+        lambda v, x: small().apply(v, x, train=False, mutable=["endpoints"])
+    )(variables, IMAGES)  # fmt: skip
+    return logits, state["endpoints"]
+
+
+def test_shape_contract_of_the_docstring():
+    """R50+ViT-B/16 at 224 pixels: three stages, the last with nine blocks."""
+    expected = {"stem": (56, 56, 64), "encoder": (197, 768), "pre_logits": (768,)}
+    stages = (("stage1", 3, 56, 256), ("stage2", 4, 28, 512), ("stage3", 9, 14, 1024))
+    for stage, depth, side, channels in stages:
+        for block in range(depth):
+            expected[f"{stage}/block{block + 1}"] = (side, side, channels)
+    assert endpoint_shapes("r50_b16", 224) == expected
+
+
+@pytest.mark.parametrize("name", ["r_ti16", "r26_s32"])
+def test_a_token_is_32_pixels_wide(name):
+    """The stem of R+ViT-Ti/16 divides by 4, not by 2 as its name would need: 7 * 7 tokens."""
+    found = endpoint_shapes(name, 224)
+    assert found["encoder"] == (50, 192 if name == "r_ti16" else 384)
+    if name == "r_ti16":
+        assert set(found) == {"stem", "encoder", "pre_logits"}
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("r_ti16", 32), ("r26_b32", 32), ("r50_l32", 32), ("r50_b16", 16)]
+)
+def test_sides_have_to_be_multiples_of_a_token(name, width):
+    """The error names what the whole network needs, not its patch of the feature map."""
+    with pytest.raises(UserError, match=rf"224x{width + 1} pixels.*multiples of {width}"):
+        shapes(create_model(name), jnp.zeros((1, 224, width + 1, 3)))
+
+
+@pytest.mark.parametrize("place", ["deviation", "variance"])
+def test_standardised_kernels(place):
+    """Every output channel has mean 0 and deviation 1; the two libraries' epsilons differ."""
+    kernel = np.random.default_rng(0).normal(2.0, 0.1, (3, 3, 8, 6)).astype(np.float32)
+    found = standardize(jnp.asarray(kernel), 0.01, place)
+    flat = kernel.reshape(-1, 6).astype(np.float64)
+    std = flat.std(0)
+    divisor = std + 0.01 if place == "deviation" else np.sqrt(std**2 + 0.01)
+    np.testing.assert_allclose(found.reshape(-1, 6), (flat - flat.mean(0)) / divisor, atol=1e-5)
+
+
+def test_convolution_standardises_at_every_use():
+    """Neither scale nor offset of the parameter matters; it is kept in float32 until then."""
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
+    layer = StandardizedConv(6, 3, stride=2, padding="same", standardize_epsilon=0.0)
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
+    y = layer.apply({"params": {"kernel": kernel}}, x)
+    other = layer.apply({"params": {"kernel": 3 * kernel + 5}}, x)
+    np.testing.assert_allclose(y, other, rtol=1e-4, atol=1e-4)
+    plain = Conv(6, 3, stride=2, padding="same")
+    expected = plain.apply({"params": {"kernel": standardize(kernel, 0.0, "deviation")}}, x)
+    np.testing.assert_array_equal(y, expected)
+    # In bfloat16 the offset would drown the differences that are left of it.
+    half = layer.clone(dtype=jnp.bfloat16).apply({"params": {"kernel": kernel + 300}}, x)
+    np.testing.assert_allclose(half.astype(jnp.float32), y, atol=0.03 * np.abs(y).max())
+
+
+def test_options_arrive_in_every_layer():
+    """The image is halved in 3x3 convolutions; epsilons and padding are the library's."""
+    convs, norms = [], set()
+
+    def note(next_call, args, kwargs, context):
+        layer = context.module
+        if isinstance(layer, StandardizedConv) and context.method_name == "__call__":
+            epsilon = layer.standardize_epsilon, layer.standardize_epsilon_place
+            convs.append((layer.name, layer.kernel_size, layer.stride, layer.padding, epsilon))
+        if isinstance(layer, nn.GroupNorm):
+            norms.add((layer.num_groups, layer.epsilon, layer.dtype))
+        return next_call(*args, **kwargs)
+
+    options = {
+        "padding": "torch",
+        "group_norm_epsilon": 1e-5,
+        "standardize_epsilon": 1e-8,
+        "standardize_epsilon_place": "variance",
+        "dtype": jnp.bfloat16,
+    }
+    with nn.intercept_methods(note):
+        shapes(small(**options))
+    assert norms == {(32, 1e-5, jnp.bfloat16)}
+    assert {conv[3:] for conv in convs} == {("torch", (1e-8, "variance"))}
+    halving = [conv[:2] for conv in convs if conv[2] == 2]
+    assert halving == [("stem", 7), ("conv2", 3), ("shortcut", 1)]
+    assert len(convs) == 1 + 3 * 3 + 2
+
+
+def test_residual_branches_start_at_zero():
+    """Third norm of a block 0, the others 1; a shortcut has weights where channels change."""
+    model, x = small(stages=(2,)), IMAGES[:, :8, :8]
+    params = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(0))["params"]
+    for name, projected in (("stage1_block1", True), ("stage1_block2", False)):
+        block = params[name]
+        assert [bool(block[f"norm{i}"]["scale"].any()) for i in (1, 2, 3)] == [True, True, False]
+        assert ("shortcut" in block) == ("shortcut_norm" in block) == projected
+    assert "bias" not in params["stem"]
+    std = params["stage1_block1"]["conv2"]["kernel"].std()
+    np.testing.assert_allclose(std, (9 * 64) ** -0.5, rtol=0.02)
+
+
+def test_endpoints_belong_to_the_logits(variables, evaluated):
+    """Asking changes nothing; blocks end in ReLU, and the last is what is embedded."""
+    logits, endpoints = evaluated
+    plain = jax.jit(lambda v, x: small().apply(v, x, train=False))(variables, IMAGES)
+    np.testing.assert_allclose(logits, plain, rtol=1e-4, atol=1e-4)
+    assert endpoints["stage2/block1"].shape == (2, 8, 6, 512)
+    assert endpoints["stage2/block1"].min() == 0
+    dense = variables["params"]["logits"]
+    expected = endpoints["pre_logits"] @ dense["kernel"] + dense["bias"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_conventions_differ_in_value_only(variables, evaluated):
+    """SAME puts the odd pixel at the end, in the stem as well as in the pooling after it."""
+    torch = jax.jit(lambda v, x: small(padding="torch").apply(v, x, train=False))
+    logits = torch(variables, IMAGES)
+    chex.assert_trees_all_equal_shapes_and_dtypes(logits, evaluated[0])
+    assert not np.allclose(logits, evaluated[0], rtol=1e-2)
+
+
+def test_training_reaches_every_parameter(variables):
+    """Gradients are finite, and nothing is cut off from the loss."""
+    model = small(stages=(1, 1), stochastic_depth_rate=0.1)
+    params = {name: leaf for name, leaf in variables["params"].items() if name != "stage1_block2"}
+    weights = jax.random.normal(jax.random.key(2), (2, 5))
+
+    def loss(params):
+        rngs = {"dropout": jax.random.key(0)}
+        return (weights * model.apply({"params": params}, IMAGES, train=True, rngs=rngs)).sum()
+
+    gradients = jax.jit(jax.grad(loss))(params)
+    chex.assert_tree_all_finite(gradients)
+    for name, leaf in flax.traverse_util.flatten_dict(gradients, sep="/").items():
+        assert (np.abs(leaf).max() > 1e-5) == (name not in WITHOUT_GRADIENT), name
+
+
+def test_bfloat16_has_float32_logits(variables, evaluated):
+    """The whole network computes in `dtype`; the classifier does not."""
+    model = small(dtype=jnp.bfloat16)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=False, mutable=["endpoints"]))
+    logits, state = apply(variables, IMAGES)
+    dtypes = {name: leaf.dtype for name, leaf in state["endpoints"].items()}
+    assert dtypes["stem"] == dtypes["stage2/block1"] == dtypes["encoder"] == jnp.bfloat16
+    assert dtypes["pre_logits"] == logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, evaluated[0], atol=0.2 * np.abs(evaluated[0]).max())
