@@ -17,7 +17,7 @@ ENTRY_POINTS = sorted(ROOT.glob("*.py"))
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "__init__")
 
 # From the ground up. A floor may use itself, the floors below it, and the leaves.
-FLOORS = ("data", "layers", "models", "evaluation", "tasks", "training", "inference")
+FLOORS = ("data", "layers", "models", "weights", "evaluation", "tasks", "training", "inference")
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
     "errors": set(),
@@ -70,7 +70,7 @@ def allowed(path: Path) -> set[str]:
     """Returns the parts of netzoo that a file may import."""
     part = path.relative_to(ROOT / "netzoo").with_suffix("").parts[0]
     if part == "__init__":
-        return {"models"}  # the public functions, on first use
+        return {"models", "weights"}  # the public functions, on first use
     if part in FLOORS:
         return {*FLOORS[: FLOORS.index(part) + 1], *LEAVES}
     return {part} | (LEAVES | LAUNCH)[part]
@@ -146,7 +146,7 @@ def test_configs_are_run_cards(path):
     validate(module.get_config())
 
 
-FOLDERS = ("netzoo", "configs", "benchmarks", "tests")
+FOLDERS = ("netzoo", "configs", "benchmarks", "parity", "tests")
 ALL = [
     *ENTRY_POINTS,
     *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))),

@@ -1,0 +1,64 @@
+"""The way back: variables under the names of other projects, and netzoo's own files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+from safetensors.numpy import save_file
+
+from netzoo.errors import unknown_name
+from netzoo.models.registry import create_model
+from netzoo.weights.convert import to_theirs
+from netzoo.weights.names import layouts
+
+Tree = Any
+
+
+def to_torch(
+    variables: Tree, model: str, project: str = "torchvision", **options
+) -> dict[str, np.ndarray]:
+    """Returns variables as another project names and lays them out.
+
+    `load_weights` undoes it bit for bit. The counts of batches, `num_batches_tracked`, are absent;
+    PyTorch's `load_state_dict` does without them.
+
+    Args:
+      variables: As `create_model(model, **options).apply` takes them.
+      model: Name in the registry.
+      project: Whose names, e.g. `"torchvision"` or `"timm"`.
+      **options: Of `create_model`.
+
+    Raises:
+      UserError: The names of that project are not known for the network.
+    """
+    module = create_model(model, **options)
+    known = layouts(module)
+    if project not in known:
+        raise unknown_name(f"project with names for {model}", project, known)
+    return to_theirs(variables, known[project](module, variables))
+
+
+def save_safetensors(
+    path: str | Path, variables: Tree, model: str, project: str | None = None, **options
+) -> None:
+    """Writes variables to a .safetensors file; it appears under its name when it is complete.
+
+    Args:
+      path: Of the file.
+      variables: As `create_model(model, **options).apply` takes them.
+      model: Name in the registry, kept in the file.
+      project: Whose names; by default netzoo's, `params/stem/kernel`.
+      **options: Of `create_model`.
+    """
+    if project is None:
+        flat = flax.traverse_util.flatten_dict(variables, sep="/")
+        tensors = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+        metadata = {"format": "netzoo", "model": model}
+    else:
+        tensors = to_torch(variables, model, project, **options)
+        metadata = {"format": "pt"}
+    partial = Path(path).with_name(f"{Path(path).name}.partial")
+    save_file(tensors, partial, metadata)
+    os.replace(partial, path)

@@ -1,0 +1,23 @@
+"""Names of AlexNet's tensors in torchvision, which has the network in one tower."""
+
+from netzoo.models.alexnet import DENSE_SIDE, AlexNet
+from netzoo.weights.convert import Layout, flattened_dense, torch_layout
+
+
+def torchvision(model: AlexNet, shapes) -> Layout:
+    """`features.N` and `classifier.N` count activations, pools and dropout too."""
+    names = {
+        "stem": "features.0",
+        "stage1_block1": "features.3",
+        "stage2_block1": "features.6",
+        "stage3_block1": "features.8",
+        "stage4_block1": "features.10",
+        "hidden1": "classifier.1",
+        "hidden2": "classifier.4",
+        "logits": "classifier.6",
+    }
+    flattened = flattened_dense(model.variant.channels[-1], DENSE_SIDE)
+    return torch_layout(shapes, names, transforms={"hidden1": flattened})
+
+
+LAYOUTS = {"torchvision": torchvision}

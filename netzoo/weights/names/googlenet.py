@@ -1,0 +1,40 @@
+"""Names of GoogLeNet's tensors in torchvision."""
+
+from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
+from netzoo.weights.convert import Layout, flattened_dense, torch_layout
+
+
+def torchvision(model: GoogLeNet, shapes) -> Layout:
+    """`conv1.conv`, `inception3a.branch2.1.bn`, `aux1.fc1`, `fc`.
+
+    The auxiliary classifiers of the published weights are not trained; without them here, they
+    are ignored there.
+    """
+    del model
+    units = {"stem/conv1": "conv1", "stem/conv2_reduce": "conv2", "stem/conv2": "conv3"}
+    for stage, blocks in STAGES.items():
+        for block in range(len(blocks)):
+            ours, theirs = f"stage{stage}_block{block + 1}", f"inception{stage}{'abcde'[block]}"
+            units[f"{ours}/branch1"] = f"{theirs}.branch1"
+            for branch in (2, 3):
+                units[f"{ours}/branch{branch}_reduce"] = f"{theirs}.branch{branch}.0"
+                units[f"{ours}/branch{branch}"] = f"{theirs}.branch{branch}.1"
+            units[f"{ours}/branch4"] = f"{theirs}.branch4.1"
+    heads = tuple(AUXILIARY.values())
+    units |= {f"{head}/conv": f"{head}.conv" for head in heads}
+    names = {"logits": "fc"}
+    for head in heads:
+        names |= {f"{head}/hidden": f"{head}.fc1", f"{head}/logits": f"{head}.fc2"}
+    for ours, theirs in units.items():
+        names[ours] = f"{theirs}.conv"
+        names[f"{ours}_norm"] = f"{theirs}.bn"
+    return torch_layout(
+        shapes,
+        names,
+        ignored=[rf"{head}\..*" for head in heads if head not in shapes["params"]],
+        transforms={f"{head}/hidden": flattened_dense(128, 4) for head in heads},
+        head=("logits", *heads),
+    )
+
+
+LAYOUTS = {"torchvision": torchvision}

@@ -1,0 +1,42 @@
+"""Names of the hybrids' tensors in timm and Google's JAX code."""
+
+from netzoo.models.hybrid_vit import HybridViT
+from netzoo.weights.convert import Layout
+from netzoo.weights.names.vit import google_layout, timm_layout
+
+
+def timm(model: HybridViT, shapes) -> Layout:
+    """`patch_embed.backbone.stages.0.blocks.0.conv1`, `patch_embed.proj`, `blocks.0.attn.qkv`.
+
+    A ResNet without stages is not called one: its stem lies in `patch_embed.backbone` itself.
+    """
+    backbone = "patch_embed.backbone"
+    stem = f"{backbone}.stem" if model.stages else backbone
+    names = {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm", "embedding": "patch_embed.proj"}
+    for stage, depth in enumerate(model.stages):
+        for block in range(depth):
+            ours = f"stage{stage + 1}_block{block + 1}"
+            theirs = f"{backbone}.stages.{stage}.blocks.{block}"
+            for index in (1, 2, 3):
+                names[f"{ours}/conv{index}"] = f"{theirs}.conv{index}"
+                names[f"{ours}/norm{index}"] = f"{theirs}.norm{index}"
+            names[f"{ours}/shortcut"] = f"{theirs}.downsample.conv"
+            names[f"{ours}/shortcut_norm"] = f"{theirs}.downsample.norm"
+    return timm_layout(model, shapes, names)
+
+
+def google(model: HybridViT, shapes) -> Layout:
+    """`conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
+    names = {"stem": "conv_root", "stem_norm": "gn_root"}
+    for stage, depth in enumerate(model.stages, start=1):
+        for block in range(1, depth + 1):
+            ours, theirs = f"stage{stage}_block{block}", f"block{stage}/unit{block}"
+            for index in (1, 2, 3):
+                names[f"{ours}/conv{index}"] = f"{theirs}/conv{index}"
+                names[f"{ours}/norm{index}"] = f"{theirs}/gn{index}"
+            names[f"{ours}/shortcut"] = f"{theirs}/conv_proj"
+            names[f"{ours}/shortcut_norm"] = f"{theirs}/gn_proj"
+    return google_layout(model, shapes, names)
+
+
+LAYOUTS = {"timm": timm, "google": google}

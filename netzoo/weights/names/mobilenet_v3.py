@@ -1,0 +1,82 @@
+"""Names of MobileNetV3's tensors in torchvision and timm."""
+
+from netzoo.models.mobilenet_v3 import MobileNetV3
+from netzoo.weights.convert import Layout, Transform, torch_layout
+
+# A dense layer that PyTorch has as a 1x1 convolution [out, in, 1, 1].
+POINTWISE_DENSE = Transform(lambda x: x.reshape(x.shape[:2]).T, lambda x: x.T[:, :, None, None])
+
+
+def _gates(model: MobileNetV3) -> dict[str, Transform]:
+    """Returns the transforms of all squeeze-excite layers, for kernels."""
+    return {
+        f"stage{index}_block{block}/squeeze_excite/{layer}": POINTWISE_DENSE
+        for index, stage in enumerate(model.variant.stages, start=1)
+        for block in range(1, len(stage.expansions) + 1)
+        for layer in ("reduce", "expand")
+    }
+
+
+def torchvision(model: MobileNetV3, shapes) -> Layout:
+    """`features.N` counts stem, blocks and head; the layers of a block are numbered too.
+
+    Goes with `norm_epsilon=1e-3`. torchvision's `width_mult` makes networks of another shape.
+    """
+    names = {"stem": "features.0.0", "stem_norm": "features.0.1"}
+    number = 0
+    for index, stage in enumerate(model.variant.stages, start=1):
+        for block, expansion in enumerate(stage.expansions, start=1):
+            number += 1
+            ours, theirs = f"stage{index}_block{block}", f"features.{number}.block"
+            layers = ["depthwise", "project"]
+            if expansion != 1:
+                layers.insert(0, "expand")
+            if stage.squeeze_excite and not model.minimalistic:
+                layers.insert(-1, "squeeze_excite")
+            for place, layer in enumerate(layers):
+                if layer == "squeeze_excite":
+                    names[f"{ours}/{layer}/reduce"] = f"{theirs}.{place}.fc1"
+                    names[f"{ours}/{layer}/expand"] = f"{theirs}.{place}.fc2"
+                else:
+                    names[f"{ours}/{layer}"] = f"{theirs}.{place}.0"
+                    names[f"{ours}/{layer}_norm"] = f"{theirs}.{place}.1"
+    names["head"], names["head_norm"] = f"features.{number + 1}.0", f"features.{number + 1}.1"
+    names["pre_logits"], names["logits"] = "classifier.0", "classifier.3"
+    return torch_layout(shapes, names, transforms=_gates(model))
+
+
+def timm(model: MobileNetV3, shapes) -> Layout:
+    """`blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is our head.
+
+    A block without expansion calls its projection `conv_pw`. Weights `tf_*`, the minimalistic
+    among them, go with `padding="same"` and `norm_epsilon=1e-3`, the others with
+    `padding="torch"` and `norm_epsilon=1e-5`.
+    """
+    names = {"stem": "conv_stem", "stem_norm": "bn1"}
+    for index, stage in enumerate(model.variant.stages, start=1):
+        for block, expansion in enumerate(stage.expansions, start=1):
+            ours, theirs = f"stage{index}_block{block}", f"blocks.{index - 1}.{block - 1}"
+            layers = ("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2")
+            if expansion != 1:
+                layers = (
+                    ("expand", "conv_pw", "bn1"),
+                    ("depthwise", "conv_dw", "bn2"),
+                    ("project", "conv_pwl", "bn3"),
+                )
+            for layer, conv, norm in layers:
+                names[f"{ours}/{layer}"] = f"{theirs}.{conv}"
+                names[f"{ours}/{layer}_norm"] = f"{theirs}.{norm}"
+            for layer in ("reduce", "expand"):
+                names[f"{ours}/squeeze_excite/{layer}"] = f"{theirs}.se.conv_{layer}"
+    last = f"blocks.{len(model.variant.stages)}.0"
+    names |= {
+        "head": f"{last}.conv",
+        "head_norm": f"{last}.bn1",
+        "pre_logits": "conv_head",
+        "logits": "classifier",
+    }
+    transforms = {**_gates(model), "pre_logits": POINTWISE_DENSE}
+    return torch_layout(shapes, names, transforms=transforms)
+
+
+LAYOUTS = {"torchvision": torchvision, "timm": timm}

@@ -1,0 +1,44 @@
+"""Names of VGG's tensors in torchvision and timm."""
+
+from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
+from netzoo.weights.convert import CONV, Layout, Transform, flattened_dense, torch_layout
+
+
+def torchvision(model: VGG, shapes) -> Layout:
+    """`features.N` counts BatchNorm, activations and pools too; so does `classifier.N`."""
+    names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
+    flattened = flattened_dense(STAGE_CHANNELS[-1], DENSE_SIDE)
+    return torch_layout(shapes, names | _features(model), transforms={"hidden1": flattened})
+
+
+def timm(model: VGG, shapes) -> Layout:
+    """The hidden layers are convolutions, 7x7 and 1x1, with a single position."""
+    names = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "logits": "head.fc"}
+    transforms = {"hidden1": _single_position(DENSE_SIDE), "hidden2": _single_position(1)}
+    return torch_layout(shapes, names | _features(model), transforms=transforms)
+
+
+def _features(model: VGG) -> dict[str, str]:
+    names, number = {}, 0
+    for stage, depth in enumerate(model.variant.depths, start=1):
+        for block in range(1, depth + 1):
+            names[f"stage{stage}_block{block}"] = f"features.{number}"
+            names[f"stage{stage}_block{block}_norm"] = f"features.{number + 1}"
+            number += 3 if model.variant.batch_norm else 2
+        number += 1
+    return names
+
+
+def _single_position(side: int) -> Transform:
+    """The transform of a convolution whose kernel covers its whole input to a dense layer."""
+
+    def to_ours(x):
+        return CONV.to_ours(x).reshape(-1, x.shape[0])
+
+    def to_theirs(x):
+        return CONV.to_theirs(x.reshape(side, side, -1, x.shape[1]))
+
+    return Transform(to_ours, to_theirs)
+
+
+LAYOUTS = {"torchvision": torchvision, "timm": timm}

@@ -1,0 +1,137 @@
+"""Downloads from a server of this process: resumed, checked, and without a network explained."""
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.weights import CATALOGUE, load_weights
+from netzoo.weights.download import download, weights_folder
+
+CONTENT = bytes(range(256)) * 3000
+CUT = 300_000  # bytes
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT; `cut` ends the connection early, `ranges` are the requests' headers."""
+
+    cut = False
+    understands_ranges = True
+    ranges: list = []  # noqa: RUF012
+
+    def do_GET(self):
+        wanted = self.headers["Range"]
+        self.ranges.append(wanted)
+        start = 0
+        if wanted and self.understands_ranges:
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start : start + CUT] if self.cut else CONTENT[start:])
+
+    def log_message(self, *args):
+        """Says nothing."""
+
+
+@pytest.fixture
+def server():
+    """A server on a free port; returns its handler class and the address of the file."""
+    handler = type("FreshHandler", (Handler,), {"ranges": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield handler, f"http://127.0.0.1:{running.server_address[1]}/models/net-1234.pth"
+        running.shutdown()
+        thread.join()
+
+
+def weights(address, sha256=SHA256):
+    return CATALOGUE["resnet50.tv_in1k"]._replace(address=address, sha256=sha256)
+
+
+@pytest.mark.parametrize("sha256", [SHA256, SHA256[:8]])
+def test_once(server, tmp_path, sha256):
+    """The file is fetched the first time and found the second."""
+    handler, address = server
+    for _ in range(2):
+        path = download(weights(address, sha256), tmp_path / "weights")
+        assert path == tmp_path / "weights" / "net-1234.pth"
+        assert path.read_bytes() == CONTENT
+    assert len(handler.ranges) == 1
+    assert [file.name for file in path.parent.iterdir()] == ["net-1234.pth"]
+
+
+def test_resumes(server, tmp_path):
+    """After a cut only the rest is fetched; no file has its name before it is whole."""
+    handler, address = server
+    handler.cut = True
+    with pytest.raises(UserError, match=r"300,000 of 768,000 bytes\n300,000 bytes are kept"):
+        download(weights(address), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["net-1234.pth.partial"]
+    handler.cut = False
+    assert download(weights(address), tmp_path).read_bytes() == CONTENT
+    assert handler.ranges == [None, "bytes=300000-"]
+
+
+def test_server_without_ranges(server, tmp_path):
+    """Then the file is fetched from its start."""
+    handler, address = server
+    handler.understands_ranges = False
+    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT[:CUT])
+    assert download(weights(address), tmp_path).read_bytes() == CONTENT
+
+
+def test_killed_before_the_last_step(server, tmp_path):
+    """The whole file was there already, under the partial name."""
+    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT)
+    assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
+
+
+def test_too_much(server, tmp_path):
+    """More than there is cannot be gone on from; the next try starts over."""
+    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT + b"x")
+    with pytest.raises(UserError, match="416"):
+        download(weights(server[1], None), tmp_path)
+    assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
+
+
+def test_wrong_checksum(server, tmp_path):
+    """Nothing is left that could be taken for the file or gone on from."""
+    with pytest.raises(UserError, match=rf"expected sha256 00000000\.\.\., found {SHA256}"):
+        download(weights(server[1], "00000000"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_published_checksum(server, tmp_path, capsys):
+    """It is printed, for whoever wants to compare."""
+    download(weights(server[1], None), tmp_path)
+    assert f"net-1234.pth: sha256 {SHA256}" in capsys.readouterr().out
+
+
+def test_offline(tmp_path, monkeypatch):
+    """One error says which file to put where, and that a path will do."""
+    monkeypatch.setenv("NETZOO_CACHE", str(tmp_path))
+    assert weights_folder() == tmp_path / "weights"
+    entry = weights("http://127.0.0.1:1/models/resnet50-0676ba61.pth")
+    monkeypatch.setitem(CATALOGUE, "resnet50.tv_in1k", entry)
+    with pytest.raises(UserError) as error:
+        load_weights("resnet50.tv_in1k")
+    text = str(error.value)
+    assert "cannot fetch resnet50.tv_in1k" in text
+    assert f"bring {entry.address}\nto {tmp_path}/weights/resnet50-0676ba61.pth\n" in text
+    assert "load_weights(PATH, model='resnet50')" in text
+
+
+def test_what_was_brought_by_hand_is_used(tmp_path):
+    """Without any request."""
+    (tmp_path / "net-1234.pth").write_bytes(b"x")
+    assert download(weights("http://127.0.0.1:1/net-1234.pth"), tmp_path).read_bytes() == b"x"

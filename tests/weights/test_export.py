@@ -1,0 +1,94 @@
+"""The way back: what was read is written bit for bit, for every family and project."""
+
+import jax
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from netzoo.errors import UserError
+from netzoo.models import create_model
+from netzoo.weights import save_safetensors, to_torch
+from netzoo.weights.convert import to_ours, to_theirs
+from netzoo.weights.names import _FAMILIES, layouts
+from tests.weights.drawn import assert_identical, draw, shapes_of
+
+# Networks that differ in structure, with their options, and sizes to replace by smaller ones: the
+# conversion does not depend on them.
+NETWORKS = {
+    "alexnet_owt": ({}, {4096: 8}),
+    "googlenet_tv": ({}, {}),
+    "googlenet_tv without auxiliary classifiers": ({"auxiliary": False}, {}),
+    "mobilenet_v1_025": ({}, {}),
+    "mobilenet_v2_035": ({}, {}),
+    "mobilenet_v3_small": ({}, {}),
+    "mobilenet_v3_small_minimalistic": ({}, {}),
+    "r26_s32": ({}, {1536: 8}),
+    "r_ti16": ({}, {}),
+    "resnet18": ({}, {512: 8}),
+    "resnet50": ({}, {512: 8, 2048: 16}),
+    "transformer_base": ({}, {512: 16, 2048: 8}),
+    "vgg11": ({}, {4096: 8}),
+    "vgg11_bn": ({}, {4096: 8}),
+    "vit_ti16": ({}, {}),
+    "vit_ti16 before fine-tuning": ({"representation_size": 192}, {}),
+    "vit_ti16 without class token": ({"pool": "gap"}, {}),
+}
+
+
+def network(name):
+    """Returns the module and its shapes, made smaller."""
+    options, replaced = NETWORKS[name]
+    module, shapes = shapes_of(name.split()[0], **options)
+    return module, jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            tuple(replaced.get(size, size) for size in leaf.shape), leaf.dtype
+        ),
+        shapes,
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_round_trip(name):
+    """Nothing is lost, merged or transposed the wrong way in either direction."""
+    module, shapes = network(name)
+    variables = draw(shapes)
+    for project, make_layout in layouts(module).items():
+        layout = make_layout(module, shapes)
+        theirs = to_theirs(variables, layout)
+        assert all(value.flags.c_contiguous for value in theirs.values())
+        assert_identical(to_ours(theirs, layout, shapes, project), variables)
+
+
+def test_every_family_is_there():
+    """A new family needs a line above."""
+    modules = [create_model(name.split()[0]) for name in NETWORKS]
+    assert {type(module).__name__ for module in modules} == set(_FAMILIES)
+
+
+def test_metadata(tmp_path):
+    """PyTorch's libraries look for `format`, netzoo for `model`; no partial file is left."""
+    variables = draw(shapes_of("mobilenet_v2_035")[1])
+    for project, expected in (
+        (None, {"format": "netzoo", "model": "mobilenet_v2_035"}),
+        ("timm", {"format": "pt"}),
+    ):
+        path = tmp_path / "a.safetensors"
+        save_safetensors(path, variables, "mobilenet_v2_035", project)
+        with safe_open(path, framework="numpy") as file:
+            assert file.metadata() == expected
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_torchvision_tensors():
+    """Names, order of the axes and types that torchvision's constructor takes."""
+    variables = draw(shapes_of("mobilenet_v2_035")[1])
+    tensors = to_torch(variables, "mobilenet_v2_035")
+    kernel = variables["params"]["stem"]["kernel"]
+    np.testing.assert_array_equal(tensors["features.0.0.weight"], kernel.transpose(3, 2, 0, 1))
+    assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
+
+
+def test_unknown_project():
+    """The error lists those that are known."""
+    with pytest.raises(UserError, match="valid: torchvision, timm"):
+        to_torch({"params": {}}, "resnet50", "caffe2")

@@ -1,0 +1,115 @@
+"""The formats beside PyTorch's and Keras': values, and one clear error for every bad file."""
+
+import json
+import pickle
+import struct
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from netzoo.errors import UserError
+from netzoo.weights.files import READERS, read_weights
+
+ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
+
+
+class Attack:
+    """Makes a file when it is unpickled by Python."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+def assert_arrays(found, expected=ARRAYS):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+def test_safetensors(tmp_path):
+    """Tensors, and the text beside them."""
+    save_file(ARRAYS, tmp_path / "a.safetensors", {"model": "resnet50"})
+    read = read_weights(tmp_path / "a.safetensors")
+    assert_arrays(read.tensors)
+    assert read.metadata == {"model": "resnet50"}
+
+
+def test_safetensors_in_bfloat16(tmp_path):
+    """A type that NumPy itself lacks."""
+    values = np.array([0.5, -3.0], ml_dtypes.bfloat16)
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + values.tobytes())
+    np.testing.assert_array_equal(read_weights(path).tensors["w"].astype(np.float32), [0.5, -3.0])
+
+
+@pytest.mark.parametrize("prefix", ["", "params/", "opt/target/"])
+def test_npz(tmp_path, prefix):
+    """Google's programs save parameters alone or beside the optimizer's state."""
+    others = {"opt/state/step": np.array(3)} if prefix else {}
+    named = {f"{prefix}{name}": value for name, value in ARRAYS.items()}
+    np.savez(tmp_path / "a.npz", **named, **others)
+    assert_arrays(read_weights(tmp_path / "a.npz").tensors)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_objects_in_npz_are_refused(tmp_path, compressed):
+    """NumPy keeps objects as pickles, which run code; NumPy with `allow_pickle` does run this."""
+    marker, path = tmp_path / "marker", tmp_path / "a.npz"
+    save = np.savez_compressed if compressed else np.savez
+    save(path, fine=np.ones(2), bad=np.array([Attack(marker)], dtype=object))
+    with pytest.raises(UserError, match="Python objects"):
+        read_weights(path)
+    assert not marker.exists()
+    np.load(path, allow_pickle=True)["bad"]
+    assert marker.exists()
+
+
+def test_pickle_named_npz(tmp_path):
+    """The suffix is no reason to unpickle."""
+    marker, path = tmp_path / "marker", tmp_path / "a.npz"
+    path.write_bytes(pickle.dumps(Attack(marker)))
+    with pytest.raises(UserError, match=r"a\.npz"):
+        read_weights(path)
+    assert not marker.exists()
+
+
+def test_text_is_no_tensor(tmp_path):
+    """What cannot be a weight is named."""
+    np.savez(tmp_path / "a.npz", labels=np.array(["daisy"]))
+    with pytest.raises(UserError, match="labels holds <U5"):
+        read_weights(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_truncated_or_empty(tmp_path, suffix):
+    """A download that was cut off."""
+    path = tmp_path / f"a{suffix}"
+    save_file(ARRAYS, path) if suffix == ".safetensors" else np.savez(path, **ARRAYS)
+    content = path.read_bytes()
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match="damaged or truncated"):
+            read_weights(path)
+
+
+@pytest.mark.parametrize("name", ["weights.ckpt", "weights", "weights.pkl"])
+def test_unknown_suffix(tmp_path, name):
+    """The error lists what can be read."""
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"expected one of \.safetensors, \.pth"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_something_else_under_a_known_suffix(tmp_path, suffix):
+    """The page of an error, saved under the name of the file."""
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
+        read_weights(path)

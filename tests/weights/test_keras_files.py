@@ -1,0 +1,145 @@
+"""Keras' HDF5 files: the same names from each of its formats.
+
+The files are built here as Keras 3.15 and 2.x lay them out; files of Keras itself are too large to
+keep.
+"""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.weights.keras_files import read_keras_file
+
+# By layer: class, and variables in the order in which the layer makes them.
+LAYERS = {
+    "conv1": ("Conv2D", {"kernel": (3, 3, 3, 8)}),
+    "conv1_bn": (
+        "BatchNormalization",
+        {"gamma": (8,), "beta": (8,), "moving_mean": (8,), "moving_variance": (8,)},
+    ),
+    "conv_dw_1": ("DepthwiseConv2D", {"depthwise_kernel": (3, 3, 8, 1)}),
+    "conv_preds": ("Conv2D", {"kernel": (1, 1, 8, 5), "bias": (5,)}),
+    "predictions": ("Dense", {"kernel": (5, 5), "bias": (5,)}),
+    "dropout": ("Dropout", {}),
+}
+GROUPS = {
+    "Conv2D": "conv2d",
+    "BatchNormalization": "batch_normalization",
+    "DepthwiseConv2D": "depthwise_conv2d",
+    "Dense": "dense",
+    "Dropout": "dropout",
+}
+
+
+def values():
+    """Returns `LAYER/VARIABLE` to its array."""
+    rng = np.random.default_rng(0)
+    return {
+        f"{layer}/{name}": rng.normal(size=shape).astype(np.float32)
+        for layer, (_, variables) in LAYERS.items()
+        for name, shape in variables.items()
+    }
+
+
+def write_keras_2(path, *, whole_model=False):
+    """`model.save_weights("a.h5")`, or `model.save("a.h5")`, of Keras 2."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("model_weights") if whole_model else file
+        root.attrs["layer_names"] = [layer.encode() for layer in LAYERS]
+        for layer in LAYERS:
+            root.create_group(layer)
+        for name, value in values().items():
+            layer = name.split("/")[0]
+            root[f"{layer}/{name}:0"] = value
+        root.create_group("top_level_model_weights")
+        if whole_model:
+            root.file.create_group("optimizer_weights/adam")["conv1/kernel:0"] = np.ones(2)
+
+
+def write_keras_3_legacy(path):
+    """`model.save("a.h5")` of Keras 3, which calls depthwise kernels `kernel` too."""
+    layers = [{"class_name": kind, "config": {"name": name}} for name, (kind, _) in LAYERS.items()]
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps({"config": {"layers": layers}})
+        root = file.create_group("model_weights")
+        root.attrs["layer_names"] = list(LAYERS)
+        for name, value in values().items():
+            layer, variable = name.split("/")
+            root[f"{layer}/{layer}/{variable.removeprefix('depthwise_')}"] = value
+
+
+def write_keras_3(path, *, names=True, layers="layers"):
+    """`model.save_weights("a.weights.h5")` of Keras 3; before 3.6 without the layers' names."""
+    found, counts = values(), {}
+    with h5py.File(path, "w") as file:
+        file.create_group("vars")
+        for layer, (kind, variables) in LAYERS.items():
+            count = counts[kind] = counts.get(kind, -1) + 1
+            group = GROUPS[kind] + (f"_{count}" if count else "")
+            stored = file.create_group(f"{layers}/{group}/vars")
+            if names:
+                stored.attrs["name"] = layer
+            for index, name in enumerate(variables):
+                stored[str(index)] = found[f"{layer}/{name}"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_keras_2,
+        lambda path: write_keras_2(path, whole_model=True),
+        write_keras_3_legacy,
+        write_keras_3,
+    ],
+    ids=["2", "2 whole model", "3 legacy", "3"],
+)
+def test_names(tmp_path, write):
+    """Layer and variable, whatever the version; nothing but variables of layers."""
+    write(tmp_path / "a.h5")
+    found, expected = read_keras_file(tmp_path / "a.h5"), values()
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+def test_files_without_names(tmp_path):
+    """Numbers alone do not say which layer is which, and guessing would be silent when wrong."""
+    write_keras_3(tmp_path / "a.weights.h5", names=False)
+    with pytest.raises(UserError, match=r"before Keras 3\.6"):
+        read_keras_file(tmp_path / "a.weights.h5")
+    write_keras_3(tmp_path / "b.h5", names=False, layers="_layer_checkpoint_dependencies")
+    with pytest.raises(UserError, match=r"before Keras 3\.6"):
+        read_keras_file(tmp_path / "b.h5")
+
+
+def test_other_layers(tmp_path):
+    """The order of a layer's variables is only known for the layers of these networks."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("layers/einsum_dense/vars")
+        group.attrs["name"] = "query"
+        group["0"] = np.ones(2)
+    with pytest.raises(UserError, match="einsum_dense holds 1"):
+        read_keras_file(tmp_path / "a.h5")
+
+
+def test_not_keras(tmp_path):
+    """Another program's HDF5 file says what it holds."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = np.ones(2)
+    with pytest.raises(UserError, match="found images"):
+        read_keras_file(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("write", [write_keras_2, write_keras_3])
+def test_truncated(tmp_path, write):
+    """A download that was cut off."""
+    path = tmp_path / "a.h5"
+    write(path)
+    content = path.read_bytes()
+    for share in (0, 0.01, 0.3, 0.6, 0.99):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(UserError, match="damaged or truncated"):
+            read_keras_file(path)

@@ -1,0 +1,67 @@
+"""Keras's names: those that Keras has, the numbers that it gives, and back without a bit lost."""
+
+import json
+
+import chex
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+
+from netzoo.models import create_model
+from netzoo.weights.convert import to_ours, to_theirs
+from netzoo.weights.keras_layout import keras_layout
+from netzoo.weights.names import layouts
+from tests.weights import keras_logits
+
+NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
+
+
+def drawn(name):
+    """Returns a network with Keras's options, its layout, and variables and tensors of Keras."""
+    options = {"padding": "same", "norm_epsilon": 1e-3}
+    model = create_model(name, num_classes=keras_logits.NUM_CLASSES, **options)
+    shapes = jax.eval_shape(
+        lambda key: model.init(key, keras_logits.images(), train=False), jax.random.key(0)
+    )
+    layout = layouts(model)["keras"](model, shapes)
+    names = json.loads(keras_logits.PATH.read_text())[name]["tensors"]
+    tensors = {n: keras_logits.draw(n, tuple(shape)) for n, shape in names.items()}
+    return model, layout, to_ours(tensors, layout, shapes, name), tensors
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_of_keras(name):
+    """From its weights, with padding "same" and epsilon 1e-3, come the numbers of Keras."""
+    model, _, variables, _ = drawn(name)
+    apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    logits = apply(variables, keras_logits.images())
+    expected = np.asarray(json.loads(keras_logits.PATH.read_text())[name]["logits"])
+    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_names_lose_nothing(name):
+    """Every tensor of Keras comes back as it was."""
+    _, layout, variables, tensors = drawn(name)
+    chex.assert_trees_all_equal(to_theirs(variables, layout), tensors)
+
+
+def test_other_number_of_classes_leaves_the_classifier_out():
+    """ImageNet's classifier, a convolution in Keras, does not fit five classes; the rest does."""
+    _, layout, variables, tensors = drawn("mobilenet_v1_025")
+    tensors["conv_preds/kernel"] = np.zeros((1, 1, 256, 1000), np.float32)
+    tensors["conv_preds/bias"] = np.zeros(1000, np.float32)
+    found = flax.traverse_util.flatten_dict(to_ours(tensors, layout, variables, "weights"))
+    everything = flax.traverse_util.flatten_dict(variables)
+    assert set(everything) - set(found) == {
+        ("params", "logits", "kernel"),
+        ("params", "logits", "bias"),
+    }
+
+
+def test_every_module_needs_a_name():
+    """A layer without a name is a mistake in the table, not a tensor to leave out."""
+    shapes = {"params": {"stem_norm": {"scale": np.ones(8)}}}
+    with pytest.raises(KeyError, match="stem_norm"):
+        keras_layout(shapes, {})

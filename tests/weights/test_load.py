@@ -1,0 +1,185 @@
+"""`load_weights`: whose names, which head, which image size, and what is wrong."""
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from safetensors.numpy import save_file
+
+import netzoo
+from netzoo.errors import UserError
+from netzoo.models.vit import resize_position_embedding
+from netzoo.weights import save_safetensors, to_torch
+from tests.weights.drawn import assert_identical, draw, shapes_of
+from tests.weights.pth_files import write_state_dict
+
+MODEL = "mobilenet_v2_035"
+CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Of MobileNetV2 with seven classes."""
+    return draw(shapes_of(MODEL, CLASSES)[1])
+
+
+def without(variables, *modules):
+    """Returns the variables less some modules."""
+    return {
+        collection: {name: value for name, value in tree.items() if name not in modules}
+        for collection, tree in variables.items()
+    }
+
+
+@pytest.mark.parametrize("project", ["torchvision", "timm", None])
+def test_names_are_recognised(tmp_path, variables, project):
+    """The same variables from each project's names, and from netzoo's."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, project)
+    found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
+    assert_identical(found, variables)
+
+
+def test_pth(tmp_path, variables):
+    """PyTorch's file, with the counts that are ignored."""
+    tensors = to_torch(variables, MODEL) | {"features.0.1.num_batches_tracked": np.array(9)}
+    write_state_dict(tmp_path / "a.pth", tensors, under=("state_dict",))
+    assert_identical(netzoo.load_weights(str(tmp_path / "a.pth"), MODEL, CLASSES), variables)
+
+
+def test_own_files_say_of_which_network_they_are(tmp_path, variables):
+    """No `model` needed; other people's files do need it."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL)
+    assert_identical(
+        netzoo.load_weights(tmp_path / "a.safetensors", num_classes=CLASSES), variables
+    )
+    save_safetensors(tmp_path / "b.safetensors", variables, MODEL, "timm")
+    with pytest.raises(UserError, match="give model=NAME"):
+        netzoo.load_weights(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_run(tmp_path, variables, average):
+    """A run's newest checkpoint, and the averaged weights where it keeps some."""
+    state = {
+        "params": jax.tree.map(np.zeros_like, variables["params"])
+        if average
+        else variables["params"],
+        "model_state": {"batch_stats": variables["batch_stats"]},
+        "ema": variables if average else {},
+    }
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(tmp_path / "checkpoints" / "3" / "state", state)
+    assert_identical(netzoo.load_weights(tmp_path, MODEL, CLASSES), variables)
+
+
+def test_head_for_other_classes(tmp_path, variables, capsys):
+    """Only the head is new, it is reproducible, and a line says so."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
+    assert capsys.readouterr().out == "head re-initialised: file has 7 classes, asked for 5\n"
+    assert_identical(without(found, "logits"), without(variables, "logits"))
+    kernel = found["params"]["logits"]["kernel"]
+    assert kernel.shape == (1280, 5) and kernel.dtype == np.float32
+    # The network's own initialiser: normal(0.01) and zeros.
+    assert 0.009 < kernel.std() < 0.011 and not found["params"]["logits"]["bias"].any()
+    again = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
+    assert_identical(again, found)
+    other = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5, seed=1)
+    assert np.any(other["params"]["logits"]["kernel"] != kernel)
+
+
+def test_the_same_number_of_classes_keeps_the_head(tmp_path, variables, capsys):
+    """Nothing is initialised, nothing printed."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("project", ["torchvision", None])
+def test_without_head(tmp_path, variables, project):
+    """`num_classes=0` leaves the file's head out."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, project)
+    found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 0)
+    assert_identical(found, without(variables, "logits"))
+
+
+def test_file_without_head(tmp_path, variables, capsys):
+    """Features only, from which to classify something else."""
+    save_safetensors(tmp_path / "a.safetensors", without(variables, "logits"), MODEL)
+    found = netzoo.load_weights(tmp_path / "a.safetensors", num_classes=3)
+    assert found["params"]["logits"]["bias"].shape == (3,)
+    assert capsys.readouterr().out.startswith("logits initialised: not in ")
+
+
+def test_auxiliary_classifiers(tmp_path):
+    """They are part of GoogLeNet's head, and `num_classes=0` and `auxiliary=False` do without."""
+    variables = draw(shapes_of("googlenet_tv", CLASSES)[1])
+    save_safetensors(tmp_path / "a.safetensors", variables, "googlenet_tv", "torchvision")
+    path, heads = tmp_path / "a.safetensors", ("aux1", "aux2")
+    assert_identical(netzoo.load_weights(path, "googlenet_tv", CLASSES), variables)
+    found = netzoo.load_weights(path, "googlenet_tv", CLASSES, auxiliary=False)
+    assert_identical(found, without(variables, *heads))
+    found = netzoo.load_weights(path, "googlenet_tv", 0)
+    assert_identical(found, without(variables, "logits", *heads))
+
+
+@pytest.mark.parametrize("project", ["torchvision", "timm", "google"])
+def test_position_embedding_of_another_grid(tmp_path, project):
+    """A ViT of 224 pixels read for images of 64: 4x4 patches, the class token's place as it was."""
+    variables = draw(shapes_of("vit_ti16", CLASSES)[1])
+    save_safetensors(tmp_path / "a.safetensors", variables, "vit_ti16", project)
+    found = netzoo.load_weights(tmp_path / "a.safetensors", "vit_ti16", CLASSES, image_size=64)
+    old = variables["params"]["position_embedding"]
+    new = found["params"]["position_embedding"]
+    assert new.shape == (1, 1 + 4 * 4, 192)
+    np.testing.assert_array_equal(new[:, 0], old[:, 0])
+    np.testing.assert_array_equal(new, resize_position_embedding(old, (4, 4), True))
+    name = "position_embedding"
+    assert_identical(without(found, name), without(variables, name))
+
+
+def test_another_network(tmp_path, variables):
+    """What is missing and what is unknown, by name, and how much more."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    with pytest.raises(UserError) as error:
+        netzoo.load_weights(tmp_path / "a.safetensors", "resnet18")
+    text = str(error.value)
+    assert "a.safetensors for resnet18 does not fit the network" in text
+    assert "missing: layer1.0.bn1.running_mean" in text and "and 92 more" in text
+    assert "unknown: " in text and "features.0.0.weight" in text
+
+
+def test_another_width(tmp_path, variables):
+    """Misshapen tensors with both shapes."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    shapes = r"features\.2\.conv\.1\.1\.running_mean \(48,\) for stage2_block1\S* \(96,\)"
+    with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* and 248 more"):
+        netzoo.load_weights(tmp_path / "a.safetensors", "mobilenet_v2", CLASSES)
+
+
+def test_misshapen_head(tmp_path, variables):
+    """A head with the right number of classes is never thrown away."""
+    tensors = to_torch(variables, MODEL)
+    tensors["classifier.1.weight"] = np.ones((CLASSES, 99), np.float32)
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="logits are of another shape, though the file has 7"):
+        netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet50.tv1k", r"did you mean resnet50\.tv_in1k"),
+        ("no/such/file.pth", "is no file, no run and no name of published weights"),
+    ],
+)
+def test_unknown_name(name, message):
+    """The nearest published weights are suggested."""
+    with pytest.raises(UserError, match=message):
+        netzoo.load_weights(name, "resnet50")
+
+
+def test_folder_without_run(tmp_path):
+    """A folder has to be that of a run."""
+    with pytest.raises(UserError, match="no last checkpoint"):
+        netzoo.load_weights(tmp_path, MODEL)

@@ -1,0 +1,205 @@
+"""PyTorch's files: every value is right, and nothing in them is ever run."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.weights.torch_files import read_torch_file
+from tests.weights.pth_files import (
+    dictionary,
+    literal,
+    named,
+    program,
+    tensor,
+    write_state_dict,
+    write_zip,
+)
+
+DATA = Path(__file__).parent / "data"
+# A state dict that PyTorch 2.14 saved in both of its formats. `transposed` is a view of 24 numbers
+# with swapped strides, `shared` a view of some of them.
+REAL = [DATA / "zip.pth", DATA / "legacy.pth"]
+EXPECTED = {
+    "0.weight": np.arange(24, dtype=np.float32).reshape(3, 2, 2, 2),
+    "0.bias": np.arange(3, dtype=np.float32),
+    "1.weight": np.arange(3, dtype=np.float32),
+    "1.bias": np.arange(3, dtype=np.float32),
+    "1.running_mean": np.arange(3, dtype=np.float32),
+    "1.running_var": np.arange(3, dtype=np.float32),
+    "1.num_batches_tracked": np.array(0),
+    "transposed": np.arange(24, dtype=np.float32).reshape(4, 6).T,
+    "shared": np.arange(6, 18, dtype=np.float32).reshape(3, 4),
+    "parameter": np.array([1.5, -2.0], np.float32),
+    "half": np.array([0.5, 1.5], np.float16),
+    "bfloat16": np.array([0.5, -3.0], np.float32),
+    "double": np.array([[1e-3]]),
+    "scalar": np.array(7),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 3), np.float32),
+}
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
+FOUR_NUMBERS = {"0": np.arange(4, dtype=np.float32).tobytes()}
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_files_of_pytorch(path):
+    """Types, strides, offsets into shared storages and `_metadata` as PyTorch writes them."""
+    found = read_torch_file(path)
+    assert list(found) == list(EXPECTED)
+    for name, expected in EXPECTED.items():
+        dtype = "bfloat16" if name == "bfloat16" else expected.dtype.name
+        assert found[name].dtype.name == dtype
+        np.testing.assert_array_equal(found[name].astype(expected.dtype), expected, strict=True)
+
+
+@pytest.mark.parametrize("under", [(), ("state_dict",), ("model",), ("model_ema",)])
+def test_nested_state_dicts(tmp_path, under):
+    """Training scripts keep the state dict among other things."""
+    found = read_torch_file(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, under=under))
+    np.testing.assert_array_equal(found["w"], WEIGHT)
+
+
+def test_averaged_weights_come_first(tmp_path):
+    """Of a file with both, the average is what its owner would evaluate."""
+    strides = (3, 1)
+    operations = dictionary(
+        {
+            "model": dictionary({"w": tensor("0", "FloatStorage", 6, (2, 3), strides)}),
+            "model_ema": dictionary({"module.w": tensor("1", "FloatStorage", 6, (2, 3), strides)}),
+        }
+    )
+    storages = {"0": (0 * WEIGHT).tobytes(), "1": WEIGHT.tobytes()}
+    found = read_torch_file(write_zip(tmp_path / "a.pth", operations, storages))
+    np.testing.assert_array_equal(found["w"], WEIGHT)
+
+
+def test_prefix_of_wrappers(tmp_path):
+    """`DataParallel` calls the network `module`, `AveragedModel` adds a count."""
+    arrays = {"n_averaged": np.array(5), "module.w": WEIGHT, "module.b": WEIGHT}
+    found = read_torch_file(write_state_dict(tmp_path / "a.pth", arrays))
+    assert list(found) == ["w", "b"]
+
+
+def test_byte_order(tmp_path):
+    """Files from machines with the other byte order."""
+    found = read_torch_file(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, order="big"))
+    np.testing.assert_array_equal(found["w"], WEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "strides", "offset"),
+    [
+        (4, (5,), (1,), 0),
+        (4, (4,), (1,), 1),
+        (4, (2, 2), (3, 1), 0),
+        (4, (2,), (-1,), 1),
+        (4, (-2,), (1,), 0),
+        (4, (2,), (1,), -1),
+        (4, (2, 2), (1,), 0),
+        (4, (10**12,), (10**9,), 0),
+    ],
+)
+def test_tensors_stay_in_their_storage(tmp_path, count, shape, strides, offset):
+    """A shape that reaches beyond its storage would read the memory of this process."""
+    operations = dictionary({"w": tensor("0", "FloatStorage", count, shape, strides, offset)})
+    with pytest.raises(UserError, match="damaged"):
+        read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+
+
+def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
+    """Programs that make a file named `marker` when run, and what names their offence."""
+    command = f"touch {marker}"
+    system, text = named("posix", "system"), literal(command)
+    ordered = named("collections", "OrderedDict")
+    short = bytes([0x8C, len(command)]) + command.encode()
+    return {
+        "reduce": (system + text + b"\x85R", "posix.system"),
+        "in a state dict": (dictionary({"w": system + text + b"\x85R"}), "posix.system"),
+        "by stack": (b"\x8c\x05posix\x8c\x06system\x93" + short + b"\x85R", "posix.system"),
+        "instance": (b"(" + text + b"iposix\nsystem\n", "posix system"),
+        "object": (b"(" + system + text + b"o", "posix.system"),
+        "new object": (named("builtins", "exec") + text + b"\x85\x81", "builtins.exec"),
+        "attribute": (ordered + b")R" + dictionary({"x": system}) + b"b", "posix.system"),
+        "extension": (b"\x82\x01", "EXT1"),
+        "whole model": (named("torchvision.models.resnet", "ResNet") + b")\x81", "resnet.ResNet"),
+        "new of an allowed class": (ordered + b")\x81", "NEWOBJ"),
+        "persistent text": (b"Pposix.system\n", "PERSID"),
+        "persistent module": (b"(" + literal("module") + literal(command) + b"tQ", "no tensor"),
+    }
+
+
+@pytest.mark.parametrize("name", attacks(Path("x")))
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_nothing_is_run(tmp_path, name, form):
+    """A file from the internet is data: whatever it names is refused by name and not called."""
+    marker, path = tmp_path / "marker", tmp_path / "attack.pth"
+    operations, offence = attacks(marker)[name]
+    if form == "zip":
+        write_zip(path, operations, FOUR_NUMBERS)
+    else:
+        path.write_bytes(program(operations))
+    with pytest.raises(UserError, match=offence):
+        read_torch_file(path)
+    assert not marker.exists()
+
+
+def test_the_attack_is_one(tmp_path):
+    """Python's own unpickler does run it; else the test above would show nothing."""
+    pickle.loads(program(attacks(tmp_path / "marker")["reduce"][0]))
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_truncated(tmp_path, path):
+    """A download that was cut off, wherever."""
+    content, cut = path.read_bytes(), tmp_path / "cut.pth"
+    for length in range(0, len(content), 61):
+        cut.write_bytes(content[:length])
+        with pytest.raises(UserError, match=r"cut\.pth"):
+            read_torch_file(cut)
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_damaged(tmp_path, path):
+    """Any wrong byte either does no harm to the format or is a `UserError`, never a crash."""
+    rng = np.random.default_rng(0)
+    content, damaged = path.read_bytes(), tmp_path / "damaged.pth"
+    refused = 0
+    for place in rng.choice(len(content), 300, replace=False):
+        changed = bytearray(content)
+        changed[place] ^= int(rng.integers(1, 256))
+        damaged.write_bytes(changed)
+        try:
+            read_torch_file(damaged)
+        except UserError:
+            refused += 1
+    assert refused > 50
+
+
+def test_compressed_archive(tmp_path):
+    """PyTorch never compresses, and a small file may unpack to more than the memory."""
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", program(dictionary({})))
+    with pytest.raises(UserError, match="compressed"):
+        read_torch_file(path)
+
+
+def test_no_state_dict(tmp_path):
+    """A file of something else says what it holds."""
+    path = write_zip(tmp_path / "a.pth", dictionary({"optimizer": literal({}), "epoch": b"N"}), {})
+    with pytest.raises(UserError, match="found optimizer, epoch"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize("content", [pickle.dumps({"w": [1.0]}, 2), b"", b"<html>not found</html>"])
+def test_not_pytorch(tmp_path, content):
+    """A bare pickle, an empty file, the page of an error."""
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.pth"):
+        read_torch_file(path)
