@@ -1,0 +1,146 @@
+"""Compares netzoo with the stored numbers of the reference implementations.
+
+python -m parity.compare [CASE ...] [--evaluation]
+
+Logits are compared in float32, as they are used. Training mode is compared in float64: in float32
+rounding moves activations across the kink of a ReLU, and one of them changes gradients by up to
+3 %. PyTorch's own gradients in float32 and float64 differ by as much.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netzoo.layers.endpoints import AUXILIARY
+from netzoo.models import create_model
+from netzoo.weights.convert import to_ours, to_theirs
+from netzoo.weights.names import layouts
+from parity import generator
+from parity.cases import CASES, NUM_CLASSES, Case
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SMALLEST_SHARE = 1e-4
+
+
+def load(name: str) -> dict[str, Any]:
+    """Reads the fixture of a case."""
+    return json.loads((FIXTURES / f"{name}.json").read_text())
+
+
+class Comparison:
+    """One network with the reference's weights, through netzoo's own converter."""
+
+    def __init__(self, name: str):
+        """Draws and converts the weights; fails where a name or shape does not fit."""
+        self.case: Case = CASES[name]
+        self.fixture = load(name)
+        tensors = generator.weights({n: tuple(s) for n, s in self.fixture["tensors"].items()})
+        if generator.fingerprint(tensors) != self.fixture["fingerprint"]:
+            raise ValueError(f"{name}: NumPy draws other numbers than when the fixture was made")
+        inputs = self.case.inputs()
+        self.inputs = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in inputs]
+        model = self.model(jnp.float32)
+        shapes = jax.eval_shape(
+            lambda key: model.init(key, *self.inputs, train=False), jax.random.key(0)
+        )
+        self.layout = layouts(model)[self.case.layout](model, shapes)
+        self.variables = to_ours(tensors, self.layout, shapes, name)
+
+    def model(self, dtype: jnp.dtype):
+        """Makes the network without randomness, computing in `dtype`."""
+        options = {"dropout_rate": 0.0, **self.case.options}
+        return create_model(self.case.model, num_classes=NUM_CLASSES, dtype=dtype, **options)
+
+    def evaluation_error(self) -> float:
+        """Returns the largest relative error of the logits in evaluation mode, in float32."""
+        model = self.model(jnp.float32)
+        apply = jax.jit(lambda variables, x: model.apply(variables, *x, train=False))
+        return _relative(apply(self.variables, self.inputs), self.fixture["evaluation"]["logits"])
+
+    def training_errors(self) -> dict[str, float]:
+        """Returns the largest relative errors of logits, statistics and gradients in training."""
+        with jax.enable_x64(True):
+            return self._training_errors(*jax.tree.map(_float64, (self.variables, self.inputs)))
+
+    def _training_errors(self, variables, inputs) -> dict[str, float]:
+        model = self.model(jnp.float64)
+        params, rest = variables["params"], {n: t for n, t in variables.items() if n != "params"}
+
+        def loss(params):
+            logits, state = model.apply(
+                {"params": params, **rest},
+                *inputs,
+                train=True,
+                mutable=["batch_stats", AUXILIARY],
+                rngs={"dropout": jax.random.key(0)},
+            )
+            values = {"logits": logits, **state.pop(AUXILIARY, {})}
+            total = sum(
+                (value * generator.normal(f"loss {name}", value.shape)).sum()
+                for name, value in values.items()
+            )
+            return total, (values, state)
+
+        gradients, (values, state) = jax.jit(jax.grad(loss, has_aux=True))(params)
+        reference = self.fixture["training"]
+        if set(values) != set(reference):
+            raise ValueError(f"outputs are {sorted(values)}, the reference has {sorted(reference)}")
+        # In the reference's names and layout; where one kind is asked for, the other fills up.
+        statistics = to_theirs({"params": params, **state}, self.layout)
+        gradients = to_theirs({**variables, "params": gradients}, self.layout)
+        return {
+            "training": max(_relative(values[name], reference[name]) for name in reference),
+            "statistics": _largest(statistics, self.fixture["statistics"]),
+            "gradients": _largest(gradients, self.fixture["gradients"]),
+        }
+
+
+def _float64(value: np.ndarray) -> jax.Array:
+    wide = np.float64 if np.issubdtype(value.dtype, np.floating) else value.dtype
+    return jnp.asarray(value, wide)
+
+
+def _relative(ours: jax.Array, reference: list) -> float:
+    reference = np.asarray(reference)
+    return float(np.abs(np.asarray(ours, np.float64) - reference).max() / np.abs(reference).max())
+
+
+def _largest(ours: dict[str, np.ndarray], reference: dict[str, list[float]]) -> float:
+    # The largest of the kind is the scale of those that are zero but for rounding: the gradient
+    # of a bias before BatchNorm.
+    floor = SMALLEST_SHARE * max((norm for norm, _ in reference.values()), default=0.0)
+    errors = [0.0]
+    for name, (norm, projection) in reference.items():
+        our_norm, our_projection = generator.summary(name, ours[name])
+        difference = max(abs(our_norm - norm), abs(our_projection - projection))
+        errors.append(difference / max(norm, floor))
+    return max(errors)
+
+
+def main() -> None:
+    """Prints the table of all, or the named, cases."""
+    parser = argparse.ArgumentParser(prog="python -m parity.compare", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--evaluation", action="store_true", help="leave training mode out")
+    flags = parser.parse_args()
+    kinds = ["evaluation"] + ([] if flags.evaluation else ["training", "statistics", "gradients"])
+    print("| case | reference | px | " + " | ".join(kinds) + " |")
+    print("|---|---|--:|" + "--:|" * len(kinds))
+    for name in flags.cases or CASES:
+        comparison = Comparison(name)
+        errors = {"evaluation": comparison.evaluation_error()}
+        if not flags.evaluation:
+            errors |= comparison.training_errors()
+        version = comparison.fixture["versions"][comparison.case.library].split("+")[0]
+        reference = f"{comparison.case.library} {version} `{comparison.case.reference}`"
+        shown = " | ".join(f"{errors[kind]:.1e}" for kind in kinds)
+        print(f"| {name} | {reference} | {comparison.case.image_size} | {shown} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Numbers that both sides of a comparison can draw alike, knowing only a name and a shape."""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns standard normal numbers that depend on the name and the shape alone."""
+    return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+
+
+def tokens(name: str, lengths: Sequence[int], vocabulary: int) -> np.ndarray:
+    """Returns sentences of the given lengths from tokens 1 to `vocabulary - 1`, padded with 0."""
+    shape = len(lengths), max(lengths)
+    drawn = np.random.default_rng(zlib.crc32(name.encode())).integers(1, vocabulary, shape)
+    return np.where(np.arange(shape[1]) < np.asarray(lengths)[:, None], drawn, 0).astype(np.int32)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns plausible values for a tensor of a PyTorch state dict, as float32.
+
+    Statistics and scales stay away from 0, kernels keep the size of the signal (He et al.,
+    arXiv:1502.01852), so that no layer drowns in the rounding of another.
+    """
+    values = normal(name, shape)
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "running_var":
+        values = 1 + 0.2 * np.tanh(values)
+    elif leaf == "weight" and len(shape) == 1:
+        values = 1 + 0.1 * values
+    elif len(shape) > 1:
+        values = values * np.sqrt(2 / max(np.prod(shape[1:]), 1))
+    else:
+        values = 0.1 * values
+    return values.astype(np.float32)
+
+
+def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Returns `weight` for every name; integer counters of batches are left out."""
+    return {
+        name: weight(name, tuple(shape))
+        for name, shape in shapes.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
+    """Returns the SHA-256 of names and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name], np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def summary(name: str, values: np.ndarray) -> list[float]:
+    """Returns the norm, and the projection onto a direction that belongs to the name.
+
+    Two tensors of one name that differ by `d` have projections that differ by about `|d|`.
+    """
+    values = np.asarray(values, np.float64)
+    direction = normal(f"direction of {name}", values.shape)
+    return [float(np.linalg.norm(values)), float((values * direction).sum())]

@@ -1,0 +1,137 @@
+"""Runs the reference implementations and stores what they compute. Needs the extra `parity`."""
+
+import importlib
+import json
+import sys
+from operator import attrgetter
+from pathlib import Path
+
+import torch
+
+from parity import generator
+from parity.cases import CASES, NUM_CLASSES, Case
+from parity.reference_transformer import TokenTransformer
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def _timm(case: Case) -> torch.nn.Module:
+    timm = importlib.import_module("timm")
+    return timm.create_model(case.reference, num_classes=NUM_CLASSES, **case.arguments)
+
+
+def _torchvision(case: Case) -> torch.nn.Module:
+    models = importlib.import_module("torchvision.models")
+    return attrgetter(case.reference)(models)(num_classes=NUM_CLASSES, **case.arguments)
+
+
+def _torch(case: Case) -> torch.nn.Module:
+    return TokenTransformer(NUM_CLASSES, **case.arguments)
+
+
+CONSTRUCTORS = {"timm": _timm, "torchvision": _torchvision, "torch": _torch}
+
+
+class HardSigmoid(torch.nn.Module):
+    """What `torch.nn.Hardsigmoid` is, with its gradient in float64.
+
+    PyTorch's own multiplies by 1/6 in float32 whatever it computes in: 3e-8 off.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the value for every element."""
+        return torch.nn.functional.relu6(x + 3) / 6
+
+
+def build(case: Case) -> torch.nn.Module:
+    """Makes the reference with drawn weights, in float64, without dropout."""
+    model = CONSTRUCTORS[case.library](case)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    drawn = {name: torch.from_numpy(w) for name, w in generator.weights(shapes).items()}
+    model.load_state_dict(drawn, strict=False)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.1
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.Hardsigmoid):
+                setattr(module, name, HardSigmoid())
+    return model.double()
+
+
+def outputs(result) -> dict[str, torch.Tensor]:
+    """Returns logits and auxiliary logits by name, whatever the reference returns."""
+    if isinstance(result, torch.Tensor):
+        return {"logits": result}
+    named = result._asdict()  # torchvision's GoogLeNetOutputs
+    names = {"logits": "logits", "aux_logits1": "aux1", "aux_logits2": "aux2"}
+    return {names[name]: value for name, value in named.items() if value is not None}
+
+
+def run(case: Case) -> dict:
+    """Returns the fixture: what the reference gives in evaluation and in training mode."""
+    model = build(case)
+    inputs = [torch.from_numpy(x) for x in case.inputs()]
+    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    with torch.no_grad():
+        evaluated = outputs(model.eval()(*inputs))
+    batch_norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+    }
+    before = {name: module.running_var.clone() for name, module in batch_norms.items()}
+    counts = {}
+    for name, module in batch_norms.items():
+        module.register_forward_pre_hook(
+            lambda module, args, name=name: counts.update(
+                {name: args[0].numel() // args[0].shape[1]}
+            )
+        )
+    trained = outputs(model.train()(*inputs))
+    loss = sum(
+        (value * torch.from_numpy(generator.normal(f"loss {name}", tuple(value.shape)))).sum()
+        for name, value in trained.items()
+    )
+    loss.backward()
+    statistics = {}
+    for name, module in batch_norms.items():
+        if name not in counts:  # a branch that did not run
+            continue
+        # PyTorch keeps the unbiased variance, netzoo as Flax the biased one.
+        new = module.running_var - 0.9 * before[name]
+        biased = 0.9 * before[name] + new * (counts[name] - 1) / counts[name]
+        for leaf, value in (("running_mean", module.running_mean), ("running_var", biased)):
+            statistics[f"{name}.{leaf}"] = value
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    def summaries(tensors):
+        return {n: generator.summary(n, t.detach().numpy()) for n, t in tensors.items()}
+
+    state = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    libraries = {"torch": torch.__version__}
+    libraries[case.library] = importlib.import_module(case.library).__version__
+    return {
+        "versions": libraries,
+        "tensors": {name: list(shape) for name, shape in shapes.items()},
+        "fingerprint": generator.fingerprint(generator.weights(shapes)),
+        "evaluation": {name: value.tolist() for name, value in evaluated.items()},
+        "training": {name: value.tolist() for name, value in trained.items()},
+        "statistics": summaries(statistics),
+        "gradients": summaries(gradients),
+    }
+
+
+def main(names: list[str]) -> None:
+    """Writes the fixtures of the named cases, or of all."""
+    for name in names or CASES:
+        fixture = run(CASES[name])
+        path = FIXTURES / f"{name}.json"
+        path.write_text(json.dumps(fixture, separators=(",", ":")) + "\n")
+        print(f"{path.name}: {len(fixture['tensors'])} tensors, {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
