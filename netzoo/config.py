@@ -28,6 +28,9 @@ def default_config() -> ConfigDict:
     c.model.name = "mobilenet_v2"
     c.model.dtype = "float32"  # or "bfloat16"; parameters and statistics are always float32
 
+    c.init = ConfigDict()
+    c.init.weights = config_dict.placeholder(str)  # file, run, or name such as "resnet50.tv_in1k"
+
     c.data = ConfigDict()
     c.data.source = "synthetic_flowers"  # or "tfds:NAME", "folder:PATH"
     c.data.data_dir = config_dict.placeholder(str)  # of TFDS; None: ~/tensorflow_datasets
@@ -38,8 +41,10 @@ def default_config() -> ConfigDict:
     c.data.cache = "none"  # in memory: "encoded" files or "decoded" pixels
     c.data.num_threads = 2  # that decode and augment
     c.data.skip_corrupt = False  # leave out files of a folder that are no images
-    c.data.mean = (127.5, 127.5, 127.5)  # of red, green, blue, on the scale 0 to 255
-    c.data.std = (127.5, 127.5, 127.5)
+    # Of red, green and blue, on the scale 0 to 255. None: those that named init.weights were
+    # trained with, else 127.5.
+    c.data.mean = config_dict.placeholder(tuple)
+    c.data.std = config_dict.placeholder(tuple)
 
     c.augment = ConfigDict()  # of training images
     c.augment.crop_scale = (0.25, 1.0)  # area of a random crop over area of the image
@@ -56,6 +61,9 @@ def default_config() -> ConfigDict:
     c.train.label_smoothing = 0.0
     c.train.clip_norm = config_dict.placeholder(float)  # largest global norm of the gradient
     c.train.ema_decay = 0.0  # of the average of parameters and statistics, 0 for none
+    # False: BatchNorm uses its running statistics in training too, and leaves them, and nothing is
+    # dropped; for a network whose body is frozen.
+    c.train.batch_statistics = True
     c.train.log_every_steps = 10
 
     c.optimizer = ConfigDict()
@@ -68,7 +76,9 @@ def default_config() -> ConfigDict:
     c.optimizer.decay = 0.9  # rmsprop: of the mean of squares
     c.optimizer.epsilon = 1e-8  # adamw, rmsprop
     c.optimizer.weight_decay = 0.0
-    # Factors on the weight decay by parameter path, first match wins.
+    # Factors on the learning rate by parameter path, first match wins; 0 freezes.
+    c.optimizer.learning_rate_factors = ((r".*", 1.0),)
+    # Factors on the weight decay, likewise.
     c.optimizer.weight_decay_factors = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
 
     c.schedule = ConfigDict()

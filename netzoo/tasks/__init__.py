@@ -9,15 +9,30 @@ from netzoo.tasks.task import Task
 TASKS = {"image_classification": ImageClassification}
 
 
+def resolve_config(config: ConfigDict) -> ConfigDict:
+    """Returns the configuration with what it leaves open decided, as it is saved with the run.
+
+    Raises:
+      UserError: The task is unknown, or keys contradict each other.
+    """
+    config = config.copy_and_resolve_references()
+    _task_class(config).resolve(config)
+    return config
+
+
 def create_task(config: ConfigDict) -> Task:
     """Returns the task that `config.task` names, with its data opened.
 
     Raises:
       UserError: The task, the network or the data is not as the configuration says.
     """
+    return _task_class(config)(resolve_config(config))
+
+
+def _task_class(config: ConfigDict) -> type:
     if config.task not in TASKS:
         raise unknown_name("task", config.task, TASKS)
-    return TASKS[config.task](config)
+    return TASKS[config.task]
 
 
-__all__ = ["TASKS", "Task", "create_task"]
+__all__ = ["TASKS", "Task", "create_task", "resolve_config"]

@@ -17,11 +17,15 @@ from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
 from netzoo.data.sources import open_source
 from netzoo.errors import UserError
 from netzoo.evaluation.metrics import summarize
+from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
+from netzoo.weights import CATALOGUE, load_weights
 
 Tree = Any
 
 CLASSES_FILE = "classes.json"
+# Maps bytes to [-1, 1], which networks start from well that no published weights bind.
+DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
 class ImageClassification:
@@ -32,6 +36,29 @@ class ImageClassification:
     """
 
     main_metric = "accuracy"
+
+    @staticmethod
+    def resolve(config: ConfigDict) -> None:
+        """Fills in what the configuration leaves to the published weights that it starts from.
+
+        Raises:
+          UserError: The weights are those of another network.
+        """
+        published = CATALOGUE.get(config.init.weights)
+        mean = std = DEFAULT_NORMALIZATION
+        if published:
+            if published.model != config.model.name:
+                raise UserError(
+                    f"init.weights {published.name} are of {published.model}, and model.name is "
+                    f"{config.model.name}"
+                )
+            mean, std = published.preprocessing.mean, published.preprocessing.std
+        with config.unlocked():
+            config.data.mean = mean if config.data.mean is None else config.data.mean
+            config.data.std = std if config.data.std is None else config.data.std
+            for option, value in (published.options if published else {}).items():
+                if option not in config.model:
+                    config.model[option] = value
 
     def __init__(self, config: ConfigDict):
         """Opens the training data and makes the network.
@@ -72,6 +99,20 @@ class ImageClassification:
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return self.model.init(key, images, train=False)
 
+    def pretrained_variables(self) -> Tree | None:
+        """Returns the variables of `init.weights` with a head for the classes of the data."""
+        config = self._config
+        if config.init.weights is None:
+            return None
+        return load_weights(
+            config.init.weights,
+            model=config.model.name,
+            num_classes=len(self.class_names),
+            image_size=config.data.image_size,
+            seed=config.seed,
+            **model_options(config),
+        )
+
     def train_iterator(self) -> Iterator[Tree]:
         """Returns endless augmented batches; see `netzoo.data.pipeline.train_dataset`."""
         config, augment = self._config, self._config.augment
@@ -95,7 +136,8 @@ class ImageClassification:
     def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
         """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
 
-        With mixup the accuracy counts the label of the larger part.
+        Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
+        the accuracy counts the label of the larger part.
         """
         mixup_key, dropout_key = jax.random.split(key)
         images = normalize(batch["image"], self._config)
@@ -109,11 +151,14 @@ class ImageClassification:
         logits, model_state = self.model.apply(
             variables,
             images,
-            train=True,
-            mutable=[name for name in variables if name != "params"],
+            train=self._config.train.batch_statistics,
+            mutable=[*(name for name in variables if name != "params"), AUXILIARY],
             rngs={"dropout": dropout_key},
         )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
+        for auxiliary in model_state.pop(AUXILIARY, {}).values():
+            extra = optax.softmax_cross_entropy(auxiliary, targets).mean()
+            loss += self.model.auxiliary_weight * extra
         accuracy = (logits.argmax(-1) == labels).mean()
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
@@ -161,9 +206,14 @@ class ImageClassification:
 
 def classifier(config: ConfigDict, class_names: tuple[str, ...]):
     """Makes the network of a configuration, with one logit a class."""
+    return create_model(config.model.name, num_classes=len(class_names), **model_options(config))
+
+
+def model_options(config: ConfigDict) -> dict[str, Any]:
+    """Returns the options of the network beside its name and the number of classes."""
     options = config.model.to_dict()
-    name, dtype = options.pop("name"), jnp.dtype(options.pop("dtype"))
-    return create_model(name, num_classes=len(class_names), dtype=dtype, **options)
+    del options["name"]
+    return {**options, "dtype": jnp.dtype(options["dtype"])}
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:

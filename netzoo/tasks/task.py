@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 Tree = Any
 
@@ -21,11 +22,18 @@ class Task(Protocol):
     steps_per_epoch: int
     main_metric: str
 
+    @staticmethod
+    def resolve(config: ConfigDict) -> None:
+        """Fills in, in place, what a configuration leaves to be decided by its other keys."""
+
     def save(self, workdir: Path) -> None:
         """Writes what prediction needs besides weights and configuration, e.g. class names."""
 
     def init(self, key: jax.Array) -> Tree:
         """Returns the initial variables of the network."""
+
+    def pretrained_variables(self) -> Tree | None:
+        """Returns the variables that `config.init` asks to start from, or None."""
 
     def train_iterator(self) -> Iterator[Tree]:
         """Returns endless training batches; its position can be saved and restored."""

@@ -5,6 +5,7 @@ the metrics of step n. Nothing else in the loop waits for the device. A checkpoi
 after the metrics of its step were read and found finite.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -22,10 +23,10 @@ from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import evaluate
 from netzoo.evaluation.figures import training_curves
-from netzoo.tasks import create_task
+from netzoo.tasks import create_task, resolve_config
 from netzoo.training import patterns
 from netzoo.training.clock import Clock
-from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
 from netzoo.training.state import TrainState
 from netzoo.training.step import make_train_step
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
@@ -54,6 +55,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     """
     workdir = Path(workdir)
     validate(config)
+    config = resolve_config(config)
     if (workdir / CONFIG_FILE).exists():
         check_same_run(config, workdir)
     mesh = meshes.create_mesh()
@@ -87,24 +89,26 @@ class _Run:
     def run(self) -> int:
         """Sets up, restores, trains to the end or to a signal, and draws the curves."""
         iterator = self.task.train_iterator()
-        state, step_function = self._create()
         checkpoints = Checkpoints(self.workdir, self.config.checkpoint.keep)
+        pretrained = None if checkpoints.exist() else self.task.pretrained_variables()
+        state, step_function = self._create(pretrained)
         restored = checkpoints.restore(state, iterator)
         start, state = restored if restored else (0, state)
         self._describe(state, start)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        best = BestCheckpoint(self.workdir) if self.config.data.validation_split else None
         writer = MetricsWriter(self.workdir, resume_step=start if restored else None)
-        progress = Progress(self.total_steps, start, self.config.model.name)
-        try:
-            with writer, progress:
-                self.writer, self.progress, self.best = writer, progress, best
-                self._steps(state, start, step_function, iterator, checkpoints)
-        finally:
-            checkpoints.close()
-            if best:
-                best.close()
+        self.writer = writer
+        self.best: BestCheckpoint | None = None
+        self.progress = Progress(self.total_steps, start, self.config.model.name)
+        with contextlib.ExitStack() as stack:
+            stack.callback(checkpoints.close)
+            if self.config.data.validation_split:
+                self.best = BestCheckpoint(self.workdir)
+                stack.callback(self.best.close)
+            stack.enter_context(writer)
+            stack.enter_context(self.progress)
+            self._steps(state, start, step_function, iterator, checkpoints)
         self._draw()
         if self.signal is not None:
             name = signal.Signals(self.signal).name
@@ -119,30 +123,32 @@ class _Run:
             path = self.workdir / "curves.png"
             training_curves(records, path, title, metric=self.task.main_metric)
 
-    def _create(self) -> tuple[TrainState, Any]:
+    def _create(self, pretrained: Tree | None) -> tuple[TrainState, Any]:
         config = self.config
         init_key, run_key = jax.random.split(jax.random.key(config.seed))
         learning_rate = create_schedule(config, self.task.steps_per_epoch)
         shapes = jax.eval_shape(self.task.init, init_key)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
         optimizer = create_optimizer(config, learning_rate, shapes["params"])
-        self.decay_table = patterns.describe(
-            config.optimizer.weight_decay_factors, shapes["params"], "weight decay factors"
+        self.tables = "\n".join(
+            patterns.describe(config.optimizer[table], shapes["params"], table.replace("_", " "))
+            for table in ("learning_rate_factors", "weight_decay_factors")
         )
 
-        def create(key):
-            return TrainState.create(
-                self.task.init(key), optimizer, run_key, ema=config.train.ema_decay > 0
-            )
+        def create(key, pretrained):
+            variables = self.task.init(key) if pretrained is None else pretrained
+            return TrainState.create(variables, optimizer, run_key, ema=config.train.ema_decay > 0)
 
         everywhere = meshes.replicated(self.mesh)
-        state = jax.jit(create, out_shardings=everywhere)(init_key)
+        state = jax.jit(create, out_shardings=everywhere)(init_key, pretrained)
+        factors = learning_rate_factors(config, shapes["params"])
         step = make_train_step(
             self.task,
             optimizer,
             learning_rate,
             accumulate_steps=config.train.accumulate_steps,
             ema_decay=config.train.ema_decay,
+            frozen=jax.tree.map(lambda factor: factor == 0, factors),
         )
         return state, jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
 
@@ -152,14 +158,15 @@ class _Run:
             f"{config.model.name}, {self.parameters:,} parameters, on {config.data.source} "
             f"{config.data.train_split}: {config.train.epochs} epochs of "
             f"{self.task.steps_per_epoch} steps, {devices.size} {devices.flat[0].platform} "
-            f"device(s)\n{self.decay_table}"
+            f"device(s)\n{self.tables}"
         )
         if start >= self.total_steps:
             print(f"training is complete at step {start}; nothing to do", flush=True)
         elif start:
             print(f"continuing at step {start}", flush=True)
         else:
-            environment = environment_record(sys.orig_argv, self.parameters, "random")
+            init = config.init.weights or "random"
+            environment = environment_record(sys.orig_argv, self.parameters, init)
             text = json.dumps(environment, indent=2) + "\n"
             (self.workdir / "environment.json").write_text(text)
             print("compiling the training step", flush=True)

@@ -45,16 +45,19 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
 def create_optimizer(
     config: ConfigDict, learning_rate: optax.Schedule, params
 ) -> optax.GradientTransformation:
-    """Returns clipping, the optimizer named `optimizer.name`, weight decay and learning rate.
+    """Returns clipping, the optimizer named `optimizer.name`, weight decay and learning rates.
+
+    Parameters whose learning rate has the factor 0 have no state and do not count in the clipping.
 
     Weight decay is decoupled for `adamw` (Loshchilov and Hutter, arXiv:1711.05101) and added to
     the gradient for `sgd` and `rmsprop`, as in the recipes that use these.
 
     Raises:
-      UserError: The name is unknown, or the table of weight-decay factors does not fit `params`.
+      UserError: The name is unknown, or a table of factors does not fit `params`.
     """
     o = config.optimizer
-    decay = _weight_decay(o.weight_decay, o.weight_decay_factors, params)
+    factors = learning_rate_factors(config, params)
+    decay = _weight_decay(config, params, factors)
     recipes = {
         "adamw": lambda: (optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.epsilon), decay),
         "sgd": lambda: (decay, optax.trace(o.momentum, nesterov=o.nesterov)),
@@ -68,15 +71,46 @@ def create_optimizer(
         raise unknown_name("optimizer.name", o.name, recipes)
     clip = config.train.clip_norm
     first = () if clip is None else (optax.clip_by_global_norm(clip),)
-    return optax.chain(*first, *recipes[o.name](), optax.scale_by_learning_rate(learning_rate))
+    rates = optax.scale_by_learning_rate(learning_rate)
+    optimizer = optax.chain(*first, *recipes[o.name](), rates)
+    if set(jax.tree.leaves(factors)) == {1.0}:
+        return optimizer
+    optimizer = optax.chain(optimizer, _scale_each(_trained(factors, factors)))
+    labels = jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
+    return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def _weight_decay(rate: float, table: patterns.Table, params) -> optax.GradientTransformation:
+def learning_rate_factors(config: ConfigDict, params):
+    """Returns the factor on the learning rate of every parameter, as a tree of floats.
+
+    Raises:
+      UserError: The table does not fit `params`.
+    """
+    table = config.optimizer.learning_rate_factors
+    return patterns.match(table, params, "optimizer.learning_rate_factors")
+
+
+def _scale_each(factors) -> optax.GradientTransformation:
+    def update(updates, params):
+        del params
+        return jax.tree.map(lambda u, f: u * f, updates, factors)
+
+    return optax.stateless(update)
+
+
+def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTransformation:
+    rate, table = config.optimizer.weight_decay, config.optimizer.weight_decay_factors
     factors = patterns.match(table, params, "optimizer.weight_decay_factors")
     if rate == 0:
         return optax.identity()
+    factors = _trained(factors, rate_factors)
 
     def update(updates, params):
         return jax.tree.map(lambda u, p, f: u + rate * f * p, updates, params, factors)
 
     return optax.stateless(update)
+
+
+def _trained(tree, rate_factors):
+    """Leaves of frozen parameters become optax's sign for what an optimizer does not see."""
+    return jax.tree.map(lambda x, rate: x if rate else optax.MaskedNode(), tree, rate_factors)

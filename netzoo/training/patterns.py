@@ -53,7 +53,7 @@ def match(table: Table, tree: Tree, what: str) -> Tree:
 
 
 def describe(table: Table, tree: Tree, what: str) -> str:
-    """Returns one line a pattern: how many tensors and parameters it decides."""
+    """Returns a title and one line a pattern: how many tensors and parameters it decides."""
     indices = match([(pattern, i) for i, (pattern, _) in enumerate(table)], tree, what)
     pairs = list(zip(jax.tree.leaves(indices), jax.tree.leaves(tree), strict=True))
     lines = []

@@ -21,6 +21,7 @@ def make_train_step(
     *,
     accumulate_steps: int = 1,
     ema_decay: float = 0.0,
+    frozen: Tree | None = None,
 ) -> Callable[[TrainState, Tree], tuple[TrainState, Metrics]]:
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
@@ -35,11 +36,13 @@ def make_train_step(
         BatchNorm sees a part at a time.
       ema_decay: Decay of the moving average. The first steps use less, `(1 + n) / (10 + n)`, so
         that the average does not start from the initial values.
+      frozen: True for every parameter that takes no gradient, or None. The backward pass ends where
+        nothing below is trained.
     """
 
     def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        grads, model_state, metrics = _gradients(task, state, batch, key, accumulate_steps)
+        grads, model_state, metrics = _gradients(task, state, batch, key, accumulate_steps, frozen)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -64,8 +67,14 @@ def make_train_step(
     return train_step
 
 
-def _gradients(task: Task, state: TrainState, batch: Tree, key: jax.Array, parts: int):
+def _gradients(
+    task: Task, state: TrainState, batch: Tree, key: jax.Array, parts: int, frozen: Tree | None
+):
     def loss(params, model_state, batch, key):
+        if frozen is not None:
+            params = jax.tree.map(
+                lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen
+            )
         value, model_state, metrics = task.loss({"params": params, **model_state}, batch, key)
         return value, (model_state, metrics)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netzoo.evaluation.evaluate import evaluate
-from netzoo.tasks import create_task
+from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.image_classification import mixup, normalize
 from tests.conftest import tiny_config
 
@@ -56,4 +56,6 @@ def test_mixup_blends_images_and_targets_alike():
 def test_normalisation_is_that_of_the_configuration(pictures):
     """Protects the input range: 0, 127.5 and 255 become -1, 0 and 1 by default."""
     images = jnp.array([[0, 255, 255]], jnp.uint8)
-    np.testing.assert_array_equal(normalize(images, tiny_config(pictures)), [[-1, 1, 1]])
+    np.testing.assert_array_equal(
+        normalize(images, resolve_config(tiny_config(pictures))), [[-1, 1, 1]]
+    )

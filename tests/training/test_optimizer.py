@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,6 +72,29 @@ def test_first_steps_by_hand():
     rmsprop = first_update(**{"optimizer.name": "rmsprop"})
     # g / sqrt(0.1 g^2) is sqrt(10) whatever g.
     np.testing.assert_allclose(rmsprop["kernel"], [[-0.1 * 10**0.5] * 2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+def test_learning_rate_factors(name):
+    """Protects fine-tuning: 0 freezes, weight decay included; others scale the update."""
+    plain = first_update(**{"optimizer.name": name})
+    table = ((r".*/bias", 0.5), (r".*", 0.0))
+    scaled = first_update(**{"optimizer.name": name, "optimizer.learning_rate_factors": table})
+    np.testing.assert_array_equal(scaled["kernel"], np.zeros((1, 2)))
+    np.testing.assert_allclose(scaled["bias"], 0.5 * plain["bias"], rtol=1e-6)
+
+
+def test_frozen_parameters_have_no_state_and_no_part_in_clipping():
+    """Protects memory, and that a frozen body's gradient does not shrink the head's."""
+    options = {"train.clip_norm": 1.0, "optimizer.name": "sgd", "optimizer.weight_decay": 0.0}
+    table = ((r".*/bias", 1.0), (r".*", 0.0))
+    c = config(**options, **{"optimizer.learning_rate_factors": table})
+    optimizer = create_optimizer(c, create_schedule(c, 10), PARAMS)
+    arrays = [leaf for leaf in jax.tree.leaves(optimizer.init(PARAMS)) if leaf.ndim]
+    assert [leaf.shape for leaf in arrays] == [(1,)]
+    huge = {"dense": {"kernel": jnp.array([[1e6, 1e6]]), "bias": jnp.array([0.5])}}
+    updates, _ = optimizer.update(huge, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["dense"]["bias"], [-0.1 * 0.5], rtol=1e-6)
 
 
 def test_unknown_names_give_the_nearest():
