@@ -1,0 +1,58 @@
+"""Every configuration trains: its network, its recipe and its data fit together."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from netzoo.data import synthetic_flowers
+from netzoo.training import train
+
+CONFIGS = sorted(Path(__file__).parents[1].glob("configs/*.py"))
+# Small enough for seconds, large enough for every network's last stage.
+IMAGE_SIZE = 64
+
+
+def load(path: Path):
+    """Returns the configuration of a file, on a few of the drawn flowers."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    config.init.weights = None  # nothing is downloaded
+    config.data.source = "synthetic_flowers"
+    config.data.train_split = "train[:8]"
+    config.data.test_split = "test[:4]"
+    config.data.validation_split = None
+    config.data.image_size = IMAGE_SIZE
+    config.train.epochs = 2
+    config.train.batch_size = 4
+    config.train.log_every_steps = 1
+    config.schedule.warmup_epochs = 0.0
+    config.evaluation.batch_size = 4
+    config.evaluation.train_examples = 4
+    config.evaluation.every_epochs = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def drawn_flowers(tmp_path_factory):
+    """A TFDS directory with a few of the embedded flowers; drawing all takes longer."""
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic_flowers, "SPLIT_SIZES", {"train": 10, "test": 5})
+        synthetic_flowers.prepare(str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_few_steps(path, drawn_flowers, tmp_path):
+    """Protects the run cards: four steps, finite losses, an evaluation and a checkpoint."""
+    config = load(path)
+    config.data.data_dir = str(drawn_flowers)
+    assert train(config, tmp_path) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 4]
+    assert all(line["loss"] > 0 for line in lines[:4])
+    assert (tmp_path / "checkpoints" / "4").is_dir()
