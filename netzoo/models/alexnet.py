@@ -33,9 +33,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
 from netzoo.layers import Conv, adaptive_avg_pool, endpoint, local_response_norm, max_pool
 from netzoo.layers.padding import Pads
+from netzoo.models.common import check_image_size
 from netzoo.models.registry import register
 
 # Leaves 15, 7 and 3 pixels for the three pools; in `alexnet_owt` 63 would too.
@@ -129,11 +129,7 @@ class AlexNet(nn.Module):
         Raises:
           UserError: The image is smaller than 64 pixels.
         """
-        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
-            raise UserError(
-                f"images are {images.shape[1]}x{images.shape[2]} pixels; AlexNet needs at least "
-                f"{MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} for its last pool"
-            )
+        check_image_size(images, MIN_IMAGE_SIZE, self)
         x, v = images, self.variant
         for layer, channels in zip(LAYERS, v.channels, strict=True):
             conv = _convolution(layer, channels, v, images.shape[1:3], self.dtype)

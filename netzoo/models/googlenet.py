@@ -29,10 +29,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
 from netzoo.layers import (
-    BatchNorm,
-    Conv,
     adaptive_avg_pool,
     auxiliary_logits,
     avg_pool,
@@ -42,6 +39,7 @@ from netzoo.layers import (
 )
 from netzoo.layers.padding import Padding
 from netzoo.layers.response_norm import local_response_norm
+from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
 # With fewer pixels the last stage, 1/32 of the image, would be empty.
@@ -249,11 +247,7 @@ class GoogLeNet(nn.Module):
         Raises:
           UserError: The image is smaller than 32 pixels.
         """
-        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
-            raise UserError(
-                f"images are {images.shape[1]}x{images.shape[2]} pixels; GoogLeNet halves them "
-                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
-            )
+        check_image_size(images, MIN_IMAGE_SIZE, self)
         v, unit = self.variant, self._unit()
         pool = functools.partial(
             max_pool, stride=2, padding=0 if self.padding == "torch" else self.padding, ceil=True
@@ -278,19 +272,14 @@ class GoogLeNet(nn.Module):
 
     def _unit(self) -> Unit:
         v = self.variant
-        conv = functools.partial(
-            Conv,
+        conv = conv_for(
+            self,
             use_bias=not v.batch_norm,
-            padding=self.padding,
-            dtype=self.dtype,
             kernel_init=v.kernel_init,
             # BVLC's, and the reason that ReLUs are not dead before anything is learnt.
             bias_init=nn.initializers.constant(0.2),
         )
-        norm = functools.partial(
-            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
-        )
-        return functools.partial(conv_unit, conv, norm if v.batch_norm else None)
+        return functools.partial(conv_unit, conv, norm_for(self) if v.batch_norm else None)
 
     def _to_unit_range(self, images: jax.Array) -> jax.Array:
         mean, std = (jnp.asarray(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))

@@ -26,9 +26,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv, endpoint, global_avg_pool
+from netzoo.layers import endpoint, global_avg_pool
 from netzoo.layers.padding import Padding
+from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
 
@@ -107,15 +107,8 @@ class MobileNetV1(nn.Module):
         Raises:
           UserError: The image is smaller than 32 pixels.
         """
-        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
-            raise UserError(
-                f"images are {images.shape[1]}x{images.shape[2]} pixels; MobileNet V1 halves them "
-                f"five times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
-            )
-        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
-        )
+        check_image_size(images, MIN_IMAGE_SIZE, self)
+        conv, norm = conv_for(self), norm_for(self)
         channels = functools.partial(thin_channels, width_multiplier=self.width_multiplier)
 
         x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)

@@ -24,9 +24,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv, StochasticDepth, endpoint, global_avg_pool, max_pool
+from netzoo.layers import StochasticDepth, endpoint, global_avg_pool, max_pool
 from netzoo.layers.padding import Padding
+from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512)
@@ -136,15 +136,8 @@ class ResNet(nn.Module):
         Raises:
           UserError: The image is smaller than 32 pixels.
         """
-        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
-            raise UserError(
-                f"images are {images.shape[1]}x{images.shape[2]} pixels; ResNet halves them five "
-                f"times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
-            )
-        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
-        )
+        check_image_size(images, MIN_IMAGE_SIZE, self)
+        conv, norm = conv_for(self), norm_for(self)
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
 
         x = conv(64, 7, stride=2, name="stem")(images)

@@ -27,8 +27,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv, adaptive_avg_pool, endpoint, max_pool
+from netzoo.layers import Conv, adaptive_avg_pool, endpoint, max_pool
+from netzoo.models.common import check_image_size, norm_for
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512, 512)
@@ -98,14 +98,8 @@ class VGG(nn.Module):
         Raises:
           UserError: The image is smaller than 32 pixels.
         """
-        if min(images.shape[1:3]) < MIN_IMAGE_SIZE:
-            raise UserError(
-                f"images are {images.shape[1]}x{images.shape[2]} pixels; VGG halves them five "
-                f"times and needs at least {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE}"
-            )
-        norm = functools.partial(
-            BatchNorm, momentum=self.norm_momentum, epsilon=self.norm_epsilon, dtype=self.dtype
-        )
+        check_image_size(images, MIN_IMAGE_SIZE, self)
+        norm = norm_for(self)
         hidden = functools.partial(
             nn.Dense, self.hidden_features, kernel_init=DENSE_INIT, dtype=self.dtype
         )
