@@ -13,33 +13,18 @@ because nothing normalises them. The hidden layers are 1024 wide: with 4096 they
 
 from ml_collections import ConfigDict
 
-from netzoo.config import default_config
+from configs.flowers import from_scratch, set_model
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
-    config = default_config()
-    with config.unlocked():
-        config.model.update(name="alexnet_owt", hidden_features=1024, dropout_rate=0.5)
-
-    config.data.source = "tfds:tf_flowers"
-    config.data.train_split = "train[:80%]"
-    config.data.test_split = "train[80%:]"
-    config.data.image_size = 128
-    config.data.cache = "decoded"
-
-    config.augment.crop_scale = (0.25, 1.0)
-
-    config.train.epochs = 60
-    config.train.batch_size = 32
+    config = from_scratch()
+    set_model(config, "alexnet_owt", hidden_features=1024, dropout_rate=0.5)
+    # The paper's augmentation: crops and flips.
+    config.augment.randaugment_layers = 0
+    config.augment.mixup = 0.0
+    config.train.label_smoothing = 0.0
     config.train.clip_norm = 1.0
-    config.train.ema_decay = 0.999
-
-    config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.05
-    config.schedule.name = "cosine"
     config.schedule.warmup_epochs = 2.0
-
-    config.evaluation.every_epochs = 5
     return config

@@ -11,33 +11,23 @@ wide: with 4096 they would hold 120 of 134 M parameters, most of them on repeate
 
 from ml_collections import ConfigDict
 
-from netzoo.config import default_config
+from configs.flowers import from_scratch, set_model
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
-    config = default_config()
-    with config.unlocked():
-        config.model.update(name="vgg16_bn", hidden_features=512, dropout_rate=0.5)
-
-    config.data.source = "tfds:tf_flowers"
-    config.data.train_split = "train[:80%]"
-    config.data.test_split = "train[80%:]"
+    config = from_scratch()
+    set_model(config, "vgg16_bn", hidden_features=512, dropout_rate=0.5)
     config.data.image_size = 64
-    config.data.cache = "decoded"
-
-    config.augment.crop_scale = (0.25, 1.0)
-
+    # The paper's augmentation: crops and flips.
+    config.augment.randaugment_layers = 0
+    config.augment.mixup = 0.0
+    config.train.label_smoothing = 0.0
     config.train.epochs = 30
-    config.train.batch_size = 32
     config.train.ema_decay = 0.99
-
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 0.01
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 5e-4
-    config.schedule.name = "cosine"
     config.schedule.warmup_epochs = 2.0
-
-    config.evaluation.every_epochs = 5
     return config

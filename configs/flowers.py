@@ -1,0 +1,43 @@
+"""What the configurations that train on the real flowers from scratch have in common."""
+
+from ml_collections import ConfigDict
+
+from netzoo.config import default_config
+
+
+def from_scratch() -> ConfigDict:
+    """Returns the recipe of `configs/mobilenet_v2.py`, chosen on held-out training images.
+
+    Trains on `train[:80%]` and is tested on `train[80%:]`.
+    """
+    config = default_config()
+    config.data.source = "tfds:tf_flowers"
+    config.data.train_split = "train[:80%]"
+    config.data.test_split = "train[80%:]"
+    config.data.image_size = 128
+    config.data.cache = "decoded"
+
+    config.augment.crop_scale = (0.25, 1.0)
+    config.augment.randaugment_layers = 2
+    config.augment.randaugment_magnitude = 3.0
+    config.augment.mixup = 0.2
+
+    config.train.epochs = 60
+    config.train.batch_size = 32
+    config.train.label_smoothing = 0.1
+    config.train.ema_decay = 0.999
+
+    config.optimizer.name = "adamw"
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.weight_decay = 0.05
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 5.0
+
+    config.evaluation.every_epochs = 5
+    return config
+
+
+def set_model(config: ConfigDict, name: str, **options) -> None:
+    """Names the network and declares those of its options that the command line may override."""
+    with config.unlocked():
+        config.model.update(name=name, **options)
