@@ -36,7 +36,8 @@ def avg_pool(
 ) -> jax.Array:
     """Mean of every window over `[batch, height, width, channels]`; padded pixels do not count."""
     pads = _pads(x, window, stride, padding, ceil)
-    return nn.avg_pool(x, (window, window), (stride, stride), pads, count_include_pad=False)
+    mean = nn.avg_pool(x, (window, window), (stride, stride), pads, count_include_pad=False)
+    return mean.astype(x.dtype)  # the counts of pixels are float32
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
