@@ -4,13 +4,16 @@ import importlib.util
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from netzoo.data import synthetic_flowers
 from netzoo.training import train
 
 FOLDER = Path(__file__).parents[1] / "configs"
-CONFIGS = sorted(p for p in FOLDER.glob("*.py") if p.stem not in ("__init__", "flowers"))
+# Not those that share network and recipe with another: tests/training has their speciality.
+LEFT_OUT = ("__init__", "flowers", "quickstart", "mobilenet_v2_finetune")
+CONFIGS = sorted(p for p in FOLDER.glob("*.py") if p.stem not in LEFT_OUT)
 # Small enough for seconds, large enough for every network's last stage.
 IMAGE_SIZE = 64
 
@@ -21,7 +24,6 @@ def load(path: Path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
-    config.init.weights = None  # nothing is downloaded
     config.data.source = "synthetic_flowers"
     config.data.train_split = "train[:8]"
     config.data.test_split = "test[:4]"
@@ -35,6 +37,14 @@ def load(path: Path):
     config.evaluation.train_examples = 4
     config.evaluation.every_epochs = 2
     return config
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """Four steps of each network are compiled here for once: seconds count, not speed."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,16 @@
+"""Every family trains as its reference does: batch statistics, auxiliary classifiers, gradients."""
+
+import pytest
+
+from parity.cases import CASES
+from parity.compare import Comparison
+
+# In float64. What is left is the order of sums: 3e-12 at most so far.
+TOLERANCE = 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].in_tests])
+def test_training_mode(name):
+    """One step's logits, new statistics and gradients of every parameter are the reference's."""
+    errors = Comparison(name).training_errors()
+    assert {kind: e for kind, e in errors.items() if e > TOLERANCE} == {}
