@@ -2,12 +2,25 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
 from netzoo.config import default_config
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Compiles without most of XLA's optimizations, for networks that run once or twice.
+
+    The same operations in the same types; what speed and fusions do is for other tests.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
 
 COLORS = {"daisy": (230, 230, 230), "roses": (180, 30, 60), "tulips": (60, 160, 60)}
 

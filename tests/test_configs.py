@@ -4,11 +4,12 @@ import importlib.util
 import json
 from pathlib import Path
 
-import jax
 import pytest
 
 from netzoo.data import synthetic_flowers
 from netzoo.training import train
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 FOLDER = Path(__file__).parents[1] / "configs"
 # Not those that share network and recipe with another: tests/training has their speciality.
@@ -37,14 +38,6 @@ def load(path: Path):
     config.evaluation.train_examples = 4
     config.evaluation.every_epochs = 2
     return config
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """Four steps of each network are compiled here for once: seconds count, not speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
