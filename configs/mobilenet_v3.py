@@ -5,6 +5,10 @@ python eval.py --workdir runs/mobilenet_v3
 
 The recipe of `configs/mobilenet_v2.py`, chosen there on held-out training images. For V3-Small:
 `--config.model.name=mobilenet_v3_small`.
+
+Measured so far on two CPU cores (AMD EPYC): 6 epochs, with `--config.train.epochs=6
+--config.schedule.warmup_epochs=1.0`, in 4 min: 55.3 % of the 734 test images (95 % interval
+51.7 to 58.9), final averaged weights, seed 0; results/mobilenet_v3.
 """
 
 from ml_collections import ConfigDict

@@ -7,6 +7,10 @@ At 96 pixels an image is 6 * 6 patches. Adam with a long warm-up, clipping at 1,
 and stochastic depth are the ingredients of Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4),
 with half their learning rate for the smaller batches; weight decay is of kernels alone. The
 augmentation is that of `configs/mobilenet_v2.py`.
+
+Measured so far on two CPU cores (AMD EPYC): 10 epochs, with `--config.train.epochs=10
+--config.schedule.warmup_epochs=1.0`, in 22 min: 61.2 % of the 734 test images (95 % interval
+57.6 to 64.6), final averaged weights, seed 0; results/vit.
 """
 
 from ml_collections import ConfigDict
