@@ -5,6 +5,10 @@ python train.py --config configs/mobilenet_v2_finetune.py:head --workdir runs/fi
 
 The weights are torchvision's. Where they cannot be downloaded, the error says where to put the
 file.
+
+Two CPU cores (AMD EPYC), 10 epochs, final averaged weights, seed 0, on the 734 images of the test
+split: 96.5 % (95 % interval 94.9 to 97.6) with all of it trained, 91.0 % (88.7 to 92.9) with the
+classifier alone, in 4 min; results/mobilenet_v2_finetune_all and _head.
 """
 
 from ml_collections import ConfigDict

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+SMALLEST_SHARE = 1e-4
+
 
 def normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns standard normal numbers that depend on the name and the shape alone."""
@@ -64,3 +66,18 @@ def summary(name: str, values: np.ndarray) -> list[float]:
     values = np.asarray(values, np.float64)
     direction = normal(f"direction of {name}", values.shape)
     return [float(np.linalg.norm(values)), float((values * direction).sum())]
+
+
+def largest_error(ours: Mapping[str, list[float]], reference: Mapping[str, list[float]]) -> float:
+    """Returns the largest relative difference between the summaries of two sets of tensors.
+
+    A tensor is measured against its norm, or against a share of the largest norm where it is
+    smaller: the gradient of a bias before BatchNorm is zero but for rounding.
+    """
+    floor = SMALLEST_SHARE * max((norm for norm, _ in reference.values()), default=0.0)
+    errors = [0.0]
+    for name, (norm, projection) in reference.items():
+        our_norm, our_projection = ours[name]
+        difference = max(abs(our_norm - norm), abs(our_projection - projection))
+        errors.append(difference / max(norm, floor))
+    return max(errors)

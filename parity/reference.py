@@ -44,7 +44,7 @@ class HardSigmoid(torch.nn.Module):
 
 
 def build(case: Case) -> torch.nn.Module:
-    """Makes the reference with drawn weights, in float64, without dropout."""
+    """Makes the reference with drawn weights, without dropout."""
     model = CONSTRUCTORS[case.library](case)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     drawn = {name: torch.from_numpy(w) for name, w in generator.weights(shapes).items()}
@@ -57,7 +57,7 @@ def build(case: Case) -> torch.nn.Module:
         for name, child in module.named_children():
             if isinstance(child, torch.nn.Hardsigmoid):
                 setattr(module, name, HardSigmoid())
-    return model.double()
+    return model
 
 
 def outputs(result) -> dict[str, torch.Tensor]:
@@ -69,11 +69,11 @@ def outputs(result) -> dict[str, torch.Tensor]:
     return {names[name]: value for name, value in named.items() if value is not None}
 
 
-def run(case: Case) -> dict:
+def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
     """Returns the fixture: what the reference gives in evaluation and in training mode."""
-    model = build(case)
+    model = build(case).to(dtype)
     inputs = [torch.from_numpy(x) for x in case.inputs()]
-    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
     with torch.no_grad():
         evaluated = outputs(model.eval()(*inputs))
     batch_norms = {
@@ -91,7 +91,9 @@ def run(case: Case) -> dict:
         )
     trained = outputs(model.train()(*inputs))
     loss = sum(
-        (value * torch.from_numpy(generator.normal(f"loss {name}", tuple(value.shape)))).sum()
+        (
+            value * torch.from_numpy(generator.normal(f"loss {name}", tuple(value.shape))).to(dtype)
+        ).sum()
         for name, value in trained.items()
     )
     loss.backward()
@@ -124,8 +126,18 @@ def run(case: Case) -> dict:
     }
 
 
+def rounding(name: str) -> float:
+    """Returns the largest relative error of the reference's own gradients in float32."""
+    exact, rounded = (run(CASES[name], dtype) for dtype in (torch.float64, torch.float32))
+    return generator.largest_error(rounded["gradients"], exact["gradients"])
+
+
 def main(names: list[str]) -> None:
-    """Writes the fixtures of the named cases, or of all."""
+    """Writes the fixtures of the named cases, or of all; with --rounding tells `rounding`."""
+    if "--rounding" in names:
+        for name in [name for name in names if name in CASES] or CASES:
+            print(f"{name}: gradients in float32 are up to {rounding(name):.1e} off")
+        return
     for name in names or CASES:
         fixture = run(CASES[name])
         path = FIXTURES / f"{name}.json"
