@@ -9,6 +9,10 @@ where the paper's SGD (rate 0.01, momentum 0.9, weight decay 5e-4) had 46 %. Gra
 because nothing normalises them. The hidden layers are 1024 wide: with 4096 they would hold 54 of
 57 M parameters and a checkpoint would take 0.9 GB. The network of 2012 itself is
 `--config.model.name=alexnet`.
+
+Measured so far on two CPU cores (AMD EPYC), with the command of the record: 8 epochs in 4 min, 69.2
+% of the 734 test images (95 % interval 65.8 to 72.4), final averaged weights, seed 0;
+results/alexnet.
 """
 
 from ml_collections import ConfigDict

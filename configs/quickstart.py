@@ -24,10 +24,10 @@ def get_config() -> ConfigDict:
     config.data.image_size = 96
     config.data.cache = "decoded"
     config.augment.crop_scale = (0.6, 1.0)
-    config.train.epochs = 10
+    config.train.epochs = 14
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.99
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 4e-3
     config.optimizer.weight_decay = 0.05
     config.schedule.warmup_epochs = 1.0
     config.evaluation.crop_fraction = 1.0

@@ -5,6 +5,10 @@ python eval.py --workdir runs/resnet50
 
 The zero-initialised branches and the linear warm-up are those of Goyal et al. (arXiv:1706.02677);
 the augmentation is that of configs/mobilenet_v2.py.
+
+Measured so far on two CPU cores (AMD EPYC), with the command of the record: 3 epochs at 64 pixels
+in 11 min, 60.4 % of the 734 test images (95 % interval 56.8 to 63.8), final averaged weights, seed
+0; results/resnet50.
 """
 
 from ml_collections import ConfigDict
