@@ -7,6 +7,10 @@ Optimiser, momentum, weight decay and dropout are those of the paper (Simonyan a
 arXiv:1409.1556, section 3.1); the learning rate falls along a cosine instead of by hand. At 64
 pixels an image costs 1.3 G multiply-adds instead of the 15.5 G at 224. The hidden layers are 512
 wide: with 4096 they would hold 120 of 134 M parameters, most of them on repeated pixels.
+
+Measured so far on two CPU cores (AMD EPYC), with the command of the record: 3 epochs at 48 pixels
+in 5 min, 62.3 % of the 734 test images (95 % interval 58.7 to 65.7), final averaged weights, seed
+0; results/vgg16_bn.
 """
 
 from ml_collections import ConfigDict
