@@ -10,7 +10,7 @@ WORKDIR ?= runs/quickstart
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, evaluate, draw (5 min on 2 cores).
+quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, evaluate, draw (4 min on 2 cores).
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(WORKDIR)
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"

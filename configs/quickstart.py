@@ -3,9 +3,10 @@
     python train.py --config configs/quickstart.py --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
 
-The data set is drawn on first use; nothing is downloaded. `make quickstart` does all of it. Two CPU
-cores (AMD EPYC), busy with tests beside: 3 min 20 s, drawing and evaluation included. Accuracy on
-the 750 test images, final averaged weights, seed 0: 90.8 % (95 % interval 88.5 to 92.7).
+The data set is drawn on first use; nothing is downloaded. `make quickstart` does all of it, in 3 min
+33 s on two CPU cores (AMD EPYC) once the packages are installed. Accuracy on the 750 test images,
+final averaged weights: 96.5, 98.0 and 94.9 % for seeds 0, 1 and 2. Learning rate and number of
+epochs were chosen on the validation split.
 """
 
 from ml_collections import ConfigDict

@@ -1,0 +1,69 @@
+"""What holds for every family: image sizes, what training changes, and files of its own.
+
+One small network stands for each; nothing is compiled.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import netzoo
+from netzoo.models import create_model, model_entry
+from netzoo.models.summary import variable_shapes
+from netzoo.weights import save_safetensors
+
+# Name, and height and width that are no powers of two; a ViT takes multiples of its patch.
+FAMILIES = {
+    "alexnet": (75, 101),
+    "alexnet_owt": (75, 101),
+    "vgg11_bn": (45, 77),
+    "googlenet_tv": (45, 77),
+    "mobilenet_v1_025": (45, 77),
+    "mobilenet_v2_035": (45, 77),
+    "mobilenet_v3_small_075": (45, 77),
+    "resnet18": (45, 77),
+    "vit_ti16": (48, 80),
+    "r_ti16": (64, 96),
+}
+
+
+def shapes(name, size):
+    """Returns the variables, and the outputs of both modes, as shapes."""
+    model, images = create_model(name, num_classes=5), jnp.zeros((2, *size, 3))
+
+    def forward(key):
+        variables = model.init(key, images, train=False)
+        evaluated = model.apply(variables, images, train=False)
+        rngs = {"dropout": key}
+        trained = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+        return variables, evaluated, trained
+
+    return jax.eval_shape(forward, jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_odd_sizes_and_what_training_changes(name):
+    """Any image that is large enough goes in; training hands back statistics and nothing else."""
+    variables, evaluated, (trained, state) = shapes(name, FAMILIES[name])
+    for logits in (evaluated, trained):
+        assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+    assert set(variables) <= {"params", "batch_stats"}
+    statistics = variables.get("batch_stats", {})
+    chex.assert_trees_all_equal_shapes_and_dtypes(state.get("batch_stats", {}), statistics)
+    assert set(state) <= {"batch_stats"}
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "transformer_tiny"])
+def test_own_files_lose_nothing(name, tmp_path):
+    """Variables written by netzoo come back bit for bit, scanned stacks and statistics included."""
+    size = 64 if model_entry(name).image_size else 0
+    model = create_model(name, num_classes=5)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.standard_normal(leaf.shape, np.float32), variable_shapes(model, size)
+    )
+    save_safetensors(tmp_path / "own.safetensors", variables, name)
+    loaded = netzoo.load_weights(tmp_path / "own.safetensors", num_classes=5, image_size=size)
+    chex.assert_trees_all_equal(loaded, variables)
