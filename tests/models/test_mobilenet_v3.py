@@ -8,15 +8,14 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
 from netzoo.models.mobilenet_v3 import InvertedResidual, SqueezeExcite
 from netzoo.weights.convert import to_ours, to_theirs
 from netzoo.weights.names import layouts
+from tests.models.drawn import drawn
 
 # Expanded channels, kernel size, output channels, SE, hard-swish and stride of every block: Tables
 # 1 and 2 of the paper row by row.
@@ -60,39 +59,8 @@ def blocks(tree):
 
 
 @pytest.fixture(scope="module")
-def images():
-    return jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
-
-
-def drawn(tree):
-    """Returns variables drawn by NumPy: compiling `init` would take as long as the rest."""
-    rng = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1] == "kernel":
-            drawn = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
-            return jnp.asarray(drawn, jnp.float32)
-        return (jnp.ones if path[-1] in ("scale", "var") else jnp.zeros)(leaf.shape)
-
-    return flax.traverse_util.path_aware_map(draw, tree)
-
-
-@pytest.fixture(scope="module")
 def variables():
     return drawn(shapes(small()))
-
-
-@pytest.fixture(scope="module")
-def evaluated(variables, images):
-    """Logits, and logits and endpoints when these are asked for; compiled at once to save time."""
-
-    def forward(variables, images):
-        return (
-            small().apply(variables, images, train=False),
-            small().apply(variables, images, train=False, mutable=["endpoints"]),
-        )
-
-    return jax.jit(forward)(variables, images)
 
 
 @pytest.mark.parametrize("minimalistic", [False, True])
@@ -203,102 +171,6 @@ def test_where_biases_are(variables):
     assert biased == {"reduce", "pre_logits", "logits", "expand"}
     assert "bias" not in variables["params"]["stage2_block1"]["expand"]
     assert "pre_logits_norm" not in variables["params"]
-
-
-def test_asking_for_endpoints_changes_nothing(variables, evaluated):
-    """The logits are the same; the endpoint before them is what they come from."""
-    logits, (asked, state) = evaluated
-    np.testing.assert_allclose(logits, asked, rtol=1e-5, atol=1e-6)
-    assert np.ptp(logits, axis=0).min() > 1e-3  # the images do not all look alike
-    dense = variables["params"]["logits"]
-    computed = state["endpoints"]["pre_logits"] @ dense["kernel"] + dense["bias"]
-    np.testing.assert_allclose(logits, computed, rtol=1e-4, atol=1e-5)
-
-
-def test_bfloat16(variables, images, evaluated):
-    """Half precision gives finite float32 logits near those of full precision."""
-    logits, _ = evaluated
-    apply = jax.jit(lambda v, x: small(dtype=jnp.bfloat16).apply(v, x, train=False))
-    half = apply(variables, images)
-    assert half.dtype == logits.dtype == jnp.float32
-    np.testing.assert_allclose(half, logits, atol=0.1 * np.abs(logits).max())
-
-
-def test_every_parameter_is_trained(variables, images):
-    """Each has a finite gradient that is not zero; every statistic moves."""
-
-    def loss(params, key):
-        logits, state = small().apply(
-            {**variables, "params": params},
-            images,
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
-        return (logits * jnp.arange(5)).sum(), state
-
-    gradients, state = jax.jit(jax.grad(loss, has_aux=True))(variables["params"], jax.random.key(0))
-    for path, leaf in flax.traverse_util.flatten_dict(gradients).items():
-        assert np.isfinite(leaf).all() and np.any(leaf), path
-    moved = jax.tree.map(
-        lambda a, b: bool((a != b).any()), state["batch_stats"], variables["batch_stats"]
-    )
-    assert all(jax.tree.leaves(moved))
-
-
-def test_without_classes_it_gives_features():
-    """`num_classes=0` is what the logits are computed from, and has no parameters for them."""
-    model = create_model("mobilenet_v3_small", num_classes=0)
-    features, tree = shapes(model, method="init_with_output")
-    assert (features.shape, features.dtype) == ((2, 1024), jnp.float32)
-    assert "logits" not in tree["params"]
-
-
-@pytest.mark.parametrize("size", [(31, 64), (64, 31)])
-def test_too_small_image_is_an_error_before_compilation(size):
-    """Tracing already refuses what the last stage could not hold, and says what is needed."""
-    with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
-        jax.eval_shape(
-            lambda key: small().init(key, jnp.zeros((1, *size, 3)), train=False),
-            jax.random.key(0),
-        )
-
-
-def test_options_arrive_in_every_layer():
-    """Converted weights need their library's padding and epsilon, short runs their momentum."""
-    seen = set()
-
-    def note(next_call, args, kwargs, context):
-        layer = context.module
-        if isinstance(layer, BatchNorm):
-            seen.add(("norm", layer.momentum, layer.epsilon, layer.dtype))
-        if isinstance(layer, Conv):
-            seen.add(("conv", layer.padding, layer.use_bias, layer.dtype))
-        if isinstance(layer, nn.Dropout):
-            seen.add(("dropout", layer.rate))
-        return next_call(*args, **kwargs)
-
-    with nn.intercept_methods(note):
-        shapes(small(norm_momentum=0.5, norm_epsilon=1e-5, padding="same", dtype=jnp.bfloat16))
-    assert seen == {
-        ("norm", 0.5, 1e-5, jnp.bfloat16),
-        ("conv", "same", False, jnp.bfloat16),
-        ("dropout", 0.2),
-    }
-
-
-def test_training_on_cpu_has_no_grouped_convolution(variables, images):
-    """No layer of the network escapes the road that is fast on CPU, forward or backward."""
-
-    def loss(params):
-        logits, _ = small(dropout_rate=0.0).apply(
-            {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
-        )
-        return logits.sum()
-
-    lowered = jax.jit(jax.grad(loss)).trace(variables["params"]).lower(lowering_platforms=("cpu",))
-    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", lowered.as_text())
-    assert groups == ["1"] * len(groups) != []
 
 
 @pytest.mark.parametrize("project", ["torchvision", "timm"])
