@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Conv as NetzooConv
-from netzoo.layers.padding import Padding
+from netzoo.layers.padding import Padding, Pads
 
 
 def Conv(
@@ -19,9 +19,10 @@ def Conv(
     groups: int = 1,
     dilation: int = 1,
     use_bias: bool = False,
-    padding: Padding = "torch",
+    padding: Padding | Pads = "torch",
     dtype: jnp.dtype = jnp.float32,
     kernel_init: nn.initializers.Initializer = NetzooConv.kernel_init,
+    bias_init: nn.initializers.Initializer = NetzooConv.bias_init,
     name: str | None = None,
 ) -> nn.Conv:
     """Returns `flax.linen.Conv` for the arguments of `netzoo.layers.Conv`.
@@ -29,16 +30,19 @@ def Conv(
     It starts from netzoo's initial values, so that both networks compute the same.
     """
     half = dilation * (kernel_size - 1) // 2
+    if isinstance(padding, str):
+        padding = "SAME" if padding == "same" else ((half, half), (half, half))
     return nn.Conv(
         features,
         (kernel_size, kernel_size),
         strides=stride,
-        padding="SAME" if padding == "same" else ((half, half), (half, half)),
+        padding=padding,
         kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
+        bias_init=bias_init,
         name=name,
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from benchmarks import flax_layers
-from netzoo.models import create_model
+from netzoo.models import common, create_model
 from netzoo.workdir.record import environment_record
 
 Tree = Any
@@ -29,12 +29,14 @@ NUM_CLASSES = 1000
 
 
 def with_layers_of(contestant: str, network: type) -> contextlib.AbstractContextManager:
-    """Replaces layers in the module of a network, while it is traced."""
-    layers, module = LAYERS[contestant], sys.modules[network.__module__]
-    if layers is None:
-        return contextlib.nullcontext()
-    names = [name for name in ("Conv", "BatchNorm") if hasattr(module, name)]
-    return mock.patch.multiple(module, **{name: getattr(layers, name) for name in names})
+    """Replaces layers where a network takes them from, while it is traced."""
+    layers, stack = LAYERS[contestant], contextlib.ExitStack()
+    if layers is not None:
+        for module in (sys.modules[network.__module__], common):
+            for name in ("Conv", "BatchNorm"):
+                if hasattr(module, name):
+                    stack.enter_context(mock.patch.object(module, name, getattr(layers, name)))
+    return stack
 
 
 def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, Any]]:
