@@ -24,6 +24,7 @@ class Case(NamedTuple):
       image_size: In pixels; 0 for networks on text.
       options: Of netzoo's module.
       arguments: Of the reference's constructor.
+      edit: Function of `parity.reference_edits` that changes the reference first, if any.
       layout: Whose names the reference's tensors have.
       in_tests: Whether the tests compare training mode too. Compiling it takes 10 s or more, so
         they do it for what differs in structure, and `python -m parity.compare` for all.
@@ -36,6 +37,7 @@ class Case(NamedTuple):
     image_size: int
     options: Mapping[str, Any] = MappingProxyType({})
     arguments: Mapping[str, Any] = MappingProxyType({})
+    edit: str = ""
     layout: str = "torchvision"
     in_tests: bool = False
     tolerance: float = 1e-5
@@ -80,6 +82,15 @@ CASES = {
         {"auxiliary_dropout_rate": 0.0},
         {"aux_logits": True, "init_weights": False},
         in_tests=True,
+    ),
+    "googlenet_bn": Case(
+        "googlenet_bn",
+        "torchvision",
+        "googlenet",
+        112,
+        {"auxiliary_dropout_rate": 0.0, "norm_epsilon": 1e-3},
+        {"aux_logits": True, "init_weights": False},
+        edit="true_5x5",
     ),
     "googlenet_tv_transform_input": Case(
         "googlenet_tv",
@@ -140,6 +151,9 @@ CASES = {
     ),
     "resnet18": Case("resnet18", "torchvision", "resnet18", 64, in_tests=True),
     "resnet50": Case("resnet50", "torchvision", "resnet50", 64),
+    "resnet50_v1": Case(
+        "resnet50", "torchvision", "resnet50", 64, {"stride_in_first": True}, edit="stride_in_first"
+    ),
     "resnext50_32x4d": Case("resnext50_32x4d", "torchvision", "resnext50_32x4d", 64),
     "wide_resnet50_2": Case("wide_resnet50_2", "torchvision", "wide_resnet50_2", 64),
     "transformer": Case(
@@ -173,6 +187,7 @@ CASES = {
     ),
     "vgg11": Case("vgg11", "torchvision", "vgg11", 64),
     "vgg11_bn": Case("vgg11_bn", "torchvision", "vgg11_bn", 64, in_tests=True),
+    "vgg16_c": Case("vgg16_c", "torchvision", "vgg16", 64, edit="pointwise_third"),
     "vgg16_bn": Case("vgg16_bn", "torchvision", "vgg16_bn", 64),
     "vgg19_timm": Case("vgg19", "timm", "vgg19", 64, layout="timm"),
     "vit_ti16": Case(

@@ -129,7 +129,8 @@ def main() -> None:
         if not flags.evaluation:
             errors |= comparison.training_errors()
         version = comparison.fixture["versions"][comparison.case.library].split("+")[0]
-        reference = f"{comparison.case.library} {version} `{comparison.case.reference}`"
+        edit = f", `{comparison.case.edit}`" if comparison.case.edit else ""
+        reference = f"{comparison.case.library} {version} `{comparison.case.reference}`{edit}"
         shown = " | ".join(f"{errors[kind]:.1e}" for kind in kinds)
         print(f"| {name} | {reference} | {comparison.case.image_size} | {shown} |", flush=True)
 

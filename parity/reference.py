@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from parity import generator
+from parity import generator, reference_edits
 from parity.cases import CASES, NUM_CLASSES, Case
 from parity.reference_transformer import TokenTransformer
 
@@ -46,6 +46,8 @@ class HardSigmoid(torch.nn.Module):
 def build(case: Case) -> torch.nn.Module:
     """Makes the reference with drawn weights, without dropout."""
     model = CONSTRUCTORS[case.library](case)
+    if case.edit:
+        getattr(reference_edits, case.edit)(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     drawn = {name: torch.from_numpy(w) for name, w in generator.weights(shapes).items()}
     model.load_state_dict(drawn, strict=False)
