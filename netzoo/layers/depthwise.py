@@ -15,13 +15,13 @@ GPU and TPU have native kernels, which are used there. The parameters are the sa
 """
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from netzoo.layers.padding import Pads
+from netzoo.layers.windows import add_taps, each_tap, tap, taps
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -78,58 +78,22 @@ def _native(x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilatio
     )
 
 
-def _taps(kernel_shape: tuple[int, ...]):
-    return itertools.product(range(kernel_shape[0]), range(kernel_shape[1]))
-
-
-def _window(x: jax.Array, row: int, column: int, height: int, width: int, stride: int = 1):
-    """Every `stride`-th pixel of `x` `[..., H, W, C]` from (row, column), `height` by `width`."""
-    rows = slice(row, row + (height - 1) * stride + 1, stride)
-    columns = slice(column, column + (width - 1) * stride + 1, stride)
-    return x[..., rows, columns, :]
-
-
 def _shifted(x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilation: int):
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    height, width = (
-        (size - dilation * (taps - 1) - 1) // stride + 1
-        for size, taps in zip(padded.shape[1:3], kernel.shape[:2], strict=True)
-    )
-    return sum(
-        _window(padded, i * dilation, j * dilation, height, width, stride) * kernel[i, j, 0]
-        for i, j in _taps(kernel.shape)
-    )
+    seen = taps(x, kernel.shape[:2], stride, pads, dilation)
+    weights = kernel.reshape(-1, kernel.shape[-1])
+    return sum(pixels * weight for pixels, weight in zip(seen, weights, strict=True))
 
 
 def _input_gradient(dy, kernel, x_shape, *, stride: int, pads: Pads, dilation: int):
-    """Sums, for every phase (row mod stride, column mod stride) of the input, its own taps."""
-    batch, height, width, channels = x_shape
-    grid_height, grid_width = -(-height // stride), -(-width // stride)
-    # Pixel r = stride * o + i * dilation - pad of the input met output row o through tap i.
-    margin_h = (kernel.shape[0] - 1) * dilation + 1
-    margin_w = (kernel.shape[1] - 1) * dilation + 1
-    padded = jnp.pad(dy, ((0, 0), (margin_h,) * 2, (margin_w,) * 2, (0, 0)))
-    # Rows of zeros so that phases which reach past the last output row read zeros.
-    short_h = max(0, margin_h + grid_height + pads[0][0] + 1 - padded.shape[1])
-    short_w = max(0, margin_w + grid_width + pads[1][0] + 1 - padded.shape[2])
-    padded = jnp.pad(padded, ((0, 0), (0, short_h), (0, short_w), (0, 0)))
-
-    def phase(a: int, b: int):
-        terms = []
-        for i, j in _taps(kernel.shape):
-            row, row_rest = divmod(a + pads[0][0] - i * dilation, stride)
-            column, column_rest = divmod(b + pads[1][0] - j * dilation, stride)
-            if row_rest == 0 and column_rest == 0:
-                window = _window(padded, margin_h + row, margin_w + column, grid_height, grid_width)
-                terms.append(window * kernel[i, j, 0])
-        return sum(terms, jnp.zeros((batch, grid_height, grid_width, channels), dy.dtype))
-
-    if stride == 1:
-        return phase(0, 0)
-    rows = [jnp.stack([phase(a, b) for b in range(stride)], axis=3) for a in range(stride)]
-    grid = jnp.stack(rows, axis=2)  # [batch, grid_h, stride, grid_w, stride, channels]
-    full = grid.reshape(batch, grid_height * stride, grid_width * stride, channels)
-    return full[:, :height, :width]
+    return add_taps(
+        lambda i, j, dy: dy * kernel[i, j, 0],
+        (dy,),
+        x_shape[1:3],
+        kernel.shape[:2],
+        stride,
+        pads,
+        dilation,
+    )
 
 
 def _kernel_gradient(x, dy, kernel_shape, *, stride: int, pads: Pads, dilation: int):
@@ -140,9 +104,9 @@ def _kernel_gradient(x, dy, kernel_shape, *, stride: int, pads: Pads, dilation: 
         padded = jnp.pad(image, (*pads, (0, 0)))
         sums = tuple(
             total
-            + _window(padded, i * dilation, j * dilation, height, width, stride).astype(total.dtype)
+            + tap(padded, i * dilation, j * dilation, (height, width), stride).astype(total.dtype)
             * gradient
-            for total, (i, j) in zip(sums, _taps(kernel_shape), strict=True)
+            for total, (i, j) in zip(sums, each_tap(*kernel_shape[:2]), strict=True)
         )
         return sums, None
 

@@ -1,0 +1,119 @@
+"""Windows that slide over images, as slices that XLA's CPU backend vectorises and threads.
+
+What depthwise and grouped convolution and pooling share: pixel `stride * o + i * dilation - pad` of
+the image is tap `i` of window `o`, along each axis.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+
+from netzoo.layers.padding import Pads
+
+
+def each_tap(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Goes through a window, row by row."""
+    return itertools.product(range(rows), range(columns))
+
+
+def tap(padded: jax.Array, i: int, j: int, size: tuple[int, int], stride: int) -> jax.Array:
+    """Pixels from `(i, j)` on, every `stride`-th, of `[..., H, W, C]`: `[..., *size, C]`."""
+    rows = slice(i, i + (size[0] - 1) * stride + 1, stride)
+    columns = slice(j, j + (size[1] - 1) * stride + 1, stride)
+    return padded[..., rows, columns, :]
+
+
+def taps(
+    x: jax.Array,
+    kernel: tuple[int, int],
+    stride: int,
+    pads: Pads,
+    dilation: int = 1,
+    fill: float = 0.0,
+) -> list[jax.Array]:
+    """What every tap of the window sees.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      kernel: Taps along height and width.
+      stride: Step between windows.
+      pads: Pixels of value `fill` before and after height and width.
+      dilation: Distance between taps.
+      fill: Value of padded pixels.
+
+    Returns:
+      For every tap, row by row, `[batch, out_height, out_width, channels]`.
+    """
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    height, width = (
+        (size - dilation * (count - 1) - 1) // stride + 1
+        for size, count in zip(padded.shape[1:3], kernel, strict=True)
+    )
+    return [
+        tap(padded, i * dilation, j * dilation, (height, width), stride)
+        for i, j in each_tap(*kernel)
+    ]
+
+
+def add_taps(
+    term: Callable[..., jax.Array],
+    arrays: tuple[jax.Array, ...],
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    pads: Pads,
+    dilation: int = 1,
+) -> jax.Array:
+    """Adds up, for every pixel, what the windows that hold it give it: the transpose of `taps`.
+
+    It is taken apart by the phase of the stride (row mod stride, column mod stride), so that no tap
+    meets an inserted zero.
+
+    Args:
+      term: `term(i, j, *arrays)`, what windows give to their pixel at tap `(i, j)`. It has to be 0
+        where the arrays are.
+      arrays: `[batch, out_height, out_width, channels]` each, the windows.
+      size: Height and width of the image.
+      kernel: Taps along height and width.
+      stride: Step between windows.
+      pads: Padding before and after height and width.
+      dilation: Distance between taps.
+
+    Returns:
+      `[batch, height, width, channels]`.
+    """
+    grid = tuple(-(-length // stride) for length in size)
+    starts = [
+        [
+            [divmod(phase + before - i * dilation, stride) for i in range(count)]
+            for phase in range(stride)
+        ]
+        for count, (before, _) in zip(kernel, pads, strict=True)
+    ]
+    # Zeros around the windows, for pixels that fewer windows hold.
+    margins = []
+    for axis, length in enumerate(arrays[0].shape[1:3]):
+        firsts = [first for phase in starts[axis] for first, rest in phase if rest == 0]
+        margins.append(
+            (max(0, -min(firsts)), max(0, max(firsts) + grid[axis] - length)) if firsts else (0, 0)
+        )
+    padded = [jnp.pad(array, ((0, 0), *margins, (0, 0))) for array in arrays]
+    zeros = jnp.zeros((arrays[0].shape[0], *grid, arrays[0].shape[-1]), arrays[0].dtype)
+
+    def phase(a: int, b: int) -> jax.Array:
+        terms = []
+        for i, j in each_tap(*kernel):
+            (row, row_rest), (column, column_rest) = starts[0][a][i], starts[1][b][j]
+            if row_rest == column_rest == 0:
+                at = (row + margins[0][0], column + margins[1][0])
+                terms.append(term(i, j, *(tap(array, *at, grid, 1) for array in padded)))
+        return sum(terms[1:], terms[0]) if terms else zeros
+
+    if stride == 1:
+        return phase(0, 0)
+    rows = [jnp.stack([phase(a, b) for b in range(stride)], axis=3) for a in range(stride)]
+    full = jnp.stack(rows, axis=2)  # [batch, grid_h, stride, grid_w, stride, channels]
+    full = full.reshape(full.shape[0], grid[0] * stride, grid[1] * stride, -1)
+    return full[:, : size[0], : size[1]]
