@@ -24,6 +24,7 @@ FLOORS = ("data", "layers", "models", "weights", "evaluation", "tasks", "trainin
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
     "errors": set(),
+    "compilation": set(),
     "config": {"errors"},
     "mesh": {"errors"},
     "workdir": {"errors", "config"},

@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from netzoo import mesh as meshes
+from netzoo.compilation import compiler_options
 from netzoo.config import validate
 from netzoo.evaluation.evaluate import evaluate
 from netzoo.evaluation.figures import confusion_matrix
@@ -48,7 +49,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     variables = jax.device_put(variables, meshes.replicated(mesh))
     console = Console()
     shown = track(batches, f"evaluating on {split}", console=console, transient=True)
-    sums_of = jax.jit(task.evaluation_sums)
+    sums_of = jax.jit(task.evaluation_sums, compiler_options=compiler_options())
     sums = evaluate(sums_of, variables, shown, meshes.batch_placer(mesh))
     summary = task.summarize(sums)
     report = {

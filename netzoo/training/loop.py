@@ -19,6 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
+from netzoo.compilation import compiler_options
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import evaluate
@@ -82,7 +83,7 @@ class _Run:
         self.config, self.workdir, self.task, self.mesh = config, workdir, task, mesh
         self.total_steps = config.train.epochs * task.steps_per_epoch
         self.put = meshes.batch_placer(mesh)
-        self.evaluation_step = jax.jit(task.evaluation_sums)
+        self.evaluation_step = jax.jit(task.evaluation_sums, compiler_options=compiler_options())
         self.signal: int | None = None
         self.process = f"{os.getpid()}-{time.time_ns()}"
 
@@ -150,7 +151,13 @@ class _Run:
             ema_decay=config.train.ema_decay,
             frozen=jax.tree.map(lambda factor: factor == 0, factors),
         )
-        return state, jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
+        compiled = jax.jit(
+            step,
+            donate_argnums=0,
+            out_shardings=(everywhere, everywhere),
+            compiler_options=compiler_options(),
+        )
+        return state, compiled
 
     def _describe(self, state: TrainState, start: int) -> None:
         config, devices = self.config, self.mesh.devices
