@@ -16,8 +16,10 @@ class Conv(nn.Module):
     `[kernel_size, kernel_size, channels / groups, features]` and, on request, `bias`
     `[features]`. Some shapes take another road to the same result:
 
-    * 1x1 with stride 1 is a product of two-dimensional matrices. Through a four-dimensional
-      contraction the gradient is several times slower on CPU.
+    * 1x1 is a product of two-dimensional matrices over every `stride`-th pixel. Through a
+      four-dimensional contraction the gradient is several times slower on CPU, and through a
+      strided convolution the kernel's gradient begins with a transposition of the images that
+      takes ten times as long as the product.
     * one group per channel goes to `netzoo.layers.depthwise`, other groups to
       `netzoo.layers.grouped`.
 
@@ -62,10 +64,11 @@ class Conv(nn.Module):
         return y
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        batch, height, width, channels = x.shape
-        if self.kernel_size == self.stride == self.groups == 1 and isinstance(self.padding, str):
-            y = x.reshape(-1, channels) @ kernel[0, 0]
-            return y.reshape(batch, height, width, self.features)
+        if self.kernel_size == self.groups == 1 and isinstance(self.padding, str):
+            x = x[:, :: self.stride, :: self.stride]
+            y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+            return y.reshape(*x.shape[:-1], self.features)
+        _, height, width, channels = x.shape
         pads = self.padding
         if isinstance(pads, str):
             pads = tuple(
