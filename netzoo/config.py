@@ -64,6 +64,7 @@ def default_config() -> ConfigDict:
     # False: BatchNorm uses its running statistics in training too, and leaves them, and nothing is
     # dropped; for a network whose body is frozen.
     c.train.batch_statistics = True
+    c.train.remat = False  # compute the network's blocks twice: less memory, longer steps
     c.train.log_every_steps = 10
 
     c.optimizer = ConfigDict()

@@ -2,9 +2,11 @@
 
 from netzoo.layers.attention import MultiHeadAttention
 from netzoo.layers.conv import Conv
+from netzoo.layers.dropout import Dropout
 from netzoo.layers.endpoints import auxiliary_logits, endpoint
+from netzoo.layers.gelu import gelu
 from netzoo.layers.mlp import Mlp
-from netzoo.layers.norm import BatchNorm
+from netzoo.layers.norm import BatchNorm, GroupNorm
 from netzoo.layers.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
 from netzoo.layers.response_norm import local_response_norm
 from netzoo.layers.stochastic_depth import StochasticDepth
@@ -13,6 +15,8 @@ from netzoo.layers.width import scale_channels
 __all__ = [
     "BatchNorm",
     "Conv",
+    "Dropout",
+    "GroupNorm",
     "Mlp",
     "MultiHeadAttention",
     "StochasticDepth",
@@ -20,6 +24,7 @@ __all__ = [
     "auxiliary_logits",
     "avg_pool",
     "endpoint",
+    "gelu",
     "global_avg_pool",
     "local_response_norm",
     "max_pool",

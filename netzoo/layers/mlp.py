@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.layers.dropout import Dropout
+
 
 class Mlp(nn.Module):
     """Two dense layers, `expand` and `project`, with an activation between.
@@ -40,5 +42,5 @@ class Mlp(nn.Module):
             )
 
         y = self.activation(dense(self.hidden, "expand")(x))
-        y = nn.Dropout(self.dropout_rate, deterministic=not train)(y)
+        y = Dropout(self.dropout_rate)(y, train=train)
         return dense(x.shape[-1], "project")(y)

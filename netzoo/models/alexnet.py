@@ -33,7 +33,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import Conv, adaptive_avg_pool, endpoint, local_response_norm, max_pool
+from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, local_response_norm, max_pool
 from netzoo.layers.padding import Pads
 from netzoo.models.common import check_image_size
 from netzoo.models.registry import register
@@ -141,7 +141,7 @@ class AlexNet(nn.Module):
             endpoint(self, layer.name, x)
         x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
 
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
         hidden = functools.partial(
             nn.Dense,
             self.hidden_features,

@@ -1,4 +1,4 @@
-"""What the convolutional families share: their layers, made alike, and the refusal of images."""
+"""What families share: their layers, made alike, scanned blocks, and the refusal of images."""
 
 import functools
 
@@ -7,6 +7,7 @@ import jax
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
+from netzoo.models.rematerialization import blocks_are_rematerialized
 
 
 def conv_for(network: nn.Module, **options) -> functools.partial:
@@ -22,6 +23,17 @@ def norm_for(network: nn.Module) -> functools.partial:
         epsilon=network.norm_epsilon,
         dtype=network.dtype,
     )
+
+
+def scan_unroll(depth: int) -> int:
+    """Returns how many of `depth` scanned blocks to write out one after the other.
+
+    All on CPU, where the loop copies what the gradient needs into stacks and out again: a tenth of
+    a training step, against one or two seconds of compilation. None elsewhere, nor where blocks are
+    computed again in the backward pass: the loop is what keeps that for later.
+    """
+    unrolled = jax.default_backend() == "cpu" and not blocks_are_rematerialized()
+    return depth if unrolled else 1
 
 
 def check_image_size(images: jax.Array, minimum: int, network: nn.Module) -> None:

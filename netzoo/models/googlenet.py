@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import (
+    Dropout,
     adaptive_avg_pool,
     auxiliary_logits,
     avg_pool,
@@ -205,7 +206,7 @@ class AuxiliaryClassifier(nn.Module):
         x = self.unit(x, 128, 1, name="conv", train=train).reshape(x.shape[0], -1)
         dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
         x = nn.relu(dense(1024, dtype=self.dtype, name="hidden")(x))
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         return dense(self.num_classes, name="logits")(x)
 
 
@@ -267,7 +268,7 @@ class GoogLeNet(nn.Module):
         x = endpoint(self, "pre_logits", global_avg_pool(x))
         if self.num_classes == 0:
             return x
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=v.kernel_init, name="logits")(x)
 
     def _unit(self) -> Unit:

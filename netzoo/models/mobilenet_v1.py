@@ -26,7 +26,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import endpoint, global_avg_pool
+from netzoo.layers import Dropout, endpoint, global_avg_pool
 from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
@@ -126,7 +126,7 @@ class MobileNetV1(nn.Module):
         x = endpoint(self, "pre_logits", global_avg_pool(x))
         if self.num_classes == 0:
             return x
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         init = nn.initializers.normal(0.01)
         return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
 

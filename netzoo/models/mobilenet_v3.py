@@ -38,7 +38,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import endpoint, global_avg_pool, scale_channels
+from netzoo.layers import Dropout, endpoint, global_avg_pool, scale_channels
 from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
@@ -219,7 +219,7 @@ class MobileNetV3(nn.Module):
         x = endpoint(self, "pre_logits", x)
         if self.num_classes == 0:
             return x
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         return dense(self.num_classes, name="logits")(x)
 
 

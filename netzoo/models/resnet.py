@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import StochasticDepth, endpoint, global_avg_pool, max_pool
+from netzoo.layers import Dropout, StochasticDepth, endpoint, global_avg_pool, max_pool
 from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
@@ -164,7 +164,7 @@ class ResNet(nn.Module):
         x = endpoint(self, "pre_logits", global_avg_pool(x))
         if self.num_classes == 0:
             return x
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         # torchvision's: uniform within 1 / sqrt(fan in).
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)

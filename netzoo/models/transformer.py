@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.layers import Mlp, MultiHeadAttention, endpoint
+from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint
 from netzoo.layers.attention import KeyValue
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.registry import register
@@ -165,7 +165,7 @@ class Transformer(nn.Module):
         else:
             self.source_embedding, self.target_embedding = embed(), embed()
             self.logits = nn.Dense(self.num_classes, use_bias=False, kernel_init=init, dtype=wide)
-        self.embedding_dropout = nn.Dropout(self.dropout_rate)
+        self.embedding_dropout = Dropout(self.dropout_rate)
         block = {
             "attention": functools.partial(
                 MultiHeadAttention,
@@ -283,7 +283,7 @@ class Transformer(nn.Module):
 
     def _embed(self, embedding, tokens, positions, train):
         x = embedding(tokens) * math.sqrt(self.variant.width) + positions
-        return self.embedding_dropout(x.astype(self.dtype), deterministic=not train)
+        return self.embedding_dropout(x.astype(self.dtype), train=train)
 
     def _positions(self, length: int) -> jax.Array:
         # From NumPy's float64, and from a table in every case: sines of large float32 angles would

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
+from netzoo.layers import Dropout
 from netzoo.layers.attention import KeyValue
+from netzoo.models.common import scan_unroll
 
 
 class BlockDetails(NamedTuple):
@@ -74,10 +76,10 @@ class Block(nn.Module):
         return x, BlockDetails(x, own.weights, cross.weights, own.memory, cross.memory)
 
     def _residual(self, name: str, sublayer, x: jax.Array) -> jax.Array:
-        norm, dropout = self.norm(name=name), nn.Dropout(self.dropout_rate)
+        norm, dropout = self.norm(name=name), Dropout(self.dropout_rate)
         if self.norm_first:
-            return x + dropout(sublayer(norm(x)), deterministic=not self.train)
-        return norm(x + dropout(sublayer(x), deterministic=not self.train))
+            return x + dropout(sublayer(norm(x)), train=self.train)
+        return norm(x + dropout(sublayer(x), train=self.train))
 
 
 class Stack(nn.Module):
@@ -126,6 +128,7 @@ class Stack(nn.Module):
                 nn.broadcast,
             ),
             length=self.layers,
+            unroll=scan_unroll(self.layers),
         )(**self.block, train=train, details=details, name="blocks")
         x, found = blocks(x, mask, memory, memory_mask, cache, position)
         return self.block["norm"](name="norm")(x) if self.final_norm else x, found

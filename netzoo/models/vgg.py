@@ -27,7 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import Conv, adaptive_avg_pool, endpoint, max_pool
+from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, max_pool
 from netzoo.models.common import check_image_size, norm_for
 from netzoo.models.registry import register
 
@@ -114,7 +114,7 @@ class VGG(nn.Module):
             x = max_pool(x, 2, 2, padding=0)
         x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
 
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
         x = dropout(nn.relu(hidden(name="hidden1")(x)))
         x = nn.relu(hidden(name="hidden2")(x))
         x = endpoint(self, "pre_logits", x.astype(jnp.promote_types(x.dtype, jnp.float32)))

@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.layers import Mlp, MultiHeadAttention, endpoint
+from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint, gelu
 from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.models.common import scan_unroll
 from netzoo.models.registry import register
 
 Pool = Literal["token", "gap"]
@@ -175,7 +176,7 @@ class EncoderBlock(nn.Module):
           The tokens, and the outputs of `attention`, `mlp` and the block, `""`, if asked for.
         """
         norm = functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
         attention = MultiHeadAttention(self.heads, dtype=self.dtype, name="attention")(
             norm(name="attention_norm")(x), train=train
         )
@@ -183,7 +184,7 @@ class EncoderBlock(nn.Module):
         x = x + (branch if factors is None else factors[0] * branch)
         mlp = Mlp(
             self.mlp,
-            functools.partial(nn.gelu, approximate=self.gelu_approximate),
+            functools.partial(gelu, approximate=self.gelu_approximate),
             dropout_rate=self.dropout_rate,
             dtype=self.dtype,
             bias_init=nn.initializers.normal(1e-6),
@@ -232,6 +233,7 @@ class Encoder(nn.Module):
         blocks = nn.scan(
             EncoderBlock,
             length=self.depth,
+            unroll=scan_unroll(self.depth),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast, nn.broadcast),
@@ -314,7 +316,7 @@ class ViT(nn.Module):
             token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, x.shape[-1]))
             x = jnp.concatenate([token, x], axis=1)
         x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
-        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        x = Dropout(self.dropout_rate)(x, train=train)
         x, blocks = Encoder(
             depth=self.variant.depth,
             mlp=self.variant.mlp,

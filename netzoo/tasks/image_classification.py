@@ -1,5 +1,6 @@
 """Image classification: one label an image, softmax cross-entropy."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from netzoo.errors import UserError
 from netzoo.evaluation.metrics import summarize
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
+from netzoo.models.rematerialization import rematerialized_blocks
 from netzoo.weights import CATALOGUE, load_weights
 
 Tree = Any
@@ -148,13 +150,15 @@ class ImageClassification:
             images, targets, labels = mixup(
                 mixup_key, self._config.augment.mixup, images, targets, labels
             )
-        logits, model_state = self.model.apply(
-            variables,
-            images,
-            train=self._config.train.batch_statistics,
-            mutable=[*(name for name in variables if name != "params"), AUXILIARY],
-            rngs={"dropout": dropout_key},
-        )
+        remat = self._config.train.remat
+        with rematerialized_blocks() if remat else contextlib.nullcontext():
+            logits, model_state = self.model.apply(
+                variables,
+                images,
+                train=self._config.train.batch_statistics,
+                mutable=[*(name for name in variables if name != "params"), AUXILIARY],
+                rngs={"dropout": dropout_key},
+            )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for auxiliary in model_state.pop(AUXILIARY, {}).values():
             extra = optax.softmax_cross_entropy(auxiliary, targets).mean()

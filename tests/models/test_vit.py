@@ -12,7 +12,7 @@ import scipy.ndimage
 
 from netzoo.errors import UserError
 from netzoo.layers import MultiHeadAttention
-from netzoo.models import create_model
+from netzoo.models import create_model, vit
 from netzoo.models.vit import Encoder, EncoderBlock, Variant, resize_position_embedding
 
 SMALL = Variant(hidden=32, depth=3, mlp=48, heads=2, patch=8)
@@ -184,8 +184,9 @@ def test_patches_are_projected_like_a_convolution(variables, evaluated):
     )
 
 
-def test_depth_costs_no_compilation():
-    """Twelve blocks are traced as one: the program of a deeper network is not longer."""
+def test_depth_costs_no_compilation(monkeypatch):
+    """Off CPU twelve blocks are one loop: the program of a deeper network is not longer."""
+    monkeypatch.setattr(vit, "scan_unroll", lambda depth: 1)
 
     def operations(depth):
         model = small(variant=SMALL._replace(depth=depth), stochastic_depth_rate=0.1)

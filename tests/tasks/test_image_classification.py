@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import evaluate
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.image_classification import mixup, normalize
@@ -59,3 +60,16 @@ def test_normalisation_is_that_of_the_configuration(pictures):
     np.testing.assert_array_equal(
         normalize(images, resolve_config(tiny_config(pictures))), [[-1, 1, 1]]
     )
+
+
+def test_remat_reaches_the_network(pictures):
+    """Protects `train.remat`: it asks the network for its blocks, and AlexNet has none."""
+    config = tiny_config(pictures)
+    config.model = {"name": "alexnet_owt", "dtype": "float32"}
+    config.data.image_size = 64
+    config.train.remat = True
+    task = create_task(config)
+    batch = {"image": jnp.zeros((2, 64, 64, 3), jnp.uint8), "label": jnp.zeros(2, jnp.int32)}
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    with pytest.raises(UserError, match="no blocks"):
+        jax.eval_shape(task.loss, variables, batch, jax.random.key(0))

@@ -1,0 +1,57 @@
+"""Dropout: what it keeps, and that its cheap random numbers are random enough."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.layers import Dropout
+
+SHAPE = (64, 8, 512)
+
+
+def dropped(rate, seed, x=None):
+    """The layer, applied to ones."""
+    x = jnp.ones(SHAPE) if x is None else x
+    return Dropout(rate).apply({}, x, train=True, rngs={"dropout": jax.random.key(seed)})
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.7])
+def test_share_and_scale(rate):
+    """The share of zeros is the rate, within five standard errors, and the mean stays."""
+    y = np.asarray(dropped(rate, 0))
+    share = (y == 0).mean()
+    assert abs(share - rate) < 5 * np.sqrt(rate * (1 - rate) / y.size)
+    np.testing.assert_allclose(y[y != 0], 1 / (1 - rate), rtol=1e-6)
+
+
+def test_masks_are_uncorrelated_between_keys_and_neighbours():
+    """Weak mixing shows as correlation with the next key, element, row or example."""
+    masks = [np.asarray(dropped(0.5, seed)) > 0 for seed in range(8)]
+    pairs = [*itertools.pairwise(masks)]
+    pairs += [(m[..., 1:], m[..., :-1]) for m in masks]
+    pairs += [(m[:, 1:], m[:, :-1]) for m in masks]
+    pairs += [(m[1:], m[:-1]) for m in masks]
+    for a, b in pairs:
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
+    # Whole channels or examples that are kept more often than others.
+    for axes in [(0, 1), (1, 2), (0, 2)]:
+        shares = np.mean(masks, axis=(0, *(axis + 1 for axis in axes)))
+        count = len(masks) * np.prod([SHAPE[axis] for axis in axes])
+        assert np.abs(shares - 0.5).max() < 5 * np.sqrt(0.25 / count)
+
+
+def test_gradient_uses_the_same_mask():
+    """The mask is drawn again in the backward pass; another one would train on noise."""
+    y, pull_back = jax.vjp(lambda x: dropped(0.3, 1, x), jnp.ones(SHAPE))
+    np.testing.assert_array_equal(pull_back(jnp.ones(SHAPE))[0], y)
+
+
+def test_does_nothing_where_it_should_not():
+    """Without `train`, and at rate 0, no key is needed nothing changes; rate 1 keeps nothing."""
+    x = jnp.arange(8.0)
+    np.testing.assert_array_equal(Dropout(0.5).apply({}, x, train=False), x)
+    np.testing.assert_array_equal(Dropout(0.0).apply({}, x, train=True), x)
+    assert not np.asarray(dropped(1.0, 0)).any()

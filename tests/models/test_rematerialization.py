@@ -1,0 +1,151 @@
+"""Rematerialised blocks: the same step with less memory."""
+
+import contextlib
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.models import create_model, resnet, vit
+from netzoo.models.rematerialization import rematerialized_blocks
+from tests.models.small_transformer import SOURCE, TARGET
+from tests.models.small_transformer import small as small_transformer
+
+IMAGES = np.random.default_rng(1).normal(size=(2, 32, 32, 3))
+
+
+def small_resnet(**options):
+    variant = resnet.Variant((2, 1, 1, 1), bottleneck=False)
+    return resnet.ResNet(variant, num_classes=5, stochastic_depth_rate=0.5, **options)
+
+
+def small_vit(**options):
+    variant = vit.Variant(hidden=32, depth=3, mlp=64, heads=2, patch=8)
+    return vit.ViT(variant, num_classes=5, stochastic_depth_rate=0.5, **options)
+
+
+# Blocks of their own and scanned ones; with statistics, stochastic depth and dropout inside.
+NETWORKS = {
+    "resnet": (small_resnet, (IMAGES,)),
+    "vit": (small_vit, (IMAGES,)),
+    "transformer": (small_transformer, (SOURCE, TARGET)),
+}
+# One for each class of networks with blocks, and the smallest square images.
+NAMES = {
+    "googlenet_bn": 32,
+    "mobilenet_v1_025": 32,
+    "mobilenet_v2_035": 32,
+    "mobilenet_v3_small": 32,
+    "resnet18": 32,
+    "vit_ti16": 16,
+    "r26_s32": 32,
+}
+
+
+def loss_of(model, remat):
+    """Returns `(params, rest, inputs) -> (loss, new statistics)` of a training step."""
+
+    def loss(params, rest, inputs):
+        with rematerialized_blocks() if remat else contextlib.nullcontext():
+            logits, state = model.apply(
+                {"params": params, **rest},
+                *inputs,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
+        return (logits * jnp.arange(logits.size).reshape(logits.shape)).sum() / logits.size, state
+
+    return loss
+
+
+def shapes_of(model, inputs):
+    """Returns parameters and statistics as shapes."""
+    variables = dict(
+        jax.eval_shape(lambda key, x: model.init(key, *x, train=False), jax.random.key(0), inputs)
+    )
+    return variables.pop("params"), variables
+
+
+def temporary_bytes(model, image_size, batch_size, remat, device=None):
+    """Returns the memory that a compiled gradient needs besides what goes in and out."""
+    images = jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), jnp.float32)
+    arguments = (*shapes_of(model, (images,)), (images,))
+    if device is not None:  # possibly one that is not here
+        sharding = jax.sharding.SingleDeviceSharding(device)
+        arguments = jax.tree.map(lambda x: x.update(sharding=sharding), arguments)
+    step = jax.jit(jax.grad(loss_of(model, remat), has_aux=True))
+    return step.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_same_loss_gradients_and_statistics(kind):
+    """In float64, to rounding: nothing is drawn anew, and no statistic moves twice."""
+    make, inputs = NETWORKS[kind]
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        model = make(dtype=jnp.float64)
+        params, rest = jax.tree.map(
+            lambda leaf: jnp.asarray(0.5 + 0.1 * rng.normal(size=leaf.shape)),
+            shapes_of(model, inputs),
+        )
+        plain, again = (
+            jax.jit(jax.value_and_grad(loss_of(model, remat), has_aux=True))(params, rest, inputs)
+            for remat in (False, True)
+        )
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain))
+    assert jax.tree.structure(plain) == jax.tree.structure(again)
+    for expected, found in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12 * largest)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_blocks_are_found(name, monkeypatch):
+    """Every block of every family, and nothing else, is computed again."""
+    found = set()
+    remat = nn.remat
+
+    def noted(call, **options):
+        def run(module, *args):
+            found.add(module.path)
+            return remat(call, **options)(module, *args)
+
+        return run
+
+    monkeypatch.setattr(nn, "remat", noted)
+    model = create_model(name, num_classes=5)
+    images = jax.ShapeDtypeStruct((2, NAMES[name], NAMES[name], 3), jnp.float32)
+    params, rest = shapes_of(model, (images,))
+    assert not found
+    jax.eval_shape(loss_of(model, remat=True), params, rest, (images,))
+    paths = flax.traverse_util.flatten_dict(params)
+    blocks = {p[: i + 1] for p in paths for i, part in enumerate(p) if "block" in part}
+    assert found == blocks and blocks
+
+
+@pytest.fixture
+def full_compilation():
+    """Undoes `quick_compilation`, for what optimisations might change."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.mark.parametrize("make", [small_resnet, small_vit])
+def test_less_memory(make, full_compilation):
+    """The compiler does not undo it: blocks of their own and scanned ones need less memory."""
+    before, after = (temporary_bytes(make(), 64, 32, remat) for remat in (False, True))
+    assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("name", ["alexnet_owt", "vgg11"])
+def test_networks_without_blocks(name):
+    """Asking for what would have no effect is an error, before anything is compiled."""
+    model = create_model(name, num_classes=5)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    with pytest.raises(UserError, match=r"no blocks.*train\.remat"):
+        jax.eval_shape(loss_of(model, remat=True), *shapes_of(model, (images,)), (images,))
