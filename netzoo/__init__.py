@@ -1,6 +1,6 @@
 """netzoo: the networks that taught computer vision, in JAX/Flax, and the trainer for them."""
 
-__all__ = ["create_model", "list_models", "load_weights"]
+__all__ = ["create_model", "fold_batch_norm", "list_models", "load_weights"]
 __version__ = "0.1.0"
 
 

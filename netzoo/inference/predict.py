@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from netzoo.compilation import compiler_options
 from netzoo.data.decode import ImageError, decode_image
 from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import prediction_sheet
+from netzoo.models import fold_batch_norm
 from netzoo.tasks.image_classification import classifier, load_class_names, normalize
 from netzoo.workdir.checkpoint import load_weights
 
@@ -100,13 +102,14 @@ class _Probabilities:
     """Maps uint8 images `[n, size, size, 3]` to probabilities `[n, classes]`, one compilation."""
 
     def __init__(self, config: ConfigDict, class_names: tuple[str, ...], variables: Any):
-        model = classifier(config, class_names)
+        model, variables = fold_batch_norm(classifier(config, class_names), variables)
         self._batch_size = config.evaluation.batch_size
         self._variables = jax.device_put(variables)
         self._apply = jax.jit(
             lambda variables, images: jax.nn.softmax(
                 model.apply(variables, normalize(images, config), train=False)
-            )
+            ),
+            compiler_options=compiler_options(),
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -12,11 +12,13 @@ from netzoo.models import (
     vgg,
     vit,
 )
+from netzoo.models.folding import fold_batch_norm
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [
     "alexnet",
     "create_model",
+    "fold_batch_norm",
     "googlenet",
     "hybrid_vit",
     "list_models",
