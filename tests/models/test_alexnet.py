@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
+from netzoo.layers import Dropout
 from netzoo.models import create_model
 
 NAMES = ("alexnet", "alexnet_owt")
@@ -190,7 +191,7 @@ def test_where_dropout_acts(name):
     def note(next_call, args, kwargs, context):
         if isinstance(context.module, nn.Dense):
             order.append(context.module.name)
-        if isinstance(context.module, nn.Dropout):
+        if isinstance(context.module, Dropout):
             order.append(context.module.rate)
         return next_call(*args, **kwargs)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv
+from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.models import create_model
 from netzoo.models.googlenet import AuxiliaryClassifier, conv_unit
 from netzoo.weights.convert import to_ours, to_theirs
@@ -268,7 +268,7 @@ def test_kernels_and_biases(name, side):
 def test_published_defaults(name, rate, epsilon):
     """Dropout and epsilon; 0.7 and a weight of 0.3 for the auxiliary classifiers."""
     seen = layers_of(create_model(name))
-    assert {layer.rate for layer in seen if isinstance(layer, nn.Dropout)} == {rate, 0.7}
+    assert {layer.rate for layer in seen if isinstance(layer, Dropout)} == {rate, 0.7}
     norms = [layer for layer in seen if isinstance(layer, BatchNorm)]
     assert {layer.epsilon for layer in norms} == ({epsilon} if epsilon else set())
     assert create_model(name).auxiliary_weight == 0.3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import Conv
+from netzoo.layers import Conv, GroupNorm
 from netzoo.models import create_model
 from netzoo.models.hybrid_vit import StandardizedConv, standardize
 from netzoo.models.vit import Variant
@@ -126,7 +126,7 @@ def test_options_arrive_in_every_layer():
         if isinstance(layer, StandardizedConv) and context.method_name == "__call__":
             epsilon = layer.standardize_epsilon, layer.standardize_epsilon_place
             convs.append((layer.name, layer.kernel_size, layer.stride, layer.padding, epsilon))
-        if isinstance(layer, nn.GroupNorm):
+        if isinstance(layer, GroupNorm):
             norms.add((layer.num_groups, layer.epsilon, layer.dtype))
         return next_call(*args, **kwargs)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv
+from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.models import create_model
 from tests.models.drawn import drawn
 
@@ -149,7 +149,7 @@ def test_options_arrive_in_every_layer(network, small):
             seen.add(("norm", layer.momentum, layer.epsilon, layer.dtype))
         if isinstance(layer, Conv):
             seen.add(("conv", layer.padding, layer.use_bias, layer.dtype))
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, Dropout):
             seen.add(("dropout", layer.rate))
         return next_call(*args, **kwargs)
 

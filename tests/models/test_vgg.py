@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv
+from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.models import create_model, list_models
 from netzoo.weights.convert import to_ours, to_theirs
 from netzoo.weights.names import layouts
@@ -149,7 +149,7 @@ def test_the_order_of_layers():
             order.append((layer.momentum, layer.epsilon, layer.dtype))
         elif isinstance(layer, Conv | nn.Dense):
             order.append((layer.name, layer.dtype))
-        elif isinstance(layer, nn.Dropout):
+        elif isinstance(layer, Dropout):
             order.append(layer.rate)
         return next_call(*args, **kwargs)
 

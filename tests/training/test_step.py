@@ -17,7 +17,7 @@ from netzoo.training.step import make_train_step
 from tests.conftest import tiny_config
 
 # MobileNetV2 0.35 at 32 px on the batch below, recorded on x86-64 with AVX-512, jaxlib 0.10.2.
-GOLDEN = {"loss": 1.0938920, "grad_norm": 269.21466, "update_norm": 0.62455553}
+GOLDEN = {"loss": 1.1101980, "grad_norm": 314.33826, "update_norm": 0.62428975}
 
 
 class ToyTask:
