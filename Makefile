@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKDIR ?= runs/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-real lint format clean
+.PHONY: help quickstart test test-real bench lint format clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ test: $(VENV)/.installed-dev  ## Run the tests (under 15 min on 2 cores).
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
+
+bench: $(VENV)/.installed  ## Measure MobileNetV2 against other libraries, in $$PEER_PYTHON's environment if set.
+	$(BIN)/python -m benchmarks.throughput --out runs/bench $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
 lint: $(VENV)/.installed-dev  ## Check style.
 	$(BIN)/ruff check .

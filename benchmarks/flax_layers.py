@@ -1,8 +1,10 @@
 """Flax's own layers under the call signatures of `netzoo.layers`: the peer called `flax`.
 
-Put in the place of `Conv` and `BatchNorm` while a network is traced, they make the network that
-one would write with `flax.linen` alone, with the same parameter tree.
+Put in the place of netzoo's while a network is traced, they make the network that one would write
+with `flax.linen` alone, with the same parameter tree.
 """
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,15 @@ import jax.numpy as jnp
 
 from netzoo.layers import Conv as NetzooConv
 from netzoo.layers.padding import Padding, Pads
+from netzoo.layers.pool import _pads
+from netzoo.models import hybrid_vit
+
+
+def _padding(padding: Padding | Pads, kernel_size: int, dilation: int) -> str | Pads:
+    half = dilation * (kernel_size - 1) // 2
+    if isinstance(padding, str):
+        return "SAME" if padding == "same" else ((half, half), (half, half))
+    return padding
 
 
 def Conv(
@@ -29,14 +40,11 @@ def Conv(
 
     It starts from netzoo's initial values, so that both networks compute the same.
     """
-    half = dilation * (kernel_size - 1) // 2
-    if isinstance(padding, str):
-        padding = "SAME" if padding == "same" else ((half, half), (half, half))
     return nn.Conv(
         features,
         (kernel_size, kernel_size),
         strides=stride,
-        padding=padding,
+        padding=_padding(padding, kernel_size, dilation),
         kernel_dilation=dilation,
         feature_group_count=groups,
         use_bias=use_bias,
@@ -45,6 +53,15 @@ def Conv(
         bias_init=bias_init,
         name=name,
     )
+
+
+class StandardizedConv(hybrid_vit.StandardizedConv):
+    """netzoo's, on XLA's convolution; flax has none."""
+
+    def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        padding = _padding(self.padding, self.kernel_size, self.dilation)
+        strides, numbers = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers)
 
 
 class BatchNorm(nn.BatchNorm):
@@ -56,3 +73,51 @@ class BatchNorm(nn.BatchNorm):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Normalises the last axis, as `netzoo.layers.BatchNorm` does."""
         return super().__call__(x, use_running_average=not train)
+
+
+def max_pool(
+    x: jax.Array,
+    window: int,
+    stride: int,
+    *,
+    padding: Padding | int = "torch",
+    ceil: bool = False,
+) -> jax.Array:
+    """`flax.linen.max_pool` for the arguments of `netzoo.layers.max_pool`."""
+    pads = _pads(x, window, stride, padding, ceil)
+    return nn.max_pool(x, (window, window), (stride, stride), pads)
+
+
+gelu = nn.gelu
+
+
+class Dropout(nn.Dropout):
+    """`flax.linen.Dropout` with the `train` argument of netzoo's."""
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Drops elements, as `netzoo.layers.Dropout` does, but others."""
+        return super().__call__(x, deterministic=not train)
+
+
+def PatchEmbedding(
+    features: int, patch: int, dtype: jnp.dtype = jnp.float32, name: str | None = None
+) -> nn.Conv:
+    """Returns `flax.linen.Conv` for the arguments of `netzoo.models.vit.PatchEmbedding`."""
+    return nn.Conv(features, (patch, patch), strides=patch, dtype=dtype, name=name)
+
+
+class MultiHeadAttention(nn.Module):
+    """Self-attention by `flax.linen.dot_product_attention`, with the parameters of netzoo's."""
+
+    num_heads: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[batch, length, width]` to the same shape; has no dropout."""
+        *shape, width = x.shape
+        heads = (*shape, self.num_heads, width // self.num_heads)
+        dense = functools.partial(nn.Dense, width, dtype=self.dtype)
+        projected = (dense(name=name)(x).reshape(heads) for name in ("query", "key", "value"))
+        context = nn.dot_product_attention(*projected, dtype=self.dtype)
+        return dense(name="out")(context.reshape(x.shape))

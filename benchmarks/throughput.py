@@ -1,211 +1,290 @@
-"""Images a second of a network, against the same network made of other layers.
+"""Images a second of networks, against the same networks of other libraries.
 
-python -m benchmarks.throughput --model mobilenet_v2 --image-size 128 --batch-size 32 \
-    --mode train --repeats 7 --peers flax --out results/throughput.csv
+python -m benchmarks.throughput --model mobilenet_v2 resnet50 --image-size 128 --batch-size 32 \
+    --mode train infer --peers torch,flax --peer-python ~/torch/bin/python --out results/throughput
 
-Every contestant runs in a process of its own under the same environment, and they take turns:
-what else the machine does meets all alike, and ratios are taken within a turn. All start from the
-same parameters and the measurement stops if their losses differ. A training step is forward,
-backward and AdamW, with donated state, on uint8 images that lie on the device; inference is the
-forward pass and the loss. Compilation is that of the step, with tracing, without a cache.
+A row of the table is a model, an image size, a batch size and a mode. Its contestants run in
+processes of their own under the same environment, and take turns: what else the machine does meets
+all alike, and ratios are taken within a turn. With `--out` a row is written as soon as it is
+measured, and the same command again measures what is missing.
+
+A training step is forward, backward and AdamW on uint8 images that lie on the device; inference is
+the forward pass and the loss. netzoo and flax start from the same parameters and the measurement
+stops where their losses differ, or where a peer's number of parameters does. `torch` stands for
+PyTorch with contiguous images and `torch channels_last` for its other layout; netzoo is compared
+with the faster. Memory is the most that a process ever held, compilers included, or on a GPU that
+of the device. MFU is the share of the speed of a large matrix product that the network's
+convolutions and products reach, three forward passes for a training step.
 """
 
 import argparse
-import contextlib
-import csv
+import itertools
 import json
+import math
 import os
 import statistics
-import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from benchmarks import report
+from benchmarks.contestants import (
+    ContestantError,
+    Process,
+    compare,
+    find_python,
+    running,
+    take_turns,
+)
+from benchmarks.peers import CONTESTANTS, NETZOO, PEERS, Contestant
 
 # The first loss is that of the same numbers in another order. The second follows an update by
-# Adam, which turns the rounding of small gradients into whole steps.
-TOLERANCES = (1e-4, 1e-2)
-PEERS = ("flax",)
+# Adam, which turns the rounding of small gradients into whole steps. In bfloat16 and with dropout,
+# which drops other elements, losses are only alike.
+EXACT, ALIKE = (1e-4, 1e-2), (0.2, 0.2)
+# Processes at work before anything is measured. Threads of PyTorch that wait for one which has no
+# core lose far more time than it did.
+BUSY = 0.5
+ROW = ("model", "image_size", "batch_size", "mode", "dtype", "remat")
+KEY = (*ROW, "contestant")
 
 
-class Worker:
-    """The process of one contestant."""
-
-    def __init__(self, contestant: str, settings: dict[str, Any]):
-        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        self.contestant = contestant
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "benchmarks.throughput", "--worker"),
-                json.dumps({**settings, "contestant": contestant}),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.description = self._answer()
-
-    def run(self, steps: int) -> dict[str, float]:
-        """Runs some steps; returns `seconds` and, so far, `peak_bytes`."""
-        with contextlib.suppress(BrokenPipeError):  # no answer will come, which is the error
-            self._process.stdin.write(f"{steps}\n")
-            self._process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """Ends the process."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"error: {self.contestant} ended with status {self._process.wait()}")
-        return json.loads(line)
+def find_contestants(peers: Sequence[str], pythons: Sequence[str]) -> dict[Contestant, str]:
+    """Returns who takes part, with the interpreter of each; says who does not and why."""
+    found = {NETZOO: sys.executable}
+    for peer in peers:
+        mine = [c for c in CONTESTANTS if c.peer == peer]
+        ours = mine[0].module == NETZOO.module  # the same versions for the same library
+        python = find_python(peer, mine[0].needs, [sys.executable] if ours else pythons)
+        if python:
+            found.update(dict.fromkeys(mine, python))
+    return found
 
 
-def check_losses(workers: list[Worker]) -> None:
-    """Stops the measurement where two contestants do not compute the same."""
-    first = workers[0]
-    for other in workers[1:]:
-        pairs = zip(
-            first.description["losses"], other.description["losses"], TOLERANCES, strict=True
-        )
+def command(contestant: Contestant, python: str, settings: dict[str, Any]) -> list[str]:
+    """Returns what starts a contestant."""
+    text = json.dumps({**settings, "contestant": contestant.name})
+    return [python, "-m", contestant.module, text]
+
+
+def check_alike(processes: Sequence[Process]) -> None:
+    """Stops the measurement where contestants do not compute the same.
+
+    Raises:
+      SystemExit: Another number of parameters, another loss of the same network in JAX, or a loss
+        that is no number.
+    """
+    first = processes[0]
+    for other in processes:
+        ours, theirs = (process.description for process in (first, other))
+        if theirs["parameters"] != ours["parameters"]:
+            sys.exit(
+                f"error: {other.name} has {theirs['parameters']:,} parameters and {first.name} "
+                f"{ours['parameters']:,}; expected the same network"
+            )
+        if not all(map(math.isfinite, theirs["losses"])):
+            sys.exit(f"error: the losses of {other.name} are {theirs['losses']}")
+        if other.name != "flax":  # the only one that starts from the same values
+            continue
+        tolerances = EXACT if ours["exact"] else ALIKE
+        pairs = zip(ours["losses"], theirs["losses"], tolerances, strict=True)
         for step, (a, b, tolerance) in enumerate(pairs, start=1):
             if not abs(a - b) <= tolerance * abs(a):
                 sys.exit(
-                    f"error: loss {step} is {a} for {first.contestant} and {b} for "
-                    f"{other.contestant}; expected them to agree to {tolerance}, relative"
+                    f"error: loss {step} is {a} for {first.name} and {b} for {other.name}; "
+                    f"expected them to agree to {tolerance}, relative"
                 )
 
 
-def measure(settings: dict[str, Any], peers: list[str], repeats: int, steps: int):
-    """Runs all contestants in turns.
+def measure(
+    contestants: dict[Contestant, str], settings: dict[str, Any], repeats: int, steps: int
+) -> list[report.Line]:
+    """Runs the contestants of a row in turns.
 
     Returns:
-      A row for each contestant, netzoo first, and the description that its process gave.
+      A line for each, netzoo first.
+
+    Raises:
+      ContestantError: One of them refused the network or ended, say for lack of memory.
+      SystemExit: They do not compute the same.
     """
-    workers = []
-    try:
-        for contestant in ("netzoo", *peers):  # one after the other: compiling takes all cores
-            workers.append(Worker(contestant, settings))
-        check_losses(workers)
-        for worker in workers:
-            worker.run(1)
-        turns = [[worker.run(steps) for worker in workers] for _ in range(repeats)]
-    finally:
-        for worker in workers:
-            worker.close()
+    commands = [(c.name, command(c, python, settings)) for c, python in contestants.items()]
+    with running(commands) as processes:
+        check_alike(processes)
+        take_turns(processes, 1, 1)
+        answers = take_turns(processes, steps, repeats)
     images = settings["batch_size"] * steps
-    rates = [[images / turn["seconds"] for turn in column] for column in zip(*turns, strict=True)]
-    rows = []
-    for index, worker in enumerate(workers):
-        mine = rates[index]
-        ratios = [ours / theirs for ours, theirs in zip(rates[0], mine, strict=True)]
-        rows.append(
-            {
-                "contestant": worker.contestant,
-                "images_per_second": statistics.median(mine),
-                "slowest": min(mine),
-                "fastest": max(mine),
-                "netzoo_ratio": statistics.median(ratios),
-                "netzoo_ratio_low": min(ratios),
-                "netzoo_ratio_high": max(ratios),
-                "compile_seconds": worker.description["compile_seconds"],
-                "peak_mebibytes": turns[-1][index]["peak_bytes"] / 2**20,
-                "first_loss": worker.description["losses"][0],
-            }
+    rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
+    peaks = [mine[-1]["peak_bytes"] for mine in answers]
+    ours = processes[0].description
+    # Operations of the convolutions and products for one image.
+    work = 2 * ours["macs"] * (3 if settings["mode"] == "train" else 1)
+    columns = zip(contestants, processes, compare(rates), peaks, strict=True)
+    return [
+        {
+            **settings,
+            "contestant": contestant.name,
+            "peer": contestant.peer,
+            **mine,
+            "compile_seconds": process.description["compile_seconds"],
+            "peak_mebibytes": peak / 2**20,
+            "netzoo_memory_ratio": peaks[0] / peak,
+            "mfu": work * mine["images_per_second"] / ours["peak_flops"],
+            "peak_gflops": ours["peak_flops"] / 1e9,
+            "first_loss": process.description["losses"][0],
+            "steps": steps,
+            "repeats": repeats,
+            "parameters": ours["parameters"],
+            "macs": ours["macs"],
+            **report.machine(),
+            **process.description["versions"],
+        }
+        for contestant, process, mine, peak in columns
+    ]
+
+
+def compared(lines: Sequence[report.Line]) -> list[report.Line]:
+    """Returns of every row and peer the line of the fastest contestant, netzoo left out."""
+    best: dict[tuple, report.Line] = {}
+    for line in lines:
+        key = (*(line[name] for name in ROW), line["peer"])
+        if key not in best or line["images_per_second"] > best[key]["images_per_second"]:
+            best[key] = line
+    return [line for line in best.values() if line["peer"] != NETZOO.peer]
+
+
+def means(lines: Sequence[report.Line]) -> list[tuple[str, str, int, float, float]]:
+    """Returns mode, peer, number of rows, and geometric means of the ratios of speed and memory."""
+    groups: dict[tuple[str, str], list[report.Line]] = {}
+    for line in compared(lines):
+        groups.setdefault((line["mode"], line["peer"]), []).append(line)
+    names = ("netzoo_ratio", "netzoo_memory_ratio")
+    return [
+        (*key, len(group), *(statistics.geometric_mean([x[name] for x in group]) for name in names))
+        for key, group in groups.items()
+    ]
+
+
+def summary(lines: Sequence[report.Line]) -> str:
+    """Returns a row in a few words."""
+    peers = (f"{line['netzoo_ratio']:.2f} x {line['peer']}" for line in compared(lines))
+    return ", ".join([f"netzoo {lines[0]['images_per_second']:.1f} img/s", *peers])
+
+
+def show(lines: Sequence[report.Line]) -> None:
+    """Prints the table, the means, and what it was measured on."""
+    best, cells, last = compared(lines), [], None
+    for line in lines:
+        row = [str(line[name]) for name in ("model", "image_size", "batch_size", "mode")]
+        against = line in best
+        cells.append(
+            [
+                *([""] * 4 if row == last else row),
+                line["contestant"],
+                f"{line['images_per_second']:.1f}",
+                *report.ratio_cells(line, against),
+                f"{line['compile_seconds']:.1f}" if line["compile_seconds"] >= 0.05 else "-",
+                f"{line['peak_mebibytes']:,.0f}",
+                f"{line['netzoo_memory_ratio']:.2f} x" if against else "",
+                f"{100 * line['mfu']:.0f} %",
+            ]
         )
-    return rows, workers[0].description
-
-
-def show(rows: list[dict[str, Any]], settings: dict[str, Any], environment: dict) -> None:
-    """Prints the table, and what it was measured on."""
-    title = ", ".join(f"{key} {value}" for key, value in settings.items())
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
-    table.add_column("layers", no_wrap=True)
-    for name in ("img/s", "range", "netzoo is", "range", "compile s", "peak MiB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        ours = row["contestant"] == "netzoo"
-        table.add_row(
-            row["contestant"],
-            f"{row['images_per_second']:.1f}",
-            f"{row['slowest']:.1f}..{row['fastest']:.1f}",
-            "" if ours else f"{row['netzoo_ratio']:.2f} x",
-            "" if ours else f"{row['netzoo_ratio_low']:.2f}..{row['netzoo_ratio_high']:.2f}",
-            f"{row['compile_seconds']:.1f}",
-            f"{row['peak_mebibytes']:.0f}",
+        last = row
+    columns = "model,px,batch,mode,contestant,img/s,netzoo is,range,compile s,peak MiB,memory,MFU"
+    report.print_table("", columns.split(","), cells, texts=5)
+    report.print_machine(lines)
+    for mode, peer, count, speed, memory in means(lines):
+        report.CONSOLE.print(
+            f"{mode}: netzoo is {speed:.2f} x {peer} and takes {memory:.2f} x its memory "
+            f"(geometric means of {count} rows)"
         )
-    console = Console()
-    console.print(table)
-    for name in ("machine", "versions"):
-        facts = ", ".join(f"{key} {value}" for key, value in environment[name].items())
-        console.print(f"{name}: {facts}", highlight=False)
 
 
-def write_csv(
-    path: Path, rows: list[dict[str, Any]], settings: dict[str, Any], environment: dict
-) -> None:
-    """Writes a line for each contestant, with settings, machine and versions beside it."""
-    common = {
-        **settings,
-        "parameters": environment["parameters"],
-        **environment["machine"],
-        **environment["versions"],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *common])
-        writer.writeheader()
-        writer.writerows({**row, **common} for row in rows)
+def draw(lines: Sequence[report.Line], folder: Path) -> None:
+    """Draws rates where one model is swept over sizes or batches, and ratios otherwise."""
+    varied = [name for name in ROW if len({line[name] for line in lines}) > 1]
+    from benchmarks import pictures  # matplotlib takes a second to load
 
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Reads the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--model", default="mobilenet_v2", help="name in the registry")
-    parser.add_argument("--image-size", type=int, default=128, help="pixels, both sides")
-    parser.add_argument("--batch-size", type=int, default=32, help="images a step")
-    parser.add_argument("--mode", choices=("train", "infer"), default="train", help="kind of step")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="compute type"
-    )
-    parser.add_argument("--repeats", type=int, default=7, help="turns of every contestant")
-    parser.add_argument("--steps", type=int, default=5, help="steps in a turn")
-    parser.add_argument(
-        "--peers", nargs="*", choices=PEERS, default=list(PEERS), help="layers to compare with"
-    )
-    parser.add_argument("--out", type=Path, help="CSV file to write")
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measures, or is one of the measured."""
-    options = parse(arguments)
-    if options.worker:
-        from benchmarks import worker  # JAX lives in the contestants only.
-
-        worker.main(options.worker)
+    path = folder / "throughput.png"
+    swept = [name for name in varied if name != "mode"]
+    if swept in (["image_size"], ["batch_size"]):
+        pictures.draw_sweep(lines, swept[0], path)
         return
-    settings = {
-        key: getattr(options, key)
-        for key in ("model", "image_size", "batch_size", "mode", "dtype", "steps", "repeats")
-    }
-    rows, environment = measure(settings, options.peers, options.repeats, options.steps)
-    show(rows, settings, environment)
-    if options.out:
-        write_csv(options.out, rows, settings, environment)
+    units = {"model": "{}", "image_size": "{} px", "batch_size": "batch {}"}
+    names = ["model", *(name for name in units if name in varied and name != "model")]
+    labelled = [
+        {**line, "row": " ".join(units[name].format(line[name]) for name in names)}
+        for line in compared(lines)
+    ]
+    if labelled:
+        pictures.draw_ratios(labelled, path)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = report.flags("throughput", __doc__, repeats=7)
+    add, modes = parser.add_argument, ("train", "infer")
+    add("--model", nargs="+", default=["mobilenet_v2"], help="names in the registry")
+    add("--image-size", nargs="+", type=int, default=[128], help="pixels, both sides")
+    add("--batch-size", nargs="+", type=int, default=[32], help="images a step")
+    add("--mode", nargs="+", choices=modes, default=list(modes), help="kinds of step")
+    add("--peers", default=",".join(PEERS), help="whom to compare with, comma separated")
+    add("--peer-python", nargs="+", default=[], help="interpreters that peers are looked for in")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="compute type")
+    add("--remat", action="store_true", help="netzoo and flax recompute activations in training")
+    add("--steps", type=int, default=5, help="steps in a turn")
+    options = parser.parse_args(arguments)
+    options.peers = [peer for peer in options.peers.split(",") if peer]
+    for peer in options.peers:
+        if peer not in PEERS:
+            parser.error(f"unknown peer {peer!r}; expected some of {','.join(PEERS)}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures what is not yet there, and shows all; returns the exit status."""
+    options = parse(arguments)
+    if (load := os.getloadavg()[0]) > BUSY:
+        report.CONSOLE.print(f"busy machine: a load of {load:.1f} slows some more than others")
+    everyone = find_contestants(options.peers, [*options.peer_python, sys.executable])
+    file = report.Lines(options.out, "throughput.csv", KEY)
+    product = list(
+        itertools.product(options.model, options.image_size, options.batch_size, options.mode)
+    )
+    lines, status = [], 0
+    for number, values in enumerate(product, start=1):
+        settings = dict(zip(ROW, (*values, options.dtype, int(options.remat)), strict=True))
+        name = "{} {} px, batch {}, {}".format(*values)
+        label = f"[{number}/{len(product)}] {name}"
+        contestants = {
+            c: python
+            for c, python in everyone.items()
+            if c.networks is None or settings["model"] in c.networks
+        }
+        for peer in dict.fromkeys(c.peer for c in everyone if c not in contestants):
+            report.CONSOLE.print(f"{label}: {peer} has no {settings['model']}", markup=False)
+        row = [file.get([*settings.values(), c.name]) for c in contestants]
+        began = time.monotonic()
+        if None in row:
+            try:
+                with report.CONSOLE.status(name):
+                    row = measure(contestants, settings, options.repeats, options.steps)
+            except ContestantError as error:
+                report.CONSOLE.print(f"{label}: {error}; not measured", markup=False)
+                status = 1
+                continue
+            file.add(row)
+        took = time.monotonic() - began
+        report.CONSOLE.print(f"{label}: {summary(row)} ({took:.0f} s)", markup=False)
+        lines += row
+    if lines:
+        show(lines)
+        if options.out:
+            draw(lines, options.out)
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

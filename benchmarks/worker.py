@@ -1,15 +1,15 @@
-"""One contestant of `benchmarks.throughput`, in a process of its own.
+"""A contestant in JAX: netzoo's layers, or the same network of flax's own.
 
-Reads a number of steps a line from standard input, runs them, and answers each line with the
-seconds they took, as JSON. The first answer, before any question, describes the compiled program.
+Both start from the same initial values, so that their losses can be compared. netzoo also has what
+its entry points use: options of the compiler and, for inference, BatchNorm folded into the
+convolutions.
 """
 
 import contextlib
 import json
-import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -19,33 +19,50 @@ import numpy as np
 import optax
 
 from benchmarks import flax_layers
-from netzoo.models import common, create_model
-from netzoo.workdir.record import environment_record
+from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
+from benchmarks.peers import OPTIONS
+from netzoo.compilation import compiler_options
+from netzoo.errors import UserError
+from netzoo.layers import mlp
+from netzoo.layers.endpoints import AUXILIARY
+from netzoo.models import common, create_model, fold_batch_norm, vit
+from netzoo.models.rematerialization import rematerialized_blocks
+from netzoo.models.summary import summarize
 
 Tree = Any
-# Contestant: module whose `Conv` and `BatchNorm` take the place of netzoo's.
-LAYERS = {"netzoo": None, "flax": flax_layers}
 NUM_CLASSES = 1000
+# Layers of netzoo that `flax_layers` has too.
+REPLACED = {"BatchNorm", "Conv", "Dropout", "MultiHeadAttention", "PatchEmbedding"}
+REPLACED |= {"StandardizedConv", "gelu", "max_pool"}
 
 
-def with_layers_of(contestant: str, network: type) -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def with_layers_of(contestant: str, network: type) -> Iterator[None]:
     """Replaces layers where a network takes them from, while it is traced."""
-    layers, stack = LAYERS[contestant], contextlib.ExitStack()
-    if layers is not None:
-        for module in (sys.modules[network.__module__], common):
-            for name in ("Conv", "BatchNorm"):
-                if hasattr(module, name):
-                    stack.enter_context(mock.patch.object(module, name, getattr(layers, name)))
-    return stack
+    with contextlib.ExitStack() as stack:
+        if contestant == "flax":
+            for module in {sys.modules[network.__module__], common, vit, mlp}:
+                for name in REPLACED & set(vars(module)):
+                    theirs = getattr(flax_layers, name)
+                    stack.enter_context(mock.patch.object(module, name, theirs))
+        yield
 
 
 def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, Any]]:
     """Compiles a step.
 
     Returns:
-      `step(state) -> (state, loss)`, the first state, and facts: `parameters`, `compile_seconds`.
+      `step(state) -> (state, loss)`, the first state, and facts: `parameters`, `compile_seconds`,
+      `exact`, whether losses depend neither on bfloat16 nor on what dropout draws, and, of netzoo,
+      `macs` an image (without auxiliary classifiers).
+
+    Raises:
+      UserError: The network is unknown, refuses the images or has other parameters.
     """
-    model = create_model(settings["model"], NUM_CLASSES, dtype=jnp.dtype(settings["dtype"]))
+    contestant, train = settings["contestant"], settings["mode"] == "train"
+    options = {**OPTIONS.get(settings["model"], {}), "dtype": jnp.dtype(settings["dtype"])}
+    model = create_model(settings["model"], NUM_CLASSES, **options)
+    network = type(model)
     batch, side = settings["batch_size"], settings["image_size"]
     rng = np.random.default_rng(0)
     images = jax.device_put(rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8))
@@ -56,27 +73,58 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, An
 
     # The initial values are always made by netzoo's layers, so all contestants have the same.
     variables = jax.jit(init)(jax.random.key(0))
-    with with_layers_of(settings["contestant"], type(model)):
-        if jax.tree.map(jnp.shape, variables) != jax.tree.map(
-            jnp.shape, jax.eval_shape(lambda key: init(key), jax.random.key(0))
-        ):
-            raise SystemExit(f"{settings['contestant']}: the parameter tree is another one")
-    optimizer = optax.adamw(1e-3, weight_decay=0.05)
+    with with_layers_of(contestant, network):
+        # A function of its own, since JAX remembers the trace of the first.
+        shapes = jax.eval_shape(lambda key: init(key), jax.random.key(0))
+    if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, shapes):
+        raise UserError(f"its {settings['model']} has another parameter tree")
+    rates = (getattr(model, name, 0) for name in ("dropout_rate", "auxiliary_dropout_rate"))
+    facts = {
+        "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
+        "exact": settings["dtype"] == "float32" and not (train and any(rates)),
+    }
+    compiler = {}
+    if contestant == "netzoo":
+        facts["macs"], compiler = summarize(model, side).macs, compiler_options()
+        if not train:
+            model, variables = fold_batch_norm(model, variables)
+    loss = make_loss(model, train, settings["remat"])
+    step, state = (make_training if train else make_inference)(loss, jax.device_put(variables))
+    # Donated, the weights that a step returns lie where those lay that it was given.
+    step = jax.jit(step, donate_argnums=0, compiler_options=compiler)
+    start = time.perf_counter()
+    with with_layers_of(contestant, network):
+        compiled = step.lower(state, images, labels).compile()
+    facts["compile_seconds"] = time.perf_counter() - start
+    return lambda state: compiled(state, images, labels), state, facts
+
+
+def make_loss(model: Any, train: bool, remat: bool) -> Callable:
+    """Returns `loss(params, rest, images, labels, key) -> (loss, new rest)`."""
 
     def loss(params, rest, images, labels, key):
-        train = settings["mode"] == "train"
         x = (images.astype(jnp.float32) - 127.5) / 127.5
-        logits, rest = model.apply(
-            {"params": params, **rest},
-            x,
-            train=train,
-            rngs={"dropout": key} if train else None,
-            mutable=list(rest) if train else [],
-        )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), rest
+        with rematerialized_blocks() if train and remat else contextlib.nullcontext():
+            logits, rest = model.apply(
+                {"params": params, **rest},
+                x,
+                train=train,
+                rngs={"dropout": key} if train else None,
+                mutable=[*rest, AUXILIARY] if train else [],
+            )
+        auxiliary = rest.pop(AUXILIARY, {})
+        weighted = [(1.0, logits), *((model.auxiliary_weight, x) for x in auxiliary.values())]
+        entropy = optax.softmax_cross_entropy_with_integer_labels
+        return sum(weight * entropy(x, labels).mean() for weight, x in weighted), rest
 
-    def train_step(state, images, labels):
+    return loss
+
+
+def make_training(loss: Callable, variables: Tree) -> tuple[Callable, Tree]:
+    """Returns a step with AdamW, `(state, images, labels) -> (state, loss)`, and a state."""
+    optimizer = optax.adamw(1e-3, weight_decay=0.05)
+
+    def step(state, images, labels):
         params, rest, opt_state, key = state
         key, dropout = jax.random.split(key)
         gradient = jax.value_and_grad(loss, has_aux=True)
@@ -84,43 +132,49 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, An
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), rest, opt_state, key), value
 
-    def infer_step(state, images, labels):
-        params, rest = state
-        return state, loss(params, rest, images, labels, None)[0]
+    rest = dict(variables)
+    params = rest.pop("params")
+    state = (params, rest, optimizer.init(params), jax.random.key(1))
+    return step, state
 
-    params = variables.pop("params")
-    count = sum(x.size for x in jax.tree.leaves(params))
-    if settings["mode"] == "train":
-        state = (params, variables, optimizer.init(params), jax.random.key(1))
-        step = jax.jit(train_step, donate_argnums=0)
-    else:
-        # Donated, the weights that a step returns are the buffers it was given, not copies.
-        state, step = (params, variables), jax.jit(infer_step, donate_argnums=0)
-    start = time.perf_counter()
-    with with_layers_of(settings["contestant"], type(model)):
-        compiled = step.lower(state, images, labels).compile()
-    facts = {"parameters": count, "compile_seconds": time.perf_counter() - start}
-    return lambda state: compiled(state, images, labels), state, facts
+
+def make_inference(loss: Callable, variables: Tree) -> tuple[Callable, Tree]:
+    """Returns the forward pass with the loss, and a state, as `make_training` does."""
+
+    def step(state, images, labels):
+        rest = dict(state)
+        return state, loss(rest.pop("params"), rest, images, labels, None)[0]
+
+    return step, variables
+
+
+def matmul_peak(dtype: jnp.dtype) -> float:
+    """Returns the most floating-point operations a second of a product of square matrices."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    x = jnp.ones((side, side), dtype)
+    product = jax.jit(jnp.matmul).lower(x, x).compile()
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        product(x, x).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds)
 
 
 def main(settings: dict[str, Any]) -> None:
     """Compiles, describes itself, and then steps on demand until standard input ends."""
-    step, state, facts = make_program(settings)
-    losses = []
-    for _ in range(2):
-        state, loss = step(state)
-        losses.append(float(loss))
-    answer = {
-        "losses": losses,
-        **environment_record(["benchmarks.throughput"], facts["parameters"], "random"),
-        **facts,
-    }
-    print(json.dumps(answer), flush=True)
-    for line in sys.stdin:
-        start = time.perf_counter()
-        for _ in range(int(line)):
-            state, loss = step(state)
-        jax.block_until_ready((state, loss))
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+    facts = {}
+    if settings["contestant"] == "netzoo":
+        types = {"float32", settings["dtype"]}
+        facts["peak_flops"] = max(matmul_peak(jnp.dtype(name)) for name in types)
+    try:
+        step, state, program = make_program(settings)
+    except UserError as error:
+        serve({"error": str(error)})
+        return
+    facts["versions"] = {"device": jax.devices()[0].device_kind}
+    serve_steps({**facts, **program}, step, state, jax.block_until_ready, peak_jax_bytes)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

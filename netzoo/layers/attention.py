@@ -123,14 +123,18 @@ class MultiHeadAttention(nn.Module):
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
         """Projects `[batch, length, width]` to `[batch, length, heads, width / heads]` each.
 
-        All in one product: three narrow ones take half as long again on CPU.
+        All in one product, which on CPU takes two thirds of the time of narrow ones; but where
+        positions are few, putting the kernels together would cost more than it gains.
         """
         width = x.shape[-1]
+        heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
+        x = x.astype(self.dtype)
         layers = [_Affine(width, self.kernel_init, name=name)() for name in names]
+        layers = [(k.astype(self.dtype), b.astype(self.dtype)) for k, b in layers]
+        if math.prod(x.shape[:-1]) < width:
+            return [(x @ kernel + bias).reshape(heads) for kernel, bias in layers]
         kernel, bias = (jnp.concatenate(parts, -1) for parts in zip(*layers, strict=True))
-        y = x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
-        heads = (self.num_heads, width // self.num_heads)
-        return [part.reshape(*x.shape[:-1], *heads) for part in jnp.split(y, len(names), -1)]
+        return [part.reshape(heads) for part in jnp.split(x @ kernel + bias, len(names), -1)]
 
 
 class _Affine(nn.Module):

@@ -1,0 +1,193 @@
+"""Processes that are compared: how they start, take turns and answer.
+
+A contestant is a Python process of its own. Its first line of JSON on standard output says who it
+is; then it answers every line of JSON on its standard input with one. This module needs nothing but
+the standard library, because peers live in environments of their own.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+# The same for all: large pages, which every allocator of big arrays gains from, and no framework
+# that takes the whole memory of a GPU which it shares with the others.
+ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "KERAS_BACKEND": "jax",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+class ContestantError(RuntimeError):
+    """A contestant did not answer, or only why it cannot."""
+
+
+class Process:
+    """The process of one contestant.
+
+    Attributes:
+      name: What tables call it.
+      description: Its first answer.
+    """
+
+    def __init__(self, name: str, command: Sequence[str]):
+        """Starts it and waits until it is ready.
+
+        Raises:
+          ContestantError: It ended instead, or answered why it cannot do what it was asked for.
+        """
+        environment = {**os.environ, **ENVIRONMENT}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        self.name = name
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        self.description = self._answer()
+
+    def ask(self, question: Any) -> dict[str, Any]:
+        """Returns the answer to a question; raises as the constructor does."""
+        with contextlib.suppress(BrokenPipeError):  # no answer will come, which is the error
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """Ends the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise ContestantError(f"{self.name} ended with status {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            self.close()
+            raise ContestantError(f"{self.name}: {answer['error']}")
+        return answer
+
+
+@contextlib.contextmanager
+def running(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[Process]]:
+    """Starts the named commands one after the other, as compiling takes all cores."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for name, command in commands:
+            processes.append(Process(name, command))
+            stack.callback(processes[-1].close)
+        yield processes
+
+
+def take_turns(processes: Sequence[Process], question: Any, repeats: int) -> list[list[dict]]:
+    """Asks everyone in turn, `repeats` times; returns the answers of each process."""
+    turns = [[process.ask(question) for process in processes] for _ in range(repeats)]
+    return [list(answers) for answers in zip(*turns, strict=True)]
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Returns median, smallest and largest."""
+    return statistics.median(values), min(values), max(values)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """Returns the spread of the quotients, each taken within a turn."""
+    return spread([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def compare(rates: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+    """Returns columns of a table for each contestant; the first is netzoo.
+
+    Args:
+      rates: Images a second of every contestant, turn by turn.
+    """
+    columns = ("images_per_second", "slowest", "fastest")
+    ratios = ("netzoo_ratio", "netzoo_ratio_low", "netzoo_ratio_high")
+    return [
+        dict(zip((*columns, *ratios), (*spread(mine), *ratio(rates[0], mine)), strict=True))
+        for mine in rates
+    ]
+
+
+def find_python(peer: str, modules: Sequence[str], candidates: Iterable[str]) -> str | None:
+    """Returns the first interpreter that has the modules of a peer, or says that there is none."""
+    code = "import sys, importlib.util as u; sys.exit(None in map(u.find_spec, sys.argv[1:]))"
+    candidates = list(dict.fromkeys(candidates))
+    for python in candidates:
+        with contextlib.suppress(OSError):
+            if subprocess.run([python, "-c", code, *modules], cwd=ROOT).returncode == 0:
+                return python
+    print(
+        f"{peer} is left out: {' and '.join(candidates)} cannot import {', '.join(modules)}; "
+        "--peer-python names an interpreter that can"
+    )
+    return None
+
+
+def serve(description: dict[str, Any], answer: Callable[[Any], dict[str, Any]] = dict) -> None:
+    """Is a contestant: describes itself, then answers until standard input ends."""
+    print(json.dumps(description), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+def serve_steps(
+    description: dict[str, Any],
+    step: Callable[[Any], tuple[Any, Any]],
+    state: Any,
+    wait: Callable[[Any], Any],
+    peak_bytes: Callable[[], int],
+) -> None:
+    """Is a contestant that runs as many steps as it is asked for.
+
+    Its answers are the `seconds` that they took and the `peak_bytes` so far.
+
+    Args:
+      description: The first answer; the `losses` of two steps are added.
+      step: `step(state) -> (state, loss)`; may return before it has computed them.
+      state: The first state.
+      wait: Waits for a state.
+      peak_bytes: Most memory held so far.
+    """
+    losses = []
+    for _ in range(2):
+        state, loss = step(state)
+        losses.append(float(loss))
+
+    def answer(steps: int) -> dict[str, float]:
+        nonlocal state
+        start = time.perf_counter()
+        for _ in range(steps):
+            state, _ = step(state)
+        wait(state)
+        return {"seconds": time.perf_counter() - start, "peak_bytes": peak_bytes()}
+
+    serve({**description, "losses": losses}, answer)
+
+
+def peak_host_bytes() -> int:
+    """Returns the most memory that this process has held, compilation included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_jax_bytes() -> int:
+    """Returns the most memory of JAX's device, or of this process where that is the CPU."""
+    import jax
+
+    statistics = jax.devices()[0].memory_stats()
+    return statistics["peak_bytes_in_use"] if statistics else peak_host_bytes()

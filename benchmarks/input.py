@@ -1,0 +1,121 @@
+"""Images a second of the input pipelines, from JPEG to batches, without a network.
+
+python -m benchmarks.input --peer-python ~/tensorflow/bin/python --out results/input
+
+netzoo's training pipeline on all cores, with each kind of cache, against tf.data's, which decodes
+only what it cuts out of an image. The images are those of tf_flowers or, where that is not
+prepared, drawn flowers. The contestants take turns, each kind of cache by itself.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.contestants import compare, find_python, running, take_turns
+from netzoo.data import open_source
+from netzoo.data.tfds_source import find_builder
+
+CACHES = ("none", "encoded", "decoded")
+KEY = ("source", "image_size", "batch_size", "cache", "pipeline")
+
+
+def find_source(data_dir: str | None) -> tuple[str, str]:
+    """Returns source and split: the real flowers, or drawn ones, which it says."""
+    if find_builder("tf_flowers", data_dir).info.splits:
+        return "tfds:tf_flowers", "train[:80%]"
+    report.CONSOLE.print(
+        "tf_flowers is not prepared (docs/data.md says how): drawn flowers instead"
+    )
+    return "synthetic_flowers", "train"
+
+
+def measure(
+    pythons: dict[str, str], settings: dict[str, Any], repeats: int, batches: int
+) -> list[report.Line]:
+    """Runs the pipelines with one kind of cache in turns; returns a line for each."""
+    commands = [
+        (
+            name,
+            [python, "-m", "benchmarks.input_worker", json.dumps({**settings, "pipeline": name})],
+        )
+        for name, python in pythons.items()
+    ]
+    with running(commands) as processes:
+        answers = take_turns(processes, batches, repeats)
+    images = settings["batch_size"] * batches
+    rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
+    shown = {name: settings[name] for name in KEY[:-1]}
+    return [
+        {
+            **shown,
+            "pipeline": process.name,
+            **mine,
+            "repeats": repeats,
+            "batches": batches,
+            **report.machine(),
+            **process.description,
+        }
+        for process, mine in zip(processes, compare(rates), strict=True)
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and shows."""
+    parser = report.flags("input", __doc__, repeats=5)
+    parser.add_argument("--data-dir", help="of TFDS; by default ~/tensorflow_datasets")
+    parser.add_argument("--image-size", type=int, default=224, help="pixels, both sides")
+    parser.add_argument("--batch-size", type=int, default=32, help="images a batch")
+    parser.add_argument("--batches", type=int, default=50, help="in a turn")
+    parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES), help="kinds")
+    parser.add_argument("--peer-python", nargs="+", default=[], help="interpreters with tensorflow")
+    options = parser.parse_args(arguments)
+    pythons = {"netzoo": sys.executable}
+    peer = find_python("tf.data", ["tensorflow"], [*options.peer_python, sys.executable])
+    if peer:
+        pythons["tf.data"] = peer
+    spec, split = find_source(options.data_dir)
+    file, lines = report.Lines(options.out, "input.csv", KEY), []
+    with tempfile.TemporaryDirectory() as folder:
+        if peer:
+            source = open_source(spec, split, options.data_dir)
+            for index in range(len(source)):
+                Path(folder, f"{index:06d}.jpg").write_bytes(source[index]["image"])
+        for cache in options.cache:
+            settings = {
+                "source": spec,
+                "split": split,
+                "image_size": options.image_size,
+                "batch_size": options.batch_size,
+                "cache": cache,
+                "data_dir": options.data_dir,
+                "files": folder,
+            }
+            lines += measure(pythons, settings, options.repeats, options.batches)
+            file.add(lines)
+    show(lines)
+
+
+def show(lines: Sequence[report.Line]) -> None:
+    """Prints the table."""
+    rows = [
+        [
+            line["cache"] if line["pipeline"] == "netzoo" else "",
+            line["pipeline"],
+            f"{line['images_per_second']:,.0f}",
+            f"{line['slowest']:,.0f}..{line['fastest']:,.0f}",
+            *report.ratio_cells(line, line["pipeline"] != "netzoo"),
+        ]
+        for line in lines
+    ]
+    title = "{source}, {image_size} px, batches of {batch_size}"
+    columns = ("cache", "pipeline", "img/s", "range", "netzoo is", "range")
+    report.print_table(title.format(**lines[0]), columns, rows, texts=2)
+    report.print_machine(lines)
+
+
+if __name__ == "__main__":
+    main()

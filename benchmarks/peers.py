@@ -1,0 +1,90 @@
+"""Who is compared with netzoo, what they need, and which of their networks are netzoo's."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Contestant:
+    """One line of a row.
+
+    Attributes:
+      name: What tables call it.
+      peer: What `--peers` calls it; of several with one peer the fastest is compared.
+      module: Python module that is run.
+      needs: Modules that its interpreter must have.
+      networks: Names of netzoo's networks that it has; None for all.
+    """
+
+    name: str
+    peer: str
+    module: str
+    needs: tuple[str, ...]
+    networks: Mapping[str, Any] | None = None
+
+
+class TorchNetwork(NamedTuple):
+    """A network of torchvision or timm.
+
+    Attributes:
+      library: `"torchvision"` or `"timm"`.
+      name: Of the constructor there.
+      options: Of the constructor.
+      sized: Whether the constructor must be told the image size.
+    """
+
+    library: str
+    name: str
+    options: Mapping[str, Any] = {}
+    sized: bool = False
+
+
+_SAME_NAME = (
+    *("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+)
+_TIMM_SIZED = {
+    "vit_ti16": "vit_tiny_patch16_224",
+    "vit_s16": "vit_small_patch16_224",
+    "vit_s32": "vit_small_patch32_224",
+    "vit_b16": "vit_base_patch16_224",
+    "vit_b32": "vit_base_patch32_224",
+    "vit_l16": "vit_large_patch16_224",
+    "r_ti16": "vit_tiny_r_s16_p8_224",
+    "r26_s32": "vit_small_r26_s32_224",
+    "r50_b16": "vit_base_r50_s16_224",
+}
+TORCH = {
+    **{name: TorchNetwork("torchvision", name) for name in _SAME_NAME},
+    **{name: TorchNetwork("timm", theirs, sized=True) for name, theirs in _TIMM_SIZED.items()},
+    "alexnet_owt": TorchNetwork("torchvision", "alexnet"),
+    # In evaluation the auxiliary classifiers cost parameters and no time, as in netzoo.
+    "googlenet_tv": TorchNetwork(
+        "torchvision", "googlenet", {"aux_logits": True, "init_weights": False}
+    ),
+    "mobilenet_v1": TorchNetwork("timm", "mobilenetv1_100"),
+}
+# What netzoo's networks do without here, since timm's do: dropout.
+OPTIONS = {name: {"dropout_rate": 0.0} for name in (*_TIMM_SIZED, "mobilenet_v1")}
+# Name in `keras.applications`, and parameters that netzoo's has not: ResNet50's convolutions have
+# biases before BatchNorm. It also strides in the first 1x1, which is 6 % fewer multiply-adds.
+KERAS = {
+    "mobilenet_v1": ("MobileNet", 0),
+    "mobilenet_v2": ("MobileNetV2", 0),
+    "resnet50": ("ResNet50", 26_560),
+    "vgg16": ("VGG16", 0),
+}
+
+NETZOO = Contestant("netzoo", "netzoo", "benchmarks.worker", ())
+_TORCH = ("benchmarks.torch_worker", ("torch", "torchvision", "timm"), TORCH)
+CONTESTANTS = (
+    NETZOO,
+    Contestant("flax", "flax", "benchmarks.worker", ()),
+    Contestant("torch", "torch", *_TORCH),
+    Contestant("torch channels_last", "torch", *_TORCH),
+    Contestant("keras", "keras", "benchmarks.keras_worker", ("keras", "jax"), KERAS),
+)
+PEERS = tuple(dict.fromkeys(c.peer for c in CONTESTANTS[1:]))

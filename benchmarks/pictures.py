@@ -1,0 +1,92 @@
+"""The picture of a table of throughputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+INK, FAINT = "#22303c", "#e4e8ec"
+# Of netzoo and its peers, in the order of their appearance.
+COLORS = ("#1f5f99", "#2a9d8f", "#c2513f", "#d8973c", "#7d8995")
+TITLES = {"train": "training step", "infer": "inference"}
+
+Line = dict[str, Any]
+
+
+def draw_ratios(lines: Sequence[Line], path: Path) -> None:
+    """Draws netzoo's speed over that of each peer as bars with their ranges, a panel a mode.
+
+    Args:
+      lines: Of peers, with `row`, `mode`, `peer`, `netzoo_ratio` and its `_low` and `_high`.
+      path: PNG to write.
+    """
+    peers, rows = _values(lines, "peer"), _values(lines, "row")
+    figure, panels = _panels(lines, max(6.0, 1.5 + 0.4 * len(peers) * len(rows)))
+    width = 0.8 / len(peers)
+    for mode, axes in panels.items():
+        for index, peer in enumerate(peers):
+            mine = [x for x in lines if (x["mode"], x["peer"]) == (mode, peer)]
+            places = [rows.index(x["row"]) + (index + 0.5) * width - 0.4 for x in mine]
+            ratios, low, high = (
+                [x["netzoo_ratio" + end] for x in mine] for end in ("", "_low", "_high")
+            )
+            # From 1: what is slower hangs, what is faster stands.
+            heights = [ratio - 1 for ratio in ratios]
+            axes.bar(places, heights, width, bottom=1, color=COLORS[index + 1], label=peer)
+            axes.vlines(places, low, high, color=INK, linewidth=1)
+            for place, ratio, top in zip(places, ratios, high, strict=True):
+                at, options = (place, max(top, 1)), {"ha": "center", "fontsize": 7}
+                axes.annotate(f"{ratio:.2f}", at, (0, 2), textcoords="offset points", **options)
+        axes.axhline(1, color=INK, linewidth=1)
+        axes.set(yscale="log", ylabel="netzoo's images/s over the peer's")
+        axes.margins(y=0.1)
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(StrMethodFormatter("{x:g}"))
+        axes.tick_params(which="minor", labelsize=7)
+        axes.set_xticks(range(len(rows)), rows, rotation=20, ha="right")
+    axes.legend(title="peer", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path)
+
+
+def draw_sweep(lines: Sequence[Line], swept: str, path: Path) -> None:
+    """Draws the images a second of every contestant against a column, a panel a mode.
+
+    Args:
+      lines: With `mode`, `contestant`, `images_per_second` and the column.
+      swept: Name of the column, say `batch_size`.
+      path: PNG to write.
+    """
+    figure, panels = _panels(lines, 7.0)
+    for mode, axes in panels.items():
+        for index, name in enumerate(_values(lines, "contestant")):
+            points = sorted(
+                (line[swept], line["images_per_second"])
+                for line in lines
+                if (line["mode"], line["contestant"]) == (mode, name)
+            )
+            if points:
+                axes.plot(*zip(*points, strict=True), "o-", color=COLORS[index], label=name)
+        axes.set(xscale="log", ylim=(0, None), ylabel="images/s")
+        axes.set_xticks(ticks := sorted(_values(lines, swept)), list(map(str, ticks)))
+        axes.minorticks_off()
+    axes.set_xlabel(swept.replace("_", " "))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path)
+
+
+def _values(lines: Sequence[Line], column: str) -> list[Any]:
+    return list(dict.fromkeys(line[column] for line in lines))
+
+
+def _panels(lines: Sequence[Line], width: float) -> tuple[Figure, dict[str, Any]]:
+    modes = _values(lines, "mode")
+    figure = Figure(figsize=(width, 3.2 * len(modes)), dpi=150, layout="constrained")
+    panels = figure.subplots(len(modes), squeeze=False, sharex=True)[:, 0]
+    for mode, axes in zip(modes, panels, strict=True):
+        axes.set_title(TITLES[mode])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=FAINT)
+        axes.set_axisbelow(True)
+    return figure, dict(zip(modes, panels, strict=True))

@@ -1,0 +1,27 @@
+"""A contestant that computes nothing: `python fake_contestant.py JSON`.
+
+It answers with the seconds of a script, and writes down that it was started and asked.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+settings = json.loads(sys.argv[1])
+log = Path(settings["log"])
+
+
+def note(event: object) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps([settings["contestant"], event]) + "\n")
+
+
+note("start")
+if settings.get("dies"):
+    sys.exit(3)
+print(json.dumps(settings["description"]), flush=True)
+seconds = iter(settings["seconds"])
+for line in sys.stdin:
+    note(json.loads(line))
+    # The first question warms up.
+    print(json.dumps({"seconds": next(seconds), "peak_bytes": settings["peak_bytes"]}), flush=True)

@@ -1,0 +1,162 @@
+"""The table of throughputs, with contestants that compute nothing."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import contestants, throughput
+from benchmarks.peers import CONTESTANTS, KERAS, OPTIONS, TORCH
+from netzoo.models import list_models
+
+FAKE = Path(__file__).parent / "fake_contestant.py"
+DESCRIPTION = {
+    "parameters": 7,
+    "losses": [6.9, 6.8],
+    "exact": True,
+    "compile_seconds": 1.0,
+    "macs": 50,
+    "peak_flops": 10_000.0,
+    "versions": {"device": "none"},
+}
+# Seconds of the first question, which warms up, and of three turns.
+SECONDS = {
+    "netzoo": [9, 1, 2, 4],
+    "flax": [9, 2, 8, 12],
+    "torch": [9, 1, 2, 8],
+    "torch channels_last": [9, 0.5, 1, 1],
+}
+
+
+@pytest.fixture
+def fakes(monkeypatch, tmp_path):
+    """Puts fakes in the place of all contestants; returns what a test may change of them."""
+    script = {name: {"seconds": seconds} for name, seconds in SECONDS.items()}
+    log = tmp_path / "log"
+
+    def command(contestant, python, settings):
+        mine = {
+            "description": DESCRIPTION,
+            "peak_bytes": 2**20,
+            **script[contestant.name],
+            "contestant": contestant.name,
+            "log": str(log),
+        }
+        if settings["model"] == script.get("broken"):
+            mine["dies"] = True
+        return [sys.executable, str(FAKE), json.dumps(mine)]
+
+    monkeypatch.setattr(throughput, "command", command)
+    monkeypatch.setattr(throughput, "find_python", lambda *arguments: sys.executable)
+    script["log"] = log
+    return script
+
+
+def run(out: Path, *arguments: str) -> tuple[int, list[dict[str, str]]]:
+    """Returns the exit status and the lines of the CSV file."""
+    flags = ("--repeats", "3", "--steps", "5", "--batch-size", "2", "--mode", "train")
+    status = throughput.main([*flags, "--peers", "flax,torch", "--out", str(out), *arguments])
+    with (out / "throughput.csv").open() as file:
+        return status, list(csv.DictReader(file))
+
+
+def started(fakes) -> list[str]:
+    events = map(json.loads, fakes["log"].read_text().splitlines())
+    return [name for name, event in events if event == "start"]
+
+
+def test_contestants_take_turns(fakes, tmp_path):
+    """What else the machine does has to meet all alike."""
+    run(tmp_path)
+    events = [json.loads(line) for line in fakes["log"].read_text().splitlines()]
+    names = list(SECONDS)
+    assert events[:4] == [[name, "start"] for name in names]
+    assert events[4:8] == [[name, 1] for name in names]
+    assert events[8:] == [[name, 5] for name in names] * 3
+
+
+def test_ratios_are_taken_within_a_turn(fakes, tmp_path):
+    """Medians of rates and of ratios; one from the other would mix turns."""
+    fakes["flax"]["peak_bytes"] = 2**22
+    _, (netzoo, flax, *_) = run(tmp_path)
+    assert float(netzoo["images_per_second"]) == pytest.approx(5)  # 2 images, 5 steps, 2 s
+    assert float(flax["images_per_second"]) == pytest.approx(1.25)
+    ratios = [float(flax["netzoo_ratio" + end]) for end in ("", "_low", "_high")]
+    assert ratios == pytest.approx([3, 2, 4])
+    assert float(flax["netzoo_memory_ratio"]) == pytest.approx(1 / 4)
+    # 50 multiply-adds, thrice in training, 5 images a second.
+    assert float(netzoo["mfu"]) == pytest.approx(2 * 50 * 3 * 5 / 10_000)
+
+
+def test_the_faster_layout_is_compared(fakes, tmp_path, capsys):
+    """A peer is compared in its best setting, in table, means and picture."""
+    run(tmp_path)
+    out = capsys.readouterr().out
+    assert "netzoo 5.0 img/s, 3.00 x flax, 0.50 x torch" in out
+    assert "train: netzoo is 0.50 x torch" in out
+    assert (tmp_path / "throughput.png").stat().st_size > 5_000
+
+
+def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
+    """An hour's table is not measured again for its last row, nor lost to one that fails."""
+    fakes["broken"] = "resnet18"
+    models = ("--model", "mobilenet_v2", "resnet18", "vgg11")
+    status, lines = run(tmp_path, *models)
+    assert status == 1
+    assert [line["model"] for line in lines] == ["mobilenet_v2"] * 4 + ["vgg11"] * 4
+    fakes["broken"] = None
+    fakes["log"].unlink()
+    status, lines = run(tmp_path, *models)
+    assert status == 0 and len(lines) == 12
+    assert started(fakes) == list(SECONDS)
+    fakes["log"].unlink()
+    assert run(tmp_path, *models) == (0, lines)
+    assert not fakes["log"].exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": 8}, "flax has 8 parameters and netzoo 7"),
+        ({"losses": [6.9, float("nan")]}, "losses of flax"),
+        ({"losses": [6.9, 7.5]}, "loss 2 is 6.8 for netzoo and 7.5 for flax"),
+    ],
+)
+def test_what_computes_something_else_stops_the_measurement(fakes, tmp_path, change, message):
+    """A ratio between different networks says nothing."""
+    fakes["flax"]["description"] = {**DESCRIPTION, **change}
+    with pytest.raises(SystemExit, match=message):
+        run(tmp_path)
+
+
+def test_an_error_is_told(fakes, tmp_path, capsys):
+    """Protects users from a traceback for a misspelt network."""
+    fakes["netzoo"]["description"] = {"error": "unknown model"}
+    with pytest.raises(FileNotFoundError):  # nothing was measured, nothing written
+        run(tmp_path)
+    assert "netzoo: unknown model; not measured" in capsys.readouterr().out
+
+
+def test_a_missing_peer_is_said(capsys):
+    """A table without a peer would look as if it had not been asked for."""
+    assert (
+        contestants.find_python("torch", ["no_such_module"], ["/no/python", sys.executable]) is None
+    )
+    out = capsys.readouterr().out
+    assert "torch is left out" in out and "no_such_module" in out and "--peer-python" in out
+    assert contestants.find_python("json", ["json"], ["/no/python", sys.executable])
+
+
+def test_networks_without_peer_are_said(fakes, tmp_path, capsys):
+    """Likewise where a library lacks the network."""
+    _, lines = run(tmp_path, "--model", "googlenet")
+    assert [line["contestant"] for line in lines] == ["netzoo", "flax"]
+    assert "torch has no googlenet" in capsys.readouterr().out
+
+
+def test_peers_have_networks_that_exist():
+    """A misspelt name would leave a peer out in silence."""
+    assert {*TORCH, *KERAS, *OPTIONS} <= set(list_models())
+    assert len({c.name for c in CONTESTANTS}) == len(CONTESTANTS)

@@ -1,0 +1,43 @@
+"""The tools beside the table of throughputs measure what they say, and keep it."""
+
+import itertools
+
+import chex
+import pytest
+
+from benchmarks import layers, report, startup
+from benchmarks.input_worker import netzoo_batches
+
+
+@pytest.mark.parametrize("name", ["depthwise 5x5, stride 2", "BatchNorm", "max-pool 3x3"])
+def test_layers_of_both_compute_the_same(name):
+    """Times of different results say nothing; output and gradients are compared."""
+    ours, theirs = (layers.compile_case(who, name, 1, True)() for who in layers.CONTESTANTS)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("cache", ["none", "decoded"])
+def test_input_is_netzoos_training_pipeline(pictures, cache):
+    """What is measured are training batches, endless, of the size that was asked for."""
+    settings = {"source": f"folder:{pictures}", "split": "train", "data_dir": None}
+    settings |= {"cache": cache, "batch_size": 8, "image_size": 24}
+    batches = list(itertools.islice(netzoo_batches(settings), 7))  # more than an epoch
+    assert {batch["image"].shape for batch in batches} == {(8, 24, 24, 3)}
+
+
+def test_training_that_does_not_start_is_an_error(tmp_path, capfd):
+    """Else the tool would wait for ever for a first step."""
+    with pytest.raises(SystemExit, match="training ended with status 1"):
+        startup.seconds_to_first_step("configs/nothing.py", tmp_path, tmp_path)
+    assert "nothing.py" in capfd.readouterr().err
+
+
+def test_lines_are_read_as_they_were_written(tmp_path):
+    """A table that goes on mixes old lines and new; a second line of a key takes its place."""
+    lines = report.Lines(tmp_path, "lines.csv", ("name", "size"))
+    lines.add([{"name": "a", "size": 1, "rate": 0.5}, {"name": "b", "size": 1, "rate": 2.0}])
+    lines.add([{"name": "a", "size": 1, "rate": 0.25, "more": "x"}])
+    again = report.Lines(tmp_path, "lines.csv", ("name", "size"))
+    assert again.get(["a", 1]) == {"name": "a", "size": 1, "rate": 0.25, "more": "x"}
+    assert again.get(["b", 1]) == {"name": "b", "size": 1, "rate": 2.0, "more": ""}
+    assert again.get(["b", 2]) is None
