@@ -20,8 +20,8 @@ def make_program(settings: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     if settings["dtype"] == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     batch, side, train = settings["batch_size"], settings["image_size"], settings["mode"] == "train"
-    name, extra = KERAS[settings["model"]]
-    model = getattr(keras.applications, name)(
+    network = KERAS[settings["model"]]
+    model = getattr(keras.applications, network.name)(
         weights=None,
         classes=NUM_CLASSES,
         input_shape=(side, side, 3),
@@ -57,7 +57,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     compiled = jax.jit(step, donate_argnums=0).lower(state, images, labels).compile()
     facts = {
         "compile_seconds": time.perf_counter() - start,
-        "parameters": sum(x.size for x in state[0]) - extra,
+        "parameters": sum(x.size for x in state[0]) - network.extra_parameters,
         "versions": {"keras": keras.__version__},
     }
     return lambda state: compiled(state, images, labels), state, facts

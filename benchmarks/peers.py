@@ -23,6 +23,13 @@ class Contestant:
     needs: tuple[str, ...]
     networks: Mapping[str, Any] | None = None
 
+    def has(self, model: str, image_size: int) -> bool:
+        """Returns whether it can take part."""
+        if self.networks is None:
+            return True
+        sizes = (None, image_size)
+        return model in self.networks and getattr(self.networks[model], "image_size", None) in sizes
+
 
 class TorchNetwork(NamedTuple):
     """A network of torchvision or timm.
@@ -38,6 +45,20 @@ class TorchNetwork(NamedTuple):
     name: str
     options: Mapping[str, Any] = {}
     sized: bool = False
+
+
+class KerasNetwork(NamedTuple):
+    """A network of `keras.applications`.
+
+    Attributes:
+      name: Of the constructor there.
+      extra_parameters: That netzoo's has not.
+      image_size: The only one at which it is netzoo's, in pixels; None for any.
+    """
+
+    name: str
+    extra_parameters: int = 0
+    image_size: int | None = None
 
 
 _SAME_NAME = (
@@ -69,13 +90,13 @@ TORCH = {
 }
 # What netzoo's networks do without here, since timm's do: dropout.
 OPTIONS = {name: {"dropout_rate": 0.0} for name in (*_TIMM_SIZED, "mobilenet_v1")}
-# Name in `keras.applications`, and parameters that netzoo's has not: ResNet50's convolutions have
-# biases before BatchNorm. It also strides in the first 1x1, which is 6 % fewer multiply-adds.
 KERAS = {
-    "mobilenet_v1": ("MobileNet", 0),
-    "mobilenet_v2": ("MobileNetV2", 0),
-    "resnet50": ("ResNet50", 26_560),
-    "vgg16": ("VGG16", 0),
+    "mobilenet_v1": KerasNetwork("MobileNet"),
+    "mobilenet_v2": KerasNetwork("MobileNetV2"),
+    # Has biases before BatchNorm, and strides in the first 1x1: 6 % fewer multiply-adds.
+    "resnet50": KerasNetwork("ResNet50", extra_parameters=26_560),
+    # Its dense layers depend on the image size.
+    "vgg16": KerasNetwork("VGG16", image_size=224),
 }
 
 NETZOO = Contestant("netzoo", "netzoo", "benchmarks.worker", ())

@@ -261,10 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contestants = {
             c: python
             for c, python in everyone.items()
-            if c.networks is None or settings["model"] in c.networks
+            if c.has(settings["model"], settings["image_size"])
         }
         for peer in dict.fromkeys(c.peer for c in everyone if c not in contestants):
-            report.CONSOLE.print(f"{label}: {peer} has no {settings['model']}", markup=False)
+            report.CONSOLE.print(f"{label}: {peer} has no such network", markup=False)
         row = [file.get([*settings.values(), c.name]) for c in contestants]
         began = time.monotonic()
         if None in row:

@@ -153,10 +153,12 @@ def test_networks_without_peer_are_said(fakes, tmp_path, capsys):
     """Likewise where a library lacks the network."""
     _, lines = run(tmp_path, "--model", "googlenet")
     assert [line["contestant"] for line in lines] == ["netzoo", "flax"]
-    assert "torch has no googlenet" in capsys.readouterr().out
+    assert "googlenet 128 px, batch 2, train: torch has no such network" in capsys.readouterr().out
 
 
 def test_peers_have_networks_that_exist():
-    """A misspelt name would leave a peer out in silence."""
+    """A misspelt name would leave a peer out, and another network would stop the table."""
+    keras = next(c for c in CONTESTANTS if c.name == "keras")
+    assert keras.has("vgg16", 224) and not keras.has("vgg16", 128) and not keras.has("vgg11", 224)
     assert {*TORCH, *KERAS, *OPTIONS} <= set(list_models())
     assert len({c.name for c in CONTESTANTS}) == len(CONTESTANTS)
