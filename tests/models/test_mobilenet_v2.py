@@ -1,11 +1,9 @@
 """MobileNetV2: the published sizes and shapes, and the details that ports get wrong."""
 
 import functools
-import re
 
 import chex
 import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -289,38 +287,3 @@ def test_padding_conventions_differ_in_value_only(evaluate, variables, images):
     chex.assert_trees_all_equal_shapes_and_dtypes(torch, same)
     assert not np.allclose(torch, same, rtol=1e-3)
     chex.assert_trees_all_equal_shapes_and_dtypes(shapes(small()), shapes(small(padding="same")))
-
-
-def test_options_arrive_in_every_layer():
-    """Converted weights need their library's padding and epsilon, short runs their momentum."""
-    seen = set()
-
-    def note(next_call, args, kwargs, context):
-        layer = context.module
-        if isinstance(layer, BatchNorm):
-            seen.add(("norm", layer.momentum, layer.epsilon, layer.dtype))
-        if isinstance(layer, Conv):
-            seen.add(("conv", layer.padding, layer.use_bias, layer.dtype))
-        return next_call(*args, **kwargs)
-
-    with nn.intercept_methods(note):
-        shapes(small(norm_momentum=0.5, norm_epsilon=1e-3, padding="same", dtype=jnp.bfloat16))
-    assert seen == {("norm", 0.5, 1e-3, jnp.bfloat16), ("conv", "same", False, jnp.bfloat16)}
-
-
-def test_training_on_cpu_has_no_grouped_convolution(variables, images):
-    """No layer of the network escapes the road that is fast on CPU, forward or backward."""
-
-    def loss(params):
-        logits, _ = small().apply(
-            {**variables, "params": params},
-            images,
-            train=True,
-            rngs={"dropout": jax.random.key(0)},
-            mutable=["batch_stats"],
-        )
-        return logits.sum()
-
-    lowered = jax.jit(jax.grad(loss)).trace(variables["params"]).lower(lowering_platforms=("cpu",))
-    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", lowered.as_text())
-    assert groups and set(groups) == {"1"}
