@@ -5,10 +5,30 @@ import pytest
 from netzoo.config import check_same_run, default_config, load_config, save_config, validate
 from netzoo.errors import UserError
 
+TASKS = ("image_classification", "translation")
 
-def test_defaults_are_valid():
+
+@pytest.mark.parametrize("task", TASKS)
+def test_defaults_are_valid(task):
     """Protects every experiment that starts from them."""
-    validate(default_config())
+    validate(default_config(task))
+
+
+def test_unknown_task():
+    """Protects a misspelt task from a traceback."""
+    with pytest.raises(UserError, match="translation"):
+        default_config("translatoin")
+
+
+def test_faults_of_translation():
+    """Protects each task's own rules from being left out."""
+    config = default_config("translation")
+    config.data.lengths = (32, 16)
+    config.schedule.warmup_epochs = 0.0
+    with pytest.raises(UserError) as error:
+        validate(config)
+    assert "data.lengths is (32, 16); expected numbers that rise" in str(error.value)
+    assert "schedule.warmup_epochs is 0.0; expected more than 0" in str(error.value)
 
 
 def test_all_faults_are_reported_at_once():
@@ -22,14 +42,15 @@ def test_all_faults_are_reported_at_once():
     assert "data.cache is disk; expected none, encoded or decoded" in str(error.value)
 
 
-def test_saved_and_loaded_is_the_same(tmp_path):
+@pytest.mark.parametrize("task", TASKS)
+def test_saved_and_loaded_is_the_same(task, tmp_path):
     """Protects eval and predict, which know a run by this file: tuples and None survive."""
-    config = default_config()
+    config = default_config(task)
     config.train.clip_norm = 1.0
     save_config(config, tmp_path)
     loaded = load_config(tmp_path)
     assert loaded == config
-    assert loaded.augment.crop_scale == (0.25, 1.0)
+    assert loaded.optimizer.weight_decay_factors[1] == (r".*", 1.0)
     check_same_run(config, tmp_path)
 
 

@@ -1,0 +1,75 @@
+"""The resolved configuration as a file of the run, and what a continuation may change of it."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from netzoo.config.defaults import default_config
+from netzoo.errors import UserError
+
+CONFIG_FILE = "config.json"
+
+# What may differ between a run and its continuation: where things lie and how often one looks,
+# never what is computed.
+FREE_TO_CHANGE = ("data.data_dir", "data.cache", "data.num_threads", "checkpoint.", "profile")
+
+
+def save_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes the resolved configuration into the run folder."""
+    (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """Reads the configuration of a run.
+
+    Raises:
+      UserError: `workdir` holds no run.
+    """
+    path = Path(workdir) / CONFIG_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{workdir} holds no run: {path} does not exist. Give the --workdir that train.py had."
+        )
+    saved = _tuples(json.loads(path.read_text()))
+    config = default_config(saved["task"])
+    with config.unlocked():
+        config.update(saved)
+    return config
+
+
+def check_same_run(config: ConfigDict, workdir: Path) -> None:
+    """Refuses to continue a run under a configuration that would compute something else.
+
+    Raises:
+      UserError: The differing keys with both values.
+    """
+    old, new = _flat(load_config(workdir)), _flat(config)
+    differing = [
+        f"  {key}: the run has {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(FREE_TO_CHANGE)
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds a run of another configuration:\n"
+            + "\n".join(differing)
+            + "\nContinue it with its own values, or give a new --workdir."
+        )
+
+
+def _flat(config: ConfigDict) -> dict[str, object]:
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat.update({f"{key}.{inner}": v for inner, v in _flat(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _tuples(value):
+    """JSON has lists where the configuration has tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
