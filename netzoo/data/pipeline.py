@@ -1,8 +1,7 @@
 """Batches of images for training and evaluation, on Grain, in threads.
 
-Batch `i` is a pure function of the seed and `i`: `(seed, epoch, index)` decides which example is
-read and how it is distorted. A position in the data is therefore one number, `next_index` in
-`iterator.get_state()`, and neither the number of threads nor a restart changes a byte.
+`(seed, epoch, index)` decides which example is read and how it is distorted; see
+`netzoo.data.batching` for what follows from that.
 """
 
 import functools
@@ -13,6 +12,7 @@ import grain
 import numpy as np
 
 from netzoo.data.base import Source
+from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
 from netzoo.data.cache import CacheMode, with_cache
 from netzoo.data.decode import decode_image
 from netzoo.data.randaugment import RandAugment
@@ -20,8 +20,6 @@ from netzoo.data.transforms import random_flip, random_resized_crop, resize_and_
 
 Batch = dict[str, np.ndarray]
 
-# Enough epochs for any run, and few enough that Grain's batch numbers stay 64-bit integers.
-_ENDLESS_BATCHES = 2**48
 _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 
 
@@ -114,7 +112,7 @@ def train_dataset(
         seed,
         augmentation or Augmentation(),
     )
-    return _in_threads(batches, num_threads, prefetch)
+    return in_threads(batches, num_threads, prefetch)
 
 
 def eval_batches(
@@ -165,7 +163,7 @@ class EvalBatches:
         return -(-len(self._source) // self._rows.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(_in_threads(self, self._num_threads, prefetch=None))
+        return iter(in_threads(self, self._num_threads, prefetch=None))
 
     def __getitem__(self, step: int) -> Batch:
         batch = _empty_batch(self._rows.count, self._size)
@@ -215,7 +213,7 @@ class _TrainBatches:
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     def __len__(self) -> int:
-        return _ENDLESS_BATCHES
+        return ENDLESS_BATCHES
 
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, len(self._source) // self._rows.batch_size)
@@ -223,19 +221,13 @@ class _TrainBatches:
         batch = _empty_batch(self._rows.count, self._size)
         for row, index in enumerate(self._order(epoch)[first : first + self._rows.count]):
             image, label = _load(self._source, int(index))
-            rng = _generator(self._seed, _AUGMENT_STREAM, epoch, int(index))
+            rng = generator(self._seed, _AUGMENT_STREAM, epoch, int(index))
             batch["image"][row] = self._augmentation(image, self._size, rng)
             batch["label"][row] = label
         return batch
 
     def _shuffle(self, epoch: int) -> np.ndarray:
-        return _generator(self._seed, _SHUFFLE_STREAM, epoch, 0).permutation(len(self._source))
-
-
-def _generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
-    # Philox is keyed and counted: the four numbers select disjoint stretches of random numbers
-    # outright, with no hashing together and so no chance of two that coincide.
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
+        return generator(self._seed, _SHUFFLE_STREAM, epoch, 0).permutation(len(self._source))
 
 
 def _load(source: Source, index: int) -> tuple[np.ndarray, int]:
@@ -251,9 +243,3 @@ def _empty_batch(count: int, size: int) -> Batch:
         "image": np.zeros((count, size, size, 3), np.uint8),
         "label": np.zeros(count, np.int32),
     }
-
-
-def _in_threads(batches, num_threads: int, prefetch: int | None) -> grain.IterDataset:
-    buffered = max(4, 2 * num_threads) if prefetch is None else prefetch
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffered)
-    return grain.MapDataset.source(batches).to_iter_dataset(options)

@@ -146,8 +146,8 @@ def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
             f"     python -m netzoo.data.prepare {name} --from flower_photos.tgz"
         )
     ways.append(
-        "use other images: --config.data.source=folder:PATH\n"
-        "     or, with nothing to download: --config.data.source=synthetic_flowers"
+        "use other data: --config.data.source=folder:PATH for images, parallel:FOLDER.{en,de} for\n"
+        "     sentences or, with nothing to download, synthetic_flowers or number_words"
     )
     listed = "\n".join(f"  {number}. {way}" for number, way in enumerate(ways, start=1))
     return (

@@ -221,7 +221,7 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
         "python -m netzoo.data.prepare tf_flowers\n",
         "python -m netzoo.data.prepare tf_flowers --from flower_photos.tgz",
         "--config.data.source=folder:PATH",
-        "--config.data.source=synthetic_flowers",
+        "synthetic_flowers or number_words",
     ):
         assert way in str(caught.value)
     assert not (tmp_path / "tfds").exists()

@@ -1,0 +1,48 @@
+"""What the pipelines of all tasks share: random numbers by position, and threads that prefetch.
+
+Batch `i` is a pure function of the seed and `i`. A position in the data is therefore one number,
+`next_index` in `iterator.get_state()`, and neither the number of threads nor a restart changes a
+byte.
+"""
+
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+# Enough epochs for any run, and few enough that Grain's batch numbers stay 64-bit integers.
+ENDLESS_BATCHES = 2**48
+
+
+class Batches(Protocol):
+    """Random access to batches."""
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        ...
+
+    def __getitem__(self, step: int) -> Any:
+        """The batch at `step`, the same one at every call."""
+        ...
+
+
+def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
+    """Returns the random numbers of one purpose (`stream`) at one place of the data."""
+    # Philox is keyed and counted: the four numbers select disjoint stretches of random numbers
+    # outright, with no hashing together and so no chance of two that coincide.
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
+
+
+def in_threads(
+    batches: Batches, num_threads: int, prefetch: int | None = None
+) -> grain.IterDataset:
+    """Makes batches ahead of their use.
+
+    Args:
+        batches: what is made.
+        num_threads: threads that make them.
+        prefetch: batches kept ready; None is twice the threads, and at least 4.
+    """
+    buffered = max(4, 2 * num_threads) if prefetch is None else prefetch
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffered)
+    return grain.MapDataset.source(batches).to_iter_dataset(options)

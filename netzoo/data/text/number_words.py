@@ -1,0 +1,84 @@
+"""Numbers and their English names: a translation data set that is computed, not stored.
+
+Both directions are in it, digits into words and words into digits; the source itself shows which
+is asked for. What is held out is numbers: no number of `validation` or `test` occurs in `train`,
+in either direction, so a network that only remembers pairs fails on them.
+"""
+
+import functools
+
+import numpy as np
+
+# Numbers with 1, 2, ... 6 digits. There are 10, 90 and 900 of the first three kinds, and a draw
+# from all numbers would hardly ever bring one up.
+_COUNTS = {
+    "train": (8, 72, 720, 5200, 7000, 7000),
+    "validation": (1, 6, 53, 120, 160, 160),
+    "test": (1, 12, 107, 240, 320, 320),
+}
+SPLIT_SIZES = {split: 2 * sum(counts) for split, counts in _COUNTS.items()}
+_SEED = 20170612
+
+_BELOW_TWENTY = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
+    *("eighteen", "nineteen"),
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def in_words(number: int) -> str:
+    """Returns the English name of a number, such as `thirty-one thousand four hundred fifteen`.
+
+    Args:
+        number: 0 to 999,999.
+
+    Raises:
+        ValueError: if it is outside.
+    """
+    if not 0 <= number < 1_000_000:
+        raise ValueError(f"in_words names 0 to 999,999, found {number:,}.")
+    if number < 20:
+        return _BELOW_TWENTY[number]
+    if number < 100:
+        tens, ones = divmod(number, 10)
+        return _TENS[tens - 2] + (f"-{_BELOW_TWENTY[ones]}" if ones else "")
+    unit, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
+    count, rest = divmod(number, unit)
+    return f"{in_words(count)} {name}" + (f" {in_words(rest)}" if rest else "")
+
+
+def number_pairs(split: str) -> list[tuple[str, str]]:
+    """Returns the `(source, target)` texts of a split, the same ones at every call.
+
+    The two pairs of a number are neighbours, so slices hold out numbers too; which direction
+    comes first is drawn, so evenly spaced pairs have both.
+
+    Args:
+        split: `train`, `validation` or `test`.
+    """
+    numbers, words_first = _draw()[split]
+    pairs = []
+    for number, swap in zip(numbers.tolist(), words_first.tolist(), strict=True):
+        digits, words = str(number), in_words(number)
+        both = [(digits, words), (words, digits)]
+        pairs += reversed(both) if swap else both
+    return pairs
+
+
+@functools.cache
+def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    # RandomState, because NumPy promises its numbers for good, and those of Generator not: the
+    # test split must not change with the version.
+    rng = np.random.RandomState(_SEED)
+    parts: dict[str, list[np.ndarray]] = {split: [] for split in _COUNTS}
+    for place in range(6):
+        first = 10**place if place else 0
+        numbers = first + rng.permutation(10 ** (place + 1) - first)
+        ends = np.cumsum([counts[place] for counts in _COUNTS.values()])
+        for split, part in zip(parts, np.split(numbers, ends), strict=False):
+            parts[split].append(part)
+    return {
+        split: (rng.permutation(np.concatenate(part)), rng.randint(2, size=SPLIT_SIZES[split] // 2))
+        for split, part in parts.items()
+    }

@@ -1,0 +1,145 @@
+"""The pieces that sentences are written in: byte-pair encoding, learned by SentencePiece.
+
+Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; one vocabulary for both languages, as in
+Vaswani et al. 2017, section 5.1.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
+
+from netzoo.errors import UserError
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+
+
+class Vocabulary:
+    """Turns text into piece numbers and back.
+
+    Runs of white space count as one space, and those at the ends for nothing: `decode` gives an
+    encoded text back exactly but for that, if all its characters were in the text that the
+    vocabulary was learned from. A stretch of other characters becomes one UNKNOWN, shown as `⁇`.
+    """
+
+    def __init__(self, model: bytes):
+        """Reads a serialised SentencePiece model.
+
+        Raises:
+            UserError: if it is none, or its special tokens have other numbers than ours.
+        """
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+            # A file that was cut off between two of its fields parses as well.
+            proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+            if not proto.HasField("normalizer_spec"):  # it is the last
+                raise RuntimeError("a part is missing")
+        except RuntimeError as error:
+            raise UserError(
+                f"This is no SentencePiece model, or a damaged one: {error}."
+            ) from error
+        p = self._processor
+        found = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
+        if found != (PAD, START, END, UNKNOWN):
+            raise UserError(
+                "This SentencePiece model numbers padding, start, end and unknown as "
+                f"{found}, expected {(PAD, START, END, UNKNOWN)} (-1: there is none). Learn it "
+                "with Vocabulary.learn."
+            )
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int) -> "Vocabulary":
+        """Learns a vocabulary; equal texts give equal vocabularies.
+
+        Args:
+            texts: sentences, of both languages.
+            size: pieces, including the four special ones. Every character of the texts is a
+                piece, and every digit stays one.
+
+        Raises:
+            UserError: if the texts do not give that many pieces, or have more characters.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=(_tidy(text) for text in texts),
+                model_writer=model,
+                model_type="bpe",
+                vocab_size=size,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                split_digits=True,
+                max_sentence_length=2**20,  # bytes; longer ones are left out without a word
+                pad_id=PAD,
+                bos_id=START,
+                eos_id=END,
+                unk_id=UNKNOWN,
+                unk_surface="⁇",
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise UserError(_why_not_learned(str(error), size)) from error
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Vocabulary":
+        """Reads a file that `save` wrote.
+
+        Raises:
+            UserError: if there is none, or it is damaged.
+        """
+        try:
+            return cls(Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"Cannot read the vocabulary {path}: {error.strerror}.") from error
+        except UserError as error:
+            raise UserError(f"Cannot use the vocabulary {path}. {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vocabulary as a SentencePiece model file."""
+        Path(path).write_bytes(self._model)
+
+    def __len__(self) -> int:
+        return self._processor.get_piece_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the piece numbers of a text, without START and END."""
+        return self._processor.encode(_tidy(text))
+
+    def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
+        """Returns `encode` of each text, faster."""
+        return self._processor.encode([_tidy(text) for text in texts])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Returns the text of piece numbers. PAD, START and END are left out, wherever they are."""
+        return self._processor.decode([int(i) for i in ids])
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Returns the pieces themselves, special ones too; `▁` marks a space before."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _why_not_learned(error: str, size: int) -> str:
+    if found := re.search(r"value <= (\d+)", error):
+        return (
+            f"The text gives at most {int(found[1]):,} pieces, and a vocabulary of {size:,} was "
+            f"asked for. Use at most {int(found[1])}, or more text."
+        )
+    if found := re.search(r"required_chars\. \d+ vs (\d+)", error):
+        return (
+            f"A vocabulary of {size:,} pieces is too small: every character of the text is one, "
+            f"with the special ones {int(found[1]):,}. Use at least {int(found[1])}."
+        )
+    if "sentences_.empty()" in error:
+        return "There is no text to learn a vocabulary from: every sentence is empty."
+    return f"Cannot learn a vocabulary of {size:,} pieces: {error}"

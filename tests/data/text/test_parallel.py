@@ -1,0 +1,185 @@
+"""Sources of sentence pairs: what opens, what it holds, and errors that say what is wrong."""
+
+import gzip
+import types
+
+import pytest
+import tensorflow_datasets as tfds
+
+from netzoo.data.base import SourceError
+from netzoo.data.text import Pair, ParallelSource, open_parallel, parallel
+
+ENGLISH = ["A dog.", "Two cats.", "Three birds.", "Four fish."]
+GERMAN = ["Ein Hund.", "Zwei Katzen.", "Drei Vögel.", "Vier Fische."]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Split train plain, val compressed, and a split test that lacks its German side."""
+    (tmp_path / "train.en").write_bytes("\n".join([*ENGLISH, ""]).encode())
+    (tmp_path / "train.de").write_bytes("\n".join(GERMAN).encode())  # no newline at the end
+    (tmp_path / "val.en.gz").write_bytes(gzip.compress("\n".join(ENGLISH[:2]).encode()))
+    (tmp_path / "val.de.gz").write_bytes(gzip.compress("\n".join(GERMAN[:2]).encode()))
+    (tmp_path / "test.en").write_text("A dog.\n")
+    (tmp_path / "README").write_text("Animals.")
+    return tmp_path
+
+
+def pairs(source):
+    return [source[index] for index in range(len(source))]
+
+
+def test_folder_holds_every_pair(folder):
+    """Line n goes with line n, and the first language in braces is the source."""
+    source = open_parallel(f"parallel:{folder}.{{en,de}}", "train")
+    assert isinstance(source, ParallelSource)
+    assert pairs(source) == list(map(Pair, ENGLISH, GERMAN))
+    reverse = open_parallel(f"parallel:{folder}.{{de,en}}", "train")
+    assert pairs(reverse) == list(map(Pair, GERMAN, ENGLISH))
+    assert (source.split, source.name) == ("train", f"parallel:{folder}.{{en,de}}")
+
+
+@pytest.mark.parametrize(
+    ("split", "selected"),
+    [
+        ("train[:75%]", [0, 1, 2]),
+        ("train[3:]", [3]),
+        ("val", [0, 1]),
+        ("validation", [0, 1]),
+        ("train[2:]+val[:1]", [2, 3, 0]),
+    ],
+)
+def test_splits_are_tfds_expressions(folder, split, selected):
+    """A folder is sliced as a TFDS data set is."""
+    source = open_parallel(f"parallel:{folder}.{{en,de}}", split)
+    assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in selected]
+
+
+def test_only_the_split_asked_for_is_read(folder):
+    """Opening the validation split does not read the training text."""
+    (folder / "train.en").write_bytes(b"\xff")
+    assert len(open_parallel(f"parallel:{folder}.{{en,de}}", "val")) == 2
+
+
+def test_lines_end_at_newlines_only(folder):
+    """A line separator inside a sentence moves no pair, and Windows' ends leave nothing behind."""
+    (folder / "odd.en").write_bytes("\ufeffone\u2028two\x85three\r\n\r\nfour\r\n".encode())
+    (folder / "odd.de").write_bytes(b"eins\n\nvier\n")
+    source = open_parallel(f"parallel:{folder}.{{en,de}}", "odd")
+    assert pairs(source) == [("one\u2028two\x85three", "eins"), ("", ""), ("four", "vier")]
+
+
+def damage_lines(folder):
+    (folder / "train.de").write_text("Ein Hund.\n")
+
+
+def damage_encoding(folder):
+    (folder / "train.de").write_bytes(b"Ein Hund.\nDrei V\xf6gel.\n")
+
+
+def damage_archive(folder):
+    path = folder / "val.en.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("languages", "split", "damage", "words"),
+    [
+        ("en,de", "trian", None, ["'trian'", "train, val", "Did you mean 'train'"]),
+        ("en,de", "test", None, ["'test' in both en and de"]),
+        ("en,de", "train[:", None, ["'train[:'", "4 examples"]),
+        ("en,de", "train[:0]", None, ["selects no examples"]),
+        ("en,fr", "train", None, ["'fr'", "de, en"]),
+        ("en,de", "train", damage_lines, ["train.en has 4 lines", "train.de has 1"]),
+        ("en,de", "train", damage_encoding, ["train.de", "line 2", "0xf6", "UTF-8"]),
+        ("en,de", "val", damage_archive, ["val.en.gz", "gzip"]),
+    ],
+)
+def test_folder_errors(folder, languages, split, damage, words):
+    """Each mistake is named with what was found and what there is."""
+    if damage:
+        damage(folder)
+    with pytest.raises(SourceError) as caught:
+        open_parallel(f"parallel:{folder}.{{{languages}}}", split)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_folder(tmp_path):
+    """The error shows the files that were expected."""
+    with pytest.raises(SourceError, match=r"train\.en"):
+        open_parallel(f"parallel:{tmp_path}/nowhere.{{en,de}}", "train")
+
+
+@pytest.mark.parametrize(
+    "spec", ["number_word", "parallel:x", "parallel:x.en", "tfds:wmt", "folder:x.{en,de}", ""]
+)
+def test_malformed_specs(spec):
+    """The error lists the forms; braces that the shell has eaten are the likely cause."""
+    with pytest.raises(SourceError) as caught:
+        open_parallel(spec, "train")
+    for form in ("number_words", "parallel:FOLDER.{en,de}", "tfds:NAME.{en,de}", "quotes"):
+        assert form in str(caught.value)
+
+
+def test_number_words_open_like_any_other():
+    """The computed data set has the splits, slices and aliases of a stored one."""
+    source = open_parallel("number_words", "val[:10]")
+    assert isinstance(source, ParallelSource) and len(source) == 10
+    assert source[0] == open_parallel("number_words", "validation")[0]
+    with pytest.raises(SourceError, match="validation"):
+        open_parallel("number_words", "valid")
+
+
+class FakeBuilder:
+    """Stands for a prepared TFDS data set."""
+
+    name = "fake_translate"
+
+    def __init__(self, features):
+        split = types.SimpleNamespace(num_examples=len(ENGLISH))
+        self.info = types.SimpleNamespace(features=features, splits={"train": split})
+
+    def as_data_source(self, split):
+        if split != "train":
+            raise ValueError(f"Unknown split {split!r}.")
+        return [{"en": e.encode(), "de": d.encode()} for e, d in zip(ENGLISH, GERMAN, strict=True)]
+
+
+@pytest.fixture
+def open_fake(monkeypatch):
+    """Opens a spec as if TFDS had `features` under every name."""
+
+    def open_fake(spec, split="train", features=None):
+        features = features or tfds.features.Translation(languages=("de", "en"))
+        monkeypatch.setattr(parallel, "open_builder", lambda name, data_dir: FakeBuilder(features))
+        return open_parallel(spec, split)
+
+    return open_fake
+
+
+def test_tfds_translation(open_fake):
+    """Records become pairs of text in the order of the braces; a name may have a config."""
+    source = open_fake("tfds:fake_translate/de-en:1.0.0.{de,en}")
+    assert pairs(source) == list(map(Pair, GERMAN, ENGLISH))
+    assert isinstance(source, ParallelSource)
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "features", "word"),
+    [
+        ("tfds:fake.{en,fr}", "train", None, "'fr'; available: de, en"),
+        ("tfds:fake.{en,de}", "test", None, "'train' (4 examples)"),
+        (
+            "tfds:fake.{en,de}",
+            "train",
+            tfds.features.FeaturesDict({"label": tfds.features.ClassLabel(num_classes=2)}),
+            "expected the feature Translation",
+        ),
+    ],
+)
+def test_tfds_errors(open_fake, spec, split, features, word):
+    """A data set without these languages, splits or translations is named as such."""
+    with pytest.raises(SourceError) as caught:
+        open_fake(spec, split, features)
+    assert word in str(caught.value)
