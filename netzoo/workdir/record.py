@@ -4,7 +4,8 @@
     python -m netzoo.workdir.record --table results
 
 A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
-metrics log, the evaluation, the environment and the pictures), so that each number can be traced.
+metrics log, the evaluation, the environment, the pictures and the translations), so that each
+number can be traced. What a record holds depends on the task; the tables are in `tables.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ import shutil
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
+from netzoo.workdir.tables import IMAGES, RECORD_FILE, TRANSLATION, read_json, results_tables
 from netzoo.workdir.writers import METRICS_FILE, read_metrics
 
 CONFIG_FILE = "config.json"
 EVAL_FILE = "eval.json"
 ENVIRONMENT_FILE = "environment.json"
-RECORD_FILE = "record.json"
+TRANSLATIONS_FILE = "translations.tsv"
 _MAKERS = {
     CONFIG_FILE: "train.py writes it at the start",
     METRICS_FILE: "train.py writes it while it runs",
@@ -45,6 +47,8 @@ _PACKAGES = (
     "grain",
     "numpy",
     "tensorflow-datasets",
+    "sentencepiece",
+    "sacrebleu",
 )
 
 
@@ -56,20 +60,23 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
       out: folder to make, usually `results/NAME`.
 
     Returns:
-      The contents of `record.json`. `images_per_second` is the median over the train lines,
-      `wall_seconds` the time spent training over all processes that the run took; time whose
-      lines a resume cut off, because it was lost to a kill, is not in it.
+      The contents of `record.json`. `images_per_second`, or `tokens_per_second`, is the median
+      over the train lines, `wall_seconds` the time spent training over all processes that the run
+      took; time whose lines a resume cut off, because it was lost to a kill, is not in it.
 
     Raises:
-      UserError: a file or key is missing, the run is unfinished, its evaluation is of another
-        step or split, or `out` exists. Nothing has been written then.
+      UserError: a file or key is missing, the task is unknown, the run is unfinished, its
+        evaluation is of another step or split, or `out` exists. Nothing has been written then.
     """
     workdir, out = Path(workdir), Path(out)
     record = _assemble(workdir)
     if out.exists():
         raise UserError(f"{out} exists: choose another name, or delete the old record first")
     out.mkdir(parents=True)
-    for path in [workdir / name for name in _MAKERS] + sorted(workdir.glob("*.png")):
+    kept = [*(workdir / name for name in _MAKERS), *sorted(workdir.glob("*.png"))]
+    if record.get("task") == TRANSLATION:
+        kept += workdir.glob(TRANSLATIONS_FILE)
+    for path in kept:
         shutil.copyfile(path, out / path.name)
     (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
@@ -115,85 +122,94 @@ def environment_record(command: Sequence[str], parameters: int, init: str) -> di
     }
 
 
-def results_table(results_dir: str | os.PathLike[str]) -> str:
-    """Builds the Markdown table of all records directly under a folder, best accuracy first.
-
-    Raises:
-      UserError: there is no record there.
-    """
-    results_dir = Path(results_dir)
-    records = {path.parent.name: _read_json(path) for path in results_dir.glob(f"*/{RECORD_FILE}")}
-    if not records:
-        raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
-    rows = [
-        "| record | model | init | data | px | epochs | seed | accuracy, % (95 % interval) "
-        "| images | parameters | img/s | wall time | device |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    ranked = sorted(records.items(), key=lambda item: (-item[1]["accuracy"], item[0]))
-    return "\n".join(rows + [_table_row(name, record) for name, record in ranked])
-
-
-def _table_row(name: str, record: Mapping[str, Any]) -> str:
-    lower, upper = record["interval"]
-    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
-    cells = [
-        name,
-        record["model"],
-        record["init"],
-        f"{record['dataset']}: {record['train_split']} → {record['test_split']}",
-        record["image_size"],
-        f"{record['epochs']:g}",
-        record["seed"],
-        f"{100 * record['accuracy']:.2f} ({100 * lower:.1f} to {100 * upper:.1f})",
-        f"{record['num_examples']:,}",
-        f"{record['parameters'] / 1e6:.2f} M",
-        f"{record['images_per_second']:,.0f}",
-        f"{minutes} min {seconds:02d} s",
-        ", ".join(record["machine"]["devices"]),
-    ]
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
 def _assemble(workdir: Path) -> dict[str, Any]:
     for name, maker in _MAKERS.items():
         if not (workdir / name).exists():
             raise UserError(
                 f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
             )
-    config = _read_json(workdir / CONFIG_FILE)
-    evaluation = _read_json(workdir / EVAL_FILE)
-    environment = _read_json(workdir / ENVIRONMENT_FILE)
+    config = read_json(workdir / CONFIG_FILE)
+    evaluation = read_json(workdir / EVAL_FILE)
+    environment = read_json(workdir / ENVIRONMENT_FILE)
     lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
     try:
+        fields = _fields(config["task"])
         _check_finished(workdir, lines, config["train"]["epochs"])
         _check_evaluation(workdir, evaluation, lines[-1]["step"], config["data"])
-        timings = [line["timing"] for line in lines]
-        return {
-            "model": config["model"]["name"],
-            "init": environment["init"],
-            "dataset": config["data"]["source"],
-            "train_split": config["data"]["train_split"],
-            "test_split": config["data"]["test_split"],
-            "image_size": config["data"]["image_size"],
-            "epochs": config["train"]["epochs"],
-            "seed": config["seed"],
-            "accuracy": evaluation["accuracy"],
-            "num_examples": evaluation["count"],
-            "interval": evaluation["interval"],
-            "parameters": environment["parameters"],
-            "images_per_second": statistics.median(t["images_per_second"] for t in timings),
-            "wall_seconds": _wall_seconds(timings),
-            "command": environment["command"],
-            "versions": environment["versions"],
-            "machine": environment["machine"],
-        }
+        return fields(config, evaluation, environment, [line["timing"] for line in lines])
     except KeyError as error:
         files = ", ".join(_MAKERS)
         raise UserError(
             f"a file of {workdir} ({files}) lacks the key {error}: it was written by another "
             "version of netzoo, so train and evaluate again with this one"
         ) from error
+
+
+def _fields(task: str) -> Callable[..., dict[str, Any]]:
+    makers = {IMAGES: _image_fields, TRANSLATION: _translation_fields}
+    if task not in makers:
+        raise unknown_name("task", task, makers)
+    return makers[task]
+
+
+def _image_fields(
+    config: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    timings: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    data = config["data"]
+    return {
+        "model": config["model"]["name"],
+        "init": environment["init"],
+        "dataset": data["source"],
+        "train_split": data["train_split"],
+        "test_split": data["test_split"],
+        "image_size": data["image_size"],
+        "epochs": config["train"]["epochs"],
+        "seed": config["seed"],
+        "accuracy": evaluation["accuracy"],
+        "num_examples": evaluation["count"],
+        "interval": evaluation["interval"],
+        "parameters": environment["parameters"],
+        "images_per_second": statistics.median(t["images_per_second"] for t in timings),
+        **_circumstances(environment, timings),
+    }
+
+
+def _translation_fields(
+    config: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    timings: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "task": TRANSLATION,
+        "model": config["model"]["name"],
+        "init": environment["init"],
+        "dataset": evaluation["dataset"],
+        "train_split": config["data"]["train_split"],
+        "test_split": config["data"]["test_split"],
+        "epochs": config["train"]["epochs"],
+        "seed": config["seed"],
+        "bleu": evaluation["bleu"],
+        "bleu_interval": evaluation["bleu_interval"],
+        "bleu_signature": evaluation["bleu_signature"],
+        "chrf": evaluation["chrf"],
+        "exact_match": evaluation["exact_match"],
+        "perplexity": evaluation["perplexity"],
+        "num_examples": evaluation["count"],
+        "parameters": environment["parameters"],
+        "tokens_per_second": statistics.median(t["tokens_per_second"] for t in timings),
+        **_circumstances(environment, timings),
+    }
+
+
+def _circumstances(
+    environment: Mapping[str, Any], timings: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    kept = {name: environment[name] for name in ("command", "versions", "machine")}
+    return {"wall_seconds": _wall_seconds(timings), **kept}
 
 
 def _check_finished(workdir: Path, lines: Sequence[Mapping[str, Any]], epochs: float) -> None:
@@ -211,12 +227,13 @@ def _check_evaluation(
 ) -> None:
     again = f"run `python eval.py --workdir {shlex.quote(str(workdir))}` again"
     # With a validation split the weights may be those of the best step, chosen without the test.
-    if evaluation["step"] != last_step and not data.get("validation_split"):
+    chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
+    if evaluation["step"] != last_step and not chosen:
         raise UserError(
             f"{workdir / EVAL_FILE} is of step {evaluation['step']}, but the run ended at step "
             f"{last_step}: {again}"
         )
-    # A record's accuracy is that of the test split, never of images that training has seen.
+    # A record's scores are of the test split, never of examples that training has seen.
     test_split = data["test_split"]
     if evaluation["split"] not in ("test", test_split):
         raise UserError(
@@ -232,13 +249,6 @@ def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
         process = timing["process"]
         latest[process] = max(latest.get(process, 0.0), timing["wall_seconds"])
     return sum(latest.values())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
 
 
 def _cpu_model() -> str:
@@ -265,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to make, usually results/NAME")
-    parser.add_argument("--table", metavar="RESULTS", help="print the table of these records")
+    parser.add_argument("--table", metavar="RESULTS", help="print the tables of these records")
     flags = parser.parse_args(arguments)
     making = flags.workdir is not None and flags.out is not None
     if making == (flags.table is not None) or (flags.table and (flags.workdir or flags.out)):
@@ -273,9 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if making:
             record = make_record(flags.workdir, flags.out)
-            print(f"{flags.out}: {record['model']}, accuracy {100 * record['accuracy']:.2f} %")
+            if record.get("task") == TRANSLATION:
+                score = f"BLEU {record['bleu']:.2f}"
+            else:
+                score = f"accuracy {100 * record['accuracy']:.2f} %"
+            print(f"{flags.out}: {record['model']}, {score}")
         else:
-            print(results_table(flags.table))
+            print(results_tables(flags.table))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

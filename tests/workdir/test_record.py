@@ -10,12 +10,8 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.workdir import record
-from netzoo.workdir.record import (
-    environment_record,
-    main,
-    make_record,
-    results_table,
-)
+from netzoo.workdir.record import environment_record, main, make_record
+from netzoo.workdir.tables import results_tables
 
 ROOT = Path(__file__).parents[2]
 KEYS = [
@@ -23,15 +19,33 @@ KEYS = [
     *("accuracy", "num_examples", "interval", "parameters", "images_per_second"),
     *("wall_seconds", "command", "versions", "machine"),
 ]
+TRANSLATION_KEYS = [
+    *("task", "model", "init", "dataset", "train_split", "test_split", "epochs", "seed"),
+    *("bleu", "bleu_interval", "bleu_signature", "chrf", "exact_match", "perplexity"),
+    *("num_examples", "parameters", "tokens_per_second"),
+    *("wall_seconds", "command", "versions", "machine"),
+]
 
 
-def train_line(step, process, wall, rate):
-    timing = {"process": process, "wall_seconds": wall, "images_per_second": rate}
+OLD_RECORD = {
+    **{"model": "mobilenet_v2", "init": "random", "dataset": "flowers"},
+    **{"train_split": "a", "test_split": "b", "image_size": 128, "epochs": 2, "seed": 7},
+    **{"accuracy": 0.875, "num_examples": 734, "interval": [0.85, 0.9], "parameters": 2_230_277},
+    **{"images_per_second": 95.0, "wall_seconds": 42.0, "machine": {"devices": ["1 x cpu"]}},
+}
+
+
+def train_line(step, process, wall, rate, unit="images"):
+    timing = {"process": process, "wall_seconds": wall, f"{unit}_per_second": rate}
     return {"kind": "train", "step": step, "epoch": step / 10, "loss": 1.0, "timing": timing}
 
 
 def write(path, value):
     path.write_text(json.dumps(value))
+
+
+def read(path):
+    return json.loads(path.read_text())
 
 
 @pytest.fixture
@@ -41,6 +55,7 @@ def workdir(tmp_path):
     folder.mkdir()
     data = {"source": "tf_flowers", "train_split": "train[:80%]", "test_split": "train[80%:]"}
     config = {
+        "task": "image_classification",
         "model": {"name": "mobilenet_v2"},
         "data": {**data, "image_size": 128},
         "train": {"epochs": 2},
@@ -48,7 +63,7 @@ def workdir(tmp_path):
     }
     write(folder / "config.json", config)
     evaluation = {"accuracy": 0.875, "interval": [0.85, 0.9], "count": 734, "loss": 0.5}
-    evaluation |= {"weights": "ema", "step": 20, "split": "train[80%:]"}
+    evaluation |= {"weights": "ema", "checkpoint": "last", "step": 20, "split": "train[80%:]"}
     write(folder / "eval.json", evaluation)
     machine = {"cpu": "Z80", "cores": 2, "memory": 65536, "devices": ["1 x cpu"]}
     environment = {
@@ -71,9 +86,31 @@ def workdir(tmp_path):
     return folder
 
 
+@pytest.fixture
+def translation(workdir):
+    """The same run, but of a Transformer: averaged weights, of the last step."""
+    data = {"source": "folder:pairs", "train_split": "train", "test_split": "test_2016"}
+    change(workdir / "config.json", "task", value="translation")
+    change(workdir / "config.json", "model", "name", value="transformer_tiny")
+    change(workdir / "config.json", "data", value={**data, "languages": ["en", "de"]})
+    scores = {"bleu": 38.125, "bleu_interval": [36.5, 39.75], "bleu_signature": "nrefs:1|bs:1000"}
+    scores |= {"bleu_lowercased": 39.0, "bleu_lowercased_signature": "case:lc", "chrf": 61.5}
+    scores |= {"chrf_signature": "nc:6", "exact_match": 0.125, "loss": 1.5, "perplexity": 4.482}
+    scores |= {"token_accuracy": 0.7, "tokens": 12_345, "count": 1000, "dataset": "pairs"}
+    scores |= {"split": "test_2016", "step": 20, "checkpoint": "average", "weights": "params"}
+    write(workdir / "eval.json", {**scores, "beam_size": 4, "length_penalty": 0.6})
+    lines = [
+        train_line(10, "a", 30.0, 900.0, "tokens"),
+        train_line(20, "b", 12.0, 1500.0, "tokens"),
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (workdir / "translations.tsv").write_text("A dog.\tEin Hund.\tEin Hund.\n")
+    return workdir
+
+
 def change(path, *keys, value):
     """Sets a (nested) key of a JSON file, or removes it where the value is None."""
-    content = json.loads(path.read_text())
+    content = read(path)
     inner = content
     for key in keys[:-1]:
         inner = inner[key]
@@ -96,9 +133,32 @@ def test_a_record_has_exactly_its_keys_and_the_runs_numbers(workdir, tmp_path):
     assert (made["train_split"], made["test_split"]) == ("train[:80%]", "train[80%:]")
 
 
+def test_a_record_of_translation_has_exactly_its_keys(translation, tmp_path):
+    """Protects the second contract of record.json; median rate (900+1500)/2, wall 30 + 12 s."""
+    made = make_record(translation, tmp_path / "t")
+    assert json.loads((tmp_path / "t" / "record.json").read_text()) == made
+    assert list(made) == TRANSLATION_KEYS
+    assert (made["task"], made["model"]) == ("translation", "transformer_tiny")
+    assert (made["dataset"], made["seed"]) == ("pairs", 7)
+    assert (made["tokens_per_second"], made["wall_seconds"]) == (1200.0, 42.0)
+    assert (made["bleu"], made["chrf"], made["num_examples"]) == (38.125, 61.5, 1000)
+    assert (made["train_split"], made["test_split"]) == ("train", "test_2016")
+
+
+def test_a_record_of_translation_holds_the_translations(translation, tmp_path):
+    """Protects the sentences behind a BLEU; a run without the file is recorded all the same."""
+    make_record(translation, tmp_path / "t")
+    assert (tmp_path / "t" / "translations.tsv").read_text().startswith("A dog.")
+    assert (tmp_path / "t" / "curves.png").exists()
+    (translation / "translations.tsv").unlink()
+    make_record(translation, tmp_path / "without")
+    assert not (tmp_path / "without" / "translations.tsv").exists()
+
+
 def test_a_record_holds_what_it_was_made_from(workdir, tmp_path):
-    """Protects the trace from each number back to the run."""
+    """Protects the trace from each number back to the run; nothing else is kept."""
     (workdir / "checkpoint").mkdir()
+    (workdir / "translations.tsv").write_text("of another task")
     make_record(workdir, tmp_path / "v2")
     names = sorted(path.name for path in (tmp_path / "v2").iterdir())
     sources = ["config.json", "curves.png", "environment.json", "eval.json", "metrics.jsonl"]
@@ -121,6 +181,7 @@ def test_a_missing_file_is_named(workdir, tmp_path, name):
     [
         ("config.json", ["train", "epochs"], 3, "unfinished: expected 3 epochs, found 2"),
         ("config.json", ["model", "name"], None, "lacks the key 'name'"),
+        ("config.json", ["task"], "translatio", "unknown task .*; did you mean translation"),
         ("eval.json", ["step"], 10, "is of step 10, but the run ended at step 20"),
         ("eval.json", ["split"], "train", "split 'train', expected the test split"),
         ("eval.json", ["accuracy"], None, "lacks the key 'accuracy'"),
@@ -134,10 +195,35 @@ def test_an_unfit_run_is_refused(workdir, tmp_path, file, keys, value, message):
     assert not (tmp_path / "v2").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "message"),
+    [
+        ("config.json", ["train", "epochs"], 3, "unfinished: expected 3 epochs, found 2"),
+        ("eval.json", ["step"], 10, "is of step 10, but the run ended at step 20"),
+        ("eval.json", ["split"], "train", "split 'train', expected the test split 'test_2016'"),
+        ("eval.json", ["bleu_interval"], None, "lacks the key 'bleu_interval'"),
+    ],
+)
+@pytest.mark.parametrize("validation", [None, "val"])
+def test_an_unfit_translation_is_refused(
+    translation, tmp_path, file, keys, value, message, validation
+):
+    """Protects the same for the second task; averaged weights are of the last step in any case."""
+    if validation:
+        change(translation / "config.json", "data", "validation_split", value=validation)
+    change(translation / file, *keys, value=value)
+    with pytest.raises(UserError, match=message):
+        make_record(translation, tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
 def test_the_best_step_of_a_validation_split_is_welcome(workdir, tmp_path):
     """Protects runs that chose their weights by a validation split, not by the test split."""
     change(workdir / "config.json", "data", "validation_split", value="train[70%:80%]")
     change(workdir / "eval.json", "step", value=10)
+    with pytest.raises(UserError, match="is of step 10"):
+        make_record(workdir, tmp_path / "v2")
+    change(workdir / "eval.json", "checkpoint", value="best")
     assert make_record(workdir, tmp_path / "v2")["accuracy"] == 0.875
 
 
@@ -172,10 +258,32 @@ def test_the_table_is_built_from_records(workdir, tmp_path, capsys):
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_each_task_has_a_table_of_its_own(translation, tmp_path, capsys):
+    """Protects tables from mixing accuracies with BLEU, and records that are older than tasks."""
+    results = tmp_path / "results"
+    assert main([str(translation), "--out", str(results / "good")]) == 0
+    assert capsys.readouterr().out.endswith("good: transformer_tiny, BLEU 38.12\n")
+    change(translation / "eval.json", "bleu", value=1.0)
+    write(translation / "eval.json", {**read(translation / "eval.json"), "perplexity": None})
+    make_record(translation, results / "bad")
+    good, bad = results_tables(results).splitlines()[2:]
+    assert good == (
+        "| good | transformer_tiny | random | pairs: train → test_2016 | 2 | 7 "
+        "| 38.12 (36.5 to 39.8) | 61.50 | 4.48 | 1,000 | 2.23 M | 1,200 | 0 min 42 s | 1 x cpu |"
+    )
+    assert bad.startswith("| bad |") and "| 61.50 | - |" in bad
+    (results / "old").mkdir()
+    write(results / "old" / "record.json", OLD_RECORD)
+    images, translations = results_tables(results).split("\n\n")
+    assert images.splitlines()[2].startswith("| old | mobilenet_v2 | random | flowers: a → b | 128")
+    for table in (images, translations):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
 def test_a_folder_without_records_is_an_error(tmp_path):
     """Protects against an empty table where a path was mistyped."""
     with pytest.raises(UserError, match="found none"):
-        results_table(tmp_path)
+        results_tables(tmp_path)
 
 
 def test_the_command_line_explains_itself(workdir, tmp_path, capsys):
