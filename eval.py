@@ -1,4 +1,4 @@
-"""Evaluates a run on its test split, every image exactly once.
+"""Evaluates a run on its test split, every example exactly once.
 
 python eval.py --workdir runs/v2 [--checkpoint best] [--config.evaluation.batch_size=64 ...]
 """
@@ -10,11 +10,11 @@ from absl import flags
 from netzoo import launch
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which weights.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
 
 
 def main() -> None:
-    """Evaluates and writes eval.json and confusion_matrix.png into the run folder."""
+    """Evaluates and writes eval.json and pictures into the run folder."""
     from netzoo.inference.evaluate import evaluate_run
 
     evaluate_run(flags.FLAGS.config, Path(_WORKDIR.value), _CHECKPOINT.value)

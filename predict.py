@@ -10,7 +10,7 @@ from absl import flags
 from netzoo import launch
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "Which weights.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
 _TOP_K = flags.DEFINE_integer("top_k", 3, "Classes to name for each picture.", lower_bound=1)
 _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 _PICTURE = flags.DEFINE_string("picture", None, "PNG to draw pictures and classes into.")
@@ -18,9 +18,9 @@ _PICTURE = flags.DEFINE_string("picture", None, "PNG to draw pictures and classe
 
 def main(*paths: str) -> int:
     """Predicts the classes of pictures and of the pictures in folders."""
-    from netzoo.inference.predict import predict
+    from netzoo.inference.classify import classify
 
-    return predict(
+    return classify(
         flags.FLAGS.config,
         Path(_WORKDIR.value),
         paths,

@@ -61,3 +61,24 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
     config.evaluation.train_examples = 9
     config.checkpoint.every_steps = 3
     return config
+
+
+def tiny_translation_config() -> ConfigDict:
+    """The smallest Transformer on 21 numbers: 4 epochs of 5 steps, which have two shapes."""
+    config = default_config("translation")
+    with config.unlocked():
+        config.model.update(variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
+    config.data.train_split = "train[:42]"
+    config.data.test_split = "test[:11]"
+    config.data.vocabulary_size = 80
+    config.data.lengths = (8, 16)
+    config.train.epochs = 4
+    config.train.batch_size = 200
+    config.train.ema_decay = 0.9
+    config.train.log_every_steps = 1
+    config.evaluation.every_epochs = 2
+    config.evaluation.batch_size = 200
+    config.evaluation.train_examples = 9
+    config.evaluation.extra_length = 4
+    config.checkpoint.every_steps = 3
+    return config

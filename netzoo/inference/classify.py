@@ -18,7 +18,8 @@ from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import prediction_sheet
 from netzoo.models import fold_batch_norm
-from netzoo.tasks.image_classification import classifier, load_class_names, normalize
+from netzoo.tasks.image_classification import load_class_names, normalize
+from netzoo.tasks.network import create_network
 from netzoo.workdir.checkpoint import load_weights
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -31,7 +32,7 @@ class Prediction(NamedTuple):
     scores: list[tuple[str, float]]
 
 
-def predict(
+def classify(
     config: ConfigDict,
     workdir: Path,
     paths: Sequence[str],
@@ -47,7 +48,7 @@ def predict(
       config: The configuration of the run.
       workdir: The run folder.
       paths: Pictures, or folders that are searched for pictures.
-      which: `"last"` or `"best"` checkpoint.
+      which: `"last"`, `"best"` or `"average"` checkpoint.
       top_k: Classes to name for each picture.
       as_json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
         ...}]}]` instead of the table.
@@ -102,7 +103,7 @@ class _Probabilities:
     """Maps uint8 images `[n, size, size, 3]` to probabilities `[n, classes]`, one compilation."""
 
     def __init__(self, config: ConfigDict, class_names: tuple[str, ...], variables: Any):
-        model, variables = fold_batch_norm(classifier(config, class_names), variables)
+        model, variables = fold_batch_norm(create_network(config, len(class_names)), variables)
         self._batch_size = config.evaluation.batch_size
         self._variables = jax.device_put(variables)
         self._apply = jax.jit(

@@ -1,5 +1,7 @@
 """What the one training loop can train: one file a task."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
@@ -20,13 +22,17 @@ def resolve_config(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def create_task(config: ConfigDict) -> Task:
+def create_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     """Returns the task that `config.task` names, with its data opened.
+
+    Args:
+      config: The configuration.
+      workdir: The run folder, from which the task takes what it saved there, if any.
 
     Raises:
       UserError: The task, the network or the data is not as the configuration says.
     """
-    return _task_class(config)(resolve_config(config))
+    return _task_class(config)(resolve_config(config), workdir)
 
 
 def _task_class(config: ConfigDict) -> type:

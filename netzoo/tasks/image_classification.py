@@ -1,6 +1,5 @@
 """Image classification: one label an image, softmax cross-entropy."""
 
-import contextlib
 import functools
 import json
 from collections.abc import Iterable, Iterator
@@ -12,20 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
 from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
 from netzoo.data.sources import open_source
 from netzoo.errors import UserError
+from netzoo.evaluation.figures import confusion_matrix
 from netzoo.evaluation.metrics import summarize
 from netzoo.layers.endpoints import AUXILIARY
-from netzoo.models import create_model
-from netzoo.models.rematerialization import rematerialized_blocks
-from netzoo.weights import CATALOGUE, load_weights
+from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.weights import CATALOGUE
 
 Tree = Any
 
 CLASSES_FILE = "classes.json"
+CONFUSION_PICTURE = "confusion_matrix.png"
 # Maps bytes to [-1, 1], which networks start from well that no published weights bind.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
@@ -38,6 +40,7 @@ class ImageClassification:
     """
 
     main_metric = "accuracy"
+    unit = "images"
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -62,12 +65,13 @@ class ImageClassification:
                 if option not in config.model:
                     config.model[option] = value
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data and makes the network.
 
         Raises:
           UserError: The data or the network is not as the configuration says.
         """
+        del workdir  # the data says all
         self._config = config
         self._source = functools.lru_cache(maxsize=None)(self._open)
         train = self._source(config.data.train_split)
@@ -83,12 +87,24 @@ class ImageClassification:
                 f"evaluation.top_k is {config.evaluation.top_k}; there are "
                 f"{len(self.class_names)} classes"
             )
-        self.model = classifier(config, self.class_names)
+        self.model = create_network(config, len(self.class_names))
 
     def save(self, workdir: Path) -> None:
         """Writes the class names in label order, which prediction needs."""
         text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
         (workdir / CLASSES_FILE).write_text(text)
+
+    def rows(self) -> dict[str, int]:
+        """Returns the sizes of batches, and of their parts where they are split."""
+        train, evaluation = self._config.train, self._config.evaluation
+        return {
+            "train.batch_size / train.accumulate_steps": train.batch_size // train.accumulate_steps,
+            "evaluation.batch_size": evaluation.batch_size,
+        }
+
+    def units(self, batch: Tree) -> int:
+        """Returns the number of images."""
+        return len(batch["label"])
 
     def _open(self, split: str):
         data = self._config.data
@@ -103,17 +119,8 @@ class ImageClassification:
 
     def pretrained_variables(self) -> Tree | None:
         """Returns the variables of `init.weights` with a head for the classes of the data."""
-        config = self._config
-        if config.init.weights is None:
-            return None
-        return load_weights(
-            config.init.weights,
-            model=config.model.name,
-            num_classes=len(self.class_names),
-            image_size=config.data.image_size,
-            seed=config.seed,
-            **model_options(config),
-        )
+        size = self._config.data.image_size
+        return pretrained_variables(self._config, len(self.class_names), image_size=size)
 
     def train_iterator(self) -> Iterator[Tree]:
         """Returns endless augmented batches; see `netzoo.data.pipeline.train_dataset`."""
@@ -150,15 +157,14 @@ class ImageClassification:
             images, targets, labels = mixup(
                 mixup_key, self._config.augment.mixup, images, targets, labels
             )
-        remat = self._config.train.remat
-        with rematerialized_blocks() if remat else contextlib.nullcontext():
-            logits, model_state = self.model.apply(
-                variables,
-                images,
-                train=self._config.train.batch_statistics,
-                mutable=[*(name for name in variables if name != "params"), AUXILIARY],
-                rngs={"dropout": dropout_key},
-            )
+        logits, model_state = apply_in_training(
+            self._config,
+            self.model,
+            variables,
+            images,
+            train=self._config.train.batch_statistics,
+            key=dropout_key,
+        )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for auxiliary in model_state.pop(AUXILIARY, {}).values():
             extra = optax.softmax_cross_entropy(auxiliary, targets).mean()
@@ -207,17 +213,39 @@ class ImageClassification:
         """Returns the metrics of a split; see `netzoo.evaluation.metrics.summarize`."""
         return summarize(sums, self.class_names, self._config.evaluation.top_k)
 
+    def report(
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+    ) -> dict[str, Any]:
+        """Draws the confusion matrix into `workdir`, and returns it with the names of classes."""
+        del variables
+        confusion = sums["confusion"]
+        title = f"{self._config.model.name} on {self._config.data.source} {split}"
+        confusion_matrix(confusion, self.class_names, workdir / CONFUSION_PICTURE, title)
+        return {
+            "confusion": confusion.tolist(),
+            "class_names": list(self.class_names),
+            "image_size": self._config.data.image_size,
+        }
 
-def classifier(config: ConfigDict, class_names: tuple[str, ...]):
-    """Makes the network of a configuration, with one logit a class."""
-    return create_model(config.model.name, num_classes=len(class_names), **model_options(config))
-
-
-def model_options(config: ConfigDict) -> dict[str, Any]:
-    """Returns the options of the network beside its name and the number of classes."""
-    options = config.model.to_dict()
-    del options["name"]
-    return {**options, "dtype": jnp.dtype(options["dtype"])}
+    def show(self, report: dict[str, Any], console: Console) -> None:
+        """Prints the table of the classes and the accuracy."""
+        columns = ("precision", "recall", "f1")
+        table = Table("class", *(Column(name, justify="right") for name in (*columns, "images")))
+        for entry in report["per_class"]:
+            ratios = (entry[name] for name in columns)
+            shown = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+            table.add_row(entry["name"], *shown, str(entry["support"]))
+        console.print(table)
+        low, high = report["interval"]
+        top = f"top{self._config.evaluation.top_k}"
+        console.print(
+            f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"{top} {report[f'{top}_accuracy']:.2%}, loss {report['loss']:.4f}, "
+            f"{report['count']:,} images of {report['split']}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:

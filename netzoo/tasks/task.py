@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from rich.console import Console
 
 Tree = Any
 
@@ -17,10 +18,12 @@ class Task(Protocol):
     Attributes:
       steps_per_epoch: Batches that make one pass over the training examples.
       main_metric: Name of the metric that "best" is decided by; higher is better.
+      unit: What speed is counted in, e.g. `"images"`.
     """
 
     steps_per_epoch: int
     main_metric: str
+    unit: str
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -28,6 +31,12 @@ class Task(Protocol):
 
     def save(self, workdir: Path) -> None:
         """Writes what prediction needs besides weights and configuration, e.g. class names."""
+
+    def rows(self) -> dict[str, int]:
+        """Returns, by the key that decides it, what the number of devices has to divide."""
+
+    def units(self, batch: Tree) -> int:
+        """Returns how many of `unit` a training batch holds, padding left out."""
 
     def init(self, key: jax.Array) -> Tree:
         """Returns the initial variables of the network."""
@@ -52,3 +61,11 @@ class Task(Protocol):
 
     def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns the metrics for the sums over a whole split."""
+
+    def report(
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+    ) -> dict[str, Any]:
+        """Returns what only the final evaluation tells, and draws the pictures of it."""
+
+    def show(self, report: dict[str, Any], console: Console) -> None:
+        """Prints the metrics and what `report` returned, in a few lines."""

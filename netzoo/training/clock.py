@@ -12,15 +12,14 @@ class Clock:
     compiles, does not count either.
     """
 
-    def __init__(self, batch_size: int):
-        """Starts the watch; `batch_size` is in examples."""
-        self._batch_size = batch_size
+    def __init__(self):
+        """Starts the watch."""
         self._born = time.monotonic()
         self._compiled = False
         self._restart()
 
     def _restart(self) -> None:
-        self._steps, self._waited, self._began = 0, 0.0, time.monotonic()
+        self._units, self._waited, self._began = 0, 0.0, time.monotonic()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -36,18 +35,18 @@ class Clock:
         yield
         self._began += time.monotonic() - began
 
-    def step_done(self) -> None:
-        """Counts a step."""
+    def step_done(self, units: int) -> None:
+        """Counts a step that took `units` in, say images."""
         if self._compiled:
-            self._steps += 1
+            self._units += units
         else:
             self._compiled = True
             self._restart()
 
     def rates(self) -> tuple[float, float]:
-        """Returns examples a second and the waiting share since the last call, and starts anew."""
+        """Returns units a second and the waiting share since the last call, and starts anew."""
         seconds = max(time.monotonic() - self._began, 1e-9)
-        result = self._steps * self._batch_size / seconds, self._waited / seconds
+        result = self._units / seconds, self._waited / seconds
         self._restart()
         return result
 

@@ -57,20 +57,14 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     workdir = Path(workdir)
     validate(config)
     config = resolve_config(config)
-    if (workdir / CONFIG_FILE).exists():
+    continued = (workdir / CONFIG_FILE).exists()
+    if continued:
         check_same_run(config, workdir)
     mesh = meshes.create_mesh()
-    meshes.check_divisible(
-        mesh,
-        **{
-            "train.batch_size / train.accumulate_steps": config.train.batch_size
-            // config.train.accumulate_steps,
-            "evaluation.batch_size": config.evaluation.batch_size,
-        },
-    )
-    task = create_task(config)
+    task = create_task(config, workdir if continued else None)
+    meshes.check_divisible(mesh, **task.rows())
     workdir.mkdir(parents=True, exist_ok=True)
-    if not (workdir / CONFIG_FILE).exists():
+    if not continued:
         task.save(workdir)
         save_config(config, workdir)
     return _Run(config, workdir, task, mesh).run()
@@ -101,7 +95,7 @@ class _Run:
         writer = MetricsWriter(self.workdir, resume_step=start if restored else None)
         self.writer = writer
         self.best: BestCheckpoint | None = None
-        self.progress = Progress(self.total_steps, start, self.config.model.name)
+        self.progress = Progress(self.total_steps, start, self.config.model.name, self.task.unit)
         with contextlib.ExitStack() as stack:
             stack.callback(checkpoints.close)
             if self.config.data.validation_split:
@@ -186,9 +180,9 @@ class _Run:
 
     def _steps(self, state, start: int, step_function, iterator, checkpoints) -> None:
         """Takes the steps from `start` to the end, or to a signal."""
-        self.clock = Clock(self.config.train.batch_size)
+        self.clock = Clock()
         every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
-        pending: tuple[int, Tree] | None = None
+        pending: tuple[int, int, Tree] | None = None
         for step in range(start + 1, self.total_steps + 1):
             self._profile(step - start)
             with self.clock.waiting():
@@ -196,7 +190,7 @@ class _Run:
             state, metrics = step_function(state, self.put(batch))
             if pending:
                 self._read(*pending)
-            pending = (step, metrics)
+            pending = (step, self.task.units(batch), metrics)
             stopping = self.signal is not None
             evaluating = self._evaluates_at(step)
             saving = step % every == 0 or step == self.total_steps or stopping
@@ -212,10 +206,10 @@ class _Run:
             if stopping:
                 return
 
-    def _read(self, step: int, metrics: Tree) -> None:
+    def _read(self, step: int, units: int, metrics: Tree) -> None:
         """Waits for the metrics of a step, checks them, and logs them if it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        self.clock.step_done()
+        self.clock.step_done(units)
         if not np.isfinite([values["loss"], values["grad_norm"]]).all():
             raise UserError(
                 f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}. "
@@ -228,15 +222,13 @@ class _Run:
         epoch = step / self.task.steps_per_epoch
         rate, data_wait = self.clock.rates()
         timing = {
-            "images_per_second": rate,
+            f"{self.task.unit}_per_second": rate,
             "data_wait": data_wait,
             "wall_seconds": self.clock.elapsed(),
             "process": self.process,
         }
         self.writer.write("train", step, epoch, values, timing)
-        self.progress.update(
-            step, epoch=epoch, images_per_second=rate, loss=values["loss"], data_wait=data_wait
-        )
+        self.progress.update(step, epoch=epoch, rate=rate, loss=values["loss"], data_wait=data_wait)
 
     def _evaluates_at(self, step: int) -> bool:
         period = self.config.evaluation.every_epochs * self.task.steps_per_epoch

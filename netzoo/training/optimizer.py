@@ -16,6 +16,8 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     * `cosine`: half a cosine from the peak to 0 at the last step (Loshchilov and Hutter,
       arXiv:1608.03983, without restarts);
     * `exponential`: times `decay_rate` after every `decay_epochs`, as a staircase;
+    * `inverse_sqrt`: with the inverse square root of the step, through the peak at the end of the
+      warm-up (Vaswani et al., arXiv:1706.03762, section 5.3);
     * `constant`.
 
     Raises:
@@ -32,6 +34,7 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
             decay_rate=schedule.decay_rate,
             staircase=True,
         ),
+        "inverse_sqrt": lambda: _inverse_sqrt(peak, max(warmup, 1)),
         "constant": lambda: optax.constant_schedule(peak),
     }
     if schedule.name not in after:
@@ -40,6 +43,11 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     if warmup == 0:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def _inverse_sqrt(peak: float, warmup: int) -> optax.Schedule:
+    # Joined schedules count their steps from where they begin.
+    return lambda step: peak * (warmup / (warmup + step)) ** 0.5
 
 
 def create_optimizer(

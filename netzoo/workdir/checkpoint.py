@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from netzoo.errors import UserError
@@ -140,16 +142,39 @@ def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
 
     Args:
       workdir: The run folder.
-      which: `"last"` or `"best"`.
+      which: `"last"`, `"best"`, or `"average"`: the mean of the weights, as trained, of all
+        checkpoints that the run keeps (Vaswani et al., arXiv:1706.03762, section 6.1).
 
     Returns:
-      The step, which weights these are (`"ema"` where the run keeps an average, else
-      `"params"`) and `{"params": ..., "batch_stats": ...}`.
+      The step, the newest of those averaged; which weights these are: `"params"`, `"ema"` where
+      the run keeps a moving average, or say `"mean of 5"`; and `{"params": ..., "batch_stats":
+      ...}`.
 
     Raises:
       UserError: There is no such checkpoint, or none that can be read.
     """
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
+    found = _readable(directory)
+    step, state = next(found, (None, None))
+    if step is None:
+        hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
+        raise UserError(f"no {which} checkpoint in {directory}: none is there and sound{hint}")
+    if which == "average":
+        total, count = _trained(state), 1
+        for _, older in found:
+            total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
+        return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
+    if state.get("ema"):
+        return step, "ema", state["ema"]
+    return step, "params", _trained(state)
+
+
+def _trained(state: Tree) -> Tree:
+    return {"params": state["params"], **state["model_state"]}
+
+
+def _readable(directory: Path) -> Iterator[tuple[int, Tree]]:
+    """Reads the sound checkpoints, newest first, and names the others."""
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     for step in sorted(steps, reverse=True):
         try:
@@ -158,12 +183,7 @@ def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
         except Exception as error:  # as above
             print(f"checkpoint damaged, left out: {directory / str(step)}: {_first_line(error)}")
             continue
-        if state.get("ema"):
-            return step, "ema", state["ema"]
-        return step, "params", {"params": state["params"], **state["model_state"]}
-    why = "there is none" if not steps else "none can be read"
-    hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
-    raise UserError(f"no {which} checkpoint in {directory}: {why}{hint}")
+        yield step, state
 
 
 @contextlib.contextmanager

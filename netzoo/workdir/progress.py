@@ -24,6 +24,7 @@ class Progress:
         total_steps: int,
         start_step: int,
         description: str,
+        unit: str,
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -34,10 +35,12 @@ class Progress:
           total_steps: the step at which the run ends.
           start_step: steps done already, above zero in a resumed run.
           description: a few words, say the model's name.
+          unit: what the rate counts, say "images".
           console: where to draw; standard output unless told.
           clock: seconds that only ever grow; tests pass their own.
         """
         self._total, self._start, self._description = total_steps, start_step, description
+        self._unit = unit
         self._console = console or Console()
         self._clock = clock
         self._began = self._shown_at = clock()
@@ -70,20 +73,20 @@ class Progress:
             self._bar.stop()
 
     def update(
-        self, step: int, *, epoch: float, images_per_second: float, loss: float, data_wait: float
+        self, step: int, *, epoch: float, rate: float, loss: float, data_wait: float
     ) -> None:
         """Shows the state after `step`.
 
         Args:
           step: steps done, at least 1.
           epoch: epochs done at `step`, with its fraction; the number of epochs follows from it.
-          images_per_second: the recent rate, over all devices.
+          rate: units a second of late, over all devices.
           loss: the recent training loss.
           data_wait: share of the recent time spent waiting for input, 0 to 1.
         """
         facts = (
             f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "
-            f"loss {loss:.4f}  {images_per_second:,.0f} img/s  data wait {data_wait:.0%}"
+            f"loss {loss:.4f}  {rate:,.0f} {self._unit}/s  data wait {data_wait:.0%}"
         )
         if self._bar is not None:
             self._bar.update(self._row, completed=step, facts=facts)

@@ -1,6 +1,8 @@
 """Runs a tiny training that stops itself by a signal; started as a process by test_loop.py.
 
-python -m tests.training.stopped_run PICTURES WORKDIR STEP SIGNAL
+python -m tests.training.stopped_run DATA WORKDIR STEP SIGNAL
+
+DATA is a folder of pictures, or `number_words` for translation.
 
 The process sends itself SIGNAL (a name; NONE for no signal) when the metrics of STEP have been
 read, which is while the step after it computes, in the middle of an epoch.
@@ -12,22 +14,23 @@ import sys
 
 from netzoo.errors import UserError
 from netzoo.training import loop
-from tests.conftest import tiny_config
+from tests.conftest import tiny_config, tiny_translation_config
 
 
-def main(pictures: str, workdir: str, step: str, name: str) -> int:
+def main(data: str, workdir: str, step: str, name: str) -> int:
     """Trains; returns the exit status of the loop."""
     read = loop._Run._read
 
-    def read_and_stop(self, at, metrics):
-        read(self, at, metrics)
+    def read_and_stop(self, at, *rest):
+        read(self, at, *rest)
         if at == int(step):
             os.kill(os.getpid(), getattr(signal, name))
 
+    config = tiny_translation_config() if data == "number_words" else tiny_config(data)
     if name != "NONE":
         loop._Run._read = read_and_stop
     try:
-        return loop.train(tiny_config(pictures), workdir)
+        return loop.train(config, workdir)
     except UserError as error:
         print(f"error: {error}")
         return 1

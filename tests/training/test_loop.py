@@ -8,9 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chex
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
@@ -19,29 +16,13 @@ from netzoo.errors import UserError
 from netzoo.training import train
 from netzoo.workdir.writers import read_metrics
 from tests.conftest import tiny_config
-
-ROOT = Path(__file__).parents[2]
-STEPS = 20  # 4 epochs of 5
+from tests.training.runs import ROOT, assert_same_run, start
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """Compiled programs shared by the processes of this file; only the first compiles."""
     return tmp_path_factory.mktemp("cache")
-
-
-def start(pictures, workdir, cache, step=0, name="NONE") -> subprocess.CompletedProcess:
-    """Runs a training process to its end."""
-    command = [sys.executable, "-m", "tests.training.stopped_run"]
-    arguments = [str(pictures), str(workdir), str(step), name]
-    environment = {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    return subprocess.run(
-        command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +32,6 @@ def whole(pictures, cache, tmp_path_factory):
     done = start(pictures, workdir, cache)
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
-
-
-def state_of(workdir: Path):
-    """Every array of the last checkpoint, and the position in the data."""
-    step = max(ocp.utils.checkpoint_steps(workdir / "checkpoints"))
-    assert step == STEPS
-    folder = workdir / "checkpoints" / str(step)
-    with ocp.StandardCheckpointer() as reader:
-        state = reader.restore(folder / "state")
-    [position] = (folder / "data").glob("*.json")
-    return jax.tree.map(np.asarray, state), json.loads(position.read_text())
-
-
-def lines_of(workdir: Path):
-    """The metrics log without what a clock measured."""
-    lines = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
-
-
-def assert_same_run(workdir: Path, whole: Path):
-    """Every leaf of the state, every metric and the data position are equal, bit for bit."""
-    state, position = state_of(workdir)
-    expected, expected_position = state_of(whole)
-    chex.assert_trees_all_equal(state, expected)
-    assert position == expected_position
-    assert lines_of(workdir) == lines_of(whole)
 
 
 # Checkpoints are taken every 3 steps, an epoch has 5: step 8 is in the middle of an epoch and of

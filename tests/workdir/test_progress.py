@@ -21,20 +21,20 @@ class Clock:
 
 
 def show(progress, step):
-    progress.update(step, epoch=step / 50, images_per_second=1234.5, loss=0.5, data_wait=0.031)
+    progress.update(step, epoch=step / 50, rate=1234.5, loss=0.5, data_wait=0.031)
 
 
 def test_plain_lines_are_sparse_and_the_last_always_comes():
     """Protects log files: a line each ten seconds at most, and one for the end."""
     file, clock = io.StringIO(), Clock()
-    with Progress(200, 0, "vit", console=Console(file=file), clock=clock) as progress:
+    with Progress(200, 0, "vit", "images", console=Console(file=file), clock=clock) as progress:
         for step in range(1, 201):
             clock.now += 0.12
             show(progress, step)
     lines = file.getvalue().splitlines()
     assert [line.split("step ")[1].split("/")[0] for line in lines] == ["84", "168", "200"]
     assert lines[0] == (
-        "vit  step 84/200  epoch 1.7/4  loss 0.5000  1,234 img/s  data wait 3%  0:14 left"
+        "vit  step 84/200  epoch 1.7/4  loss 0.5000  1,234 images/s  data wait 3%  0:14 left"
     )
     assert "left" not in lines[-1]
 
@@ -42,7 +42,7 @@ def test_plain_lines_are_sparse_and_the_last_always_comes():
 def test_time_left_of_a_resumed_run_counts_its_own_steps():
     """Protects the estimate: 10 steps took 20 s, so 90 more take 180 s, not 20 s / 110 x 90."""
     file, clock = io.StringIO(), Clock()
-    with Progress(200, 100, "vit", console=Console(file=file), clock=clock) as progress:
+    with Progress(200, 100, "vit", "images", console=Console(file=file), clock=clock) as progress:
         clock.now += 20
         show(progress, 110)
     assert file.getvalue().endswith("3:00 left\n")
@@ -52,7 +52,7 @@ def test_plain_text_has_no_control_characters(monkeypatch):
     """Protects log files where the environment asks for colour in spite of there being none."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     file = io.StringIO()
-    with Progress(2, 0, "vit", console=Console(file=file)) as progress:
+    with Progress(2, 0, "vit", "images", console=Console(file=file)) as progress:
         progress.message("kernel [3, 3, 32, 64] [bold]")
         show(progress, 2)
     assert "kernel [3, 3, 32, 64] [bold]\n" in file.getvalue()
@@ -64,19 +64,19 @@ def test_a_terminal_gets_a_bar_with_all_the_facts(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     file = Terminal()
     console = Console(file=file, force_terminal=True, width=120, _environ={})
-    with Progress(200, 0, "vit", console=console) as progress:
+    with Progress(200, 0, "vit", "images", console=console) as progress:
         progress.message("kernel [3, 3, 32, 64] [bold]")
         show(progress, 200)
     text = file.getvalue()
     assert "kernel [3, 3, 32, 64] [bold]" in text
-    for fact in ("vit", "epoch 4.0/4", "loss 0.5000", "1,234 img/s", "data wait 3%", "━"):
+    for fact in ("vit", "epoch 4.0/4", "loss 0.5000", "1,234 images/s", "data wait 3%", "━"):
         assert fact in text
 
 
 def test_the_display_ends_with_an_error():
     """Protects the terminal of a run that crashed: the error passes and the bar is stopped."""
     console = Console(file=Terminal(), force_terminal=True, width=120, _environ={})
-    progress = Progress(200, 0, "vit", console=console)
+    progress = Progress(200, 0, "vit", "images", console=console)
     with pytest.raises(RuntimeError, match="boom"), progress:
         raise RuntimeError("boom")
     assert progress._bar.finished is False and not progress._bar.live.is_started

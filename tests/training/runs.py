@@ -1,0 +1,58 @@
+"""Runs as processes that stop themselves, and whether two of them are the same to the last bit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from netzoo.workdir.writers import read_metrics
+
+ROOT = Path(__file__).parents[2]
+STEPS = 20  # 4 epochs of 5
+
+
+def start(data, workdir, cache, step=0, name="NONE", devices=1) -> subprocess.CompletedProcess:
+    """Runs a training process on `data`, pictures or `number_words`, to its end."""
+    command = [sys.executable, "-m", "tests.training.stopped_run"]
+    arguments = [str(data), str(workdir), str(step), name]
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.run(
+        command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+def state_of(workdir: Path):
+    """Every array of the last checkpoint, and the position in the data."""
+    step = max(ocp.utils.checkpoint_steps(workdir / "checkpoints"))
+    assert step == STEPS
+    folder = workdir / "checkpoints" / str(step)
+    with ocp.StandardCheckpointer() as reader:
+        state = reader.restore(folder / "state")
+    [position] = (folder / "data").glob("*.json")
+    return jax.tree.map(np.asarray, state), json.loads(position.read_text())
+
+
+def lines_of(workdir: Path):
+    """The metrics log without what a clock measured."""
+    lines = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
+
+
+def assert_same_run(workdir: Path, whole: Path):
+    """Every leaf of the state, every metric and the data position are equal, bit for bit."""
+    state, position = state_of(workdir)
+    expected, expected_position = state_of(whole)
+    chex.assert_trees_all_equal(state, expected)
+    assert position == expected_position
+    assert lines_of(workdir) == lines_of(whole)
