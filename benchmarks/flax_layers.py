@@ -55,6 +55,9 @@ def Conv(
     )
 
 
+Dense = nn.Dense
+
+
 class StandardizedConv(hybrid_vit.StandardizedConv):
     """netzoo's, on XLA's convolution; flax has none."""
 

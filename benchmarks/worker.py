@@ -32,7 +32,7 @@ from netzoo.models.summary import summarize
 Tree = Any
 NUM_CLASSES = 1000
 # Layers of netzoo that `flax_layers` has too.
-REPLACED = {"BatchNorm", "Conv", "Dropout", "MultiHeadAttention", "PatchEmbedding"}
+REPLACED = {"BatchNorm", "Conv", "Dense", "Dropout", "MultiHeadAttention", "PatchEmbedding"}
 REPLACED |= {"StandardizedConv", "gelu", "max_pool"}
 
 

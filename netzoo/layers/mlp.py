@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout
 
 
@@ -33,7 +34,7 @@ class Mlp(nn.Module):
         """Maps `[..., width]` to `[..., width]`."""
 
         def dense(features, name):
-            return nn.Dense(
+            return Dense(
                 features,
                 kernel_init=self.kernel_init,
                 bias_init=self.bias_init,
