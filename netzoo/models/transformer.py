@@ -19,11 +19,12 @@ their parameters are stacked, `encoder/blocks/...` `[6, ...]`, and compiling tak
 No position sees the padding of the source. The padding of the target needs no mask: it follows the
 sentence, and no position sees a later one. Its own logits mean nothing; a loss leaves them out.
 
-A translation is made token by token from a cache of what attention looks at:
+A translation is made token by token from a cache of what attention looks at, several hypotheses of
+every sentence at once; `netzoo.models.beam_search` does so:
 
     memory = model.apply(variables, source, train=False, method="encode")
-    cache = model.apply(variables, memory, source != 0, max_length, method="init_cache")
-    logits, cache = model.apply(variables, token, cache, method="decode_step")
+    cache = model.apply(variables, memory, source != 0, max_length, beams, method="init_cache")
+    logits, cache = model.apply(variables, tokens, cache, method="decode_step")
 """
 
 import functools
@@ -38,6 +39,7 @@ import numpy as np
 from netzoo.errors import UserError
 from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint
 from netzoo.layers.attention import KeyValue
+from netzoo.layers.dense import matmul
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.registry import register
 from netzoo.models.transformer_stack import BlockDetails, Stack
@@ -62,7 +64,7 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "transformer_tiny": Variant(4, 256, 1024, 4, 0.1),  # not the paper's: for small data
+    "transformer_tiny": Variant(4, 128, 256, 4, 0.3),  # not the paper's: for small data
     "transformer_base": Variant(6, 512, 2048, 8, 0.1),
     "transformer_big": Variant(6, 1024, 4096, 16, 0.3),
 }
@@ -71,35 +73,41 @@ VARIANTS = {
 class Cache(NamedTuple):
     """What the decoder has to remember between two tokens; a pytree of static shapes.
 
+    The hypotheses of a sentence, its beams, share one row of attention: a beam finds its past by
+    the mask that `ancestors` gives, so that beams can be exchanged without moving keys and values,
+    and the memory of the source is there once.
+
     Attributes:
-      self_attention: Of the target so far, `[layers, batch, max_length, heads, width / heads]`.
-      cross_attention: Of the encoder's output, `[layers, batch, S, heads, width / heads]`.
+      self_attention: Of the targets so far and a layer each, `[batch, heads, max_length * beams,
+        width / heads]`: the beams of the first position, of the second, and so on. Not stacked:
+        where the layers are written out, a loop over the tokens then writes in place.
+      cross_attention: Of the encoder's output, `[layers, batch, heads, S, width / heads]`.
       source_mask: `[batch, S]`, True where the source is no padding.
+      ancestors: `[batch, beams, max_length]`: in which beam's place a position of this one lies.
       position: Number of tokens decoded so far, a scalar.
     """
 
-    self_attention: KeyValue
+    self_attention: tuple[KeyValue, ...]
     cross_attention: KeyValue
     source_mask: jax.Array
+    ancestors: jax.Array
     position: jax.Array
 
-    def select(self, rows: jax.Array) -> "Cache":
-        """Returns the cache of these rows of the batch, which may repeat, e.g. once a beam."""
-        return self.reorder(rows)._replace(
-            cross_attention=_take_rows(self.cross_attention, rows),
-            source_mask=self.source_mask[rows],
-        )
+    def reorder(self, parents: jax.Array) -> "Cache":
+        """Returns the cache where beam k of a sentence goes on from beam `parents[sentence, k]`."""
+        chosen = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
+        return self._replace(ancestors=chosen)
 
-    def reorder(self, rows: jax.Array) -> "Cache":
-        """Returns `select(rows)` where every row is exchanged for one of the same sentence.
+    def grow(self, max_length: int) -> "Cache":
+        """Returns the cache with room for more tokens: a step costs by the room, not its use."""
+        more = max_length - self.ancestors.shape[-1]
 
-        Cheaper: what belongs to the sentence stays in its place.
-        """
-        return self._replace(self_attention=_take_rows(self.self_attention, rows))
+        def pad(x, axis, amount):
+            return jnp.pad(x, [(0, amount if i == axis else 0) for i in range(x.ndim)])
 
-
-def _take_rows(keys_and_values: KeyValue, rows: jax.Array) -> KeyValue:
-    return jax.tree.map(lambda x: x[:, rows], keys_and_values)
+        beams = self.ancestors.shape[1]
+        memory = jax.tree.map(lambda x: pad(x, 2, more * beams), self.self_attention)
+        return self._replace(self_attention=memory, ancestors=pad(self.ancestors, 2, more))
 
 
 def sinusoidal_positions(length: int, width: int) -> np.ndarray:
@@ -116,7 +124,7 @@ class Transformer(nn.Module):
     """The encoder-decoder Transformer.
 
     Attributes:
-      variant: Depth and widths.
+      variant: Depth and widths, or the numbers of a `Variant` in its order.
       num_classes: Size of the vocabulary, padding included. The paper's shared one has 37,000
         tokens.
       dropout_rate: Dropout of the embeddings and of every sublayer's output (section 5.4).
@@ -144,6 +152,11 @@ class Transformer(nn.Module):
     pad_id: int = 0
     norm_epsilon: float = 1e-6
     dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        # A configuration has no records.
+        object.__setattr__(self, "variant", Variant(*self.variant))
+        super().__post_init__()
 
     def setup(self) -> None:
         """Makes the embeddings and the two stacks."""
@@ -201,7 +214,7 @@ class Transformer(nn.Module):
 
     def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
         """Maps tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
-        self._check_tokens("source", source, 2)
+        self._check_tokens("source", source)
         embedding = self.embedding if self.share_embeddings else self.source_embedding
         x = self._embed(embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
@@ -220,7 +233,7 @@ class Transformer(nn.Module):
           target: Tokens `[batch, T]`, shifted right.
           train: Whether dropout acts.
         """
-        self._check_tokens("target", target, 2)
+        self._check_tokens("target", target)
         length = target.shape[1]
         x = self._embed_target(target, self._positions(length), train)
         x, found = self.decoder(
@@ -234,48 +247,59 @@ class Transformer(nn.Module):
         self._hand_out("decoder", found)
         return self._logits(endpoint(self, "pre_logits", x))
 
-    def init_cache(self, memory: jax.Array, source_mask: jax.Array, max_length: int) -> Cache:
+    def init_cache(
+        self, memory: jax.Array, source_mask: jax.Array, max_length: int, beams: int = 1
+    ) -> Cache:
         """Returns the cache before the first token.
 
         Args:
           memory: The encoder's output `[batch, S, width]`.
           source_mask: Booleans `[batch, S]`, True where the source is no padding.
           max_length: Tokens that can be decoded with it.
+          beams: Hypotheses of every sentence.
         """
         # A target without tokens: only the keys and values of the memory are computed.
         batch, _, width = memory.shape
         nothing = jnp.zeros((batch, 0, width), self.dtype)
         _, found = self.decoder(nothing, None, memory, train=False, details=True)
         heads = self.variant.heads
-        shape = (self.variant.layers, batch, max_length, heads, width // heads)
-        empty = KeyValue(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
-        return Cache(empty, found.cross_memory, source_mask, jnp.zeros((), jnp.int32))
+        zeros = jnp.zeros((batch, heads, max_length * beams, width // heads), self.dtype)
+        empty = (KeyValue(zeros, zeros),) * self.variant.layers
+        ancestors = jnp.zeros((batch, beams, max_length), jnp.int32)
+        return Cache(empty, found.cross_memory, source_mask, ancestors, jnp.zeros((), jnp.int32))
 
-    def decode_step(self, token: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    def decode_step(self, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Decodes one token more; together the steps give what `decode` gives at once.
 
         Args:
-          token: `[batch]`, the last token of the target so far; first the start symbol.
+          tokens: `[batch, beams]`, the last of every hypothesis so far; first the start symbol.
           cache: Of the tokens before. One that already holds its `max_length` gives nonsense.
 
         Returns:
-          Logits `[batch, num_classes]` of the next token, and the cache with this one.
+          Logits `[batch, beams, num_classes]` of the next token, and the cache with this one.
         """
-        self._check_tokens("token", token, 1)
-        max_length = cache.self_attention.key.shape[2]
-        positions = jax.lax.dynamic_slice_in_dim(self._positions(max_length), cache.position, 1)
+        self._check_tokens("tokens", tokens, "beams")
+        batch, beams, max_length = cache.ancestors.shape
+        position, beam = cache.position, jnp.arange(beams, dtype=jnp.int32)
+        ancestors = cache.ancestors.at[:, :, position].set(beam)
+        past = jnp.arange(max_length) <= position
+        mask = (ancestors[..., None] == beam) & past[:, None]
         x, found = self.decoder(
-            self._embed_target(token[:, None], positions, train=False),
-            (jnp.arange(max_length) <= cache.position)[None, None, None],
+            self._embed_target(tokens, self._positions(max_length)[position], train=False),
+            mask.reshape(batch, 1, beams, max_length * beams),
             cache.cross_attention,
             cache.source_mask[:, None, None, :],
-            cache.self_attention,
-            cache.position,
+            jax.tree.map(lambda *layers: jnp.stack(layers), *cache.self_attention),
+            position * beams,
             train=False,
             details=True,
         )
-        cache = cache._replace(self_attention=found.memory, position=cache.position + 1)
-        return self._logits(x)[:, 0], cache
+        memory = tuple(
+            jax.tree.map(lambda x, layer=layer: x[layer], found.memory)
+            for layer in range(self.variant.layers)
+        )
+        cache = cache._replace(self_attention=memory, ancestors=ancestors, position=position + 1)
+        return self._logits(x), cache
 
     def _embed_target(self, target, positions, train):
         embedding = self.embedding if self.share_embeddings else self.target_embedding
@@ -292,7 +316,10 @@ class Transformer(nn.Module):
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        return self.embedding.attend(x) if self.share_embeddings else self.logits(x)
+        if not self.share_embeddings:
+            return self.logits(x)
+        embedding = self.embedding.embedding
+        return matmul(x.astype(embedding.dtype), embedding.T)
 
     def _endpoints_wanted(self) -> bool:
         return self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
@@ -308,17 +335,17 @@ class Transformer(nn.Module):
                 endpoint(self, f"{stack}/block{layer}{name}", value)
 
     @staticmethod
-    def _check_tokens(name: str, tokens: jax.Array, rank: int) -> None:
-        if tokens.ndim != rank or not jnp.issubdtype(tokens.dtype, jnp.integer):
-            expected = "[batch, length]" if rank == 2 else "[batch]"
+    def _check_tokens(name: str, tokens: jax.Array, columns: str = "length") -> None:
+        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise UserError(
-                f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer tokens {expected}"
+                f"{name} is {tokens.dtype}{list(tokens.shape)}; expected integer tokens "
+                f"[batch, {columns}]"
             )
 
 
 for _name, _variant in VARIANTS.items():
     register(
         _name,
-        functools.partial(Transformer, _variant, dropout_rate=_variant.dropout_rate),
+        functools.partial(Transformer, variant=_variant, dropout_rate=_variant.dropout_rate),
         image_size=0,
     )

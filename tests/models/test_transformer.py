@@ -13,7 +13,7 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.layers import MultiHeadAttention
 from netzoo.models import create_model
-from netzoo.models.transformer import VARIANTS, Transformer, sinusoidal_positions
+from netzoo.models.transformer import VARIANTS, Transformer, Variant, sinusoidal_positions
 from netzoo.weights.convert import to_ours, to_theirs
 from netzoo.weights.names import layouts
 from tests.models.small_transformer import (
@@ -45,7 +45,7 @@ def logits():
 @pytest.mark.parametrize(
     ("name", "total", "stacks"),
     [
-        ("transformer_tiny", 37_000 * 256 + 7_372_800, 7_372_800),
+        ("transformer_tiny", 37_000 * 128 + 1_325_056, 1_325_056),
         ("transformer_base", 63_082_496, 44_138_496),
         ("transformer_big", 214_245_376, 176_357_376),
     ],
@@ -107,7 +107,7 @@ def test_a_deeper_network_is_no_longer_program():
 def test_the_paper_s_dropout_rates():
     """Table 3: the big network is trained with 0.3; nothing is dropped inside the sublayers."""
     rates = {name: create_model(name).dropout_rate for name in VARIANTS}
-    assert rates == {"transformer_tiny": 0.1, "transformer_base": 0.1, "transformer_big": 0.3}
+    assert rates == {"transformer_tiny": 0.3, "transformer_base": 0.1, "transformer_big": 0.3}
     model = create_model("transformer_base")
     assert model.attention_dropout_rate == model.mlp_dropout_rate == 0
 
@@ -372,3 +372,12 @@ def test_heads_divide_the_width():
     """Said before anything is computed."""
     with pytest.raises(UserError, match="5 heads do not divide a width of 16"):
         shapes(Transformer(SMALL._replace(heads=5), VOCABULARY))
+
+
+def test_a_configuration_can_name_any_size():
+    """Protects `model.variant`, which is a tuple in a configuration and in its file."""
+    model = create_model("transformer_tiny", 11, variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
+    assert model == create_model(
+        "transformer_tiny", 11, variant=Variant(1, 16, 32, 2, 0.1), dropout_rate=0.1
+    )
+    assert count(shapes(model)["params"]) < 10_000

@@ -10,10 +10,10 @@ from netzoo.errors import UserError
 from tests.models.small_transformer import SOURCE, TARGET, VOCABULARY, draw, small
 
 
-def start(model, variables, max_length):
+def start(model, variables, max_length, beams=1):
     """Returns the cache before the first token."""
     memory = model.apply(variables, SOURCE, train=False, method="encode")
-    return model.apply(variables, memory, SOURCE != 0, max_length, method="init_cache")
+    return model.apply(variables, memory, SOURCE != 0, max_length, beams, method="init_cache")
 
 
 def at_once(model, variables, source=SOURCE, target=TARGET):
@@ -31,9 +31,9 @@ def by_steps(model, variables, max_length):
         def body(carry):
             cache, logits = carry
             position = cache.position
-            token = jax.lax.dynamic_index_in_dim(jnp.asarray(TARGET), position, 1, keepdims=False)
+            token = jax.lax.dynamic_slice_in_dim(jnp.asarray(TARGET), position, 1, axis=1)
             new, cache = model.apply(variables, token, cache, method="decode_step")
-            return cache, jax.lax.dynamic_update_index_in_dim(logits, new, position, 1)
+            return cache, jax.lax.dynamic_update_slice_in_dim(logits, new, position, axis=1)
 
         def unfinished(carry):
             return carry[0].position < TARGET.shape[1]
@@ -64,21 +64,25 @@ def test_by_steps_the_same_tokens_win():
 
 
 def test_the_cache_follows_its_beams():
-    """Rows can be repeated, once a beam, and exchanged: each goes on from its new past."""
+    """Beams can be exchanged and repeated, again and again: each goes on from its new past."""
     model = small()
     variables = draw(model)
-    step = jax.jit(lambda token, cache: model.apply(variables, token, cache, method="decode_step"))
-    sentences = np.array([0, 0, 1, 1])  # two beams for each of the first two
-    cache = jax.jit(lambda tree: start(model, tree, 5).select(sentences))(variables)
-    beams = np.array([[1, 4], [1, 9], [1, 3], [1, 6]], np.int32)
-    for position in range(2):
-        _, cache = step(beams[:, position], cache)
-    parents, last = np.array([1, 0, 2, 2]), np.array([7, 7, 5, 8], np.int32)
-    found, cache = step(last, cache.reorder(parents))
-    targets = np.concatenate([beams[parents], last[:, None]], axis=1)
-    expected = at_once(model, variables, SOURCE[sentences], targets)[:, -1]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert int(cache.position) == 3
+    step = jax.jit(
+        lambda tokens, cache: model.apply(variables, tokens, cache, method="decode_step")
+    )
+    cache = jax.jit(lambda tree: start(model, tree, 5, beams=3))(variables)
+    rng = np.random.default_rng(0)
+    targets = np.ones((len(SOURCE), 3, 0), np.int32)
+    for position in range(5):
+        parents = rng.integers(0, 3, targets.shape[:2])
+        last = rng.integers(1, VOCABULARY, parents.shape, np.int32)
+        targets = np.take_along_axis(targets, parents[..., None], axis=1)
+        targets = np.concatenate([targets, last[..., None]], axis=2)
+        found, cache = step(last, cache.reorder(parents))
+        assert int(cache.position) == position + 1
+    for beam in range(3):
+        expected = at_once(model, variables, SOURCE, targets[:, beam])[:, -1]
+        np.testing.assert_allclose(found[:, beam], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_cache_has_the_compute_type():
@@ -87,25 +91,25 @@ def test_the_cache_has_the_compute_type():
 
     def run(key):
         variables = model.init(key, SOURCE, TARGET, train=False)
-        cache = start(model, variables, 7)
-        return cache, *model.apply(variables, TARGET[:, 0], cache, method="decode_step")
+        cache = start(model, variables, 7, beams=2)
+        return cache, *model.apply(variables, TARGET[:, :2], cache, method="decode_step")
 
     before, logits, after = jax.eval_shape(run, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
-    assert {x.shape for x in before.self_attention} == {(2, 3, 7, 4, 4)}
-    assert {x.shape for x in before.cross_attention} == {(2, 3, 5, 4, 4)}
-    chex.assert_type([*before.self_attention, *before.cross_attention], jnp.bfloat16)
-    assert (logits.shape, logits.dtype) == ((3, VOCABULARY), jnp.float32)
+    assert {x.shape for layer in before.self_attention for x in layer} == {(3, 4, 14, 4)}
+    assert {x.shape for x in before.cross_attention} == {(2, 3, 4, 5, 4)}
+    chex.assert_type([*before.self_attention[1], *before.cross_attention], jnp.bfloat16)
+    assert (logits.shape, logits.dtype) == ((3, 2, VOCABULARY), jnp.float32)
 
 
-def test_a_step_takes_one_token_a_row():
-    """A target `[batch, 1]` is answered with what is expected."""
+def test_a_step_takes_one_token_a_beam():
+    """Tokens `[batch]` are answered with what is expected."""
     model = small()
 
     def run(key):
         variables = model.init(key, SOURCE, TARGET, train=False)
         cache = start(model, variables, 7)
-        return model.apply(variables, TARGET[:, :1], cache, method="decode_step")
+        return model.apply(variables, TARGET[:, 0], cache, method="decode_step")
 
-    with pytest.raises(UserError, match=r"token is int32\[3, 1\]; .* \[batch\]"):
+    with pytest.raises(UserError, match=r"tokens is int32\[3\]; .* \[batch, beams\]"):
         jax.eval_shape(run, jax.random.key(0))
