@@ -10,6 +10,7 @@ from parity import generator
 
 NUM_CLASSES = 10
 BATCH_SIZE = 4
+LABEL_SMOOTHING = 0.1  # of the loss of translations
 # In tokens, one number for every example of the batch.
 SENTENCE_LENGTHS = {"source": (7, 4, 7, 1), "target": (5, 6, 2, 6)}
 
@@ -53,11 +54,11 @@ class Case(NamedTuple):
 
 
 TRANSFORMER_TINY = {
-    "d_model": 256,
+    "d_model": 128,
     "nhead": 4,
     "num_encoder_layers": 4,
     "num_decoder_layers": 4,
-    "dim_feedforward": 1024,
+    "dim_feedforward": 256,
 }
 VIT_TI16 = {
     "patch_size": 16,

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from netzoo.layers.cross_entropy import smoothed_cross_entropy
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
 from netzoo.weights.convert import to_ours, to_theirs
 from netzoo.weights.names import layouts
 from parity import generator
-from parity.cases import CASES, NUM_CLASSES, Case
+from parity.cases import CASES, LABEL_SMOOTHING, NUM_CLASSES, Case
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -94,14 +95,39 @@ class Comparison:
         gradients = to_theirs({**variables, "params": gradients}, self.layout)
         return {
             "training": max(_relative(values[name], reference[name]) for name in reference),
-            "statistics": self._error("statistics", statistics),
-            "gradients": self._error("gradients", gradients),
+            "statistics": _largest(statistics, self.fixture["statistics"]),
+            "gradients": _largest(gradients, self.fixture["gradients"]),
         }
 
-    def _error(self, kind: str, tensors: dict[str, np.ndarray]) -> float:
-        reference = self.fixture[kind]
-        ours = {name: generator.summary(name, tensors[name]) for name in reference}
-        return generator.largest_error(ours, reference)
+    def translation_errors(self) -> dict[str, float]:
+        """Returns the relative errors of the loss of a translation and of its gradients.
+
+        The loss is the mean of the smoothed cross-entropy over the real tokens, in float64.
+        """
+        with jax.enable_x64(True):
+            return self._translation_errors(*jax.tree.map(_float64, (self.variables, self.inputs)))
+
+    def _translation_errors(self, variables, inputs) -> dict[str, float]:
+        model, (source, target) = self.model(jnp.float64), inputs
+        labels = target[:, 1:]
+
+        def loss(variables):
+            rngs = {"dropout": jax.random.key(0)}
+            logits = model.apply(variables, source, target[:, :-1], train=True, rngs=rngs)
+            losses = smoothed_cross_entropy(logits, labels, LABEL_SMOOTHING)
+            return losses.mean(where=labels != 0)
+
+        value, gradients = jax.jit(jax.value_and_grad(loss))(variables)
+        reference = self.fixture["translation"]
+        return {
+            "loss": _relative(value, reference["loss"]),
+            "gradients": _largest(to_theirs(gradients, self.layout), reference["gradients"]),
+        }
+
+
+def _largest(tensors: dict[str, np.ndarray], reference: dict[str, list[float]]) -> float:
+    ours = {name: generator.summary(name, tensors[name]) for name in reference}
+    return generator.largest_error(ours, reference)
 
 
 def _float64(value: np.ndarray) -> jax.Array:
@@ -109,13 +135,13 @@ def _float64(value: np.ndarray) -> jax.Array:
     return jnp.asarray(value, wide)
 
 
-def _relative(ours: jax.Array, reference: list) -> float:
+def _relative(ours: jax.Array, reference: list | float) -> float:
     reference = np.asarray(reference)
     return float(np.abs(np.asarray(ours, np.float64) - reference).max() / np.abs(reference).max())
 
 
 def main() -> None:
-    """Prints the table of all, or the named, cases."""
+    """Prints the table of all, or the named, cases, and that of the loss of translations."""
     parser = argparse.ArgumentParser(prog="python -m parity.compare", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--evaluation", action="store_true", help="leave training mode out")
@@ -123,16 +149,23 @@ def main() -> None:
     kinds = ["evaluation"] + ([] if flags.evaluation else ["training", "statistics", "gradients"])
     print("| case | reference | px | " + " | ".join(kinds) + " |")
     print("|---|---|--:|" + "--:|" * len(kinds))
+    translations = {}
     for name in flags.cases or CASES:
         comparison = Comparison(name)
         errors = {"evaluation": comparison.evaluation_error()}
         if not flags.evaluation:
             errors |= comparison.training_errors()
+            if "translation" in comparison.fixture:
+                translations[name] = comparison.translation_errors()
         version = comparison.fixture["versions"][comparison.case.library].split("+")[0]
         edit = f", `{comparison.case.edit}`" if comparison.case.edit else ""
         reference = f"{comparison.case.library} {version} `{comparison.case.reference}`{edit}"
         shown = " | ".join(f"{errors[kind]:.1e}" for kind in kinds)
         print(f"| {name} | {reference} | {comparison.case.image_size} | {shown} |", flush=True)
+    if translations:
+        print("\n| case | loss | gradients |\n|---|--:|--:|")
+    for name, errors in translations.items():
+        print(f"| {name} | {errors['loss']:.1e} | {errors['gradients']:.1e} |")
 
 
 if __name__ == "__main__":

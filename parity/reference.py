@@ -3,13 +3,14 @@
 import importlib
 import json
 import sys
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 
 import torch
 
 from parity import generator, reference_edits
-from parity.cases import CASES, NUM_CLASSES, Case
+from parity.cases import CASES, LABEL_SMOOTHING, NUM_CLASSES, Case
 from parity.reference_transformer import TokenTransformer
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -110,14 +111,11 @@ def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
             statistics[f"{name}.{leaf}"] = value
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
-    def summaries(tensors):
-        return {n: generator.summary(n, t.detach().numpy()) for n, t in tensors.items()}
-
     state = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     libraries = {"torch": torch.__version__}
     libraries[case.library] = importlib.import_module(case.library).__version__
-    return {
+    fixture = {
         "versions": libraries,
         "tensors": {name: list(shape) for name, shape in shapes.items()},
         "fingerprint": generator.fingerprint(generator.weights(shapes)),
@@ -126,6 +124,27 @@ def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
         "statistics": summaries(statistics),
         "gradients": summaries(gradients),
     }
+    if not case.image_size:
+        fixture["translation"] = translation(model, *inputs)
+    return fixture
+
+
+def translation(model: torch.nn.Module, source: torch.Tensor, target: torch.Tensor) -> dict:
+    """Returns the loss of a translation, smoothed and over real tokens only, and its gradients."""
+    model.zero_grad()
+    loss_of = torch.nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING, ignore_index=0)
+    logits = model(source, target[:, :-1])
+    loss = loss_of(logits.flatten(0, 1), target[:, 1:].flatten().long())
+    loss.backward()
+    return {
+        "loss": loss.item(),
+        "gradients": summaries({name: p.grad for name, p in model.named_parameters()}),
+    }
+
+
+def summaries(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[float]]:
+    """Returns `generator.summary` of every tensor."""
+    return {n: generator.summary(n, t.detach().numpy()) for n, t in tensors.items()}
 
 
 def rounding(name: str) -> float:
