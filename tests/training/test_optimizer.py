@@ -39,6 +39,17 @@ def test_exponential_is_a_staircase():
     np.testing.assert_allclose([float(rate(s)) for s in (0, 19, 20, 40)], [0.1, 0.1, 0.05, 0.025])
 
 
+def test_inverse_square_root_is_the_formula_of_the_paper():
+    """Protects section 5.3: width^-0.5 min(step^-0.5, step warmup^-1.5), with 1-based steps."""
+    width, warmup = 512, 40
+    peak = (width * warmup) ** -0.5
+    options = {"schedule.name": "inverse_sqrt", "schedule.warmup_epochs": 4.0}
+    rate = create_schedule(config(**options, **{"optimizer.learning_rate": peak}), 10)
+    steps = np.array([1, 10, 40, 41, 90, 4000])
+    paper = width**-0.5 * np.minimum(steps**-0.5, steps * warmup**-1.5)
+    np.testing.assert_allclose([float(rate(step)) for step in steps], paper, rtol=1e-6)
+
+
 def test_constant_stays():
     """Protects the simplest schedule."""
     rate = create_schedule(config(**{"schedule.name": "constant"}), 10)
