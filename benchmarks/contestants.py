@@ -110,13 +110,16 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float,
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
-def compare(rates: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+def compare(
+    rates: Sequence[Sequence[float]], name: str = "images_per_second"
+) -> list[dict[str, float]]:
     """Returns columns of a table for each contestant; the first is netzoo.
 
     Args:
-      rates: Images a second of every contestant, turn by turn.
+      rates: What every contestant does in a second, turn by turn.
+      name: Of the column with the medians.
     """
-    columns = ("images_per_second", "slowest", "fastest")
+    columns = (name, "slowest", "fastest")
     ratios = ("netzoo_ratio", "netzoo_ratio_low", "netzoo_ratio_high")
     return [
         dict(zip((*columns, *ratios), (*spread(mine), *ratio(rates[0], mine)), strict=True))

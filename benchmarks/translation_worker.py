@@ -1,0 +1,92 @@
+"""A contestant in JAX: netzoo's Transformer, trained or translating."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.contestants import peak_jax_bytes, serve_steps
+from benchmarks.sentences import PAD, draw_pairs
+from benchmarks.worker import make_training
+from netzoo.compilation import compiler_options
+from netzoo.layers.cross_entropy import smoothed_cross_entropy
+from netzoo.models.beam_search import beam_search
+from netzoo.models.transformer import Transformer, Variant
+
+Tree = Any
+# Never produced, so that every translation is as long as it may be.
+NO_END = -1
+
+
+def make_loss(model: Any, smoothing: float) -> Callable:
+    """Returns `loss(params, rest, source, target, key) -> (mean of the real labels, rest)`."""
+
+    def loss(params, rest, source, target, key):
+        logits = model.apply(
+            {"params": params}, source, target[:, :-1], train=True, rngs={"dropout": key}
+        )
+        labels = target[:, 1:]
+        losses = jnp.where(labels == PAD, 0, smoothed_cross_entropy(logits, labels, smoothing))
+        return losses.sum() / (labels != PAD).sum(), rest
+
+    return loss
+
+
+def make_translation(
+    model: Any, variables: Tree, settings: dict[str, Any]
+) -> tuple[Callable, Tree]:
+    """Returns `(state, source, target) -> (state, mean score)`, and a state."""
+    rows, beams, length = (settings[name] for name in ("rows", "beams", "length"))
+
+    def step(state, source, target):
+        del target
+        variables, _ = state
+        found = beam_search(
+            model,
+            variables,
+            source,
+            beam_size=beams,
+            max_length=length,
+            length_penalty=0.0,
+            end=NO_END,
+        )
+        return (variables, found.tokens), found.scores[:, 0].mean()
+
+    # The tokens are in the state only to be computed, as what is not used would not be.
+    return step, (variables, jnp.zeros((rows, beams, length), jnp.int32))
+
+
+def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, Any]]:
+    """Compiles a step; returns `step(state) -> (state, loss)`, a state and facts."""
+    variant = Variant(**{name: settings[name] for name in Variant._fields})
+    model = Transformer(variant, settings["vocabulary"], dropout_rate=variant.dropout_rate)
+    pairs = draw_pairs(settings["rows"], settings["length"], settings["vocabulary"])
+    source, target = (jax.device_put(np.asarray(tokens, np.int32)) for tokens in pairs)
+    token = jnp.zeros((1, 1), jnp.int32)
+    variables = jax.jit(lambda key: model.init(key, token, token, train=False))(jax.random.key(0))
+    facts = {"parameters": sum(x.size for x in jax.tree.leaves(variables))}
+    if settings["mode"] == "train":
+        step, state = make_training(make_loss(model, settings["smoothing"]), variables)
+    else:
+        step, state = make_translation(model, variables, settings)
+    step = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+    start = time.perf_counter()
+    compiled = step.lower(state, source, target).compile()
+    facts["compile_seconds"] = time.perf_counter() - start
+    return lambda state: compiled(state, source, target), state, facts
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Compiles, describes itself, and then steps on demand until standard input ends."""
+    step, state, facts = make_program(settings)
+    facts |= {"versions": {"device": jax.devices()[0].device_kind}, "exact": False}
+    serve_steps(facts, step, state, jax.block_until_ready, peak_jax_bytes)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
