@@ -1,6 +1,7 @@
-"""Names what is in pictures.
+"""Names what is in pictures, or translates sentences, with the weights of a run.
 
 python predict.py --workdir runs/v2 photo.jpg holiday/ [--top_k 5] [--json] [--picture sheet.png]
+python predict.py --workdir runs/en-de "A man is riding a horse." [--input in.txt --output out.txt]
 """
 
 from pathlib import Path
@@ -11,24 +12,32 @@ from netzoo import launch
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
-_TOP_K = flags.DEFINE_integer("top_k", 3, "Classes to name for each picture.", lower_bound=1)
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
-_PICTURE = flags.DEFINE_string("picture", None, "PNG to draw pictures and classes into.")
+_TOP_K = flags.DEFINE_integer(
+    "top_k", None, "Classes of each picture (3), or translations of each sentence (1).", 1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+_PICTURE = flags.DEFINE_string(
+    "picture", None, "PNG of pictures and classes, or of where the decoder looked."
+)
+_INPUT = flags.DEFINE_string("input", None, "Text to translate, a sentence a line; - for stdin.")
+_OUTPUT = flags.DEFINE_string("output", None, "Where translations go instead of stdout.")
 
 
-def main(*paths: str) -> int:
-    """Predicts the classes of pictures and of the pictures in folders."""
+def main(*arguments: str) -> int:
+    """Predicts for the pictures, folders of pictures or sentences."""
+    from netzoo.errors import UserError
     from netzoo.inference.classify import classify
+    from netzoo.inference.translate import translate
 
-    return classify(
-        flags.FLAGS.config,
-        Path(_WORKDIR.value),
-        paths,
-        which=_CHECKPOINT.value,
-        top_k=_TOP_K.value,
-        as_json=_JSON.value,
-        picture=_PICTURE.value,
-    )
+    config, workdir = flags.FLAGS.config, Path(_WORKDIR.value)
+    options = {"which": _CHECKPOINT.value, "as_json": _JSON.value, "picture": _PICTURE.value}
+    if config.task == "translation":
+        files = {"input_file": _INPUT.value, "output_file": _OUTPUT.value}
+        best = _TOP_K.value or 1
+        return translate(config, workdir, arguments, n_best=best, **files, **options)
+    if _INPUT.value or _OUTPUT.value:
+        raise UserError(f"--input and --output are for translation; {workdir} is of {config.task}")
+    return classify(config, workdir, arguments, top_k=_TOP_K.value or 3, **options)
 
 
 if __name__ == "__main__":

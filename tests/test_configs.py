@@ -13,28 +13,35 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 FOLDER = Path(__file__).parents[1] / "configs"
 # Not those that share network and recipe with another: tests/training has their speciality.
-LEFT_OUT = ("__init__", "flowers", "quickstart", "mobilenet_v2_finetune")
+LEFT_OUT = ("__init__", "flowers", "quickstart", "mobilenet_v2_finetune", "transformer_quickstart")
 CONFIGS = sorted(p for p in FOLDER.glob("*.py") if p.stem not in LEFT_OUT)
 # Small enough for seconds, large enough for every network's last stage.
 IMAGE_SIZE = 64
 
 
 def load(path: Path):
-    """Returns the configuration of a file, on a few of the drawn flowers."""
+    """Returns the configuration of a file, on a few of the data that need no download."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
-    config.data.source = "synthetic_flowers"
     config.data.train_split = "train[:8]"
     config.data.test_split = "test[:4]"
     config.data.validation_split = None
-    config.data.image_size = IMAGE_SIZE
     config.train.epochs = 2
-    config.train.batch_size = 4
+    if config.task == "translation":
+        config.data.source = "number_words"
+        config.data.vocabulary_size = 50
+        config.data.row_multiple = 4
+        config.data.lengths = (60,)
+        config.train.batch_size = config.evaluation.batch_size = 4 * 60
+        config.schedule.warmup_epochs = 1.0
+    else:
+        config.data.source = "synthetic_flowers"
+        config.data.image_size = IMAGE_SIZE
+        config.train.batch_size = config.evaluation.batch_size = 4
+        config.schedule.warmup_epochs = 0.0
     config.train.log_every_steps = 1
-    config.schedule.warmup_epochs = 0.0
-    config.evaluation.batch_size = 4
     config.evaluation.train_examples = 4
     config.evaluation.every_epochs = 2
     return config

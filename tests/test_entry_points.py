@@ -1,20 +1,10 @@
 """The commands as a user types them: mistakes give one clear line, and nothing is compiled."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs `python ARGUMENTS` at the top of the repository."""
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
+from tests.training.runs import run
 
 TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
 

@@ -7,8 +7,9 @@ from ml_collections import ConfigDict
 from netzoo.errors import unknown_name
 from netzoo.tasks.image_classification import ImageClassification
 from netzoo.tasks.task import Task
+from netzoo.tasks.translation import Translation
 
-TASKS = {"image_classification": ImageClassification}
+TASKS = {"image_classification": ImageClassification, "translation": Translation}
 
 
 def resolve_config(config: ConfigDict) -> ConfigDict:

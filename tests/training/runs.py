@@ -17,6 +17,12 @@ ROOT = Path(__file__).parents[2]
 STEPS = 20  # 4 epochs of 5
 
 
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    """Runs `python ARGUMENTS` at the top of the repository."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
 def start(data, workdir, cache, step=0, name="NONE", devices=1) -> subprocess.CompletedProcess:
     """Runs a training process on `data`, pictures or `number_words`, to its end."""
     command = [sys.executable, "-m", "tests.training.stopped_run"]

@@ -1,0 +1,35 @@
+"""A small Transformer from English to German on Multi30k, sentences that describe photographs.
+
+    python train.py --config configs/transformer.py --workdir runs/en-de
+    python eval.py --workdir runs/en-de --checkpoint average
+    python predict.py --workdir runs/en-de --checkpoint average "A man is riding a horse."
+
+Expects the text of Multi30k (Elliott et al., arXiv:1605.00459) in the folder `multi30k`:
+`train.en`, `train.de`, `val.en`, `val.de`, `test_2016_flickr.en`, `test_2016_flickr.de`, each plain
+or with `.gz`. Another folder or other languages: `--config.data.source='parallel:FOLDER.{fr,de}'`.
+"""
+
+from ml_collections import ConfigDict
+
+from netzoo.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration."""
+    config = default_config("translation")
+    with config.unlocked():
+        config.model.update(name="transformer_tiny", dropout_rate=0.3, norm_first=False)
+    config.data.source = "parallel:multi30k.{en,de}"
+    config.data.train_split = "train"
+    config.data.validation_split = "val"
+    config.data.test_split = "test_2016_flickr"
+    config.data.vocabulary_size = 4000
+    config.data.lengths = (16, 20, 24, 32, 48)
+    config.train.epochs = 60
+    config.train.batch_size = 4096
+    config.train.label_smoothing = 0.1
+    config.optimizer.learning_rate = 5e-3
+    config.schedule.name = "inverse_sqrt"
+    config.schedule.warmup_epochs = 12.0
+    config.checkpoint.keep = 10
+    return config

@@ -1,0 +1,31 @@
+"""A small Transformer from numbers to English words and back: 31415 is thirty-one thousand ...
+
+    python train.py --config configs/transformer_quickstart.py --workdir runs/numbers
+    python eval.py --workdir runs/numbers
+    python predict.py --workdir runs/numbers 31415 "two hundred thousand seven"
+
+The pairs are computed, nothing is downloaded; the numbers of the test split occur in no other.
+"""
+
+from ml_collections import ConfigDict
+
+from netzoo.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """Returns the configuration."""
+    config = default_config("translation")
+    with config.unlocked():
+        config.model.update(name="transformer_tiny", dropout_rate=0.1)
+    config.data.source = "number_words"
+    config.data.validation_split = "validation"
+    config.data.vocabulary_size = 128
+    config.data.lengths = (12,)
+    config.train.epochs = 8
+    config.train.batch_size = 2048
+    config.train.label_smoothing = 0.1
+    config.optimizer.learning_rate = 2e-3
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 1.0
+    config.evaluation.extra_length = 16
+    return config

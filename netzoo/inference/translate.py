@@ -1,0 +1,123 @@
+"""Translates sentences with the weights of a run."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
+
+from netzoo.config import validate
+from netzoo.data.text.vocabulary import Vocabulary
+from netzoo.errors import UserError
+from netzoo.evaluation.attention_figure import attention_picture
+from netzoo.tasks.network import create_network
+from netzoo.tasks.translation import VOCABULARY_FILE
+from netzoo.tasks.translator import Hypothesis, Translator
+from netzoo.workdir.checkpoint import load_weights
+
+MOST_PICTURED = 12
+
+
+def translate(
+    config: ConfigDict,
+    workdir: Path,
+    sentences: Sequence[str],
+    *,
+    which: str = "last",
+    n_best: int = 1,
+    as_json: bool = False,
+    picture: str | None = None,
+    input_file: str | None = None,
+    output_file: str | None = None,
+) -> int:
+    """Translates sentences and the lines of a file, and prints or writes a line for each.
+
+    Args:
+      config: The configuration of the run; `evaluation` says how the beam search goes.
+      workdir: The run folder.
+      sentences: In the source language.
+      which: `"last"`, `"best"` or `"average"` checkpoint.
+      n_best: Translations of each sentence; with more than one a line is the score and the text.
+      as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
+      picture: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
+      input_file: UTF-8 text with a sentence a line, `-` for standard input.
+      output_file: Where to write instead of standard output.
+
+    Returns:
+      The exit status 0.
+
+    Raises:
+      UserError: There is no sentence, more translations are wanted than the beam has, or the run
+        cannot be read.
+    """
+    validate(config)
+    if n_best > config.evaluation.beam_size:
+        raise UserError(
+            f"{n_best} translations of a sentence are wanted, and evaluation.beam_size is "
+            f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={n_best}"
+        )
+    sentences = [*sentences, *(_lines(input_file) if input_file else ())]
+    if not sentences:
+        raise UserError("no sentence; give some as arguments, or --input FILE")
+    vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
+    _, _, variables = load_weights(workdir, which)
+    model = create_network(config, len(vocabulary))
+    translator = Translator(config, model, jax.device_put(variables), vocabulary)
+    errors = Console(stderr=True)
+    began, found = time.monotonic(), {}
+    batches = translator.batches(sentences)
+    for batch in track(batches, "translating", console=errors, transient=True):
+        found |= translator(batch)
+    seconds = time.monotonic() - began
+    translations = [found[index][:n_best] for index in range(len(sentences))]
+    text = _json(sentences, translations) if as_json else _text(translations)
+    if output_file:
+        Path(output_file).write_text(text, encoding="utf-8")
+    else:
+        print(text, end="", flush=True)
+    if picture:
+        pairs = list(zip(sentences, translations, strict=True))[:MOST_PICTURED]
+        examples = [translator.attention(sentence, best) for sentence, (best, *_) in pairs]
+        attention_picture(examples, picture, f"{config.model.name}: where the decoder looked")
+    written = ", ".join(filter(None, (output_file, picture)))
+    errors.print(
+        f"{len(sentences):,} sentences in {seconds:.1f} s, {len(sentences) / seconds:,.1f} a second"
+        + (f"; written: {written}" if written else ""),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+
+
+def _text(translations: Sequence[Sequence[Hypothesis]]) -> str:
+    return "".join(
+        f"{best.text}\n" if len(row) == 1 else f"{best.score:.4f}\t{best.text}\n"
+        for row in translations
+        for best in row
+    )
+
+
+def _json(sentences: Sequence[str], translations: Sequence[Sequence[Hypothesis]]) -> str:
+    rows: list[dict[str, Any]] = [
+        {
+            "source": sentence,
+            "translations": [{"text": found.text, "score": found.score} for found in row],
+        }
+        for sentence, row in zip(sentences, translations, strict=True)
+    ]
+    return json.dumps(rows, ensure_ascii=False) + "\n"

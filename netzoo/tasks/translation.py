@@ -1,0 +1,249 @@
+"""Translation: a sentence for a sentence, cross-entropy of every next token."""
+
+import csv
+import functools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
+
+from netzoo.data.text.batches import eval_batches, plan_buckets, train_dataset
+from netzoo.data.text.corpus import Corpus
+from netzoo.data.text.parallel import open_parallel
+from netzoo.data.text.vocabulary import PAD, Vocabulary
+from netzoo.errors import UserError
+from netzoo.evaluation.attention_figure import attention_picture
+from netzoo.evaluation.translation import corpus_scores, summarize
+from netzoo.layers.cross_entropy import smoothed_cross_entropy
+from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.translator import Translator
+
+Tree = Any
+
+VOCABULARY_FILE = "vocabulary.model"
+TRANSLATIONS_FILE = "translations.tsv"
+ATTENTION_PICTURE = "attention.png"
+PICTURED_SENTENCES = 6
+
+
+class Translation:
+    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.Task`.
+
+    Batches are those of `netzoo.data.text.batches`: a few shapes, padded, with the weight that
+    makes the mean over rows the mean over real tokens.
+    """
+
+    main_metric = "token_accuracy"
+    unit = "tokens"
+
+    @staticmethod
+    def resolve(config: ConfigDict) -> None:
+        """Leaves the configuration as it is: no key depends on another."""
+
+    def __init__(self, config: ConfigDict, workdir: Path | None = None):
+        """Opens the training data, learns or loads the vocabulary, and makes the network.
+
+        Raises:
+          UserError: The data, the vocabulary or the network is not as the configuration says.
+        """
+        self._config = config
+        self._source = functools.lru_cache(maxsize=None)(self._open)
+        self._corpus = functools.lru_cache(maxsize=None)(self._encode)
+        self.vocabulary = self._find_vocabulary(workdir)
+        self.model = create_network(config, len(self.vocabulary))
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Batches of one pass over the training pairs that are not too long."""
+        return plan_buckets(**self._shapes("train")).steps(self._train_corpus)
+
+    def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
+        config = self._config
+        saved = workdir / VOCABULARY_FILE if workdir else None
+        if saved and saved.exists():
+            return Vocabulary.load(saved)
+        if config.data.vocabulary:
+            return Vocabulary.load(config.data.vocabulary)
+        pairs = self._source(config.data.train_split)
+        texts = (text for index in range(len(pairs)) for text in pairs[index])
+        return Vocabulary.learn(texts, config.data.vocabulary_size)
+
+    def save(self, workdir: Path) -> None:
+        """Writes the vocabulary, which the weights mean nothing without."""
+        self.vocabulary.save(workdir / VOCABULARY_FILE)
+
+    def _open(self, split: str):
+        return open_parallel(self._config.data.source, split, self._config.data.data_dir)
+
+    def _encode(self, split: str) -> Corpus:
+        return Corpus.encode(self._source(split), self.vocabulary)
+
+    @property
+    def _train_corpus(self) -> Corpus:
+        return self._corpus(self._config.data.train_split)
+
+    def _shapes(self, purpose: str) -> dict[str, Any]:
+        data = self._config.data
+        return {
+            "batch_tokens": self._config[purpose].batch_size,
+            "lengths": tuple(data.lengths),
+            "row_multiple": data.row_multiple,
+        }
+
+    def rows(self) -> dict[str, int]:
+        """Returns what the rows of every batch are a multiple of."""
+        data, parts = self._config.data, self._config.train.accumulate_steps
+        return {"data.row_multiple / train.accumulate_steps": data.row_multiple // parts}
+
+    def units(self, batch: Tree) -> int:
+        """Returns the number of tokens to be predicted."""
+        return int((batch["target"][:, 1:] != PAD).sum())
+
+    def init(self, key: jax.Array) -> Tree:
+        """Returns initial variables."""
+        token = jnp.zeros((1, 1), jnp.int32)
+        return self.model.init(key, token, token, train=False)
+
+    def pretrained_variables(self) -> Tree | None:
+        """Returns the variables of `init.weights`, which belong to one vocabulary.
+
+        Raises:
+          UserError: They are there and no vocabulary is given with them.
+        """
+        if self._config.init.weights and not self._config.data.vocabulary:
+            raise UserError(
+                "init.weights are of a vocabulary: give its file as data.vocabulary, in the folder "
+                f"of a run {VOCABULARY_FILE}"
+            )
+        return pretrained_variables(self._config, len(self.vocabulary))
+
+    def train_iterator(self) -> Iterator[Tree]:
+        """Returns endless batches; see `netzoo.data.text.batches.train_dataset`."""
+        config, shapes = self._config, self._shapes("train")
+        if long := plan_buckets(**shapes).left_out(self._train_corpus):
+            print(
+                f"{long:,} of {len(self._train_corpus):,} training pairs are longer than the last "
+                f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
+            )
+        return iter(
+            train_dataset(
+                self._train_corpus,
+                seed=config.seed,
+                num_threads=config.data.num_threads,
+                **shapes,
+            )
+        )
+
+    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
+        target = batch["target"]
+        logits, model_state = apply_in_training(
+            self._config,
+            self.model,
+            variables,
+            batch["source"],
+            target[:, :-1],
+            train=True,
+            key=key,
+        )
+        losses, correct = _losses(logits, target[:, 1:], self._config.train.label_smoothing)
+
+        def mean(values):
+            return (batch["weight"] * values.sum(-1)).mean()
+
+        loss = mean(losses)
+        return loss, model_state, {"loss": loss, "token_accuracy": mean(correct)}
+
+    def evaluation_splits(self) -> dict[str, str]:
+        """Returns the slice of the training split, the validation split if any, and the test."""
+        data = self._config.data
+        splits = {
+            "train": data.train_split,
+            "validation": data.validation_split,
+            "test": data.test_split,
+        }
+        return {name: split for name, split in splits.items() if split}
+
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+        """Returns every pair of the split once, or of its evenly spaced `limit`."""
+        return eval_batches(self._corpus(split), limit=limit, **self._shapes("evaluation"))
+
+    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+        """Returns the sums that `netzoo.evaluation.translation` describes."""
+        target = batch["target"]
+        logits = self.model.apply(variables, batch["source"], target[:, :-1], train=False)
+        losses, correct = _losses(logits, target[:, 1:], smoothing=0.0)
+        return {
+            "loss_sum": losses.sum(),
+            "correct": correct.sum(),
+            "tokens": (target[:, 1:] != PAD).sum(),
+            "count": batch["mask"].sum(),
+        }
+
+    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `netzoo.evaluation.translation.summarize`."""
+        return summarize(sums)
+
+    def report(
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+    ) -> dict[str, Any]:
+        """Translates the split, writes sources, references and translations, and scores them."""
+        del sums
+        evaluation, pairs = self._config.evaluation, self._source(split)
+        sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
+        translator = Translator(self._config, self.model, variables, self.vocabulary)
+        began, best = time.monotonic(), {}
+        batches = translator.batches(sources)
+        for batch in track(batches, f"translating {split}", transient=True):
+            best |= {index: found[0] for index, found in translator(batch).items()}
+        seconds = time.monotonic() - began
+        hypotheses = [best[index].text for index in range(len(pairs))]
+        with (workdir / TRANSLATIONS_FILE).open("w", newline="") as file:
+            writer = csv.writer(file, "excel-tab", lineterminator="\n")
+            writer.writerow(("source", "reference", "translation"))
+            writer.writerows(zip(sources, references, hypotheses, strict=True))
+        examples = [
+            translator.attention(sources[index], best[index])
+            for index in range(min(PICTURED_SENTENCES, len(pairs)))
+        ]
+        title = f"{self._config.model.name} on {self._config.data.source} {split}"
+        attention_picture(examples, workdir / ATTENTION_PICTURE, title)
+        return {
+            **corpus_scores(hypotheses, references),
+            "beam_size": evaluation.beam_size,
+            "length_penalty": evaluation.length_penalty,
+            "sentences_per_second": len(pairs) / seconds,
+        }
+
+    def show(self, report: dict[str, Any], console: Console) -> None:
+        """Prints the scores."""
+        low, high = report["bleu_interval"]
+        console.print(
+            f"BLEU {report['bleu']:.2f} (95 % interval {low:.2f} to {high:.2f}), "
+            f"{report['bleu_signature']}\n"
+            f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
+            f"exact matches {report['exact_match']:.2%}\n"
+            f"loss {report['loss']:.4f}, perplexity {report['perplexity']:.2f}, "
+            f"token accuracy {report['token_accuracy']:.2%}, "
+            f"{report['count']:,} pairs of {report['split']}, "
+            f"{report['sentences_per_second']:,.0f} sentences/s",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _losses(logits: jax.Array, labels: jax.Array, smoothing: float) -> tuple[jax.Array, jax.Array]:
+    """Returns `[batch, length]` each: cross-entropy, and whether right; 0 where padding is."""
+    real = labels != PAD
+    losses = jnp.where(real, smoothed_cross_entropy(logits, labels, smoothing), 0)
+    # Instead of argmax, which XLA does not vectorise on CPU; the maximum the loss has anyway.
+    label_logits = jnp.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    return losses, real & (label_logits >= logits.max(-1))

@@ -1,0 +1,131 @@
+"""Sentences in, sentences out: subwords, batches of few shapes, beam search, and back to text."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from netzoo.compilation import compiler_options
+from netzoo.data.text.vocabulary import END, START, Vocabulary
+from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.models.beam_search import beam_search
+
+Tree = Any
+
+
+class Hypothesis(NamedTuple):
+    """A translation.
+
+    Attributes:
+      text: As a person reads it.
+      score: Log probability over the length penalty.
+      tokens: Of the vocabulary, without the start and with the end, if it has come to one.
+    """
+
+    text: str
+    score: float
+    tokens: tuple[int, ...]
+
+
+class SourceBatch(NamedTuple):
+    """Sentences of one padded shape.
+
+    Attributes:
+      indices: Of the sentences in the order that they were given in.
+      tokens: int32 `[rows, length]`; rows beyond the sentences are padding.
+    """
+
+    indices: tuple[int, ...]
+    tokens: np.ndarray
+
+
+class Translator:
+    """Translates with `config.evaluation`'s beam search, compiled once a shape."""
+
+    def __init__(
+        self, config: ConfigDict, model: nn.Module, variables: Tree, vocabulary: Vocabulary
+    ):
+        self._config, self._model, self._vocabulary = config, model, vocabulary
+        self._variables = variables
+        evaluation = config.evaluation
+        search = functools.partial(
+            beam_search,
+            model,
+            beam_size=evaluation.beam_size,
+            length_penalty=evaluation.length_penalty,
+            start=START,
+            end=END,
+        )
+        options = compiler_options()
+        self._search = jax.jit(search, static_argnames="max_length", compiler_options=options)
+        self._endpoints = jax.jit(
+            lambda variables, source, target: model.apply(
+                variables, source, target, train=False, mutable=[ENDPOINTS]
+            )[1][ENDPOINTS],
+            compiler_options=options,
+        )
+
+    def batches(self, sentences: Sequence[str]) -> list[SourceBatch]:
+        """Divides sentences into batches of similar length, the longest first."""
+        rows_of: dict[int, list[tuple[int, list[int]]]] = {}
+        for index, tokens in enumerate(self._vocabulary.encode_all(sentences)):
+            rows_of.setdefault(self._padded(len(tokens) + 1), []).append((index, [*tokens, END]))
+        batches = []
+        for length in sorted(rows_of, reverse=True):
+            rows = rows_of[length]
+            size = self._rows(length, len(rows))
+            for first in range(0, len(rows), size):
+                indices, tokens = zip(*rows[first : first + size], strict=True)
+                padded = np.zeros((size, length), np.int32)
+                for row, values in zip(padded, tokens, strict=False):
+                    row[: len(values)] = values
+                batches.append(SourceBatch(indices, padded))
+        return batches
+
+    def _padded(self, length: int) -> int:
+        """Returns the next of the configured lengths, or the next multiple of the longest."""
+        lengths = self._config.data.lengths
+        longest = lengths[-1]
+        return next((n for n in lengths if n >= length), -(-length // longest) * longest)
+
+    def _rows(self, length: int, sentences: int) -> int:
+        """Returns the rows of a batch: a power of two, no more than its tokens allow or needed."""
+        evaluation = self._config.evaluation
+        most = max(1, evaluation.batch_size // (length * evaluation.beam_size))
+        return 1 << min(most.bit_length() - 1, (sentences - 1).bit_length())
+
+    def __call__(self, batch: SourceBatch) -> dict[int, list[Hypothesis]]:
+        """Returns the hypotheses of every sentence by its index, best first."""
+        length = batch.tokens.shape[1]
+        max_length = length + self._config.evaluation.extra_length
+        beams = self._search(self._variables, batch.tokens, max_length=max_length)
+        beams = jax.device_get(beams)
+        return {
+            index: [
+                Hypothesis(self._vocabulary.decode(found), float(score), tuple(map(int, found)))
+                for tokens, score, length in zip(*of_sentence, strict=True)
+                for found in [tokens[:length]]
+            ]
+            for index, *of_sentence in zip(
+                batch.indices, beams.tokens, beams.scores, beams.lengths, strict=False
+            )
+        }
+
+    def attention(
+        self, sentence: str, hypothesis: Hypothesis
+    ) -> tuple[list[str], list[str], np.ndarray]:
+        """Returns the pieces of source and translation and where the last block looked.
+
+        The weights `[translation, source]` are the mean over the heads of its cross-attention.
+        """
+        source = [*self._vocabulary.encode(sentence), END]
+        target = [START, *hypothesis.tokens]
+        arrays = (np.array([tokens], np.int32) for tokens in (source, target[:-1]))
+        found = self._endpoints(self._variables, *arrays)
+        last = f"decoder/block{self._model.variant.layers}/cross_attention_weights"
+        weights = np.asarray(found[last])[0].mean(0)
+        return self._vocabulary.pieces(source), self._vocabulary.pieces(target[1:]), weights

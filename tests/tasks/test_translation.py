@@ -1,0 +1,182 @@
+"""Translation: the loss of real tokens alone, exact evaluation, batches of the translator."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from netzoo.data.text import PAD
+from netzoo.errors import UserError
+from netzoo.evaluation.evaluate import evaluate
+from netzoo.tasks import create_task
+from netzoo.tasks.translation import VOCABULARY_FILE
+from netzoo.tasks.translator import Translator
+from tests.conftest import tiny_translation_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def task():
+    """The task, without dropout."""
+    config = tiny_translation_config()
+    with config.unlocked():
+        config.model.dropout_rate = 0.0
+    return create_task(config)
+
+
+@pytest.fixture(scope="module")
+def variables(task):
+    """Initial variables."""
+    return jax.jit(task.init)(jax.random.key(0))
+
+
+def test_loss_is_the_mean_over_real_tokens(task, variables):
+    """Protects the normalisation: padding, in rows and as rows, has no part in the mean.
+
+    Against optax on one-hot targets, sentence by sentence; float32 sums in another order: 1e-5.
+    """
+    batch = next(task.train_iterator())
+    loss, _, metrics = jax.jit(task.loss)(variables, batch, jax.random.key(1))
+    total, right, count = 0.0, 0, 0
+    apply = jax.jit(lambda *inputs: task.model.apply(variables, *inputs, train=False))
+    rows = apply(batch["source"], batch["target"][:, :-1])
+    for logits, target in zip(np.asarray(rows), batch["target"], strict=True):
+        target = target[target != PAD]
+        if not target.size:
+            continue
+        logits = logits[: len(target) - 1]
+        smooth = optax.smooth_labels(jax.nn.one_hot(target[1:], logits.shape[-1]), 0.1)
+        total += float(optax.softmax_cross_entropy(logits, smooth).sum())
+        right += int((logits.argmax(-1) == target[1:]).sum())
+        count += len(target) - 1
+    assert count == task.units(batch)
+    np.testing.assert_allclose(loss, total / count, rtol=1e-5)
+    np.testing.assert_allclose(metrics["token_accuracy"], right / count, rtol=1e-6)
+
+
+def test_parts_of_a_batch_average_to_the_whole(task, variables):
+    """Protects accumulation: however many tokens each part has, their mean is the batch's.
+
+    1e-5 for another order of float32 sums.
+    """
+    batch = next(task.train_iterator())
+    loss = jax.jit(lambda batch: task.loss(variables, batch, jax.random.key(1))[0])
+    halves = [jax.tree.map(lambda x, start=start: x[start::2], batch) for start in (0, 1)]
+    np.testing.assert_allclose(np.mean([loss(half) for half in halves]), loss(batch), rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [8, 64])
+def test_batch_size_changes_no_count(tokens, variables, task):
+    """Protects exact evaluation: every pair once, whatever the batches.
+
+    The loss is a sum of float32 values in another order: 1e-5 relative.
+    """
+    config = tiny_translation_config()
+    config.evaluation.batch_size = tokens
+    config.data.row_multiple = 1
+    with config.unlocked():
+        config.model.dropout_rate = 0.0
+    results = [
+        evaluate(jax.jit(t.evaluation_sums), variables, t.evaluation_batches("test[:11]"))
+        for t in (create_task(config), task)
+    ]
+    for name in ("count", "tokens", "correct"):
+        assert results[0][name] == results[1][name], name
+    assert results[0]["count"] == 11
+    np.testing.assert_allclose(results[0]["loss_sum"], results[1]["loss_sum"], rtol=1e-5)
+
+
+def test_the_vocabulary_is_that_of_the_run(task, tmp_path):
+    """Protects weights from another vocabulary: what was saved is used, not learnt again."""
+    task.save(tmp_path)
+    config = tiny_translation_config()
+    config.data.train_split = "train[50:90]"
+    assert len(create_task(config, tmp_path).vocabulary) == len(task.vocabulary)
+    config.data.vocabulary = str(tmp_path / VOCABULARY_FILE)
+    text = "nine hundred twelve"
+    assert create_task(config).vocabulary.encode(text) == task.vocabulary.encode(text)
+
+
+def test_weights_need_their_vocabulary():
+    """Protects fine-tuning from weights whose tokens mean something else."""
+    config = tiny_translation_config()
+    config.init.weights = "somewhere"
+    with pytest.raises(UserError, match=r"give its file as data\.vocabulary"):
+        create_task(config).pretrained_variables()
+
+
+@pytest.fixture(scope="module")
+def translator(task, variables):
+    """With a batch of few tokens."""
+    config = tiny_translation_config()
+    config.evaluation.batch_size = 64
+    config.evaluation.beam_size = 2
+    return Translator(config, task.model, variables, task.vocabulary)
+
+
+SENTENCES = [
+    "7",
+    "four hundred thousand six hundred ninety-three",
+    "",
+    *map(str, range(100, 130)),
+    "one " * 40,
+]
+
+
+def test_every_sentence_is_in_one_batch(translator):
+    """Protects the order of answers, long sentences, empty ones, and the number of shapes."""
+    batches = translator.batches(SENTENCES)
+    indices = [index for batch in batches for index in batch.indices]
+    assert sorted(indices) == list(range(len(SENTENCES)))
+    lengths = [batch.tokens.shape[1] for batch in batches]
+    assert set(lengths) >= {8, 16}
+    assert all(length in (8, 16) or length % 16 == 0 for length in lengths)
+    for batch in batches:
+        rows, length = batch.tokens.shape
+        assert rows & (rows - 1) == 0, "powers of two, so that there are few shapes"
+        assert rows == 1 or rows * length * 2 <= 64
+        assert not batch.tokens[len(batch.indices) :].any()
+
+
+def test_translations_are_texts_with_scores_best_first(translator):
+    """Protects predict: as many hypotheses as the beam has, and pictures of where it looked."""
+    batches = translator.batches(SENTENCES[:2])
+    found = {index: row for batch in batches for index, row in translator(batch).items()}
+    assert sorted(found) == [0, 1]
+    for row in found.values():
+        assert len(row) == 2
+        assert row[0].score >= row[1].score or row[0].tokens[-1] == 2
+    source, target, weights = translator.attention(SENTENCES[1], found[1][0])
+    assert weights.shape == (len(target), len(source))
+    assert source[-1] == "</s>"
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_padding_changes_no_translation(translator):
+    """Protects batched prediction: alone or among longer ones, the same text."""
+
+    def translate(sentences):
+        batches = translator.batches(sentences)
+        found = {index: row for batch in batches for index, row in translator(batch).items()}
+        return [found[index][0] for index in range(len(sentences))]
+
+    together = translate(["7", "12", "999 999"])
+    alone = translate(["12"])[0]
+    assert alone.text == together[1].text
+    np.testing.assert_allclose(alone.score, together[1].score, rtol=1e-5)
+
+
+def test_a_mask_of_weights_keeps_padding_rows_out(task, variables):
+    """Protects the last batch of a bucket: what its rows of padding hold changes nothing."""
+    batch = next(b for b in task.evaluation_batches("test[:11]") if not b["mask"].all())
+    sums = jax.jit(task.evaluation_sums)
+    other = dict(batch)
+    other["source"] = jnp.where(batch["mask"][:, None], batch["source"], 5)
+    for a, b in zip(
+        jax.tree.leaves(sums(variables, batch)),
+        jax.tree.leaves(sums(variables, other)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,102 @@
+"""Whole runs of translation: the promises of the trainer hold for its second task as well."""
+
+import json
+import shutil
+import signal
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from netzoo.tasks import create_task
+from netzoo.training import loop
+from netzoo.workdir.writers import read_metrics
+from tests.conftest import tiny_translation_config
+from tests.training.runs import assert_same_run, lines_of, run, start
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Compiled programs shared by the processes of this file; only the first compiles."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def whole(cache, tmp_path_factory):
+    """The run that nothing interrupts."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = start("number_words", workdir, cache)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workdir
+
+
+def test_killed_run_resumes_bit_identically(whole, cache, tmp_path):
+    """Protects translation's part of the promise: vocabulary, batches of two shapes, dropout."""
+    killed = start("number_words", tmp_path, cache, 8, "SIGKILL")
+    assert killed.returncode == -signal.SIGKILL
+    assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 8
+    resumed = start("number_words", tmp_path, cache)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same_run(tmp_path, whole)
+
+
+def test_eval_and_predict_read_a_run(whole, tmp_path):
+    """Protects the way from a run to translations: scores, files, n-best lists and JSON."""
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    done = run("eval.py", "--workdir", workdir, "--checkpoint", "average")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((workdir / "eval.json").read_text())
+    assert (report["count"], report["step"], report["weights"]) == (11, 20, "mean of 2")
+    assert {"bleu", "chrf", "perplexity", "token_accuracy", "exact_match"} <= set(report)
+    assert "tok:13a" in report["bleu_signature"]
+    rows = (workdir / "translations.tsv").read_text().splitlines()
+    assert (len(rows), rows[0]) == (12, "source\treference\ttranslation")
+    assert (workdir / "attention.png").stat().st_size > 10_000
+
+    lines, out = tmp_path / "in.txt", tmp_path / "out.txt"
+    lines.write_text("12\n345\n")
+    done = run("predict.py", "--workdir", workdir, "7", "--input", lines, "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert len(out.read_text().splitlines()) == 3
+    assert "3 sentences in" in done.stderr
+    done = run("predict.py", "--workdir", workdir, "7", "--json", "--top_k", 2)
+    [answer] = json.loads(done.stdout)
+    assert (answer["source"], len(answer["translations"])) == ("7", 2)
+    done = run("predict.py", "--workdir", workdir, "7", "--top_k", 9)
+    assert done.returncode == 1
+    assert "add --config.evaluation.beam_size=9" in done.stderr
+
+
+def test_eight_devices_agree_with_one(whole, tmp_path):
+    """Protects the weights of rows: the mean is that of the tokens of the whole batch.
+
+    Twenty steps of Adam carry float32 rounding along: losses agree to 1e-4, relative.
+    """
+    done = start("number_words", tmp_path, tmp_path / "cache", devices=8)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for one, eight in zip(lines_of(whole), lines_of(tmp_path), strict=True):
+        assert one.keys() == eight.keys()
+        for name in one.keys() & {"loss", "train_loss", "test_loss"}:
+            np.testing.assert_allclose(eight[name], one[name], rtol=1e-4)
+
+
+def test_one_compilation_a_shape(monkeypatch, tmp_path):
+    """Protects long runs from compiling again and again: two shapes of batches, two traces."""
+    config = tiny_translation_config()
+    task = create_task(config)
+    iterator = task.train_iterator()
+    shapes = {next(iterator)["source"].shape for _ in range(task.steps_per_epoch)}
+    assert len(shapes) == 2
+    make = loop.make_train_step
+
+    def counted(*args, **options):
+        return chex.assert_max_traces(make(*args, **options), n=len(shapes))
+
+    monkeypatch.setattr(loop, "make_train_step", counted)
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        assert loop.train(config, tmp_path) == 0
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
