@@ -50,21 +50,22 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_sweep(lines: Sequence[Line], swept: str, path: Path) -> None:
-    """Draws the images a second of every contestant against a column, a panel a mode.
+def draw_sweep(lines: Sequence[Line], swept: str, by: str, path: Path) -> None:
+    """Draws images a second against a column, a panel a mode.
 
     Args:
-      lines: With `mode`, `contestant`, `images_per_second` and the column.
-      swept: Name of the column, say `batch_size`.
+      lines: With `mode`, `images_per_second` and the two columns.
+      swept: Name of the column along the axis, say `batch_size`.
+      by: Name of the column that has a curve for each value, `contestant` or `model`.
       path: PNG to write.
     """
     figure, panels = _panels(lines, 7.0)
     for mode, axes in panels.items():
-        for index, name in enumerate(_values(lines, "contestant")):
+        for index, name in enumerate(_values(lines, by)):
             points = sorted(
                 (line[swept], line["images_per_second"])
                 for line in lines
-                if (line["mode"], line["contestant"]) == (mode, name)
+                if (line["mode"], line[by]) == (mode, name)
             )
             if points:
                 axes.plot(*zip(*points, strict=True), "o-", color=COLORS[index], label=name)
@@ -73,6 +74,25 @@ def draw_sweep(lines: Sequence[Line], swept: str, path: Path) -> None:
         axes.minorticks_off()
     axes.set_xlabel(swept.replace("_", " "))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path)
+
+
+def draw_steps(lines: Sequence[Line], path: Path) -> None:
+    """Draws the milliseconds of a step of every model, in the order of the lines.
+
+    Args:
+      lines: Of one contestant, with `mode`, `model`, `batch_size` and `images_per_second`.
+      path: PNG to write.
+    """
+    figure, panels = _panels(lines, 2.0 + 0.6 * len(_values(lines, "model")))
+    for mode, axes in panels.items():
+        mine = [line for line in lines if line["mode"] == mode]
+        steps = [1000 * line["batch_size"] / line["images_per_second"] for line in mine]
+        bars = axes.bar([line["model"] for line in mine], steps, color=COLORS[0])
+        axes.bar_label(bars, [f"{step:,.0f}" for step in steps], fontsize=8)
+        axes.set_ylabel("ms a step")
+        axes.tick_params("x", rotation=30)
+        axes.margins(y=0.12)
     figure.savefig(path)
 
 

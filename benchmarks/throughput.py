@@ -203,14 +203,20 @@ def show(lines: Sequence[report.Line]) -> None:
 
 
 def draw(lines: Sequence[report.Line], folder: Path) -> None:
-    """Draws rates where one model is swept over sizes or batches, and ratios otherwise."""
+    """Draws rates over sizes or batches, ratios to peers, or step times where there are none."""
     varied = [name for name in ROW if len({line[name] for line in lines}) > 1]
     from benchmarks import pictures  # matplotlib takes a second to load
 
     path = folder / "throughput.png"
-    swept = [name for name in varied if name != "mode"]
+    alone = len({line["contestant"] for line in lines}) == 1
+    # Curves are of the contestants with one model, or of the models with one contestant.
+    by = "model" if alone and "model" in varied else "contestant"
+    swept = [name for name in varied if name not in ("mode", by)]
     if swept in (["image_size"], ["batch_size"]):
-        pictures.draw_sweep(lines, swept[0], path)
+        pictures.draw_sweep(lines, swept[0], by, path)
+        return
+    if alone:
+        pictures.draw_steps(lines, path)
         return
     units = {"model": "{}", "image_size": "{} px", "batch_size": "batch {}"}
     names = ["model", *(name for name in units if name in varied and name != "model")]

@@ -1,13 +1,14 @@
 """The table of throughputs, with contestants that compute nothing."""
 
 import csv
+import itertools
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import contestants, throughput
+from benchmarks import contestants, pictures, throughput
 from benchmarks.peers import CONTESTANTS, KERAS, OPTIONS, TORCH
 from netzoo.models import list_models
 
@@ -162,3 +163,38 @@ def test_peers_have_networks_that_exist():
     assert keras.has("vgg16", 224) and not keras.has("vgg16", 128) and not keras.has("vgg11", 224)
     assert {*TORCH, *KERAS, *OPTIONS} <= set(list_models())
     assert len({c.name for c in CONTESTANTS}) == len(CONTESTANTS)
+
+
+@pytest.mark.parametrize(
+    ("varied", "contestant", "drawn"),
+    [
+        ("batch_size", ("netzoo",), ("draw_sweep", "batch_size", "model")),
+        ("image_size", ("netzoo", "torch"), ("draw_sweep", "image_size", "contestant")),
+        ("model", ("netzoo",), ("draw_steps",)),
+        ("model", ("netzoo", "torch"), ("draw_ratios",)),
+    ],
+)
+def test_the_picture_that_belongs_to_a_table(varied, contestant, drawn, monkeypatch, tmp_path):
+    """Curves over what is swept, bars where only networks differ, ratios where there are peers."""
+    values = {"model": ("resnet18", "resnet34"), "batch_size": (1, 2), "image_size": (64, 96)}
+    models = values["model"] if varied == "model" or len(contestant) == 1 else ("resnet18",)
+    sweep = values[varied] if varied != "model" else (0,)
+    lines = []
+    for model, value, name in itertools.product(models, sweep, contestant):
+        row = {"model": model, "image_size": 64, "batch_size": 2, "mode": "train"}
+        row |= {"dtype": "float32", "remat": 0} | ({varied: value} if varied != "model" else {})
+        rates = {"images_per_second": 5.0, "netzoo_ratio": 1.0}
+        rates |= {"netzoo_ratio_low": 0.9, "netzoo_ratio_high": 1.1}
+        lines.append({**row, **rates, "contestant": name, "peer": name})
+    called = []
+    for name in ("draw_sweep", "draw_steps", "draw_ratios"):
+        function = getattr(pictures, name)
+
+        def counted(*args, name=name, function=function):
+            called.append((name, *(a for a in args if isinstance(a, str))))
+            function(*args)
+
+        monkeypatch.setattr(pictures, name, counted)
+    throughput.draw(lines, tmp_path)
+    assert called == [drawn]
+    assert (tmp_path / "throughput.png").stat().st_size > 5_000
