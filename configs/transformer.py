@@ -18,18 +18,18 @@ def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = default_config("translation")
     with config.unlocked():
-        config.model.update(name="transformer_tiny", dropout_rate=0.3, norm_first=False)
+        config.model.update(name="transformer_tiny", dropout_rate=0.2, norm_first=True)
     config.data.source = "parallel:multi30k.{en,de}"
     config.data.train_split = "train"
     config.data.validation_split = "val"
     config.data.test_split = "test_2016_flickr"
     config.data.vocabulary_size = 4000
     config.data.lengths = (16, 20, 24, 32, 48)
-    config.train.epochs = 60
+    config.train.epochs = 36
     config.train.batch_size = 4096
     config.train.label_smoothing = 0.1
-    config.optimizer.learning_rate = 5e-3
-    config.schedule.name = "inverse_sqrt"
-    config.schedule.warmup_epochs = 12.0
-    config.checkpoint.keep = 10
+    config.optimizer.learning_rate = 2e-3
+    config.schedule.name = "cosine"
+    config.schedule.warmup_epochs = 2.0
+    config.checkpoint.keep = 5
     return config

@@ -30,7 +30,7 @@ Tree = Any
 VOCABULARY_FILE = "vocabulary.model"
 TRANSLATIONS_FILE = "translations.tsv"
 ATTENTION_PICTURE = "attention.png"
-PICTURED_SENTENCES = 6
+PICTURED_SENTENCES = 10
 
 
 class Translation:
