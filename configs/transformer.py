@@ -7,6 +7,11 @@
 Expects the text of Multi30k (Elliott et al., arXiv:1605.00459) in the folder `multi30k`:
 `train.en`, `train.de`, `val.en`, `val.de`, `test_2016_flickr.en`, `test_2016_flickr.de`, each plain
 or with `.gz`. Another folder or other languages: `--config.data.source='parallel:FOLDER.{fr,de}'`.
+
+Measured on two CPU cores (AMD EPYC, other work beside): 47 min; BLEU 38.03 on the 1,000 pairs of
+test_2016_flickr (cased, 13a; bootstrap 95 % interval 36.37 to 39.63), beam 4, the mean of the last
+five checkpoints, seed 0; results/transformer_multi30k. Pre-LN, learning rate and dropout were
+chosen on `val`, from the first epochs.
 """
 
 from ml_collections import ConfigDict

@@ -193,7 +193,7 @@ def training_curves(
     panels[2].yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     last = max(record["epoch"] for record in records)
     averaged = " (EMA weights)" if evals and evals[-1].get("weights") == "ema" else ""
-    names = ("Loss", metric.capitalize() + averaged, "Learning rate")
+    names = ("Loss", metric.replace("_", " ").capitalize() + averaged, "Learning rate")
     for axes, name in zip(panels, names, strict=True):
         _dress(axes, name)
         axes.set_xlim(0, last)
