@@ -4,10 +4,12 @@ python -m benchmarks.input --peer-python ~/tensorflow/bin/python --out results/i
 
 netzoo's training pipeline on all cores, with each kind of cache, against tf.data's, which decodes
 only what it cuts out of an image. The images are those of tf_flowers or, where that is not
-prepared, drawn flowers. The contestants take turns, each kind of cache by itself.
+prepared, drawn flowers. The contestants take turns, each kind of cache by itself. Milliseconds are
+processor time an image over all threads, which other work on the machine disturbs less.
 """
 
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -48,18 +50,23 @@ def measure(
         answers = take_turns(processes, batches, repeats)
     images = settings["batch_size"] * batches
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
+    costs = [
+        statistics.median(1000 * answer["processor_seconds"] / images for answer in mine)
+        for mine in answers
+    ]
     shown = {name: settings[name] for name in KEY[:-1]}
     return [
         {
             **shown,
             "pipeline": process.name,
             **mine,
+            "processor_ms": cost,
             "repeats": repeats,
             "batches": batches,
             **report.machine(),
             **process.description,
         }
-        for process, mine in zip(processes, compare(rates), strict=True)
+        for process, mine, cost in zip(processes, compare(rates), costs, strict=True)
     ]
 
 
@@ -107,12 +114,13 @@ def show(lines: Sequence[report.Line]) -> None:
             line["pipeline"],
             f"{line['images_per_second']:,.0f}",
             f"{line['slowest']:,.0f}..{line['fastest']:,.0f}",
+            f"{line['processor_ms']:.2f}",
             *report.ratio_cells(line, line["pipeline"] != "netzoo"),
         ]
         for line in lines
     ]
     title = "{source}, {image_size} px, batches of {batch_size}"
-    columns = ("cache", "pipeline", "img/s", "range", "netzoo is", "range")
+    columns = ("cache", "pipeline", "img/s", "range", "ms/img", "netzoo is", "range")
     report.print_table(title.format(**lines[0]), columns, rows, texts=2)
     report.print_machine(lines)
 

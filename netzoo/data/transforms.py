@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _CROP_ATTEMPTS = 10
+_FASTER_BY_AREA = 4.0  # shrinking by more: a blur of so many taps costs more than INTER_AREA
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -31,6 +32,46 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return image
 
 
+def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes for training: grows as `resize` does, and shrinks without aliasing at less cost.
+
+    What would alias is blurred away before cubic interpolation. The blur is that with which
+    linear interpolation would come to the usual antialiasing filter, a triangle as wide as the
+    shrinking asks; cubic interpolation is a little sharper.
+
+    Args:
+        image: uint8 `[H, W, C]`.
+        height: new height in pixels.
+        width: new width in pixels.
+
+    Returns:
+        uint8 `[height, width, C]`; `image` itself where the size is right already.
+    """
+    down, across = image.shape[0] / height, image.shape[1] / width
+    if max(down, across) > _FASTER_BY_AREA:
+        return resize(image, height, width)
+    if max(down, across) > 1:
+        # Borders as of INTER_CUBIC.
+        image = cv2.sepFilter2D(
+            image, -1, _blur(across), _blur(down), borderType=cv2.BORDER_REPLICATE
+        )
+    if (height, width) == image.shape[:2]:
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _blur(factor: float) -> np.ndarray:
+    """Returns weights of variance `(factor**2 - 1) / 6`; one weight where `factor` is below 1."""
+    # That is the variance of a triangle of weights that reaches zero at `factor` (and so of
+    # linear interpolation after `factor`-fold shrinking, less the 1/6 of linear interpolation
+    # itself) for whole numbers; between them, the neighbouring triangles are mixed.
+    narrow = max(1, math.floor(factor))
+    share = max(0.0, factor**2 - narrow**2) / (2 * narrow + 1)
+    distance = np.abs(np.arange(-narrow, narrow + 1))
+    triangles = [np.maximum(0, side - distance) / side**2 for side in (narrow, narrow + 1)]
+    return (1 - share) * triangles[0] + share * triangles[1]
+
+
 def random_resized_crop(
     image: np.ndarray,
     rng: np.random.Generator,
@@ -51,7 +92,7 @@ def random_resized_crop(
         uint8 `[size, size, 3]`.
     """
     top, left, height, width = sample_crop(image.shape[0], image.shape[1], rng, scale, ratio)
-    return resize(image[top : top + height, left : left + width], size, size)
+    return resize_fast(image[top : top + height, left : left + width], size, size)
 
 
 def sample_crop(

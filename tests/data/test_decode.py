@@ -48,6 +48,30 @@ def test_jpeg_agrees_with_opencv():
     assert_near(decode_image(data, "a.jpg"), other, tolerance=3)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+def test_plain_jpegs_have_pillows_pixels(mode, options):
+    """The short way for plain JPEGs changes no pixel, and keeps the promises about the array."""
+    noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(cv2.resize(noise, (61, 43), interpolation=cv2.INTER_CUBIC))
+    data = encode(image.convert(mode), "JPEG", **options)
+    decoded = decode_image(data, "a.jpg")
+    assert decoded.flags.writeable and decoded.flags.c_contiguous
+    np.testing.assert_array_equal(decoded, Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_jpeg_that_libjpeg_only_warns_of_is_read_by_pillow(monkeypatch):
+    """A short way that gives up leaves the file to Pillow: no picture is lost by it."""
+    data = encode(Image.fromarray(two_tone()), "JPEG")
+    expected = decode_image(data, "a.jpg")
+
+    def refuse(_):
+        raise ValueError("Corrupt JPEG data: 2 extraneous bytes before marker 0xd9")
+
+    monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", refuse)
+    np.testing.assert_array_equal(decode_image(data, "a.jpg"), expected)
+
+
 def test_greyscale_fills_three_channels():
     """Greyscale photographs keep the shape contract."""
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -113,6 +137,19 @@ def test_exif_orientation(orientation):
     exif[0x0112] = orientation
     data = encode(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
     np.testing.assert_array_equal(decode_image(data, "phone.png"), upright)
+
+
+@pytest.mark.parametrize("kind", ["exif", "xmp"])
+def test_orientation_of_a_jpeg(kind):
+    """The short way for plain JPEGs passes no orientation by, whichever metadata holds it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    metadata = {"exif": exif, "xmp": b'<rdf:Description tiff:Orientation="6"/>'}[kind]
+    data = encode(Image.fromarray(two_tone()), "JPEG", quality=95, **{kind: metadata})
+    decoded = decode_image(data, "phone.jpg")
+    assert decoded.shape == (40, 24, 3)
+    assert_near(decoded[2:16], RED)
+    assert_near(decoded[24:38], GREEN)
 
 
 def test_cmyk_with_adobe_marker_is_inverted():
