@@ -9,6 +9,7 @@ ignore them.
 """
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -16,7 +17,11 @@ from PIL import Image
 
 from netzoo.errors import UserError
 
-_JPEG_START = b"\xff\xd8"
+Rectangle = tuple[int, int, int, int]  # top, left, height and width in pixels
+
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other
+_CONTEXT_ROWS = 16  # more than the rows of colour samples that smooth those above them
 _MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # as EXIF and XMP metadata begin or say it
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -52,9 +57,11 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         ImageError: if the bytes are no image, are truncated or damaged, or declare more than
             `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
     """
-    pixels = _plain_jpeg(data)
-    if pixels is not None:
-        return pixels
+    if _plain_jpeg_size(data) is not None:
+        try:
+            return simplejpeg.decode_jpeg(data)
+        except ValueError:
+            pass  # it refuses whatever libjpeg warns of; Pillow says why, or reads the file
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_size(image)
@@ -68,6 +75,36 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         # Pillow's plugins raise whatever their parsing of hostile bytes runs into (OSError,
         # SyntaxError, struct.error, IndexError, ...): for the caller it is all one thing.
         raise ImageError(f"Cannot decode {name} ({len(data):,} bytes): {_reason(error)}") from error
+
+
+def cut_out(
+    image: bytes | np.ndarray, name: str, choose: Callable[[int, int], Rectangle]
+) -> np.ndarray:
+    """Cuts a rectangle out of an image, decoding no rows below it where the format allows that.
+
+    Args:
+        image: the encoded file, or pixels uint8 `[H, W, 3]`.
+        name: the file's name, for error messages.
+        choose: `choose(H, W)` returns the rectangle; called once.
+
+    Returns:
+        Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
+
+    Raises:
+        ImageError: as `decode_image`; but damage below the rectangle, other than a missing end of
+            the file, may go unnoticed.
+    """
+    if isinstance(image, bytes):
+        size = _plain_jpeg_size(image)
+        if size is not None:
+            top, left, height, width = choose(*size)
+            pixels = _first_rows(image, top + height)
+            if pixels is None:
+                pixels = decode_image(image, name)
+            return pixels[top : top + height, left : left + width]
+        image = decode_image(image, name)
+    top, left, height, width = choose(*image.shape[:2])
+    return image[top : top + height, left : left + width]
 
 
 def check_header(path: str, name: str, thorough: bool = False) -> None:
@@ -109,19 +146,48 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _plain_jpeg(data: bytes) -> np.ndarray | None:
-    """Decodes a JPEG in colour or grey that is not turned; returns None for what is Pillow's."""
-    if not data.startswith(_JPEG_START) or any(mark in data for mark in _MAY_TURN):
+def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Returns height and width of a JPEG in colour or grey; None for what Pillow has to see."""
+    if not data.startswith(_JPEG_START):
         return None
-    limit = Image.MAX_IMAGE_PIXELS
+    segments = _segments(data)
+    if segments is None or any(mark in data[: segments[-1]] for mark in _MAY_TURN):
+        return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("YCbCr", "Gray") or (limit is not None and height * width > limit):
-            return None
-        return simplejpeg.decode_jpeg(data)
     except ValueError:
-        # It refuses whatever libjpeg warns of. Pillow says why, or reads the file after all.
         return None
+    limit = Image.MAX_IMAGE_PIXELS
+    too_large = limit is not None and height * width > limit
+    return None if too_large or colours not in ("YCbCr", "Gray") else (height, width)
+
+
+def _first_rows(data: bytes, rows: int) -> np.ndarray | None:
+    """Decodes at least `rows` rows of a plain JPEG; None where they cannot be had by themselves."""
+    # A file that declares fewer rows is decoded as far. libjpeg warns of what then is left over,
+    # so warnings cannot tell a truncated file here, but its missing end does.
+    frames = [at for at in _segments(data) or () if data[at : at + 2] in _JPEG_FRAMES]
+    if len(frames) != 1 or not data.endswith(_JPEG_END):
+        return None
+    start = frames[0] + 5  # after marker, length and precision
+    rows += _CONTEXT_ROWS
+    if rows >= int.from_bytes(data[start : start + 2]):
+        return None
+    shortened = b"".join((data[:start], rows.to_bytes(2), data[start + 2 :]))
+    try:
+        return simplejpeg.decode_jpeg(shortened, strict=False)
+    except ValueError:
+        return None
+
+
+def _segments(data: bytes) -> list[int] | None:
+    """Returns where the segments of a JPEG start, its scan the last; None if they do not join."""
+    starts = [len(_JPEG_START)]
+    while (marker := data[starts[-1] : starts[-1] + 2]) != _JPEG_SCAN:
+        if marker[:1] != b"\xff" or marker[1:] == b"\xff":
+            return None
+        starts.append(starts[-1] + 2 + int.from_bytes(data[starts[-1] + 2 : starts[-1] + 4]))
+    return starts
 
 
 def _orientation(image: Image.Image) -> int:

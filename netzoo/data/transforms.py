@@ -72,29 +72,6 @@ def _blur(factor: float) -> np.ndarray:
     return (1 - share) * triangles[0] + share * triangles[1]
 
 
-def random_resized_crop(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    size: int,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> np.ndarray:
-    """Cuts out a random rectangle and resizes it to a square (Szegedy et al. 2015, section 6).
-
-    Args:
-        image: uint8 `[H, W, 3]`.
-        rng: decides area, shape and place.
-        size: side of the result in pixels.
-        scale: bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
-        ratio: bounds of its width over height; the logarithm is drawn uniformly.
-
-    Returns:
-        uint8 `[size, size, 3]`.
-    """
-    top, left, height, width = sample_crop(image.shape[0], image.shape[1], rng, scale, ratio)
-    return resize_fast(image[top : top + height, left : left + width], size, size)
-
-
 def sample_crop(
     height: int,
     width: int,
@@ -102,10 +79,17 @@ def sample_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """Draws a rectangle within a `height` by `width` image.
+    """Draws a rectangle within a `height` by `width` image (Szegedy et al. 2015, section 6).
 
     After ten draws that do not fit (a long image and a large area, say), the largest central
     rectangle of an allowed shape is taken.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        rng: decides area, shape and place.
+        scale: bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
+        ratio: bounds of its width over height; the logarithm is drawn uniformly.
 
     Returns:
         `(top, left, height, width)` in pixels.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from netzoo.data import decode
-from netzoo.data.decode import ImageError, check_header, decode_image
+from netzoo.data.decode import ImageError, check_header, cut_out, decode_image
 
 RED, GREEN = (220, 30, 40), (20, 200, 60)
 
@@ -24,6 +24,13 @@ def encode(image, file_format="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def upside_down():
+    """EXIF metadata of a picture that was taken with the camera upside down."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return exif
 
 
 def assert_near(actual, expected, tolerance=6):
@@ -60,12 +67,54 @@ def test_plain_jpegs_have_pillows_pixels(mode, options):
     np.testing.assert_array_equal(decoded, Image.open(io.BytesIO(data)).convert("RGB"))
 
 
+@pytest.mark.parametrize(
+    "rectangle", [(0, 3, 4, 9), (3, 0, 17, 60), (40, 8, 40, 20), (0, 0, 70, 70)]
+)
+@pytest.mark.parametrize(
+    "options",
+    [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}, {"exif": upside_down()}],
+    ids=lambda options: next(iter(options)),
+)
+def test_cut_out_has_the_pixels_of_the_whole(rectangle, options):
+    """Decoding fewer rows changes no pixel: a cache, which holds whole images, changes no batch."""
+    noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", restart_marker_blocks=3, **options)
+    top, left, height, width = rectangle
+    whole = decode_image(data, "a.jpg")
+    expected = whole[top : top + height, left : left + width]
+    for image in (data, whole):
+        np.testing.assert_array_equal(cut_out(image, "a.jpg", lambda *size: rectangle), expected)
+
+
+def test_cut_out_decodes_no_rows_below(monkeypatch):
+    """What makes a small crop cheap."""
+    data = encode(Image.fromarray(two_tone(240, 40)), "JPEG")
+    heights = []
+
+    def decode_jpeg(data, **options):
+        heights.append(decode.simplejpeg.decode_jpeg_header(data)[0])
+        return np.zeros((heights[-1], 40, 3), np.uint8)
+
+    monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", decode_jpeg)
+    cut_out(data, "a.jpg", lambda height, width: (10, 0, height // 4, width))
+    assert heights == [10 + 60 + 16]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
+def test_cut_out_of_a_truncated_file_is_an_error(share):
+    """Also where the rectangle lies above what is missing: the file is broken in any epoch."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG")
+    with pytest.raises(ImageError, match="Cannot decode roses/half"):
+        cut_out(data[: int(len(data) * share)], "roses/half", lambda *size: (0, 0, 4, 4))
+
+
 def test_jpeg_that_libjpeg_only_warns_of_is_read_by_pillow(monkeypatch):
     """A short way that gives up leaves the file to Pillow: no picture is lost by it."""
     data = encode(Image.fromarray(two_tone()), "JPEG")
     expected = decode_image(data, "a.jpg")
 
-    def refuse(_):
+    def refuse(_, **options):
         raise ValueError("Corrupt JPEG data: 2 extraneous bytes before marker 0xd9")
 
     monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", refuse)

@@ -4,11 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-import netzoo.data  # noqa: F401  (sets OpenCV's threads)
+from netzoo.data import Augmentation
 from netzoo.data.randaugment import OPERATIONS, RandAugment
 from netzoo.data.transforms import (
     random_flip,
-    random_resized_crop,
     resize,
     resize_and_center_crop,
     resize_fast,
@@ -109,7 +108,8 @@ def test_crop_of_extreme_shape_falls_back_to_the_centre():
 def test_tiny_images_work(shape):
     """One-pixel images do not break the crop or the resize."""
     small = np.full((*shape, 3), 7, np.uint8)
-    crop = random_resized_crop(small, np.random.default_rng(0), 16)
+    example = {"image": small, "label": 0, "name": "small"}
+    crop = Augmentation()(example, 16, np.random.default_rng(0))
     assert crop.shape == (16, 16, 3) and np.all(crop == 7)
     assert resize_and_center_crop(small, 16, 0.875).shape == (16, 16, 3)
 
