@@ -21,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main, config_from_workdir=True)
+    launch.run(main, config_from_workdir=True, many_processes=True)

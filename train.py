@@ -23,4 +23,4 @@ def main() -> int | None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, many_processes=True)

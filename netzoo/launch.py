@@ -1,12 +1,13 @@
 """Sets the process up before JAX is imported, and turns errors that users can mend into messages.
 
-Entry points end with `launch.run(main)` or, where the configuration comes from the run folder,
-`launch.run(main, config_from_workdir=True)`.
+Entry points end with `launch.run(main)`, with `config_from_workdir=True` where the configuration
+comes from the run folder, and with `many_processes=True` where processes can share the work.
 """
 
 import inspect
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,12 @@ HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
 CACHE_VARIABLE = "NETZOO_CACHE"
 
 
-def run(main: Callable[..., int | None], *, config_from_workdir: bool = False) -> None:
+def run(
+    main: Callable[..., int | None],
+    *,
+    config_from_workdir: bool = False,
+    many_processes: bool = False,
+) -> None:
     """Parses the flags, calls `main` with the arguments beside them, and exits with its status.
 
     Raises:
@@ -27,6 +33,8 @@ def run(main: Callable[..., int | None], *, config_from_workdir: bool = False) -
     """
     _use_huge_pages()
     parse = _parse_with_saved_config if config_from_workdir else _parse
+    if many_processes:
+        _define_process_flags()
 
     def guarded(argv: Sequence[str]) -> int | None:
         takes = len(inspect.signature(main).parameters)
@@ -34,6 +42,8 @@ def run(main: Callable[..., int | None], *, config_from_workdir: bool = False) -
             raise UserError(f"{' '.join(argv[1:])}: expected only --flags; --help lists them")
         logging.set_verbosity(logging.WARNING)
         _use_compilation_cache()
+        if many_processes:
+            _join_processes()
         return main(*argv[1:])
 
     try:
@@ -67,6 +77,50 @@ def _use_compilation_cache() -> None:
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "netzoo"
     )
     jax.config.update("jax_compilation_cache_dir", os.path.join(root, "xla"))
+
+
+def _define_process_flags() -> None:
+    flags.DEFINE_bool(
+        "distributed", False, "One of several processes: Cloud TPU, Slurm or Kubernetes say which."
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where nothing says which.")
+    flags.DEFINE_integer("processes", None, "With --coordinator: how many.", 1)
+    flags.DEFINE_integer("process", None, "With --coordinator: which, from 0.", 0)
+
+
+def _join_processes() -> None:
+    """Meets the other processes of the job; devices may be touched only after that.
+
+    Raises:
+      UserError: The flags do not belong together, or nothing says which process this is.
+    """
+    names = ("coordinator", "processes", "process")
+    coordinator, count, index = found = [flags.FLAGS[name].value for name in names]
+    missing = [f"--{name}" for name, value in zip(names, found, strict=True) if value is None]
+    if 0 < len(missing) < len(names):
+        raise UserError(
+            f"{' and '.join(missing)} missing; give all of --coordinator HOST:PORT --processes N "
+            "--process I, or --distributed alone"
+        )
+    if not missing and not (index < count and re.fullmatch(r".+:\d+", coordinator)):
+        raise UserError(
+            f"--coordinator {coordinator} --processes {count} --process {index}; expected "
+            "HOST:PORT of process 0, and a process below the number of processes"
+        )
+    if missing and not flags.FLAGS["distributed"].value:
+        return
+    import jax
+
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"this process found no others: {error}\nOutside Cloud TPU, Slurm and Kubernetes give "
+            "--coordinator HOST:PORT --processes N --process I"
+        ) from None
+    if jax.process_index():
+        # All of them print the same, and one is enough; errors are not silenced.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

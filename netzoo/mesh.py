@@ -1,21 +1,47 @@
-"""The devices as one mesh, and how arrays lie on it."""
+"""The devices of all processes as one mesh, and how arrays lie on it.
 
-from collections.abc import Callable
+The mesh has two axes. A batch is divided over both; parameters, where they are divided at all, over
+`fsdp` alone (`netzoo/training/sharding.py`).
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from netzoo.errors import UserError
 
 Tree = Any
 
+DATA, FSDP = "data", "fsdp"
 
-def create_mesh() -> Mesh:
-    """Returns all devices along the axis `data`."""
+
+def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns the devices as `[data, fsdp]`.
+
+    Args:
+      fsdp: Devices that share the parameters among them, -1 for all; `data` gets the rest.
+      devices: None: all devices of all processes.
+
+    Raises:
+      UserError: `fsdp` does not divide the devices.
+    """
+    # By process, since its rows of a batch are consecutive; neighbours share parameters, so that
+    # these travel between processes as little as possible.
+    devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+    fsdp = len(devices) if fsdp == -1 else fsdp
+    if len(devices) % fsdp:
+        divisors = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+        raise UserError(
+            f"sharding.fsdp is {fsdp}, which does not divide the {len(devices)} devices; use "
+            f"{', '.join(divisors)}, or -1 for all"
+        )
     # Auto axis types: Linen modules do not annotate their intermediate values.
-    return Mesh(np.asarray(jax.devices()), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    types = (jax.sharding.AxisType.Auto,) * 2
+    return Mesh(np.asarray(devices).reshape(-1, fsdp), (DATA, FSDP), axis_types=types)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -24,8 +50,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """The first axis is divided over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """The first axis is divided over all devices."""
+    return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
 def batch_placer(mesh: Mesh) -> Callable[[Tree], Tree]:
@@ -50,3 +76,20 @@ def check_divisible(mesh: Mesh, **batch_sizes: int) -> None:
             raise UserError(
                 f"{key} is {size}, which {devices} devices cannot divide evenly; use {near}"
             )
+
+
+def process_shard() -> tuple[int, int]:
+    """Returns this process and their number: which part of every batch it reads."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_writer() -> bool:
+    """Returns whether this process writes what one process writes for all: logs and pictures."""
+    return jax.process_index() == 0
+
+
+def largest(value: int) -> int:
+    """Returns the largest of the processes' values; all of them have to call this, and wait."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.process_allgather(np.int32(value)).max())

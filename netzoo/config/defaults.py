@@ -78,6 +78,13 @@ def _common() -> ConfigDict:
     c.checkpoint.every_steps = 0  # 0: at the end of every epoch
     c.checkpoint.keep = 2  # the newest, besides the best
 
+    c.sharding = ConfigDict()  # see docs/scaling.md; decides nothing that is computed
+    c.sharding.fsdp = 1  # devices that share the parameters, -1 for all
+    # Which axis of a parameter they divide, by its path, first match wins; None for none.
+    c.sharding.parameters = ((r".*", "largest"),)
+    c.sharding.min_size = 2**16  # numbers of a parameter from which on "largest" divides it
+    c.sharding.describe = False  # print where every parameter lies
+
     c.profile = False  # trace steps 10 to 20 of this process into WORKDIR/profile
     return c
 

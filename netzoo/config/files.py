@@ -12,7 +12,14 @@ CONFIG_FILE = "config.json"
 
 # What may differ between a run and its continuation: where things lie and how often one looks,
 # never what is computed.
-FREE_TO_CHANGE = ("data.data_dir", "data.cache", "data.num_threads", "checkpoint.", "profile")
+FREE_TO_CHANGE = (
+    "data.data_dir",
+    "data.cache",
+    "data.num_threads",
+    "checkpoint.",
+    "sharding.",
+    "profile",
+)
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:

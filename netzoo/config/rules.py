@@ -24,7 +24,7 @@ def validate(config: ConfigDict) -> None:
 
 def _common(config: ConfigDict) -> list[Rule]:
     train, schedule = config.train, config.schedule
-    dtype, parts = config.model.dtype, train.accumulate_steps
+    dtype, parts, fsdp = config.model.dtype, train.accumulate_steps, config.sharding.fsdp
     decays = schedule.name != "inverse_sqrt" or schedule.warmup_epochs > 0
     return [
         _at_least(1, "train.epochs", train.epochs),
@@ -33,6 +33,8 @@ def _common(config: ConfigDict) -> list[Rule]:
         _at_least(1, "train.accumulate_steps", parts),
         _at_least(1, "evaluation.batch_size", config.evaluation.batch_size),
         _at_least(1, "checkpoint.keep", config.checkpoint.keep),
+        _at_least(1, "sharding.min_size", config.sharding.min_size),
+        (fsdp >= 1 or fsdp == -1, "sharding.fsdp", fsdp, "at least 1, or -1 for all devices"),
         _below_one("train.label_smoothing", train.label_smoothing),
         _below_one("train.ema_decay", train.ema_decay),
         (

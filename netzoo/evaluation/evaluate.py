@@ -5,8 +5,27 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+
+from netzoo import mesh as meshes
+from netzoo.compilation import compiler_options
 
 Tree = Any
+
+
+def compiled_sums(
+    sums_of: Callable[[Tree, Tree], Tree], mesh: Mesh
+) -> Callable[[Tree, Tree], Tree]:
+    """Compiles `Task.evaluation_sums` for all devices of a mesh.
+
+    Variables may lie on it in any way; every device, and so every process, gets the sums.
+    """
+    everywhere = meshes.replicated(mesh)
+
+    def sums(variables, batch):
+        return sums_of(jax.lax.with_sharding_constraint(variables, everywhere), batch)
+
+    return jax.jit(sums, out_shardings=everywhere, compiler_options=compiler_options())
 
 
 def evaluate(
@@ -21,7 +40,7 @@ def evaluate(
     The device works on one batch while the next is loaded; nothing waits for it until the end.
 
     Args:
-      sums_of: Compiled `Task.evaluation_sums`.
+      sums_of: Of `compiled_sums`.
       variables: Variables of the network.
       batches: Masked batches of one shape.
       put: Places a batch on the devices.

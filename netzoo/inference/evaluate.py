@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from netzoo import mesh as meshes
-from netzoo.compilation import compiler_options
 from netzoo.config import validate
-from netzoo.evaluation.evaluate import evaluate
+from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.tasks import create_task
 from netzoo.workdir.checkpoint import load_weights
 
@@ -43,21 +42,24 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     split = config.data.test_split
     batches = task.evaluation_batches(split)
     step, weights, variables = load_weights(workdir, which)
-    variables = jax.device_put(variables, meshes.replicated(mesh))
+    everywhere = jax.device_put(variables, meshes.replicated(mesh))
     console = Console()
     shown = track(batches, f"evaluating on {split}", console=console, transient=True)
-    sums_of = jax.jit(task.evaluation_sums, compiler_options=compiler_options())
-    sums = evaluate(sums_of, variables, shown, meshes.batch_placer(mesh))
+    sums_of = compiled_sums(task.evaluation_sums, mesh)
+    sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
+    folder = workdir if meshes.is_writer() else None
     report = {
         **task.summarize(sums),
-        **task.report(variables, split, sums, workdir),
+        **task.report(jax.device_put(variables), split, sums, folder),
         "dataset": config.data.source,
         "split": split,
         "step": step,
         "checkpoint": which,
         "weights": weights,
     }
-    (workdir / EVAL_FILE).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if folder:
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (folder / EVAL_FILE).write_text(text)
     task.show(report, console)
     console.print(
         f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",

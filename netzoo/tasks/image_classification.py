@@ -21,6 +21,7 @@ from netzoo.errors import UserError
 from netzoo.evaluation.figures import confusion_matrix
 from netzoo.evaluation.metrics import summarize
 from netzoo.layers.endpoints import AUXILIARY
+from netzoo.mesh import process_shard
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
 
@@ -139,6 +140,7 @@ class ImageClassification:
                     randaugment_magnitude=augment.randaugment_magnitude,
                 ),
                 num_threads=config.data.num_threads,
+                shard=process_shard(),
             )
         )
 
@@ -191,6 +193,7 @@ class ImageClassification:
             image_size=config.data.image_size,
             crop_fraction=config.evaluation.crop_fraction,
             num_threads=config.data.num_threads,
+            shard=process_shard(),
         )
 
     def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
@@ -214,13 +217,14 @@ class ImageClassification:
         return summarize(sums, self.class_names, self._config.evaluation.top_k)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
     ) -> dict[str, Any]:
         """Draws the confusion matrix into `workdir`, and returns it with the names of classes."""
         del variables
         confusion = sums["confusion"]
         title = f"{self._config.model.name} on {self._config.data.source} {split}"
-        confusion_matrix(confusion, self.class_names, workdir / CONFUSION_PICTURE, title)
+        if workdir:
+            confusion_matrix(confusion, self.class_names, workdir / CONFUSION_PICTURE, title)
         return {
             "confusion": confusion.tolist(),
             "class_names": list(self.class_names),

@@ -63,9 +63,12 @@ class Task(Protocol):
         """Returns the metrics for the sums over a whole split."""
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
     ) -> dict[str, Any]:
-        """Returns what only the final evaluation tells, and draws the pictures of it."""
+        """Returns what only the final evaluation tells, and draws it into `workdir`, if given.
+
+        Each process does all of it, with variables on a device of its own.
+        """
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the metrics and what `report` returned, in a few lines."""

@@ -22,6 +22,7 @@ from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import attention_picture
 from netzoo.evaluation.translation import corpus_scores, summarize
 from netzoo.layers.cross_entropy import smoothed_cross_entropy
+from netzoo.mesh import process_shard
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.tasks.translator import Translator
 
@@ -137,6 +138,7 @@ class Translation:
                 self._train_corpus,
                 seed=config.seed,
                 num_threads=config.data.num_threads,
+                shard=process_shard(),
                 **shapes,
             )
         )
@@ -173,7 +175,12 @@ class Translation:
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
         """Returns every pair of the split once, or of its evenly spaced `limit`."""
-        return eval_batches(self._corpus(split), limit=limit, **self._shapes("evaluation"))
+        return eval_batches(
+            self._corpus(split),
+            limit=limit,
+            shard=process_shard(),
+            **self._shapes("evaluation"),
+        )
 
     def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
         """Returns the sums that `netzoo.evaluation.translation` describes."""
@@ -192,7 +199,7 @@ class Translation:
         return summarize(sums)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
     ) -> dict[str, Any]:
         """Translates the split, writes sources, references and translations, and scores them."""
         del sums
@@ -205,16 +212,15 @@ class Translation:
             best |= {index: found[0] for index, found in translator(batch).items()}
         seconds = time.monotonic() - began
         hypotheses = [best[index].text for index in range(len(pairs))]
-        with (workdir / TRANSLATIONS_FILE).open("w", newline="") as file:
-            writer = csv.writer(file, "excel-tab", lineterminator="\n")
-            writer.writerow(("source", "reference", "translation"))
-            writer.writerows(zip(sources, references, hypotheses, strict=True))
-        examples = [
-            translator.attention(sources[index], best[index])
-            for index in range(min(PICTURED_SENTENCES, len(pairs)))
-        ]
-        title = f"{self._config.model.name} on {self._config.data.source} {split}"
-        attention_picture(examples, workdir / ATTENTION_PICTURE, title)
+        if workdir:
+            rows = zip(sources, references, hypotheses, strict=True)
+            _write_table(workdir / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
+            examples = [
+                translator.attention(sources[index], best[index])
+                for index in range(min(PICTURED_SENTENCES, len(pairs)))
+            ]
+            title = f"{self._config.model.name} on {self._config.data.source} {split}"
+            attention_picture(examples, workdir / ATTENTION_PICTURE, title)
         return {
             **corpus_scores(hypotheses, references),
             "beam_size": evaluation.beam_size,
@@ -238,6 +244,13 @@ class Translation:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, "excel-tab", lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _losses(logits: jax.Array, labels: jax.Array, smoothing: float) -> tuple[jax.Array, jax.Array]:

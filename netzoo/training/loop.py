@@ -22,10 +22,10 @@ from netzoo import mesh as meshes
 from netzoo.compilation import compiler_options
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
-from netzoo.evaluation.evaluate import evaluate
+from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.evaluation.figures import training_curves
 from netzoo.tasks import create_task, resolve_config
-from netzoo.training import patterns
+from netzoo.training import patterns, sharding
 from netzoo.training.clock import Clock
 from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
 from netzoo.training.state import TrainState
@@ -57,14 +57,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     workdir = Path(workdir)
     validate(config)
     config = resolve_config(config)
-    continued = (workdir / CONFIG_FILE).exists()
+    # One answer for all processes, before the first of them writes.
+    continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
     if continued:
         check_same_run(config, workdir)
-    mesh = meshes.create_mesh()
+    mesh = meshes.create_mesh(config.sharding.fsdp)
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.rows())
     workdir.mkdir(parents=True, exist_ok=True)
-    if not continued:
+    if not continued and meshes.is_writer():
         task.save(workdir)
         save_config(config, workdir)
     return _Run(config, workdir, task, mesh).run()
@@ -77,7 +78,7 @@ class _Run:
         self.config, self.workdir, self.task, self.mesh = config, workdir, task, mesh
         self.total_steps = config.train.epochs * task.steps_per_epoch
         self.put = meshes.batch_placer(mesh)
-        self.evaluation_step = jax.jit(task.evaluation_sums, compiler_options=compiler_options())
+        self.evaluation_step = compiled_sums(task.evaluation_sums, mesh)
         self.signal: int | None = None
         self.process = f"{os.getpid()}-{time.time_ns()}"
 
@@ -92,8 +93,7 @@ class _Run:
         self._describe(state, start)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        writer = MetricsWriter(self.workdir, resume_step=start if restored else None)
-        self.writer = writer
+        self.writer: MetricsWriter | None = None
         self.best: BestCheckpoint | None = None
         self.progress = Progress(self.total_steps, start, self.config.model.name, self.task.unit)
         with contextlib.ExitStack() as stack:
@@ -101,10 +101,15 @@ class _Run:
             if self.config.data.validation_split:
                 self.best = BestCheckpoint(self.workdir)
                 stack.callback(self.best.close)
-            stack.enter_context(writer)
+            if meshes.is_writer():
+                resume_step = start if restored else None
+                self.writer = stack.enter_context(
+                    MetricsWriter(self.workdir, resume_step=resume_step)
+                )
             stack.enter_context(self.progress)
             self._steps(state, start, step_function, iterator, checkpoints)
-        self._draw()
+        if meshes.is_writer():
+            self._draw()
         if self.signal is not None:
             name = signal.Signals(self.signal).name
             print(f"stopped by {name}; saved. The same command continues.", flush=True)
@@ -134,8 +139,12 @@ class _Run:
             variables = self.task.init(key) if pretrained is None else pretrained
             return TrainState.create(variables, optimizer, run_key, ema=config.train.ema_decay > 0)
 
-        everywhere = meshes.replicated(self.mesh)
-        state = jax.jit(create, out_shardings=everywhere)(init_key, pretrained)
+        placed = sharding.parameter_shardings(config, shapes["params"], self.mesh)
+        if config.sharding.describe:
+            self.tables += "\n" + sharding.describe(shapes["params"], placed)
+        like = jax.eval_shape(create, init_key, pretrained)
+        state_placed = sharding.state_shardings(like, shapes["params"], placed, self.mesh)
+        state = jax.jit(create, out_shardings=state_placed)(init_key, pretrained)
         factors = learning_rate_factors(config, shapes["params"])
         step = make_train_step(
             self.task,
@@ -144,11 +153,12 @@ class _Run:
             accumulate_steps=config.train.accumulate_steps,
             ema_decay=config.train.ema_decay,
             frozen=jax.tree.map(lambda factor: factor == 0, factors),
+            gather=sharding.gatherer(placed),
         )
         compiled = jax.jit(
             step,
             donate_argnums=0,
-            out_shardings=(everywhere, everywhere),
+            out_shardings=(state_placed, meshes.replicated(self.mesh)),
             compiler_options=compiler_options(),
         )
         return state, compiled
@@ -159,7 +169,7 @@ class _Run:
             f"{config.model.name}, {self.parameters:,} parameters, on {config.data.source} "
             f"{config.data.train_split}: {config.train.epochs} epochs of "
             f"{self.task.steps_per_epoch} steps, {devices.size} {devices.flat[0].platform} "
-            f"device(s)\n{self.tables}"
+            f"device(s), {jax.process_count()} process(es)\n{self.tables}"
         )
         if start >= self.total_steps:
             print(f"training is complete at step {start}; nothing to do", flush=True)
@@ -169,7 +179,8 @@ class _Run:
             init = config.init.weights or "random"
             environment = environment_record(sys.orig_argv, self.parameters, init)
             text = json.dumps(environment, indent=2) + "\n"
-            (self.workdir / "environment.json").write_text(text)
+            if meshes.is_writer():
+                (self.workdir / "environment.json").write_text(text)
             print("compiling the training step", flush=True)
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -190,8 +201,10 @@ class _Run:
             state, metrics = step_function(state, self.put(batch))
             if pending:
                 self._read(*pending)
-            pending = (step, self.task.units(batch), metrics)
-            stopping = self.signal is not None
+            # An estimate where every process reads other rows.
+            units = self.task.units(batch) * jax.process_count()
+            pending = (step, units, metrics)
+            stopping = self._stops_after(step)
             evaluating = self._evaluates_at(step)
             saving = step % every == 0 or step == self.total_steps or stopping
             if evaluating or saving:
@@ -205,6 +218,18 @@ class _Run:
                     checkpoints.save(step, state, iterator)
             if stopping:
                 return
+
+    def _stops_after(self, step: int) -> bool:
+        """Returns whether a signal ends the run here, for all processes the same.
+
+        A signal may reach some of them only, or in different steps, and a process that goes on by
+        itself waits for the others for ever. They ask each other when it is time to log.
+        """
+        if jax.process_count() > 1:
+            if step % self.config.train.log_every_steps:
+                return False
+            self.signal = meshes.largest(self.signal or 0) or None
+        return self.signal is not None
 
     def _read(self, step: int, units: int, metrics: Tree) -> None:
         """Waits for the metrics of a step, checks them, and logs them if it is time."""
@@ -227,7 +252,8 @@ class _Run:
             "wall_seconds": self.clock.elapsed(),
             "process": self.process,
         }
-        self.writer.write("train", step, epoch, values, timing)
+        if self.writer:
+            self.writer.write("train", step, epoch, values, timing)
         self.progress.update(step, epoch=epoch, rate=rate, loss=values["loss"], data_wait=data_wait)
 
     def _evaluates_at(self, step: int) -> bool:
@@ -246,7 +272,8 @@ class _Run:
             results[f"{name}_{self.task.main_metric}"] = summary[self.task.main_metric]
         epoch = step / self.task.steps_per_epoch
         weights = "params" if state.ema is None else "ema"
-        self.writer.write("eval", step, epoch, {**results, "weights": weights})
+        if self.writer:
+            self.writer.write("eval", step, epoch, {**results, "weights": weights})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
         self.progress.message(f"epoch {epoch:g} ({weights}): {shown}")
         if self.best:
@@ -254,7 +281,7 @@ class _Run:
             self.best.save(step, {"ema": variables}, value)
 
     def _profile(self, step: int) -> None:
-        if not self.config.profile:
+        if not self.config.profile or not meshes.is_writer():
             return
         if step == PROFILED_STEPS[0]:
             jax.profiler.start_trace(str(self.workdir / "profile"))

@@ -22,6 +22,7 @@ def make_train_step(
     accumulate_steps: int = 1,
     ema_decay: float = 0.0,
     frozen: Tree | None = None,
+    gather: Callable[[Tree], Tree] = lambda params: params,
 ) -> Callable[[TrainState, Tree], tuple[TrainState, Metrics]]:
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
@@ -38,11 +39,14 @@ def make_train_step(
         that the average does not start from the initial values.
       frozen: True for every parameter that takes no gradient, or None. The backward pass ends where
         nothing below is trained.
+      gather: Makes whole what several devices share; see `netzoo.training.sharding.gatherer`.
     """
 
     def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        grads, model_state, metrics = _gradients(task, state, batch, key, accumulate_steps, frozen)
+        grads, model_state, metrics = _gradients(
+            task, state, batch, key, accumulate_steps, frozen, gather
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -68,9 +72,16 @@ def make_train_step(
 
 
 def _gradients(
-    task: Task, state: TrainState, batch: Tree, key: jax.Array, parts: int, frozen: Tree | None
+    task: Task,
+    state: TrainState,
+    batch: Tree,
+    key: jax.Array,
+    parts: int,
+    frozen: Tree | None,
+    gather: Callable[[Tree], Tree],
 ):
     def loss(params, model_state, batch, key):
+        params = gather(params)
         if frozen is not None:
             params = jax.tree.map(
                 lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen

@@ -3,11 +3,15 @@
     WORKDIR/checkpoints/STEP/    the last few: training state and position in the data
     WORKDIR/best/STEP/           the best by the validation split: weights for evaluation only
 
+All processes of a run write into the same folder, each the parts of arrays that its devices have.
+What is read fits whatever devices there are then: nothing depends on those that wrote.
+
 A step's folder appears under its final name when everything in it is on disk, so a process killed
 while saving leaves the checkpoint before it as the newest.
 """
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +71,8 @@ class Checkpoints:
         """Restores the newest checkpoint that can be read.
 
         Args:
-          like: A state with the shapes, types and shardings wanted.
+          like: A state with the shapes, types and shardings wanted, whatever they were in the
+            processes that saved it.
           iterator: Set to the position that belongs to the state.
 
         Returns:
@@ -80,12 +85,9 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(like),
-                        data=grain.checkpoint.CheckpointRestore(iterator),
-                    ),
+                    step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
                 )
+                iterator.set_state(_position(self.directory / str(step) / "data"))
             except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
                 damaged.append(f"{self.directory / str(step)}: {_first_line(error)}")
                 print(f"checkpoint damaged, left out: {damaged[-1]}", flush=True)
@@ -179,11 +181,26 @@ def _readable(directory: Path) -> Iterator[tuple[int, Tree]]:
     for step in sorted(steps, reverse=True):
         try:
             with ocp.StandardCheckpointer() as reader:
-                state = reader.restore(directory / str(step) / "state")
+                state = _read_arrays(reader, directory / str(step) / "state")
         except Exception as error:  # as above
             print(f"checkpoint damaged, left out: {directory / str(step)}: {_first_line(error)}")
             continue
         yield step, state
+
+
+def _read_arrays(reader: ocp.StandardCheckpointer, path: Path) -> Tree:
+    """Reads NumPy arrays, which need none of the devices that they were saved from."""
+
+    def like(leaf):
+        # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
+        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+
+    return reader.restore(path, jax.tree.map(like, reader.metadata(path).item_metadata.tree))
+
+
+def _position(folder: Path) -> dict[str, Any]:
+    """Reads the position in the data: one batch for all processes, so any one's will do."""
+    return json.loads(min(folder.glob("process_*.json")).read_text())
 
 
 @contextlib.contextmanager

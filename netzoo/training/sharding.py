@@ -1,0 +1,159 @@
+"""Which device keeps which part of the training state.
+
+Batches are divided over all devices. Parameters are whole on each of them, unless `sharding.fsdp`
+devices share them: then each keeps its part of a parameter, of the optimizer's state and of the
+moving average (Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step puts the parameters
+together before it uses them, and divides their gradients.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from netzoo.errors import UserError
+from netzoo.mesh import FSDP, replicated
+from netzoo.training import patterns
+
+Tree = Any
+
+LARGEST = "largest"
+
+
+def parameter_shardings(config: ConfigDict, params: Tree, mesh: Mesh) -> Tree:
+    """Returns the sharding of every parameter.
+
+    Args:
+      config: `sharding.parameters` gives each parameter the axis that is divided, counted from the
+        end if negative, None for none, or "largest": the largest that can be divided, if any, of a
+        parameter with at least `sharding.min_size` numbers.
+      params: Parameters or their shapes.
+      mesh: Its axis `fsdp` divides them.
+
+    Raises:
+      UserError: The table does not fit `params`, or an axis that it names cannot be divided.
+    """
+    table = config.sharding.parameters
+    choices = patterns.match(table, params, "sharding.parameters")
+    parts = mesh.shape[FSDP]
+
+    def sharding(path, leaf, choice):
+        axis = choice
+        if choice == LARGEST:
+            axis = (
+                _largest_axis(leaf.shape, parts) if leaf.size >= config.sharding.min_size else None
+            )
+        if axis is None or parts == 1:
+            return replicated(mesh)
+        _check_axis(patterns.path_name(path), leaf.shape, axis, parts)
+        axis %= leaf.ndim
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, FSDP))
+
+    # None is a leaf of the choices.
+    flat, structure = jax.tree_util.tree_flatten_with_path(params)
+    flat_choices = structure.flatten_up_to(choices)
+    shardings = [sharding(*leaf, choice) for leaf, choice in zip(flat, flat_choices, strict=True)]
+    return structure.unflatten(shardings)
+
+
+def _largest_axis(shape: tuple[int, ...], parts: int) -> int | None:
+    divisible = [axis for axis, size in enumerate(shape) if size % parts == 0]
+    return max(divisible, key=lambda axis: shape[axis], default=None)
+
+
+def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> None:
+    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+        raise UserError(
+            f"sharding.parameters gives {name}, {_dimensions(shape)}, the axis {axis!r}; expected "
+            f"{-len(shape)} to {len(shape) - 1}, None or {LARGEST!r}"
+        )
+    if shape[axis] % parts:
+        raise UserError(
+            f"sharding.parameters divides axis {axis} of {name}, {_dimensions(shape)}, which the "
+            f"{parts} devices of sharding.fsdp cannot divide evenly; choose another axis, None or "
+            f"{LARGEST!r}"
+        )
+
+
+def state_shardings(state: Tree, params: Tree, shardings: Tree, mesh: Mesh) -> Tree:
+    """Returns the sharding of every array of the training state.
+
+    What an optimizer or an average keeps for a parameter has the parameter's shape, under a path
+    that ends with the parameter's, and is divided like it. All else is whole on every device.
+
+    Args:
+      state: A training state, or its shapes.
+      params: Its parameters.
+      shardings: Those of `params`.
+      mesh: The mesh they are of.
+    """
+    places = {
+        patterns.path_name(path): (leaf.shape, sharding)
+        for (path, leaf), sharding in zip(
+            jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(shardings), strict=True
+        )
+    }
+
+    def sharding(path, leaf):
+        names = patterns.path_name(path).split("/")
+        for first in range(len(names)):  # the longest ending first
+            shape, place = places.get("/".join(names[first:]), (None, None))
+            if shape == leaf.shape:
+                return place
+        return replicated(mesh)
+
+    return jax.tree_util.tree_map_with_path(sharding, state)
+
+
+def gatherer(shardings: Tree) -> Callable[[Tree], Tree]:
+    """Returns the function that makes parameters whole for their use inside a compiled step.
+
+    Their gradients come back divided. Left to itself, XLA may divide the activations as the
+    parameters are, and then moves those instead, which are many times larger.
+
+    Args:
+      shardings: Those of the parameters.
+    """
+
+    def place(tree, whole):
+        def placed(x, sharding):
+            if sharding.is_fully_replicated:
+                return x
+            to = replicated(sharding.mesh) if whole else sharding
+            return jax.lax.with_sharding_constraint(x, to)
+
+        return jax.tree.map(placed, tree, shardings)
+
+    @jax.custom_vjp
+    def gather(params):
+        return place(params, whole=True)
+
+    gather.defvjp(
+        lambda params: (gather(params), None), lambda _, grads: (place(grads, whole=False),)
+    )
+    return gather
+
+
+def describe(params: Tree, shardings: Tree) -> str:
+    """Returns a title and one line a parameter: shape, how it is divided, bytes on each device."""
+    rows, total = [], 0
+    flat = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), sharding in zip(flat, jax.tree.leaves(shardings), strict=True):
+        size = math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        axes = [axis for axis, name in enumerate(sharding.spec) if name]
+        where = f"axis {axes[0]} over {sharding.mesh.shape[FSDP]}" if axes else "whole"
+        rows.append((patterns.path_name(path), _dimensions(leaf.shape), where, f"{size:,}"))
+        total += size
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"  {name:<{widths[0]}}  {shape:<{widths[1]}}  {where:<{widths[2]}}  {size:>{widths[3]}}"
+        for name, shape, where, size in rows
+    ]
+    return "\n".join(["parameters on the devices:", *lines, f"  bytes a device: {total:,}"])
+
+
+def _dimensions(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,204 @@
+"""Two processes on one machine train, stop, go on and evaluate like one; CPU devices, gloo."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import chex
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.writers import read_metrics
+from tests.training.runs import ROOT, STEPS, lines_of, state_of
+
+# One shape of batches, so that there is less to compile; an epsilon that keeps Adam from dividing
+# gradients that are rounding noise (those of the keys' biases) by themselves.
+CONFIG = """
+from tests.conftest import tiny_translation_config
+
+def get_config():
+    config = tiny_translation_config()
+    config.data.lengths = (16,)
+    config.optimizer.epsilon = 1e-3
+    config.evaluation.every_epochs = 0
+    config.sharding.min_size = 64
+    return config
+"""
+
+# Process 1 gets a signal when the metrics of step 6 have been read, while step 7 computes.
+STOPPED = f"""{CONFIG}
+import os, signal
+import jax
+from netzoo.training.loop import _Run
+
+read = _Run._read
+
+def read_and_stop(self, at, *rest):
+    read(self, at, *rest)
+    if at == 6 and jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+_Run._read = read_and_stop
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the configuration and the cache of compiled programs."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "config.py").write_text(CONFIG)
+    (folder / "stopped.py").write_text(STOPPED)
+    return folder
+
+
+def begin(place, *arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
+    """Starts `python ARGUMENTS` as so many processes with so many devices each."""
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "NETZOO_CACHE": str(place / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, *map(str, arguments)]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    started = []
+    for index in range(processes):
+        flags = ["--coordinator", coordinator, "--processes", str(processes), "--process"]
+        started.append(
+            subprocess.Popen(
+                command + ([*flags, str(index)] if processes > 1 else []),
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return started
+
+
+def finish(started, status: int = 0) -> list[str]:
+    """Waits for the processes and returns what each printed."""
+    outputs = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [status] * len(started), outputs
+    return [printed for printed, _ in outputs]
+
+
+def train(place, workdir, *flags, config="config.py", **options) -> list[subprocess.Popen]:
+    command = ("train.py", "--config", place / config, "--workdir", workdir, *flags)
+    return begin(place, *command, **options)
+
+
+@pytest.fixture(scope="module")
+def two(place):
+    """The run of two processes with two devices each, which share parameters two by two."""
+    printed = finish(
+        train(place, place / "two", "--config.sharding.fsdp=2", devices=2, processes=2)
+    )
+    assert "4 cpu device(s), 2 process(es)" in printed[0]
+    assert "step" not in printed[1], "only process 0 prints"
+    return place / "two"
+
+
+def without(workdir, step: int, copy):
+    """Copies a run as it was before its checkpoint of `step`."""
+    shutil.copytree(workdir, copy)
+    shutil.rmtree(copy / "checkpoints" / str(step))
+    return copy
+
+
+def assert_agree(workdir, other):
+    """Compares losses, evaluations and all state of two runs.
+
+    The bound is 1e-5, relative or of a number near one: gloo adds up in another order than threads
+    of one process, float32 rounds at 6e-8, and twenty steps of Adam carry that along.
+    """
+    for found, expected in zip(lines_of(workdir), lines_of(other), strict=True):
+        assert found.keys() == expected.keys()
+        for name in found.keys() - {"kind", "weights"}:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
+    _, _, weights = load_weights(workdir)
+    _, _, expected = load_weights(other)
+    chex.assert_trees_all_close(weights, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_agree_with_one(place, two):
+    """Protects multi-host training: same losses, evaluations and weights as one process with four.
+
+    What lies on disk is one run: one log, one configuration, one checkpoint of both processes.
+    """
+    finish(train(place, place / "one", "--config.sharding.fsdp=2", devices=4))
+    assert_agree(two, place / "one")
+    assert len(read_metrics(two / "metrics.jsonl")) == STEPS + 1
+    assert len(list((two / "tensorboard").iterdir())) == 1
+    assert (two / "curves.png").exists()
+
+
+def test_other_devices_continue_with_the_same_examples(place, two, tmp_path):
+    """Protects moving a run: saved by two processes that share, continued by one device."""
+    copy = without(two, STEPS, tmp_path / "run")
+    [printed] = finish(train(place, copy, devices=1))
+    assert "continuing at step 18" in printed
+    assert_agree(copy, two)
+    _, position = state_of(copy)
+    assert position == {"next_index": STEPS}
+
+
+def test_evaluation_by_one_and_by_two_processes(place, two, tmp_path):
+    """Protects eval.py: counts are exact, scores are one process's, and only one process writes."""
+    reports = []
+    for processes in (1, 2):
+        copy = tmp_path / str(processes)
+        shutil.copytree(two, copy)
+        evaluate = begin(place, "eval.py", "--workdir", copy, devices=1, processes=processes)
+        printed = finish(evaluate)
+        assert "BLEU" in printed[0]
+        assert not any(printed[1:])
+        reports.append(json.loads((copy / "eval.json").read_text()))
+        assert (copy / "translations.tsv").exists()
+    one, both = reports
+    counted = ("count", "tokens", "step", "weights", "token_accuracy", "bleu", "chrf")
+    assert {name: one[name] for name in counted} == {name: both[name] for name in counted}
+    assert (one["count"], one["step"]) == (11, STEPS)
+    trained = read_metrics(two / "metrics.jsonl")[-1]
+    assert one["token_accuracy"] == trained["test_token_accuracy"]
+    for report in reports:
+        np.testing.assert_allclose(report["loss"], trained["test_loss"], rtol=1e-5)
+
+
+def test_signal_to_one_process_stops_both(place, two, tmp_path):
+    """Protects preempted jobs: both stop after the same step with a checkpoint, and exit 143."""
+    workdir = tmp_path / "run"
+    flag = "--config.sharding.fsdp=2"
+    started = train(place, workdir, flag, config="stopped.py", devices=2, processes=2)
+    printed = finish(started, status=128 + signal.SIGTERM)
+    assert "stopped by SIGTERM; saved" in printed[0]
+    assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == 7
+    assert max(ocp.utils.checkpoint_steps(workdir / "checkpoints")) == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--coordinator", "localhost:1"), "--processes and --process missing"),
+        (("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
+        (("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
+        (("--distributed",), "found no others"),
+    ],
+)
+def test_flags_that_do_not_fit(place, flags, message, tmp_path):
+    """Protects users from a job that waits for processes that never come."""
+    [process] = train(place, tmp_path / "run", *flags, devices=1)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert re.search(f"^error: .*{message}", errors, re.MULTILINE), errors
