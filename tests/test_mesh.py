@@ -52,7 +52,7 @@ def rows_of(config, monkeypatch, index: int, count: int):
     monkeypatch.setattr(jax, "process_index", lambda: index)
     monkeypatch.setattr(jax, "process_count", lambda: count)
     task = create_task(config)
-    test = task.evaluation_splits()["test"]
+    test = config.data.test_split
     return next(task.train_iterator()), next(iter(task.evaluation_batches(test)))
 
 

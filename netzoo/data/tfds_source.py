@@ -7,7 +7,7 @@ import threading
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import extractor
@@ -31,15 +31,8 @@ class TfdsSource:
         self.name = builder.name
         self.split = split
         self.class_names = _class_names(builder)
-        lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
-        try:
-            self._records = builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-        except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
-            raise split_error(split, lengths, error) from error
-        if not len(self._records):
-            raise split_error(split, lengths, ValueError("it selects no examples."))
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._records = open_split(builder, split, deserialize_method=raw)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -52,6 +45,27 @@ class TfdsSource:
             "label": record["label"].int64_list.value[0],
             "name": f"{self.name} {self.split} example {index}",
         }
+
+
+def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequence:
+    """Returns the records of a prepared data set.
+
+    Args:
+        builder: the data set.
+        split: any TFDS split expression.
+        **options: of TFDS's `as_data_source`.
+
+    Raises:
+        SourceError: if there is no such split, or it is empty.
+    """
+    lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
+    try:
+        records = builder.as_data_source(split, **options)
+    except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
+        raise split_error(split, lengths, error) from error
+    if not len(records):
+        raise split_error(split, lengths, ValueError("it selects no examples."))
+    return records
 
 
 def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:

@@ -174,16 +174,6 @@ class ImageClassification:
         accuracy = (logits.argmax(-1) == labels).mean()
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
-    def evaluation_splits(self) -> dict[str, str]:
-        """Returns the slice of the training split, the validation split if any, and the test."""
-        data = self._config.data
-        splits = {
-            "train": data.train_split,
-            "validation": data.validation_split,
-            "test": data.test_split,
-        }
-        return {name: split for name, split in splits.items() if split}
-
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
         """Returns every example of the split once, or of its evenly spaced `limit`."""
         config = self._config

@@ -50,9 +50,6 @@ class Task(Protocol):
     def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
         """Returns the loss, the new state of the network and scalar metrics, in training mode."""
 
-    def evaluation_splits(self) -> dict[str, str]:
-        """Returns name to split: what is evaluated during training, e.g. `train`, `test`."""
-
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
         """Returns batches of one shape with every example, or `limit` of them, and a `mask`."""
 

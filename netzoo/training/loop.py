@@ -260,10 +260,20 @@ class _Run:
         period = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         return step == self.total_steps or (period > 0 and step % period == 0)
 
+    def _evaluation_splits(self) -> dict[str, str]:
+        """Returns the training split, of which a slice is evaluated, and those that there are."""
+        data = self.config.data
+        splits = {
+            "train": data.train_split,
+            "validation": data.validation_split,
+            "test": data.test_split,
+        }
+        return {name: split for name, split in splits.items() if split}
+
     def _evaluate(self, step: int, state: TrainState) -> None:
         results = {}
         variables = state.evaluation_variables
-        for name, split in self.task.evaluation_splits().items():
+        for name, split in self._evaluation_splits().items():
             limit = self.config.evaluation.train_examples if name == "train" else None
             batches = self.task.evaluation_batches(split, limit)
             sums = evaluate(self.evaluation_step, variables, batches, self.put)

@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.base import SourceError, nearest, resolve_split, split_error
+from netzoo.data.base import SourceError, nearest, resolve_split
 from netzoo.data.text.number_words import SPLIT_SIZES, number_pairs
-from netzoo.data.tfds_source import open_builder
+from netzoo.data.tfds_source import open_builder, open_split
 
 NUMBER_WORDS = "number_words"
 _FORMS = (
@@ -116,13 +116,7 @@ class TfdsPairs:
         self.name = f"tfds:{builder.name}.{{{','.join(languages)}}}"
         self.split = split
         self._languages = languages
-        lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
-        try:
-            self._records = builder.as_data_source(split)
-        except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
-            raise split_error(split, lengths, error) from error
-        if not len(self._records):
-            raise split_error(split, lengths, ValueError("it selects no examples."))
+        self._records = open_split(builder, split)
 
     def __len__(self) -> int:
         return len(self._records)
