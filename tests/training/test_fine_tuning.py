@@ -33,6 +33,7 @@ def weights(tmp_path_factory):
 def head_only(pictures, path):
     """Fine-tunes the classifier alone, by configuration alone."""
     config = tiny_config(pictures)
+    config.model.update(name="mobilenet_v2", width_multiplier=0.35)
     config.init.weights = str(path)
     config.optimizer.learning_rate_factors = ((r"logits/.*", 1.0), (r".*", 0.0))
     config.train.batch_statistics = False
@@ -69,6 +70,7 @@ def test_weights_that_do_not_fit_are_an_error_before_anything_compiles(weights, 
 def test_published_weights_bring_their_normalisation():
     """Protects accuracy: ImageNet's mean unless the user says otherwise, and the right network."""
     config = tiny_config("nowhere")
+    config.model.name = "mobilenet_v2"
     config.init.weights = "mobilenet_v2.tv_in1k"
     resolved = resolve_config(config)
     assert resolved.data.mean == (123.675, 116.28, 103.53)

@@ -82,7 +82,9 @@ def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, cach
     assert_same_run(workdir, whole)
 
 
-def test_nothing_readable_is_an_error_that_keeps_everything(whole, pictures, tmp_path):
+def test_nothing_readable_is_an_error_that_keeps_everything(
+    whole, pictures, tmp_path, quick_compilation
+):
     """Protects what is left: with every checkpoint damaged the run stops and deletes nothing."""
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
@@ -118,7 +120,9 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(pictures, tmp_path):
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
+    pictures, tmp_path, quick_compilation
+):
     """Protects the checkpoints from NaN: the step is named, and no checkpoint comes after it."""
     config = tiny_config(pictures)
     config.optimizer.name = "sgd"
