@@ -4,26 +4,34 @@ import functools
 
 import jax
 
-# Not convolutions: XLA 0.10's YNN kernels run those with few features, or with strides, on one core
-# where Eigen's run on all of them.
-CPU_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": (
-        "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    )
-}
+# YNN, XLA 0.10's own kernels, run products of matrices well and the sums of BatchNorm several times
+# as fast, but convolutions on one core: all of them by default, and where they may take sums, those
+# convolutions that only a sum reads. In training the backward pass reads every convolution too; in
+# inference the mean over the last pixels takes the last one with it, and a ResNet-18's batch of one
+# takes 1.65 times as long.
+_OPTION = "xla_cpu_experimental_ynn_fusion_type"
+INFERENCE = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+TRAINING = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
-@functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(*, train: bool) -> dict[str, str]:
     """Returns what to pass to `jax.jit(..., compiler_options=...)` on the default backend.
 
     Empty where there is nothing to set, or where the installed XLA refuses it: such options come
     and go with its releases.
+
+    Args:
+      train: Whether the program has gradients, not inference alone.
     """
+    return _known(tuple((TRAINING if train else INFERENCE).items()))
+
+
+@functools.cache
+def _known(options: tuple[tuple[str, str], ...]) -> dict[str, str]:
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
     except jax.errors.JaxRuntimeError:
         return {}
-    return CPU_OPTIONS
+    return dict(options)

@@ -159,7 +159,7 @@ class _Run:
             step,
             donate_argnums=0,
             out_shardings=(state_placed, meshes.replicated(self.mesh)),
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(train=True),
         )
         return state, compiled
 
