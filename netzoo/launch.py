@@ -124,20 +124,23 @@ def _join_processes() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+    from netzoo.config.overrides import accept_none, explain
+
+    accept_none()
     try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}\n--help lists the flags") from None
-    except (KeyError, AttributeError, TypeError) as error:
-        # What ml_collections raises for keys and types that are not in the configuration.
-        text = str(error.args[0]).strip("'\"").replace("\\n", " ").replace("\\'", "'")
-        raise UserError(f"configuration: {text}") from None
+        arguments = flags.FLAGS(argv)
+        # A file that cannot be opened says so at its first use.
+        getattr(flags.FLAGS.config, "task", None)
+        return arguments
+    except Exception as error:  # a configuration file is code, and may raise anything
+        raise UserError(explain(error)) from None
 
 
 def _parse_with_saved_config(argv: Sequence[str]) -> list[str]:
     from ml_collections import config_flags
 
     from netzoo.config import load_config
+    from netzoo.config.overrides import accept_none, explain
 
     if any(argument in ("--help", "-h", "-help") for argument in argv):
         return app.parse_flags_with_usage(argv)
@@ -145,5 +148,10 @@ def _parse_with_saved_config(argv: Sequence[str]) -> list[str]:
         flags.FLAGS(argv, known_only=True)
     except flags.Error as error:
         raise UserError(f"{error}\n--help lists the flags") from None
-    config_flags.DEFINE_config_dict("config", load_config(Path(flags.FLAGS.workdir)))
+    config = load_config(Path(flags.FLAGS.workdir))
+    accept_none()
+    try:
+        config_flags.DEFINE_config_dict("config", config)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(explain(error)) from None
     return _parse(argv)

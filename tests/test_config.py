@@ -2,7 +2,14 @@
 
 import pytest
 
-from netzoo.config import check_same_run, default_config, load_config, save_config, validate
+from netzoo.config import (
+    CONFIG_FILE,
+    check_same_run,
+    default_config,
+    load_config,
+    save_config,
+    validate,
+)
 from netzoo.errors import UserError
 
 TASKS = ("image_classification", "translation")
@@ -27,7 +34,7 @@ def test_faults_of_translation():
     config.schedule.warmup_epochs = 0.0
     with pytest.raises(UserError) as error:
         validate(config)
-    assert "data.lengths is (32, 16); expected numbers that rise" in str(error.value)
+    assert "data.lengths is (32, 16); expected whole numbers that rise" in str(error.value)
     assert "schedule.warmup_epochs is 0.0; expected more than 0" in str(error.value)
 
 
@@ -39,7 +46,7 @@ def test_all_faults_are_reported_at_once():
     with pytest.raises(UserError) as error:
         validate(config)
     assert "train.batch_size is 0; expected at least 1" in str(error.value)
-    assert "data.cache is disk; expected none, encoded or decoded" in str(error.value)
+    assert "data.cache is 'disk'; expected none, encoded or decoded" in str(error.value)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -68,4 +75,12 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
 def test_folder_without_a_run(tmp_path):
     """Protects users who give another folder than train.py had."""
     with pytest.raises(UserError, match="holds no run"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"task": "image_classification", "seed": "one"}'])
+def test_damaged_configuration_of_a_run(text, tmp_path):
+    """Protects users who have edited it by hand from a traceback."""
+    (tmp_path / CONFIG_FILE).write_text(text)
+    with pytest.raises(UserError, match=r"config.json is no configuration of a run, or a damaged"):
         load_config(tmp_path)

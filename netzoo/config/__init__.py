@@ -6,7 +6,7 @@ experiment. The dictionary is locked: a misspelt key is an error that names the 
 
 from netzoo.config.defaults import default_config
 from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, save_config
-from netzoo.config.rules import validate
+from netzoo.config.validation import validate
 
 __all__ = [
     "CONFIG_FILE",

@@ -1,5 +1,7 @@
 """Every key of a configuration with its default, for all tasks and for each."""
 
+from typing import Any
+
 from ml_collections import ConfigDict, config_dict
 
 from netzoo.errors import unknown_name
@@ -19,6 +21,17 @@ def default_config(task: str = "image_classification") -> ConfigDict:
     return c.lock()
 
 
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns the values by their keys, such as `train.epochs`."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat.update({f"{key}.{inner}": v for inner, v in flatten(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
 def _common() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # initial parameters, order of the examples, augmentation, dropout, mixup
@@ -35,7 +48,7 @@ def _common() -> ConfigDict:
     c.data.data_dir = config_dict.placeholder(str)  # of TFDS; None: ~/tensorflow_datasets
     c.data.train_split = "train"
     c.data.validation_split = config_dict.placeholder(str)  # choices are made on this, if any
-    c.data.test_split = "test"  # only looked at
+    c.data.test_split = "test"  # only looked at; "" for none
     c.data.num_threads = 2  # that make batches
 
     c.train = ConfigDict()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from netzoo.config.defaults import default_config
+from netzoo.config.defaults import default_config, flatten
 from netzoo.errors import UserError
 
 CONFIG_FILE = "config.json"
@@ -31,17 +31,20 @@ def load_config(workdir: Path) -> ConfigDict:
     """Reads the configuration of a run.
 
     Raises:
-      UserError: `workdir` holds no run.
+      UserError: `workdir` holds no run, or what it holds cannot be read.
     """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
             f"{workdir} holds no run: {path} does not exist. Give the --workdir that train.py had."
         )
-    saved = _tuples(json.loads(path.read_text()))
-    config = default_config(saved["task"])
-    with config.unlocked():
-        config.update(saved)
+    try:
+        saved = _tuples(json.loads(path.read_text()))
+        config = default_config(saved["task"])
+        with config.unlocked():
+            config.update(saved)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no configuration of a run, or a damaged one: {error}") from None
     return config
 
 
@@ -51,7 +54,7 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
     Raises:
       UserError: The differing keys with both values.
     """
-    old, new = _flat(load_config(workdir)), _flat(config)
+    old, new = flatten(load_config(workdir)), flatten(config)
     differing = [
         f"  {key}: the run has {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
@@ -63,16 +66,6 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
             + "\n".join(differing)
             + "\nContinue it with its own values, or give a new --workdir."
         )
-
-
-def _flat(config: ConfigDict) -> dict[str, object]:
-    flat = {}
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat.update({f"{key}.{inner}": v for inner, v in _flat(value).items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 def _tuples(value):

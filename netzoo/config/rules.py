@@ -1,110 +1,186 @@
-"""Checks of a configuration that need neither data nor devices."""
+"""What every key of a configuration has to be: one rule a key, and some that join two.
 
-from typing import Any
+The type of a key is that of its default, and those that are not listed may be anything of it. What
+only the data, the devices or the network can tell is checked where these are: splits, the number of
+classes, names of networks, image sizes, patterns that decide nothing.
+"""
 
-from ml_collections import ConfigDict
+import math
 
-from netzoo.errors import UserError
+from netzoo.config import kinds
+from netzoo.config.kinds import Pair, at_least, one_of
 
-# Whether the rule holds, the key, what was found, what was expected.
-Rule = tuple[bool, str, Any, str]
+_COMMON = {
+    "seed": kinds.SEED,
+    "model.name": kinds.NAME,
+    "model.dtype": one_of("float32", "bfloat16"),
+    "init.weights": kinds.NAME,
+    "data.source": kinds.NAME,
+    "data.data_dir": kinds.NAME,
+    "data.train_split": kinds.NAME,
+    "data.validation_split": kinds.NAME,
+    # data.test_split may be empty: then there is none.
+    "data.num_threads": at_least(1),
+    "train.epochs": at_least(1),
+    "train.batch_size": at_least(1),
+    "train.accumulate_steps": at_least(1),
+    "train.label_smoothing": kinds.SHARE,
+    "train.clip_norm": kinds.POSITIVE,
+    "train.ema_decay": kinds.SHARE,
+    "train.log_every_steps": at_least(1),
+    "optimizer.name": one_of("adamw", "sgd", "rmsprop"),
+    "optimizer.learning_rate": kinds.POSITIVE,
+    "optimizer.momentum": kinds.SHARE,
+    "optimizer.b1": kinds.SHARE,
+    "optimizer.b2": kinds.SHARE,
+    "optimizer.decay": kinds.SHARE,
+    "optimizer.epsilon": kinds.POSITIVE,
+    "optimizer.weight_decay": at_least(0),
+    "optimizer.learning_rate_factors": kinds.FACTORS_NOT_ALL_0,
+    "optimizer.weight_decay_factors": kinds.FACTORS,
+    "schedule.name": one_of("cosine", "exponential", "inverse_sqrt", "constant"),
+    "schedule.warmup_epochs": at_least(0),
+    "schedule.decay_rate": kinds.FRACTION,
+    "schedule.decay_epochs": kinds.POSITIVE,
+    "evaluation.every_epochs": at_least(0),
+    "evaluation.batch_size": at_least(1),
+    "evaluation.train_examples": at_least(1),
+    "checkpoint.every_steps": at_least(0),
+    "checkpoint.keep": at_least(1),
+    "sharding.fsdp": kinds.DEVICES,
+    "sharding.parameters": kinds.AXES,
+    "sharding.min_size": at_least(1),
+}
 
+# Of each task every key that has a rule besides its type.
+RULES = {
+    "image_classification": _COMMON
+    | {
+        "data.image_size": at_least(1),
+        "data.cache": one_of("none", "encoded", "decoded"),
+        "data.mean": kinds.channels("numbers", lambda x: True),
+        "data.std": kinds.channels("numbers above 0", lambda x: x > 0),
+        "augment.crop_scale": kinds.interval(1, "0 < low <= high <= 1"),
+        "augment.crop_ratio": kinds.interval(math.inf, "0 < low <= high"),
+        "augment.randaugment_layers": at_least(0),
+        "augment.randaugment_magnitude": kinds.within(0, 10),
+        "augment.mixup": at_least(0),
+        "evaluation.crop_fraction": kinds.FRACTION,
+        "evaluation.top_k": at_least(1),
+    },
+    "translation": _COMMON
+    | {
+        "data.vocabulary": kinds.NAME,
+        "data.vocabulary_size": at_least(8),
+        "data.lengths": kinds.RISING,
+        "data.row_multiple": at_least(1),
+        "evaluation.beam_size": at_least(1),
+        "evaluation.length_penalty": at_least(0),
+        "evaluation.extra_length": at_least(0),
+    },
+}
 
-def validate(config: ConfigDict) -> None:
-    """Checks ranges and combinations.
-
-    Raises:
-      UserError: With every fault found, one a line.
-    """
-    rules = [*_common(config), *_TASKS.get(config.task, lambda config: [])(config)]
-    faults = [f"{key} is {found}; expected {wanted}" for ok, key, found, wanted in rules if not ok]
-    if faults:
-        raise UserError("\n".join(faults))
-
-
-def _common(config: ConfigDict) -> list[Rule]:
-    train, schedule = config.train, config.schedule
-    dtype, parts, fsdp = config.model.dtype, train.accumulate_steps, config.sharding.fsdp
-    decays = schedule.name != "inverse_sqrt" or schedule.warmup_epochs > 0
-    return [
-        _at_least(1, "train.epochs", train.epochs),
-        _at_least(1, "train.batch_size", train.batch_size),
-        _at_least(1, "train.log_every_steps", train.log_every_steps),
-        _at_least(1, "train.accumulate_steps", parts),
-        _at_least(1, "evaluation.batch_size", config.evaluation.batch_size),
-        _at_least(1, "checkpoint.keep", config.checkpoint.keep),
-        _at_least(1, "sharding.min_size", config.sharding.min_size),
-        (fsdp >= 1 or fsdp == -1, "sharding.fsdp", fsdp, "at least 1, or -1 for all devices"),
-        _below_one("train.label_smoothing", train.label_smoothing),
-        _below_one("train.ema_decay", train.ema_decay),
-        (
-            dtype in ("float32", "bfloat16"),
-            "model.dtype",
-            dtype,
-            "float32 or bfloat16",
+_COMMON_PAIRS = (
+    Pair(
+        "schedule.warmup_epochs",
+        "train.epochs",
+        lambda warmup, epochs: warmup < epochs,
+        "less than train.epochs ({})",
+    ),
+    Pair(
+        "schedule.warmup_epochs",
+        "schedule.name",
+        lambda warmup, name: warmup > 0 or name != "inverse_sqrt",
+        "more than 0 for the schedule {}, which falls with the root of the steps since then",
+    ),
+    Pair(
+        "optimizer.nesterov",
+        "optimizer.name",
+        lambda nesterov, name: not nesterov or name == "sgd",
+        "False for {}: sgd alone has it",
+    ),
+)
+PAIRS = {
+    "image_classification": (
+        *_COMMON_PAIRS,
+        Pair(
+            "train.accumulate_steps",
+            "train.batch_size",
+            kinds.divides,
+            "a divisor of train.batch_size ({})",
         ),
-        (
-            schedule.warmup_epochs < train.epochs,
-            "schedule.warmup_epochs",
-            schedule.warmup_epochs,
-            f"less than train.epochs ({train.epochs})",
+    ),
+    "translation": (
+        *_COMMON_PAIRS,
+        Pair(
+            "train.accumulate_steps",
+            "data.row_multiple",
+            kinds.divides,
+            "a divisor of data.row_multiple ({})",
         ),
-        (
-            decays,
-            "schedule.warmup_epochs",
-            schedule.warmup_epochs,
-            "more than 0 for the schedule inverse_sqrt, which falls with the root of the steps "
-            "since then",
-        ),
-    ]
+    ),
+}
 
+# For training alone: `eval.py` may be given any split.
+TRAINING_PAIRS = (
+    Pair(
+        "data.validation_split",
+        "data.train_split",
+        kinds.are_apart,
+        "no examples of data.train_split, {}",
+    ),
+    Pair(
+        "data.test_split",
+        "data.train_split",
+        kinds.are_apart,
+        "no examples of data.train_split, {}",
+    ),
+    Pair(
+        "data.test_split",
+        "data.validation_split",
+        kinds.are_apart,
+        "no examples of data.validation_split, {}, which choices are made on",
+    ),
+)
 
-def _image_classification(config: ConfigDict) -> list[Rule]:
-    train, data, augment = config.train, config.data, config.augment
-    low, high = augment.crop_scale
-    magnitude, fraction = augment.randaugment_magnitude, config.evaluation.crop_fraction
-    return [
-        _divisor_of("train.batch_size", train.batch_size, train.accumulate_steps),
-        _at_least(1, "data.image_size", data.image_size),
-        _at_least(0, "augment.mixup", augment.mixup),
-        (
-            data.cache in ("none", "encoded", "decoded"),
-            "data.cache",
-            data.cache,
-            "none, encoded or decoded",
-        ),
-        (0 < low <= high <= 1, "augment.crop_scale", (low, high), "0 < low <= high <= 1"),
-        (0 <= magnitude <= 10, "augment.randaugment_magnitude", magnitude, "0 to 10"),
-        (0 < fraction <= 1, "evaluation.crop_fraction", fraction, "in (0, 1]"),
-    ]
-
-
-def _translation(config: ConfigDict) -> list[Rule]:
-    train, data, evaluation = config.train, config.data, config.evaluation
-    lengths = tuple(data.lengths)
-    rises = bool(lengths) and all(a < b for a, b in zip((1, *lengths), lengths, strict=False))
-    return [
-        _divisor_of("data.row_multiple", data.row_multiple, train.accumulate_steps),
-        _at_least(1, "data.row_multiple", data.row_multiple),
-        _at_least(8, "data.vocabulary_size", data.vocabulary_size),
-        _at_least(1, "evaluation.beam_size", evaluation.beam_size),
-        _at_least(0, "evaluation.length_penalty", evaluation.length_penalty),
-        _at_least(0, "evaluation.extra_length", evaluation.extra_length),
-        (rises, "data.lengths", lengths, "numbers that rise from at least 2"),
-    ]
-
-
-def _at_least(bound: int, key: str, found: float) -> Rule:
-    return found >= bound, key, found, f"at least {bound}"
-
-
-def _below_one(key: str, found: float) -> Rule:
-    return 0 <= found < 1, key, found, "in [0, 1)"
-
-
-def _divisor_of(key: str, value: int, parts: int) -> Rule:
-    ok = parts >= 1 and value % max(parts, 1) == 0
-    return ok, "train.accumulate_steps", parts, f"a divisor of {key} ({value})"
-
-
-_TASKS = {"image_classification": _image_classification, "translation": _translation}
+# Options of networks, under `model`; whether the network of `model.name` has one it says itself.
+_COMMON_OPTIONS = {
+    "dropout_rate": kinds.SHARE,
+    "norm_epsilon": kinds.POSITIVE,
+    "num_classes": kinds.NOTHING,
+}
+OPTIONS = {
+    "image_classification": _COMMON_OPTIONS
+    | {
+        "auxiliary_dropout_rate": kinds.SHARE,
+        "stochastic_depth_rate": kinds.SHARE,
+        "norm_momentum": kinds.SHARE,
+        "group_norm_epsilon": kinds.POSITIVE,
+        "standardize_epsilon": kinds.POSITIVE,
+        "auxiliary": kinds.SWITCH,
+        "transform_input": kinds.SWITCH,
+        "minimalistic": kinds.SWITCH,
+        "gelu_approximate": kinds.SWITCH,
+        "stride_in_first": kinds.SWITCH,
+        "zero_init_last_norm": kinds.SWITCH,
+        "width_multiplier": kinds.POSITIVE,
+        "auxiliary_weight": at_least(0),
+        "hidden_features": kinds.COUNT,
+        "representation_size": kinds.or_none(kinds.COUNT),
+        "padding": one_of("torch", "same"),
+        "pool": one_of("token", "gap"),
+        "standardize_epsilon_place": one_of("deviation", "variance"),
+        "stages": kinds.NOTHING,
+        "variant": kinds.NOTHING,
+    },
+    "translation": _COMMON_OPTIONS
+    | {
+        "variant": kinds.VARIANT,
+        "attention_dropout_rate": kinds.SHARE,
+        "mlp_dropout_rate": kinds.SHARE,
+        "norm_first": kinds.SWITCH,
+        "share_embeddings": kinds.SWITCH,
+        "final_norm": kinds.or_none(kinds.SWITCH),
+        "pad_id": kinds.NOTHING,
+    },
+}

@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from netzoo.compilation import compiler_options
+from netzoo.config import validate
 from netzoo.data.decode import ImageError, decode_image
 from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
@@ -59,8 +60,10 @@ def classify(
       unreadable ones are named on standard error.
 
     Raises:
-      UserError: A path does not exist, there is no picture, or the run cannot be read.
+      UserError: The configuration is not valid, a path does not exist, there is no picture, or
+        the run cannot be read.
     """
+    validate(config)
     files = _find(paths)
     class_names = load_class_names(workdir)
     console, errors = Console(), Console(stderr=True)

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
 from netzoo.tasks.image_classification import ImageClassification
+from netzoo.tasks.network import create_network
 from netzoo.tasks.task import Task
 from netzoo.tasks.translation import Translation
 
@@ -16,10 +17,12 @@ def resolve_config(config: ConfigDict) -> ConfigDict:
     """Returns the configuration with what it leaves open decided, as it is saved with the run.
 
     Raises:
-      UserError: The task is unknown, or keys contradict each other.
+      UserError: The task, the network or one of its options is unknown, or keys contradict each
+        other.
     """
     config = config.copy_and_resolve_references()
     _task_class(config).resolve(config)
+    create_network(config, num_classes=1)  # refuses its name and options before data are opened
     return config
 
 

@@ -55,7 +55,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         anything is compiled), or the loss is not finite.
     """
     workdir = Path(workdir)
-    validate(config)
+    validate(config, training=True)
     config = resolve_config(config)
     # One answer for all processes, before the first of them writes.
     continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
@@ -65,9 +65,6 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.rows())
     workdir.mkdir(parents=True, exist_ok=True)
-    if not continued and meshes.is_writer():
-        task.save(workdir)
-        save_config(config, workdir)
     return _Run(config, workdir, task, mesh).run()
 
 
@@ -88,6 +85,10 @@ class _Run:
         checkpoints = Checkpoints(self.workdir, self.config.checkpoint.keep)
         pretrained = None if checkpoints.exist() else self.task.pretrained_variables()
         state, step_function = self._create(pretrained)
+        # Not before: what was refused until here would make a mended configuration another one.
+        if meshes.is_writer() and not (self.workdir / CONFIG_FILE).exists():
+            self.task.save(self.workdir)
+            save_config(self.config, self.workdir)
         restored = checkpoints.restore(state, iterator)
         start, state = restored if restored else (0, state)
         self._describe(state, start)

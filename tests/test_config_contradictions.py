@@ -1,0 +1,178 @@
+"""Keys that contradict each other, the data, the devices or the network: refused uncompiled."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from netzoo import mesh as meshes
+from netzoo.config import CONFIG_FILE, default_config, validate
+from netzoo.config.rules import OPTIONS, RULES
+from netzoo.errors import UserError
+from netzoo.models import list_models
+from netzoo.models.registry import model_entry
+from netzoo.tasks import create_task, resolve_config
+from netzoo.training import train
+from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.sharding import parameter_shardings
+from tests.conftest import tiny_config, tiny_translation_config
+
+TASKS = tuple(RULES)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"schedule.warmup_epochs": 10.0}, "warmup_epochs is 10.0; expected less than train.epo"),
+        ({"schedule.name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
+        ({"train.accumulate_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
+        ({"optimizer.nesterov": True}, "nesterov is True; expected False for 'adamw'"),
+        ({"task": "translation", "train.accumulate_steps": 3}, "a divisor of data.row_multiple (8"),
+        ({"data.validation_split": "train"}, "validation_split is 'train'; expected no examples"),
+        ({"data.test_split": "train[80%:]"}, "test_split is 'train[80%:]'; expected no examples"),
+        ({"data.train_split": "train + test"}, "expected no examples of data.train_split, 'train"),
+        ({"data.validation_split": "test[:9]"}, "no examples of data.validation_split, 'test[:9]'"),
+    ],
+)
+def test_contradictions(values, message):
+    """Protects from keys that are right alone and not together."""
+    config = default_config(values.get("task", TASKS[0]))
+    config.update_from_flattened_dict(values)
+    with pytest.raises(UserError) as error:
+        validate(config, training=True)
+    assert message in str(error.value)
+
+
+def test_splits_that_are_apart_and_those_of_an_evaluation():
+    """Protects slices, training without a test split, and eval.py on any split there is."""
+    config = default_config()
+    config.data.train_split, config.data.validation_split = "train[:80%]", "train[80%:90%]"
+    for test in ("train[90%:]", "test", ""):
+        config.data.test_split = test
+        validate(config, training=True)
+    config.data.test_split = "train[80%:90%]"
+    validate(config)
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "value"),
+    [
+        (TASKS[0], "dropout_rate", 1.0),
+        (TASKS[0], "width_multiplier", "0.5"),
+        (TASKS[0], "padding", "valid"),
+        (TASKS[0], "zero_init_last_norm", "no"),
+        (TASKS[0], "num_classes", 5),
+        (TASKS[1], "variant", (2, 128)),
+        (TASKS[1], "final_norm", 1),
+    ],
+)
+def test_options_of_networks(task, option, value):
+    """Protects what stands under `model` beside the keys that every network has."""
+    config = default_config(task)
+    with config.unlocked():
+        config.model[option] = value
+    with pytest.raises(UserError) as error:
+        validate(config, training=True)
+    wanted = OPTIONS[task][option].wanted
+    assert str(error.value) == f"model.{option} is {value!r}; expected {wanted}"
+
+
+def test_every_option_of_every_network_has_a_rule():
+    """Protects options to come; `dtype` and `name` are keys."""
+    for name in list_models():
+        task = TASKS[name.startswith("transformer")]
+        options = {*inspect.signature(model_entry(name).factory).parameters}
+        assert options - {"dtype", "name", "parent"} <= {*OPTIONS[task]}, name
+
+
+def _network(config):
+    task = create_task(config)
+    jax.eval_shape(task.init, jax.random.key(0))
+
+
+def _factors(config):
+    params = {"dense": {"kernel": jnp.ones((2, 3))}}
+    create_optimizer(config, create_schedule(config, 1), params)
+
+
+def _sharding(config):
+    mesh = meshes.create_mesh(config.sharding.fsdp, jax.devices()[:1])
+    parameter_shardings(config, {"dense": {"kernel": jnp.ones((2, 3))}}, mesh)
+
+
+# What only data, devices or the network can tell, and who says it; nothing is compiled.
+@pytest.mark.parametrize(
+    ("values", "refuse", "message"),
+    [
+        ({"model.name": "mobilnet_v2"}, resolve_config, "unknown model 'mobilnet_v2'; did you"),
+        ({"model.name": "resnet18"}, resolve_config, "unknown option of resnet18 'width_"),
+        ({"init.weights": "resnet18.tv_in1k"}, resolve_config, "model.name is mobilenet_v1"),
+        ({"init.weights": "nowhere"}, lambda c: create_task(c).pretrained_variables(), "nowhere"),
+        ({"data.source": "folder:nowhere"}, create_task, "nowhere is not a folder"),
+        ({"data.source": "flowers"}, create_task, "Unknown source 'flowers'"),
+        ({"data.train_split": "trian"}, create_task, "Cannot read split 'trian'"),
+        ({"train.batch_size": 999}, create_task, "train.batch_size is 999 and"),
+        ({"evaluation.top_k": 9}, create_task, "evaluation.top_k is 9; there are"),
+        ({"data.image_size": 16}, _network, "images are 16x16 pixels; MobileNetV1 .* least 32x32"),
+        ({"optimizer.learning_rate_factors": (("x", 1.0), (".*", 0.0))}, _factors, "'x' decides"),
+        ({"optimizer.weight_decay_factors": (("d.*/bias", 1.0),)}, _factors, "weight_decay_fac"),
+        ({"sharding.parameters": (("x", None), (".*", 0))}, _sharding, "sharding.parameters: 'x'"),
+        ({"sharding.fsdp": 3}, _sharding, "sharding.fsdp is 3, which does not divide the 1 dev"),
+        (
+            {"train.batch_size": 7, "sharding.fsdp": 1},
+            lambda c: meshes.check_divisible(_Devices(2), **create_task(c).rows()),
+            "train.batch_size / train.accumulate_steps is 7, which 2 devices cannot divide",
+        ),
+    ],
+)
+def test_what_others_refuse(values, refuse, message, pictures):
+    """Protects the rules that need the data, the devices or the network."""
+    config = tiny_config(pictures)
+    config.update_from_flattened_dict(values)
+    validate(config, training=True)
+    with pytest.raises(UserError, match=message):
+        refuse(config)
+
+
+class _Devices:
+    """A mesh that counts."""
+
+    def __init__(self, count: int):
+        self.devices = jnp.zeros(count)
+
+
+def test_what_was_refused_is_no_run(pictures, tmp_path):
+    """Protects the second try in the same folder from being told that it is another run."""
+    config = tiny_config(pictures)
+    config.data.image_size = 16
+    with pytest.raises(UserError, match="16x16"):
+        train(config, tmp_path)
+    assert not (tmp_path / CONFIG_FILE).exists()
+
+
+def test_patches_divide_the_image(pictures):
+    """Protects ViT from images that its patches do not divide."""
+    config = tiny_config(pictures)
+    with config.unlocked():
+        config.model = {"name": "vit_ti16", "dtype": "float32"}
+    config.data.image_size = 40
+    with pytest.raises(UserError, match=r"40x40 pixels; ViT .* multiples of 16"):
+        _network(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data.vocabulary": "nowhere.model"}, "Cannot read the vocabulary nowhere.model"),
+        ({"data.vocabulary_size": 9}, "A vocabulary of 9 pieces is too small"),
+        ({"data.source": "parallel:nowhere"}, "Unknown source of sentence pairs"),
+        ({"data.validation_split": "x", "data.train_split": "x"}, "Cannot read split 'x'"),
+    ],
+)
+def test_what_others_refuse_of_translation(values, message):
+    """Protects the rules that need the text."""
+    config = tiny_translation_config()
+    config.update_from_flattened_dict(values)
+    with pytest.raises(UserError, match=message):
+        create_task(config)
