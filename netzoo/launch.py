@@ -4,10 +4,12 @@ Entry points end with `launch.run(main)`, with `config_from_workdir=True` where 
 comes from the run folder, and with `many_processes=True` where processes can share the work.
 """
 
+import atexit
 import inspect
 import os
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,12 @@ from netzoo.errors import UserError
 
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
 CACHE_VARIABLE = "NETZOO_CACHE"
+
+# JAX's own is 100. Heartbeats come from a thread of C++, which goes on while Python, a compilation
+# or a checkpoint keeps the process busy; what is silent for so long is dead or cut off.
+HEARTBEAT_TIMEOUT_SECONDS = 30
+# How long a process that has finished, or failed, waits for the others; JAX's own is 300.
+SHUTDOWN_TIMEOUT_SECONDS = 60
 
 
 def run(
@@ -112,15 +120,50 @@ def _join_processes() -> None:
     import jax
 
     try:
-        jax.distributed.initialize(coordinator, count, index)
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_TIMEOUT_SECONDS,
+        )
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"this process found no others: {error}\nOutside Cloud TPU, Slurm and Kubernetes give "
             "--coordinator HOST:PORT --processes N --process I"
         ) from None
+    _explain_abort()
     if jax.process_index():
         # All of them print the same, and one is enough; errors are not silenced.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _explain_abort() -> None:
+    """Has a shell say what happened if this process ends without a word of its own.
+
+    Where another process dies, XLA aborts this one from a thread of C++, past all of Python. The
+    shell waits for a line from a pipe, and the pipe closes with this process, however it ends.
+    """
+    import jax
+
+    message = (
+        "error: this process broke off, most likely because another process of the job died; XLA "
+        "may have said above which. The same command on all machines continues from the newest "
+        "checkpoint."
+    )
+    shell = subprocess.Popen(
+        ["sh", "-c", 'read -r line || echo "$0" >&2', message],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # a terminal's Ctrl-C is for the training
+    )
+
+    def dismiss():
+        jax.distributed.shutdown()  # waits for the others, and aborts here if one of them is gone
+        if not hasattr(sys, "last_value"):  # there after an exception that nothing caught
+            shell.communicate(b"\n")
+
+    atexit.register(dismiss)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

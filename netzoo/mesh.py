@@ -10,13 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from netzoo.errors import UserError
 
 Tree = Any
 
 DATA, FSDP = "data", "fsdp"
+# Linen modules do not annotate their intermediate values.
+AXIS_TYPES = (jax.sharding.AxisType.Auto,) * 2
 
 
 def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -32,16 +34,24 @@ def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> M
     # By process, since its rows of a batch are consecutive; neighbours share parameters, so that
     # these travel between processes as little as possible.
     devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
-    fsdp = len(devices) if fsdp == -1 else fsdp
-    if len(devices) % fsdp:
-        divisors = [str(n) for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+    grid = np.asarray(devices).reshape(mesh_shape(len(devices), fsdp))
+    return Mesh(grid, (DATA, FSDP), axis_types=AXIS_TYPES)
+
+
+def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
+    """Returns how many devices lie along `data` and along `fsdp`, as `create_mesh` has them.
+
+    Raises:
+      UserError: `fsdp` does not divide the devices.
+    """
+    fsdp = devices if fsdp == -1 else fsdp
+    if devices % fsdp:
+        divisors = [str(n) for n in range(1, devices + 1) if devices % n == 0]
         raise UserError(
-            f"sharding.fsdp is {fsdp}, which does not divide the {len(devices)} devices; use "
+            f"sharding.fsdp is {fsdp}, which does not divide the {devices} devices; use "
             f"{', '.join(divisors)}, or -1 for all"
         )
-    # Auto axis types: Linen modules do not annotate their intermediate values.
-    types = (jax.sharding.AxisType.Auto,) * 2
-    return Mesh(np.asarray(devices).reshape(-1, fsdp), (DATA, FSDP), axis_types=types)
+    return devices // fsdp, fsdp
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -62,13 +72,13 @@ def batch_placer(mesh: Mesh) -> Callable[[Tree], Tree]:
     )
 
 
-def check_divisible(mesh: Mesh, **batch_sizes: int) -> None:
+def check_divisible(mesh: Mesh | AbstractMesh, **batch_sizes: int) -> None:
     """Checks that batches can be divided over the devices.
 
     Raises:
       UserError: One cannot; the message gives sizes that can.
     """
-    devices = mesh.devices.size
+    devices = mesh.size
     for key, size in batch_sizes.items():
         if size % devices:
             lower, upper = size // devices * devices, -(-size // devices) * devices

@@ -19,17 +19,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
-from netzoo.compilation import compiler_options
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.evaluation.figures import training_curves
 from netzoo.tasks import create_task, resolve_config
-from netzoo.training import patterns, sharding
+from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
-from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
 from netzoo.training.state import TrainState
-from netzoo.training.step import make_train_step
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.progress import Progress
 from netzoo.workdir.record import environment_record
@@ -125,44 +122,10 @@ class _Run:
             training_curves(records, path, title, metric=self.task.main_metric)
 
     def _create(self, pretrained: Tree | None) -> tuple[TrainState, Any]:
-        config = self.config
-        init_key, run_key = jax.random.split(jax.random.key(config.seed))
-        learning_rate = create_schedule(config, self.task.steps_per_epoch)
-        shapes = jax.eval_shape(self.task.init, init_key)
-        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-        optimizer = create_optimizer(config, learning_rate, shapes["params"])
-        self.tables = "\n".join(
-            patterns.describe(config.optimizer[table], shapes["params"], table.replace("_", " "))
-            for table in ("learning_rate_factors", "weight_decay_factors")
-        )
-
-        def create(key, pretrained):
-            variables = self.task.init(key) if pretrained is None else pretrained
-            return TrainState.create(variables, optimizer, run_key, ema=config.train.ema_decay > 0)
-
-        placed = sharding.parameter_shardings(config, shapes["params"], self.mesh)
-        if config.sharding.describe:
-            self.tables += "\n" + sharding.describe(shapes["params"], placed)
-        like = jax.eval_shape(create, init_key, pretrained)
-        state_placed = sharding.state_shardings(like, shapes["params"], placed, self.mesh)
-        state = jax.jit(create, out_shardings=state_placed)(init_key, pretrained)
-        factors = learning_rate_factors(config, shapes["params"])
-        step = make_train_step(
-            self.task,
-            optimizer,
-            learning_rate,
-            accumulate_steps=config.train.accumulate_steps,
-            ema_decay=config.train.ema_decay,
-            frozen=jax.tree.map(lambda factor: factor == 0, factors),
-            gather=sharding.gatherer(placed),
-        )
-        compiled = jax.jit(
-            step,
-            donate_argnums=0,
-            out_shardings=(state_placed, meshes.replicated(self.mesh)),
-            compiler_options=compiler_options(train=True),
-        )
-        return state, compiled
+        made = assemble(self.config, self.task, self.mesh, pretrained)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(made.state.params))
+        self.tables = made.tables
+        return made.create(pretrained), made.step
 
     def _describe(self, state: TrainState, start: int) -> None:
         config, devices = self.config, self.mesh.devices

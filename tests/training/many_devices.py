@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from netzoo.config import default_config
 from netzoo.evaluation.evaluate import evaluate
 from netzoo.mesh import create_mesh
+from netzoo.training.estimate import Estimate, estimate
 from netzoo.training.loop import _Run
 from netzoo.training.patterns import path_name
 from tests.training.test_step import ToyTask
@@ -29,7 +32,12 @@ class CountingTask(ToyTask):
     def evaluation_sums(self, variables, batch):
         logits = self._net.apply(variables, batch["x"], train=False)
         right = (logits.argmax(-1) == batch["label"]) & batch["mask"]
-        return {"count": batch["mask"].sum(), "correct": right.sum()}
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+        return {
+            "count": batch["mask"].sum(),
+            "correct": right.sum(),
+            "loss_sum": jnp.where(batch["mask"], losses, 0).sum(),
+        }
 
 
 def batches(count: int, seed: int):
@@ -43,8 +51,11 @@ def batches(count: int, seed: int):
         }
 
 
-def train(devices: int, fsdp: int, folder: Path) -> dict[str, np.ndarray]:
-    """Takes the steps as the loop does and returns what is compared."""
+def train(devices: int, fsdp: int, folder: Path, trained: dict) -> dict[str, np.ndarray]:
+    """Takes the steps as the loop does and returns what is compared.
+
+    Evaluates what it trained, and what the first layout did, which is left in `trained`.
+    """
     config = default_config()
     config.train.ema_decay = 0.9
     config.train.clip_norm = 1.0
@@ -55,11 +66,25 @@ def train(devices: int, fsdp: int, folder: Path) -> dict[str, np.ndarray]:
     mesh = create_mesh(fsdp, jax.devices()[:devices])
     run = _Run(config, folder, CountingTask(), mesh)
     state, step = run._create(None)
+    rows = next(batches(1, seed=0))
+    del rows["mask"]  # which training does not use, and the compiled step does not take
+    program = step.lower(state, run.put(rows)).compile()
+    arguments = program.memory_analysis().argument_size_in_bytes
+    planned = figures(estimate(config, run.task, rows, devices, fsdp=fsdp))
+    guessed = planned
+    if devices > 2:
+        guessed = figures(estimate(config, run.task, rows, devices, fsdp=fsdp, most=2))
     losses = []
     for batch in batches(STEPS, seed=0):
         state, metrics = step(state, run.put(batch))
         losses.append(float(metrics["loss"]))
-    sums = evaluate(run.evaluation_step, state.evaluation_variables, batches(3, seed=1), run.put)
+    variables = state.evaluation_variables
+    trained.setdefault("variables", jax.device_get(variables))
+    places = jax.tree.map(lambda x: x.sharding, variables)
+    sums, same = (
+        evaluate(run.evaluation_step, weights, batches(3, seed=1), run.put)
+        for weights in (variables, jax.device_put(trained["variables"], places))
+    )
     flat = jax.tree_util.tree_leaves_with_path(state)
     first = jax.devices()[0]
     kept = sum(s.data.nbytes for _, x in flat for s in x.addressable_shards if s.device == first)
@@ -67,15 +92,30 @@ def train(devices: int, fsdp: int, folder: Path) -> dict[str, np.ndarray]:
         **{f"state/{path_name(path)}": np.asarray(leaf) for path, leaf in flat},
         "losses": np.array(losses),
         "bytes": np.array(kept),
-        "compilations": np.array(step._cache_size()),
+        "compilations": np.array([step._cache_size(), run.evaluation_step._cache_size()]),
+        "arguments": np.array(arguments),
+        "planned": np.array(planned),
+        "guessed": np.array(guessed),
         **sums,
+        **{f"same/{name}": value for name, value in same.items()},
     }
+
+
+def figures(planned: Estimate) -> tuple[float, ...]:
+    """Returns what is compared of an estimate: the first three are exact."""
+    kept = planned.arguments - planned.batch
+    exact = (planned.arguments, kept, planned.parameters)
+    return (*exact, planned.temporaries, planned.flops, planned.sent_total)
 
 
 def main(folder: str) -> None:
     """Trains in every layout."""
+    # The estimates compile what the training does.
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    trained: dict = {}
     for devices, fsdp in LAYOUTS:
-        found = train(devices, fsdp, Path(folder))
+        found = train(devices, fsdp, Path(folder), trained)
         np.savez(Path(folder) / f"{devices}-{fsdp}.npz", **found)
 
 

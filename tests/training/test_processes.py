@@ -1,4 +1,4 @@
-"""Two processes on one machine train, stop, go on and evaluate like one; CPU devices, gloo."""
+"""Two and four processes on one machine train, stop, go on and evaluate like one; CPU, gloo."""
 
 import json
 import os
@@ -16,12 +16,32 @@ import pytest
 
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.writers import read_metrics
-from tests.training.runs import ROOT, STEPS, lines_of, state_of
+from tests.training.runs import ROOT, STEPS, lines_of
 
 # One shape of batches, so that there is less to compile; an epsilon that keeps Adam from dividing
 # gradients that are rounding noise (those of the keys' biases) by themselves.
+# Every process notes the examples of each step, and how often its programs were compiled.
 CONFIG = """
+import jax
+from netzoo.training.loop import _Run
 from tests.conftest import tiny_translation_config
+
+steps = _Run._steps
+
+def noted(self, state, start, step, *rest):
+    put, rows = self.put, self.workdir / f"rows{jax.process_index()}.txt"
+
+    def put_and_note(batch):
+        if "mask" not in batch:
+            with rows.open("a") as file:
+                print(batch["source"].tolist(), file=file)
+        return put(batch)
+
+    self.put = put_and_note
+    steps(self, state, start, step, *rest)
+    print("compiled", step._cache_size(), self.evaluation_step._cache_size())
+
+_Run._steps = noted
 
 def get_config():
     config = tiny_translation_config()
@@ -32,18 +52,21 @@ def get_config():
     return config
 """
 
+# One step; the evaluation for two lengths, since it leaves out no pair, none for batches not full.
+COMPILED = "compiled 1 2\n"
+
 # Process 1 gets a signal when the metrics of step 6 have been read, while step 7 computes.
 STOPPED = f"""{CONFIG}
 import os, signal
-import jax
-from netzoo.training.loop import _Run
+from netzoo import launch
 
+launch.HEARTBEAT_TIMEOUT_SECONDS = 4
 read = _Run._read
 
 def read_and_stop(self, at, *rest):
     read(self, at, *rest)
     if at == 6 and jax.process_index() == 1:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGNAL)
 
 _Run._read = read_and_stop
 """
@@ -54,7 +77,8 @@ def place(tmp_path_factory):
     """A folder with the configuration and the cache of compiled programs."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "config.py").write_text(CONFIG)
-    (folder / "stopped.py").write_text(STOPPED)
+    for name in ("SIGTERM", "SIGKILL"):
+        (folder / f"{name}.py").write_text(STOPPED.replace("SIGNAL", name))
     return folder
 
 
@@ -107,14 +131,22 @@ def two(place):
     )
     assert "4 cpu device(s), 2 process(es)" in printed[0]
     assert "step" not in printed[1], "only process 0 prints"
+    assert COMPILED in printed[0]
     return place / "two"
 
 
 def without(workdir, step: int, copy):
     """Copies a run as it was before its checkpoint of `step`."""
-    shutil.copytree(workdir, copy)
+    shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("rows*"))
     shutil.rmtree(copy / "checkpoints" / str(step))
     return copy
+
+
+def examples_of(workdir) -> list[list[list[int]]]:
+    """The sentences of each step, as the processes noted them, in the order of the batch."""
+    notes = [path.read_text().splitlines() for path in sorted(workdir.glob("rows*.txt"))]
+    steps = zip(*notes, strict=True)
+    return [[row for rows in step for row in json.loads(rows)] for step in steps]
 
 
 def assert_agree(workdir, other):
@@ -137,21 +169,29 @@ def test_two_processes_agree_with_one(place, two):
 
     What lies on disk is one run: one log, one configuration, one checkpoint of both processes.
     """
-    finish(train(place, place / "one", "--config.sharding.fsdp=2", devices=4))
+    [printed] = finish(train(place, place / "one", "--config.sharding.fsdp=2", devices=4))
     assert_agree(two, place / "one")
+    assert examples_of(two) == examples_of(place / "one")
+    assert COMPILED in printed
     assert len(read_metrics(two / "metrics.jsonl")) == STEPS + 1
     assert len(list((two / "tensorboard").iterdir())) == 1
     assert (two / "curves.png").exists()
 
 
-def test_other_devices_continue_with_the_same_examples(place, two, tmp_path):
-    """Protects moving a run: saved by two processes that share, continued by one device."""
+@pytest.mark.parametrize("devices", [1, 4])
+def test_other_devices_continue_with_the_same_examples(place, two, devices, tmp_path):
+    """Protects moving a run: saved by two processes that share, continued by one or four devices.
+
+    The examples of the steps that follow are those of the run that was not moved, in their order.
+    """
     copy = without(two, STEPS, tmp_path / "run")
-    [printed] = finish(train(place, copy, devices=1))
+    flag = f"--config.sharding.fsdp={min(devices, 2)}"
+    [printed] = finish(train(place, copy, flag, devices=devices))
     assert "continuing at step 18" in printed
     assert_agree(copy, two)
-    _, position = state_of(copy)
-    assert position == {"next_index": STEPS}
+    assert examples_of(copy) == examples_of(two)[18:]
+    [position] = (copy / "checkpoints" / str(STEPS) / "data").glob("*.json")
+    assert json.loads(position.read_text()) == {"next_index": STEPS}
 
 
 def test_evaluation_by_one_and_by_two_processes(place, two, tmp_path):
@@ -176,15 +216,42 @@ def test_evaluation_by_one_and_by_two_processes(place, two, tmp_path):
         np.testing.assert_allclose(report["loss"], trained["test_loss"], rtol=1e-5)
 
 
-def test_signal_to_one_process_stops_both(place, two, tmp_path):
-    """Protects preempted jobs: both stop after the same step with a checkpoint, and exit 143."""
-    workdir = tmp_path / "run"
-    flag = "--config.sharding.fsdp=2"
-    started = train(place, workdir, flag, config="stopped.py", devices=2, processes=2)
+def test_prediction_from_a_run_of_two_processes(place, two):
+    """Protects predict.py: one device reads what two processes wrote in parts."""
+    command = ("predict.py", "--workdir", two, "--json", "12", "four")
+    [printed] = finish(begin(place, *command, devices=1))
+    assert [entry["source"] for entry in json.loads(printed)] == ["12", "four"]
+
+
+def test_four_processes_stop_together_and_one_goes_on(place, two, tmp_path):
+    """Protects preempted jobs: a signal to one of four stops all after the same step, saved.
+
+    Eight devices share the parameters. Their steps are those of two processes, and one device
+    takes the run to the same end.
+    """
+    workdir, flag = tmp_path / "run", "--config.sharding.fsdp=-1"
+    started = train(place, workdir, flag, config="SIGTERM.py", devices=2, processes=4)
     printed = finish(started, status=128 + signal.SIGTERM)
+    assert "8 cpu device(s), 4 process(es)" in printed[0]
     assert "stopped by SIGTERM; saved" in printed[0]
     assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == 7
     assert max(ocp.utils.checkpoint_steps(workdir / "checkpoints")) == 7
+    assert examples_of(workdir) == examples_of(two)[:7]
+    finish(train(place, workdir, devices=1))
+    assert_agree(workdir, two)
+
+
+def test_killed_process_ends_the_other_with_a_message(place, tmp_path):
+    """Protects a job from waiting for a process that is gone; JAX's own limit is 100 s.
+
+    The limit here is 4 s. XLA ends the process that is left, with a message that names the other.
+    """
+    first, second = train(place, tmp_path, config="SIGKILL.py", devices=2, processes=2)
+    _, errors = first.communicate(timeout=120)
+    second.communicate()
+    assert (first.returncode, second.returncode) == (-signal.SIGABRT, -signal.SIGKILL)
+    assert "stopped sending heartbeats" in errors
+    assert "The same command on all machines continues" in errors
 
 
 @pytest.mark.parametrize(

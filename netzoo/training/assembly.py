@@ -1,0 +1,89 @@
+"""What a configuration, a task and a mesh make together: the training state and the step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import AbstractMesh, Mesh
+from ml_collections import ConfigDict
+
+from netzoo import mesh as meshes
+from netzoo.compilation import compiler_options
+from netzoo.tasks import Task
+from netzoo.training import patterns, sharding
+from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
+from netzoo.training.state import TrainState
+from netzoo.training.step import Metrics, make_train_step
+
+Tree = Any
+
+
+class Assembly(NamedTuple):
+    """The parts of a run that are compiled.
+
+    Attributes:
+      create: Makes the state before the first step of pretrained variables, or of None.
+      state: Its shapes and types, and where they lie.
+      step: `(state, batch) -> (state, metrics)`; the given state is used up.
+      tables: What the tables of the configuration say of each parameter, to be printed.
+    """
+
+    create: Callable[[Tree | None], TrainState]
+    state: TrainState
+    step: Callable[[TrainState, Tree], tuple[TrainState, Metrics]]
+    tables: str
+
+
+def assemble(
+    config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: Tree | None = None
+) -> Assembly:
+    """Prepares the creation of the state and the step; compiles nothing.
+
+    Args:
+      config: The configuration.
+      task: Gives the network and the loss.
+      mesh: The devices. Of an abstract mesh, only shapes and places are of use.
+      pretrained: Variables to start from, or their shapes, or None for random ones.
+
+    Raises:
+      UserError: A table of the configuration does not fit the network's parameters.
+    """
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    params = jax.eval_shape(task.init, init_key)["params"]
+    learning_rate = create_schedule(config, task.steps_per_epoch)
+    optimizer = create_optimizer(config, learning_rate, params)
+
+    def create(key, pretrained):
+        variables = task.init(key) if pretrained is None else pretrained
+        return TrainState.create(variables, optimizer, run_key, ema=config.train.ema_decay > 0)
+
+    placed = sharding.parameter_shardings(config, params, mesh)
+    shapes = jax.eval_shape(create, init_key, pretrained)
+    state_placed = sharding.state_shardings(shapes, params, placed, mesh)
+    tables = [
+        patterns.describe(config.optimizer[table], params, table.replace("_", " "))
+        for table in ("learning_rate_factors", "weight_decay_factors")
+    ]
+    if config.sharding.describe:
+        tables.append(sharding.describe(params, placed))
+    step = make_train_step(
+        task,
+        optimizer,
+        learning_rate,
+        accumulate_steps=config.train.accumulate_steps,
+        ema_decay=config.train.ema_decay,
+        frozen=jax.tree.map(lambda factor: factor == 0, learning_rate_factors(config, params)),
+        gather=sharding.gatherer(placed),
+    )
+    compiled_create = jax.jit(create, out_shardings=state_placed)
+    return Assembly(
+        create=lambda pretrained: compiled_create(init_key, pretrained),
+        state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
+        step=jax.jit(
+            step,
+            donate_argnums=0,
+            out_shardings=(state_placed, meshes.replicated(mesh)),
+            compiler_options=compiler_options(train=True),
+        ),
+        tables="\n".join(tables),
+    )

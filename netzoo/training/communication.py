@@ -1,0 +1,92 @@
+"""How many bytes each device sends in a compiled program, read from its text.
+
+Collectives are taken to run around a ring, where each of n devices sends: for an all-reduce of b
+bytes 2 (n - 1) / n b, for an all-gather or a reduce-scatter whose whole has b bytes (n - 1) / n b.
+"""
+
+import math
+import re
+from collections import Counter
+
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_COLLECTIVE = re.compile(
+    r" = (?P<type>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"\("
+)
+_ARRAY = re.compile(r"(pred|bf16|[a-z]+(\d+))\w*\[([\d,]*)\]")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation)=%?([\w.\-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+
+
+def bytes_sent(program: str, devices: int) -> Counter[str]:
+    """Adds up what each device sends, by kind of collective.
+
+    What a loop sends counts as often as it runs, where XLA knows that, and of the branches of a
+    condition the one that sends most.
+
+    Args:
+      program: A compiled program as text, as of `jax.stages.Compiled.as_text`.
+      devices: Devices that it runs on.
+
+    Returns:
+      Bytes by the name of the collective, such as `"all-reduce"`.
+    """
+    computations: dict[str, list[str]] = {}
+    lines: list[str] = []
+    entry = ""
+    for line in program.splitlines():
+        if found := _COMPUTATION.match(line):
+            lines = computations[found[1]] = []
+            entry = found[1] if line.startswith("ENTRY") else entry
+        else:
+            lines.append(line)
+    return _sent_by(entry, computations, devices)
+
+
+def _sent_by(name: str, computations: dict[str, list[str]], devices: int) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for line in computations[name]:
+        if found := _COLLECTIVE.search(line):
+            total[found["kind"]] += _bytes_of(found["kind"], found["type"], line, devices)
+            continue
+        called = [_sent_by(each, computations, devices) for each in _CALLED.findall(line)]
+        if branches := _BRANCHES.search(line):
+            names = [each.strip().lstrip("%") for each in branches[1].split(",")]
+            sent = [_sent_by(each, computations, devices) for each in names]
+            called.append(max(sent, key=lambda counts: counts.total()))
+        trips = _TRIPS.search(line)
+        for counts in called:
+            for kind, count in counts.items():
+                total[kind] += count * int(trips[1] if trips else 1)
+    return total
+
+
+def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
+    size = 0
+    for name, bits, shape in _ARRAY.findall(types):
+        width = {"pred": 1, "bf16": 2}.get(name) or max(int(bits) // 8, 1)
+        size += width * math.prod(int(number) for number in shape.split(",") if number)
+    n = _group_size(line, devices)
+    shares = {
+        "all-reduce": 2 * (n - 1) / n,
+        "all-gather": (n - 1) / n,
+        "reduce-scatter": n - 1,  # the text has the type of the part
+        "all-to-all": (n - 1) / n,
+        "collective-permute": 1,
+    }
+    return round(shares[kind] * size)
+
+
+def _group_size(line: str, devices: int) -> int:
+    """Returns how many devices take part together; XLA has three ways to write it."""
+    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+        sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
+        # An axis may be there in part: 'axis_0':(2)4 are 4 of its devices.
+        axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
+        return math.prod(int(part) if part else sizes[axis] for axis, part in axes)
+    if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
+        return int(found[1])
+    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
+        return found[1].count(",") + 1
+    return devices
