@@ -43,6 +43,7 @@ def test_all_faults_are_reported_at_once():
     config = default_config()
     config.train.batch_size = 0
     config.data.cache = "disk"
+    config.data.on_corrupt = "ignore"
     with pytest.raises(UserError) as error:
         validate(config)
     assert "train.batch_size is 0; expected at least 1" in str(error.value)
@@ -66,6 +67,7 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
     config = default_config()
     save_config(config, tmp_path)
     config.data.num_threads = 7
+    config.data.on_corrupt = "skip"  # how one goes on where a corrupt image stopped the run
     check_same_run(config, tmp_path)
     config.seed = 1
     with pytest.raises(UserError, match="seed: the run has 0, now 1"):
@@ -78,7 +80,9 @@ def test_folder_without_a_run(tmp_path):
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"task": "image_classification", "seed": "one"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[]", '{"task": "image_classification", "seed": "one"}']
+)
 def test_damaged_configuration_of_a_run(text, tmp_path):
     """Protects users who have edited it by hand from a traceback."""
     (tmp_path / CONFIG_FILE).write_text(text)

@@ -39,6 +39,7 @@ OUT_OF_RANGE = {
     "data.num_threads": COUNT,
     "data.image_size": COUNT,
     "data.cache": ("disk", ""),
+    "data.on_corrupt": ("ignore", ""),
     "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
     "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),
     "data.vocabulary": TEXT,
@@ -87,7 +88,7 @@ OUT_OF_RANGE = {
 }
 # Both values of a switch are right.
 SWITCHES = (
-    *("data.skip_corrupt", "augment.flip", "train.batch_statistics", "train.remat"),
+    *("augment.flip", "train.batch_statistics", "train.remat"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 )
 # Any text may be a split, which the data tell, and here the empty one is none.

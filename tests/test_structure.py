@@ -150,7 +150,7 @@ def test_configs_are_run_cards(path):
     validate(module.get_config())
 
 
-FOLDERS = ("netzoo", "configs", "benchmarks", "parity", "tests")
+FOLDERS = ("netzoo", "configs", "benchmarks", "parity", "reliability", "tests")
 ALL = [
     *ENTRY_POINTS,
     *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))),

@@ -108,7 +108,7 @@ def _image_classification(c: ConfigDict) -> None:
     c.data.source = "synthetic_flowers"  # or "tfds:NAME", "folder:PATH"
     c.data.image_size = 96  # pixels, both sides
     c.data.cache = "none"  # in memory: "encoded" files or "decoded" pixels
-    c.data.skip_corrupt = False  # leave out files of a folder that are no images
+    c.data.on_corrupt = "stop"  # or "skip": go on without images that cannot be read
     # Of red, green and blue, on the scale 0 to 255. None: those that named init.weights were
     # trained with, else 127.5.
     c.data.mean = config_dict.placeholder(tuple)

@@ -16,6 +16,7 @@ FREE_TO_CHANGE = (
     "data.data_dir",
     "data.cache",
     "data.num_threads",
+    "data.on_corrupt",  # to continue where a corrupt image stopped the run
     "checkpoint.",
     "sharding.",
     "profile",

@@ -58,6 +58,7 @@ RULES = {
     | {
         "data.image_size": at_least(1),
         "data.cache": one_of("none", "encoded", "decoded"),
+        "data.on_corrupt": one_of("stop", "skip"),
         "data.mean": kinds.channels("numbers", lambda x: True),
         "data.std": kinds.channels("numbers above 0", lambda x: x > 0),
         "augment.crop_scale": kinds.interval(1, "0 < low <= high <= 1"),

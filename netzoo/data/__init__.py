@@ -8,8 +8,10 @@ import cv2
 
 from netzoo.data.base import DatasetNotFoundError, Source
 from netzoo.data.cache import CachedSource, with_cache
-from netzoo.data.decode import ImageError, decode_image
+from netzoo.data.corrupt import SkipCorrupt
+from netzoo.data.decode import decode_image
 from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
+from netzoo.data.reading import ImageError
 from netzoo.data.sources import open_source
 
 # The pipeline is parallel over images already. OpenCV's own pool would start one more thread per
@@ -21,6 +23,7 @@ __all__ = [
     "CachedSource",
     "DatasetNotFoundError",
     "ImageError",
+    "SkipCorrupt",
     "Source",
     "decode_image",
     "eval_batches",

@@ -9,18 +9,22 @@ ignore them.
 """
 
 import io
+import warnings
 from collections.abc import Callable
+from typing import BinaryIO
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from netzoo.errors import UserError
+from netzoo.data.reading import ImageError, printable
 
 Rectangle = tuple[int, int, int, int]  # top, left, height and width in pixels
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other
+_MOST_SCANS = 200  # encoders write some ten; each costs a pass over all pixels, and few bytes
+_MOST_SEGMENTS = 4096  # before the scan; profiles and other metadata fill some hundred at most
 _CONTEXT_ROWS = 16  # more than the rows of colour samples that smooth those above them
 _MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # as EXIF and XMP metadata begin or say it
 _EXIF_ORIENTATION = 0x0112
@@ -33,10 +37,12 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class ImageError(UserError):
-    """Bytes that are not a whole, readable image; the message names the file and the reason."""
+# Pillow knows forty more, among them EPS, for which it runs another program.
+_FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "TGA",
+)  # fmt: skip
+# `_check_size` makes it an error that names the file.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -47,7 +53,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     and the picture is turned as its EXIF orientation says. Of an animation, the first frame.
 
     Args:
-        data: the encoded file: JPEG, PNG, or another format that Pillow reads.
+        data: the encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM,
+            AVIF, JPEG 2000, ICO or TGA.
         name: the file's name, for error messages.
 
     Returns:
@@ -57,24 +64,28 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         ImageError: if the bytes are no image, are truncated or damaged, or declare more than
             `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
     """
-    if _plain_jpeg_size(data) is not None:
+    if _plain_jpeg_size(data, name) is not None:
         try:
             return simplejpeg.decode_jpeg(data)
         except ValueError:
             pass  # it refuses whatever libjpeg warns of; Pillow says why, or reads the file
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
+            if image.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > _MOST_SCANS:
+                raise ImageError(f"it has more than {_MOST_SCANS} scans")
             image.load()
             turn = _TRANSPOSE.get(_orientation(image))
             rgb = _to_rgb(image)
             return np.array(rgb if turn is None else rgb.transpose(turn))
     except ImageError as error:
-        raise ImageError(f"Cannot decode {name}: {error}") from None
+        raise ImageError(f"Cannot decode {printable(name)}: {error}.") from None
     except Exception as error:
         # Pillow's plugins raise whatever their parsing of hostile bytes runs into (OSError,
         # SyntaxError, struct.error, IndexError, ...): for the caller it is all one thing.
-        raise ImageError(f"Cannot decode {name} ({len(data):,} bytes): {_reason(error)}") from error
+        raise ImageError(
+            f"Cannot decode {printable(name)} ({len(data):,} bytes): {_reason(error)}."
+        ) from error
 
 
 def cut_out(
@@ -95,7 +106,7 @@ def cut_out(
             the file, may go unnoticed.
     """
     if isinstance(image, bytes):
-        size = _plain_jpeg_size(image)
+        size = _plain_jpeg_size(image, name)
         if size is not None:
             top, left, height, width = choose(*size)
             pixels = _first_rows(image, top + height)
@@ -107,33 +118,23 @@ def cut_out(
     return image[top : top + height, left : left + width]
 
 
-def check_header(path: str, name: str, thorough: bool = False) -> None:
-    """Checks that a file is an image, without decoding its pixels where that can be avoided.
+def check_header(file: BinaryIO, name: str) -> None:
+    """Checks that a file is an image, without decoding its pixels.
 
     Args:
-        path: the file.
+        file: open for reading.
         name: its name in error messages.
-        thorough: also verify what the format lets be verified (PNG checksums, say), and decode
-            in full a JPEG that does not end in an end-of-image marker, since it may be truncated.
 
     Raises:
-        ImageError: if the file is empty, unreadable or no image.
+        ImageError: if the file is empty, no image, or a decompression bomb.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             _check_size(image)
-            suspect = thorough and image.format in ("JPEG", "MPO")
-            if thorough:
-                image.verify()
-        if suspect:
-            with open(path, "rb") as file:
-                data = file.read()
-            if b"\xff\xd9" not in data[-1024:]:
-                decode_image(data, name)
     except ImageError as error:
-        raise ImageError(str(error) if name in str(error) else f"{name}: {error}") from None
+        raise ImageError(f"{printable(name)}: {error}.") from None
     except Exception as error:
-        raise ImageError(f"{name} is not a readable image: {_reason(error)}") from error
+        raise ImageError(f"{printable(name)} is not a readable image: {_reason(error)}.") from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -146,12 +147,16 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _plain_jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
     """Returns height and width of a JPEG in colour or grey; None for what Pillow has to see."""
     if not data.startswith(_JPEG_START):
         return None
     segments = _segments(data)
+    if segments and len(segments) > _MOST_SEGMENTS:  # Pillow would keep each of millions
+        raise ImageError(f"Cannot decode {printable(name)}: over {_MOST_SEGMENTS:,} segments.")
     if segments is None or any(mark in data[: segments[-1]] for mark in _MAY_TURN):
+        return None
+    if _in_parts(data, segments) and data.count(_JPEG_SCAN) > _MOST_SCANS:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -181,13 +186,24 @@ def _first_rows(data: bytes, rows: int) -> np.ndarray | None:
 
 
 def _segments(data: bytes) -> list[int] | None:
-    """Returns where the segments of a JPEG start, its scan the last; None if they do not join."""
+    """Returns where the segments of a JPEG start, its scan the last; None if they do not join.
+
+    Stops when there are more than `_MOST_SEGMENTS`.
+    """
     starts = [len(_JPEG_START)]
     while (marker := data[starts[-1] : starts[-1] + 2]) != _JPEG_SCAN:
+        if len(starts) > _MOST_SEGMENTS:
+            break
         if marker[:1] != b"\xff" or marker[1:] == b"\xff":
             return None
         starts.append(starts[-1] + 2 + int.from_bytes(data[starts[-1] + 2 : starts[-1] + 4]))
     return starts
+
+
+def _in_parts(data: bytes, segments: list[int]) -> bool:
+    """Returns whether a JPEG may have several scans: it is progressive, or one colour a scan."""
+    colours = [data[at + 9 : at + 10] for at in segments[:-1] if data[at : at + 2] in _JPEG_FRAMES]
+    return len(colours) != 1 or data[segments[-1] + 4 : segments[-1] + 5] != colours[0]
 
 
 def _orientation(image: Image.Image) -> int:
@@ -220,4 +236,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "no known image format"
-    return f"{error}" or type(error).__name__
+    return printable(f"{error}".rstrip(".")) or type(error).__name__

@@ -5,10 +5,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
-
 from netzoo.data.base import Example, SourceError, resolve_split
-from netzoo.data.decode import ImageError, check_header
+from netzoo.data.corrupt import HINT, warn
+from netzoo.data.decode import check_header
+from netzoo.data.reading import ImageError, files_below, open_file, printable, read_file
 
 _SPLIT_FOLDERS = ("train", "test", "val", "validation")
 _LITTER = {"thumbs.db", "desktop.ini"}
@@ -29,10 +29,12 @@ class FolderSource:
         Args:
             path: the folder.
             split: a TFDS split expression over the splits above.
-            skip_corrupt: leave unreadable files out of their split, with a warning.
+            skip_corrupt: warn of unreadable files instead of failing. They keep their places, so
+                that the order is decided by names alone; see `netzoo.data.pipeline`.
 
         Raises:
-            SourceError: on a missing folder, no classes, an empty class or an unknown split.
+            SourceError: on a missing folder, no classes, a class that is empty, a circle or no
+                text, or an unknown split.
             ImageError: naming the first unreadable file, if `skip_corrupt` is off.
         """
         self._root = Path(path).expanduser()
@@ -47,10 +49,14 @@ class FolderSource:
                 f"{self._root} has no class folders. Expected {self._root}/CLASS/IMAGE, or "
                 f"{self._root}/train/CLASS/IMAGE beside test/ or val/."
             )
+        for name in self.class_names:
+            if not name.isprintable():
+                raise SourceError(
+                    f"The class folder {printable(name)} in {self._root} has a name that is not "
+                    "printable text; rename it."
+                )
         files = {name: _files(self._root, folder) for name, folder in splits.items()}
-        # All files are checked before slicing: what is left out must not depend on the slice.
-        bad = _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
-        files = {name: [f for f in listed if f not in bad] for name, listed in files.items()}
+        _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
         lengths = {name: len(listed) for name, listed in files.items()}
         parts = resolve_split(split, lengths, _aliases(splits))
         self._files = [files[name][i] for name, part in parts for i in part]
@@ -63,7 +69,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> Example:
         name = self._files[index]
         label = self._labels[name.split("/")[self._depth]]
-        return {"image": (self._root / name).read_bytes(), "label": label, "name": name}
+        return {"image": read_file(self._root / name, name), "label": label, "name": name}
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -90,46 +96,42 @@ def _files(root: Path, split: Path) -> list[str]:
     """Returns paths below `root`, with forward slashes, in hash order."""
     files = []
     for class_name in sorted(_folders(split)):
+        if root.resolve().is_relative_to((split / class_name).resolve()):
+            raise SourceError(f"The class folder {split / class_name} leads back to {root}.")
         found = [
             path.relative_to(root).as_posix()
-            for path in (split / class_name).rglob("*")
-            if path.is_file() and not _is_hidden(path.relative_to(root))
+            for path in files_below(split / class_name)
+            if not _is_hidden(path.relative_to(root))
         ]
         if not found:
             raise SourceError(f"The class folder {split / class_name} holds no images; remove it.")
         files += found
-    return sorted(files, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
 
 
 def _is_hidden(path: Path) -> bool:
     return path.name.lower() in _LITTER or any(part.startswith(".") for part in path.parts)
 
 
-def _check(root: Path, files: list[str], skip_corrupt: bool) -> set[str]:
-    """Returns the unreadable files; raises for the first of them unless they may be skipped."""
+def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
+    """Raises for the first unreadable file, or warns of all where they are skipped."""
 
     def problem(name: str) -> str | None:
         try:
-            check_header(str(root / name), name, thorough=skip_corrupt)
+            with open_file(root / name, name) as file:
+                check_header(file, name)
         except ImageError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        bad = {n: p for n, p in zip(files, pool.map(problem, files), strict=True) if p}
+        bad = [found for found in pool.map(problem, files) if found]
     if bad and not skip_corrupt:
-        raise ImageError(
-            f"{next(iter(bad.values()))} ({len(bad)} such of {len(files):,} files in {root}.) "
-            "Remove them, or leave them out with skip_corrupt=True."
-        )
+        raise ImageError(f"{bad[0]} ({len(bad)} such of {len(files):,} files in {root}.) {HINT}")
     if bad:
-        listed = "\n".join(f"  {reason}" for reason in list(bad.values())[:_LISTED])
+        listed = "\n".join(f"  {reason}" for reason in bad[:_LISTED])
         more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        Console(stderr=True).print(
-            f"Warning: left out {len(bad)} of {len(files):,} files in {root}:\n{listed}{more}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        warn(
+            f"Warning: {len(bad)} of {len(files):,} files in {root} are corrupt. Evaluation leaves "
+            f"them out, and training takes the next sound file instead:\n{listed}{more}"
         )
-    return set(bad)

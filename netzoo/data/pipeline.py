@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from netzoo.data.base import Example, Source
+from netzoo.data.base import Example, Source, SourceError
 from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
 from netzoo.data.cache import CacheMode, with_cache
+from netzoo.data.corrupt import SkipCorrupt, pass_by
 from netzoo.data.decode import cut_out, decode_image
 from netzoo.data.randaugment import RandAugment
+from netzoo.data.reading import ImageError
 from netzoo.data.transforms import (
     random_flip,
     resize_and_center_crop,
@@ -81,6 +83,7 @@ def train_dataset(
     num_threads: int = 2,
     prefetch: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    skip_corrupt: SkipCorrupt | None = None,
 ) -> grain.IterDataset:
     """Makes the endless sequence of training batches.
 
@@ -98,6 +101,8 @@ def train_dataset(
         prefetch: batches kept ready; None is twice the threads, and at least 4.
         shard: `(index, count)` of this process among those that share each batch. A process
             gets its rows of the same batch, so their number changes no image.
+        skip_corrupt: takes note of the examples that cannot be read, each of which is replaced by
+            the next sound one of the source; None stops with the error of the first.
 
     Returns:
         An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`,
@@ -120,6 +125,7 @@ def train_dataset(
         _Rows.of(batch_size, shard),
         seed,
         augmentation or Augmentation(),
+        skip_corrupt,
     )
     return in_threads(batches, num_threads, prefetch)
 
@@ -133,6 +139,7 @@ def eval_batches(
     cache: CacheMode = "none",
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
+    skip_corrupt: SkipCorrupt | None = None,
 ) -> "EvalBatches":
     """Makes the batches of one pass over every example, exactly once and in order.
 
@@ -144,12 +151,16 @@ def eval_batches(
         cache: as for `train_dataset`.
         num_threads: threads that read and resize.
         shard: as for `train_dataset`.
+        skip_corrupt: takes note of the examples that cannot be read, whose `mask` is False; None
+            stops with the error of the first.
 
     Returns:
         Batches that can be iterated again and again, with a length.
     """
     rows = _Rows.of(batch_size, shard)
-    return EvalBatches(with_cache(source, cache), image_size, rows, crop_fraction, num_threads)
+    return EvalBatches(
+        with_cache(source, cache), image_size, rows, crop_fraction, num_threads, skip_corrupt
+    )
 
 
 class EvalBatches:
@@ -160,13 +171,20 @@ class EvalBatches:
     """
 
     def __init__(
-        self, source: Source, size: int, rows: "_Rows", crop_fraction: float, num_threads: int
+        self,
+        source: Source,
+        size: int,
+        rows: "_Rows",
+        crop_fraction: float,
+        num_threads: int,
+        skip_corrupt: SkipCorrupt | None,
     ):
         self._source = source
         self._size = size
         self._rows = rows
         self._crop_fraction = crop_fraction
         self._num_threads = num_threads
+        self._skip_corrupt = skip_corrupt
 
     def __len__(self) -> int:
         return -(-len(self._source) // self._rows.batch_size)
@@ -179,10 +197,14 @@ class EvalBatches:
         batch["mask"] = np.zeros(self._rows.count, bool)
         first = step * self._rows.batch_size + self._rows.first
         for row, index in enumerate(range(first, min(first + self._rows.count, len(self._source)))):
-            example = self._source[index]
-            image = example["image"]
-            if isinstance(image, bytes):
-                image = decode_image(image, example["name"])
+            try:
+                example = self._source[index]
+                image = example["image"]
+                if isinstance(image, bytes):
+                    image = decode_image(image, example["name"])
+            except ImageError as error:
+                pass_by(self._skip_corrupt, error)
+                continue
             batch["image"][row] = resize_and_center_crop(image, self._size, self._crop_fraction)
             batch["label"][row] = example["label"]
             batch["mask"][row] = True
@@ -214,13 +236,20 @@ class _TrainBatches:
     """Random access to the endless sequence of training batches."""
 
     def __init__(
-        self, source: Source, size: int, rows: _Rows, seed: int, augmentation: Augmentation
+        self,
+        source: Source,
+        size: int,
+        rows: _Rows,
+        seed: int,
+        augmentation: Augmentation,
+        skip_corrupt: SkipCorrupt | None,
     ):
         self._source = source
         self._size = size
         self._rows = rows
         self._seed = seed
         self._augmentation = augmentation
+        self._skip_corrupt = skip_corrupt
         # Threads work on neighbouring batches, so two epochs are in use at most.
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
@@ -235,10 +264,37 @@ class _TrainBatches:
         # All in one go: between images, with cold caches, each takes several times as long.
         rngs = [generator(self._seed, _AUGMENT_STREAM, epoch, index) for index in indices]
         for row, (index, rng) in enumerate(zip(indices, rngs, strict=True)):
-            example = self._source[index]
-            batch["image"][row] = self._augmentation(example, self._size, rng)
-            batch["label"][row] = example["label"]
+            try:
+                self._fill(batch, row, index, rng)
+            except ImageError as error:
+                self._replace(batch, row, index, epoch, error)
         return batch
+
+    def _fill(self, batch: Batch, row: int, index: int, rng: np.random.Generator) -> None:
+        example = self._source[index]
+        try:
+            batch["image"][row] = self._augmentation(example, self._size, rng)
+        except ImageError:
+            raise
+        except Exception as error:
+            error.add_note(f"while distorting {example['name']}")
+            raise
+        batch["label"][row] = example["label"]
+
+    def _replace(self, batch: Batch, row: int, index: int, epoch: int, error: ImageError) -> None:
+        """Puts the next sound example in the place of a corrupt one.
+
+        Order and distortions stay functions of the seed and the position: the random numbers are
+        those of the place, made anew since the corrupt example may have used some.
+        """
+        for following in range(index + 1, index + len(self._source)):
+            pass_by(self._skip_corrupt, error)
+            rng = generator(self._seed, _AUGMENT_STREAM, epoch, index)
+            try:
+                return self._fill(batch, row, following % len(self._source), rng)
+            except ImageError as next_error:
+                error = next_error
+        raise SourceError(f"No example of {self._source.name} can be read; the last: {error}")
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         return generator(self._seed, _SHUFFLE_STREAM, epoch, 0).permutation(len(self._source))

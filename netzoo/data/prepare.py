@@ -3,6 +3,8 @@
 python -m netzoo.data.prepare tf_flowers
 python -m netzoo.data.prepare tf_flowers --from flower_photos.tgz
 python -m netzoo.data.prepare synthetic_flowers
+
+`python -m netzoo.data.check tfds:tf_flowers` then decodes every image.
 """
 
 import argparse
@@ -12,7 +14,6 @@ import sys
 import tarfile
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -21,12 +22,24 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from netzoo.data.base import SourceError
+from netzoo.data.decode import check_header
+from netzoo.data.reading import MAX_BYTES, files_below, open_file, printable
 from netzoo.data.sources import SYNTHETIC
 from netzoo.data.tfds_source import FILE_FORMAT, download, find_builder
+from netzoo.errors import UserError
 
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670
 _ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip")
+# Of members that only describe the next one, and that tarfile reads into memory.
+_DESCRIPTIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MAX_DESCRIPTION = 1 << 20  # bytes
 
 
 def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
@@ -88,7 +101,8 @@ class LocalFlowers:
         """Checks that `origin` is a folder or an archive; raises SourceError if not."""
         if not origin.exists():
             raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
-        if not origin.is_dir() and not origin.name.lower().endswith(_ARCHIVES):
+        is_archive = origin.is_file() and origin.name.lower().endswith(_ARCHIVES)
+        if not origin.is_dir() and not is_archive:
             raise SourceError(
                 f"{origin} is neither a folder nor an archive ({', '.join(_ARCHIVES)})."
             )
@@ -104,6 +118,7 @@ class LocalFlowers:
 
         Raises:
             SourceError: on an unexpected class folder, a damaged archive, or no photographs.
+            ImageError: on a photograph that is none.
         """
         del path
         found = False
@@ -111,9 +126,11 @@ class LocalFlowers:
             member = PurePosixPath(name)
             if member.parent.name.lower() not in self._class_names:
                 raise SourceError(
-                    f"{self._origin} holds {name}; expected photographs in folders named "
-                    f"{', '.join(self._class_names)}."
+                    f"{self._origin} holds {printable(name)}; expected photographs in "
+                    f"folders named {', '.join(self._class_names)}."
                 )
+            # What is no picture is named now, and not in the middle of a training.
+            check_header(io.BytesIO(data), name)
             found = True
             yield name, io.BytesIO(data)
         if not found:
@@ -133,7 +150,9 @@ class LocalFlowers:
                 if name.endswith(".jpg") and not PurePosixPath(name).name.startswith("."):
                     # Read here: where TFDS read, it would make damage its own, longer error.
                     yield name, file.read()
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a dozen types of three modules, for damage
             raise SourceError(
                 f"{self._origin} is damaged or no archive ({error}); fetch it anew."
             ) from error
@@ -141,23 +160,45 @@ class LocalFlowers:
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
     # Resolved, so that the folder of one class is told by its own name even if given as ".".
-    for path in sorted(folder.resolve().rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
+    for path in sorted(files_below(folder.resolve())):
+        if path.name.endswith(".jpg"):
+            with open_file(path, path.as_posix()) as file:
                 yield path.as_posix(), file
 
 
+class _TarInfo(tarfile.TarInfo):
+    """A member of a tar archive, refused before it is read if it claims to be huge."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        """Reads a header."""
+        member = super().frombuf(buf, encoding, errors)
+        limit = _MAX_DESCRIPTION if member.type in _DESCRIPTIONS else MAX_BYTES
+        _check_member(member.name, member.size, limit)
+        return member
+
+
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive, "r|*") as tar:
+    with tarfile.open(archive, "r|*", tarinfo=_TarInfo) as tar:
         for member in tar:
+            _check_member(member.name, member.size, MAX_BYTES)  # descriptions may have changed it
             if member.isfile() and (file := tar.extractfile(member)):
                 yield member.name, file
+
+
+def _check_member(name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise SourceError(
+            f"{printable(name)} claims to have {size:,} bytes, over the limit of {limit:,}; fetch "
+            "the archive anew."
+        )
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
             if not member.is_dir():
+                _check_member(member.filename, member.file_size, MAX_BYTES)
                 with zipped.open(member) as file:
                     yield member.filename, file
 
@@ -191,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.perf_counter()
     try:
         builder = prepare(options.name, options.origin, options.data_dir)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     _report(builder, time.perf_counter() - start)

@@ -24,7 +24,8 @@ def open_source(
         split: a TFDS split expression, such as `train[:80%]`.
         data_dir: where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
             `~/tensorflow_datasets`). Folders ignore it.
-        skip_corrupt: leave unreadable files of a folder out, with a warning, instead of failing.
+        skip_corrupt: warn of unreadable files of a folder instead of failing; what becomes of
+            them is decided by `skip_corrupt` of `train_dataset` and `eval_batches`.
 
     Returns:
         The source; examples hold encoded images.

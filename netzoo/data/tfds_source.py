@@ -14,6 +14,7 @@ from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
 from netzoo.data.base import DatasetNotFoundError, Example, SourceError, nearest, split_error
+from netzoo.data.reading import ImageError, printable
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
 _PROBE_SECONDS = 5.0
@@ -38,13 +39,18 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        # TFDS's own way from record to values copies the image and takes several times as long.
-        record = tf_example_pb2.Example.FromString(self._records[index]).features.feature
-        return {
-            "image": record["image"].bytes_list.value[0],
-            "label": record["label"].int64_list.value[0],
-            "name": f"{self.name} {self.split} example {index}",
-        }
+        name = f"{self.name} {self.split} example {index}"
+        try:
+            # TFDS's own way from record to values copies the image and takes several times as long.
+            record = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+            image = record["image"].bytes_list.value[0]
+            label = record["label"].int64_list.value[0]
+        except Exception as error:  # array_record and protobuf raise half a dozen types for damage
+            reason = printable(f"{error}".strip().splitlines()[0]) if str(error) else repr(error)
+            if "open() failed" in reason:  # all of a file is missing: no example to go on without
+                raise SourceError(f"Cannot read {name}: {reason}.") from error
+            raise ImageError(f"Cannot read {name}, its record is damaged: {reason}.") from error
+        return {"image": image, "label": label, "name": name}
 
 
 def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequence:
@@ -91,8 +97,9 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             f"TFDS knows no data set {name!r}.{nearest(name, known)} All of them: "
             "https://www.tensorflow.org/datasets/catalog"
         ) from error
-    except (ValueError, ImportError) as error:
-        # ImportError: the builders of some data sets need packages of their own.
+    except Exception as error:
+        # ImportError: the builders of some data sets need packages of their own. For a damaged
+        # description TFDS raises what its parsing runs into.
         raise SourceError(f"Cannot open the TFDS data set {name!r}: {error}") from error
     if builder.info.splits and FILE_FORMAT not in _formats(builder):
         raise SourceError(

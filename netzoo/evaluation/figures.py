@@ -78,8 +78,9 @@ def confusion_matrix(
     _draw_cells(axes, shares, confusion if numbered else None, size)
     if named:
         rotation = 90 if turned else 0
-        axes.set_xticks(range(classes), names, rotation=rotation, fontsize=size, color=INK)
-        axes.set_yticks(range(classes), names, fontsize=size, color=INK)
+        style = {"fontsize": size, "color": INK, "parse_math": False}
+        axes.set_xticks(range(classes), names, rotation=rotation, **style)
+        axes.set_yticks(range(classes), names, **style)
         box = ((left + side + 0.12) / width, bottom / height, 0.7 / width, side / height)
         beside = figure.add_axes(box, sharey=axes)
         _draw_recalls(beside, shares, support, size, thick=min(0.5, 0.2 / cell))
@@ -310,7 +311,8 @@ def prediction_sheet(
         box = ((left + 2.2) / width, (ceiling - 0.25 - tall) / height, 2.0 / width, tall / height)
         _draw_scores(figure.add_axes(box), scores)
         place = ((left + 2.2) / width, (ceiling - 0.08) / height)
-        figure.text(*place, _shorten(caption, 34), color=MUTED, fontsize=8, va="center")
+        style = {"color": MUTED, "fontsize": 8, "va": "center", "parse_math": False}
+        figure.text(*place, _shorten(caption, 34), **style)
     figure.savefig(path, format="png")
 
 
@@ -323,6 +325,7 @@ def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]]) -> None:
     for row, (name, value) in enumerate(scores):
         color, weight = (INK, "bold") if row == 0 else (MUTED, "normal")
         style = {"color": color, "fontsize": 9, "va": "center", "weight": weight}
+        style["parse_math"] = False
         axes.text(0, row - 0.08, _shorten(name, 18), ha="left", **style)
         axes.text(1, row - 0.08, f"{value:.1%}", ha="right", **style)
     axes.set_xlim(0, 1)
@@ -346,7 +349,7 @@ def _dress(axes: Axes, name: str) -> None:
 
 
 def _write_title(figure: Figure, title: str, left: float, height: float) -> None:
-    style = {"color": INK, "fontsize": 12, "weight": "bold", "va": "center"}
+    style = {"color": INK, "fontsize": 12, "weight": "bold", "va": "center", "parse_math": False}
     figure.text(left, 1 - 0.36 / height, title, **style)
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from netzoo.errors import UserError
+
 
 def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Score interval of a proportion; it stays honest at 0 and 1 and for small `n`.
@@ -118,7 +120,7 @@ def _check(
             f"names, found {confusion.shape}"
         )
     if count < 1:
-        raise ValueError("no example was evaluated: the split is empty or everything was masked")
+        raise UserError("no example was evaluated: the split is empty or everything was masked")
     if confusion.sum() != count:
         raise ValueError(
             f"the confusion matrix holds {confusion.sum()} examples but count is {count}: "

@@ -11,10 +11,12 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from netzoo.compilation import compiler_options
 from netzoo.config import validate
-from netzoo.data.decode import ImageError, decode_image
+from netzoo.data.decode import decode_image
+from netzoo.data.reading import files_below, printable, read_file
 from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import prediction_sheet
@@ -56,12 +58,11 @@ def classify(
       picture: Where to write a PNG of the pictures beside their classes, if anywhere.
 
     Returns:
-      The exit status: 0, or 1 if a picture could not be read; the others are predicted and the
-      unreadable ones are named on standard error.
+      The exit status: 0, or 1 if a picture could not be read or is not there; the others are
+      predicted, and these are named on standard error.
 
     Raises:
-      UserError: The configuration is not valid, a path does not exist, there is no picture, or
-        the run cannot be read.
+      UserError: The configuration is not valid, there is no picture, or the run cannot be read.
     """
     validate(config)
     files = _find(paths)
@@ -76,8 +77,8 @@ def classify(
         read, images = [], []
         for path in files[start : start + size]:
             try:
-                image = decode_image(path.read_bytes(), str(path))
-            except (ImageError, OSError) as error:
+                image = decode_image(read_file(path, str(path)), str(path))
+            except UserError as error:
                 broken += 1
                 errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
                 continue
@@ -92,13 +93,18 @@ def classify(
             predictions.append(Prediction(path, scores))
         thumbnails.extend(images if picture else [])
     if as_json:
-        print(json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False))
+        text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
+        # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
+        print(text.encode("utf-8", "backslashreplace").decode())
     else:
         _print(console, predictions)
     if picture and predictions:
-        rows = [(prediction.path.name, prediction.scores) for prediction in predictions]
-        prediction_sheet(thumbnails, rows, picture)
-        errors.print(f"written: {picture}", highlight=False)
+        rows = [(printable(prediction.path.name), prediction.scores) for prediction in predictions]
+        try:
+            prediction_sheet(thumbnails, rows, picture)
+        except ValueError as error:
+            raise UserError(f"{picture} is not written: {error}") from None
+        errors.print(f"written: {picture}", highlight=False, markup=False)
     return 1 if broken else 0
 
 
@@ -123,15 +129,14 @@ class _Probabilities:
 
 
 def _find(paths: Sequence[str]) -> list[Path]:
+    """Returns the pictures in folders, and what is no folder as it is, there or not."""
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = (p for p in files_below(path) if p.suffix.lower() in SUFFIXES)
             files.extend(sorted(inside))
-        elif path.exists():
-            files.append(path)
         else:
-            raise UserError(f"{path} does not exist")
+            files.append(path)
     if not files:
         raise UserError(
             f"no pictures in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
@@ -151,6 +156,7 @@ def _print(console: Console, predictions: Sequence[Prediction]) -> None:
     places = len(predictions[0].scores)
     table = Table("picture", *(f"{place}." for place in range(1, places + 1)))
     for prediction in predictions:
-        cells = (f"{name} {value:.1%}" for name, value in prediction.scores)
-        table.add_row(str(prediction.path), *cells)
+        # As Text, since square brackets in names are not styles.
+        cells = (Text(f"{name} {value:.1%}") for name, value in prediction.scores)
+        table.add_row(Text(printable(str(prediction.path))), *cells)
     console.print(table)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
+from netzoo.data.corrupt import SkipCorrupt
 from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
 from netzoo.data.sources import open_source
 from netzoo.errors import UserError
@@ -72,11 +73,17 @@ class ImageClassification:
         Raises:
           UserError: The data or the network is not as the configuration says.
         """
-        del workdir  # the data says all
         self._config = config
+        self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.lru_cache(maxsize=None)(self._open)
         train = self._source(config.data.train_split)
         self.class_names = train.class_names
+        if workdir and (saved := load_class_names(workdir)) != self.class_names:
+            raise UserError(
+                f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
+                f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
+                "taken for each other: name and order the classes of the data likewise"
+            )
         if config.train.batch_size > len(train):
             raise UserError(
                 f"train.batch_size is {config.train.batch_size} and {config.data.source} "
@@ -109,7 +116,8 @@ class ImageClassification:
 
     def _open(self, split: str):
         data = self._config.data
-        source = open_source(data.source, split, data.data_dir, skip_corrupt=data.skip_corrupt)
+        skip = self._skip_corrupt is not None
+        source = open_source(data.source, split, data.data_dir, skip_corrupt=skip)
         return with_cache(source, data.cache)
 
     def init(self, key: jax.Array) -> Tree:
@@ -141,6 +149,7 @@ class ImageClassification:
                 ),
                 num_threads=config.data.num_threads,
                 shard=process_shard(),
+                skip_corrupt=self._skip_corrupt,
             )
         )
 
@@ -184,6 +193,7 @@ class ImageClassification:
             crop_fraction=config.evaluation.crop_fraction,
             num_threads=config.data.num_threads,
             shard=process_shard(),
+            skip_corrupt=self._skip_corrupt,
         )
 
     def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
@@ -219,6 +229,7 @@ class ImageClassification:
             "confusion": confusion.tolist(),
             "class_names": list(self.class_names),
             "image_size": self._config.data.image_size,
+            "left_out": len(self._source(split)) - int(sums["count"]),
         }
 
     def show(self, report: dict[str, Any], console: Console) -> None:
@@ -230,6 +241,8 @@ class ImageClassification:
             shown = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
             table.add_row(entry["name"], *shown, str(entry["support"]))
         console.print(table)
+        if report["left_out"]:
+            console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
         low, high = report["interval"]
         top = f"top{self._config.evaluation.top_k}"
         console.print(
@@ -246,12 +259,18 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     """Reads the class names of a run, in label order.
 
     Raises:
-      UserError: `workdir` has none.
+      UserError: `workdir` has none, or they are damaged.
     """
     path = Path(workdir) / CLASSES_FILE
     if not path.is_file():
         raise UserError(f"{path} does not exist: {workdir} holds no run of image classification")
-    return tuple(json.loads(path.read_text()))
+    try:
+        names = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}; expected a list of class names") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is damaged: expected a list of class names")
+    return tuple(names)
 
 
 def normalize(images: jax.Array, config: ConfigDict) -> jax.Array:

@@ -60,5 +60,10 @@ def save_safetensors(
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}
     partial = Path(path).with_name(f"{Path(path).name}.partial")
+    # safetensors writes files for their owner alone; this one is as open as the umask says.
+    partial.unlink(missing_ok=True)
+    partial.touch()
+    mode = partial.stat().st_mode
     save_file(tensors, partial, metadata)
+    partial.chmod(mode)
     os.replace(partial, path)

@@ -1,14 +1,16 @@
 """Reads the tensors of a file, whatever its format, without running anything that it holds."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from netzoo.errors import UserError
 from netzoo.weights.keras_files import read_keras_file
+from netzoo.weights.limits import check_unpacked
 from netzoo.weights.torch_files import read_torch_file
 
 
@@ -41,10 +43,15 @@ def read_weights(path: Path) -> WeightFile:
             f"{path}: the format of files {path.suffix or 'without a suffix'} is unknown; "
             f"expected one of {', '.join(READERS)}"
         )
-    read = READERS[path.suffix](path)
+    try:
+        read = READERS[path.suffix](path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
     for name, value in read.tensors.items():
         if value.dtype.kind not in "fiub" and value.dtype.name != BFLOAT16:
             raise UserError(f"{path}: {name} holds {value.dtype}, expected numbers")
+    # A tensor of PyTorch may be a few numbers repeated as often as its shape says.
+    check_unpacked(path, sum(value.nbytes for value in read.tensors.values()))
     return read
 
 
@@ -53,16 +60,21 @@ def _read_safetensors(path: Path) -> WeightFile:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return WeightFile(tensors, file.metadata() or {})
-    except SafetensorError as error:
+    except Exception as error:  # beside its own, what NumPy raises for types and shapes
         raise UserError(f"{path} is damaged or truncated: {error}") from None
 
 
 def _read_npz(path: Path) -> WeightFile:
     tensors = {}
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no archive of arrays")
         with np.load(path, allow_pickle=False) as file:
+            check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
             for name in file.files:
-                tensors[name] = file[name]
+                tensors[name] = _member(file, name)
+    except UserError:
+        raise
     except Exception as error:  # NumPy, zipfile and zlib raise half a dozen types for damage
         if "Object arrays" in str(error):
             raise UserError(
@@ -75,6 +87,14 @@ def _read_npz(path: Path) -> WeightFile:
         if found:
             return WeightFile(found, {})
     return WeightFile(tensors, {})
+
+
+def _member(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Reads an array; what is none NumPy returns as bytes."""
+    value = file[name]
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return value
 
 
 def _read_torch(path: Path) -> WeightFile:

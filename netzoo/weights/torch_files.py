@@ -10,6 +10,7 @@ The layout is that of `torch/serialization.py` (PyTorch 2); PyTorch itself is no
 import math
 import mmap
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from netzoo.errors import UserError
+from netzoo.weights.limits import check_unpacked
 from netzoo.weights.unpickle import StorageReference, TensorReference, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -36,7 +38,18 @@ DTYPES: dict[str, Any] = {
     "BoolStorage": np.bool_,
 }
 # What zipfile and the functions below raise for it.
-_DAMAGE = (zipfile.BadZipFile, OSError, RuntimeError, ValueError, EOFError, KeyError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 # Where training scripts put the state dict among other things. Averaged weights come first.
 NESTED_UNDER = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What `DataParallel` and `AveragedModel` put before every name.
@@ -72,7 +85,9 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        # Never compressed: nothing in it is larger than the file.
+        # Never compressed: nothing in it is larger than the file, nor all of it, unless members
+        # share their bytes.
+        check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise UserError(f"{path} is a compressed zip archive, which torch.save does not write")
         names = archive.namelist()

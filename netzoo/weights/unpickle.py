@@ -54,7 +54,16 @@ STORAGES = (
 )
 
 
+# Of a tensor, as of NumPy's arrays.
+MOST_AXES = 64
+# Entries of all dictionaries that are made of lists: a list may be used again and again, and each
+# time its entries take memory anew.
+MOST_PAIRS = 1 << 20
+
+
 def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
+    if max(len(shape), len(strides)) > MOST_AXES:
+        raise ValueError(f"a tensor of more than {MOST_AXES} axes")
     sizes = (offset, *shape, *strides)
     if not isinstance(storage, StorageReference) or not all(type(n) is int for n in sizes):
         raise ValueError("a tensor without storage or with a size that is no number")
@@ -117,7 +126,7 @@ def unpickle(file: BinaryIO, what: str) -> Any:
             machine.step(operation.name, argument)
     except UserError:
         raise
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
         raise UserError(f"{what} is damaged or no file of PyTorch: {error}") from None
     raise UserError(f"{what} ends in the middle")
 
@@ -128,6 +137,7 @@ class _Machine:
     def __init__(self, what: str):
         self.stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._pairs_left = MOST_PAIRS
         self._what = what
 
     def step(self, name: str, argument: Any) -> None:
@@ -230,6 +240,10 @@ class _Machine:
         call, arguments = self._take(2)
         if type(call) is not _Global or call not in _CALLS:
             raise self._refusal("a call of something without a name")
+        if call.name == "OrderedDict":
+            self._pairs_left -= sum(map(len, arguments))
+            if self._pairs_left < 0:
+                raise ValueError(f"dictionaries made of more than {MOST_PAIRS:,} pairs")
         self.stack.append(_CALLS[call](*arguments))
 
     def _build(self, _) -> None:

@@ -258,16 +258,49 @@ def test_damaged_exif_does_not_lose_the_picture():
     assert decode_image(data, "a.jpg").shape == (24, 40, 3)
 
 
-def test_check_header(tmp_path):
-    """Opening is cheap for good files, and thorough checking also finds truncation."""
+def test_check_header():
+    """Opening reads no pixels: a truncated file passes, what is no image does not."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG")
-    (tmp_path / "good.jpg").write_bytes(data)
-    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
-    (tmp_path / "page.jpg").write_bytes(b"<html>")
-    check_header(str(tmp_path / "good.jpg"), "good.jpg", thorough=True)
-    check_header(str(tmp_path / "half.jpg"), "half.jpg")
-    with pytest.raises(ImageError, match=r"half\.jpg"):
-        check_header(str(tmp_path / "half.jpg"), "half.jpg", thorough=True)
-    with pytest.raises(ImageError, match=r"page\.jpg"):
-        check_header(str(tmp_path / "page.jpg"), "page.jpg")
+    check_header(io.BytesIO(data[: len(data) // 2]), "half.jpg")
+    with pytest.raises(ImageError, match=r"page\.jpg is not a readable image"):
+        check_header(io.BytesIO(b"<html>"), "page.jpg")
+
+
+def test_postscript_is_not_run():
+    """Pillow would start Ghostscript for it, with a program that the file holds."""
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    with pytest.raises(ImageError, match="no known image format"):
+        decode_image(data, "a.jpg")
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"streamtype": 0}])
+def test_scans_are_bounded(options):
+    """Each costs a pass over all pixels and few bytes: 10 MB of them would decode for an hour."""
+    data = encode(Image.fromarray(two_tone()), "JPEG", **options)
+    scan = data.rindex(b"\xff\xda")
+    start = data.rindex(b"\xff\xc4", 0, scan) if "progressive" in options else scan
+    bomb = data[:-2] + 200 * data[start:-2] + data[-2:]
+    for read in (decode_image, lambda *args: cut_out(*args, lambda *size: (0, 0, 4, 4))):
+        if "progressive" in options:
+            with pytest.raises(ImageError, match=r"bomb\.jpg: it has more than 200 scans"):
+                read(bomb, "bomb.jpg")
+        else:  # one scan holds all of it, and the decoder stops there
+            read(data, "a.jpg")
+
+
+def test_segments_are_bounded():
+    """Millions of empty ones, of four bytes each, would take gigabytes and minutes."""
+    data = encode(Image.fromarray(two_tone()), "JPEG")
+    bomb = data[:2] + 5000 * b"\xff\xe5\x00\x02" + data[2:]
+    for read in (decode_image, lambda *args: cut_out(*args, lambda *size: (0, 0, 4, 4))):
+        with pytest.raises(ImageError, match=r"Cannot decode bomb\.jpg: over 4,096 segments"):
+            read(bomb, "bomb.jpg")
+    assert decode_image(data[:2] + 1000 * b"\xff\xe5\x00\x02" + data[2:], "a.jpg").any()
+
+
+def test_names_cannot_steer_the_terminal():
+    """A message is one line of text, whatever the file is called."""
+    with pytest.raises(ImageError) as caught:
+        decode_image(b"", "a\n\x1b[31m\udcff.jpg")
+    assert r"a\n\x1b[31m\udcff.jpg" in str(caught.value) and str(caught.value).isprintable()

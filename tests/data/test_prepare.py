@@ -19,6 +19,7 @@ from tensorflow_datasets.datasets.tf_flowers import tf_flowers_dataset_builder
 from netzoo.data import prepare as prepare_module
 from netzoo.data.base import DatasetNotFoundError, SourceError
 from netzoo.data.prepare import main, prepare
+from netzoo.data.reading import ImageError
 
 
 def records(builder):
@@ -154,6 +155,38 @@ def test_archive_members_cannot_escape(flowers, tmp_path):
     builder = prepare("tf_flowers", str(evil), str(tmp_path / "data" / "inner"))
     assert len(records(builder)) == 20
     assert not list(tmp_path.rglob("escaped.txt")) and not os.path.exists("/tmp/netzoo-escaped.txt")
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_huge_claims_are_refused(flowers, tmp_path, kind):
+    """Photographs, and what only describes them, are read as long as they claim to be."""
+    bomb = write_tar(tmp_path / "bomb.tar", flowers, "w")
+    with tarfile.open(bomb, "a") as tar:
+        at = tar.offset
+    member = tarfile.TarInfo("flower_photos/roses/huge.jpg")
+    member.type, member.size = kind, 1 << 40
+    with bomb.open("r+b") as file:
+        file.seek(at)
+        file.write(member.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
+    assert r"roses/huge.jpg claims to have 1,099,511,627,776 bytes" in failure(bomb, tmp_path)
+
+
+def test_zip_bombs_are_refused(tmp_path, monkeypatch):
+    """What a photograph of a zip archive unpacks to is bounded before it is unpacked."""
+    monkeypatch.setattr(prepare_module, "MAX_BYTES", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("flower_photos/roses/huge.jpg", bytes(2 << 20))
+    assert "claims to have 2,097,152 bytes" in failure(tmp_path / "bomb.zip", tmp_path)
+
+
+def test_what_is_no_photograph_is_named(flowers, archive, tmp_path):
+    """Not in the middle of a training, and nothing is left behind."""
+    (flowers / "roses" / "page.jpg").write_bytes(b"<html>404</html>")
+    with pytest.raises(ImageError, match=r"roses/page\.jpg is not a readable image"):
+        prepare("tf_flowers", str(flowers), str(tmp_path / "data"))
+    assert not list((tmp_path / "data").rglob("*.array_record*"))
+    os.mkfifo(tmp_path / "fifo.tar")
+    assert "neither a folder nor an archive" in failure(tmp_path / "fifo.tar", tmp_path)
 
 
 def test_from_is_for_flowers_only(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Sources: what opens, what it holds, and errors that say what to do next."""
 
 import collections
+import errno
 import json
 import os
 import shutil
@@ -12,13 +13,14 @@ from netzoo.data import (
     DatasetNotFoundError,
     ImageError,
     Source,
-    decode_image,
     eval_batches,
     open_source,
     tfds_source,
 )
 from netzoo.data.base import SourceError, resolve_split
+from netzoo.data.check import corrupt_examples
 from netzoo.data.prepare import prepare
+from netzoo.errors import UserError
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 TFDS_ORDER = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
@@ -108,23 +110,73 @@ def test_folder_ignores_hidden_files(flowers):
 def test_folder_with_a_bad_file_names_it(flowers):
     """A bad file is found on opening, not in the third epoch."""
     (flowers / "tulips" / "bad.jpg").write_bytes(b"<html>404</html>")
-    with pytest.raises(ImageError, match=r"tulips/bad\.jpg.*skip_corrupt=True"):
+    with pytest.raises(ImageError, match=r"tulips/bad\.jpg.*data\.on_corrupt=skip"):
         open_source(f"folder:{flowers}", "train[:10%]")
 
 
-def test_skip_corrupt_leaves_out_and_says_so(flowers, capsys):
-    """Bad and truncated files are counted and named, and all that is left can be decoded."""
+def test_skipping_corrupt_files_keeps_their_places(flowers, capsys):
+    """A run that goes on after a file went bad has the order that it began with."""
     before = names(open_source(f"folder:{flowers}", "train"))
-    (flowers / "tulips" / "bad.jpg").write_bytes(b"<html>404</html>")
-    half = flowers / "roses" / "0009.jpg"
-    half.write_bytes(half.read_bytes()[:-200])
+    (flowers / before[3]).write_bytes(b"<html>404</html>")
     source = open_source(f"folder:{flowers}", "train", skip_corrupt=True)
     warning = capsys.readouterr().err
-    assert "left out 2 of 21" in warning
-    assert "tulips/bad.jpg" in warning and "roses/0009.jpg" in warning
-    assert names(source) == [name for name in before if name != "roses/0009.jpg"]
-    for index in range(len(source)):
-        decode_image(source[index]["image"], source[index]["name"])
+    assert "1 of 20 files" in warning and before[3] in warning
+    assert names(source) == before
+
+
+def test_what_is_no_file_is_named(flowers):
+    """Links to nowhere and FIFOs are neither dropped without a word nor waited for."""
+    for name, make in {
+        "nowhere.jpg": lambda path: path.symlink_to("missing.jpg"),
+        "circle.jpg": lambda path: path.symlink_to(path.name),
+        "fifo.jpg": os.mkfifo,
+        "device.jpg": lambda path: path.symlink_to("/dev/zero"),
+    }.items():
+        path = flowers / "roses" / name
+        make(path)
+        with pytest.raises(ImageError, match=rf"Cannot read roses/{name}"):
+            open_source(f"folder:{flowers}", "train")
+        path.unlink()
+
+
+def test_a_file_that_is_too_large_is_not_read(flowers, monkeypatch):
+    """Memory is bounded by the size on disk, which a sparse file claims for nothing."""
+    source = open_source(f"folder:{flowers}", "train")
+    name = source[0]["name"]
+    with (flowers / name).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ImageError, match=rf"{name}: it has 1,099,511,627,776 bytes"):
+        source[0]
+
+
+def test_a_failing_disk_is_no_corrupt_file(flowers, monkeypatch):
+    """Going on without what a broken mount does not give would train on something else."""
+    source = open_source(f"folder:{flowers}", "train")
+
+    def fail(*args, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(UserError, match="Input/output error") as caught:
+        source[0]
+    assert not isinstance(caught.value, ImageError)
+
+
+def test_names_that_are_no_text(flowers):
+    """A file's name may be any bytes; that of a class is written into reports."""
+    odd = os.fsdecode(b"\xff.jpg")
+    shutil.copy(next((flowers / "roses").iterdir()), flowers / "roses" / odd)
+    assert f"roses/{odd}" in names(open_source(f"folder:{flowers}", "train"))
+    shutil.copytree(flowers / "roses", flowers / odd)
+    with pytest.raises(SourceError, match=r"class folder \\udcff\.jpg"):
+        open_source(f"folder:{flowers}", "train")
+
+
+def test_a_class_that_leads_back_is_refused(flowers):
+    """Every image would be there twice, once under a wrong label."""
+    (flowers / "loop").symlink_to("..")
+    with pytest.raises(SourceError, match="loop leads back to"):
+        open_source(f"folder:{flowers}", "train")
 
 
 def test_folder_errors(flowers, tmp_path):
@@ -195,6 +247,20 @@ def test_tfds_source(flowers, tmp_path):
     assert len(open_source("tfds:tf_flowers", "train[75%:]", data_dir)) == 5
     with pytest.raises(SourceError, match="Available: 'train'"):
         open_source("tfds:tf_flowers", "test", data_dir)
+    # A damaged file of records gives an error that names the example.
+    [shard] = (tmp_path / "tfds").rglob("*array_record*")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:64] + bytes(len(content) - 128) + content[-64:])
+    source = open_source("tfds:tf_flowers", "train", data_dir)
+    with pytest.raises(ImageError, match="tf_flowers train example 3, its record is damaged"):
+        source[3]
+    shard.unlink()
+    with pytest.raises(SourceError, match=r"example 3: open\(\) failed: No such file"):
+        open_source("tfds:tf_flowers", "train", data_dir)[3]
+    [info] = (tmp_path / "tfds").rglob("dataset_info.json")
+    info.write_text(info.read_text()[:100])
+    with pytest.raises(SourceError, match="Cannot open the TFDS data set 'tf_flowers'"):
+        open_source("tfds:tf_flowers", "train", data_dir)
 
 
 def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
@@ -244,6 +310,7 @@ def test_real_flowers():
         pytest.skip("NETZOO_FLOWER_PHOTOS does not name the folder of photographs")
     source = open_source(f"folder:{folder}", "train", skip_corrupt=True)
     assert len(source) == 3670 and source.class_names == FLOWERS
+    assert not list(corrupt_examples(source))
     assert len(open_source(f"folder:{folder}", "train[:80%]")) == 2936
     batches = eval_batches(source, batch_size=128, image_size=32)
     assert sum(batch["mask"].sum() for batch in batches) == 3670

@@ -60,6 +60,13 @@ def test_confusion_matrix_rejects_a_name_too_few(tmp_path):
         figures.confusion_matrix(np.eye(2), ["a"], tmp_path / "c.png", "t")
 
 
+def test_names_are_no_formulas(tmp_path):
+    """Protects a run at its very end from a class or folder with two dollars in its name."""
+    path, names = tmp_path / "figure.png", ["$\\frac$", "a$b^$"]
+    figures.confusion_matrix(np.eye(2, dtype=int), names, path, "net on folder:$x^$")
+    assert load(path).any()
+
+
 def test_training_curves_draw_every_series(tmp_path):
     """Protects the names that the log and the picture share."""
     path = tmp_path / "curves.png"

@@ -1,5 +1,7 @@
 """Image classification: exact evaluation, the train flag, mixup."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,3 +75,34 @@ def test_remat_reaches_the_network(pictures):
     variables = jax.eval_shape(task.init, jax.random.key(0))
     with pytest.raises(UserError, match="no blocks"):
         jax.eval_shape(task.loss, variables, batch, jax.random.key(0))
+
+
+def test_corrupt_images_are_left_out_and_counted(pictures, tmp_path, capsys):
+    """Protects the metric where images are skipped: over those that were read, and said so."""
+    shutil.copytree(pictures, tmp_path / "pictures")
+    bad = next((tmp_path / "pictures" / "test" / "roses").iterdir())
+    bad.write_bytes(bad.read_bytes()[:-100])
+    config = tiny_config(tmp_path / "pictures")
+    with pytest.raises(UserError, match=rf"{bad.name}.*data\.on_corrupt=skip"):
+        list(create_task(config).evaluation_batches("test"))
+    config.data.on_corrupt = "skip"
+    task = create_task(config)
+    batches = list(task.evaluation_batches("test"))
+    assert [batch["image"].shape for batch in batches] == 3 * [(4, 32, 32, 3)]
+    counted = sum(int(batch["mask"].sum()) for batch in batches)
+    sums = {"count": np.int64(counted), "confusion": np.eye(3, dtype=int)}
+    assert counted == 10 and task.report(None, "test", sums, None)["left_out"] == 1
+    list(task.evaluation_batches("test"))
+    assert capsys.readouterr().err.count(bad.name) == 1, "named once a run"
+
+
+def test_data_of_other_classes_are_refused(pictures, tmp_path):
+    """Protects evaluation from labels that mean something else, which no shape would show."""
+    create_task(tiny_config(pictures)).save(tmp_path)
+    create_task(tiny_config(pictures), tmp_path)
+    (tmp_path / "classes.json").write_text('["roses", "daisy", "tulips"]')
+    with pytest.raises(UserError, match="was trained on roses, daisy, tulips, in this order"):
+        create_task(tiny_config(pictures), tmp_path)
+    (tmp_path / "classes.json").write_text('["roses", ')
+    with pytest.raises(UserError, match=r"classes\.json is damaged"):
+        create_task(tiny_config(pictures), tmp_path)

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import threading
 
 import pytest
@@ -68,6 +69,18 @@ def test_once(server, tmp_path, sha256):
         assert path.read_bytes() == CONTENT
     assert len(handler.ranges) == 1
     assert [file.name for file in path.parent.iterdir()] == ["net-1234.pth"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_permissions_follow_the_umask(server, tmp_path, umask):
+    """Neither open to others against their owner's will, nor closed to a group that shares it."""
+    before = os.umask(umask)
+    try:
+        path = download(weights(server[1]), tmp_path / "weights")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert path.parent.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_resumes(server, tmp_path):

@@ -1,5 +1,7 @@
 """The way back: what was read is written bit for bit, for every family and project."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -92,3 +94,15 @@ def test_unknown_project():
     """The error lists those that are known."""
     with pytest.raises(UserError, match="valid: torchvision, timm"):
         to_torch({"params": {}}, "resnet50", "caffe2")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_permissions_follow_the_umask(tmp_path, umask):
+    """Left to safetensors, nobody but the owner could read it."""
+    before = os.umask(umask)
+    try:
+        save_safetensors(tmp_path / "a.safetensors", {"params": {"x": np.ones(2)}}, "resnet18")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

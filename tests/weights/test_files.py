@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -113,3 +114,35 @@ def test_something_else_under_a_known_suffix(tmp_path, suffix):
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
         read_weights(path)
+
+
+def test_bombs_in_npz_are_refused(tmp_path):
+    """Zeros compress a thousandfold; the memory is refused before it is taken."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", bytes(300 << 20), compresslevel=1)
+    with pytest.raises(UserError, match=r"claims to hold 314,572,800 bytes"):
+        read_weights(tmp_path / "a.npz")
+
+
+def test_a_plain_array_named_npz(tmp_path):
+    """NumPy reads it whatever it is called, and it has no names."""
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(UserError, match="no archive of arrays"):
+        read_weights(tmp_path / "a.npz")
+
+
+def test_a_member_that_is_no_array(tmp_path):
+    """A text file in the archive is no tensor."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("readme.txt", "Hello.")
+    with pytest.raises(UserError, match=r"readme\.txt is no array"):
+        read_weights(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz", ".h5"])
+def test_a_folder_is_an_error(tmp_path, suffix):
+    """Also for the readers that open files in their own ways."""
+    (tmp_path / f"a{suffix}").mkdir()
+    with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
+        read_weights(tmp_path / f"a{suffix}")

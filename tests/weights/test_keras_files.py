@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
+from netzoo.weights import hdf5_probe
 from netzoo.weights.keras_files import read_keras_file
 
 # By layer: class, and variables in the order in which the layer makes them.
@@ -143,3 +144,70 @@ def test_truncated(tmp_path, write):
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(UserError, match="damaged or truncated"):
             read_keras_file(path)
+
+
+def test_links_are_not_followed(tmp_path):
+    """A file from the internet names no other file of this machine, in none of three ways."""
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["kernel"] = np.arange(4, dtype=np.float32)
+
+    def external(group):
+        group["kernel"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "kernel")
+
+    def raw(group):
+        group.create_dataset("kernel", (4,), np.float32, external=[(str(secret), 0, 16)])
+
+    def virtual(group):
+        layout = h5py.VirtualLayout((4,), np.float32)
+        layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "kernel", (4,))
+        group.create_virtual_dataset("kernel", layout)
+
+    for write in (external, raw, virtual):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.attrs["layer_names"] = [b"conv"]
+            write(file.create_group("conv"))
+        with pytest.raises(UserError, match=r"somewhere else|in another file"):
+            read_keras_file(tmp_path / "a.h5")
+
+
+def test_huge_datasets_are_refused(tmp_path):
+    """Of what was never written HDF5 makes zeros, terabytes of them in a file of 2 kB."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        file.create_dataset("conv/kernel", (10**12,), np.float32, chunks=(1024,))
+    with pytest.raises(UserError, match="claims to hold 4,000,000,000,000 bytes"):
+        read_keras_file(tmp_path / "a.h5")
+
+
+def test_circles_are_refused(tmp_path):
+    """Groups that hold themselves would be searched for ever."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        group = file.create_group("conv/inner")
+        group["again"] = group["once_more"] = file["conv"]
+    with pytest.raises(UserError, match="in two places"):
+        read_keras_file(tmp_path / "a.h5")
+
+
+def test_text_is_not_read(tmp_path):
+    """The strings of a dataset may share bytes, and take memory a million times."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        file["conv/kernel"] = ["a" * 1000]
+    with pytest.raises(UserError, match="expected numbers"):
+        read_keras_file(tmp_path / "a.h5")
+
+
+def test_a_file_on_which_hdf5_hangs(tmp_path, monkeypatch):
+    """Damage that HDF5 loops on for ever, within a call that no signal handler interrupts."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("layers/dense/vars").attrs["name"] = "logits"
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    free = data.index(b"GCOL") + 48  # the size of what is left in the heap of strings
+    data[free : free + 8] = bytes(8)
+    (tmp_path / "a.h5").write_bytes(data)
+    monkeypatch.setattr(hdf5_probe, "SECONDS", 3.0)
+    with pytest.raises(UserError, match="did not come to its end within 3 s"):
+        read_keras_file(tmp_path / "a.h5")

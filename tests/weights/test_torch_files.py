@@ -1,5 +1,6 @@
 """PyTorch's files: every value is right, and nothing in them is ever run."""
 
+import copy
 import pickle
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
+from netzoo.weights.files import read_weights
 from netzoo.weights.torch_files import read_torch_file
 from tests.weights.pth_files import (
     dictionary,
@@ -203,3 +205,64 @@ def test_not_pytorch(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a\.pth"):
         read_torch_file(path)
+
+
+def test_repeated_numbers_are_bounded(tmp_path):
+    """A stride of 0 repeats a number as often as the shape says, once it is copied."""
+    for count, refused in ((10**6, False), (10**9, True)):
+        operations = dictionary({"w": tensor("0", "FloatStorage", 4, (count,), (0,))})
+        path = write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS)
+        if refused:
+            with pytest.raises(UserError, match="claims to hold 4,000,000,000 bytes"):
+                read_weights(path)
+        else:
+            assert read_weights(path).tensors["w"].shape == (count,)
+
+
+def test_members_that_share_their_bytes(tmp_path):
+    """Each would be read into memory of its own: 400 times 1 MiB out of a file of 1 MiB."""
+    path = write_zip(tmp_path / "a.pth", dictionary({}), {"0": bytes(1 << 20)})
+    with zipfile.ZipFile(path, "a") as archive:
+        entry = archive.getinfo("archive/data/0")
+        for index in range(1, 400):
+            archive.filelist.append(copy.copy(entry))
+            archive.filelist[-1].filename = f"archive/data/{index}"
+        archive._didModify = True
+    with pytest.raises(UserError, match="claims to hold 41"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize(
+    ("operations", "message"),
+    [
+        # A list of 1000 pairs, made a dictionary of again and again.
+        (
+            b"("
+            + named("collections", "OrderedDict")
+            + b"](" + 1000 * (literal("k") + literal(1) + b"\x86") + b"e\x85q\x05R"
+            + 1100 * (named("collections", "OrderedDict") + b"h\x05R")
+            + b"t",
+            "more than 1,048,576 pairs",
+        ),
+        (tensor("0", "FloatStorage", 4, (1,) * 65, (1,) * 65), "more than 64 axes"),
+    ],
+    ids=["dictionaries", "axes"],
+)  # fmt: skip
+def test_calls_are_bounded(tmp_path, operations, message):
+    """A few bytes that use a long list again must not take memory or time for all of it."""
+    with pytest.raises(UserError, match=message):
+        read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (literal([1, 2]), "damaged"),  # no keys of storages
+        (dictionary({"w": tensor("0", "FloatStorage", 0, (0, 10**30), (1, 1))}), "damaged"),
+        (dictionary({"w": tensor("0", "FloatStorage", 4, (10**30,), (0,))}), "damaged"),
+    ],
+)
+def test_numbers_that_are_too_large(tmp_path, content, message):
+    """What NumPy raises for a size that no machine has is damage too."""
+    with pytest.raises(UserError, match=f"{message}|no state dict"):
+        read_torch_file(write_zip(tmp_path / "a.pth", content, FOUR_NUMBERS))

@@ -1,6 +1,7 @@
 """Opens a source of sentence pairs from one line of text."""
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ _FORMS = (
     "parallel:FOLDER.{en,de} (files FOLDER/SPLIT.en and FOLDER/SPLIT.de, plain or .gz)",
     "tfds:NAME.{en,de}",
 )
+# Text compresses three- to tenfold; what unpacks to more than this many times its size is no text,
+# from this many bytes on.
+_MOST_TIMES, _ALWAYS_ALLOWED = 100, 1 << 28
 _PLACE_AND_LANGUAGES = re.compile(r"(?P<place>.+)\.\{(?P<source>[^{},\s]+),(?P<target>[^{},\s]+)\}")
 
 
@@ -182,7 +186,7 @@ def _read_lines(path: Path) -> list[str]:
     data = path.read_bytes()
     if path.suffix == ".gz":
         try:
-            data = gzip.decompress(data)
+            data = _decompressed(data)
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{path} is no complete gzip file: {error}") from error
     try:
@@ -197,6 +201,15 @@ def _read_lines(path: Path) -> list[str]:
     # pair after it would be a wrong one.
     lines = text.removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _decompressed(data: bytes) -> bytes:
+    limit = max(_ALWAYS_ALLOWED, _MOST_TIMES * len(data))
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(limit + 1)
+    if len(text) > limit:
+        raise EOFError(f"it does not end within {limit:,} bytes, as text would")
+    return text
 
 
 def _check_languages(place: str, languages: tuple[str, str], known: Sequence[str]) -> None:

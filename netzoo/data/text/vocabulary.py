@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
+from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from netzoo.errors import UserError
@@ -39,7 +40,10 @@ class Vocabulary:
             proto = sentencepiece_model_pb2.ModelProto.FromString(model)
             if not proto.HasField("normalizer_spec"):  # it is the last
                 raise RuntimeError("a part is missing")
-        except RuntimeError as error:
+            # Each has to be text, and so has what stands for the unknown.
+            self.pieces(range(len(self)))
+            self.decode(range(len(self)))
+        except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
             raise UserError(
                 f"This is no SentencePiece model, or a damaged one: {error}."
             ) from error

@@ -183,3 +183,12 @@ def test_tfds_errors(open_fake, spec, split, features, word):
     with pytest.raises(SourceError) as caught:
         open_fake(spec, split, features)
     assert word in str(caught.value)
+
+
+def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
+    """3 MB of zeros in 3 kB: refused before memory is taken for all of it."""
+    monkeypatch.setattr(parallel, "_ALWAYS_ALLOWED", 1 << 20)
+    for language in ("en", "de"):
+        (tmp_path / f"train.{language}.gz").write_bytes(gzip.compress(bytes(3_000_000)))
+    with pytest.raises(SourceError, match=r"train\.en\.gz.* does not end within 1,048,576 bytes"):
+        open_parallel(f"parallel:{tmp_path}.{{en,de}}", "train")

@@ -126,6 +126,17 @@ def test_damaged_files(vocabulary, tmp_path):
         Vocabulary.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("text", ["▁", "⁇"])
+def test_text_that_is_none(vocabulary, tmp_path, text):
+    """Damage in a piece, or in the sign of the unknown, which would end a translation later."""
+    data = bytearray(vocabulary._model)
+    at = data.rindex(text.encode())
+    data[at : at + 3] = b"\xff\xff\xff"
+    (tmp_path / "damaged.model").write_bytes(data)
+    with pytest.raises(UserError, match=r"damaged\.model"):
+        Vocabulary.load(tmp_path / "damaged.model")
+
+
 def test_foreign_numbering(tmp_path):
     """A model with the tool's own special tokens is refused, not read with others' meanings."""
     sentencepiece.SentencePieceTrainer.train(

@@ -1,0 +1,66 @@
+"""Decodes every image of a source, and names those that cannot be read.
+
+python -m netzoo.data.check folder:photos
+python -m netzoo.data.check tfds:tf_flowers --split train[:80%]
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from netzoo.data.base import Source
+from netzoo.data.decode import decode_image
+from netzoo.data.reading import ImageError
+from netzoo.data.sources import open_source
+from netzoo.errors import UserError
+
+_AT_ONCE = 256  # examples; bounds what waits in memory
+
+
+def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
+    """Yields why an example cannot be read, for each that cannot, in order.
+
+    Args:
+        source: the examples; each is decoded in full.
+        num_threads: threads that decode.
+    """
+
+    def problem(index: int) -> str | None:
+        try:
+            example = source[index]
+            decode_image(example["image"], example["name"])
+        except ImageError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for first in range(0, len(source), _AT_ONCE):
+            indices = range(first, min(first + _AT_ONCE, len(source)))
+            yield from filter(None, pool.map(problem, indices))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status, 1 if an image cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m netzoo.data.check", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--data-dir", help="of TFDS (default: ~/tensorflow_datasets)")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    bad = 0
+    try:
+        source = open_source(options.source, options.split, options.data_dir, skip_corrupt=True)
+        for reason in corrupt_examples(source, options.threads):
+            bad += 1
+            print(reason)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{bad:,} of {len(source):,} images of {options.source} {options.split} are corrupt")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Corrupt examples in training and evaluation: one error, or going on without them."""
+
+import numpy as np
+import pytest
+
+from netzoo.data import ImageError, SkipCorrupt, cache, eval_batches, open_source, train_dataset
+from netzoo.data.base import SourceError
+from netzoo.data.check import main as check
+from tests.data.conftest import jpeg
+from tests.data.test_pipeline import PLAIN, digest, identities, make, take
+
+
+@pytest.fixture
+def broken(memory_source):
+    """Makes a `memory_source` of whose examples some are truncated."""
+
+    def of(length, *bad):
+        class Broken(memory_source):
+            def __getitem__(self, index):
+                example = super().__getitem__(index)
+                return {**example, "image": example["image"][:-30]} if index in bad else example
+
+        return Broken(length)
+
+    return of
+
+
+def test_stops_and_says_how_to_go_on(broken):
+    """Without being asked to, nothing is left out of a data set."""
+    with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
+        take(make(broken(8, 3)), 2)
+    with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
+        list(eval_batches(broken(8, 3), batch_size=4, image_size=8))
+
+
+def test_training_takes_the_next_sound_one(broken, memory_source, capsys):
+    """Shapes, order and labels stay; two corrupt neighbours, and the last, are replaced."""
+    skip = SkipCorrupt()
+    settings = {"augmentation": PLAIN, "batch_size": 5}
+    batches = take(make(broken(10, 3, 4, 9), skip_corrupt=skip, **settings), 6)
+    seen, sound = identities(batches), identities(take(make(memory_source(10), **settings), 6))
+    instead = {3: 5, 4: 5, 9: 0}
+    np.testing.assert_array_equal(seen, [instead.get(index, index) for index in sound])
+    np.testing.assert_array_equal(np.concatenate([b["label"] for b in batches]), seen % 2)
+    assert len(skip) == 3
+    said = capsys.readouterr().err
+    assert said.count("memory 9") == 1, "three epochs, one warning"
+    assert "(3 so far)" in said
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("mode", ["none", "encoded", "decoded"])
+def test_skipping_is_decided_by_the_seed(broken, threads, mode):
+    """Neither threads, nor the cache, nor a restart changes a byte of what is put in."""
+    settings = {"skip_corrupt": SkipCorrupt(), "batch_size": 4}
+    whole = digest(take(make(broken(9, 2, 7), **settings), 8))
+    iterator = iter(make(broken(9, 2, 7), num_threads=threads, cache=mode, **settings))
+    first = [next(iterator) for _ in range(3)]
+    other = iter(make(broken(9, 2, 7), num_threads=threads, cache=mode, **settings))
+    other.set_state(iterator.get_state())
+    assert digest(first + [next(other) for _ in range(5)]) == whole
+
+
+def test_processes_replace_alike(broken):
+    """Each process makes its rows of the batch that one would make alone."""
+    settings = {"skip_corrupt": SkipCorrupt(), "batch_size": 4}
+    whole = take(make(broken(9, 2, 3), **settings), 4)
+    parts = [take(make(broken(9, 2, 3), shard=(i, 2), **settings), 4) for i in range(2)]
+    for batch, *rows in zip(whole, *parts, strict=True):
+        joined = np.concatenate([part["image"] for part in rows])
+        np.testing.assert_array_equal(batch["image"], joined)
+
+
+def test_evaluation_masks_them(broken, capsys):
+    """The metric is over what could be read, and nothing is counted twice."""
+    skip = SkipCorrupt()
+    batches = list(
+        eval_batches(broken(6, 0, 4), batch_size=4, image_size=8, skip_corrupt=skip, num_threads=1)
+    )
+    mask = np.concatenate([batch["mask"] for batch in batches])
+    assert mask.tolist() == [False, True, True, True, False, True, False, False]
+    assert not batches[0]["image"][0].any() and len(skip) == 2
+    assert "memory 4" in capsys.readouterr().err
+
+
+def test_all_corrupt_is_an_error(broken):
+    """Not an endless search."""
+    with pytest.raises(SourceError, match="No example of memory can be read"):
+        take(make(broken(5, *range(5)), batch_size=2, skip_corrupt=SkipCorrupt()), 1)
+
+
+def test_a_file_that_vanishes(flowers):
+    """A folder that loses a file while it is read: named, or replaced."""
+    source = open_source(f"folder:{flowers}", "train")
+    (flowers / source[2]["name"]).unlink()
+    with pytest.raises(ImageError, match=rf"Cannot read {source._files[2]}: No such file"):
+        take(make(source), 5)
+    skip = SkipCorrupt()
+    assert len(take(make(source, skip_corrupt=skip), 5)) == 5 and len(skip) == 1
+
+
+def test_a_record_that_is_no_image(flowers, tmp_path):
+    """Data sets of TFDS are treated as folders are."""
+    from netzoo.data.prepare import prepare
+
+    (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])
+    prepare("tf_flowers", str(flowers), str(tmp_path / "tfds"))
+    source = open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
+    settings = {"batch_size": 7, "image_size": 8}
+    with pytest.raises(ImageError, match=r"Cannot decode tf_flowers train example \d+"):
+        list(eval_batches(source, **settings))
+    batches = eval_batches(source, skip_corrupt=SkipCorrupt(), **settings)
+    assert sum(batch["mask"].sum() for batch in batches) == 20
+    assert len(take(train_dataset(source, seed=0, skip_corrupt=SkipCorrupt(), **settings), 6)) == 6
+
+
+def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
+    """A bug in a transform is no corrupt file: the traceback stays, with the file's name."""
+
+    def fail(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("netzoo.data.pipeline.resize_fast", fail)
+    with pytest.raises(ZeroDivisionError) as caught:
+        take(make(memory_source(8), skip_corrupt=SkipCorrupt()), 1)
+    assert any("while distorting memory" in note for note in caught.value.__notes__)
+
+
+def test_a_cache_does_not_remember_a_failure(flowers):
+    """A file that was put in place again is read again."""
+    source = cache.CachedSource(open_source(f"folder:{flowers}", "train"), "decoded")
+    path = flowers / source._source._files[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:-200])
+    with pytest.raises(ImageError):
+        source[0]
+    path.write_bytes(content)
+    assert source[0]["image"].shape == (20, 28, 3)
+
+
+def test_the_check_decodes_everything(flowers, capsys):
+    """`python -m netzoo.data.check` names every corrupt file before a training would."""
+    assert check([f"folder:{flowers}"]) == 0
+    assert "0 of 20 images" in capsys.readouterr().out
+    (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])
+    (flowers / "tulips" / "page.jpg").write_bytes(b"<html>")
+    assert check([f"folder:{flowers}"]) == 1
+    said = capsys.readouterr().out
+    assert "roses/half.jpg" in said and "tulips/page.jpg" in said and "2 of 22 images" in said
