@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from netzoo.layers.depthwise import depthwise_conv
 from netzoo.layers.grouped import grouped_conv
 from netzoo.layers.padding import Padding, Pads, spatial_padding
+from netzoo.layers.small_images import has_few_pixels, small_image_conv
 
 
 class Conv(nn.Module):
@@ -20,6 +21,7 @@ class Conv(nn.Module):
       four-dimensional contraction the gradient is several times slower on CPU, and through a
       strided convolution the kernel's gradient begins with a transposition of the images that
       takes ten times as long as the product.
+    * images with fewer pixels than the kernel has taps go to `netzoo.layers.small_images`.
     * one group per channel goes to `netzoo.layers.depthwise`, other groups to
       `netzoo.layers.grouped`.
 
@@ -75,6 +77,9 @@ class Conv(nn.Module):
                 spatial_padding(size, self.kernel_size, self.stride, self.padding, self.dilation)
                 for size in (height, width)
             )
+        window = (self.stride, pads, self.dilation)
         if self.groups == channels == self.features:
-            return depthwise_conv(x, kernel, self.stride, pads, self.dilation)
-        return grouped_conv(x, kernel, self.stride, pads, self.dilation, self.groups)
+            return depthwise_conv(x, kernel, *window)
+        if self.groups == 1 and has_few_pixels((height, width), self.kernel_size, *window):
+            return small_image_conv(x, kernel, *window)
+        return grouped_conv(x, kernel, *window, self.groups)
