@@ -44,9 +44,11 @@ def test_all_faults_are_reported_at_once():
     config.train.batch_size = 0
     config.data.cache = "disk"
     config.data.on_corrupt = "ignore"
+    config.train.on_nonfinite = "ignore"
     with pytest.raises(UserError) as error:
         validate(config)
     assert "train.batch_size is 0; expected at least 1" in str(error.value)
+    assert "train.on_nonfinite is 'ignore'; expected stop or skip" in str(error.value)
     assert "data.cache is 'disk'; expected none, encoded or decoded" in str(error.value)
 
 

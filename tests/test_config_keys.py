@@ -40,6 +40,7 @@ OUT_OF_RANGE = {
     "data.image_size": COUNT,
     "data.cache": ("disk", ""),
     "data.on_corrupt": ("ignore", ""),
+    "train.on_nonfinite": ("ignore", ""),
     "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
     "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),
     "data.vocabulary": TEXT,

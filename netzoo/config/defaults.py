@@ -58,6 +58,7 @@ def _common() -> ConfigDict:
     c.train.label_smoothing = 0.0
     c.train.clip_norm = config_dict.placeholder(float)  # largest global norm of the gradient
     c.train.ema_decay = 0.0  # of the average of parameters and statistics, 0 for none
+    c.train.on_nonfinite = "stop"  # or "skip": a step whose loss, gradient or update is not finite
     c.train.remat = False  # compute the network's blocks twice: less memory, longer steps
     c.train.log_every_steps = 10
 

@@ -1,6 +1,7 @@
 """The resolved configuration as a file of the run, and what a continuation may change of it."""
 
 import json
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -24,8 +25,10 @@ FREE_TO_CHANGE = (
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:
-    """Writes the resolved configuration into the run folder."""
-    (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    """Writes the resolved configuration into the run folder: all of it or nothing."""
+    partial = workdir / f"{CONFIG_FILE}.partial"
+    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    os.replace(partial, workdir / CONFIG_FILE)
 
 
 def load_config(workdir: Path) -> ConfigDict:

@@ -27,6 +27,7 @@ _COMMON = {
     "train.label_smoothing": kinds.SHARE,
     "train.clip_norm": kinds.POSITIVE,
     "train.ema_decay": kinds.SHARE,
+    "train.on_nonfinite": one_of("stop", "skip"),
     "train.log_every_steps": at_least(1),
     "optimizer.name": one_of("adamw", "sgd", "rmsprop"),
     "optimizer.learning_rate": kinds.POSITIVE,

@@ -55,7 +55,8 @@ def assemble(
 
     def create(key, pretrained):
         variables = task.init(key) if pretrained is None else pretrained
-        return TrainState.create(variables, optimizer, run_key, ema=config.train.ema_decay > 0)
+        ema, skip = config.train.ema_decay > 0, config.train.on_nonfinite == "skip"
+        return TrainState.create(variables, optimizer, run_key, ema=ema, skip=skip)
 
     placed = sharding.parameter_shardings(config, params, mesh)
     shapes = jax.eval_shape(create, init_key, pretrained)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ from netzoo.tasks import create_task, resolve_config
 from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
 from netzoo.training.state import TrainState
+from netzoo.training.step import MUST_BE_FINITE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
+from netzoo.workdir.lock import RunLock
 from netzoo.workdir.progress import Progress
 from netzoo.workdir.record import environment_record
 from netzoo.workdir.writers import METRICS_FILE, MetricsWriter, read_metrics
 
 Tree = Any
 PROFILED_STEPS = (10, 20)
+# A bad batch spoils one step, and ten in a row are no chance even where a quarter of the batches is
+# bad (1e-6): then it is the parameters, and no later batch mends them.
+MAX_SKIPPED_IN_A_ROW = 10
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
@@ -48,8 +54,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
       SIGINT stopped it after a checkpoint.
 
     Raises:
-      UserError: Configuration, data or the run in `workdir` are not as they should be (before
-        anything is compiled), or the loss is not finite.
+      UserError: Configuration, data or the run in `workdir` are not as they should be, or
+        another process trains there (before anything is compiled), or the loss is not finite.
     """
     workdir = Path(workdir)
     validate(config, training=True)
@@ -62,7 +68,26 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.rows())
     workdir.mkdir(parents=True, exist_ok=True)
-    return _Run(config, workdir, task, mesh).run()
+    with contextlib.closing(RunLock(workdir)) as lock:
+        # One process takes it for all; a refusal ends all of them.
+        if meshes.largest(meshes.is_writer() and not lock.take()):
+            raise lock.refusal()
+        if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
+            check_same_run(config, workdir)  # another process may have begun it meanwhile
+        return _Run(config, workdir, task, mesh).run()
+
+
+@contextlib.contextmanager
+def _batch_named(step: int) -> Iterator[None]:
+    """Adds to what a thread of the pipeline raised which step it was for, and what to do."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"The batch of step {step} could not be made. Mend that, and the same command "
+            "continues from the newest checkpoint."
+        )
+        raise
 
 
 class _Run:
@@ -74,6 +99,7 @@ class _Run:
         self.put = meshes.batch_placer(mesh)
         self.evaluation_step = compiled_sums(task.evaluation_sums, mesh)
         self.signal: int | None = None
+        self.skipped_in_a_row = 0
         self.process = f"{os.getpid()}-{time.time_ns()}"
 
     def run(self) -> int:
@@ -160,7 +186,7 @@ class _Run:
         pending: tuple[int, int, Tree] | None = None
         for step in range(start + 1, self.total_steps + 1):
             self._profile(step - start)
-            with self.clock.waiting():
+            with self.clock.waiting(), _batch_named(step):
                 batch = next(iterator)
             state, metrics = step_function(state, self.put(batch))
             if pending:
@@ -177,7 +203,8 @@ class _Run:
             if evaluating:
                 with self.clock.paused():
                     self._evaluate(step, state)
-            if saving:
+            # After a skipped step there is nothing new to keep, and an older one would go for it.
+            if saving and not (self.skipped_in_a_row and step < self.total_steps and not stopping):
                 with self.clock.paused():
                     checkpoints.save(step, state, iterator)
             if stopping:
@@ -199,12 +226,7 @@ class _Run:
         """Waits for the metrics of a step, checks them, and logs them if it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self.clock.step_done(units)
-        if not np.isfinite([values["loss"], values["grad_norm"]]).all():
-            raise UserError(
-                f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}. "
-                f"Stopped; the last checkpoint in {self.workdir} is from before. Lower "
-                "optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
-            )
+        self._check_finite(step, values)
         every = self.config.train.log_every_steps
         if step % every and step != self.total_steps:
             return
@@ -219,6 +241,24 @@ class _Run:
         if self.writer:
             self.writer.write("train", step, epoch, values, timing)
         self.progress.update(step, epoch=epoch, rate=rate, loss=values["loss"], data_wait=data_wait)
+
+    def _check_finite(self, step: int, values: dict[str, float]) -> None:
+        """Ends the run at a step that is not finite, unless it was skipped and few before it."""
+        self.skipped_in_a_row = int(values.get("skipped_in_a_row", 0))
+        if np.isfinite([values[name] for name in MUST_BE_FINITE]).all():
+            return
+        found = (
+            f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}, "
+            f"update norm {values['update_norm']}"
+        )
+        if 0 < self.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
+            self.progress.message(f"{found}; skipped, {values['skipped']:.0f} so far")
+            return
+        many = f", the {MAX_SKIPPED_IN_A_ROW}th in a row" if self.skipped_in_a_row else ""
+        raise UserError(
+            f"{found}{many}. Stopped; the last checkpoint in {self.workdir} is from before. Lower "
+            "optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
+        )
 
     def _evaluates_at(self, step: int) -> bool:
         period = self.config.evaluation.every_epochs * self.task.steps_per_epoch

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from netzoo.tasks import Task
-from netzoo.training.state import TrainState
+from netzoo.training.state import Skipping, TrainState
 
 Tree = Any
 Metrics = dict[str, jax.Array]
+
+# If these of a step are finite, so is the state after it.
+MUST_BE_FINITE = ("loss", "grad_norm", "update_norm")
 
 
 def make_train_step(
@@ -27,7 +30,9 @@ def make_train_step(
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
     Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
-    `learning_rate`, all of this step.
+    `learning_rate`, all of this step. A state that may skip steps (`Skipping`) stays as it is where
+    one of `loss`, `grad_norm` and `update_norm` is not finite, but for the step and its counts;
+    these are metrics too, `skipped` and `skipped_in_a_row`.
 
     Args:
       task: Gives the loss.
@@ -47,17 +52,19 @@ def make_train_step(
         grads, model_state, metrics = _gradients(
             task, state, batch, key, accumulate_steps, frozen, gather
         )
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        skipping = isinstance(state.opt_state, Skipping)
+        opt_state = state.opt_state.inner if skipping else state.opt_state
+        updates, opt_state = optimizer.update(grads, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema is not None:
-            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            decay = jnp.minimum(ema_decay, (1 + state.updates) / (10 + state.updates))
             current = {"params": params, **model_state}
             ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, current)
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
             "update_norm": optax.tree.norm(updates),
-            "learning_rate": learning_rate(state.step),
+            "learning_rate": learning_rate(state.updates),
         }
         new_state = state.replace(
             step=state.step + 1,
@@ -66,9 +73,24 @@ def make_train_step(
             opt_state=opt_state,
             ema=ema,
         )
+        if skipping:
+            new_state = _unless_nonfinite(metrics, new_state, state)
+            counts = new_state.opt_state
+            metrics |= {"skipped": counts.total, "skipped_in_a_row": counts.in_a_row}
         return new_state, metrics
 
     return train_step
+
+
+def _unless_nonfinite(metrics: Metrics, new: TrainState, old: TrainState) -> TrainState:
+    """Returns the new state, or the old one with this step counted as taken and skipped."""
+    finite = jnp.isfinite(jnp.stack([metrics[name] for name in MUST_BE_FINITE])).all()
+    counts = old.opt_state
+    old = old.replace(opt_state=counts.inner)
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, old)
+    bad = jnp.where(finite, 0, 1)
+    counts = Skipping(kept.opt_state, counts.total + bad, (counts.in_a_row + bad) * bad)
+    return kept.replace(step=new.step, opt_state=counts)
 
 
 def _gradients(

@@ -7,7 +7,8 @@ All processes of a run write into the same folder, each the parts of arrays that
 What is read fits whatever devices there are then: nothing depends on those that wrote.
 
 A step's folder appears under its final name when everything in it is on disk, so a process killed
-while saving leaves the checkpoint before it as the newest.
+while saving leaves the checkpoint before it as the newest. Older steps are deleted after that. Each
+step has checksums (`netzoo/workdir/checksums.py`), which are compared whenever it is read.
 """
 
 import contextlib
@@ -23,11 +24,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from netzoo.errors import UserError
+from netzoo.workdir.checksums import ChecksummedPath, check_files
 
 Tree = Any
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
+METRICS = "metrics/metrics"  # the file of Orbax's item of JSON
 
 # Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; what
 # goes wrong it raises as well.
@@ -45,8 +48,14 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep: int):
         """Opens the folder, making it where there is none; the newest `keep` stay."""
         self.directory = Path(workdir).absolute() / CHECKPOINTS
+        self._keep = keep
         self._manager = ocp.CheckpointManager(
-            self.directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep)
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                cleanup_tmp_directories=True,  # of a process that was killed
+                temporary_path_class=ChecksummedPath,
+            ),
         )
 
     def save(self, step: int, state: Tree, iterator: grain.DatasetIterator) -> None:
@@ -84,15 +93,16 @@ class Checkpoints:
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
+                check_files(self.directory / str(step))
                 restored = self._manager.restore(
                     step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
                 )
                 iterator.set_state(_position(self.directory / str(step) / "data"))
             except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
                 damaged.append(f"{self.directory / str(step)}: {_first_line(error)}")
-                print(f"checkpoint damaged, left out: {damaged[-1]}", flush=True)
+                print(_damaged(self.directory / str(step), error), flush=True)
                 continue
-            self._discard_after(step)
+            self._discard_others(step)
             return step, restored.state
         if damaged:
             raise UserError(
@@ -101,11 +111,15 @@ class Checkpoints:
             )
         return None
 
-    def _discard_after(self, step: int) -> None:
-        """Removes damaged newer checkpoints, whose steps are about to be saved again."""
-        for newer in self._manager.all_steps():
-            if newer > step:
-                self._manager.delete(newer)
+    def _discard_others(self, step: int) -> None:
+        """Removes damaged newer checkpoints, whose steps are about to be saved again.
+
+        And older ones beyond those to keep, which a process killed in the middle of deleting left.
+        """
+        steps = sorted(self._manager.all_steps())
+        kept = [older for older in steps if older <= step][-self._keep :]
+        for other in sorted(set(steps) - set(kept)):
+            self._manager.delete(other)
 
     def close(self) -> None:
         """Waits for what is being written; raises UserError where that fails."""
@@ -117,21 +131,45 @@ class BestCheckpoint:
     """The weights with the highest metric so far, in `WORKDIR/best`."""
 
     def __init__(self, workdir: Path):
-        """Opens the folder, making it where there is none."""
+        """Opens the folder, making it where there is none; names and removes a damaged one."""
         self.directory = Path(workdir).absolute() / BEST
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=1, best_fn=lambda metrics: metrics["value"], best_mode="max"
+                max_to_keep=1,  # the newest is the best: only what beats it is saved
+                lightweight_initialize=True,  # else it opens no folder with a damaged metric
+                cleanup_tmp_directories=True,
+                temporary_path_class=ChecksummedPath,
             ),
         )
+        self._step, self._value = 0, -np.inf
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            value = None if self._step else self._value_at(step)
+            if value is None:
+                self._manager.delete(step)
+            else:
+                self._step, self._value = step, value
+
+    def _value_at(self, step: int) -> float | None:
+        """Returns the metric of a sound step; names one that is damaged."""
+        try:
+            check_files(self.directory / str(step))
+            return json.loads((self.directory / str(step) / METRICS).read_text())["value"]
+        except Exception as error:  # as above
+            print(_damaged(self.directory / str(step), error), flush=True)
+            return None
 
     def save(self, step: int, weights: Tree, value: float) -> None:
         """Saves `weights` if `value` is higher than every one before; raises UserError as above."""
-        if step not in self._manager.all_steps():
-            arguments = ocp.args.Composite(state=ocp.args.StandardSave(weights))
-            with _explained(self.directory):
-                self._manager.save(step, args=arguments, metrics={"value": value})
+        # A resumed run comes once more to steps up to the best: that one has beaten them.
+        if step <= self._step or not value > self._value:
+            return
+        self._step, self._value = step, value
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(weights), metrics=ocp.args.JsonSave({"value": value})
+        )
+        with _explained(self.directory):
+            self._manager.save(step, args=arguments)
 
     def close(self) -> None:
         """Waits for what is being written; raises UserError where that fails."""
@@ -179,11 +217,14 @@ def _readable(directory: Path) -> Iterator[tuple[int, Tree]]:
     """Reads the sound checkpoints, newest first, and names the others."""
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     for step in sorted(steps, reverse=True):
+        folder = directory / str(step)
         try:
+            check_files(folder)
             with ocp.StandardCheckpointer() as reader:
-                state = _read_arrays(reader, directory / str(step) / "state")
+                state = _read_arrays(reader, folder / "state")
         except Exception as error:  # as above
-            print(f"checkpoint damaged, left out: {directory / str(step)}: {_first_line(error)}")
+            if folder.exists():  # else the training, which goes on, has deleted it meanwhile
+                print(_damaged(folder, error))
             continue
         yield step, state
 
@@ -215,6 +256,10 @@ def _explained(directory: Path) -> Iterator[None]:
             f"no checkpoint can be written to {directory}: {why}, and the same command continues "
             "from the newest complete one"
         ) from error
+
+
+def _damaged(folder: Path, error: Exception) -> str:
+    return f"checkpoint damaged, left out: {folder}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,9 @@ def run(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def start(data, workdir, cache, step=0, name="NONE", devices=1) -> subprocess.CompletedProcess:
+def start(
+    data, workdir, cache, step=0, name="NONE", devices=1, umask=-1
+) -> subprocess.CompletedProcess:
     """Runs a training process on `data`, pictures or `number_words`, to its end."""
     command = [sys.executable, "-m", "tests.training.stopped_run"]
     arguments = [str(data), str(workdir), str(step), name]
@@ -34,7 +36,7 @@ def start(data, workdir, cache, step=0, name="NONE", devices=1) -> subprocess.Co
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.run(
-        command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True
+        command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True, umask=umask
     )
 
 

@@ -1,5 +1,6 @@
 """Whole runs: resuming, stopping, and what they leave behind."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,12 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.training import train
+from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.lock import RunLock
 from netzoo.workdir.writers import read_metrics
 from tests.conftest import tiny_config
 from tests.training.runs import ROOT, assert_same_run, start
@@ -29,7 +34,7 @@ def cache(tmp_path_factory):
 def whole(pictures, cache, tmp_path_factory):
     """The run that nothing interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = start(pictures, workdir, cache)
+    done = start(pictures, workdir, cache, umask=0o027)
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
 
@@ -110,6 +115,25 @@ def test_what_a_run_leaves_behind(whole):
     assert {"train_accuracy", "test_accuracy", "train_loss", "test_loss"} <= set(evaluations[0])
 
 
+def test_nothing_is_wider_than_the_umask(whole, cache):
+    """Protects private data: the run was made with umask 027, so no bit of it may be set.
+
+    The folder itself and the cache's top were made by the test.
+    """
+    paths = [*whole.rglob("*"), *cache.rglob("*")]
+    assert len(paths) > 50
+    wide = [path for path in paths if path.stat().st_mode & 0o027]
+    assert not wide
+
+
+def test_run_that_another_process_holds_is_refused(whole, pictures):
+    """Protects a run from two trainings at once: refused before the checkpoints are touched."""
+    with contextlib.closing(RunLock(whole)) as lock:
+        assert lock.take()
+        with pytest.raises(UserError, match=rf"trained in by process {os.getpid()} on "):
+            train(tiny_config(pictures), whole)
+
+
 def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     """Protects a run from being continued as another one; the message names key and values."""
     config = tiny_config(pictures)
@@ -120,19 +144,26 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
-    pictures, tmp_path, quick_compilation
+@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.parametrize(("mode", "failed"), [("stop", 2), ("skip", 11)])
+def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
+    mode, failed, pictures, tmp_path
 ):
-    """Protects the checkpoints from NaN: the step is named, and no checkpoint comes after it."""
+    """Protects the checkpoints from NaN: the step is named, and no checkpoint comes after it.
+
+    The first update is zero (warmup), the second overflows. Skipping, that is the first of ten.
+    """
     config = tiny_config(pictures)
     config.optimizer.name = "sgd"
     config.optimizer.learning_rate = 1e30
     config.checkpoint.every_steps = 1
-    with pytest.raises(UserError, match=r"step (\d+): loss .*learning_rate") as error:
+    config.train.on_nonfinite = mode
+    with pytest.raises(UserError, match=rf"step {failed}: loss .*learning_rate"):
         train(config, tmp_path)
-    failed = int(str(error.value).split(":")[0].removeprefix("step "))
     steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
-    assert max(steps) == failed - 1
+    assert list(steps) == [1]
+    _, _, weights = load_weights(tmp_path)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 
 def test_batch_that_devices_cannot_divide(pictures, tmp_path):

@@ -12,7 +12,7 @@ from netzoo.config import default_config
 from netzoo.layers import BatchNorm
 from netzoo.tasks import create_task
 from netzoo.training.optimizer import create_optimizer, create_schedule
-from netzoo.training.state import TrainState
+from netzoo.training.state import Skipping, TrainState
 from netzoo.training.step import make_train_step
 from tests.conftest import tiny_config
 
@@ -53,8 +53,8 @@ def assemble(task, config):
     variables = task.init(jax.random.key(0))
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, variables["params"])
-    ema = config.train.ema_decay
-    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=ema > 0)
+    ema, skip = config.train.ema_decay, config.train.on_nonfinite == "skip"
+    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=ema > 0, skip=skip)
     parts = config.train.accumulate_steps
     step = make_train_step(task, optimizer, learning_rate, accumulate_steps=parts, ema_decay=ema)
     return state, step
@@ -161,3 +161,36 @@ def test_clipping_bounds_the_update():
     assert float(metrics["grad_norm"]) > 0.5
     expected = 0.5 * config.optimizer.learning_rate
     assert float(metrics["update_norm"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_skipped_step_leaves_everything_but_the_counts():
+    """Protects a run from one bad batch, and the next step from noticing that there was one."""
+    _, state, step, batch = toy(**{"train.on_nonfinite": "skip"})
+    step = jax.jit(step)
+    state, good = step(state, batch)
+    bad = {**batch, "x": batch["x"].at[0, 0].set(jnp.nan)}
+    after, metrics = step(state, bad)
+    assert not np.isfinite(metrics["loss"])
+    assert (int(after.step), int(state.step)) == (2, 1)
+    counts = after.opt_state
+    chex.assert_trees_all_equal(counts.inner, state.opt_state.inner)
+    after = after.replace(opt_state=state.opt_state)
+    chex.assert_trees_all_equal(after.replace(step=state.step), state)
+    after, _ = step(after.replace(opt_state=counts), bad)
+    assert (int(after.opt_state.total), int(after.opt_state.in_a_row)) == (2, 2)
+    after, metrics = step(after, batch)
+    assert (int(metrics["skipped"]), int(metrics["skipped_in_a_row"])) == (2, 0)
+    assert float(metrics["update_norm"]) > 0
+    # The schedule goes by the updates: this was the second.
+    rate = create_schedule(toy()[0], ToyTask.steps_per_epoch)
+    assert float(metrics["learning_rate"]) == pytest.approx(float(rate(1)))
+    assert "skipped" in good
+
+
+def test_runs_that_stop_know_nothing_of_skipping():
+    """Protects their checkpoints and speed: the state has no counts, the metrics neither."""
+    _, state, step, batch = toy()
+    assert not isinstance(state.opt_state, Skipping)
+    after, metrics = jax.eval_shape(step, state, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert "skipped" not in metrics

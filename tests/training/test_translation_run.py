@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from netzoo.tasks import create_task
-from netzoo.training import loop
+from netzoo.training import assembly, loop
 from netzoo.workdir.writers import read_metrics
 from tests.conftest import tiny_translation_config
 from tests.training.runs import assert_same_run, lines_of, run, start
@@ -89,12 +89,12 @@ def test_one_compilation_a_shape(monkeypatch, tmp_path):
     iterator = task.train_iterator()
     shapes = {next(iterator)["source"].shape for _ in range(task.steps_per_epoch)}
     assert len(shapes) == 2
-    make = loop.make_train_step
+    make = assembly.make_train_step
 
     def counted(*args, **options):
         return chex.assert_max_traces(make(*args, **options), n=len(shapes))
 
-    monkeypatch.setattr(loop, "make_train_step", counted)
+    monkeypatch.setattr(assembly, "make_train_step", counted)
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         assert loop.train(config, tmp_path) == 0

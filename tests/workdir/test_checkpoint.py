@@ -7,6 +7,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints, load_weights
+from netzoo.workdir.checksums import CHECKSUMS_FILE, ChecksummedPath
 
 
 def test_a_full_disk_is_one_error_that_says_how_to_go_on(tmp_path, monkeypatch):
@@ -23,15 +24,26 @@ def test_a_full_disk_is_one_error_that_says_how_to_go_on(tmp_path, monkeypatch):
     best.close()
 
 
+def state_at(step: int):
+    """The state after a step, with an average of its own."""
+    weights = {"x": jnp.array([step, 10.0 * step])}
+    return {"params": weights, "model_state": {}, "ema": {"params": {"x": jnp.zeros(2)}}}
+
+
+def positions():
+    return iter(grain.MapDataset.range(9).to_iter_dataset())
+
+
+def steps_in(folder):
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
 @pytest.fixture
 def kept(tmp_path):
-    """A run of four checkpoints that keeps three, with an average of its own."""
+    """A run of four checkpoints that keeps three."""
     checkpoints = Checkpoints(tmp_path, keep=3)
-    iterator = iter(grain.MapDataset.range(9).to_iter_dataset())
     for step in (1, 2, 3, 4):
-        weights = {"x": jnp.array([step, 10.0 * step])}
-        state = {"params": weights, "model_state": {}, "ema": {"params": {"x": jnp.zeros(2)}}}
-        checkpoints.save(step, state, iterator)
+        checkpoints.save(step, state_at(step), positions())
     checkpoints.close()
     return tmp_path
 
@@ -55,3 +67,89 @@ def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
     assert (step, which) == (4, "mean of 2")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
     assert "checkpoints/3" in capsys.readouterr().out
+
+
+def flip_a_bit(folder, pattern):
+    """Changes the last byte of the largest file that matches."""
+    path = max(folder.glob(pattern), key=lambda path: path.stat().st_size)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("pattern", ["state/ocdbt.process_0/d/*", "data/*.json", CHECKSUMS_FILE])
+def test_a_flipped_bit_is_noticed(kept, capsys, pattern):
+    """Protects from disks that forget: TensorStore reads changed array data without an error.
+
+    Whoever reads, to continue or to evaluate, gets the checkpoint before.
+    """
+    flip_a_bit(kept / "checkpoints" / "4", pattern)
+    step, _, _ = load_weights(kept)
+    assert step == 3
+    checkpoints = Checkpoints(kept, keep=3)
+    step, state = checkpoints.restore(state_at(0), positions())
+    checkpoints.close()
+    assert step == 3
+    np.testing.assert_array_equal(state["params"]["x"], [3, 30])
+    printed = capsys.readouterr().out.splitlines()
+    assert ["checkpoints/4: " in line for line in printed] == [True, True]
+
+
+def test_nothing_older_goes_before_the_newer_is_complete(tmp_path, monkeypatch):
+    """Protects the last good checkpoint from a save that fails at its very end, keep=1."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, state_at(1), positions())
+    checkpoints.save(2, state_at(2), positions())
+
+    async def fail(self):
+        raise OSError("no")
+
+    checkpoints.save(3, state_at(3), positions())  # waits for step 2
+    checkpoints._manager.wait_until_finished()
+    assert steps_in(checkpoints.directory) == [3]
+    monkeypatch.setattr(ChecksummedPath, "finalize", fail)
+    checkpoints.save(4, state_at(4), positions())
+    with pytest.raises(UserError, match="no checkpoint can be written"):
+        checkpoints.close()
+    assert steps_in(checkpoints.directory) == [3]
+
+
+def test_what_a_killed_process_left_is_cleared(kept):
+    """Protects the average and the disk: half a step, and one that was about to be deleted."""
+    folder = kept / "checkpoints"
+    (folder / "5.orbax-checkpoint-tmp").mkdir()
+    checkpoints = Checkpoints(kept, keep=2)
+    step, _ = checkpoints.restore(state_at(0), positions())
+    checkpoints.close()
+    assert step == 4
+    assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
+
+
+def test_best_is_decided_as_without_interruption(tmp_path):
+    """Protects "best" across a kill: steps seen again, equals and lower values replace nothing."""
+    best = BestCheckpoint(tmp_path)
+    best.save(10, {"x": jnp.ones(2)}, 0.5)
+    best.save(20, {"x": jnp.full(2, 2.0)}, 0.6)
+    best.close()
+    best = BestCheckpoint(tmp_path)
+    for step, value in ((10, 0.5), (20, 0.6), (30, 0.6), (40, 0.1), (50, float("nan"))):
+        best.save(step, {"x": jnp.zeros(2)}, value)
+    best.close()
+    assert steps_in(tmp_path / "best") == [20]
+    best = BestCheckpoint(tmp_path)
+    best.save(60, {"x": jnp.zeros(2)}, 0.7)
+    best.close()
+    assert steps_in(tmp_path / "best") == [60]
+
+
+@pytest.mark.parametrize("pattern", ["state/ocdbt.process_0/d/*", "metrics/metrics"])
+def test_damaged_best_is_named_and_replaced(tmp_path, capsys, pattern):
+    """Protects the run from damage to its best weights: they are lost, the run goes on."""
+    best = BestCheckpoint(tmp_path)
+    best.save(10, {"x": jnp.ones(2)}, 0.5)
+    best.close()
+    flip_a_bit(tmp_path / "best" / "10", pattern)
+    best = BestCheckpoint(tmp_path)
+    assert "best/10" in capsys.readouterr().out
+    best.save(20, {"x": jnp.ones(2)}, 0.4)
+    best.close()
+    assert steps_in(tmp_path / "best") == [20]

@@ -1,0 +1,213 @@
+"""A run of seconds with everything that has state, which can be told to break at a place.
+
+    python train.py --config reliability/config.py --workdir W
+    python train.py --config reliability/config.py:step,12 --workdir W
+
+The second kills itself when the metrics of step 12 have been read. `BREAKS` has the other places.
+Nothing but functions is changed: the configuration, and the numbers, are those of the first.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import reliability.network  # noqa: F401  registers the network
+from netzoo.config import default_config
+
+STEPS_PER_EPOCH, EPOCHS, CHECKPOINT_EVERY = 6, 4, 2
+STEPS = STEPS_PER_EPOCH * EPOCHS
+
+
+def get_config(break_at: str | None = None) -> ConfigDict:
+    """Returns the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
+    if break_at:
+        place, number = break_at.split(",")
+        BREAKS[place](int(number))
+    config = default_config()
+    with config.unlocked():
+        config.model.update(name="reliability_small", dropout_rate=0.2)
+    config.data.source = "synthetic_flowers"
+    config.data.train_split = "train[:48]"
+    config.data.validation_split = "train[48:64]"
+    config.data.test_split = "test[:8]"
+    config.data.image_size = 32
+    config.data.num_threads = 1
+    config.augment.randaugment_layers = 1
+    config.augment.mixup = 0.2
+    config.train.epochs = EPOCHS
+    config.train.batch_size = 8
+    config.train.ema_decay = 0.9
+    config.train.log_every_steps = 1
+    config.optimizer.weight_decay = 0.01
+    config.evaluation.batch_size = 8
+    config.evaluation.train_examples = 8
+    config.checkpoint.every_steps = CHECKPOINT_EVERY
+    return config
+
+
+def _patch(where: Any, name: str, before: Callable[..., None], *, number: int = 1) -> None:
+    """Has `before` called, with the arguments, at the `number`th call of a function."""
+    function, calls = getattr(where, name), itertools.count(1)
+
+    def patched(*arguments, **options):
+        if next(calls) == number:
+            before(*arguments, **options)
+        return function(*arguments, **options)
+
+    setattr(where, name, patched)
+
+
+def _die(*_arguments: Any, **_options: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _after_step(step: int, act: Callable[[], None]) -> None:
+    from netzoo.training.loop import _Run
+
+    read = _Run._read
+
+    def patched(self, at, *rest):
+        read(self, at, *rest)
+        if at == step:
+            act()
+
+    _Run._read = patched
+
+
+def _in_configuration(number: int) -> None:
+    """All of config.json is written, under another name."""
+    from netzoo.config import files
+
+    _patch(files.os, "replace", _die, number=number)
+
+
+def _in_metrics(number: int) -> None:
+    """Half of the line is on the disk."""
+    from netzoo.workdir.writers import MetricsWriter
+
+    def half(self, *_arguments):
+        self._file.write(b'{"kind": "train", "step"')
+        _die()
+
+    _patch(MetricsWriter, "write", half, number=number)
+
+
+def _in_evaluation(number: int) -> None:
+    """In a batch of it: there are four an evaluation, of three splits."""
+    import netzoo.mesh
+    from netzoo.training import loop
+
+    evaluate, placer, running = loop.evaluate, netzoo.mesh.batch_placer, []
+    calls = itertools.count(1)
+
+    def patched(*arguments):
+        running.append(True)
+        result = evaluate(*arguments)
+        running.clear()
+        return result
+
+    def counting(mesh):
+        place = placer(mesh)
+
+        def placed(batch):
+            if running and next(calls) == number:
+                _die()
+            return place(batch)
+
+        return placed
+
+    loop.evaluate, netzoo.mesh.batch_placer = patched, counting
+
+
+def _before_rename(number: int) -> None:
+    """All files and checksums are there, the step has its temporary name."""
+    from orbax.checkpoint.path import atomicity
+
+    _patch(atomicity.AtomicRenameTemporaryPath, "finalize", _die, number=number)
+
+
+def _in_checksums(number: int) -> None:
+    from netzoo.workdir import checksums
+
+    def half(folder):
+        (folder / checksums.CHECKSUMS_FILE).write_text('{"state/')
+        _die()
+
+    _patch(checksums, "write_checksums", half, number=number)
+
+
+def _in_deletion(number: int) -> None:
+    """One file of a step that is being deleted is gone, the others are there."""
+    remove, calls = shutil.rmtree, itertools.count(1)
+
+    def patched(path, *rest, **options):
+        if os.path.basename(os.fspath(path)).isdigit() and next(calls) == number:
+            files = (os.path.join(folder, f) for folder, _, names in os.walk(path) for f in names)
+            os.unlink(next(files))
+            _die()
+        remove(path, *rest, **options)
+
+    shutil.rmtree = patched
+
+
+def _bad_worker(number: int) -> None:
+    """The thread that makes a batch raises; the `number`th batch of this process."""
+    from netzoo.data.pipeline import _TrainBatches
+
+    def fail(*_arguments):
+        raise RuntimeError("this batch cannot be made")
+
+    _patch(_TrainBatches, "__getitem__", fail, number=number)
+
+
+def _bad_loss(number: int, count: int = 1) -> None:
+    """The loss of `count` steps is not a number; the first comes after step `number`."""
+    import jax.numpy as jnp
+
+    from netzoo.training import step as steps
+
+    gradients = steps._gradients
+
+    def patched(task, state, *rest):
+        grads, model_state, metrics = gradients(task, state, *rest)
+        bad = (state.step >= number) & (state.step < number + count)
+        return grads, model_state, {**metrics, "loss": jnp.where(bad, jnp.nan, metrics["loss"])}
+
+    steps._gradients = patched
+
+
+def _fail_to_rename(number: int) -> None:
+    """A checkpoint cannot be completed: the disk says no at its last moment."""
+    from orbax.checkpoint.path import atomicity
+
+    def fail(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    _patch(atomicity.AtomicRenameTemporaryPath, "finalize", fail, number=number)
+
+
+BREAKS: dict[str, Callable[[int], None]] = {
+    # These kill. The number counts calls in the process, but for `step`.
+    "step": lambda step: _after_step(step, _die),
+    "configuration": _in_configuration,
+    "metrics": _in_metrics,
+    "evaluation": _in_evaluation,
+    "before_rename": _before_rename,
+    "checksums": _in_checksums,
+    "deletion": _in_deletion,
+    # These do not.
+    "sigterm": lambda step: _after_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+    "sigint": lambda step: _after_step(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    "sigterm_twice": lambda step: _after_step(
+        step, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
+    ),
+    "worker": _bad_worker,
+    "fail_to_rename": _fail_to_rename,
+    "nan": _bad_loss,
+    "nan_always": lambda step: _bad_loss(step, STEPS),
+}

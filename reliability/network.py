@@ -1,0 +1,28 @@
+"""A network of three layers, so that runs take their time for what they are about."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from netzoo.layers import BatchNorm, Conv
+from netzoo.models.registry import register
+
+
+class Small(nn.Module):
+    """A strided convolution with BatchNorm, dropout and a dense layer."""
+
+    num_classes: int
+    dropout_rate: float = 0.2
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`."""
+        x = Conv(256, 3, stride=4, dtype=self.dtype, name="conv")(images)
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train=train))
+        x = x.reshape(len(x), -1)
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        return nn.Dense(self.num_classes, name="logits")(x)
+
+
+register("reliability_small", Small)

@@ -1,0 +1,124 @@
+"""Training processes, and whether two runs are the same to the last bit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from netzoo.launch import CACHE_VARIABLE, HUGE_PAGES_SWITCH
+from netzoo.workdir.checkpoint import BEST, CHECKPOINTS
+from netzoo.workdir.writers import METRICS_FILE, read_metrics
+from reliability.config import STEPS
+
+ROOT = Path(__file__).parents[1]
+CONFIG = "reliability/config.py"
+
+
+def begin(
+    workdir: Path, cache: Path, break_at: str = "", *flags: str, entry: str = "train.py"
+) -> subprocess.Popen:
+    """Starts a training in `workdir`, or what `entry` names.
+
+    Args:
+      workdir: The run folder.
+      cache: Compiled programs, shared by all.
+      break_at: See `reliability.config`.
+      flags: Further ones.
+      entry: `train.py` or another entry point, which then has no --config.
+    """
+    config = f"{CONFIG}:{break_at}" if break_at else CONFIG
+    if entry == "train.py":
+        program = [entry, "--config", config]
+    else:
+        program = [
+            "-c",
+            f"import runpy, reliability.network; runpy.run_path({entry!r}, None, '__main__')",
+        ]
+    command = [sys.executable, *program, "--workdir", str(workdir), *flags]
+    environment = {
+        **os.environ,
+        CACHE_VARIABLE: str(cache),
+        HUGE_PAGES_SWITCH: "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(*arguments: Any, **options: Any) -> subprocess.CompletedProcess:
+    """Runs what `begin` starts to its end, at most two minutes: nothing here may hang."""
+    process = begin(*arguments, **options)
+    try:
+        out, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        err += "\nit hung: killed after two minutes"
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def steps_in(workdir: Path, which: str = CHECKPOINTS) -> list[int]:
+    """Returns the complete checkpoints, oldest first."""
+    folder = workdir / which
+    return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def last_logged(workdir: Path) -> int:
+    """Returns the last step in the metrics log, 0 where there is none."""
+    path = workdir / METRICS_FILE
+    records = read_metrics(path) if path.exists() else []
+    return records[-1]["step"] if records else 0
+
+
+def resumed_at(output: str) -> int:
+    """Returns the step that a resumed run said it continues at, or ended at; 0 for a new one."""
+    found = re.search(r"(?:continuing|training is complete) at step (\d+)", output)
+    return int(found[1]) if found else 0
+
+
+def differences(workdir: Path, whole: Path) -> list[str]:
+    """Names what differs between two finished runs; an empty list means the same bits.
+
+    Compared: every array of the last checkpoint, the position in the data, the weights of the best
+    checkpoint and its step, the numbers of the kept checkpoints, and the metrics log outside
+    "timing", in which every step has to stand once.
+    """
+    try:
+        mine, its = _contents(workdir), _contents(whole)
+    except Exception as error:
+        return [f"cannot be read: {type(error).__name__}: {error}"]
+    return [name for name in its if not _same(mine.get(name), its[name])]
+
+
+def _contents(workdir: Path) -> dict[str, Any]:
+    checkpoints, best = steps_in(workdir), steps_in(workdir, BEST)
+    if checkpoints[-1] != STEPS:
+        raise ValueError(f"the last checkpoint is of step {checkpoints[-1]}, expected {STEPS}")
+    last = workdir / CHECKPOINTS / str(STEPS)
+    with ocp.StandardCheckpointer() as reader:
+        state = reader.restore(last / "state")
+        weights = reader.restore(workdir / BEST / str(best[-1]) / "state")
+    lines = read_metrics(workdir / METRICS_FILE)
+    return {
+        **state,
+        "position": [json.loads(path.read_text()) for path in (last / "data").glob("*.json")],
+        "best weights": weights,
+        "best step": best[-1],
+        "checkpoints kept": checkpoints,
+        "metrics": [{k: v for k, v in line.items() if k != "timing"} for line in lines],
+    }
+
+
+def _same(mine: Any, its: Any) -> bool:
+    leaves, expected = jax.tree.leaves(mine), jax.tree.leaves(its)
+    return jax.tree.structure(mine) == jax.tree.structure(its) and all(
+        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
+        for a, b in zip(leaves, expected, strict=True)
+    )

@@ -1,0 +1,57 @@
+"""The tools that kill and damage runs: what they aim at, and that they see a difference."""
+
+import json
+
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+import pytest
+
+from reliability import kills, runs
+from reliability.config import BREAKS, STEPS, get_config
+
+
+def test_kills_are_drawn_from_the_seed():
+    """Protects the table: the same seed aims at the same moments, and each place has its turn."""
+    drawn = [kills.draw(0, number, 5.0) for number in range(50)]
+    assert drawn == [kills.draw(0, number, 5.0) for number in range(50)]
+    assert drawn != [kills.draw(1, number, 5.0) for number in range(50)]
+    assert {place for place, _ in drawn} == set(kills.NAMES)
+    assert set(kills.BROKEN_AT) < set(BREAKS)
+    for place, aim in drawn:
+        assert 0 <= aim <= kills.BROKEN_AT.get(place, 100)
+
+
+def test_breaking_changes_no_configuration(monkeypatch):
+    """Protects the comparison: a run that is to break has the configuration of the whole one."""
+    monkeypatch.setitem(BREAKS, "step", lambda number: None)
+    assert get_config("step,3") == get_config()
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Two equal folders that look like finished runs."""
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        last = folder / "checkpoints" / str(STEPS)
+        with ocp.StandardCheckpointer() as writer:
+            writer.save(last / "state", {"params": {"x": jnp.ones(2)}, "step": jnp.int32(STEPS)})
+            writer.save(folder / "best" / "6" / "state", {"params": {"x": jnp.zeros(2)}})
+        (last / "data").mkdir()
+        (last / "data" / "process_0-of-1.json").write_text('{"next_index": 36}')
+        lines = [{"kind": "train", "step": 1, "loss": 0.5, "timing": {"wall_seconds": len(name)}}]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_every_difference_is_seen(finished):
+    """Protects "identical": a leaf, the position, a line that stands twice; not the clock's."""
+    one, two = finished
+    assert runs.differences(one, two) == []
+    log = (one / "metrics.jsonl").read_text()
+    (one / "metrics.jsonl").write_text(log + log)
+    (one / "checkpoints" / str(STEPS) / "data" / "process_0-of-1.json").write_text("{}")
+    with ocp.StandardCheckpointer() as writer:
+        params = {"x": jnp.array([1, 1 + 1e-7])}
+        state = {"params": params, "step": jnp.int32(STEPS)}
+        writer.save(one / "checkpoints" / str(STEPS) / "state", state, force=True)
+    assert runs.differences(one, two) == ["params", "position", "metrics"]

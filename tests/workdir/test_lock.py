@@ -1,0 +1,67 @@
+"""The lock of a run folder: who gets it, who is told what, and when it is free again."""
+
+import errno
+import fcntl
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from netzoo.workdir.lock import LOCK_FILE, RunLock
+from tests.training.runs import ROOT
+
+HOLDER = """
+import sys
+from netzoo.workdir.lock import RunLock
+lock = RunLock(sys.argv[1])
+print(lock.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process, which holds the lock of `tmp_path`."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout.readline() == "True\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_second_process_is_told_who_holds_it(holder, tmp_path):
+    """Protects a run from another that writes into the same folder; the user learns which."""
+    lock = RunLock(tmp_path)
+    assert not lock.take()
+    assert re.search(rf"trained in by process {holder.pid} on \S+\. ", str(lock.refusal()))
+
+
+def test_killed_process_holds_nothing(holder, tmp_path):
+    """Protects the continuation after SIGKILL: the file names the dead and refuses nobody."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert f"process {holder.pid}" in (tmp_path / LOCK_FILE).read_text()
+    lock = RunLock(tmp_path)
+    assert lock.take()
+    assert f"process {holder.pid}" not in (tmp_path / LOCK_FILE).read_text()
+    lock.close()
+    again = RunLock(tmp_path)
+    assert again.take()
+    again.close()
+
+
+def test_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypatch, capsys):
+    """Protects users of such file systems from being unable to train at all."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = RunLock(tmp_path)
+    assert lock.take()
+    lock.close()
+    assert "cannot be locked (No locks available)" in capsys.readouterr().out
