@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
 test: $(VENV)/.installed-dev  ## Run the tests (under 15 min on 2 cores).
-	$(BIN)/python -m pytest -m "not real_data" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not real_data" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
