@@ -10,20 +10,20 @@ import jax
 # inference the mean over the last pixels takes the last one with it, and a ResNet-18's batch of one
 # takes 1.65 times as long.
 _OPTION = "xla_cpu_experimental_ynn_fusion_type"
-INFERENCE = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-TRAINING = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+WITHOUT_SUMS = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+WITH_SUMS = {_OPTION: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
-def compiler_options(*, train: bool) -> dict[str, str]:
+def compiler_options(*, sums: bool) -> dict[str, str]:
     """Returns what to pass to `jax.jit(..., compiler_options=...)` on the default backend.
 
     Empty where there is nothing to set, or where the installed XLA refuses it: such options come
     and go with its releases.
 
     Args:
-      train: Whether the program has gradients, not inference alone.
+      sums: Whether YNN may take sums: in training, and where there is no convolution.
     """
-    return _known(tuple((TRAINING if train else INFERENCE).items()))
+    return _known(tuple((WITH_SUMS if sums else WITHOUT_SUMS).items()))
 
 
 @functools.cache

@@ -84,7 +84,7 @@ def assemble(
             step,
             donate_argnums=0,
             out_shardings=(state_placed, meshes.replicated(mesh)),
-            compiler_options=compiler_options(train=True),
+            compiler_options=compiler_options(sums=True),
         ),
         tables="\n".join(tables),
     )
