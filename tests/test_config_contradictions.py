@@ -151,6 +151,18 @@ def test_what_was_refused_is_no_run(pictures, tmp_path):
     assert not (tmp_path / CONFIG_FILE).exists()
 
 
+def test_remat_without_blocks_is_no_run(pictures, tmp_path):
+    """Protects the second try too: AlexNet has nothing to compute again, and says so at once."""
+    config = tiny_config(pictures)
+    with config.unlocked():
+        config.model = {"name": "alexnet_owt", "dtype": "float32"}
+    config.data.image_size = 64
+    config.train.remat = True
+    with pytest.raises(UserError, match=r"no blocks.*train\.remat"):
+        train(config, tmp_path)
+    assert not (tmp_path / CONFIG_FILE).exists()
+
+
 def test_patches_divide_the_image(pictures):
     """Protects ViT from images that its patches do not divide."""
     config = tiny_config(pictures)

@@ -42,6 +42,8 @@ def rematerialized_blocks() -> Iterator[None]:
         if context.method_name != "__call__" or not _is_block(module):
             return next_call(*args, **kwargs)
         found = True
+        if module.is_initializing():  # no gradient is taken of that
+            return next_call(*args, **kwargs)
 
         def call(module, *args):
             return context.orig_method.func(module, *args, **kwargs)

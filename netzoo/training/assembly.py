@@ -1,5 +1,6 @@
 """What a configuration, a task and a mesh make together: the training state and the step."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.compilation import compiler_options
+from netzoo.models.rematerialization import rematerialized_blocks
 from netzoo.tasks import Task
 from netzoo.training import patterns, sharding
 from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
@@ -46,10 +48,13 @@ def assemble(
       pretrained: Variables to start from, or their shapes, or None for random ones.
 
     Raises:
-      UserError: A table of the configuration does not fit the network's parameters.
+      UserError: A table of the configuration does not fit the network's parameters, or there
+        are no blocks for `train.remat`.
     """
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    params = jax.eval_shape(task.init, init_key)["params"]
+    # Refuses a network without blocks before anything is compiled.
+    with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
+        params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params)
 
