@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from netzoo.layers.native import native_conv
 from netzoo.layers.padding import Pads
 from netzoo.layers.windows import add_taps, each_tap, tap, taps
 
@@ -41,7 +42,9 @@ def depthwise_conv(
       `[batch, out_height, out_width, channels]` in `x`'s dtype.
     """
     forward = functools.partial(_shifted, stride=stride, pads=pads, dilation=dilation)
-    native = functools.partial(_native, stride=stride, pads=pads, dilation=dilation)
+    native = functools.partial(
+        native_conv, stride=stride, pads=pads, dilation=dilation, groups=x.shape[-1]
+    )
     return lax.platform_dependent(x, kernel, cpu=forward, default=native)
 
 
@@ -58,24 +61,14 @@ def _backward(stride, pads, dilation, residuals, dy):
         ).astype(kernel.dtype)
 
     def native(x, kernel, dy):
-        return jax.vjp(functools.partial(_native, **static), x, kernel)[1](dy)
+        return jax.vjp(functools.partial(native_conv, groups=x.shape[-1], **static), x, kernel)[1](
+            dy
+        )
 
     return lax.platform_dependent(*residuals, dy, cpu=shifted, default=native)
 
 
 depthwise_conv.defvjp(_forward, _backward)
-
-
-def _native(x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilation: int):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
 
 
 def _shifted(x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilation: int):

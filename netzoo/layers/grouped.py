@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from netzoo.layers.native import native_conv
 from netzoo.layers.padding import Pads
 from netzoo.layers.windows import taps
 
@@ -36,7 +37,7 @@ def grouped_conv(
       `[batch, out_height, out_width, features]` in `x`'s dtype.
     """
     options = {"stride": stride, "pads": pads, "dilation": dilation}
-    native = functools.partial(_convolve, groups=groups, **options)
+    native = functools.partial(native_conv, groups=groups, **options)
     if groups == 1:
         return native(x, kernel)
     form = _one_by_one if groups <= FEW_GROUPS else _tap_by_tap
@@ -44,21 +45,9 @@ def grouped_conv(
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
-def _convolve(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int = 1):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
 def _one_by_one(x, kernel, *, groups: int, **options):
     parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([_convolve(part, k, **options) for part, k in parts], -1)
+    return jnp.concatenate([native_conv(part, k, **options) for part, k in parts], -1)
 
 
 def _tap_by_tap(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int):

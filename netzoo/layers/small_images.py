@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from netzoo.layers.native import native_conv
 from netzoo.layers.padding import Pads
 from netzoo.layers.windows import taps
 
@@ -44,14 +45,9 @@ def small_image_conv(
     Returns:
       `[batch, out_height, out_width, features]` in `x`'s dtype.
     """
-    native = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    product = functools.partial(_product, stride=stride, pads=pads, dilation=dilation)
+    options = {"stride": stride, "pads": pads, "dilation": dilation}
+    product = functools.partial(_product, **options)
+    native = functools.partial(native_conv, **options)
     return lax.platform_dependent(x, kernel, cpu=product, default=native)
 
 

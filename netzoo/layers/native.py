@@ -1,0 +1,21 @@
+"""XLA's own convolution, which netzoo's other forms are compared with and stand in for on CPU."""
+
+import jax
+from jax import lax
+
+from netzoo.layers.padding import Pads
+
+
+def native_conv(
+    x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilation: int, groups: int = 1
+) -> jax.Array:
+    """Convolves `[batch, height, width, channels]`, with zeros `pads` around height and width."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=pads,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
