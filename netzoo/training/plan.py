@@ -23,6 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from netzoo.config import validate
+from netzoo.config.overrides import accept_none, explain
 from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.image_classification import ImageClassification
@@ -184,12 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _config(arguments: Sequence[str]) -> ConfigDict:
+    accept_none()
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     try:
         left = values(["plan", *arguments])[1:]
-    except (flags.Error, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"configuration: {error}") from None
+    except Exception as error:  # a configuration file is code, and may raise anything
+        raise UserError(explain(error)) from None
     if left or config.value is None:
         raise UserError(f"{' '.join(left) or '--config'}: expected --config FILE [--config.x=y]")
     return config.value
