@@ -83,7 +83,7 @@ def compile_case(contestant: str, name: str, batch: int, backward: bool) -> Call
 
     dy = jax.random.normal(keys[2], jax.eval_shape(forward, variables, x).shape)
     arguments = (variables, x, dy) if backward else (variables, x)
-    options = compiler_options(sums=True) if contestant == "netzoo" else {}
+    options = compiler_options() if contestant == "netzoo" else {}
     step = jax.jit(both if backward else forward, compiler_options=options)
     compiled = step.lower(*arguments).compile()
     return lambda: compiled(*arguments)

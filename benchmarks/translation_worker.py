@@ -74,7 +74,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, An
         step, state = make_training(make_loss(model, settings["smoothing"]), variables)
     else:
         step, state = make_translation(model, variables, settings)
-    step = jax.jit(step, donate_argnums=0, compiler_options=compiler_options(sums=True))
+    step = jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
     start = time.perf_counter()
     compiled = step.lower(state, source, target).compile()
     facts["compile_seconds"] = time.perf_counter() - start

@@ -85,7 +85,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, An
     }
     compiler = {}
     if contestant == "netzoo":
-        facts["macs"], compiler = summarize(model, side).macs, compiler_options(sums=train)
+        facts["macs"], compiler = summarize(model, side).macs, compiler_options()
         if not train:
             model, variables = fold_batch_norm(model, variables)
     loss = make_loss(model, train, settings["remat"])

@@ -1,27 +1,55 @@
 """Options for the compiler: used where the installed XLA knows them, left out where not."""
 
+import re
+
 import jax
+import jax.numpy as jnp
 import pytest
 
-from netzoo import compilation
+from netzoo import compilation, create_model, fold_batch_norm
 
 
 @pytest.fixture(autouse=True)
 def forget():
     """The answer is kept for the process."""
-    compilation._known.cache_clear()
+    compilation.compiler_options.cache_clear()
     yield
-    compilation._known.cache_clear()
+    compilation.compiler_options.cache_clear()
 
 
 def test_the_installed_xla_knows_the_options():
     """If a new release drops an option, this says so; programs would only become slower."""
     assert jax.default_backend() == "cpu"
-    assert compilation.compiler_options(sums=True) == compilation.WITH_SUMS
-    assert compilation.compiler_options(sums=False) == compilation.WITHOUT_SUMS
+    assert compilation.compiler_options() == compilation.OPTIONS
 
 
 def test_unknown_options_are_left_out(monkeypatch):
     """XLA refuses options that it does not know: that must not stop a training run."""
-    monkeypatch.setattr(compilation, "WITH_SUMS", {"xla_cpu_no_such_option": "1"})
-    assert compilation.compiler_options(sums=True) == {}
+    monkeypatch.setattr(compilation, "OPTIONS", {"xla_cpu_no_such_option": "1"})
+    assert compilation.compiler_options() == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg11_bn", "googlenet", "mobilenet_v3_small", "resnet18", "r_ti16"]
+)
+def test_no_convolution_is_taken_into_a_sum(name):
+    """Inference would run it on one core: a sum or a pooling must not be its only reader."""
+    model = create_model(name, num_classes=5)
+    x = jnp.zeros((2, 128, 128, 3))
+    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
+    variables = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), variables)
+    model, variables = fold_batch_norm(model, variables)
+    apply = jax.jit(
+        lambda variables, x: model.apply(variables, x, train=False),
+        compiler_options=compilation.compiler_options(),
+    )
+    computations = apply.lower(variables, x).compile().as_text().split("\n\n")
+    fused = {
+        match.group(1)
+        for text in computations
+        for match in re.finditer(r"calls=%([\w.]+),.*__ynn_fusion", text)
+    }
+    assert fused
+    for text in computations:
+        if text.startswith("%") and text[1:].split(" ", 1)[0] in fused:
+            assert "convolution(" not in text

@@ -25,7 +25,7 @@ def compiled_sums(
     def sums(variables, batch):
         return sums_of(jax.lax.with_sharding_constraint(variables, everywhere), batch)
 
-    return jax.jit(sums, out_shardings=everywhere, compiler_options=compiler_options(sums=False))
+    return jax.jit(sums, out_shardings=everywhere, compiler_options=compiler_options())
 
 
 def evaluate(

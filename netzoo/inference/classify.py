@@ -119,7 +119,7 @@ class _Probabilities:
             lambda variables, images: jax.nn.softmax(
                 model.apply(variables, normalize(images, config), train=False)
             ),
-            compiler_options=compiler_options(sums=False),
+            compiler_options=compiler_options(),
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

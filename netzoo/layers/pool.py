@@ -9,6 +9,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from netzoo.layers.padding import Padding, Pads, spatial_padding
@@ -42,8 +43,10 @@ def max_pool(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
+    # Where windows overlap in part, slices forward are no faster. Where they do not, XLA would take
+    # the pooling and the convolutions before it into one kernel, as in `adaptive_avg_pool`.
     native = functools.partial(_native, window=window, stride=stride, pads=pads)
-    if stride > 1:
+    if 1 < stride < window:
         return native(x)
 
     def shifted(x: jax.Array) -> jax.Array:
@@ -103,7 +106,7 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
     In float32, or wider where `x` is: classifiers work in full precision whatever the network
     computes in.
     """
-    return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+    return adaptive_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 1)[:, 0, 0]
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
@@ -113,13 +116,28 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     `ceil((i + 1) * height / size)`, as in PyTorch's `AdaptiveAvgPool2d`; so a smaller image is
     repeated.
     """
-    for axis in (1, 2):
-        length = x.shape[axis]
-        if length != size:
-            edges = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
-            parts = [jax.lax.slice_in_dim(x, a, b, axis=axis) for a, b in edges]
-            x = jnp.concatenate([part.mean(axis, keepdims=True) for part in parts], axis)
-    return x
+    batch, height, width, channels = x.shape
+    if height == width == size:
+        return x
+    # As a product: of a sum, XLA's CPU backend makes one kernel together with the convolutions
+    # that only it reads, which then run on one core.
+    shares = np.kron(_shares(height, size), _shares(width, size))
+    means = jnp.einsum(
+        "pk,nkc->npc",
+        shares.astype(x.dtype),
+        x.reshape(batch, height * width, channels),
+        precision=lax.Precision.HIGHEST,
+    )
+    return means.reshape(batch, size, size, channels)
+
+
+def _shares(length: int, size: int) -> np.ndarray:
+    """What every one of `length` pixels gives to every one of `size`, `[size, length]`."""
+    shares = np.zeros((size, length))
+    for i, row in enumerate(shares):
+        window = slice(i * length // size, -(-(i + 1) * length // size))
+        row[window] = 1 / (window.stop - window.start)
+    return shares
 
 
 def _pads(x, window: int, stride: int, padding: Padding | int, ceil: bool) -> Pads:

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, local_response_norm, max_pool
+from netzoo.layers.dense import Dense
 from netzoo.layers.padding import Pads
 from netzoo.models.common import check_image_size
 from netzoo.models.registry import register
@@ -143,7 +144,7 @@ class AlexNet(nn.Module):
 
         dropout = functools.partial(Dropout(self.dropout_rate), train=train)
         hidden = functools.partial(
-            nn.Dense,
+            Dense,
             self.hidden_features,
             kernel_init=DENSE_INIT,
             bias_init=v.bias_init,

@@ -118,7 +118,7 @@ class SqueezeExcite(nn.Module):
         dense = functools.partial(
             nn.Dense, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         )
-        gate = global_avg_pool(x)
+        gate = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         gate = nn.relu(dense(scale_channels(channels, SQUEEZE_RATIO), name="reduce")(gate))
         gate = nn.hard_sigmoid(dense(channels, name="expand")(gate))
         return x * gate[:, None, None, :].astype(x.dtype)

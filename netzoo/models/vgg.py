@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, max_pool
+from netzoo.layers.dense import Dense
 from netzoo.models.common import check_image_size, norm_for
 from netzoo.models.registry import register
 
@@ -101,7 +102,7 @@ class VGG(nn.Module):
         check_image_size(images, MIN_IMAGE_SIZE, self)
         norm = norm_for(self)
         hidden = functools.partial(
-            nn.Dense, self.hidden_features, kernel_init=DENSE_INIT, dtype=self.dtype
+            Dense, self.hidden_features, kernel_init=DENSE_INIT, dtype=self.dtype
         )
         x, v = images, self.variant
         for stage, (channels, depth) in enumerate(zip(STAGE_CHANNELS, v.depths, strict=True), 1):

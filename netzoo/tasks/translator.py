@@ -60,7 +60,7 @@ class Translator:
             start=START,
             end=END,
         )
-        options = compiler_options(sums=True)
+        options = compiler_options()
         self._search = jax.jit(search, static_argnames="max_length", compiler_options=options)
         self._endpoints = jax.jit(
             lambda variables, source, target: model.apply(

@@ -89,7 +89,7 @@ def assemble(
             step,
             donate_argnums=0,
             out_shardings=(state_placed, meshes.replicated(mesh)),
-            compiler_options=compiler_options(sums=True),
+            compiler_options=compiler_options(),
         ),
         tables="\n".join(tables),
     )

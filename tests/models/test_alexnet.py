@@ -16,6 +16,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.layers import Dropout
+from netzoo.layers.dense import Dense
 from netzoo.models import create_model
 
 NAMES = ("alexnet", "alexnet_owt")
@@ -189,7 +190,7 @@ def test_where_dropout_acts(name):
     order = []
 
     def note(next_call, args, kwargs, context):
-        if isinstance(context.module, nn.Dense):
+        if isinstance(context.module, Dense | nn.Dense):
             order.append(context.module.name)
         if isinstance(context.module, Dropout):
             order.append(context.module.rate)

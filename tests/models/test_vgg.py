@@ -13,6 +13,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv, Dropout
+from netzoo.layers.dense import Dense
 from netzoo.models import create_model, list_models
 from netzoo.weights.convert import to_ours, to_theirs
 from netzoo.weights.names import layouts
@@ -147,7 +148,7 @@ def test_the_order_of_layers():
             return next_call(*args, **kwargs)
         if isinstance(layer, BatchNorm):
             order.append((layer.momentum, layer.epsilon, layer.dtype))
-        elif isinstance(layer, Conv | nn.Dense):
+        elif isinstance(layer, Conv | Dense | nn.Dense):
             order.append((layer.name, layer.dtype))
         elif isinstance(layer, Dropout):
             order.append(layer.rate)
