@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.layers.dense_conv import dense_conv
 from netzoo.layers.depthwise import depthwise_conv
 from netzoo.layers.grouped import grouped_conv
 from netzoo.layers.padding import Padding, Pads, spatial_padding
@@ -22,8 +23,8 @@ class Conv(nn.Module):
       strided convolution the kernel's gradient begins with a transposition of the images that
       takes ten times as long as the product.
     * images with fewer pixels than the kernel has taps go to `netzoo.layers.small_images`.
-    * one group per channel goes to `netzoo.layers.depthwise`, other groups to
-      `netzoo.layers.grouped`.
+    * one group per channel goes to `netzoo.layers.depthwise`, several to `netzoo.layers.grouped`,
+      a single one to `netzoo.layers.dense_conv`.
 
     Attributes:
       features: Channels of the output.
@@ -82,4 +83,6 @@ class Conv(nn.Module):
             return depthwise_conv(x, kernel, *window)
         if self.groups == 1 and has_few_pixels((height, width), self.kernel_size, *window):
             return small_image_conv(x, kernel, *window)
+        if self.groups == 1:
+            return dense_conv(x, kernel, *window)
         return grouped_conv(x, kernel, *window, self.groups)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from netzoo.layers.dense_conv import dense_conv
 from netzoo.layers.native import native_conv
 from netzoo.layers.padding import Pads
 from netzoo.layers.windows import taps
@@ -38,16 +39,14 @@ def grouped_conv(
     """
     options = {"stride": stride, "pads": pads, "dilation": dilation}
     native = functools.partial(native_conv, groups=groups, **options)
-    if groups == 1:
-        return native(x, kernel)
     form = _one_by_one if groups <= FEW_GROUPS else _tap_by_tap
     cpu = functools.partial(form, groups=groups, **options)
     return lax.platform_dependent(x, kernel, cpu=cpu, default=native)
 
 
-def _one_by_one(x, kernel, *, groups: int, **options):
+def _one_by_one(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int):
     parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-    return jnp.concatenate([native_conv(part, k, **options) for part, k in parts], -1)
+    return jnp.concatenate([dense_conv(part, k, stride, pads, dilation) for part, k in parts], -1)
 
 
 def _tap_by_tap(x, kernel, *, stride: int, pads: Pads, dilation: int, groups: int):

@@ -1,0 +1,94 @@
+"""Convolution of all channels with all, whose gradients are fast wherever they stand.
+
+XLA's CPU backend hands a convolution to Eigen if the features come last in the images and in what
+comes out. Into that form it brings gradients in the outermost computation only: in a loop or a
+branch, as of rematerialisation and of gradients accumulated over parts of a batch, they keep a
+scalar form that takes fifty times as long. So the gradients are written in that form here; GPU and
+TPU have their own.
+"""
+
+import functools
+
+import jax
+from jax import lax
+
+from netzoo.layers.native import native_conv
+from netzoo.layers.padding import Pads
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def dense_conv(
+    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int
+) -> jax.Array:
+    """Convolves; the same as XLA's convolution.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      kernel: `[kernel_height, kernel_width, channels, features]`, of `x`'s dtype.
+      stride: Step between output positions, the same in both axes.
+      pads: Zeros before and after height and width.
+      dilation: Distance between taps.
+
+    Returns:
+      `[batch, out_height, out_width, features]` in `x`'s dtype.
+    """
+    return native_conv(x, kernel, stride=stride, pads=pads, dilation=dilation)
+
+
+def _forward(x, kernel, stride, pads, dilation):
+    return dense_conv(x, kernel, stride, pads, dilation), (x, kernel)
+
+
+def _backward(stride, pads, dilation, residuals, dy):
+    static = {"stride": stride, "pads": pads, "dilation": dilation}
+
+    def written_out(x, kernel, dy):
+        return _input_gradient(x, kernel, dy, **static), _kernel_gradient(x, kernel, dy, **static)
+
+    def native(x, kernel, dy):
+        return jax.vjp(functools.partial(native_conv, **static), x, kernel)[1](dy)
+
+    return lax.platform_dependent(*residuals, dy, cpu=written_out, default=native)
+
+
+dense_conv.defvjp(_forward, _backward)
+
+
+def _input_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
+    margins = []
+    for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
+        reach = dilation * (taps - 1)
+        margins.append((reach - before, length + before - ((out - 1) * stride + 1)))
+    return lax.conv_general_dilated(
+        dy,
+        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
+        window_strides=(1, 1),
+        padding=margins,
+        lhs_dilation=(stride, stride),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=DIMENSIONS,
+    )
+
+
+def _kernel_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
+    margins = []
+    for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
+        end = dilation * (taps - 1) + (out - 1) * stride + 1
+        margins.append((before, end - length - before))
+    # The examples are what is summed over, so they take the place of channels.
+    gradient = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        dy.transpose(1, 2, 0, 3),
+        window_strides=(dilation, dilation),
+        padding=margins,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=DIMENSIONS,
+    )
+    return gradient.transpose(1, 2, 0, 3)
+
+
+def _axes(x, kernel, dy, pads: Pads):
+    """Pixels, pixels that come out, taps and padding, of height and of width."""
+    return zip(x.shape[1:3], dy.shape[1:3], kernel.shape[:2], pads, strict=True)
