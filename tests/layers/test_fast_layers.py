@@ -86,6 +86,9 @@ LAYERS = {
     for k, s, d, g in [
         (1, 1, 1, 1),
         (1, 2, 1, 1),
+        (3, 1, 1, 1),
+        (3, 2, 1, 1),
+        (5, 2, 2, 1),
         (3, 1, 1, CHANNELS),
         (3, 2, 1, CHANNELS),
         (5, 1, 1, CHANNELS),
@@ -105,6 +108,11 @@ LAYERS = {
     "max pool 3 stride 1": (
         lambda factor, x: max_pool(x * factor, 3, 1),
         native_pool(3, 1),
+        (CHANNELS,),
+    ),
+    "max pool 2 stride 2": (
+        lambda factor, x: max_pool(x * factor, 2, 2, padding=0),
+        native_pool(2, 2),
         (CHANNELS,),
     ),
     "max pool 3 stride 2": (
