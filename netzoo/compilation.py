@@ -6,7 +6,8 @@ import jax
 
 # YNN, XLA 0.10's own kernels, run products of matrices well and the sums of BatchNorm several times
 # as fast, but convolutions on one core: all of them by default, and with sums still those that only
-# a sum reads. There are none, since the poolings of a classifier are products.
+# a sum or a pooling reads. There are none: the poolings of a classifier are products, those of 2x2
+# pixels slices.
 OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"

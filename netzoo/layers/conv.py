@@ -81,8 +81,7 @@ class Conv(nn.Module):
         window = (self.stride, pads, self.dilation)
         if self.groups == channels == self.features:
             return depthwise_conv(x, kernel, *window)
-        if self.groups == 1 and has_few_pixels((height, width), self.kernel_size, *window):
-            return small_image_conv(x, kernel, *window)
-        if self.groups == 1:
-            return dense_conv(x, kernel, *window)
-        return grouped_conv(x, kernel, *window, self.groups)
+        if self.groups > 1:
+            return grouped_conv(x, kernel, *window, self.groups)
+        few_pixels = has_few_pixels((height, width), self.kernel_size, *window)
+        return (small_image_conv if few_pixels else dense_conv)(x, kernel, *window)

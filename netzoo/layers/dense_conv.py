@@ -3,8 +3,8 @@
 XLA's CPU backend hands a convolution to Eigen if the features come last in the images and in what
 comes out. Into that form it brings gradients in the outermost computation only: in a loop or a
 branch, as of rematerialisation and of gradients accumulated over parts of a batch, they keep a
-scalar form that takes fifty times as long. So the gradients are written in that form here; GPU and
-TPU have their own.
+scalar form, with which a ResNet-50's step takes eighteen times as long. So the gradients are
+written in that form here; GPU and TPU have their own.
 """
 
 import functools
@@ -14,8 +14,6 @@ from jax import lax
 
 from netzoo.layers.native import native_conv
 from netzoo.layers.padding import Pads
-
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -61,15 +59,8 @@ def _input_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
     for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
         reach = dilation * (taps - 1)
         margins.append((reach - before, length + before - ((out - 1) * stride + 1)))
-    return lax.conv_general_dilated(
-        dy,
-        lax.rev(kernel, (0, 1)).swapaxes(2, 3),
-        window_strides=(1, 1),
-        padding=margins,
-        lhs_dilation=(stride, stride),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=DIMENSIONS,
-    )
+    turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
+    return native_conv(dy, turned, stride=1, pads=margins, dilation=dilation, spread=stride)
 
 
 def _kernel_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
@@ -78,14 +69,8 @@ def _kernel_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
         end = dilation * (taps - 1) + (out - 1) * stride + 1
         margins.append((before, end - length - before))
     # The examples are what is summed over, so they take the place of channels.
-    gradient = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        dy.transpose(1, 2, 0, 3),
-        window_strides=(dilation, dilation),
-        padding=margins,
-        rhs_dilation=(stride, stride),
-        dimension_numbers=DIMENSIONS,
-    )
+    images, window = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+    gradient = native_conv(images, window, stride=dilation, pads=margins, dilation=stride)
     return gradient.transpose(1, 2, 0, 3)
 
 

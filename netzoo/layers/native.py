@@ -7,14 +7,25 @@ from netzoo.layers.padding import Pads
 
 
 def native_conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int, pads: Pads, dilation: int, groups: int = 1
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int,
+    pads: Pads,
+    dilation: int,
+    groups: int = 1,
+    spread: int = 1,
 ) -> jax.Array:
-    """Convolves `[batch, height, width, channels]`, with zeros `pads` around height and width."""
+    """Convolves `[batch, height, width, channels]`, with zeros `pads` around height and width.
+
+    With `spread`, pixels first go that far apart, with zeros between them.
+    """
     return lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(stride, stride),
         padding=pads,
+        lhs_dilation=(spread, spread),
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,

@@ -121,14 +121,15 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
         return x
     # As a product: of a sum, XLA's CPU backend makes one kernel together with the convolutions
     # that only it reads, which then run on one core.
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # no half precision has a third
     shares = np.kron(_shares(height, size), _shares(width, size))
     means = jnp.einsum(
         "pk,nkc->npc",
-        shares.astype(x.dtype),
-        x.reshape(batch, height * width, channels),
+        shares.astype(wide),
+        x.reshape(batch, height * width, channels).astype(wide),
         precision=lax.Precision.HIGHEST,
     )
-    return means.reshape(batch, size, size, channels)
+    return means.reshape(batch, size, size, channels).astype(x.dtype)
 
 
 def _shares(length: int, size: int) -> np.ndarray:
