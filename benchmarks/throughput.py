@@ -113,7 +113,6 @@ def measure(
     commands = [(c.name, command(c, python, settings)) for c, python in contestants.items()]
     with running(commands) as processes:
         check_alike(processes)
-        take_turns(processes, 1, 1)
         answers = take_turns(processes, steps, repeats)
     images = settings["batch_size"] * steps
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]

@@ -78,7 +78,6 @@ def measure(
     commands = [(c.name, command(c, python, details)) for c, python in contestants.items()]
     with running(commands) as processes:
         check_alike(processes)
-        take_turns(processes, 1, 1)
         answers = take_turns(processes, steps, repeats)
     count = settings["rows"]
     if settings["mode"] == "train":

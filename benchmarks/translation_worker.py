@@ -14,7 +14,6 @@ from benchmarks.contestants import peak_jax_bytes, serve_steps
 from benchmarks.sentences import PAD, draw_pairs
 from benchmarks.worker import make_training
 from netzoo.compilation import compiler_options
-from netzoo.layers.cross_entropy import smoothed_cross_entropy
 from netzoo.models.beam_search import beam_search
 from netzoo.models.transformer import Transformer, Variant
 
@@ -27,12 +26,20 @@ def make_loss(model: Any, smoothing: float) -> Callable:
     """Returns `loss(params, rest, source, target, key) -> (mean of the real labels, rest)`."""
 
     def loss(params, rest, source, target, key):
-        logits = model.apply(
-            {"params": params}, source, target[:, :-1], train=True, rngs={"dropout": key}
-        )
         labels = target[:, 1:]
-        losses = jnp.where(labels == PAD, 0, smoothed_cross_entropy(logits, labels, smoothing))
-        return losses.sum() / (labels != PAD).sum(), rest
+        real = labels != PAD
+        total, _ = model.apply(
+            {"params": params},
+            source,
+            target[:, :-1],
+            labels,
+            real / real.sum(),
+            smoothing,
+            train=True,
+            rngs={"dropout": key},
+            method="cross_entropy",
+        )
+        return total, rest
 
     return loss
 

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netzoo.layers.cross_entropy import smoothed_cross_entropy
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
 from netzoo.weights.convert import to_ours, to_theirs
@@ -113,9 +112,19 @@ class Comparison:
 
         def loss(variables):
             rngs = {"dropout": jax.random.key(0)}
-            logits = model.apply(variables, source, target[:, :-1], train=True, rngs=rngs)
-            losses = smoothed_cross_entropy(logits, labels, LABEL_SMOOTHING)
-            return losses.mean(where=labels != 0)
+            real = labels != 0
+            total, _ = model.apply(
+                variables,
+                source,
+                target[:, :-1],
+                labels,
+                real / real.sum(),
+                LABEL_SMOOTHING,
+                train=True,
+                rngs=rngs,
+                method="cross_entropy",
+            )
+            return total
 
         value, gradients = jax.jit(jax.value_and_grad(loss))(variables)
         reference = self.fixture["translation"]

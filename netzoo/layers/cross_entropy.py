@@ -1,50 +1,125 @@
-"""Cross-entropy with smoothed labels, for many classes (Szegedy et al., arXiv:1512.00567, 7)."""
+"""Cross-entropy of a linear classifier with many classes, whose logits are never all there.
+
+Where the classes are a vocabulary, the logits are by far the largest array of a step, and memory is
+what their loss waits for. Here some positions' logits are made, turned into losses and into the
+gradients of these, and forgotten, before the next ones are.
+"""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+# Of a block of logits on CPU: 4 MiB in float32, what caches hold. Elsewhere one block has all.
+BLOCK_SIZE = 2**20
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def smoothed_cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float) -> jax.Array:
-    """Returns the cross-entropy against `(1 - smoothing) one_hot(labels) + smoothing / classes`.
+def classifier_cross_entropy(
+    x: jax.Array,
+    kernel: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    smoothing: float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the weighted sum of the cross-entropies of `x @ kernel`, and which logits are right.
 
-    The targets are never written out, and the gradient, softmax minus targets, is one pass over
-    the logits: where the classes are a vocabulary, these are the largest array of a step.
+    The targets are `(1 - smoothing) one_hot(labels) + smoothing / classes` (Szegedy et al.,
+    arXiv:1512.00567, section 7). The gradients, for `x` and `kernel` alone, are computed together
+    with the loss.
 
     Args:
-      logits: `[..., classes]`.
-      labels: `[...]`, integers below `classes`.
-      smoothing: Share of the targets that all classes have alike, 0 for none.
+      x: `[batch, length, width]`; the logits are of its dtype.
+      kernel: `[width, classes]`, of the same dtype.
+      labels: `[batch, length]`, integers below `classes`.
+      weights: `[batch, length]`, 0 for what does not count.
+      smoothing: Share of the targets that all classes have alike.
 
     Returns:
-      `[...]`, in nats, float32 or what is wider among the logits.
+      The sum, a scalar in nats, float32 or what is wider in `x`; and booleans `[batch, length]`,
+      True where no class has a larger logit than the label.
     """
-    return _forward(logits, labels, smoothing)[0]
+    return _cross_entropy(x, kernel, labels, weights, smoothing)
 
 
-def _forward(logits, labels, smoothing):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _cross_entropy(x, kernel, labels, weights, smoothing):
+    def add(loss, block):
+        x, labels, weights = block
+        *_, losses, correct = _losses(x @ kernel, labels, smoothing)
+        return loss + (weights * losses).sum(), correct
+
+    zero = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32))
+    loss, correct = lax.scan(add, zero, _blocks(kernel.shape[1], x, labels, weights))
+    return loss, _join(correct, labels.shape[1])
+
+
+def _forward(x, kernel, labels, weights, smoothing):
+    def add(sums, block):
+        loss, d_kernel = sums
+        x, labels, weights = block
+        exponentials, norm, losses, correct = _losses(x @ kernel, labels, smoothing)
+        rest = smoothing / kernel.shape[1]
+        is_label = jnp.arange(kernel.shape[1]) == labels[..., None]
+        targets = jnp.where(is_label, 1 - smoothing + rest, rest)
+        weight = weights[..., None]
+        d_logits = (exponentials * (weight / norm) - weight * targets).astype(x.dtype)
+        d_x = d_logits @ kernel.T
+        d_kernel += lax.dot_general(x, d_logits, (((0, 1), (0, 1)), ((), ())))
+        return (loss + (weights * losses).sum(), d_kernel), (correct, d_x)
+
+    zeros = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32)), jnp.zeros_like(kernel)
+    blocks = _blocks(kernel.shape[1], x, labels, weights)
+    (loss, d_kernel), (correct, d_x) = lax.scan(add, zeros, blocks)
+    length = labels.shape[1]
+    return (loss, _join(correct, length)), (_join(d_x, length), d_kernel)
+
+
+def _backward(smoothing, gradients, cotangents):
+    del smoothing
+    d_loss, _ = cotangents  # what is right has no gradient
+    d_x, d_kernel = (d_loss.astype(gradient.dtype) * gradient for gradient in gradients)
+    return d_x, d_kernel, None, None
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+def _losses(logits, labels, smoothing):
+    """Returns exponentials of the logits and their sum, losses, and which labels are right."""
     wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # Differences from the largest, whose exponentials do not overflow.
+    # All of differences from the largest, which do not overflow.
     largest = wide.max(-1, keepdims=True)
-    shifted = wide - largest
-    log_sum = jnp.log(jnp.exp(shifted).sum(-1, keepdims=True))
-    hit = jnp.take_along_axis(shifted, labels[..., None], -1)
-    loss = log_sum - (1 - smoothing) * hit
+    exponentials = jnp.exp(wide - largest)
+    norm = exponentials.sum(-1, keepdims=True)
+    hit = jnp.take_along_axis(wide, labels[..., None], -1)
+    losses = jnp.log(norm) + (1 - smoothing) * (largest - hit)
     if smoothing:
-        loss -= smoothing * shifted.mean(-1, keepdims=True)
-    return loss[..., 0], (logits, labels, largest, log_sum)
+        losses += smoothing * (largest - wide.mean(-1, keepdims=True))
+    # Instead of argmax, which XLA does not vectorise on CPU.
+    return exponentials, norm, losses[..., 0], (hit >= largest)[..., 0]
 
 
-def _backward(smoothing, residuals, d_loss):
-    logits, labels, largest, log_sum = residuals
-    classes = logits.shape[-1]
-    softmax = jnp.exp(logits.astype(largest.dtype) - largest - log_sum)
-    is_label = jnp.arange(classes) == labels[..., None]
-    rest = smoothing / classes
-    targets = jnp.where(is_label, 1 - smoothing + rest, rest)
-    return (d_loss[..., None] * (softmax - targets)).astype(logits.dtype), None
+def _blocks(classes, *arrays):
+    """Divides `[batch, length, ...]` into `[blocks, batch, positions, ...]`, filled up with zeros.
+
+    By positions, because several devices have the batch divided among them.
+    """
+    batch, length = arrays[0].shape[:2]
+    size = batch * length * classes
+    blocks = math.ceil(size / BLOCK_SIZE) if jax.default_backend() == "cpu" else 1
+    positions = math.ceil(length / max(1, min(blocks, length)))
+    blocks = math.ceil(length / positions)
+
+    def divide(x):
+        rest = x.shape[2:]
+        x = jnp.pad(x, ((0, 0), (0, blocks * positions - length), *((0, 0) for _ in rest)))
+        return jnp.moveaxis(x.reshape(batch, blocks, positions, *rest), 1, 0)
+
+    return jax.tree.map(divide, arrays)
 
 
-smoothed_cross_entropy.defvjp(_forward, _backward)
+def _join(x, length):
+    x = jnp.moveaxis(x, 0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]

@@ -39,6 +39,7 @@ import numpy as np
 from netzoo.errors import UserError
 from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint
 from netzoo.layers.attention import KeyValue
+from netzoo.layers.cross_entropy import classifier_cross_entropy
 from netzoo.layers.dense import matmul
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.registry import register
@@ -120,6 +121,17 @@ def sinusoidal_positions(length: int, width: int) -> np.ndarray:
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
 
 
+class _Kernel(nn.Module):
+    """The parameter of a `flax.linen.Dense` without bias, for someone else to apply."""
+
+    shape: tuple[int, int]
+    init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        return self.param("kernel", self.init, self.shape)
+
+
 class Transformer(nn.Module):
     """The encoder-decoder Transformer.
 
@@ -177,7 +189,7 @@ class Transformer(nn.Module):
             self.embedding = embed()
         else:
             self.source_embedding, self.target_embedding = embed(), embed()
-            self.logits = nn.Dense(self.num_classes, use_bias=False, kernel_init=init, dtype=wide)
+            self.logits = _Kernel((v.width, self.num_classes), init)
         self.embedding_dropout = Dropout(self.dropout_rate)
         block = {
             "attention": functools.partial(
@@ -209,8 +221,37 @@ class Transformer(nn.Module):
         Raises:
           UserError: The arguments are no tokens.
         """
-        memory = self.encode(source, train=train)
-        return self.decode(memory, source != self.pad_id, target, train=train)
+        return self._logits(self._features(source, target, train=train))
+
+    def cross_entropy(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        labels: jax.Array,
+        weights: jax.Array,
+        smoothing: float = 0.0,
+        *,
+        train: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the loss of `__call__`'s logits, without ever holding all of them.
+
+        Args:
+          source: Tokens `[batch, S]`.
+          target: Tokens `[batch, T]`, shifted right.
+          labels: Tokens `[batch, T]`, to be predicted.
+          weights: `[batch, T]`, of every label.
+          smoothing: See `netzoo.layers.cross_entropy.classifier_cross_entropy`.
+          train: Whether dropout acts.
+
+        Returns:
+          The weighted sum of the cross-entropies, a scalar in nats, and booleans `[batch, T]`, True
+          where no token is more probable than the label.
+
+        Raises:
+          UserError: The arguments are no tokens.
+        """
+        x, kernel = self._classified(self._features(source, target, train=train))
+        return classifier_cross_entropy(x, kernel, labels, weights, smoothing)
 
     def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
         """Maps tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
@@ -233,11 +274,17 @@ class Transformer(nn.Module):
           target: Tokens `[batch, T]`, shifted right.
           train: Whether dropout acts.
         """
+        return self._logits(self._decode(memory, source_mask, target, train))
+
+    def _features(self, source, target, *, train):
+        memory = self.encode(source, train=train)
+        return self._decode(memory, source != self.pad_id, target, train)
+
+    def _decode(self, memory, source_mask, target, train):
         self._check_tokens("target", target)
         length = target.shape[1]
-        x = self._embed_target(target, self._positions(length), train)
         x, found = self.decoder(
-            x,
+            self._embed_target(target, self._positions(length), train),
             jnp.tri(length, dtype=bool)[None, None],
             memory,
             source_mask[:, None, None, :],
@@ -245,7 +292,7 @@ class Transformer(nn.Module):
             details=self._endpoints_wanted(),
         )
         self._hand_out("decoder", found)
-        return self._logits(endpoint(self, "pre_logits", x))
+        return endpoint(self, "pre_logits", x)
 
     def init_cache(
         self, memory: jax.Array, source_mask: jax.Array, max_length: int, beams: int = 1
@@ -316,10 +363,12 @@ class Transformer(nn.Module):
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
     def _logits(self, x: jax.Array) -> jax.Array:
-        if not self.share_embeddings:
-            return self.logits(x)
-        embedding = self.embedding.embedding
-        return matmul(x.astype(embedding.dtype), embedding.T)
+        return matmul(*self._classified(x))
+
+    def _classified(self, x):
+        """Returns what the logits are the product of, in their dtype."""
+        kernel = self.embedding.embedding.T if self.share_embeddings else self.logits()
+        return x.astype(kernel.dtype), kernel
 
     def _endpoints_wanted(self) -> bool:
         return self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()

@@ -46,7 +46,13 @@ def pretrained_variables(config: ConfigDict, num_classes: int, **sizes: int) -> 
 
 
 def apply_in_training(
-    config: ConfigDict, model: nn.Module, variables: Tree, *inputs: jax.Array, train: bool, key
+    config: ConfigDict,
+    model: nn.Module,
+    variables: Tree,
+    *inputs: jax.Array,
+    train: bool,
+    key: jax.Array,
+    method: str = "__call__",
 ) -> tuple[jax.Array, Tree]:
     """Returns the output of the network and the collections that it changed or handed out.
 
@@ -57,6 +63,7 @@ def apply_in_training(
       *inputs: Its inputs.
       train: Its switch for statistics and dropout.
       key: Random key of dropout.
+      method: Of the network, that takes the inputs.
     """
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         return model.apply(
@@ -65,6 +72,7 @@ def apply_in_training(
             train=train,
             mutable=[*(name for name in variables if name != "params"), AUXILIARY],
             rngs={"dropout": key},
+            method=method,
         )
 
 

@@ -21,7 +21,6 @@ from netzoo.data.text.vocabulary import PAD, Vocabulary
 from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import attention_picture
 from netzoo.evaluation.translation import corpus_scores, summarize
-from netzoo.layers.cross_entropy import smoothed_cross_entropy
 from netzoo.mesh import process_shard
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.tasks.translator import Translator
@@ -145,23 +144,23 @@ class Translation:
 
     def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
         """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
-        target = batch["target"]
-        logits, model_state = apply_in_training(
+        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
+        (loss, correct), model_state = apply_in_training(
             self._config,
             self.model,
             variables,
             batch["source"],
-            target[:, :-1],
+            target,
+            labels,
+            weights,
+            self._config.train.label_smoothing,
             train=True,
             key=key,
+            method="cross_entropy",
         )
-        losses, correct = _losses(logits, target[:, 1:], self._config.train.label_smoothing)
-
-        def mean(values):
-            return (batch["weight"] * values.sum(-1)).mean()
-
-        loss = mean(losses)
-        return loss, model_state, {"loss": loss, "token_accuracy": mean(correct)}
+        metrics = {"loss": loss, "token_accuracy": (weights * correct).sum()}
+        return loss, model_state, metrics
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
         """Returns every pair of the split once, or of its evenly spaced `limit`."""
@@ -174,13 +173,21 @@ class Translation:
 
     def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
         """Returns the sums that `netzoo.evaluation.translation` describes."""
-        target = batch["target"]
-        logits = self.model.apply(variables, batch["source"], target[:, :-1], train=False)
-        losses, correct = _losses(logits, target[:, 1:], smoothing=0.0)
+        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        real = labels != PAD
+        loss, correct = self.model.apply(
+            variables,
+            batch["source"],
+            target,
+            labels,
+            real.astype(jnp.float32),
+            train=False,
+            method="cross_entropy",
+        )
         return {
-            "loss_sum": losses.sum(),
-            "correct": correct.sum(),
-            "tokens": (target[:, 1:] != PAD).sum(),
+            "loss_sum": loss,
+            "correct": (real & correct).sum(),
+            "tokens": real.sum(),
             "count": batch["mask"].sum(),
         }
 
@@ -241,12 +248,3 @@ def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, 
         writer = csv.writer(file, "excel-tab", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-
-
-def _losses(logits: jax.Array, labels: jax.Array, smoothing: float) -> tuple[jax.Array, jax.Array]:
-    """Returns `[batch, length]` each: cross-entropy, and whether right; 0 where padding is."""
-    real = labels != PAD
-    losses = jnp.where(real, smoothed_cross_entropy(logits, labels, smoothing), 0)
-    # Instead of argmax, which XLA does not vectorise on CPU; the maximum the loss has anyway.
-    label_logits = jnp.take_along_axis(logits, labels[..., None], -1)[..., 0]
-    return losses, real & (label_logits >= logits.max(-1))

@@ -1,4 +1,4 @@
-"""The cross-entropy of a vocabulary computes what optax computes from targets written out."""
+"""The cross-entropy of a vocabulary computes what optax computes from logits written out."""
 
 import jax
 import jax.numpy as jnp
@@ -6,59 +6,85 @@ import numpy as np
 import optax
 import pytest
 
-from netzoo.layers.cross_entropy import smoothed_cross_entropy
+from netzoo.layers import cross_entropy
+from netzoo.layers.cross_entropy import classifier_cross_entropy
+
+CLASSES = 37
 
 
-def written_out(logits, labels, smoothing):
+def written_out(x, kernel, labels, weights, smoothing):
+    logits = (x @ kernel).astype(jnp.promote_types(x.dtype, jnp.float32))
     targets = optax.smooth_labels(
         jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), smoothing
     )
-    return optax.softmax_cross_entropy(logits, targets)
+    losses = optax.softmax_cross_entropy(logits, targets)
+    return (weights * losses).sum(), logits.argmax(-1) == labels
 
 
 def example(dtype):
     rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.normal(0, 4, (3, 5, 37)), dtype)
-    labels = jnp.asarray(rng.integers(0, 37, (3, 5)), jnp.int32)
+    x = jnp.asarray(rng.normal(size=(3, 5, 8)), dtype)
+    kernel = jnp.asarray(rng.normal(size=(8, CLASSES)), dtype)
+    labels = jnp.asarray(rng.integers(0, CLASSES, (3, 5)), jnp.int32)
+    # Some labels are to be right.
+    labels = labels.at[:, ::2].set((x @ kernel).argmax(-1)[:, ::2])
     weights = jnp.asarray(rng.uniform(size=(3, 5)), dtype).at[0].set(0)
-    return logits, labels, weights
+    return x, kernel, labels, weights
 
 
+@pytest.mark.parametrize("positions", [1, 2, 5], ids="blocks of {}".format)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-14)])
-def test_losses_and_gradients_are_those_of_targets_written_out(dtype, tolerance, smoothing):
-    """A wrong share of smoothing or a wrong backward pass would change what training reaches."""
+def test_losses_and_gradients_are_those_of_logits_written_out(
+    dtype, tolerance, smoothing, positions, monkeypatch
+):
+    """A wrong share of smoothing, gradient or block would change what training reaches.
+
+    Five positions are also divided into blocks of two, of which the last is filled up.
+    """
+    monkeypatch.setattr(cross_entropy, "BLOCK_SIZE", 3 * CLASSES * positions)
     with jax.enable_x64(dtype == "float64"):
-        logits, labels, weights = example(dtype)
+        x, kernel, labels, weights = example(dtype)
 
         def both(loss):
-            def total(x):
-                losses = loss(x, labels, smoothing)
-                return (losses * weights).sum(), losses
+            def total(x, kernel):
+                value, correct = loss(x, kernel, labels, weights, smoothing)
+                return 2 * value, (value, correct)  # the gradient is that of a part of the loss
 
-            return jax.jit(jax.grad(total, has_aux=True))(logits)
+            gradients, values = jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, kernel)
+            without = jax.jit(loss, static_argnums=4)(x, kernel, labels, weights, smoothing)
+            return gradients, values, without
 
-        for ours, theirs in zip(both(smoothed_cross_entropy), both(written_out), strict=True):
-            assert ours.dtype == dtype
-            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+        ours, theirs = both(classifier_cross_entropy), both(written_out)
+        assert 0 < int(theirs[1][1].sum()) < labels.size
+        for mine, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            assert mine.dtype == other.dtype
+            np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)
 
 
 def test_large_logits_do_not_overflow():
     """Early training and half precision reach logits whose exponentials are infinite."""
-    logits = jnp.asarray([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]])
-    labels = jnp.asarray([0, 2])
-    losses, gradient = jax.value_and_grad(lambda x: smoothed_cross_entropy(x, labels, 0.0).sum())(
-        logits
+    x = jnp.asarray([[[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]]])
+    labels = jnp.asarray([[0, 2]])
+    (loss, correct), gradient = jax.value_and_grad(
+        lambda x: classifier_cross_entropy(x, jnp.eye(3), labels, jnp.ones((1, 2))), has_aux=True
+    )(x)
+    np.testing.assert_allclose(loss, np.log(3), rtol=1e-6)
+    assert correct.all()
+    np.testing.assert_allclose(gradient, [[[0, 0, 0], [1 / 3, 1 / 3, -2 / 3]]], atol=1e-6)
+
+
+def test_half_precision_has_a_float32_loss_and_gradients_like_its_operands():
+    """A loss in bfloat16 has three digits; float32 gradients would double the largest arrays."""
+    x, kernel, labels, weights = example("bfloat16")
+    weights = weights.astype(jnp.float32)
+    loss, pullback, _ = jax.vjp(
+        lambda *operands: classifier_cross_entropy(*operands, labels, weights, 0.1),
+        x,
+        kernel,
+        has_aux=True,
     )
-    np.testing.assert_allclose(losses, np.log(3), rtol=1e-6)
-    np.testing.assert_allclose(gradient, [[0, 0, 0], [1 / 3, 1 / 3, -2 / 3]], atol=1e-6)
-
-
-def test_half_precision_logits_have_a_float32_loss_and_a_gradient_like_themselves():
-    """A loss in bfloat16 has three digits; a float32 gradient would double the largest array."""
-    logits, labels, _ = example("bfloat16")
-    losses, pullback = jax.vjp(lambda x: smoothed_cross_entropy(x, labels, 0.1), logits)
-    assert losses.dtype == jnp.float32
-    assert pullback(jnp.ones_like(losses))[0].dtype == jnp.bfloat16
-    expected = written_out(logits.astype(jnp.float32), labels, 0.1)
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert loss.dtype == jnp.float32
+    assert {gradient.dtype for gradient in pullback(jnp.ones_like(loss))} == {jnp.bfloat16.dtype}
+    expected, _ = written_out(x, kernel, labels, weights, 0.1)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
