@@ -23,5 +23,4 @@ print(json.dumps(settings["description"]), flush=True)
 seconds = iter(settings["seconds"])
 for line in sys.stdin:
     note(json.loads(line))
-    # The first question warms up.
     print(json.dumps({"seconds": next(seconds), "peak_bytes": settings["peak_bytes"]}), flush=True)

@@ -13,8 +13,8 @@ from benchmarks import sentences, translation, translation_worker
 from netzoo.data.text import vocabulary
 
 FAKE = Path(__file__).parent / "fake_contestant.py"
-# Seconds of the first question, which warms up, and of three turns.
-SECONDS = {"netzoo": [9, 1, 2, 4], "torch": [9, 2, 8, 12], "torch compiled": [9, 1, 1, 1]}
+# Seconds of three turns.
+SECONDS = {"netzoo": [1, 2, 4], "torch": [2, 8, 12], "torch compiled": [1, 1, 1]}
 TINY = {"layers": 1, "width": 8, "hidden": 8, "heads": 2, "dropout_rate": 0.0}
 TINY |= {"rows": 2, "length": 4, "vocabulary": 9, "smoothing": 0.1}
 
