@@ -21,12 +21,12 @@ from netzoo.layers.dropout import Dropout
 class KeyValue(NamedTuple):
     """Projected keys and values of the positions that attention looks at.
 
-    The heads come first because that is what the products read: from a cache, which is read once a
-    token, every other order would be turned round each time.
+    The heads come first, and keys are transposed, because that is what the products read: from a
+    cache, which is read once a token, every other order would be turned round each time.
 
     Attributes:
-      key: `[batch, heads, memory_length, width / heads]`.
-      value: Likewise.
+      key: `[batch, heads, width / heads, memory_length]`.
+      value: `[batch, heads, memory_length, width / heads]`.
     """
 
     key: jax.Array
@@ -99,18 +99,18 @@ class MultiHeadAttention(nn.Module):
             raise UserError(f"{self.num_heads} heads do not divide a width of {width}")
         given = isinstance(memory, KeyValue)
         if memory is None:
-            query, *memory = self._project(x, "query", "key", "value")
-            memory = KeyValue(*memory)
+            query, key, value = self._project(x, "query", "key", "value")
+            memory = KeyValue(key.swapaxes(2, 3), value)
         else:
             (query,) = self._project(x, "query")
             if not given:
-                memory = KeyValue(*self._project(memory, "key", "value"))
+                key, value = self._project(memory, "key", "value")
+                memory = KeyValue(key.swapaxes(2, 3), value)
         if cache is not None:
+            put = jax.lax.dynamic_update_slice_in_dim
             memory = KeyValue(
-                *(
-                    jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=2)
-                    for old, new in zip(cache, memory, strict=True)
-                )
+                put(cache.key, memory.key, position, axis=3),
+                put(cache.value, memory.value, position, axis=2),
             )
         dropped = train and self.dropout_rate > 0
         if mask is None and not details and not dropped and _cudnn_has_attention(query):
@@ -158,7 +158,7 @@ class _Affine(nn.Module):
 def _attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:
     wide = jnp.promote_types(query.dtype, jnp.float32)
     query = query * query.shape[-1] ** -0.5
-    scores = jnp.einsum("bhqd,bhkd->bhqk", query, key, preferred_element_type=wide)
+    scores = jnp.einsum("bhqd,bhdk->bhqk", query, key, preferred_element_type=wide)
     if mask is not None:
         # Finite, so that a position with nothing to look at has uniform weights instead of NaN.
         scores = jnp.where(mask, scores, jnp.finfo(wide).min)
@@ -193,6 +193,7 @@ def _by_cudnn(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     def even(x):
         return jnp.pad(x, ((0, 0), (0, 0), (0, x.shape[2] % 2), (0, 0))).swapaxes(1, 2)
 
+    key = key.swapaxes(2, 3)
     batch, _, memory_length, _ = key.shape
     lengths = jnp.full(batch, memory_length, jnp.int32) if memory_length % 2 else None
     context = jax.nn.dot_product_attention(

@@ -79,10 +79,10 @@ class Cache(NamedTuple):
     and the memory of the source is there once.
 
     Attributes:
-      self_attention: Of the targets so far and a layer each, `[batch, heads, max_length * beams,
-        width / heads]`: the beams of the first position, of the second, and so on. Not stacked:
-        where the layers are written out, a loop over the tokens then writes in place.
-      cross_attention: Of the encoder's output, `[layers, batch, heads, S, width / heads]`.
+      self_attention: A layer each, `max_length * beams` long: the beams of the first position, of
+        the second, and so on. Not stacked: where the layers are written out, a loop over the tokens
+        then writes in place.
+      cross_attention: Of the encoder's output, S long, stacked over the layers.
       source_mask: `[batch, S]`, True where the source is no padding.
       ancestors: `[batch, beams, max_length]`: in which beam's place a position of this one lies.
       position: Number of tokens decoded so far, a scalar.
@@ -106,8 +106,8 @@ class Cache(NamedTuple):
         def pad(x, axis, amount):
             return jnp.pad(x, [(0, amount if i == axis else 0) for i in range(x.ndim)])
 
-        beams = self.ancestors.shape[1]
-        memory = jax.tree.map(lambda x: pad(x, 2, more * beams), self.self_attention)
+        rows = more * self.ancestors.shape[1]
+        memory = tuple(KeyValue(pad(k, 3, rows), pad(v, 2, rows)) for k, v in self.self_attention)
         return self._replace(self_attention=memory, ancestors=pad(self.ancestors, 2, more))
 
 
@@ -310,8 +310,8 @@ class Transformer(nn.Module):
         nothing = jnp.zeros((batch, 0, width), self.dtype)
         _, found = self.decoder(nothing, None, memory, train=False, details=True)
         heads = self.variant.heads
-        zeros = jnp.zeros((batch, heads, max_length * beams, width // heads), self.dtype)
-        empty = (KeyValue(zeros, zeros),) * self.variant.layers
+        value = jnp.zeros((batch, heads, max_length * beams, width // heads), self.dtype)
+        empty = (KeyValue(value.swapaxes(2, 3), value),) * self.variant.layers
         ancestors = jnp.zeros((batch, beams, max_length), jnp.int32)
         return Cache(empty, found.cross_memory, source_mask, ancestors, jnp.zeros((), jnp.int32))
 

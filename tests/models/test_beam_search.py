@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.models.beam_search import beam_search
+from netzoo.models.beam_search import beam_search, most_probable
 from netzoo.models.transformer import Transformer
 from tests.models.small_transformer import SMALL, SOURCE, VOCABULARY, draw
 
@@ -45,6 +45,21 @@ def whole(vocabulary):
         return jax.nn.log_softmax(logits[0])
 
     return jax.jit(log_probs)
+
+
+@pytest.mark.parametrize("classes", [3, 128, 300])
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_most_probable_tokens_are_those_of_a_sort(classes, count):
+    """Looking into the best blocks alone finds the same, and of equals the lower token."""
+    logits = np.random.default_rng(0).integers(-2, 3, (5, 2, classes)).astype(np.float32)
+    logits[0, 0] = 0  # all are equal
+    expected = np.array(jax.nn.log_softmax(logits))
+    expected[..., [PAD, START]] = -np.inf
+    order = np.argsort(-expected, axis=-1, kind="stable")[..., :count]
+    found, tokens = jax.jit(most_probable, static_argnums=(1, 2))(logits, count, (PAD, START))
+    np.testing.assert_array_equal(tokens, order)
+    # float32 of sums of up to 300 exponentials, in another order.
+    np.testing.assert_allclose(found, np.take_along_axis(expected, order, -1), rtol=1e-6)
 
 
 class Plain:

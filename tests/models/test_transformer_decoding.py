@@ -96,8 +96,10 @@ def test_the_cache_has_the_compute_type():
 
     before, logits, after = jax.eval_shape(run, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
-    assert {x.shape for layer in before.self_attention for x in layer} == {(3, 4, 14, 4)}
-    assert {x.shape for x in before.cross_attention} == {(2, 3, 4, 5, 4)}
+    assert {layer.key.shape for layer in before.self_attention} == {(3, 4, 4, 14)}
+    assert {layer.value.shape for layer in before.self_attention} == {(3, 4, 14, 4)}
+    assert before.cross_attention.key.shape == (2, 3, 4, 4, 5)
+    assert before.cross_attention.value.shape == (2, 3, 4, 5, 4)
     chex.assert_type([*before.self_attention[1], *before.cross_attention], jnp.bfloat16)
     assert (logits.shape, logits.dtype) == ((3, 2, VOCABULARY), jnp.float32)
 
