@@ -50,7 +50,7 @@ class _ToyNetwork(nn.Module):
 
 def assemble(task, config):
     """Returns the state before the first step and the step function."""
-    variables = task.init(jax.random.key(0))
+    variables = jax.jit(task.init)(jax.random.key(0))
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, variables["params"])
     ema, skip = config.train.ema_decay, config.train.on_nonfinite == "skip"
