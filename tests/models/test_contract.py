@@ -62,7 +62,7 @@ def test_own_files_lose_nothing(name, tmp_path):
     model = create_model(name, num_classes=5)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(
-        lambda leaf: rng.standard_normal(leaf.shape, np.float32), variable_shapes(model, size)
+        lambda leaf: rng.random(leaf.shape, np.float32), variable_shapes(model, size)
     )
     save_safetensors(tmp_path / "own.safetensors", variables, name)
     loaded = netzoo.load_weights(tmp_path / "own.safetensors", num_classes=5, image_size=size)

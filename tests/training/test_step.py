@@ -74,7 +74,7 @@ def toy(dropout_rate: float = 0.5, **options):
     return config, *assemble(ToyTask(dropout_rate), config), batch
 
 
-def test_golden_step(pictures):
+def test_golden_step(pictures, quick_compilation):
     """Protects the numerics of the whole step: network, loss, mixup, dropout, decay, optimizer.
 
     A difference in the sixth digit is rounding of another processor: 1.4e-5 of the gradient's norm
