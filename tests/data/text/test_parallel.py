@@ -1,7 +1,7 @@
 """Sources of sentence pairs: what opens, what it holds, and errors that say what is wrong."""
 
 import gzip
-import types
+from typing import ClassVar
 
 import pytest
 import tensorflow_datasets as tfds
@@ -131,57 +131,57 @@ def test_number_words_open_like_any_other():
         open_parallel("number_words", "valid")
 
 
-class FakeBuilder:
-    """Stands for a prepared TFDS data set."""
+class TwoAnimals(tfds.core.GeneratorBasedBuilder):
+    """A translation data set of TFDS, with a configuration as many have."""
 
-    name = "fake_translate"
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="de-en", version="1.0.0"),
+        tfds.core.BuilderConfig(name="labels", version="1.0.0"),
+    ]
 
-    def __init__(self, features):
-        split = types.SimpleNamespace(num_examples=len(ENGLISH))
-        self.info = types.SimpleNamespace(features=features, splits={"train": split})
+    def _info(self):
+        features = tfds.features.Translation(languages=("de", "en"))
+        if self.builder_config.name == "labels":
+            features = tfds.features.FeaturesDict({"de": tfds.features.Text()})
+        return self.dataset_info_from_configs(features=features)
 
-    def as_data_source(self, split):
-        if split != "train":
-            raise ValueError(f"Unknown split {split!r}.")
-        return [{"en": e.encode(), "de": d.encode()} for e, d in zip(ENGLISH, GERMAN, strict=True)]
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
 
-
-@pytest.fixture
-def open_fake(monkeypatch):
-    """Opens a spec as if TFDS had `features` under every name."""
-
-    def open_fake(spec, split="train", features=None):
-        features = features or tfds.features.Translation(languages=("de", "en"))
-        monkeypatch.setattr(parallel, "open_builder", lambda name, data_dir: FakeBuilder(features))
-        return open_parallel(spec, split)
-
-    return open_fake
+    def _generate_examples(self):
+        for number, (english, german) in enumerate(zip(ENGLISH, GERMAN, strict=True)):
+            both = {"en": english, "de": german}
+            yield number, {name: both[name] for name in self.info.features}
 
 
-def test_tfds_translation(open_fake):
-    """Records become pairs of text in the order of the braces; a name may have a config."""
-    source = open_fake("tfds:fake_translate/de-en:1.0.0.{de,en}")
-    assert pairs(source) == list(map(Pair, GERMAN, ENGLISH))
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Where TFDS prepares its data sets."""
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+def test_tfds_translation(data_dir):
+    """A data set is prepared at its first use; its records become pairs in the braces' order."""
+    source = open_parallel("tfds:two_animals/de-en:1.0.0.{de,en}", "train", data_dir)
+    # TFDS shuffles when it prepares.
+    assert sorted(pairs(source)) == sorted(map(Pair, GERMAN, ENGLISH))
     assert isinstance(source, ParallelSource)
+    part = open_parallel("tfds:two_animals/de-en.{en,de}", "train[1:3]", data_dir)
+    assert [tuple(reversed(pair)) for pair in pairs(part)] == pairs(source)[1:3]
 
 
 @pytest.mark.parametrize(
-    ("spec", "split", "features", "word"),
+    ("spec", "split", "word"),
     [
-        ("tfds:fake.{en,fr}", "train", None, "'fr'; available: de, en"),
-        ("tfds:fake.{en,de}", "test", None, "'train' (4 examples)"),
-        (
-            "tfds:fake.{en,de}",
-            "train",
-            tfds.features.FeaturesDict({"label": tfds.features.ClassLabel(num_classes=2)}),
-            "expected the feature Translation",
-        ),
+        ("tfds:two_animals/de-en.{en,fr}", "train", "'fr'; available: de, en"),
+        ("tfds:two_animals/de-en.{en,de}", "test", "'train' (4 examples)"),
+        ("tfds:two_animals/labels.{en,de}", "train", "expected the feature Translation"),
     ],
 )
-def test_tfds_errors(open_fake, spec, split, features, word):
+def test_tfds_errors(data_dir, spec, split, word):
     """A data set without these languages, splits or translations is named as such."""
     with pytest.raises(SourceError) as caught:
-        open_fake(spec, split, features)
+        open_parallel(spec, split, data_dir)
     assert word in str(caught.value)
 
 
