@@ -68,7 +68,7 @@ def translate(
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = load_weights(workdir, which)
     model = create_network(config, len(vocabulary))
-    translator = Translator(config, model, jax.device_put(variables), vocabulary)
+    translator = Translator(config, model, jax.device_put(variables), vocabulary, n_best)
     errors = Console(stderr=True)
     began, found = time.monotonic(), {}
     batches = translator.batches(sentences)

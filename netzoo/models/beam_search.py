@@ -56,13 +56,14 @@ def beam_search(
     beam_size: int,
     max_length: int,
     length_penalty: float = 0.6,
+    n_best: int = 1,
     start: int = 1,
     end: int = 2,
 ) -> Beams:
     """Translates sentences; everything but `variables` and `source` is static under `jax.jit`.
 
-    A sentence is finished when none of its hypotheses can still beat the best that has ended,
-    however long it became; it then stays as it is, whatever else is in the batch.
+    A sentence is finished when none of its hypotheses can still become one of the `n_best` that
+    have ended, however long it became; it then stays as it is, whatever else is in the batch.
 
     Args:
       model: A Transformer.
@@ -72,16 +73,17 @@ def beam_search(
         has 4 (arXiv:1706.03762, section 6.1).
       max_length: Of a translation, in tokens, the end symbol included.
       length_penalty: Alpha of the paper; 0 ranks by probability alone, which favours the short.
+      n_best: How many hypotheses are wanted; those beyond may be unfinished.
       start: The token before the first. Neither it nor padding is ever produced.
       end: The token that ends a translation.
 
     Raises:
       UserError: An option is out of its range.
     """
-    _check(beam_size, max_length, length_penalty)
+    _check(beam_size, max_length, length_penalty, n_best)
 
     def finished(state):
-        return _finished(state, max_length, length_penalty)
+        return _finished(state, max_length, length_penalty, n_best)
 
     def step(state):
         logits, cache = model.apply(variables, state.last, state.cache, method="decode_step")
@@ -120,14 +122,14 @@ def _begin(
     )
 
 
-def _finished(state: _State, max_length: int, length_penalty: float) -> jax.Array:
-    """Returns booleans `[batch]`: nothing can beat the best that has ended, or nothing is there."""
+def _finished(state: _State, max_length: int, length_penalty: float, n_best: int) -> jax.Array:
+    """Returns booleans `[batch]`: nothing can beat the best that ended, or nothing is there."""
     scores = _score(state.log_probs, state.lengths, length_penalty)
-    best = jnp.where(state.ended, scores, -jnp.inf).max(axis=1)
+    best, _ = jax.lax.top_k(jnp.where(state.ended, scores, -jnp.inf), n_best)
     # Log probabilities only fall, and the penalty is largest at the full length.
     hopes = _score(state.log_probs, max_length, length_penalty)
     hope = jnp.where(state.ended, -jnp.inf, hopes).max(axis=1)
-    return (best >= hope) | ~state.cache.source_mask.any(axis=1)
+    return (best[:, -1] >= hope) | ~state.cache.source_mask.any(axis=1)
 
 
 def _advance(
@@ -217,10 +219,12 @@ def _score(log_probs: jax.Array, length: jax.Array | int, length_penalty: float)
     return log_probs / ((5.0 + length) / 6.0) ** length_penalty
 
 
-def _check(beam_size: int, max_length: int, length_penalty: float) -> None:
+def _check(beam_size: int, max_length: int, length_penalty: float, n_best: int) -> None:
     for name, value in (("beam_size", beam_size), ("max_length", max_length)):
         if value < 1:
             raise UserError(f"{name} is {value}; it is a number of places, at least 1")
+    if not 1 <= n_best <= beam_size:
+        raise UserError(f"n_best is {n_best}; expected 1 to beam_size, which is {beam_size}")
     if length_penalty < 0:
         raise UserError(
             f"length_penalty is {length_penalty}; expected 0, which ranks by probability alone, or "

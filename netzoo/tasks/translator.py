@@ -47,8 +47,14 @@ class Translator:
     """Translates with `config.evaluation`'s beam search, compiled once a shape."""
 
     def __init__(
-        self, config: ConfigDict, model: nn.Module, variables: Tree, vocabulary: Vocabulary
+        self,
+        config: ConfigDict,
+        model: nn.Module,
+        variables: Tree,
+        vocabulary: Vocabulary,
+        n_best: int = 1,
     ):
+        """Translates with a network; `n_best` translations of each sentence will be finished."""
         self._config, self._model, self._vocabulary = config, model, vocabulary
         self._variables = variables
         evaluation = config.evaluation
@@ -57,6 +63,7 @@ class Translator:
             model,
             beam_size=evaluation.beam_size,
             length_penalty=evaluation.length_penalty,
+            n_best=n_best,
             start=START,
             end=END,
         )

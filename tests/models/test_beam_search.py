@@ -82,7 +82,7 @@ def score(log_prob, length, alpha):
     return log_prob / ((5 + length) / 6) ** alpha
 
 
-def plain_search(following, beam_size, alpha, *, stops=True):
+def plain_search(following, beam_size, alpha, n_best=1, *, stops=True):
     """Returns `[(tokens, score)]`, best first, the ended before the others."""
     length = following.max_length
     beam = [((), 0.0)]
@@ -94,9 +94,9 @@ def plain_search(following, beam_size, alpha, *, stops=True):
         return score(hypothesis[1], len(hypothesis[0]), alpha)
 
     for _ in range(length):
-        best = max((key(h) for h in beam if ended(h[0])), default=-np.inf)
+        best = sorted((key(h) for h in beam if ended(h[0])), reverse=True)[:n_best]
         hopes = [score(h[1], length, alpha) for h in beam if not ended(h[0])]
-        if not hopes or (stops and best >= max(hopes)):
+        if not hopes or (stops and len(best) == n_best and best[-1] >= max(hopes)):
             break
         candidates = []
         for tokens, log_prob in beam:
@@ -152,17 +152,31 @@ def growing(monkeypatch):
     monkeypatch.setattr("netzoo.models.beam_search.SHORTEST_CACHE", 2)
 
 
-@pytest.mark.parametrize("beam_size", [2, 4])
+@pytest.mark.parametrize(("beam_size", "n_best"), [(2, 1), (4, 1), (4, 3), (4, 4)])
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_a_narrow_beam_is_the_plain_search(beam_size, alpha, growing):
-    """All hypotheses, their scores and order; and running on would not find a better one."""
+def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
+    """All hypotheses, their scores and order; and running on would not find better ones."""
     model, variables = network()
-    beams = search(model, variables, beam_size=beam_size, length_penalty=alpha)
+    beams = search(model, variables, beam_size=beam_size, length_penalty=alpha, n_best=n_best)
     for sentence, source in enumerate(SOURCE):
         following = Plain(source)
         found = texts(beams, sentence)
-        assert_same(found, plain_search(following, beam_size, alpha))
-        assert_same(found[:1], plain_search(following, beam_size, alpha, stops=False)[:1])
+        assert_same(found, plain_search(following, beam_size, alpha, n_best))
+        all_steps = plain_search(following, beam_size, alpha, stops=False)
+        assert_same(found[:n_best], all_steps[:n_best])
+
+
+def test_wanted_hypotheses_are_finished():
+    """Protects n-best lists: the search goes on until each has ended, or is as long as can be."""
+    model, variables = network()
+
+    def unfinished(n_best):
+        beams = search(model, variables, beam_size=4, n_best=n_best)
+        return (~beams.ended & (beams.lengths < LENGTH))[:, :n_best]
+
+    assert not unfinished(4).any()
+    beams = search(model, variables, beam_size=4)
+    assert (~beams.ended & (beams.lengths < LENGTH)).any(), "else this example shows nothing"
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 20.0])
@@ -276,6 +290,7 @@ def test_one_compilation_a_shape():
         ({"beam_size": 0}, "beam_size is 0; .* at least 1"),
         ({"max_length": -1}, "max_length is -1; .* at least 1"),
         ({"length_penalty": -0.6}, "length_penalty is -0.6; expected 0"),
+        ({"n_best": 5}, "n_best is 5; expected 1 to beam_size, which is 4"),
     ],
 )
 def test_options_out_of_range(options, message):
