@@ -66,11 +66,18 @@ class Translation:
 
     def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
         config = self._config
-        saved = workdir / VOCABULARY_FILE if workdir else None
-        if saved and saved.exists():
+        if workdir and (saved := workdir / VOCABULARY_FILE).exists():
             return Vocabulary.load(saved)
         if config.data.vocabulary:
             return Vocabulary.load(config.data.vocabulary)
+        if config.init.weights:
+            beside = Path(config.init.weights) / VOCABULARY_FILE
+            if beside.exists():
+                return Vocabulary.load(beside)
+            raise UserError(
+                f"init.weights are of a vocabulary, and there is no {beside}: give its file as "
+                "data.vocabulary, or as init.weights the folder of a run"
+            )
         pairs = self._source(config.data.train_split)
         texts = (text for index in range(len(pairs)) for text in pairs[index])
         return Vocabulary.learn(texts, config.data.vocabulary_size)
@@ -112,16 +119,7 @@ class Translation:
         return self.model.init(key, token, token, train=False)
 
     def pretrained_variables(self) -> Tree | None:
-        """Returns the variables of `init.weights`, which belong to one vocabulary.
-
-        Raises:
-          UserError: They are there and no vocabulary is given with them.
-        """
-        if self._config.init.weights and not self._config.data.vocabulary:
-            raise UserError(
-                "init.weights are of a vocabulary: give its file as data.vocabulary, in the folder "
-                f"of a run {VOCABULARY_FILE}"
-            )
+        """Returns the variables of `init.weights`, if that is set."""
         return pretrained_variables(self._config, len(self.vocabulary))
 
     def train_iterator(self) -> Iterator[Tree]:

@@ -99,12 +99,15 @@ def test_the_vocabulary_is_that_of_the_run(task, tmp_path):
     assert create_task(config).vocabulary.encode(text) == task.vocabulary.encode(text)
 
 
-def test_weights_need_their_vocabulary():
+def test_weights_bring_their_vocabulary(task, tmp_path):
     """Protects fine-tuning from weights whose tokens mean something else."""
     config = tiny_translation_config()
-    config.init.weights = "somewhere"
-    with pytest.raises(UserError, match=r"give its file as data\.vocabulary"):
-        create_task(config).pretrained_variables()
+    config.data.train_split = "train[50:90]"
+    config.init.weights = str(tmp_path)
+    with pytest.raises(UserError, match=r"no .*vocabulary\.model: give its file as data\.vocab"):
+        create_task(config)
+    task.save(tmp_path)
+    assert len(create_task(config).vocabulary) == len(task.vocabulary)
 
 
 @pytest.fixture(scope="module")
