@@ -20,6 +20,7 @@ from netzoo.data.reading import files_below, printable, read_file
 from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import prediction_sheet
+from netzoo.inference.outputs import check_writable
 from netzoo.models import fold_batch_norm
 from netzoo.tasks.image_classification import load_class_names, normalize
 from netzoo.tasks.network import create_network
@@ -62,9 +63,11 @@ def classify(
       predicted, and these are named on standard error.
 
     Raises:
-      UserError: The configuration is not valid, there is no picture, or the run cannot be read.
+      UserError: The configuration is not valid, there is no picture, the run cannot be read, or
+        `picture` cannot be written.
     """
     validate(config)
+    check_writable(picture)
     files = _find(paths)
     class_names = load_class_names(workdir)
     console, errors = Console(), Console(stderr=True)

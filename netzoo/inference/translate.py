@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.progress import track
 
 from netzoo.config import validate
+from netzoo.data.text.parallel import decode_lines
 from netzoo.data.text.vocabulary import Vocabulary
 from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import attention_picture
+from netzoo.inference.outputs import check_writable
 from netzoo.tasks.network import create_network
 from netzoo.tasks.translation import VOCABULARY_FILE
 from netzoo.tasks.translator import Hypothesis, Translator
@@ -41,20 +43,20 @@ def translate(
     Args:
       config: The configuration of the run; `evaluation` says how the beam search goes.
       workdir: The run folder.
-      sentences: In the source language.
+      sentences: In the source language. The translation of a blank one is empty.
       which: `"last"`, `"best"` or `"average"` checkpoint.
       n_best: Translations of each sentence; with more than one a line is the score and the text.
       as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
       picture: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
-      input_file: UTF-8 text with a sentence a line, `-` for standard input.
+      input_file: UTF-8 text with a sentence a line, plain or `.gz`, `-` for standard input.
       output_file: Where to write instead of standard output.
 
     Returns:
       The exit status 0.
 
     Raises:
-      UserError: There is no sentence, more translations are wanted than the beam has, or the run
-        cannot be read.
+      UserError: There is no sentence, more translations are wanted than the beam has, the run
+        cannot be read, or a file cannot be written where it is wanted.
     """
     validate(config)
     if n_best > config.evaluation.beam_size:
@@ -62,8 +64,9 @@ def translate(
             f"{n_best} translations of a sentence are wanted, and evaluation.beam_size is "
             f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={n_best}"
         )
+    check_writable(output_file, picture)
     sentences = [*sentences, *(_lines(input_file) if input_file else ())]
-    if not sentences:
+    if not sentences or (picture and not any(map(str.strip, sentences))):
         raise UserError("no sentence; give some as arguments, or --input FILE")
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = load_weights(workdir, which)
@@ -76,14 +79,14 @@ def translate(
         found |= translator(batch)
     seconds = time.monotonic() - began
     translations = [found[index][:n_best] for index in range(len(sentences))]
-    text = _json(sentences, translations) if as_json else _text(translations)
+    text = _json(sentences, translations) if as_json else _text(translations, n_best > 1)
     if output_file:
         Path(output_file).write_text(text, encoding="utf-8")
     else:
         print(text, end="", flush=True)
     if picture:
-        pairs = list(zip(sentences, translations, strict=True))[:MOST_PICTURED]
-        examples = [translator.attention(sentence, best) for sentence, (best, *_) in pairs]
+        best = [row[0] for row in translations]
+        examples = translator.attention(sentences, best, MOST_PICTURED)
         attention_picture(examples, picture, f"{config.model.name}: where the decoder looked")
     written = ", ".join(filter(None, (output_file, picture)))
     errors.print(
@@ -97,18 +100,16 @@ def translate(
 
 
 def _lines(path: str) -> list[str]:
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return data.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no UTF-8 text: {error}") from error
+    if path == "-":
+        return decode_lines(sys.stdin.buffer.read(), "standard input")
+    return decode_lines(Path(path).read_bytes(), path)
 
 
-def _text(translations: Sequence[Sequence[Hypothesis]]) -> str:
+def _text(translations: Sequence[Sequence[Hypothesis]], with_scores: bool) -> str:
     return "".join(
-        f"{best.text}\n" if len(row) == 1 else f"{best.score:.4f}\t{best.text}\n"
+        f"{found.score:.4f}\t{found.text}\n" if with_scores else f"{found.text}\n"
         for row in translations
-        for best in row
+        for found in row
     )
 
 

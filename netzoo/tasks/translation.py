@@ -206,16 +206,14 @@ class Translation:
         for batch in track(batches, f"translating {split}", transient=True):
             best |= {index: found[0] for index, found in translator(batch).items()}
         seconds = time.monotonic() - began
-        hypotheses = [best[index].text for index in range(len(pairs))]
+        found = [best[index] for index in range(len(pairs))]
+        hypotheses = [hypothesis.text for hypothesis in found]
         if workdir:
             rows = zip(sources, references, hypotheses, strict=True)
             _write_table(workdir / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
-            examples = [
-                translator.attention(sources[index], best[index])
-                for index in range(min(PICTURED_SENTENCES, len(pairs)))
-            ]
             title = f"{self._config.model.name} on {self._config.data.source} {split}"
-            attention_picture(examples, workdir / ATTENTION_PICTURE, title)
+            if examples := translator.attention(sources, found, PICTURED_SENTENCES):
+                attention_picture(examples, workdir / ATTENTION_PICTURE, title)
         return {
             **corpus_scores(hypotheses, references),
             "beam_size": evaluation.beam_size,

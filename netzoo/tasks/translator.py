@@ -1,6 +1,7 @@
 """Sentences in, sentences out: subwords, batches of few shapes, beam search, and back to text."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -77,10 +78,15 @@ class Translator:
         )
 
     def batches(self, sentences: Sequence[str]) -> list[SourceBatch]:
-        """Divides sentences into batches of similar length, the longest first."""
+        """Divides sentences into batches of similar length, the longest first.
+
+        Blank sentences are rows of padding, whose only translation is the empty one.
+        """
         rows_of: dict[int, list[tuple[int, list[int]]]] = {}
         for index, tokens in enumerate(self._vocabulary.encode_all(sentences)):
-            rows_of.setdefault(self._padded(len(tokens) + 1), []).append((index, [*tokens, END]))
+            # To the search a row of padding is nothing to translate.
+            tokens = [*tokens, END] if tokens else []
+            rows_of.setdefault(self._padded(len(tokens)), []).append((index, tokens))
         batches = []
         for length in sorted(rows_of, reverse=True):
             rows = rows_of[length]
@@ -115,6 +121,7 @@ class Translator:
             index: [
                 Hypothesis(self._vocabulary.decode(found), float(score), tuple(map(int, found)))
                 for tokens, score, length in zip(*of_sentence, strict=True)
+                if score > -np.inf  # there are fewer sequences than places
                 for found in [tokens[:length]]
             ]
             for index, *of_sentence in zip(
@@ -123,12 +130,20 @@ class Translator:
         }
 
     def attention(
+        self, sentences: Sequence[str], hypotheses: Sequence[Hypothesis], most: int
+    ) -> list[tuple[list[str], list[str], np.ndarray]]:
+        """Returns pieces of source and translation, and where the decoder's last block looked.
+
+        Of the first sentences that are not blank, at most `most`. The weights `[translation,
+        source]` are the mean over the heads of the cross-attention.
+        """
+        pairs = zip(sentences, hypotheses, strict=True)
+        spoken = (pair for pair in pairs if pair[1].tokens)
+        return [self._attention(*pair) for pair in itertools.islice(spoken, most)]
+
+    def _attention(
         self, sentence: str, hypothesis: Hypothesis
     ) -> tuple[list[str], list[str], np.ndarray]:
-        """Returns the pieces of source and translation and where the last block looked.
-
-        The weights `[translation, source]` are the mean over the heads of its cross-attention.
-        """
         source = [*self._vocabulary.encode(sentence), END]
         target = [START, *hypothesis.tokens]
         arrays = (np.array([tokens], np.int32) for tokens in (source, target[:-1]))

@@ -151,10 +151,21 @@ def test_translations_are_texts_with_scores_best_first(translator):
     for row in found.values():
         assert len(row) == 2
         assert row[0].score >= row[1].score or row[0].tokens[-1] == 2
-    source, target, weights = translator.attention(SENTENCES[1], found[1][0])
+    [(source, target, weights)] = translator.attention([SENTENCES[1]], [found[1][0]], 9)
     assert weights.shape == (len(target), len(source))
     assert source[-1] == "</s>"
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_a_blank_sentence_stays_blank(translator):
+    """Protects files with empty lines: they stay empty, and nothing is drawn of them."""
+    [batch] = translator.batches(["", " \t", "7"])
+    found = translator(batch)
+    assert found[0] == found[1] == [("", 0.0, ())]
+    best = [found[index][0] for index in range(3)]
+    assert best[2].tokens
+    assert len(translator.attention(["", " \t", "7"], best, 9)) == 1
+    assert not translator.attention(["", " \t", "7"], best, 0)
 
 
 def test_padding_changes_no_translation(translator):

@@ -56,17 +56,22 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     assert (workdir / "attention.png").stat().st_size > 10_000
 
     lines, out = tmp_path / "in.txt", tmp_path / "out.txt"
-    lines.write_text("12\n345\n")
+    # A line separator within a sentence, which ends no line of a file.
+    lines.write_text("12\n\n34\u20285\n")
     done = run("predict.py", "--workdir", workdir, "7", "--input", lines, "--output", out)
     assert done.returncode == 0, done.stderr
-    assert len(out.read_text().splitlines()) == 3
-    assert "3 sentences in" in done.stderr
+    translations = out.read_text().split("\n")
+    assert (len(translations), translations[2]) == (5, "")
+    assert "4 sentences in" in done.stderr
     done = run("predict.py", "--workdir", workdir, "7", "--json", "--top_k", 2)
     [answer] = json.loads(done.stdout)
     assert (answer["source"], len(answer["translations"])) == ("7", 2)
     done = run("predict.py", "--workdir", workdir, "7", "--top_k", 9)
     assert done.returncode == 1
     assert "add --config.evaluation.beam_size=9" in done.stderr
+    done = run("predict.py", "--workdir", workdir, "7", "--output", tmp_path / "no" / "out.txt")
+    assert done.returncode == 1
+    assert "there is no folder" in done.stderr
 
 
 def test_eight_devices_agree_with_one(whole, tmp_path):

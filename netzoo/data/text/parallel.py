@@ -173,7 +173,7 @@ def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _read_pairs(paths: list[Path]) -> list[tuple[str, str]]:
-    sources, targets = map(_read_lines, paths)
+    sources, targets = (decode_lines(path.read_bytes(), str(path)) for path in paths)
     if len(sources) != len(targets):
         raise SourceError(
             f"{paths[0]} has {len(sources):,} lines and {paths[1]} has {len(targets):,}; line n of "
@@ -182,19 +182,27 @@ def _read_pairs(paths: list[Path]) -> list[tuple[str, str]]:
     return list(zip(sources, targets, strict=True))
 
 
-def _read_lines(path: Path) -> list[str]:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
+def decode_lines(data: bytes, name: str) -> list[str]:
+    """Returns the sentences of a file, one a line.
+
+    Args:
+        data: what the file holds.
+        name: of the file; one that ends in `.gz` is unpacked.
+
+    Raises:
+        SourceError: if it is no UTF-8 text, or no complete gzip file.
+    """
+    if name.endswith(".gz"):
         try:
             data = _decompressed(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise SourceError(f"{path} is no complete gzip file: {error}") from error
+            raise SourceError(f"{name} is no complete gzip file: {error}") from error
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SourceError(
-            f"{path} is not UTF-8: line {line:,} holds the byte {data[error.start]:#04x} "
+            f"{name} is not UTF-8: line {line:,} holds the byte {data[error.start]:#04x} "
             f"({error.reason}). Convert it, for example with iconv."
         ) from error
     # Not splitlines: it also breaks at characters such as U+2028 inside a sentence, and every
