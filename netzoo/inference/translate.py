@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 
 from netzoo.config import validate
 from netzoo.data.text.parallel import decode_lines
@@ -73,12 +71,8 @@ def translate(
     model = create_network(config, len(vocabulary))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, n_best)
     errors = Console(stderr=True)
-    began, found = time.monotonic(), {}
-    batches = translator.batches(sentences)
-    for batch in track(batches, "translating", console=errors, transient=True):
-        found |= translator(batch)
-    seconds = time.monotonic() - began
-    translations = [found[index][:n_best] for index in range(len(sentences))]
+    found, seconds = translator.translate(sentences, "translating", errors)
+    translations = [row[:n_best] for row in found]
     text = _json(sentences, translations) if as_json else _text(translations, n_best > 1)
     if output_file:
         Path(output_file).write_text(text, encoding="utf-8")
@@ -89,9 +83,10 @@ def translate(
         examples = translator.attention(sentences, best, MOST_PICTURED)
         attention_picture(examples, picture, f"{config.model.name}: where the decoder looked")
     written = ", ".join(filter(None, (output_file, picture)))
+    count = len(sentences)
     errors.print(
-        f"{len(sentences):,} sentences in {seconds:.1f} s, {len(sentences) / seconds:,.1f} a second"
-        + (f"; written: {written}" if written else ""),
+        f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
+        "sentences/s" + (f"; written: {written}" if written else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 
 from netzoo.data.text.batches import eval_batches, plan_buckets, train_dataset
 from netzoo.data.text.corpus import Corpus
@@ -201,18 +199,14 @@ class Translation:
         evaluation, pairs = self._config.evaluation, self._source(split)
         sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
         translator = Translator(self._config, self.model, variables, self.vocabulary)
-        began, best = time.monotonic(), {}
-        batches = translator.batches(sources)
-        for batch in track(batches, f"translating {split}", transient=True):
-            best |= {index: found[0] for index, found in translator(batch).items()}
-        seconds = time.monotonic() - began
-        found = [best[index] for index in range(len(pairs))]
-        hypotheses = [hypothesis.text for hypothesis in found]
+        found, seconds = translator.translate(sources, f"translating {split}")
+        best = [row[0] for row in found]
+        hypotheses = [hypothesis.text for hypothesis in best]
         if workdir:
             rows = zip(sources, references, hypotheses, strict=True)
             _write_table(workdir / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
             title = f"{self._config.model.name} on {self._config.data.source} {split}"
-            if examples := translator.attention(sources, found, PICTURED_SENTENCES):
+            if examples := translator.attention(sources, best, PICTURED_SENTENCES):
                 attention_picture(examples, workdir / ATTENTION_PICTURE, title)
         return {
             **corpus_scores(hypotheses, references),

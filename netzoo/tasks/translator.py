@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from rich.console import Console
+from rich.progress import track
 
 from netzoo.compilation import compiler_options
 from netzoo.data.text.vocabulary import END, START, Vocabulary
@@ -70,12 +73,35 @@ class Translator:
         )
         options = compiler_options()
         self._search = jax.jit(search, static_argnames="max_length", compiler_options=options)
+        self._program = functools.cache(self._compile)
         self._endpoints = jax.jit(
             lambda variables, source, target: model.apply(
                 variables, source, target, train=False, mutable=[ENDPOINTS]
             )[1][ENDPOINTS],
             compiler_options=options,
         )
+
+    def translate(
+        self, sentences: Sequence[str], description: str, console: Console | None = None
+    ) -> tuple[list[list[Hypothesis]], float]:
+        """Translates sentences, and shows how far it is.
+
+        Args:
+          sentences: In the source language.
+          description: Of the progress bar.
+          console: That it is shown on; None for standard output.
+
+        Returns:
+          The hypotheses of every sentence, best first, and the seconds without compiling.
+        """
+        batches, found = self.batches(sentences), {}
+        shapes = {batch.tokens.shape for batch in batches}
+        for shape in track(shapes, "compiling", console=console, transient=True):
+            self._program(shape)
+        began = time.monotonic()
+        for batch in track(batches, description, console=console, transient=True):
+            found |= self(batch)
+        return [found[index] for index in range(len(sentences))], time.monotonic() - began
 
     def batches(self, sentences: Sequence[str]) -> list[SourceBatch]:
         """Divides sentences into batches of similar length, the longest first.
@@ -113,10 +139,7 @@ class Translator:
 
     def __call__(self, batch: SourceBatch) -> dict[int, list[Hypothesis]]:
         """Returns the hypotheses of every sentence by its index, best first."""
-        length = batch.tokens.shape[1]
-        max_length = length + self._config.evaluation.extra_length
-        beams = self._search(self._variables, batch.tokens, max_length=max_length)
-        beams = jax.device_get(beams)
+        beams = jax.device_get(self._program(batch.tokens.shape)(self._variables, batch.tokens))
         return {
             index: [
                 Hypothesis(self._vocabulary.decode(found), float(score), tuple(map(int, found)))
@@ -128,6 +151,11 @@ class Translator:
                 batch.indices, beams.tokens, beams.scores, beams.lengths, strict=False
             )
         }
+
+    def _compile(self, shape: tuple[int, int]) -> jax.stages.Compiled:
+        tokens = jax.ShapeDtypeStruct(shape, np.int32)
+        max_length = shape[1] + self._config.evaluation.extra_length
+        return self._search.lower(self._variables, tokens, max_length=max_length).compile()
 
     def attention(
         self, sentences: Sequence[str], hypotheses: Sequence[Hypothesis], most: int

@@ -145,10 +145,10 @@ def test_every_sentence_is_in_one_batch(translator):
 
 def test_translations_are_texts_with_scores_best_first(translator):
     """Protects predict: as many hypotheses as the beam has, and pictures of where it looked."""
-    batches = translator.batches(SENTENCES[:2])
-    found = {index: row for batch in batches for index, row in translator(batch).items()}
-    assert sorted(found) == [0, 1]
-    for row in found.values():
+    found, seconds = translator.translate(SENTENCES[:2], "")
+    assert len(found) == 2
+    assert seconds > 0
+    for row in found:
         assert len(row) == 2
         assert row[0].score >= row[1].score or row[0].tokens[-1] == 2
     [(source, target, weights)] = translator.attention([SENTENCES[1]], [found[1][0]], 9)
@@ -159,10 +159,9 @@ def test_translations_are_texts_with_scores_best_first(translator):
 
 def test_a_blank_sentence_stays_blank(translator):
     """Protects files with empty lines: they stay empty, and nothing is drawn of them."""
-    [batch] = translator.batches(["", " \t", "7"])
-    found = translator(batch)
+    found, _ = translator.translate(["", " \t", "7"], "")
     assert found[0] == found[1] == [("", 0.0, ())]
-    best = [found[index][0] for index in range(3)]
+    best = [row[0] for row in found]
     assert best[2].tokens
     assert len(translator.attention(["", " \t", "7"], best, 9)) == 1
     assert not translator.attention(["", " \t", "7"], best, 0)
@@ -170,16 +169,10 @@ def test_a_blank_sentence_stays_blank(translator):
 
 def test_padding_changes_no_translation(translator):
     """Protects batched prediction: alone or among longer ones, the same text."""
-
-    def translate(sentences):
-        batches = translator.batches(sentences)
-        found = {index: row for batch in batches for index, row in translator(batch).items()}
-        return [found[index][0] for index in range(len(sentences))]
-
-    together = translate(["7", "12", "999 999"])
-    alone = translate(["12"])[0]
-    assert alone.text == together[1].text
-    np.testing.assert_allclose(alone.score, together[1].score, rtol=1e-5)
+    together, _ = translator.translate(["7", "12", "999 999"], "")
+    [alone], _ = translator.translate(["12"], "")
+    assert alone[0].text == together[1][0].text
+    np.testing.assert_allclose(alone[0].score, together[1][0].score, rtol=1e-5)
 
 
 def test_a_mask_of_weights_keeps_padding_rows_out(task, variables):
