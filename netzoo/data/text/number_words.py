@@ -74,8 +74,15 @@ def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     parts: dict[str, list[np.ndarray]] = {split: [] for split in _COUNTS}
     for place in range(6):
         first = 10**place if place else 0
-        numbers = first + rng.permutation(10 ** (place + 1) - first)
         ends = np.cumsum([counts[place] for counts in _COUNTS.values()])
+        # 200,007 and other round numbers are what people try, and even draws hardly have any: here
+        # a third of the digits are zeros, as far as there are such numbers.
+        digits = rng.randint(14, size=(2 * ends[-1], place + 1))
+        drawn = np.where(digits < 10, digits, 0) @ 10 ** np.arange(place + 1)
+        rest = first + rng.permutation(10 ** (place + 1) - first)
+        numbers = np.concatenate([drawn[drawn >= first], rest])
+        _, firsts = np.unique(numbers, return_index=True)
+        numbers = rng.permutation(numbers[np.sort(firsts)[: ends[-1]]])
         for split, part in zip(parts, np.split(numbers, ends), strict=False):
             parts[split].append(part)
     return {

@@ -87,6 +87,13 @@ def test_both_directions_and_all_lengths(split):
     assert min(digits[4], digits[5], digits[6]) > len(pairs) // 10
 
 
+@pytest.mark.parametrize("split", SPLIT_SIZES)
+def test_round_numbers_are_among_them(split):
+    """A network that hardly saw a number with three or more zeros is wrong where people try it."""
+    large = [str(number) for number in numbers(split) if number > 99_999]
+    assert sum(number.count("0") >= 3 for number in large) > len(large) / 6
+
+
 @pytest.mark.parametrize("stride", [2, 10, 20])
 def test_evenly_spaced_pairs_have_both_directions(stride):
     """An evaluation of a few pairs is one of both tasks."""
@@ -97,4 +104,4 @@ def test_evenly_spaced_pairs_have_both_directions(stride):
 def test_splits_never_change():
     """Results stay comparable: not with the day, the machine or the version of NumPy."""
     text = repr([number_pairs(split) for split in SPLIT_SIZES])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "cba2a36f12bf3e9b"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "e947a1604a30a29c"
