@@ -68,8 +68,8 @@ def tiny_translation_config() -> ConfigDict:
     config = default_config("translation")
     with config.unlocked():
         config.model.update(variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
-    config.data.train_split = "train[:42]"
-    config.data.test_split = "test[:11]"
+    config.data.train_split = "train[80:122]"
+    config.data.test_split = "test[55:66]"
     config.data.vocabulary_size = 80
     config.data.lengths = (8, 16)
     config.train.epochs = 4
