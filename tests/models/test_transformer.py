@@ -206,7 +206,7 @@ def test_asking_for_attention_changes_no_logits(logits, variables):
     np.testing.assert_array_equal(found, logits(variables, SOURCE, TARGET))
     padding = np.broadcast_to((SOURCE == 0)[:, None, None], (3, 4, 1, 5))
     for name, weights in state["endpoints"].items():
-        if not name.endswith("attention"):
+        if not name.endswith("attention_weights"):
             continue
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
         if name.startswith("decoder") and not name.endswith("cross_attention_weights"):
