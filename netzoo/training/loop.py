@@ -104,6 +104,8 @@ class _Run:
 
     def run(self) -> int:
         """Sets up, restores, trains to the end or to a signal, and draws the curves."""
+        for split in self._evaluation_splits().values():
+            self.task.evaluation_batches(split, 1)  # opens it, or says why not, an epoch earlier
         iterator = self.task.train_iterator()
         checkpoints = Checkpoints(self.workdir, self.config.checkpoint.keep)
         pretrained = None if checkpoints.exist() else self.task.pretrained_variables()

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
+from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.training import assembly, loop
 from netzoo.workdir.writers import read_metrics
-from tests.conftest import tiny_translation_config
+from tests.conftest import tiny_config, tiny_translation_config
 from tests.training.runs import assert_same_run, lines_of, run, start
 
 
@@ -85,6 +86,19 @@ def test_eight_devices_agree_with_one(whole, tmp_path):
         assert one.keys() == eight.keys()
         for name in one.keys() & {"loss", "train_loss", "test_loss"}:
             np.testing.assert_allclose(eight[name], one[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["validation_split", "test_split"])
+@pytest.mark.parametrize("source", ["number_words", "pictures"])
+def test_splits_that_are_not_there_stop_nothing_later(source, name, tmp_path, request):
+    """Protects a misspelt split from costing an epoch, and the folder from its configuration."""
+    config = tiny_translation_config()
+    if source == "pictures":
+        config = tiny_config(request.getfixturevalue(source))
+    config.data[name] = "tset"
+    with pytest.raises(UserError, match="tset"):
+        loop.train(config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == []
 
 
 def test_one_compilation_a_shape(monkeypatch, tmp_path):
