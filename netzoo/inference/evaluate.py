@@ -59,7 +59,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     }
     if folder:
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (folder / EVAL_FILE).write_text(text)
+        (folder / EVAL_FILE).write_text(text, encoding="utf-8")
     task.show(report, console)
     console.print(
         f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",
