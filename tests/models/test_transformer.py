@@ -205,9 +205,9 @@ def test_asking_for_attention_changes_no_logits(logits, variables):
     found, state = asked(variables, SOURCE, TARGET)
     np.testing.assert_array_equal(found, logits(variables, SOURCE, TARGET))
     padding = np.broadcast_to((SOURCE == 0)[:, None, None], (3, 4, 1, 5))
-    for name, weights in state["endpoints"].items():
-        if not name.endswith("attention_weights"):
-            continue
+    asked_for = {n: w for n, w in state["endpoints"].items() if n.endswith("attention_weights")}
+    assert len(asked_for) == 2 + 2 * 2, "one in a block of the encoder, two in one of the decoder"
+    for name, weights in asked_for.items():
         np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
         if name.startswith("decoder") and not name.endswith("cross_attention_weights"):
             assert (np.triu(weights, 1) == 0).all()
