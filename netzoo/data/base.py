@@ -79,20 +79,23 @@ def resolve_split(
     Raises:
         SourceError: on a malformed expression, an unknown split or an empty selection.
     """
-    aliases = aliases or {}
-    terms = (re.sub(r"^\w+", lambda m: aliases.get(m[0], m[0]), t) for t in split.split("+"))
+    # TFDS knows names that it cannot parse by others: test.2016 by test-2e-2016.
+    parsed = {n: re.sub(r"[^\w-]", lambda found: f"-{ord(found[0]):x}-", n) for n in lengths}
+    names = {other: name for name, other in parsed.items()}
+    parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
+    terms = (term.strip().partition("[") for term in split.split("+"))
     infos = {
-        name: tfds.core.SplitInfo(name=name, shard_lengths=[length], num_bytes=0)
-        for name, length in lengths.items()
+        other: tfds.core.SplitInfo(name=other, shard_lengths=[lengths[name]], num_bytes=0)
+        for other, name in names.items()
     }
     try:
-        spec = tfds.core.ReadInstruction.from_spec("+".join(term.strip() for term in terms))
+        spec = tfds.core.ReadInstruction.from_spec(
+            "+".join(parsed.get(name, name) + mark + slice_ for name, mark, slice_ in terms)
+        )
         parts = [
-            (
-                str(part.splitname),
-                range(*slice(part.from_, part.to).indices(lengths[part.splitname])),
-            )
+            (name, range(*slice(part.from_, part.to).indices(lengths[name])))
             for part in spec.to_absolute(infos)
+            for name in [names[part.splitname]]
         ]
     except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
         raise split_error(split, lengths, error) from error

@@ -55,6 +55,17 @@ def test_splits_are_tfds_expressions(folder, split, selected):
     assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in selected]
 
 
+@pytest.mark.parametrize("stem", ["test.2016", "train.en-de", "a b", "val-2"])
+def test_any_stem_is_a_split(folder, stem):
+    """Files are often called test.2016.en or train.en-de.en: what is listed can be opened."""
+    for language, lines in (("en", ENGLISH), ("de", GERMAN)):
+        (folder / f"{stem}.{language}").write_text("\n".join(lines), encoding="utf-8")
+    source = open_parallel(f"parallel:{folder}.{{en,de}}", f"{stem}[1:3]+val[:1]+{stem}[3:]")
+    assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in (1, 2, 0, 3)]
+    with pytest.raises(SourceError, match=f"'{stem}'"):
+        open_parallel(f"parallel:{folder}.{{en,de}}", f"{stem}[1:")
+
+
 def test_only_the_split_asked_for_is_read(folder):
     """Opening the validation split does not read the training text."""
     (folder / "train.en").write_bytes(b"\xff")
