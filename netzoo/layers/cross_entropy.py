@@ -1,8 +1,9 @@
-"""Cross-entropy of a linear classifier with many classes, whose logits are never all there.
+"""Cross-entropy of a linear classifier with many classes, on CPU without holding all logits.
 
 Where the classes are a vocabulary, the logits are by far the largest array of a step, and memory is
 what their loss waits for. Here some positions' logits are made, turned into losses and into the
-gradients of these, and forgotten, before the next ones are.
+gradients of these, and forgotten, before the next ones are. Other devices make all logits at once:
+dividing them has not been measured there.
 """
 
 import functools
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Of a block of logits on CPU: 4 MiB in float32, what caches hold. Elsewhere one block has all.
+# Of a block of logits on CPU: 4 MiB in float32, what caches hold.
 BLOCK_SIZE = 2**20
 
 

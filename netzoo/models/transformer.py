@@ -233,7 +233,7 @@ class Transformer(nn.Module):
         *,
         train: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the loss of `__call__`'s logits, without ever holding all of them.
+        """Returns the loss of `__call__`'s logits, on CPU without ever holding all of them.
 
         Args:
           source: Tokens `[batch, S]`.
