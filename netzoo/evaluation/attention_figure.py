@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from netzoo.evaluation.figures import BLUE, DPI, INK, MUTED, SKY
 
 _SHADES = LinearSegmentedColormap.from_list("attention", ["#f6f8fa", SKY, BLUE, INK])
-_MOST_SENTENCES = 12
+MOST_SENTENCES, MOST_PIECES = 12, 100
 _LONGEST_PIECE = 16
-# Inches: around the sheet, between maps, above all, of the band of heads; where a line is full.
-_EDGE, _GAP, _HEADER, _HEADS, _FULL = 0.3, 0.3, 0.8, 0.95, 18.0
+# Inches: around the sheet, between maps, above all; where a line is full.
+_EDGE, _GAP, _HEADER, _FULL = 0.3, 0.3, 0.8, 18.0
 
 
 class _Panel(NamedTuple):
@@ -25,7 +25,7 @@ class _Panel(NamedTuple):
 
     source: Sequence[str]
     target: Sequence[str]
-    weights: np.ndarray  # [heads, T, S]
+    weights: np.ndarray  # [T, S]
     width: float  # with the pieces on both sides
     before: float
     above: float
@@ -41,21 +41,23 @@ def attention_picture(
 
     A cell's colour is the weight that the column's piece had when the row's was chosen, on a
     square-root scale from 0 to 1 that is the same for all maps and keeps small weights visible.
-    Of several heads the map shows the mean, and each has a small map of its own below.
 
     Args:
-      examples: 1 to 12 of (source pieces, S of them; target pieces, T of them; weights [T, S] or
-        [heads, T, S], from 0 to 1). A row stands beside the piece that the decoder gave, not
-        beside the one that it was given.
+      examples: 1 to `MOST_SENTENCES` of (source pieces, S of them; target pieces, T of them;
+        weights [T, S], from 0 to 1), with no more than `MOST_PIECES` on a side. A row stands
+        beside the piece that the decoder gave, not beside the one that it was given.
       path: PNG to write.
       title: one line above the maps.
 
     Raises:
-      ValueError: no sentence or more than 12, or weights that do not fit their pieces.
+      ValueError: no sentence or too many, one that is too long, or weights that do not fit their
+        pieces.
     """
-    if not 1 <= len(examples) <= _MOST_SENTENCES:
-        raise ValueError(f"expected 1 to {_MOST_SENTENCES} sentences, found {len(examples)}")
+    if not 1 <= len(examples) <= MOST_SENTENCES:
+        raise ValueError(f"expected 1 to {MOST_SENTENCES} sentences, found {len(examples)}")
     longest = max(max(len(source), len(target)) for source, target, _ in examples)
+    if longest > MOST_PIECES:
+        raise ValueError(f"expected at most {MOST_PIECES} pieces on a side, found {longest}")
     cell = float(np.clip(8 / max(longest, 1), 0.145, 0.27))
     size = cell * 34
     lines = _break([_panel(*example, cell, size) for example in examples])
@@ -79,23 +81,20 @@ def _panel(
 ) -> _Panel:
     weights = np.asarray(weights, np.float64)
     shape = (len(target), len(source))
-    if weights.shape[-2:] != shape or weights.ndim not in (2, 3) or not weights.size:
+    if weights.shape != shape or not weights.size:
         raise ValueError(
-            f"expected weights of shape {shape} or (heads, {shape[0]}, {shape[1]}) for {shape[0]} "
-            f"pieces of the translation and {shape[1]} of the source, found {weights.shape}"
+            f"expected weights of shape {shape} for {shape[0]} pieces of the translation and "
+            f"{shape[1]} of the source, found {weights.shape}"
         )
     if not (weights >= 0).all() or not (weights <= 1.001).all():
         raise ValueError(
             f"expected weights between 0 and 1, found {weights.min()} to {weights.max()}"
         )
     source, target = ([_shorten(piece) for piece in pieces] for pieces in (source, target))
-    weights = weights.reshape(-1, *shape)
     # At 45 degrees the source's pieces reach as far up as they do beyond the right side.
     before, above = _inches(target, size), 0.71 * _inches(source, size) + 0.1
-    below = cell * len(target) + (_HEADS if len(weights) > 1 else 0)
-    return _Panel(
-        source, target, weights, before + cell * len(source) + above, before, above, below
-    )
+    width, below = before + cell * len(source) + above, cell * len(target)
+    return _Panel(source, target, weights, width, before, above, below)
 
 
 def _break(panels: Sequence[_Panel]) -> list[list[_Panel]]:
@@ -117,9 +116,10 @@ def _inches(pieces: Sequence[str], size: float) -> float:
 def _draw_panel(
     figure: Figure, panel: _Panel, left: float, top: float, cell: float, size: float
 ) -> None:
-    heads, rows, columns = panel.weights.shape
+    rows, columns = panel.weights.shape
     axes = _axes(figure, left, top, columns * cell, rows * cell)
-    _draw_map(axes, panel.weights.mean(axis=0))
+    axes.imshow(_SHADES(np.sqrt(panel.weights)), interpolation="nearest", aspect="auto")
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     edges = {"color": "white", "linewidth": 0.8, "clip_on": False}
     axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **edges)
     axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **edges)
@@ -130,13 +130,6 @@ def _draw_panel(
     axes.tick_params(length=0, pad=2)
     axes.set_xticks(range(columns), panel.source, **style, **turned)
     axes.set_yticks(range(rows), panel.target, **style)
-    if heads > 1:
-        # Side by side, at most as wide as the map above them, and as high as the band.
-        step = min(columns * cell / heads, (_HEADS - 0.2) * columns / rows + 0.06)
-        wide = step * 0.92
-        for head, weights in enumerate(panel.weights):
-            place = (left + head * step, top + rows * cell + 0.12)
-            _draw_map(_axes(figure, *place, wide, wide * rows / columns), weights)
 
 
 def _axes(figure: Figure, left: float, top: float, wide: float, tall: float) -> Axes:
@@ -148,12 +141,6 @@ def _axes(figure: Figure, left: float, top: float, wide: float, tall: float) -> 
     axes.tick_params(length=0, pad=2)
     axes.set(xticks=[], yticks=[])
     return axes
-
-
-def _draw_map(axes: Axes, weights: np.ndarray) -> None:
-    rows, columns = weights.shape
-    axes.imshow(_SHADES(np.sqrt(weights)), interpolation="nearest", aspect="auto")
-    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
 
 def _write_header(figure: Figure, title: str) -> None:
