@@ -11,6 +11,7 @@ from rich.progress import track
 
 from netzoo import mesh as meshes
 from netzoo.config import validate
+from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.tasks import create_task
 from netzoo.workdir.checkpoint import load_weights
@@ -33,9 +34,14 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
       The contents of `eval.json`.
 
     Raises:
-      UserError: Data or checkpoint are missing or unreadable.
+      UserError: There is no test split, or data or checkpoint are missing or unreadable.
     """
     validate(config)
+    if not config.data.test_split:
+        raise UserError(
+            "there is nothing to evaluate on: data.test_split is empty; add "
+            "--config.data.test_split=SPLIT"
+        )
     mesh = meshes.create_mesh()
     task = create_task(config, workdir)
     meshes.check_divisible(mesh, **task.rows())

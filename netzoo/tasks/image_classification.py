@@ -20,7 +20,7 @@ from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
 from netzoo.data.sources import open_source
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import confusion_matrix
-from netzoo.evaluation.metrics import summarize
+from netzoo.evaluation.metrics import shown, summarize
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
@@ -238,8 +238,8 @@ class ImageClassification:
         table = Table("class", *(Column(name, justify="right") for name in (*columns, "images")))
         for entry in report["per_class"]:
             ratios = (entry[name] for name in columns)
-            shown = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
-            table.add_row(entry["name"], *shown, str(entry["support"]))
+            cells = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+            table.add_row(entry["name"], *cells, str(entry["support"]))
         console.print(table)
         if report["left_out"]:
             console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
@@ -247,7 +247,7 @@ class ImageClassification:
         top = f"top{self._config.evaluation.top_k}"
         console.print(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"{top} {report[f'{top}_accuracy']:.2%}, loss {report['loss']:.4f}, "
+            f"{top} {report[f'{top}_accuracy']:.2%}, loss {shown(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}",
             highlight=False,
             soft_wrap=True,

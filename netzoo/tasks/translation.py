@@ -1,6 +1,5 @@
 """Translation: a sentence for a sentence, cross-entropy of every next token."""
 
-import csv
 import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from netzoo.data.text.parallel import open_parallel
 from netzoo.data.text.vocabulary import PAD, Vocabulary
 from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import attention_picture
+from netzoo.evaluation.metrics import shown
 from netzoo.evaluation.translation import corpus_scores, summarize
 from netzoo.mesh import process_shard
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
@@ -202,6 +202,7 @@ class Translation:
         found, seconds = translator.translate(sources, f"translating {split}")
         best = [row[0] for row in found]
         hypotheses = [hypothesis.text for hypothesis in best]
+        scores = corpus_scores(hypotheses, references)
         if workdir:
             rows = zip(sources, references, hypotheses, strict=True)
             _write_table(workdir / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
@@ -209,7 +210,7 @@ class Translation:
             if examples := translator.attention(sources, best, PICTURED_SENTENCES):
                 attention_picture(examples, workdir / ATTENTION_PICTURE, title)
         return {
-            **corpus_scores(hypotheses, references),
+            **scores,
             "beam_size": evaluation.beam_size,
             "length_penalty": evaluation.length_penalty,
             "sentences_per_second": len(pairs) / seconds,
@@ -223,7 +224,7 @@ class Translation:
             f"{report['bleu_signature']}\n"
             f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
             f"exact matches {report['exact_match']:.2%}\n"
-            f"loss {report['loss']:.4f}, perplexity {report['perplexity']:.2f}, "
+            f"loss {shown(report['loss'])}, perplexity {shown(report['perplexity'], 2)}, "
             f"token accuracy {report['token_accuracy']:.2%}, "
             f"{report['count']:,} pairs of {report['split']}, "
             f"{report['sentences_per_second']:,.0f} sentences/s",
@@ -234,7 +235,8 @@ class Translation:
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, "excel-tab", lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    """Writes columns with tabs between and nothing quoted, so that `cut` gives the texts back."""
+    spaces = str.maketrans("\t\n\r", "   ")
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in (header, *rows):
+            file.write("\t".join(text.translate(spaces) for text in row) + "\n")

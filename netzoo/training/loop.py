@@ -24,6 +24,7 @@ from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.evaluation.figures import training_curves
+from netzoo.evaluation.metrics import shown
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
@@ -290,8 +291,8 @@ class _Run:
         weights = "params" if state.ema is None else "ema"
         if self.writer:
             self.writer.write("eval", step, epoch, {**results, "weights": weights})
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in results.items())
-        self.progress.message(f"epoch {epoch:g} ({weights}): {shown}")
+        listed = "  ".join(f"{name} {shown(value)}" for name, value in results.items())
+        self.progress.message(f"epoch {epoch:g} ({weights}): {listed}")
         if self.best:
             value = results[f"validation_{self.task.main_metric}"]
             self.best.save(step, {"ema": variables}, value)
