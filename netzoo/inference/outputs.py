@@ -1,5 +1,6 @@
 """Files that predictions are written to."""
 
+import os
 from pathlib import Path
 
 from netzoo.errors import UserError
@@ -12,10 +13,14 @@ def check_writable(*paths: str | None) -> None:
       *paths: Files to be written, None where none is wanted.
 
     Raises:
-      UserError: The folder of one does not exist, or there is a folder in its place.
+      UserError: The folder of one does not exist, there is a folder in its place, or the user may
+        not write there.
     """
     for path in filter(None, paths):
+        folder = Path(path).parent
         if Path(path).is_dir():
             raise UserError(f"cannot write {path}: it is a folder, expected a file's name")
-        if not Path(path).parent.is_dir():
-            raise UserError(f"cannot write {path}: there is no folder {Path(path).parent}")
+        if not folder.is_dir():
+            raise UserError(f"cannot write {path}: there is no folder {folder}")
+        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+            raise UserError(f"cannot write {path}: no permission")

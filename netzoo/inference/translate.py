@@ -1,10 +1,11 @@
 """Translates sentences with the weights of a run."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 from ml_collections import ConfigDict
@@ -12,16 +13,17 @@ from rich.console import Console
 
 from netzoo.config import validate
 from netzoo.data.text.parallel import decode_lines
-from netzoo.data.text.vocabulary import Vocabulary
+from netzoo.data.text.vocabulary import UNKNOWN, Vocabulary
 from netzoo.errors import UserError
-from netzoo.evaluation.attention_figure import attention_picture
+from netzoo.evaluation.attention_figure import MOST_PIECES, MOST_SENTENCES, attention_picture
 from netzoo.inference.outputs import check_writable
 from netzoo.tasks.network import create_network
 from netzoo.tasks.translation import VOCABULARY_FILE
 from netzoo.tasks.translator import Hypothesis, Translator
 from netzoo.workdir.checkpoint import load_weights
 
-MOST_PICTURED = 12
+# Translated, and written, together: enough for full batches of every length.
+SENTENCES_AT_A_TIME = 4096
 
 
 def translate(
@@ -36,25 +38,29 @@ def translate(
     input_file: str | None = None,
     output_file: str | None = None,
 ) -> int:
-    """Translates sentences and the lines of a file, and prints or writes a line for each.
+    """Translates sentences and then the lines of a file, and writes a line for each.
+
+    What is done is written every `SENTENCES_AT_A_TIME` sentences. Standard error says how far it
+    is, how fast it went, and of how many sentences the network may not make much.
 
     Args:
       config: The configuration of the run; `evaluation` says how the beam search goes.
       workdir: The run folder.
       sentences: In the source language. The translation of a blank one is empty.
       which: `"last"`, `"best"` or `"average"` checkpoint.
-      n_best: Translations of each sentence; with more than one a line is the score and the text.
+      n_best: Translations of each sentence; with more than one there is a line for each, of the
+        sentence's number from 1, the score and the text, with tabs between.
       as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
       picture: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
       input_file: UTF-8 text with a sentence a line, plain or `.gz`, `-` for standard input.
       output_file: Where to write instead of standard output.
 
     Returns:
-      The exit status 0.
+      The exit status: 0, or 1 if there is no sentence that can be drawn.
 
     Raises:
-      UserError: There is no sentence, more translations are wanted than the beam has, the run
-        cannot be read, or a file cannot be written where it is wanted.
+      UserError: There is no sentence, one is no text or too long, more translations are wanted than
+        the beam has, the run cannot be read, or a file cannot be written where it is wanted.
     """
     validate(config)
     if n_best > config.evaluation.beam_size:
@@ -64,34 +70,46 @@ def translate(
         )
     check_writable(output_file, picture)
     sentences = [*sentences, *(_lines(input_file) if input_file else ())]
-    if not sentences or (picture and not any(map(str.strip, sentences))):
+    if not sentences:
         raise UserError("no sentence; give some as arguments, or --input FILE")
+    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = load_weights(workdir, which)
     model = create_network(config, len(vocabulary))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, n_best)
-    errors = Console(stderr=True)
-    found, seconds = translator.translate(sentences, "translating", errors)
-    translations = [row[:n_best] for row in found]
-    text = _json(sentences, translations) if as_json else _text(translations, n_best > 1)
-    if output_file:
-        Path(output_file).write_text(text, encoding="utf-8")
-    else:
-        print(text, end="", flush=True)
-    if picture:
-        best = [row[0] for row in translations]
-        examples = translator.attention(sentences, best, MOST_PICTURED)
+    for line in _doubts(translator.encode(sentences), config.data.lengths[-1]):
+        errors.print(line)
+    best, seconds = [], 0.0
+    with _opened(output_file) as file:
+        for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
+            part = sentences[first : first + SENTENCES_AT_A_TIME]
+            where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
+            found, taken = translator.translate(part, f"translating {where}", errors)
+            rows = [row[:n_best] for row in found]
+            if as_json:
+                file.write((",\n" if first else "[\n") + _json(part, rows))
+            else:
+                file.write(_text(rows, first + 1 if n_best > 1 else None))
+            file.flush()
+            best += [row[0] for row in found]
+            seconds += taken
+        file.write("\n]\n" if as_json else "")
+    written = [output_file] if output_file else []
+    examples = translator.attention(sentences, best, MOST_SENTENCES) if picture else []
+    if examples:
         attention_picture(examples, picture, f"{config.model.name}: where the decoder looked")
-    written = ", ".join(filter(None, (output_file, picture)))
+        written.append(picture)
+    elif picture:
+        errors.print(
+            f"{picture} is not written: every sentence is blank, or longer than the "
+            f"{MOST_PIECES} pieces that can be drawn"
+        )
     count = len(sentences)
     errors.print(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
-        "sentences/s" + (f"; written: {written}" if written else ""),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        "sentences/s" + (f"; written: {', '.join(written)}" if written else "")
     )
-    return 0
+    return 1 if picture and not examples else 0
 
 
 def _lines(path: str) -> list[str]:
@@ -100,20 +118,42 @@ def _lines(path: str) -> list[str]:
     return decode_lines(Path(path).read_bytes(), path)
 
 
-def _text(translations: Sequence[Sequence[Hypothesis]], with_scores: bool) -> str:
+def _doubts(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
+    """Yields of how many sentences the network may not make much, being unlike its training."""
+    cases = (
+        ("characters that the training text does not have", lambda row: UNKNOWN in row),
+        (f"more than the {longest} tokens trained on", lambda row: len(row) + 1 > longest),
+    )
+    for unlike, applies in cases:
+        if numbers := [number for number, row in enumerate(encoded, 1) if applies(row)]:
+            others = f" and {len(numbers) - 1:,} more" if len(numbers) > 1 else ""
+            yield f"doubtful, with {unlike}: sentence {numbers[0]:,}{others}"
+
+
+@contextlib.contextmanager
+def _opened(path: str | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    with Path(path).open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _text(found: Sequence[Sequence[Hypothesis]], first: int | None) -> str:
+    """Returns lines with the number of the sentence and the score if `first`, its number, is."""
+    if first is None:
+        return "".join(f"{row[0].text}\n" for row in found)
     return "".join(
-        f"{found.score:.4f}\t{found.text}\n" if with_scores else f"{found.text}\n"
-        for row in translations
-        for found in row
+        f"{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n"
+        for number, row in enumerate(found, first)
+        for hypothesis in row
     )
 
 
-def _json(sentences: Sequence[str], translations: Sequence[Sequence[Hypothesis]]) -> str:
+def _json(sentences: Sequence[str], found: Sequence[Sequence[Hypothesis]]) -> str:
+    """Returns entries of a list, without what is between lists of them and around."""
     rows: list[dict[str, Any]] = [
-        {
-            "source": sentence,
-            "translations": [{"text": found.text, "score": found.score} for found in row],
-        }
-        for sentence, row in zip(sentences, translations, strict=True)
+        {"source": sentence, "translations": [{"text": h.text, "score": h.score} for h in row]}
+        for sentence, row in zip(sentences, found, strict=True)
     ]
-    return json.dumps(rows, ensure_ascii=False) + "\n"
+    return ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)

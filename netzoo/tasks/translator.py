@@ -15,10 +15,15 @@ from rich.progress import track
 
 from netzoo.compilation import compiler_options
 from netzoo.data.text.vocabulary import END, START, Vocabulary
+from netzoo.errors import UserError
+from netzoo.evaluation.attention_figure import MOST_PIECES
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.beam_search import beam_search
 
 Tree = Any
+
+# Of a sentence; attention takes memory with the square of it.
+MOST_TOKENS = 2048
 
 
 class Hypothesis(NamedTuple):
@@ -103,13 +108,35 @@ class Translator:
             found |= self(batch)
         return [found[index] for index in range(len(sentences))], time.monotonic() - began
 
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Returns the tokens of sentences, without an end.
+
+        Raises:
+          UserError: One is not UTF-8, or has more than `MOST_TOKENS`.
+        """
+        for number, sentence in enumerate(sentences, 1):
+            # As Python reads arguments that are in no encoding.
+            if any("\ud800" <= character <= "\udfff" for character in sentence):
+                raise UserError(f"sentence {number:,} is not UTF-8: {sentence!a}")
+        encoded = self._vocabulary.encode_all(sentences)
+        for number, tokens in enumerate(encoded, 1):
+            if len(tokens) > MOST_TOKENS:
+                raise UserError(
+                    f"sentence {number:,} has {len(tokens):,} tokens, and {MOST_TOKENS:,} are "
+                    "possible; divide it into its sentences"
+                )
+        return encoded
+
     def batches(self, sentences: Sequence[str]) -> list[SourceBatch]:
         """Divides sentences into batches of similar length, the longest first.
 
         Blank sentences are rows of padding, whose only translation is the empty one.
+
+        Raises:
+          UserError: See `encode`.
         """
         rows_of: dict[int, list[tuple[int, list[int]]]] = {}
-        for index, tokens in enumerate(self._vocabulary.encode_all(sentences)):
+        for index, tokens in enumerate(self.encode(sentences)):
             # To the search a row of padding is nothing to translate.
             tokens = [*tokens, END] if tokens else []
             rows_of.setdefault(self._padded(len(tokens)), []).append((index, tokens))
@@ -138,9 +165,13 @@ class Translator:
         return 1 << min(most.bit_length() - 1, (sentences - 1).bit_length())
 
     def __call__(self, batch: SourceBatch) -> dict[int, list[Hypothesis]]:
-        """Returns the hypotheses of every sentence by its index, best first."""
+        """Returns the hypotheses of every sentence by its index, best first.
+
+        Raises:
+          UserError: The network gives no finite probabilities.
+        """
         beams = jax.device_get(self._program(batch.tokens.shape)(self._variables, batch.tokens))
-        return {
+        found = {
             index: [
                 Hypothesis(self._vocabulary.decode(found), float(score), tuple(map(int, found)))
                 for tokens, score, length in zip(*of_sentence, strict=True)
@@ -151,6 +182,12 @@ class Translator:
                 batch.indices, beams.tokens, beams.scores, beams.lengths, strict=False
             )
         }
+        if not all(found.values()):
+            raise UserError(
+                "the network's probabilities are not finite, most likely because its weights are "
+                "not; take another --checkpoint"
+            )
+        return found
 
     def _compile(self, shape: tuple[int, int]) -> jax.stages.Compiled:
         tokens = jax.ShapeDtypeStruct(shape, np.int32)
@@ -162,20 +199,22 @@ class Translator:
     ) -> list[tuple[list[str], list[str], np.ndarray]]:
         """Returns pieces of source and translation, and where the decoder's last block looked.
 
-        Of the first sentences that are not blank, at most `most`. The weights `[translation,
+        Of the first sentences that can be drawn, at most `most`: they are not blank, and neither
+        they nor their translations have more than `MOST_PIECES` pieces. The weights `[translation,
         source]` are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
-        spoken = (pair for pair in pairs if pair[1].tokens)
-        return [self._attention(*pair) for pair in itertools.islice(spoken, most)]
+        tokens = (([*self._vocabulary.encode(text), END], found.tokens) for text, found in pairs)
+        drawn = (pair for pair in tokens if pair[1] and max(map(len, pair)) <= MOST_PIECES)
+        return [self._attention(*pair) for pair in itertools.islice(drawn, most)]
 
     def _attention(
-        self, sentence: str, hypothesis: Hypothesis
+        self, source: Sequence[int], target: Sequence[int]
     ) -> tuple[list[str], list[str], np.ndarray]:
-        source = [*self._vocabulary.encode(sentence), END]
-        target = [START, *hypothesis.tokens]
-        arrays = (np.array([tokens], np.int32) for tokens in (source, target[:-1]))
-        found = self._endpoints(self._variables, *arrays)
+        padded = np.zeros((2, 1, self._padded(max(len(source), len(target)))), np.int32)
+        for row, tokens in zip(padded, (source, [START, *target[:-1]]), strict=True):
+            row[0, : len(tokens)] = tokens
+        found = self._endpoints(self._variables, *padded)
         last = f"decoder/block{self._model.variant.layers}/cross_attention_weights"
-        weights = np.asarray(found[last])[0].mean(0)
-        return self._vocabulary.pieces(source), self._vocabulary.pieces(target[1:]), weights
+        weights = np.asarray(found[last])[0].mean(0)[: len(target), : len(source)]
+        return self._vocabulary.pieces(source), self._vocabulary.pieces(target), weights

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rich.console import Console
 
-from netzoo.data.text import PAD
+from netzoo.data.text import END, PAD, START
 from netzoo.errors import UserError
+from netzoo.evaluation.attention_figure import MOST_PIECES
 from netzoo.evaluation.evaluate import evaluate
-from netzoo.tasks import create_task
+from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.tasks import create_task, translation
 from netzoo.tasks.translation import VOCABULARY_FILE
-from netzoo.tasks.translator import Translator
+from netzoo.tasks.translator import Hypothesis, Translator
 from tests.conftest import tiny_translation_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -147,17 +150,78 @@ def test_every_sentence_is_in_one_batch(translator):
 
 
 def test_translations_are_texts_with_scores_best_first(translator):
-    """Protects predict: as many hypotheses as the beam has, and pictures of where it looked."""
+    """Protects predict: as many hypotheses as the beam has, those that ended first."""
     found, seconds = translator.translate(SENTENCES[:2], "")
     assert len(found) == 2
     assert seconds > 0
     for row in found:
         assert len(row) == 2
-        assert row[0].score >= row[1].score or row[0].tokens[-1] == 2
-    [(source, target, weights)] = translator.attention([SENTENCES[1]], [found[1][0]], 9)
-    assert weights.shape == (len(target), len(source))
-    assert source[-1] == "</s>"
-    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+        order = [(hypothesis.tokens[-1] == END, hypothesis.score) for hypothesis in row]
+        assert order == sorted(order, reverse=True)
+
+
+def test_attention_is_that_of_the_sentence_alone(translator, task, variables):
+    """Protects the picture from the padding that saves compilations: one program, same weights.
+
+    Padding changes the order of float32 sums: 1e-5.
+    """
+    sentences = [SENTENCES[1], "12", "one hundred"]
+    hypotheses = [
+        Hypothesis("", 0.0, (*task.vocabulary.encode(text), END))
+        for text in ("400693", "twelve", "5")
+    ]
+    examples = translator.attention(sentences, hypotheses, 2)
+    assert len(examples) == 2
+    for text, hypothesis, (pieces, target_pieces, weights) in zip(
+        sentences, hypotheses, examples, strict=False
+    ):
+        source = [*task.vocabulary.encode(text), END]
+        target = [START, *hypothesis.tokens[:-1]]
+        assert pieces == task.vocabulary.pieces(source)
+        assert target_pieces == task.vocabulary.pieces(hypothesis.tokens)
+        _, kept = task.model.apply(
+            variables, jnp.array([source]), jnp.array([target]), train=False, mutable=[ENDPOINTS]
+        )
+        expected = kept[ENDPOINTS]["decoder/block1/cross_attention_weights"][0].mean(0)
+        np.testing.assert_allclose(weights, expected, rtol=1e-5)
+    before = translator._endpoints._cache_size()
+    translator.attention(["7", "999", "20 30"], hypotheses, 3)
+    assert translator._endpoints._cache_size() <= before + 1
+
+
+def test_what_is_too_long_is_not_drawn(translator, task):
+    """Protects reports: one endless sentence costs a map, not the picture or the scores."""
+    long, short = Hypothesis("", 0.0, (5,) * (MOST_PIECES + 1)), Hypothesis("", 0.0, (5, END))
+    sentences = ["7", "8 " * MOST_PIECES, "9"]
+    [(source, *_)] = translator.attention(sentences, [long, short, short], 9)
+    assert source == task.vocabulary.pieces([*task.vocabulary.encode("9"), END])
+
+
+def test_weights_that_are_not_finite_are_an_error(task, variables):
+    """Protects the lines of a translation, of which none may be missing."""
+    broken = jax.tree.map(lambda x: jnp.full_like(x, np.nan), variables)
+    translator = Translator(tiny_translation_config(), task.model, broken, task.vocabulary)
+    with pytest.raises(UserError, match="probabilities are not finite"):
+        translator.translate(["7"], "")
+
+
+def test_a_report_shows_what_is_not_finite(task):
+    """Protects the scores: JSON has no infinity, so that a loss may be None."""
+    none = dict.fromkeys(["loss", "perplexity"])
+    numbers = dict.fromkeys(
+        ["bleu", "bleu_lowercased", "chrf", "exact_match", "token_accuracy", "count"], 0
+    )
+    rest = {"bleu_interval": [0, 0], "bleu_signature": "", "split": "", "sentences_per_second": 1}
+    console = Console(record=True)
+    task.show(none | numbers | rest, console)
+    assert "loss not finite, perplexity not finite" in console.export_text()
+
+
+def test_the_table_has_texts_and_nothing_else(tmp_path):
+    """Protects scores by other tools: a column of the table is the text, line for line."""
+    rows = [('say "so"', '"', "a\tb\r\nc"), ("Ä", "", " x")]
+    translation._write_table(tmp_path / "t.tsv", ("a", "b", "c"), rows)
+    assert (tmp_path / "t.tsv").read_bytes().decode() == ('a\tb\tc\nsay "so"\t"\ta b  c\nÄ\t\t x\n')
 
 
 def test_a_blank_sentence_stays_blank(translator):
