@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from rich.console import Console
-from rich.progress import track
 
 from netzoo.data import flower_painter
+from netzoo.workdir.progress import track
 
 # The order of tf_flowers, so that a checkpoint's logits mean the same for both datasets.
 CLASS_NAMES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
@@ -83,7 +83,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         bar = Console(stderr=True)
         indices = range(SPLIT_SIZES[split])
-        for index in track(indices, f"drawing {split}", console=bar, transient=True):
+        for index in track(indices, f"drawing {split}", bar):
             image, label = draw_example(split, index)
             yield index, {"image": _encode(image), "label": label}
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +24,7 @@ from netzoo.models import fold_batch_norm
 from netzoo.tasks.image_classification import load_class_names, normalize
 from netzoo.tasks.network import create_network
 from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.progress import track
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -76,7 +76,7 @@ def classify(
     predictions, thumbnails, broken = [], [], 0
     size = config.evaluation.batch_size
     starts = range(0, len(files), size)
-    for start in track(starts, "predicting", console=errors, transient=True):
+    for start in track(starts, "predicting", errors):
         read, images = [], []
         for path in files[start : start + size]:
             try:

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 
 from netzoo import mesh as meshes
 from netzoo.config import validate
@@ -15,6 +14,7 @@ from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import compiled_sums, evaluate
 from netzoo.tasks import create_task
 from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.progress import track
 
 EVAL_FILE = "eval.json"
 
@@ -50,7 +50,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     step, weights, variables = load_weights(workdir, which)
     everywhere = jax.device_put(variables, meshes.replicated(mesh))
     console = Console()
-    shown = track(batches, f"evaluating on {split}", console=console, transient=True)
+    shown = track(batches, f"evaluating on {split}", console)
     sums_of = compiled_sums(task.evaluation_sums, mesh)
     sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
     folder = workdir if meshes.is_writer() else None

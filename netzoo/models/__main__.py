@@ -8,12 +8,12 @@ import argparse
 import sys
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import summarize
+from netzoo.workdir.progress import track
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _list(pattern: str, classes: int) -> None:
     table = Table("name", "parameters", "MACs", "input", "top-1, %", "source of the accuracy")
     for column in table.columns[1:5]:
         column.justify = "right"
-    for name in track(names, "tracing", console=Console(stderr=True), transient=True):
+    for name in track(names, "tracing", Console(stderr=True)):
         entry = model_entry(name)
         summary = summarize(create_model(name, num_classes=classes), entry.image_size)
         table.add_row(

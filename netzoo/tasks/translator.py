@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
-from rich.progress import track
 
 from netzoo.compilation import compiler_options
 from netzoo.data.text.vocabulary import END, START, Vocabulary
@@ -19,6 +18,7 @@ from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import MOST_PIECES
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.beam_search import beam_search
+from netzoo.workdir.progress import track
 
 Tree = Any
 
@@ -101,10 +101,10 @@ class Translator:
         """
         batches, found = self.batches(sentences), {}
         shapes = {batch.tokens.shape for batch in batches}
-        for shape in track(shapes, "compiling", console=console, transient=True):
+        for shape in track(shapes, "compiling", console):
             self._program(shape)
         began = time.monotonic()
-        for batch in track(batches, description, console=console, transient=True):
+        for batch in track(batches, description, console):
             found |= self(batch)
         return [found[index] for index in range(len(sentences))], time.monotonic() - began
 

@@ -19,7 +19,6 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from netzoo.config import validate
@@ -29,6 +28,7 @@ from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.image_classification import ImageClassification
 from netzoo.training.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
 from netzoo.training.plan_figure import draw
+from netzoo.workdir.progress import track
 
 
 class _WithoutData(ImageClassification):
@@ -168,9 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sorted(set(options.devices)),
             classes=options.classes,
             fixed_batch=options.fixed_batch,
-            each=lambda wanted: track(
-                wanted, "compiling", console=Console(stderr=True), transient=True
-            ),
+            each=lambda wanted: track(wanted, "compiling", Console(stderr=True)),
         )
         each = "divided" if options.fixed_batch else "on each device"
         title = f"{config.model.name}, train.batch_size {config.train.batch_size} {each}"

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 _PLAIN_SECONDS = 10.0
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item], description: str, console: Console | None = None
+) -> Iterable[Item]:
+    """Returns `items`, whose iteration draws a bar on a terminal, and nothing elsewhere."""
+    console = console or Console()
+    if not _is_terminal(console):
+        return items
+    return rich.progress.track(items, description, console=console, transient=True)
 
 
 class Progress:
@@ -45,9 +59,7 @@ class Progress:
         self._clock = clock
         self._began = self._shown_at = clock()
         self._bar: RichProgress | None = None
-        # `file.isatty` and not `is_terminal` alone: variables such as FORCE_COLOR set the latter,
-        # and a log file full of redrawn bars is what this class exists to avoid.
-        if self._console.is_interactive and self._console.file.isatty():
+        if _is_terminal(self._console):
             self._bar = RichProgress(
                 TextColumn("{task.description}", style="bold"),
                 BarColumn(bar_width=None),
@@ -106,6 +118,12 @@ class Progress:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self._console.file, flush=True)
+
+
+def _is_terminal(console: Console) -> bool:
+    # `file.isatty` and not `is_terminal` alone: variables such as FORCE_COLOR set the latter, and
+    # a log file full of redrawn bars is of no use.
+    return console.is_interactive and console.file.isatty()
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from netzoo.workdir.progress import Progress, _duration
+from netzoo.workdir.progress import Progress, _duration, track
 
 
 class Terminal(io.StringIO):
@@ -88,3 +88,13 @@ def test_the_display_ends_with_an_error():
 def test_duration(seconds, text):
     """Protects the rounding at whole minutes and hours."""
     assert _duration(seconds) == text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
+    """Protects log files, and what is piped into another program, from bars and empty lines."""
+    file = Terminal() if terminal else io.StringIO()
+    console = Console(file=file, force_terminal=terminal)
+    assert list(track(range(3), "counting", console)) == [0, 1, 2]
+    assert ("counting" in file.getvalue()) == terminal
+    assert terminal or not file.getvalue()
