@@ -79,18 +79,19 @@ def resolve_split(
     Raises:
         SourceError: on a malformed expression, an unknown split or an empty selection.
     """
-    # TFDS knows names that it cannot parse by others: test.2016 by test-2e-2016.
-    parsed = {n: re.sub(r"[^\w-]", lambda found: f"-{ord(found[0]):x}-", n) for n in lengths}
+    # TFDS can parse few names, and all is a word of its own: it knows the splits by others.
+    parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
     terms = (term.strip().partition("[") for term in split.split("+"))
+    terms = ((name.strip(), mark + slice_) for name, mark, slice_ in terms)
     infos = {
         other: tfds.core.SplitInfo(name=other, shard_lengths=[lengths[name]], num_bytes=0)
         for other, name in names.items()
     }
     try:
         spec = tfds.core.ReadInstruction.from_spec(
-            "+".join(parsed.get(name, name) + mark + slice_ for name, mark, slice_ in terms)
+            "+".join(parsed.get(name, name) + slice_ for name, slice_ in terms)
         )
         parts = [
             (name, range(*slice(part.from_, part.to).indices(lengths[name])))
@@ -98,7 +99,8 @@ def resolve_split(
             for name in [names[part.splitname]]
         ]
     except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
-        raise split_error(split, lengths, error) from error
+        reason = re.sub("_[0-9]+_", lambda found: names.get(found[0], found[0]), str(error))
+        raise split_error(split, lengths, type(error)(reason)) from error
     if not any(len(part) for _, part in parts):
         raise SourceError(f"Split {split!r} selects no examples; {_available(lengths)}.")
     return parts

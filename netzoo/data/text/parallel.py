@@ -23,6 +23,7 @@ _FORMS = (
 # Text compresses three- to tenfold; what unpacks to more than this many times its size is no text,
 # from this many bytes on.
 _MOST_TIMES, _ALWAYS_ALLOWED = 100, 1 << 28
+_GZIP = b"\x1f\x8b"  # what such files begin with, RFC 1952, section 2.3.1
 _PLACE_AND_LANGUAGES = re.compile(r"(?P<place>.+)\.\{(?P<source>[^{},\s]+),(?P<target>[^{},\s]+)\}")
 
 
@@ -145,7 +146,7 @@ def _open_folder(spec: str, folder: Path, languages: tuple[str, str], split: str
         )
     found = _list_files(folder)
     _check_languages(str(folder), languages, sorted({language for _, language in found}))
-    stems = {stem for stem, _ in found}
+    stems = {stem for stem, _ in found if not re.search(r"[\[+]|^\s|\s$", stem)}
     splits = sorted(s for s in stems if all((s, language) in found for language in languages))
     aliases = _aliases(splits)
     # Only what is asked for is read: the training text may be a thousand times the test's.
@@ -186,13 +187,13 @@ def decode_lines(data: bytes, name: str) -> list[str]:
     """Returns the sentences of a file, one a line.
 
     Args:
-        data: what the file holds.
-        name: of the file; one that ends in `.gz` is unpacked.
+        data: what the file holds; gzip is unpacked.
+        name: of the file, for errors.
 
     Raises:
         SourceError: if it is no UTF-8 text, or no complete gzip file.
     """
-    if name.endswith(".gz"):
+    if data.startswith(_GZIP):
         try:
             data = _decompressed(data)
         except (OSError, EOFError, zlib.error) as error:

@@ -1,6 +1,7 @@
 """Sources of sentence pairs: what opens, what it holds, and errors that say what is wrong."""
 
 import gzip
+import re
 from typing import ClassVar
 
 import pytest
@@ -55,15 +56,35 @@ def test_splits_are_tfds_expressions(folder, split, selected):
     assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in selected]
 
 
-@pytest.mark.parametrize("stem", ["test.2016", "train.en-de", "a b", "val-2"])
+@pytest.mark.parametrize("stem", ["test.2016", "train.en-de", "a b", "val-2", "all", "_0_"])
 def test_any_stem_is_a_split(folder, stem):
     """Files are often called test.2016.en or train.en-de.en: what is listed can be opened."""
     for language, lines in (("en", ENGLISH), ("de", GERMAN)):
         (folder / f"{stem}.{language}").write_text("\n".join(lines), encoding="utf-8")
-    source = open_parallel(f"parallel:{folder}.{{en,de}}", f"{stem}[1:3]+val[:1]+{stem}[3:]")
+    spec = f"parallel:{folder}.{{en,de}}"
+    source = open_parallel(spec, f"{stem} [1:3]+val[:1]+{stem}[3:]")
     assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in (1, 2, 0, 3)]
-    with pytest.raises(SourceError, match=f"'{stem}'"):
-        open_parallel(f"parallel:{folder}.{{en,de}}", f"{stem}[1:")
+    assert len(open_parallel(spec, stem)) == 4
+    with pytest.raises(SourceError, match=re.escape(f"Unrecognized split format: '{stem}[1:'")):
+        open_parallel(spec, f"{stem}[1:")
+
+
+def test_similar_stems_are_different_splits(folder):
+    """Protects results from the wrong text, however the names are handed on."""
+    for stem, lines in (("test.2016", ENGLISH[:1]), ("test-2e-2016", ENGLISH[1:])):
+        for language in ("en", "de"):
+            (folder / f"{stem}.{language}").write_text("\n".join(lines))
+    source = open_parallel(f"parallel:{folder}.{{en,de}}", "test-2e-2016+test.2016")
+    assert [pair.source for pair in pairs(source)] == [*ENGLISH[1:], ENGLISH[0]]
+
+
+def test_stems_that_no_expression_can_name_are_not_listed(folder):
+    """Protects from advice that leads nowhere."""
+    for stem in ("x+y", "p[q]", "t "):
+        for language in ("en", "de"):
+            (folder / f"{stem}.{language}").write_text("A")
+    with pytest.raises(SourceError, match=r"available: train, val\."):
+        open_parallel(f"parallel:{folder}.{{en,de}}", "x")
 
 
 def test_only_the_split_asked_for_is_read(folder):
