@@ -12,6 +12,7 @@ from netzoo import mesh as meshes
 from netzoo.config import validate
 from netzoo.errors import UserError
 from netzoo.evaluation.evaluate import compiled_sums, evaluate
+from netzoo.inference.outputs import check_writable
 from netzoo.tasks import create_task
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.progress import track
@@ -34,9 +35,11 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
       The contents of `eval.json`.
 
     Raises:
-      UserError: There is no test split, or data or checkpoint are missing or unreadable.
+      UserError: There is no test split, the folder cannot be written, or data or checkpoint are
+        missing or unreadable.
     """
     validate(config)
+    check_writable(str(workdir / EVAL_FILE))
     if not config.data.test_split:
         raise UserError(
             "there is nothing to evaluate on: data.test_split is empty; add "
@@ -53,20 +56,22 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     shown = track(batches, f"evaluating on {split}", console)
     sums_of = compiled_sums(task.evaluation_sums, mesh)
     sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
-    folder = workdir if meshes.is_writer() else None
+    found, draw = task.report(jax.device_put(variables), split, sums)
     report = {
         **task.summarize(sums),
-        **task.report(jax.device_put(variables), split, sums, folder),
+        **found,
         "dataset": config.data.source,
         "split": split,
         "step": step,
         "checkpoint": which,
         "weights": weights,
     }
-    if folder:
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (folder / EVAL_FILE).write_text(text, encoding="utf-8")
+    # The figures first: they are not lost with a picture that cannot be written.
     task.show(report, console)
+    if meshes.is_writer():
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (workdir / EVAL_FILE).write_text(text, encoding="utf-8")
+        draw(workdir)
     console.print(
         f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",
         highlight=False,

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,20 +217,22 @@ class ImageClassification:
         return summarize(sums, self.class_names, self._config.evaluation.top_k)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
-    ) -> dict[str, Any]:
-        """Draws the confusion matrix into `workdir`, and returns it with the names of classes."""
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Returns the confusion matrix with the names of classes, and what draws it."""
         del variables
         confusion = sums["confusion"]
         title = f"{self._config.model.name} on {self._config.data.source} {split}"
-        if workdir:
-            confusion_matrix(confusion, self.class_names, workdir / CONFUSION_PICTURE, title)
+
+        def draw(folder: Path) -> None:
+            confusion_matrix(confusion, self.class_names, folder / CONFUSION_PICTURE, title)
+
         return {
             "confusion": confusion.tolist(),
             "class_names": list(self.class_names),
             "image_size": self._config.data.image_size,
             "left_out": len(self._source(split)) - int(sums["count"]),
-        }
+        }, draw
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the table of the classes and the accuracy."""

@@ -1,6 +1,6 @@
 """What the training loop needs to know of what it trains."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,11 +60,11 @@ class Task(Protocol):
         """Returns the metrics for the sums over a whole split."""
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
-    ) -> dict[str, Any]:
-        """Returns what only the final evaluation tells, and draws it into `workdir`, if given.
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Returns what only the final evaluation tells, and what draws it into a folder.
 
-        Each process does all of it, with variables on a device of its own.
+        Each process computes all of it, with variables on a device of its own; one draws.
         """
 
     def show(self, report: dict[str, Any], console: Console) -> None:

@@ -1,7 +1,7 @@
 """Translation: a sentence for a sentence, cross-entropy of every next token."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,11 @@ class Translation:
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
         """Returns every pair of the split once, or of its evenly spaced `limit`."""
-        return eval_batches(
-            self._corpus(split),
-            limit=limit,
-            shard=process_shard(),
-            **self._shapes("evaluation"),
-        )
+        corpus, shapes = self._corpus(split), self._shapes("evaluation")
+        try:
+            return eval_batches(corpus, limit=limit, shard=process_shard(), **shapes)
+        except UserError as error:
+            raise UserError(f"{self._config.data.source}, split {split!r}: {error}") from None
 
     def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
         """Returns the sums that `netzoo.evaluation.translation` describes."""
@@ -192,9 +191,9 @@ class Translation:
         return summarize(sums)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray], workdir: Path | None
-    ) -> dict[str, Any]:
-        """Translates the split, writes sources, references and translations, and scores them."""
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Translates the split; returns its scores, and what writes translations and a picture."""
         del sums
         evaluation, pairs = self._config.evaluation, self._source(split)
         sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
@@ -202,19 +201,21 @@ class Translation:
         found, seconds = translator.translate(sources, f"translating {split}")
         best = [row[0] for row in found]
         hypotheses = [hypothesis.text for hypothesis in best]
-        scores = corpus_scores(hypotheses, references)
-        if workdir:
+
+        def draw(folder: Path) -> None:
             rows = zip(sources, references, hypotheses, strict=True)
-            _write_table(workdir / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
+            _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
+            (folder / ATTENTION_PICTURE).unlink(missing_ok=True)  # of another split, perhaps
             title = f"{self._config.model.name} on {self._config.data.source} {split}"
             if examples := translator.attention(sources, best, PICTURED_SENTENCES):
-                attention_picture(examples, workdir / ATTENTION_PICTURE, title)
+                attention_picture(examples, folder / ATTENTION_PICTURE, title)
+
         return {
-            **scores,
+            **corpus_scores(hypotheses, references),
             "beam_size": evaluation.beam_size,
             "length_penalty": evaluation.length_penalty,
             "sentences_per_second": len(pairs) / seconds,
-        }
+        }, draw
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the scores."""

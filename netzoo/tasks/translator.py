@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo.compilation import compiler_options
+from netzoo.data.text.batches import MOST_TOKENS
 from netzoo.data.text.vocabulary import END, START, Vocabulary
 from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import MOST_PIECES
@@ -21,9 +22,6 @@ from netzoo.models.beam_search import beam_search
 from netzoo.workdir.progress import track
 
 Tree = Any
-
-# Of a sentence; attention takes memory with the square of it.
-MOST_TOKENS = 2048
 
 
 class Hypothesis(NamedTuple):
@@ -112,7 +110,7 @@ class Translator:
         """Returns the tokens of sentences, without an end.
 
         Raises:
-          UserError: One is not UTF-8, or has more than `MOST_TOKENS`.
+          UserError: One is not UTF-8, or has `MOST_TOKENS` or more, without its end.
         """
         for number, sentence in enumerate(sentences, 1):
             # As Python reads arguments that are in no encoding.
@@ -120,10 +118,10 @@ class Translator:
                 raise UserError(f"sentence {number:,} is not UTF-8: {sentence!a}")
         encoded = self._vocabulary.encode_all(sentences)
         for number, tokens in enumerate(encoded, 1):
-            if len(tokens) > MOST_TOKENS:
+            if len(tokens) + 1 > MOST_TOKENS:
                 raise UserError(
-                    f"sentence {number:,} has {len(tokens):,} tokens, and {MOST_TOKENS:,} are "
-                    "possible; divide it into its sentences"
+                    f"sentence {number:,} has {len(tokens):,} tokens, and {MOST_TOKENS - 1:,} "
+                    "are possible; divide it into its sentences"
                 )
         return encoded
 
@@ -200,8 +198,8 @@ class Translator:
         """Returns pieces of source and translation, and where the decoder's last block looked.
 
         Of the first sentences that can be drawn, at most `most`: they are not blank, and neither
-        they nor their translations have more than `MOST_PIECES` pieces. The weights `[translation,
-        source]` are the mean over the heads of the cross-attention.
+        they nor their translations have more than `MOST_PIECES` pieces, with the end. The weights
+        `[translation, source]` are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
         tokens = (([*self._vocabulary.encode(text), END], found.tokens) for text, found in pairs)

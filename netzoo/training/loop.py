@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,7 @@ class _Run:
 
     def run(self) -> int:
         """Sets up, restores, trains to the end or to a signal, and draws the curves."""
-        for split in self._evaluation_splits().values():
-            self.task.evaluation_batches(split, 1)  # opens it, or says why not, an epoch earlier
+        self._evaluation_batches()  # opens them, or says why not, an epoch earlier
         iterator = self.task.train_iterator()
         checkpoints = Checkpoints(self.workdir, self.config.checkpoint.keep)
         pretrained = None if checkpoints.exist() else self.task.pretrained_variables()
@@ -267,22 +266,24 @@ class _Run:
         period = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         return step == self.total_steps or (period > 0 and step % period == 0)
 
-    def _evaluation_splits(self) -> dict[str, str]:
-        """Returns the training split, of which a slice is evaluated, and those that there are."""
-        data = self.config.data
+    def _evaluation_batches(self) -> dict[str, Iterable[Tree]]:
+        """Returns those of a part of the training split, and of the other splits that there are."""
+        data, some = self.config.data, self.config.evaluation.train_examples
         splits = {
-            "train": data.train_split,
-            "validation": data.validation_split,
-            "test": data.test_split,
+            "train": (data.train_split, some),
+            "validation": (data.validation_split, None),
+            "test": (data.test_split, None),
         }
-        return {name: split for name, split in splits.items() if split}
+        return {
+            name: self.task.evaluation_batches(split, limit)
+            for name, (split, limit) in splits.items()
+            if split
+        }
 
     def _evaluate(self, step: int, state: TrainState) -> None:
         results = {}
         variables = state.evaluation_variables
-        for name, split in self._evaluation_splits().items():
-            limit = self.config.evaluation.train_examples if name == "train" else None
-            batches = self.task.evaluation_batches(split, limit)
+        for name, batches in self._evaluation_batches().items():
             sums = evaluate(self.evaluation_step, variables, batches, self.put)
             summary = self.task.summarize(sums)
             results[f"{name}_loss"] = summary["loss"]

@@ -190,11 +190,18 @@ def test_attention_is_that_of_the_sentence_alone(translator, task, variables):
 
 
 def test_what_is_too_long_is_not_drawn(translator, task):
-    """Protects reports: one endless sentence costs a map, not the picture or the scores."""
-    long, short = Hypothesis("", 0.0, (5,) * (MOST_PIECES + 1)), Hypothesis("", 0.0, (5, END))
-    sentences = ["7", "8 " * MOST_PIECES, "9"]
-    [(source, *_)] = translator.attention(sentences, [long, short, short], 9)
-    assert source == task.vocabulary.pieces([*task.vocabulary.encode("9"), END])
+    """Protects reports from one endless sentence, on either side; the limit counts the end."""
+    eights = "8 " * MOST_PIECES
+    while len(task.vocabulary.encode(eights)) >= MOST_PIECES:
+        longer, eights = eights, eights[:-2]
+    for sentence, length, drawn in (
+        ("7", MOST_PIECES, 1),
+        ("7", MOST_PIECES + 1, 0),
+        (eights, 1, 1),
+        (longer, 1, 0),
+    ):
+        found = translator.attention([sentence], [Hypothesis("", 0.0, (5,) * length)], 9)
+        assert len(found) == drawn, (len(sentence), length)
 
 
 def test_weights_that_are_not_finite_are_an_error(task, variables):

@@ -21,6 +21,8 @@ Batch = dict[str, np.ndarray]
 
 _BUCKET_STREAM, _BATCH_STREAM = 3, 4
 _PADDING_ROW = -1
+# Of what is evaluated or translated, with its end: attention takes memory with the square of it.
+MOST_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def eval_batches(
         limit: use at most so many pairs, evenly spaced; None is all.
 
     Raises:
-        UserError: as `train_dataset`, but pairs of any length fit.
+        UserError: as `train_dataset`, but pairs of up to `MOST_TOKENS`, with the end, fit.
     """
     plan = plan_buckets(batch_tokens, lengths, row_multiple)
     _check_shard(shard, row_multiple)
@@ -195,6 +197,12 @@ def eval_batches(
     count = min(len(corpus), limit or len(corpus))
     chosen = np.arange(count) * len(corpus) // max(count, 1)
     found = corpus.lengths[chosen]
+    if (long := found > MOST_TOKENS).any():
+        pair = chosen[long.argmax()]
+        raise UserError(
+            f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
+            f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
+        )
     last = plan.lengths[-1]
     further = range(2 * last, int(found.max(initial=0)) + last, last)
     plan = plan_buckets(batch_tokens, (*plan.lengths, *further), row_multiple)

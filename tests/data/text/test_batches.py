@@ -16,6 +16,7 @@ from netzoo.data.text import (
     plan_buckets,
     train_dataset,
 )
+from netzoo.data.text.batches import MOST_TOKENS
 from netzoo.data.text.corpus import Ragged
 from netzoo.errors import UserError
 
@@ -269,3 +270,13 @@ def test_corpus_is_the_encoded_source():
         for index, a, b in zip(batch["index"], batch["source"], batch["target"], strict=True):
             if index >= 0:
                 assert (vocabulary.decode(a), vocabulary.decode(b)) == source[index]
+
+
+def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
+    """Protects memory: training leaves it out, evaluation would have to take it."""
+    long = corpus_of([5, MOST_TOKENS, MOST_TOKENS + 1, 5])
+    message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side, and {MOST_TOKENS - 1:,} are possible"
+    with pytest.raises(UserError, match=message):
+        eval_batches(long, **SETTINGS)
+    assert len(eval_batches(corpus_of([5, MOST_TOKENS]), **SETTINGS)) == 2
+    assert eval_batches(long, **SETTINGS, limit=1)
