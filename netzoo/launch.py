@@ -40,6 +40,8 @@ def run(
       SystemExit: Always. Status 1 with a message for what the user can mend.
     """
     _use_huge_pages()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     parse = _parse_with_saved_config if config_from_workdir else _parse
     if many_processes:
         _define_process_flags()

@@ -69,3 +69,14 @@ def test_eval_and_predict_read_a_run(pictures, tmp_path):
     assert sum(entry["probability"] for entry in predictions[0]["predictions"]) == pytest.approx(
         1, abs=1e-5
     )
+
+
+def test_output_is_utf_8_whatever_the_locale(monkeypatch):
+    """Protects translations and names of files where the terminal's encoding lacks a letter."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    code = (
+        "from absl import flags; from netzoo import launch; flags.DEFINE_string('config', '', '');"
+        r"launch.run(lambda: print('f\xfcr \udce9'))"
+    )
+    done = run("-c", code)
+    assert (done.returncode, done.stdout) == (0, "für \\udce9\n"), done.stderr

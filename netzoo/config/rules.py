@@ -76,7 +76,7 @@ RULES = {
         "data.vocabulary_size": at_least(8),
         "data.lengths": kinds.RISING,
         "data.row_multiple": at_least(1),
-        "evaluation.beam_size": at_least(1),
+        "evaluation.beam_size": kinds.within(1, 256),
         "evaluation.length_penalty": at_least(0),
         "evaluation.extra_length": at_least(0),
     },

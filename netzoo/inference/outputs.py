@@ -13,10 +13,13 @@ def check_writable(*paths: str | None) -> None:
       *paths: Files to be written, None where none is wanted.
 
     Raises:
-      UserError: The folder of one does not exist, there is a folder in its place, or the user may
-        not write there.
+      UserError: The folder of one does not exist, there is a folder in its place, the user may not
+        write there, or two are the same.
     """
-    for path in filter(None, paths):
+    wanted = [path for path in paths if path is not None]
+    if len({Path(path).resolve() for path in wanted}) < len(wanted):
+        raise UserError(f"{' and '.join(wanted)} are one file, and two are to be written")
+    for path in wanted:
         folder = Path(path).parent
         if Path(path).is_dir():
             raise UserError(f"cannot write {path}: it is a folder, expected a file's name")

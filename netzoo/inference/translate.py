@@ -1,6 +1,7 @@
 """Translates sentences with the weights of a run."""
 
 import contextlib
+import gzip
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -52,8 +53,8 @@ def translate(
         sentence's number from 1, the score and the text, with tabs between.
       as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
       picture: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
-      input_file: UTF-8 text with a sentence a line, plain or `.gz`, `-` for standard input.
-      output_file: Where to write instead of standard output.
+      input_file: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
+      output_file: Where to write instead of standard output, in UTF-8; gzip if it ends in `.gz`.
 
     Returns:
       The exit status: 0, or 1 if there is no sentence that can be drawn.
@@ -69,6 +70,8 @@ def translate(
             f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={n_best}"
         )
     check_writable(output_file, picture)
+    if output_file is None and sys.stdout is None:
+        raise UserError("standard output is closed; give --output FILE")
     sentences = [*sentences, *(_lines(input_file) if input_file else ())]
     if not sentences:
         raise UserError("no sentence; give some as arguments, or --input FILE")
@@ -80,20 +83,19 @@ def translate(
     for line in _doubts(translator.encode(sentences), config.data.lengths[-1]):
         errors.print(line)
     best, seconds = [], 0.0
-    with _opened(output_file) as file:
+    with _opened(output_file, as_json) as file:
         for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
             part = sentences[first : first + SENTENCES_AT_A_TIME]
             where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
             found, taken = translator.translate(part, f"translating {where}", errors)
             rows = [row[:n_best] for row in found]
             if as_json:
-                file.write((",\n" if first else "[\n") + _json(part, rows))
+                file.write((",\n" if first else "\n") + _json(part, rows))
             else:
                 file.write(_text(rows, first + 1 if n_best > 1 else None))
             file.flush()
             best += [row[0] for row in found]
             seconds += taken
-        file.write("\n]\n" if as_json else "")
     written = [output_file] if output_file else []
     examples = translator.attention(sentences, best, MOST_SENTENCES) if picture else []
     if examples:
@@ -101,8 +103,8 @@ def translate(
         written.append(picture)
     elif picture:
         errors.print(
-            f"{picture} is not written: every sentence is blank, or longer than the "
-            f"{MOST_PIECES} pieces that can be drawn"
+            f"{picture} is not written: every sentence is blank, or it or its translation is "
+            f"longer than the {MOST_PIECES - 1} pieces that can be drawn"
         )
     count = len(sentences)
     errors.print(
@@ -114,6 +116,8 @@ def translate(
 
 def _lines(path: str) -> list[str]:
     if path == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed; give --input FILE")
         return decode_lines(sys.stdin.buffer.read(), "standard input")
     return decode_lines(Path(path).read_bytes(), path)
 
@@ -131,11 +135,16 @@ def _doubts(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | None) -> Iterator[TextIO]:
-    if path is None:
-        yield sys.stdout
-        return
-    with Path(path).open("w", encoding="utf-8") as file:
+def _opened(path: str | None, as_json: bool) -> Iterator[TextIO]:
+    """Opens the output, and puts brackets around what is written, also if that breaks off."""
+    with contextlib.ExitStack() as stack:
+        file = sys.stdout
+        if path is not None:
+            open_file = gzip.open if path.endswith(".gz") else open
+            file = stack.enter_context(open_file(path, "wt", encoding="utf-8"))
+        if as_json:
+            file.write("[")
+            stack.callback(file.write, "\n]\n")
         yield file
 
 

@@ -1,16 +1,19 @@
 """Translating many sentences: the forms of the output, what is kept, and what the user is told."""
 
+import gzip
 import json
 import os
+import sys
 
 import pytest
 
+from netzoo.data.text.batches import MOST_TOKENS
 from netzoo.errors import UserError
 from netzoo.inference import outputs
 from netzoo.inference import translate as module
 from netzoo.inference.translate import translate
 from netzoo.tasks import create_task
-from netzoo.tasks.translator import MOST_TOKENS, Hypothesis, Translator
+from netzoo.tasks.translator import Hypothesis, Translator
 from tests.conftest import tiny_translation_config
 
 
@@ -76,6 +79,39 @@ def test_what_was_translated_stays_after_a_failure(run, tmp_path):
     with pytest.raises(UserError, match="failed"):
         run("1", "2", "fail", output_file=str(output))
     assert output.read_text() == "[1]\n[2]\n"
+    with pytest.raises(UserError, match="failed"):
+        run("1", "2", "fail", output_file=str(output), as_json=True)
+    assert [entry["source"] for entry in json.loads(output.read_text())] == ["1", "2"]
+
+
+def test_gzip_goes_in_and_out(run, tmp_path):
+    """Protects large corpora, which are kept compressed: known by content, chosen by name."""
+    (tmp_path / "in").write_bytes(gzip.compress(b"1\n2\n3\n"))
+    output = tmp_path / "out.gz"
+    assert run(input_file=str(tmp_path / "in"), output_file=str(output)) == 0
+    assert gzip.decompress(output.read_bytes()) == b"[1]\n[2]\n[3]\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "message"),
+    [
+        ("stdin", {"input_file": "-"}, "standard input is closed; give --input"),
+        ("stdout", {}, "standard output is closed; give --output"),
+    ],
+)
+def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
+    """Protects batch jobs, whose shells close what nobody reads."""
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(UserError, match=message):
+        run("1", **options)
+
+
+def test_one_file_for_two_things_is_refused(run, tmp_path):
+    """Protects the translations from the picture that would be written over them."""
+    with pytest.raises(UserError, match="are one file"):
+        run("1", output_file=str(tmp_path / "x"), picture=str(tmp_path / "." / "x"))
+    with pytest.raises(UserError, match="it is a folder"):
+        run("1", output_file="")
 
 
 def test_doubtful_sentences_are_counted(run, capfd):
@@ -95,7 +131,7 @@ def test_doubtful_sentences_are_counted(run, capfd):
     ("sentence", "message"),
     [
         (os.fsdecode(b"caf\xe9"), r"sentence 2 is not UTF-8: 'caf\\udce9'"),
-        ("1 " * (MOST_TOKENS + 1), r"sentence 2 has [\d,]+ tokens, and 2,048 are possible"),
+        ("1 " * MOST_TOKENS, r"sentence 2 has [\d,]+ tokens, and 2,047 are possible"),
     ],
 )
 def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, message):

@@ -94,7 +94,8 @@ def test_duration(seconds, text):
 def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
     """Protects log files, and what is piped into another program, from bars and empty lines."""
     file = Terminal() if terminal else io.StringIO()
-    console = Console(file=file, force_terminal=terminal)
+    # Also where a variable such as FORCE_COLOR calls every file a terminal.
+    console = Console(file=file, force_terminal=True, _environ={})
     assert list(track(range(3), "counting", console)) == [0, 1, 2]
     assert ("counting" in file.getvalue()) == terminal
     assert terminal or not file.getvalue()
