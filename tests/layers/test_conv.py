@@ -11,6 +11,9 @@ import pytest
 
 from netzoo.layers import Conv
 
+# What optimizations do to these layers is for test_fast_layers.py.
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Kernel, stride, groups, features, dilation, bias; 8 channels come in.
 CASES = {
     "pointwise": (1, 1, 1, 12, 1, False),
