@@ -1,0 +1,40 @@
+"""Every family computes and trains as its reference does, from the same weights."""
+
+import pytest
+
+from parity.cases import CASES
+from parity.compare import Comparison
+
+# In float64. What is left is the order of sums: 3e-12 at most so far.
+TOLERANCE = 1e-10
+
+
+@pytest.fixture(scope="module")
+def comparison(request):
+    """The network of a case; the tests of a case follow each other, as drawing it takes seconds."""
+    return Comparison(request.param)
+
+
+def of_cases(names):
+    """Parametrizes a test with the comparisons of cases."""
+    return pytest.mark.parametrize("comparison", names, indirect=True, scope="module")
+
+
+@of_cases(list(CASES))
+def test_logits(comparison):
+    """Names, layout, padding, activations and running statistics are the reference's."""
+    assert comparison.evaluation_error() <= comparison.case.tolerance
+
+
+@of_cases([name for name in CASES if CASES[name].in_tests])
+def test_training_mode(comparison):
+    """One step's logits, new statistics and gradients of every parameter are the reference's."""
+    errors = comparison.training_errors()
+    assert {kind: e for kind, e in errors.items() if e > TOLERANCE} == {}
+
+
+@of_cases([name for name in CASES if not CASES[name].image_size])
+def test_loss_of_translations(comparison):
+    """Smoothed, over the real tokens of sentences of several lengths; and its gradients."""
+    errors = comparison.translation_errors()
+    assert {kind: e for kind, e in errors.items() if e > TOLERANCE} == {}
