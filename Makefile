@@ -15,7 +15,7 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
-test: $(VENV)/.installed-dev  ## Run the tests (under 15 min on 2 cores).
+test: $(VENV)/.installed-dev  ## Run the tests (16 min on 2 cores).
 	$(BIN)/python -m pytest -m "not real_data" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
