@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding, Pads
 from netzoo.layers import Conv as NetzooConv
-from netzoo.layers.padding import Padding, Pads
 from netzoo.layers.pool import _pads
 from netzoo.models import hybrid_vit
 

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.contestants import peak_jax_bytes, serve_steps
 from benchmarks.sentences import PAD, draw_pairs
 from benchmarks.worker import make_training
-from netzoo.compilation import compiler_options
+from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.beam_search import beam_search
 from netzoo.models.transformer import Transformer, Variant
 

@@ -21,8 +21,8 @@ import optax
 from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
-from netzoo.compilation import compiler_options
 from netzoo.errors import UserError
+from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers import mlp
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import common, create_model, fold_batch_norm, vit

@@ -20,11 +20,20 @@ CONFIGS = sorted(
 )
 
 # From the ground up. A floor may use itself, the floors below it, and the leaves.
-FLOORS = ("data", "layers", "models", "weights", "evaluation", "tasks", "training", "inference")
+FLOORS = (
+    "data",
+    "kernels",
+    "layers",
+    "models",
+    "weights",
+    "evaluation",
+    "tasks",
+    "training",
+    "inference",
+)
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
     "errors": set(),
-    "compilation": set(),
     "config": {"errors"},
     "mesh": {"errors"},
     "workdir": {"errors", "config"},

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from netzoo import mesh as meshes
-from netzoo.compilation import compiler_options
+from netzoo.kernels.compiler_options import compiler_options
 
 Tree = Any
 

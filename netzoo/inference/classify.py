@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from netzoo.compilation import compiler_options
 from netzoo.config import validate
 from netzoo.data.decode import decode_image
 from netzoo.data.reading import files_below, printable, read_file
@@ -20,6 +19,7 @@ from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.evaluation.figures import prediction_sheet
 from netzoo.inference.outputs import check_writable
+from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models import fold_batch_norm
 from netzoo.tasks.image_classification import load_class_names, normalize
 from netzoo.tasks.network import create_network

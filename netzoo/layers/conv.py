@@ -4,11 +4,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers.dense_conv import dense_conv
-from netzoo.layers.depthwise import depthwise_conv
-from netzoo.layers.grouped import grouped_conv
-from netzoo.layers.padding import Padding, Pads, spatial_padding
-from netzoo.layers.small_images import has_few_pixels, small_image_conv
+from netzoo.kernels.dense_conv import dense_conv
+from netzoo.kernels.depthwise_conv import depthwise_conv
+from netzoo.kernels.grouped_conv import grouped_conv
+from netzoo.kernels.im2col_conv import has_few_pixels, small_image_conv
+from netzoo.kernels.padding import Padding, Pads, spatial_padding
 
 
 class Conv(nn.Module):
@@ -22,9 +22,9 @@ class Conv(nn.Module):
       four-dimensional contraction the gradient is several times slower on CPU, and through a
       strided convolution the kernel's gradient begins with a transposition of the images that
       takes ten times as long as the product.
-    * images with fewer pixels than the kernel has taps go to `netzoo.layers.small_images`.
-    * one group per channel goes to `netzoo.layers.depthwise`, several to `netzoo.layers.grouped`,
-      a single one to `netzoo.layers.dense_conv`.
+    * images with fewer pixels than the kernel has taps go to `netzoo.kernels.im2col_conv`.
+    * one group per channel goes to `netzoo.kernels.depthwise_conv`, several to
+      `netzoo.kernels.grouped_conv`, a single one to `netzoo.kernels.dense_conv`.
 
     Attributes:
       features: Channels of the output.
@@ -33,7 +33,7 @@ class Conv(nn.Module):
       groups: Groups that the channels are split into.
       dilation: Distance between taps, in pixels.
       use_bias: Whether to add a bias.
-      padding: Padding convention, see `netzoo.layers.padding`, or the zeros before and after
+      padding: Padding convention, see `netzoo.kernels.padding`, or the zeros before and after
         height and width.
       dtype: Compute type; parameters stay float32.
       kernel_init: Initializer of the kernel.

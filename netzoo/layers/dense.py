@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netzoo.layers.native import native_conv
+from netzoo.kernels.xla_conv import native_conv
 
 FEW_ROWS = 64
 LARGE_KERNEL = 2**22

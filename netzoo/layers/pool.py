@@ -1,4 +1,4 @@
-"""Pooling with the padding conventions of `netzoo.layers.padding`, and rounding up by option.
+"""Pooling with the padding conventions of `netzoo.kernels.padding`, and rounding up by option.
 
 XLA's CPU backend takes the gradient of max-pooling by scattering, window by window on one core;
 `_pool_backward` is 3 to 12 times faster. GPU and TPU have native kernels, which are used there.
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from netzoo.layers.padding import Padding, Pads, spatial_padding
-from netzoo.layers.windows import add_taps, taps
+from netzoo.kernels.padding import Padding, Pads, spatial_padding
+from netzoo.kernels.windows import add_taps, taps
 
 
 def max_pool(

@@ -29,6 +29,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding
 from netzoo.layers import (
     Dropout,
     adaptive_avg_pool,
@@ -38,7 +39,6 @@ from netzoo.layers import (
     global_avg_pool,
     max_pool,
 )
-from netzoo.layers.padding import Padding
 from netzoo.layers.response_norm import local_response_norm
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
@@ -223,7 +223,7 @@ class GoogLeNet(nn.Module):
       transform_input: Whether the images are normalised with ImageNet's mean and standard
         deviation and are to be mapped to [-1, 1], which torchvision's weights expect.
       dropout_rate: Dropout before the logits.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon.
       dtype: Compute type; parameters, statistics and logits are float32.

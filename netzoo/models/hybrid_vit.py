@@ -29,8 +29,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding
 from netzoo.layers import Conv, GroupNorm, endpoint, max_pool
-from netzoo.layers.padding import Padding
 from netzoo.models import vit
 from netzoo.models.registry import register
 
@@ -125,7 +125,7 @@ class HybridViT(vit.ViT):
 
     Attributes besides those of `netzoo.models.vit.ViT`:
       stages: Blocks in each stage of the ResNet.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.kernels.padding`.
       group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX code, 1e-5 in timm.
       standardize_epsilon: Of the standardised kernels: 1e-5 in the authors' JAX code, added to the
         standard deviation; 1e-8 in timm, added to the variance.

@@ -26,8 +26,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding
 from netzoo.layers import Dropout, endpoint, global_avg_pool
-from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
@@ -86,7 +86,7 @@ class MobileNetV1(nn.Module):
       num_classes: Length of the logits; 0 returns the pooled features.
       width_multiplier: Factor on every channel count (section 3.3).
       dropout_rate: Dropout before the logits; TF-slim keeps 0.999.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
       dtype: Compute type; parameters, statistics and logits are float32.

@@ -38,8 +38,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding
 from netzoo.layers import Dropout, endpoint, global_avg_pool, scale_channels
-from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
@@ -167,7 +167,7 @@ class MobileNetV3(nn.Module):
       width_multiplier: Factor on channel counts, see the docstring of the file.
       minimalistic: No squeeze-excite, no hard-swish, no 5x5.
       dropout_rate: Dropout before the logits; the paper's "dropout of 0.8" keeps 0.8.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics; the paper's 0.99 suits long runs.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights, 1e-5
         in timm's others.

@@ -24,8 +24,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.padding import Padding
 from netzoo.layers import Dropout, StochasticDepth, endpoint, global_avg_pool, max_pool
-from netzoo.layers.padding import Padding
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
@@ -112,7 +112,7 @@ class ResNet(nn.Module):
         section 5.1).
       dropout_rate: Dropout before the logits.
       stochastic_depth_rate: Of the last block; earlier ones less, in proportion to their place.
-      padding: Padding convention, see `netzoo.layers.padding`.
+      padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon.
       dtype: Compute type; parameters, statistics and logits are float32.

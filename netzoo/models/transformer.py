@@ -37,9 +37,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
+from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
 from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint
 from netzoo.layers.attention import KeyValue
-from netzoo.layers.cross_entropy import classifier_cross_entropy
 from netzoo.layers.dense import matmul
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.registry import register
@@ -240,7 +240,7 @@ class Transformer(nn.Module):
           target: Tokens `[batch, T]`, shifted right.
           labels: Tokens `[batch, T]`, to be predicted.
           weights: `[batch, T]`, of every label.
-          smoothing: See `netzoo.layers.cross_entropy.classifier_cross_entropy`.
+          smoothing: See `netzoo.kernels.blockwise_cross_entropy.classifier_cross_entropy`.
           train: Whether dropout acts.
 
         Returns:

@@ -12,11 +12,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from netzoo.compilation import compiler_options
 from netzoo.data.text.batches import MOST_TOKENS
 from netzoo.data.text.vocabulary import END, START, Vocabulary
 from netzoo.errors import UserError
 from netzoo.evaluation.attention_figure import MOST_PIECES
+from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers.endpoints import ENDPOINTS
 from netzoo.models.beam_search import beam_search
 from netzoo.workdir.progress import track

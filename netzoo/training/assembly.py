@@ -9,7 +9,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
-from netzoo.compilation import compiler_options
+from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.rematerialization import rematerialized_blocks
 from netzoo.tasks import Task
 from netzoo.training import patterns, sharding

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from netzoo.kernels.im2col_conv import has_few_pixels
 from netzoo.layers import BatchNorm, Conv, Dropout, GroupNorm, gelu, max_pool
-from netzoo.layers.small_images import has_few_pixels
 
 TOLERANCE = 1e-5
 CHANNELS = 16

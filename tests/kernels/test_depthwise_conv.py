@@ -12,8 +12,8 @@ import pytest
 from absl.testing import parameterized
 from jax import lax
 
-from netzoo.layers.depthwise import depthwise_conv
-from netzoo.layers.padding import spatial_padding
+from netzoo.kernels.depthwise_conv import depthwise_conv
+from netzoo.kernels.padding import spatial_padding
 
 CHANNELS = 5
 # Kernel and size of the image: even and odd sides, smaller than the kernel.

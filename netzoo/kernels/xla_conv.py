@@ -3,7 +3,7 @@
 import jax
 from jax import lax
 
-from netzoo.layers.padding import Pads
+from netzoo.kernels.padding import Pads
 
 
 def native_conv(

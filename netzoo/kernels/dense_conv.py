@@ -12,8 +12,8 @@ import functools
 import jax
 from jax import lax
 
-from netzoo.layers.native import native_conv
-from netzoo.layers.padding import Pads
+from netzoo.kernels.padding import Pads
+from netzoo.kernels.xla_conv import native_conv
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers.padding import Pads
+from netzoo.kernels.padding import Pads
 
 
 def each_tap(rows: int, columns: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from netzoo.layers.padding import spatial_padding
+from netzoo.kernels.padding import spatial_padding
 
 SIZES = (1, 2, 3, 7, 8, 32, 33, 112, 225)
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netzoo.layers.native import native_conv
-from netzoo.layers.padding import Pads
-from netzoo.layers.windows import taps
+from netzoo.kernels.padding import Pads
+from netzoo.kernels.windows import taps
+from netzoo.kernels.xla_conv import native_conv
 
 
 def has_few_pixels(

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netzoo.layers.native import native_conv
-from netzoo.layers.padding import Pads
-from netzoo.layers.windows import add_taps, each_tap, tap, taps
+from netzoo.kernels.padding import Pads
+from netzoo.kernels.windows import add_taps, each_tap, tap, taps
+from netzoo.kernels.xla_conv import native_conv
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -6,27 +6,28 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from netzoo import compilation, create_model, fold_batch_norm
+from netzoo import create_model, fold_batch_norm
+from netzoo.kernels import compiler_options
 
 
 @pytest.fixture(autouse=True)
 def forget():
     """The answer is kept for the process."""
-    compilation.compiler_options.cache_clear()
+    compiler_options.compiler_options.cache_clear()
     yield
-    compilation.compiler_options.cache_clear()
+    compiler_options.compiler_options.cache_clear()
 
 
 def test_the_installed_xla_knows_the_options():
     """If a new release drops an option, this says so; programs would only become slower."""
     assert jax.default_backend() == "cpu"
-    assert compilation.compiler_options() == compilation.OPTIONS
+    assert compiler_options.compiler_options() == compiler_options.OPTIONS
 
 
 def test_unknown_options_are_left_out(monkeypatch):
     """XLA refuses options that it does not know: that must not stop a training run."""
-    monkeypatch.setattr(compilation, "OPTIONS", {"xla_cpu_no_such_option": "1"})
-    assert compilation.compiler_options() == {}
+    monkeypatch.setattr(compiler_options, "OPTIONS", {"xla_cpu_no_such_option": "1"})
+    assert compiler_options.compiler_options() == {}
 
 
 @pytest.mark.parametrize("name", ["vgg11_bn", "mobilenet_v3_small", "resnet18"])
@@ -39,7 +40,7 @@ def test_no_convolution_is_taken_into_a_sum(name):
     model, variables = fold_batch_norm(model, variables)
     apply = jax.jit(
         lambda variables, x: model.apply(variables, x, train=False),
-        compiler_options=compilation.compiler_options(),
+        compiler_options=compiler_options.compiler_options(),
     )
     computations = apply.lower(variables, x).compile().as_text().split("\n\n")
     fused = {

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netzoo.layers.dense_conv import dense_conv
-from netzoo.layers.native import native_conv
-from netzoo.layers.padding import Pads
-from netzoo.layers.windows import taps
+from netzoo.kernels.dense_conv import dense_conv
+from netzoo.kernels.padding import Pads
+from netzoo.kernels.windows import taps
+from netzoo.kernels.xla_conv import native_conv
 
 # Above, a convolution for each group costs more to compile than it gains.
 FEW_GROUPS = 4

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from netzoo.layers import cross_entropy
-from netzoo.layers.cross_entropy import classifier_cross_entropy
+from netzoo.kernels import blockwise_cross_entropy
+from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
 
 CLASSES = 37
 
@@ -42,7 +42,7 @@ def test_losses_and_gradients_are_those_of_logits_written_out(
 
     Five positions are also divided into blocks of two, of which the last is filled up.
     """
-    monkeypatch.setattr(cross_entropy, "BLOCK_SIZE", 3 * CLASSES * positions)
+    monkeypatch.setattr(blockwise_cross_entropy, "BLOCK_SIZE", 3 * CLASSES * positions)
     with jax.enable_x64(dtype == "float64"):
         x, kernel, labels, weights = example(dtype)
 

@@ -1,0 +1,1 @@
+"""Forms of an operation that exist for the speed of one platform."""
