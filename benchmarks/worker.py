@@ -26,7 +26,7 @@ from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers import mlp
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import common, create_model, fold_batch_norm, vit
-from netzoo.models.rematerialization import rematerialized_blocks
+from netzoo.models.remat import rematerialized_blocks
 from netzoo.models.summary import summarize
 
 Tree = Any

@@ -2,15 +2,14 @@
 
 from netzoo.layers.attention import MultiHeadAttention
 from netzoo.layers.conv import Conv
+from netzoo.layers.drop_path import StochasticDepth
 from netzoo.layers.dropout import Dropout
 from netzoo.layers.endpoints import auxiliary_logits, endpoint
 from netzoo.layers.gelu import gelu
+from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
 from netzoo.layers.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
-from netzoo.layers.response_norm import local_response_norm
-from netzoo.layers.stochastic_depth import StochasticDepth
-from netzoo.layers.width import scale_channels
 
 __all__ = [
     "BatchNorm",
@@ -28,5 +27,4 @@ __all__ = [
     "global_avg_pool",
     "local_response_norm",
     "max_pool",
-    "scale_channels",
 ]

@@ -12,7 +12,7 @@ from netzoo.models import (
     vgg,
     vit,
 )
-from netzoo.models.folding import fold_batch_norm
+from netzoo.models.fold_batch_norm import fold_batch_norm
 from netzoo.models.registry import create_model, list_models, model_entry
 
 __all__ = [

@@ -7,7 +7,7 @@ import jax
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
-from netzoo.models.rematerialization import blocks_are_rematerialized
+from netzoo.models.remat import blocks_are_rematerialized
 
 
 def conv_for(network: nn.Module, **options) -> functools.partial:

@@ -39,7 +39,7 @@ from netzoo.layers import (
     global_avg_pool,
     max_pool,
 )
-from netzoo.layers.response_norm import local_response_norm
+from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 

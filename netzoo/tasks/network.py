@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
-from netzoo.models.rematerialization import rematerialized_blocks
+from netzoo.models.remat import rematerialized_blocks
 from netzoo.weights import load_weights
 
 Tree = Any

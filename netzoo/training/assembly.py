@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
-from netzoo.models.rematerialization import rematerialized_blocks
+from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks import Task
 from netzoo.training import patterns, sharding
 from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors

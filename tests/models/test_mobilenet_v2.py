@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv, scale_channels
+from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
 from netzoo.models.mobilenet_v2 import STAGES, STEM_CHANNELS, InvertedResidual
+from netzoo.models.width import scale_channels
 
 # Width: parameters with 1000 and with 5 classes, running statistics, channels of the head, which
 # widens above width 1 and does not narrow below.

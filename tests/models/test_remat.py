@@ -11,7 +11,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.models import create_model, resnet, vit
-from netzoo.models.rematerialization import rematerialized_blocks
+from netzoo.models.remat import rematerialized_blocks
 from tests.models.small_transformer import SOURCE, TARGET
 from tests.models.small_transformer import small as small_transformer
 
