@@ -26,8 +26,8 @@ _OUTPUT = flags.DEFINE_string("output", None, "Where translations go instead of 
 def main(*arguments: str) -> int:
     """Predicts for the pictures, folders of pictures or sentences."""
     from netzoo.errors import UserError
-    from netzoo.inference.classify import classify
-    from netzoo.inference.translate import translate
+    from netzoo.tasks.classification.predict import classify
+    from netzoo.tasks.translation.predict import translate
 
     config, workdir = flags.FLAGS.config, Path(_WORKDIR.value)
     options = {"which": _CHECKPOINT.value, "as_json": _JSON.value, "picture": _PICTURE.value}

@@ -14,8 +14,8 @@ from benchmarks.contestants import peak_jax_bytes, serve_steps
 from benchmarks.sentences import PAD, draw_pairs
 from benchmarks.worker import make_training
 from netzoo.kernels.compiler_options import compiler_options
-from netzoo.models.beam_search import beam_search
 from netzoo.models.transformer import Transformer, Variant
+from netzoo.tasks.translation.beam_search import beam_search
 
 Tree = Any
 # Never produced, so that every translation is as long as it may be.

@@ -19,10 +19,10 @@ from safetensors.numpy import save
 from netzoo import launch
 from netzoo.config import default_config, load_config, save_config, validate
 from netzoo.data.decode import check_header, cut_out, decode_image
-from netzoo.data.text.number_words import number_pairs
-from netzoo.data.text.vocabulary import Vocabulary
 from netzoo.tasks import resolve_config
-from netzoo.tasks.image_classification import load_class_names
+from netzoo.tasks.classification.task import load_class_names
+from netzoo.tasks.translation.number_words import number_pairs
+from netzoo.tasks.translation.vocabulary import Vocabulary
 from netzoo.weights.files import read_weights
 from reliability.hostile_images import encoded, picture
 

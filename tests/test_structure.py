@@ -20,21 +20,12 @@ CONFIGS = sorted(
 )
 
 # From the ground up. A floor may use itself, the floors below it, and the leaves.
-FLOORS = (
-    "data",
-    "kernels",
-    "layers",
-    "models",
-    "weights",
-    "evaluation",
-    "tasks",
-    "training",
-    "inference",
-)
+FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training")
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
     "errors": set(),
     "config": {"errors"},
+    "figures": {"errors"},
     "mesh": {"errors"},
     "workdir": {"errors", "config"},
 }

@@ -20,7 +20,7 @@ No position sees the padding of the source. The padding of the target needs no m
 sentence, and no position sees a later one. Its own logits mean nothing; a loss leaves them out.
 
 A translation is made token by token from a cache of what attention looks at, several hypotheses of
-every sentence at once; `netzoo.models.beam_search` does so:
+every sentence at once; `netzoo.tasks.translation.beam_search` does so:
 
     memory = model.apply(variables, source, train=False, method="encode")
     cache = model.apply(variables, memory, source != 0, max_length, beams, method="init_cache")

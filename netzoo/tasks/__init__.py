@@ -5,10 +5,10 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
-from netzoo.tasks.image_classification import ImageClassification
+from netzoo.tasks.classification.task import ImageClassification
 from netzoo.tasks.network import create_network
 from netzoo.tasks.task import Task
-from netzoo.tasks.translation import Translation
+from netzoo.tasks.translation.task import Translation
 
 TASKS = {"image_classification": ImageClassification, "translation": Translation}
 

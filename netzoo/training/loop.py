@@ -22,12 +22,12 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
-from netzoo.evaluation.evaluate import compiled_sums, evaluate
-from netzoo.evaluation.figures import training_curves
-from netzoo.evaluation.metrics import shown
+from netzoo.figures import training_curves
 from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks.classification.metrics import shown
 from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
+from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints

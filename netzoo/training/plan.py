@@ -25,7 +25,7 @@ from netzoo.config import validate
 from netzoo.config.overrides import accept_none, explain
 from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.image_classification import ImageClassification
+from netzoo.tasks.classification.task import ImageClassification
 from netzoo.training.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
 from netzoo.training.plan_figure import draw
 from netzoo.workdir.progress import track

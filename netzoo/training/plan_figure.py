@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from netzoo.evaluation.figures import BLUE, DPI, INK, MUTED, RED
+from netzoo.figures import BLUE, DPI, INK, MUTED, RED
 from netzoo.training.estimate import DATA_PARALLEL, SHARED, Estimate
 
 _COLORS = {DATA_PARALLEL: BLUE, SHARED: RED}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import sentences, translation, translation_worker
-from netzoo.data.text import vocabulary
+from netzoo.tasks.translation import vocabulary
 
 FAKE = Path(__file__).parent / "fake_contestant.py"
 # Seconds of three turns.

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 
 from netzoo.config import default_config
-from netzoo.evaluation.evaluate import evaluate
 from netzoo.mesh import create_mesh
 from netzoo.training.estimate import Estimate, estimate
+from netzoo.training.evaluation import evaluate
 from netzoo.training.loop import _Run
 from netzoo.training.patterns import path_name
 from tests.training.test_step import ToyTask

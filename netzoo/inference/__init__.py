@@ -1,1 +1,0 @@
-"""What is done with a finished run: exact evaluation, and prediction on pictures or sentences."""

@@ -1,0 +1,1 @@
+"""Image classification: its data, loss, metrics, figures and prediction."""

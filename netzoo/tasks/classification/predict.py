@@ -1,0 +1,165 @@
+"""Names what is in pictures, with the weights of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from netzoo.config import validate
+from netzoo.data.decode import decode_image
+from netzoo.data.reading import files_below, printable, read_file
+from netzoo.data.transforms import resize_and_center_crop
+from netzoo.errors import UserError
+from netzoo.figures import prediction_sheet
+from netzoo.kernels.compiler_options import compiler_options
+from netzoo.models import fold_batch_norm
+from netzoo.tasks.classification.task import load_class_names, normalize
+from netzoo.tasks.network import create_network
+from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.progress import track
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class Prediction(NamedTuple):
+    """The most probable classes of one picture, best first."""
+
+    path: Path
+    scores: list[tuple[str, float]]
+
+
+def classify(
+    config: ConfigDict,
+    workdir: Path,
+    paths: Sequence[str],
+    *,
+    which: str = "last",
+    top_k: int = 3,
+    as_json: bool = False,
+    picture: str | None = None,
+) -> int:
+    """Predicts, and prints a table or JSON.
+
+    Args:
+      config: The configuration of the run.
+      workdir: The run folder.
+      paths: Pictures, or folders that are searched for pictures.
+      which: `"last"`, `"best"` or `"average"` checkpoint.
+      top_k: Classes to name for each picture.
+      as_json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
+        ...}]}]` instead of the table.
+      picture: Where to write a PNG of the pictures beside their classes, if anywhere.
+
+    Returns:
+      The exit status: 0, or 1 if a picture could not be read or is not there; the others are
+      predicted, and these are named on standard error.
+
+    Raises:
+      UserError: The configuration is not valid, there is no picture, the run cannot be read, or
+        `picture` cannot be written.
+    """
+    validate(config)
+    check_writable(picture)
+    files = _find(paths)
+    class_names = load_class_names(workdir)
+    console, errors = Console(), Console(stderr=True)
+    _, _, variables = load_weights(workdir, which)
+    probabilities = _Probabilities(config, class_names, variables)
+    predictions, thumbnails, broken = [], [], 0
+    size = config.evaluation.batch_size
+    starts = range(0, len(files), size)
+    for start in track(starts, "predicting", errors):
+        read, images = [], []
+        for path in files[start : start + size]:
+            try:
+                image = decode_image(read_file(path, str(path)), str(path))
+            except UserError as error:
+                broken += 1
+                errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+                continue
+            side = config.data.image_size
+            images.append(resize_and_center_crop(image, side, config.evaluation.crop_fraction))
+            read.append(path)
+        if not images:
+            continue
+        for path, row in zip(read, probabilities(np.stack(images)), strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k]
+            scores = [(class_names[index], float(row[index])) for index in best]
+            predictions.append(Prediction(path, scores))
+        thumbnails.extend(images if picture else [])
+    if as_json:
+        text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
+        # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
+        print(text.encode("utf-8", "backslashreplace").decode())
+    else:
+        _print(console, predictions)
+    if picture and predictions:
+        rows = [(printable(prediction.path.name), prediction.scores) for prediction in predictions]
+        try:
+            prediction_sheet(thumbnails, rows, picture)
+        except ValueError as error:
+            raise UserError(f"{picture} is not written: {error}") from None
+        errors.print(f"written: {picture}", highlight=False, markup=False)
+    return 1 if broken else 0
+
+
+class _Probabilities:
+    """Maps uint8 images `[n, size, size, 3]` to probabilities `[n, classes]`, one compilation."""
+
+    def __init__(self, config: ConfigDict, class_names: tuple[str, ...], variables: Any):
+        model, variables = fold_batch_norm(create_network(config, len(class_names)), variables)
+        self._batch_size = config.evaluation.batch_size
+        self._variables = jax.device_put(variables)
+        self._apply = jax.jit(
+            lambda variables, images: jax.nn.softmax(
+                model.apply(variables, normalize(images, config), train=False)
+            ),
+            compiler_options=compiler_options(),
+        )
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        filler = np.zeros((self._batch_size - len(images), *images.shape[1:]), images.dtype)
+        padded = np.concatenate([images, filler])
+        return np.asarray(self._apply(self._variables, padded))[: len(images)]
+
+
+def _find(paths: Sequence[str]) -> list[Path]:
+    """Returns the pictures in folders, and what is no folder as it is, there or not."""
+    files = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (p for p in files_below(path) if p.suffix.lower() in SUFFIXES)
+            files.extend(sorted(inside))
+        else:
+            files.append(path)
+    if not files:
+        raise UserError(
+            f"no pictures in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
+            f"folders with {', '.join(SUFFIXES)}"
+        )
+    return files
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    scores = [{"class": name, "probability": value} for name, value in prediction.scores]
+    return {"path": str(prediction.path), "predictions": scores}
+
+
+def _print(console: Console, predictions: Sequence[Prediction]) -> None:
+    if not predictions:
+        return
+    places = len(predictions[0].scores)
+    table = Table("picture", *(f"{place}." for place in range(1, places + 1)))
+    for prediction in predictions:
+        # As Text, since square brackets in names are not styles.
+        cells = (Text(f"{name} {value:.1%}") for name, value in prediction.scores)
+        table.add_row(Text(printable(str(prediction.path))), *cells)
+    console.print(table)

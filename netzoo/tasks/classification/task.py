@@ -1,0 +1,320 @@
+"""Image classification: one label an image, softmax cross-entropy."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Column, Table
+
+from netzoo.data.cache import with_cache
+from netzoo.data.corrupt import SkipCorrupt
+from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
+from netzoo.data.sources import open_source
+from netzoo.errors import UserError
+from netzoo.figures import confusion_matrix
+from netzoo.layers.endpoints import AUXILIARY
+from netzoo.mesh import process_shard
+from netzoo.tasks.classification.metrics import shown, summarize
+from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.weights import CATALOGUE
+
+Tree = Any
+
+CLASSES_FILE = "classes.json"
+CONFUSION_PICTURE = "confusion_matrix.png"
+# Maps bytes to [-1, 1], which networks start from well that no published weights bind.
+DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
+
+
+class ImageClassification:
+    """Trains a network of the zoo on labelled images; implements `netzoo.tasks.Task`.
+
+    Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
+    evaluation, `"mask": bool [batch]`. Normalising and mixup happen on the device.
+    """
+
+    main_metric = "accuracy"
+    unit = "images"
+
+    @staticmethod
+    def resolve(config: ConfigDict) -> None:
+        """Fills in what the configuration leaves to the published weights that it starts from.
+
+        Raises:
+          UserError: The weights are those of another network.
+        """
+        published = CATALOGUE.get(config.init.weights)
+        mean = std = DEFAULT_NORMALIZATION
+        if published:
+            if published.model != config.model.name:
+                raise UserError(
+                    f"init.weights {published.name} are of {published.model}, and model.name is "
+                    f"{config.model.name}"
+                )
+            mean, std = published.preprocessing.mean, published.preprocessing.std
+        with config.unlocked():
+            config.data.mean = mean if config.data.mean is None else config.data.mean
+            config.data.std = std if config.data.std is None else config.data.std
+            for option, value in (published.options if published else {}).items():
+                if option not in config.model:
+                    config.model[option] = value
+
+    def __init__(self, config: ConfigDict, workdir: Path | None = None):
+        """Opens the training data and makes the network.
+
+        Raises:
+          UserError: The data or the network is not as the configuration says.
+        """
+        self._config = config
+        self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
+        self._source = functools.lru_cache(maxsize=None)(self._open)
+        train = self._source(config.data.train_split)
+        self.class_names = train.class_names
+        if workdir and (saved := load_class_names(workdir)) != self.class_names:
+            raise UserError(
+                f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
+                f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
+                "taken for each other: name and order the classes of the data likewise"
+            )
+        if config.train.batch_size > len(train):
+            raise UserError(
+                f"train.batch_size is {config.train.batch_size} and {config.data.source} "
+                f"{config.data.train_split} has {len(train)} examples"
+            )
+        self.steps_per_epoch = len(train) // config.train.batch_size
+        if not 1 <= config.evaluation.top_k <= len(self.class_names):
+            raise UserError(
+                f"evaluation.top_k is {config.evaluation.top_k}; there are "
+                f"{len(self.class_names)} classes"
+            )
+        self.model = create_network(config, len(self.class_names))
+
+    def save(self, workdir: Path) -> None:
+        """Writes the class names in label order, which prediction needs."""
+        text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
+        (workdir / CLASSES_FILE).write_text(text)
+
+    def rows(self) -> dict[str, int]:
+        """Returns the sizes of batches, and of their parts where they are split."""
+        train, evaluation = self._config.train, self._config.evaluation
+        return {
+            "train.batch_size / train.accumulate_steps": train.batch_size // train.accumulate_steps,
+            "evaluation.batch_size": evaluation.batch_size,
+        }
+
+    def units(self, batch: Tree) -> int:
+        """Returns the number of images."""
+        return len(batch["label"])
+
+    def _open(self, split: str):
+        data = self._config.data
+        skip = self._skip_corrupt is not None
+        source = open_source(data.source, split, data.data_dir, skip_corrupt=skip)
+        return with_cache(source, data.cache)
+
+    def init(self, key: jax.Array) -> Tree:
+        """Returns initial variables; fails here if the network refuses the image size."""
+        size = self._config.data.image_size
+        images = jnp.zeros((1, size, size, 3), jnp.float32)
+        return self.model.init(key, images, train=False)
+
+    def pretrained_variables(self) -> Tree | None:
+        """Returns the variables of `init.weights` with a head for the classes of the data."""
+        size = self._config.data.image_size
+        return pretrained_variables(self._config, len(self.class_names), image_size=size)
+
+    def train_iterator(self) -> Iterator[Tree]:
+        """Returns endless augmented batches; see `netzoo.data.pipeline.train_dataset`."""
+        config, augment = self._config, self._config.augment
+        return iter(
+            train_dataset(
+                self._source(config.data.train_split),
+                batch_size=config.train.batch_size,
+                image_size=config.data.image_size,
+                seed=config.seed,
+                augmentation=Augmentation(
+                    crop_scale=tuple(augment.crop_scale),
+                    crop_ratio=tuple(augment.crop_ratio),
+                    flip=augment.flip,
+                    randaugment_layers=augment.randaugment_layers,
+                    randaugment_magnitude=augment.randaugment_magnitude,
+                ),
+                num_threads=config.data.num_threads,
+                shard=process_shard(),
+                skip_corrupt=self._skip_corrupt,
+            )
+        )
+
+    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
+
+        Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
+        the accuracy counts the label of the larger part.
+        """
+        mixup_key, dropout_key = jax.random.split(key)
+        images = normalize(batch["image"], self._config)
+        labels = batch["label"]
+        targets = jax.nn.one_hot(labels, len(self.class_names))
+        targets = optax.smooth_labels(targets, self._config.train.label_smoothing)
+        if self._config.augment.mixup > 0:
+            images, targets, labels = mixup(
+                mixup_key, self._config.augment.mixup, images, targets, labels
+            )
+        logits, model_state = apply_in_training(
+            self._config,
+            self.model,
+            variables,
+            images,
+            train=self._config.train.batch_statistics,
+            key=dropout_key,
+        )
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        for auxiliary in model_state.pop(AUXILIARY, {}).values():
+            extra = optax.softmax_cross_entropy(auxiliary, targets).mean()
+            loss += self.model.auxiliary_weight * extra
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return loss, model_state, {"loss": loss, "accuracy": accuracy}
+
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+        """Returns every example of the split once, or of its evenly spaced `limit`."""
+        config = self._config
+        return eval_batches(
+            self._source(split) if limit is None else _Thinned(self._source(split), limit),
+            batch_size=config.evaluation.batch_size,
+            image_size=config.data.image_size,
+            crop_fraction=config.evaluation.crop_fraction,
+            num_threads=config.data.num_threads,
+            shard=process_shard(),
+            skip_corrupt=self._skip_corrupt,
+        )
+
+    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+        """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
+        classes = len(self.class_names)
+        mask, labels = batch["mask"], batch["label"]
+        logits = self.model.apply(variables, normalize(batch["image"], self._config), train=False)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        _, best = jax.lax.top_k(logits, self._config.evaluation.top_k)
+        cells = labels * classes + logits.argmax(-1)
+        confusion = jnp.zeros(classes * classes, jnp.int32).at[cells].add(mask.astype(jnp.int32))
+        return {
+            "confusion": confusion.reshape(classes, classes),
+            "topk_correct": ((best == labels[:, None]).any(-1) & mask).sum(),
+            "loss_sum": jnp.where(mask, losses, 0).sum(),
+            "count": mask.sum(),
+        }
+
+    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `netzoo.tasks.classification.metrics.summarize`."""
+        return summarize(sums, self.class_names, self._config.evaluation.top_k)
+
+    def report(
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Returns the confusion matrix with the names of classes, and what draws it."""
+        del variables
+        confusion = sums["confusion"]
+        title = f"{self._config.model.name} on {self._config.data.source} {split}"
+
+        def draw(folder: Path) -> None:
+            confusion_matrix(confusion, self.class_names, folder / CONFUSION_PICTURE, title)
+
+        return {
+            "confusion": confusion.tolist(),
+            "class_names": list(self.class_names),
+            "image_size": self._config.data.image_size,
+            "left_out": len(self._source(split)) - int(sums["count"]),
+        }, draw
+
+    def show(self, report: dict[str, Any], console: Console) -> None:
+        """Prints the table of the classes and the accuracy."""
+        columns = ("precision", "recall", "f1")
+        table = Table("class", *(Column(name, justify="right") for name in (*columns, "images")))
+        for entry in report["per_class"]:
+            ratios = (entry[name] for name in columns)
+            cells = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
+            table.add_row(entry["name"], *cells, str(entry["support"]))
+        console.print(table)
+        if report["left_out"]:
+            console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
+        low, high = report["interval"]
+        top = f"top{self._config.evaluation.top_k}"
+        console.print(
+            f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+            f"{top} {report[f'{top}_accuracy']:.2%}, loss {shown(report['loss'])}, "
+            f"{report['count']:,} images of {report['split']}",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def load_class_names(workdir: Path) -> tuple[str, ...]:
+    """Reads the class names of a run, in label order.
+
+    Raises:
+      UserError: `workdir` has none, or they are damaged.
+    """
+    path = Path(workdir) / CLASSES_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: {workdir} holds no run of image classification")
+    try:
+        names = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}; expected a list of class names") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path} is damaged: expected a list of class names")
+    return tuple(names)
+
+
+def normalize(images: jax.Array, config: ConfigDict) -> jax.Array:
+    """Maps uint8 images `[..., 3]` to float32 with the mean and deviation of the configuration."""
+    mean, std = (jnp.asarray(v, jnp.float32) for v in (config.data.mean, config.data.std))
+    return (images.astype(jnp.float32) - mean) / std
+
+
+def mixup(
+    key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Blends each example of the batch with its mirror place (Zhang et al., arXiv:1710.09412).
+
+    Args:
+      key: Random key.
+      alpha: Of Beta(alpha, alpha), from which the one weight of the batch is drawn.
+      images: `[batch, height, width, channels]`.
+      targets: `[batch, classes]`, probabilities.
+      labels: `[batch]`.
+
+    Returns:
+      Blended images and targets, and for each example the label of its larger part.
+    """
+    weight = jax.random.beta(key, alpha, alpha)
+
+    def blend(x):
+        return weight * x + (1 - weight) * x[::-1]
+
+    return blend(images), blend(targets), jnp.where(weight >= 0.5, labels, labels[::-1])
+
+
+class _Thinned:
+    """Evenly spaced examples of a source, at most `limit`."""
+
+    def __init__(self, source, limit: int):
+        self._source = source
+        count = min(limit, len(source))
+        self._indices = np.arange(count) * len(source) // max(count, 1)
+        self.name, self.split, self.class_names = source.name, source.split, source.class_names
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int):
+        return self._source[int(self._indices[index])]

@@ -1,0 +1,1 @@
+"""Translation: its data, vocabulary, loss, search, metrics, figures and prediction."""

@@ -1,0 +1,70 @@
+"""Tokenised sentence pairs in memory."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from netzoo.tasks.translation.sources import ParallelSource
+from netzoo.tasks.translation.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of different lengths, end to end in one array.
+
+    A list of arrays would take a hundred bytes more for each of millions of sentences.
+
+    Attributes:
+        flat: int32, all tokens.
+        offsets: int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
+    """
+
+    flat: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[int]]) -> "Ragged":
+        """Joins sequences of token numbers."""
+        sequences = list(sequences)
+        offsets = np.zeros(len(sequences) + 1, np.int64)
+        np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
+        flat = np.fromiter((t for s in sequences for t in s), np.int32, count=offsets[-1])
+        return cls(flat, offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, int64 [sequences]."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentence pairs as token numbers, without special tokens."""
+
+    source: Ragged
+    target: Ragged
+
+    @classmethod
+    def encode(cls, source: ParallelSource, vocabulary: Vocabulary) -> "Corpus":
+        """Reads and tokenises all pairs of a source."""
+        pairs = [source[index] for index in range(len(source))]
+        return cls(
+            Ragged.of(vocabulary.encode_all(pair.source for pair in pairs)),
+            Ragged.of(vocabulary.encode_all(pair.target for pair in pairs)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """Length of each pair, int64 [pairs]: that of its longer side, with END."""
+        return np.maximum(self.source.lengths, self.target.lengths) + 1

@@ -1,0 +1,118 @@
+"""Metrics of translation: of the labels, given what comes before them, and of whole sentences.
+
+The first kind comes from sums that the device makes, one small dictionary per batch, as for images
+(`netzoo/tasks/classification/metrics.py`); padding is in none of them:
+
+    loss_sum   float   sum of the cross-entropies of the labels, in nats, without label smoothing
+    correct    int     labels that were the most probable ones, after the true labels before them
+    tokens     int     labels, each sentence's end included
+    count      int     sentences
+
+The second kind compares translations with references and is left to sacrebleu, whose signatures
+tell how: scores that others have made by another recipe are not comparable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sacrebleu.metrics import BLEU, CHRF
+
+_RESAMPLES = 1000
+
+
+def summarize(sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns the summed counts of a whole split into the metrics of the report.
+
+    Args:
+      sums: the dictionary described at the top of this module, summed over all batches.
+
+    Returns:
+      A JSON-serialisable dictionary: `loss` (mean over labels, nats), `perplexity` (e to the
+      loss), `token_accuracy` (a fraction), `tokens` and `count`. A loss or perplexity that is not
+      finite is None, since JSON has neither.
+
+    Raises:
+      ValueError: nothing was evaluated, or the counts contradict each other.
+    """
+    count, tokens, correct = (int(sums[name]) for name in ("count", "tokens", "correct"))
+    if count < 1:
+        raise ValueError("no sentence was evaluated: the split is empty or everything was masked")
+    if tokens < count:
+        raise ValueError(
+            f"expected at least one label a sentence, its end, found {tokens} labels of "
+            f"{count} sentences"
+        )
+    if not 0 <= correct <= tokens:
+        raise ValueError(f"expected correct between 0 and {tokens} (all labels), found {correct}")
+    loss = float(sums["loss_sum"]) / tokens
+    return {
+        "loss": loss if math.isfinite(loss) else None,
+        "perplexity": _perplexity(loss),
+        "token_accuracy": correct / tokens,
+        "tokens": tokens,
+        "count": count,
+    }
+
+
+def _perplexity(loss: float) -> float | None:
+    try:
+        perplexity = math.exp(loss)
+    except OverflowError:
+        return None
+    return perplexity if math.isfinite(perplexity) else None
+
+
+def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """Scores the translations of a whole split.
+
+    Args:
+      hypotheses: translations as text, not as tokens; an empty one is a bad translation.
+      references: one right translation for each, in the same order.
+
+    Returns:
+      A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of
+      sacrebleu's 13a tokens with and without regard to case; `bleu_interval` is [low, high], the
+      95 % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as `sacrebleu
+      --confidence` gives it (of random seed 12345, or of SACREBLEU_SEED in the environment).
+      `chrf` is chrF2, 0 to 100. `bleu_signature`, `bleu_lowercased_signature` and
+      `chrf_signature` are what to give beside a score. `exact_match` is the fraction of
+      sentences that equal their reference.
+
+    Raises:
+      ValueError: not one reference for each translation, or none at all.
+
+    Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL
+      2002; Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015; Post,
+      "A Call for Clarity in Reporting BLEU Scores", arXiv:1804.08771; the interval: Koehn,
+      "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
+    """
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"expected one reference for each translation and at least one, found "
+            f"{len(hypotheses)} translations and {len(references)} references"
+        )
+    bleu, lowercased, chrf = BLEU(tokenize="13a"), BLEU(tokenize="13a", lowercase=True), CHRF()
+    score = bleu.corpus_score(hypotheses, [references], n_bootstrap=_RESAMPLES)
+    signature = str(bleu.get_signature())
+    # The score object tells its interval only when it is printed, and a mean of zero not even then.
+    shown = json.loads(score.format(width=6, signature=signature, is_json=True))
+    mean, half = shown.get("confidence_mean", 0.0), shown.get("confidence_var", 0.0)
+    return {
+        "bleu": _clip(score.score),
+        "bleu_interval": [_clip(mean - half), _clip(mean + half)],
+        "bleu_signature": signature,
+        "bleu_lowercased": _clip(lowercased.corpus_score(hypotheses, [references]).score),
+        "bleu_lowercased_signature": str(lowercased.get_signature()),
+        "chrf": _clip(chrf.corpus_score(hypotheses, [references]).score),
+        "chrf_signature": str(chrf.get_signature()),
+        "exact_match": sum(map(str.__eq__, hypotheses, references)) / len(references),
+    }
+
+
+def _clip(score: float) -> float:
+    """Takes off what rounding adds to a perfect score, and an interval to what is possible."""
+    return min(max(float(score), 0.0), 100.0)

@@ -1,0 +1,243 @@
+"""Translation: a sentence for a sentence, cross-entropy of every next token."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from netzoo.errors import UserError
+from netzoo.mesh import process_shard
+from netzoo.tasks.classification.metrics import shown
+from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.translation.batches import eval_batches, plan_buckets, train_dataset
+from netzoo.tasks.translation.corpus import Corpus
+from netzoo.tasks.translation.figures import attention_picture
+from netzoo.tasks.translation.metrics import corpus_scores, summarize
+from netzoo.tasks.translation.sources import open_parallel
+from netzoo.tasks.translation.translator import Translator
+from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
+
+Tree = Any
+
+VOCABULARY_FILE = "vocabulary.model"
+TRANSLATIONS_FILE = "translations.tsv"
+ATTENTION_PICTURE = "attention.png"
+PICTURED_SENTENCES = 10
+
+
+class Translation:
+    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.Task`.
+
+    Batches are those of `netzoo.tasks.translation.batches`: a few shapes, padded, with the weight
+    that makes the mean over rows the mean over real tokens.
+    """
+
+    main_metric = "token_accuracy"
+    unit = "tokens"
+
+    @staticmethod
+    def resolve(config: ConfigDict) -> None:
+        """Leaves the configuration as it is: no key depends on another."""
+
+    def __init__(self, config: ConfigDict, workdir: Path | None = None):
+        """Opens the training data, learns or loads the vocabulary, and makes the network.
+
+        Raises:
+          UserError: The data, the vocabulary or the network is not as the configuration says.
+        """
+        self._config = config
+        self._source = functools.lru_cache(maxsize=None)(self._open)
+        self._corpus = functools.lru_cache(maxsize=None)(self._encode)
+        self.vocabulary = self._find_vocabulary(workdir)
+        self.model = create_network(config, len(self.vocabulary))
+
+    @functools.cached_property
+    def steps_per_epoch(self) -> int:
+        """Batches of one pass over the training pairs that are not too long."""
+        return plan_buckets(**self._shapes("train")).steps(self._train_corpus)
+
+    def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
+        config = self._config
+        if workdir and (saved := workdir / VOCABULARY_FILE).exists():
+            return Vocabulary.load(saved)
+        if config.data.vocabulary:
+            return Vocabulary.load(config.data.vocabulary)
+        if config.init.weights:
+            beside = Path(config.init.weights) / VOCABULARY_FILE
+            if beside.exists():
+                return Vocabulary.load(beside)
+            raise UserError(
+                f"init.weights are of a vocabulary, and there is no {beside}: give its file as "
+                "data.vocabulary, or as init.weights the folder of a run"
+            )
+        pairs = self._source(config.data.train_split)
+        texts = (text for index in range(len(pairs)) for text in pairs[index])
+        return Vocabulary.learn(texts, config.data.vocabulary_size)
+
+    def save(self, workdir: Path) -> None:
+        """Writes the vocabulary, which the weights mean nothing without."""
+        self.vocabulary.save(workdir / VOCABULARY_FILE)
+
+    def _open(self, split: str):
+        return open_parallel(self._config.data.source, split, self._config.data.data_dir)
+
+    def _encode(self, split: str) -> Corpus:
+        return Corpus.encode(self._source(split), self.vocabulary)
+
+    @property
+    def _train_corpus(self) -> Corpus:
+        return self._corpus(self._config.data.train_split)
+
+    def _shapes(self, purpose: str) -> dict[str, Any]:
+        data = self._config.data
+        return {
+            "batch_tokens": self._config[purpose].batch_size,
+            "lengths": tuple(data.lengths),
+            "row_multiple": data.row_multiple,
+        }
+
+    def rows(self) -> dict[str, int]:
+        """Returns what the rows of every batch are a multiple of."""
+        data, parts = self._config.data, self._config.train.accumulate_steps
+        return {"data.row_multiple / train.accumulate_steps": data.row_multiple // parts}
+
+    def units(self, batch: Tree) -> int:
+        """Returns the number of tokens to be predicted."""
+        return int((batch["target"][:, 1:] != PAD).sum())
+
+    def init(self, key: jax.Array) -> Tree:
+        """Returns initial variables."""
+        token = jnp.zeros((1, 1), jnp.int32)
+        return self.model.init(key, token, token, train=False)
+
+    def pretrained_variables(self) -> Tree | None:
+        """Returns the variables of `init.weights`, if that is set."""
+        return pretrained_variables(self._config, len(self.vocabulary))
+
+    def train_iterator(self) -> Iterator[Tree]:
+        """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
+        config, shapes = self._config, self._shapes("train")
+        if long := plan_buckets(**shapes).left_out(self._train_corpus):
+            print(
+                f"{long:,} of {len(self._train_corpus):,} training pairs are longer than the last "
+                f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
+            )
+        return iter(
+            train_dataset(
+                self._train_corpus,
+                seed=config.seed,
+                num_threads=config.data.num_threads,
+                shard=process_shard(),
+                **shapes,
+            )
+        )
+
+    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+        """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
+        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
+        (loss, correct), model_state = apply_in_training(
+            self._config,
+            self.model,
+            variables,
+            batch["source"],
+            target,
+            labels,
+            weights,
+            self._config.train.label_smoothing,
+            train=True,
+            key=key,
+            method="cross_entropy",
+        )
+        metrics = {"loss": loss, "token_accuracy": (weights * correct).sum()}
+        return loss, model_state, metrics
+
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+        """Returns every pair of the split once, or of its evenly spaced `limit`."""
+        corpus, shapes = self._corpus(split), self._shapes("evaluation")
+        try:
+            return eval_batches(corpus, limit=limit, shard=process_shard(), **shapes)
+        except UserError as error:
+            raise UserError(f"{self._config.data.source}, split {split!r}: {error}") from None
+
+    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+        """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
+        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        real = labels != PAD
+        loss, correct = self.model.apply(
+            variables,
+            batch["source"],
+            target,
+            labels,
+            real.astype(jnp.float32),
+            train=False,
+            method="cross_entropy",
+        )
+        return {
+            "loss_sum": loss,
+            "correct": (real & correct).sum(),
+            "tokens": real.sum(),
+            "count": batch["mask"].sum(),
+        }
+
+    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `netzoo.tasks.translation.metrics.summarize`."""
+        return summarize(sums)
+
+    def report(
+        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Translates the split; returns its scores, and what writes translations and a picture."""
+        del sums
+        evaluation, pairs = self._config.evaluation, self._source(split)
+        sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
+        translator = Translator(self._config, self.model, variables, self.vocabulary)
+        found, seconds = translator.translate(sources, f"translating {split}")
+        best = [row[0] for row in found]
+        hypotheses = [hypothesis.text for hypothesis in best]
+
+        def draw(folder: Path) -> None:
+            rows = zip(sources, references, hypotheses, strict=True)
+            _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
+            (folder / ATTENTION_PICTURE).unlink(missing_ok=True)  # of another split, perhaps
+            title = f"{self._config.model.name} on {self._config.data.source} {split}"
+            if examples := translator.attention(sources, best, PICTURED_SENTENCES):
+                attention_picture(examples, folder / ATTENTION_PICTURE, title)
+
+        return {
+            **corpus_scores(hypotheses, references),
+            "beam_size": evaluation.beam_size,
+            "length_penalty": evaluation.length_penalty,
+            "sentences_per_second": len(pairs) / seconds,
+        }, draw
+
+    def show(self, report: dict[str, Any], console: Console) -> None:
+        """Prints the scores."""
+        low, high = report["bleu_interval"]
+        console.print(
+            f"BLEU {report['bleu']:.2f} (95 % interval {low:.2f} to {high:.2f}), "
+            f"{report['bleu_signature']}\n"
+            f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
+            f"exact matches {report['exact_match']:.2%}\n"
+            f"loss {shown(report['loss'])}, perplexity {shown(report['perplexity'], 2)}, "
+            f"token accuracy {report['token_accuracy']:.2%}, "
+            f"{report['count']:,} pairs of {report['split']}, "
+            f"{report['sentences_per_second']:,.0f} sentences/s",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Writes columns with tabs between and nothing quoted, so that `cut` gives the texts back."""
+    spaces = str.maketrans("\t\n\r", "   ")
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in (header, *rows):
+            file.write("\t".join(text.translate(spaces) for text in row) + "\n")

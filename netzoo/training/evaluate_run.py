@@ -1,0 +1,81 @@
+"""Evaluates a run on its test split and writes the report into its folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from netzoo import mesh as meshes
+from netzoo.config import validate
+from netzoo.errors import UserError
+from netzoo.tasks import create_task
+from netzoo.training.evaluation import compiled_sums, evaluate
+from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.progress import track
+
+EVAL_FILE = "eval.json"
+
+
+def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict[str, Any]:
+    """Evaluates the weights of a run on `config.data.test_split`.
+
+    Writes `eval.json` (the metrics, and which weights, step and split they are of) and the pictures
+    of the task, and prints the summary.
+
+    Args:
+      config: The configuration of the run, possibly with other values for data and evaluation.
+      workdir: The run folder.
+      which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.load_weights`.
+
+    Returns:
+      The contents of `eval.json`.
+
+    Raises:
+      UserError: There is no test split, the folder cannot be written, or data or checkpoint are
+        missing or unreadable.
+    """
+    validate(config)
+    check_writable(str(workdir / EVAL_FILE))
+    if not config.data.test_split:
+        raise UserError(
+            "there is nothing to evaluate on: data.test_split is empty; add "
+            "--config.data.test_split=SPLIT"
+        )
+    mesh = meshes.create_mesh()
+    task = create_task(config, workdir)
+    meshes.check_divisible(mesh, **task.rows())
+    split = config.data.test_split
+    batches = task.evaluation_batches(split)
+    step, weights, variables = load_weights(workdir, which)
+    everywhere = jax.device_put(variables, meshes.replicated(mesh))
+    console = Console()
+    shown = track(batches, f"evaluating on {split}", console)
+    sums_of = compiled_sums(task.evaluation_sums, mesh)
+    sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
+    found, draw = task.report(jax.device_put(variables), split, sums)
+    report = {
+        **task.summarize(sums),
+        **found,
+        "dataset": config.data.source,
+        "split": split,
+        "step": step,
+        "checkpoint": which,
+        "weights": weights,
+    }
+    # The figures first: they are not lost with a picture that cannot be written.
+    task.show(report, console)
+    if meshes.is_writer():
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (workdir / EVAL_FILE).write_text(text, encoding="utf-8")
+        draw(workdir)
+    console.print(
+        f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    return report

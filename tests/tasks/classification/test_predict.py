@@ -1,0 +1,88 @@
+"""Prediction from many files: the good ones are answered and the others named."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.tasks.classification import predict as module
+from netzoo.tasks.classification.predict import classify
+from tests.conftest import tiny_config
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Predicts with a network that always says `[/b]$x^$`, so that nothing is compiled."""
+    (tmp_path / "classes.json").write_text(json.dumps(["daisy", "[/b]$x^$"]))
+    monkeypatch.setattr(module, "load_weights", lambda *args: (1, "params", {}))
+
+    def probabilities(*args):
+        return lambda images: np.tile(np.float32([0.25, 0.75]), (len(images), 1))
+
+    monkeypatch.setattr(module, "_Probabilities", probabilities)
+    config = tiny_config("unused")
+    return lambda *paths, **options: classify(
+        config, tmp_path, [str(path) for path in paths], top_k=1, **options
+    )
+
+
+@pytest.fixture
+def photos(pictures, tmp_path):
+    """A folder with one good picture."""
+    (tmp_path / "photos").mkdir()
+    good = next((pictures / "train" / "daisy").iterdir())
+    shutil.copy(good, tmp_path / "photos" / "good.png")
+    return tmp_path / "photos"
+
+
+def test_bad_files_are_named_and_good_ones_answered(run, photos, capfd):
+    """One bad file among a thousand costs one line, whatever is wrong with it."""
+    (photos / "text.jpg").write_text("no picture")
+    (photos / "empty.jpg").touch()
+    (photos / "dangling.jpg").symlink_to("nowhere")
+    (photos / "circle.jpg").symlink_to("circle.jpg")
+    (photos / "device.jpg").symlink_to("/dev/zero")
+    os.mkfifo(photos / "fifo.jpg")
+    (photos / "folder.jpg").mkdir()
+    (photos / "around").symlink_to("..")
+    with (photos / "sparse.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    assert run(photos, photos / "missing.jpg", as_json=True) == 1
+    done = capfd.readouterr()
+    assert [entry["path"] for entry in json.loads(done.out)] == [str(photos / "good.png")]
+    names = ("text", "empty", "dangling", "circle", "device", "fifo", "sparse", "missing")
+    named = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert len(named) == len(names)
+    for name in names:
+        assert sum(f"{name}.jpg" in line for line in named) == 1
+
+
+@pytest.mark.parametrize("name", ["[bold]x.png", "$x^$.png", "a\n\x1b[31mb.png", b"\xff.png"])
+def test_any_name_is_shown(run, photos, capfd, name):
+    """Names of files and classes are neither markup, formulas, nor commands to the terminal."""
+    path = photos / os.fsdecode(name)
+    (photos / "good.png").rename(path)
+    assert run(path, picture=str(photos / "sheet.png")) == 0
+    shown = capfd.readouterr().out
+    assert "[/b]$x^$ 75.0%" in shown and "\x1b" not in shown
+    assert (photos / "sheet.png").stat().st_size > 5000
+    assert run(path, as_json=True) == 0
+    [entry] = json.loads(capfd.readouterr().out)
+    assert os.fsencode(entry["path"]) == os.fsencode(path)
+
+
+def test_nothing_to_predict(run, photos):
+    """An empty folder is an error that says what is looked for."""
+    (photos / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no pictures in .*empty"):
+        run(photos / "empty")
+
+
+def test_a_sheet_of_too_many_pictures(run, photos, capfd):
+    """The answers are printed, and the picture that cannot be drawn is one message."""
+    with pytest.raises(UserError, match=r"sheet\.png is not written: expected 1 to 300 images"):
+        run(*301 * [photos / "good.png"], as_json=True, picture=str(photos / "sheet.png"))
+    assert len(json.loads(capfd.readouterr().out)) == 301

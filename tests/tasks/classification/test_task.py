@@ -1,0 +1,108 @@
+"""Image classification: exact evaluation, the train flag, mixup."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks.classification.task import mixup, normalize
+from netzoo.training.evaluation import evaluate
+from tests.conftest import tiny_config
+
+
+@pytest.fixture(scope="module")
+def evaluated(pictures):
+    """Sums over the 11 test pictures for the batch sizes 1, 7, 32 and all."""
+    variables, sums = None, {}
+    for size in (1, 7, 32, 11):
+        config = tiny_config(pictures)
+        config.evaluation.batch_size = size
+        task = create_task(config)
+        variables = variables or jax.jit(task.init)(jax.random.key(0))
+        batches = task.evaluation_batches(config.data.test_split)
+        sums[size] = evaluate(jax.jit(task.evaluation_sums), variables, batches)
+    return sums
+
+
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_batch_size_changes_no_count(size, evaluated):
+    """Protects exact evaluation: every picture once, whatever the batches.
+
+    The loss is a sum of 11 float32 values in another order: 1e-6 relative.
+    """
+    for name in ("confusion", "topk_correct", "count"):
+        np.testing.assert_array_equal(evaluated[size][name], evaluated[11][name])
+    assert evaluated[size]["count"] == evaluated[size]["confusion"].sum() == 11
+    np.testing.assert_allclose(evaluated[size]["loss_sum"], evaluated[11]["loss_sum"], rtol=1e-6)
+
+
+def test_mixup_blends_images_and_targets_alike():
+    """Protects the pairing: one weight for image and target, partner from the other end."""
+    images = jnp.arange(4.0).reshape(4, 1, 1, 1)
+    labels = jnp.arange(4)
+    mixed, targets, larger = mixup(
+        jax.random.key(3), 0.2, images, jax.nn.one_hot(labels, 4), labels
+    )
+    weight = float(targets[0, 0])
+    assert 0 < weight < 1
+    np.testing.assert_allclose(
+        mixed[:, 0, 0, 0], [3 - 3 * weight, 2 - weight, 1 + weight, 3 * weight], rtol=1e-5
+    )
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(larger, labels if weight >= 0.5 else labels[::-1])
+
+
+def test_normalisation_is_that_of_the_configuration(pictures):
+    """Protects the input range: 0, 127.5 and 255 become -1, 0 and 1 by default."""
+    images = jnp.array([[0, 255, 255]], jnp.uint8)
+    np.testing.assert_array_equal(
+        normalize(images, resolve_config(tiny_config(pictures))), [[-1, 1, 1]]
+    )
+
+
+def test_remat_reaches_the_network(pictures):
+    """Protects `train.remat`: it asks the network for its blocks, and AlexNet has none."""
+    config = tiny_config(pictures)
+    config.model = {"name": "alexnet_owt", "dtype": "float32"}
+    config.data.image_size = 64
+    config.train.remat = True
+    task = create_task(config)
+    batch = {"image": jnp.zeros((2, 64, 64, 3), jnp.uint8), "label": jnp.zeros(2, jnp.int32)}
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    with pytest.raises(UserError, match="no blocks"):
+        jax.eval_shape(task.loss, variables, batch, jax.random.key(0))
+
+
+def test_corrupt_images_are_left_out_and_counted(pictures, tmp_path, capsys):
+    """Protects the metric where images are skipped: over those that were read, and said so."""
+    shutil.copytree(pictures, tmp_path / "pictures")
+    bad = next((tmp_path / "pictures" / "test" / "roses").iterdir())
+    bad.write_bytes(bad.read_bytes()[:-100])
+    config = tiny_config(tmp_path / "pictures")
+    with pytest.raises(UserError, match=rf"{bad.name}.*data\.on_corrupt=skip"):
+        list(create_task(config).evaluation_batches("test"))
+    config.data.on_corrupt = "skip"
+    task = create_task(config)
+    batches = list(task.evaluation_batches("test"))
+    assert [batch["image"].shape for batch in batches] == 3 * [(4, 32, 32, 3)]
+    counted = sum(int(batch["mask"].sum()) for batch in batches)
+    sums = {"count": np.int64(counted), "confusion": np.eye(3, dtype=int)}
+    assert counted == 10 and task.report(None, "test", sums)[0]["left_out"] == 1
+    list(task.evaluation_batches("test"))
+    assert capsys.readouterr().err.count(bad.name) == 1, "named once a run"
+
+
+def test_data_of_other_classes_are_refused(pictures, tmp_path):
+    """Protects evaluation from labels that mean something else, which no shape would show."""
+    create_task(tiny_config(pictures)).save(tmp_path)
+    create_task(tiny_config(pictures), tmp_path)
+    (tmp_path / "classes.json").write_text('["roses", "daisy", "tulips"]')
+    with pytest.raises(UserError, match="was trained on roses, daisy, tulips, in this order"):
+        create_task(tiny_config(pictures), tmp_path)
+    (tmp_path / "classes.json").write_text('["roses", ')
+    with pytest.raises(UserError, match=r"classes\.json is damaged"):
+        create_task(tiny_config(pictures), tmp_path)

@@ -1,0 +1,129 @@
+"""Tests of the translation metrics against numbers worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from netzoo.tasks.translation.metrics import corpus_scores, summarize
+
+SUMS = {"loss_sum": 30.0, "correct": 12, "tokens": 20, "count": 4}
+KEYS = [
+    *("bleu", "bleu_interval", "bleu_signature", "bleu_lowercased", "bleu_lowercased_signature"),
+    *("chrf", "chrf_signature", "exact_match"),
+]
+
+
+def test_summarize_equals_hand_computed_values():
+    """Protects the denominator: labels, not sentences."""
+    assert summarize(SUMS) == {
+        "loss": 1.5,
+        "perplexity": math.exp(1.5),
+        "token_accuracy": 0.6,
+        "tokens": 20,
+        "count": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("loss_sum", "loss"), [(math.inf, None), (math.nan, None), (20_000.0, 1000.0)]
+)
+def test_what_is_not_finite_is_none_and_the_result_is_json(loss_sum, loss):
+    """Protects reports of diverged runs: no NaN, and no overflow of the perplexity alone."""
+    result = summarize({**SUMS, "loss_sum": np.float64(loss_sum), "count": np.int64(4)})
+    assert (result["loss"], result["perplexity"]) == (loss, None)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": 0}, "no sentence was evaluated"),
+        ({"count": 21}, "found 20 labels of 21 sentences"),
+        ({"correct": 21}, "between 0 and 20 .* found 21"),
+        ({"correct": -1}, "between 0 and 20 .* found -1"),
+    ],
+)
+def test_contradictions_are_errors(change, message):
+    """Protects against padding counted in one sum but not in another."""
+    with pytest.raises(ValueError, match=message):
+        summarize({**SUMS, **change})
+
+
+def test_equal_sentences_score_100():
+    """Protects the upper end of every score, where rounding may lead beyond it."""
+    sentences = ["A man rides a red bike.", "Two dogs are playing in the snow."]
+    scores = corpus_scores(sentences, sentences)
+    assert list(scores) == KEYS
+    assert [scores[name] for name in ("bleu", "bleu_lowercased", "chrf")] == [100.0] * 3
+    assert (scores["bleu_interval"], scores["exact_match"]) == ([100.0, 100.0], 1.0)
+
+
+def test_bleu_equals_a_hand_computed_value():
+    """Protects corpus BLEU and its tokens: the comma and the full stop count as words.
+
+    All 8 tokens of the translation are right, of 7 pairs 6, of 6 triples 4 and of 5 quadruples 2;
+    it is one token shorter than the reference.
+    """
+    hypothesis, reference = "a man rides, the red bike.", "a man rides, the big red bike."
+    precisions = 8 / 8 * 6 / 7 * 4 / 6 * 2 / 5
+    expected = 100 * math.exp(1 - 9 / 8) * precisions**0.25
+    scores = corpus_scores([hypothesis], [reference])
+    assert scores["bleu"] == pytest.approx(expected)
+    # Every resample of one sentence is that sentence.
+    assert scores["bleu_interval"] == pytest.approx([expected, expected], abs=1e-5)
+
+
+def test_counts_are_added_up_before_the_score():
+    """Protects corpus BLEU from being a mean over sentences: 4 of 4 and 0 of 4, not 50."""
+    scores = corpus_scores(["a b c d", "e f g h"], ["a b c d", "i j k l"])
+    expected = 100 * (4 / 8 * 3 / 6 * 2 / 4 * 1 / 2) ** 0.25
+    assert scores["bleu"] == pytest.approx(expected)
+    assert scores["exact_match"] == 0.5
+    low, high = scores["bleu_interval"]
+    assert low < 1 and high > 99, "a resample may hold one sentence twice"
+
+
+def test_chrf_equals_a_hand_computed_value():
+    """Protects chrF2: spaces do not count, recall counts four times as much as precision.
+
+    "abc" against "ab d": of single characters 2 of 3 are right, of pairs 1 of 2, of triples none.
+    """
+    precision = recall = (2 / 3 + 1 / 2 + 0) / 3
+    f_score = 5 * precision * recall / (4 * precision + recall)
+    assert corpus_scores(["abc"], ["ab d"])["chrf"] == pytest.approx(100 * f_score)
+    # Three of the four characters that there should be: precision 1 of every order, recall less.
+    precision, recall = 1.0, (3 / 4 + 2 / 3 + 1 / 2) / 3
+    f_score = 5 * precision * recall / (4 * precision + recall)
+    assert corpus_scores(["abc"], ["abcd"])["chrf"] == pytest.approx(100 * f_score)
+
+
+def test_case_counts_in_one_bleu_only():
+    """Protects which is which, and that the signatures say so."""
+    scores = corpus_scores(["EIN HUND LÄUFT DURCH"], ["Ein Hund läuft durch"])
+    assert (scores["bleu"], scores["bleu_lowercased"], scores["exact_match"]) == (0.0, 100.0, 0.0)
+    assert scores["bleu_interval"] == [0.0, 0.0]
+    assert "case:mixed" in scores["bleu_signature"] and "bs:1000" in scores["bleu_signature"]
+    assert "case:lc" in scores["bleu_lowercased_signature"]
+    for name in ("bleu_signature", "bleu_lowercased_signature"):
+        assert "tok:13a" in scores[name]
+    assert "nc:6|nw:0" in scores["chrf_signature"]
+
+
+def test_the_interval_surrounds_the_score_and_is_the_same_again():
+    """Protects reproducible records, JSON at the call site, and a model that says nothing once."""
+    references = [f"the {i} dogs of number {i} run" for i in range(20)]
+    hypotheses = [*(text.replace("1", "9") for text in references[:-1]), ""]
+    scores = corpus_scores(hypotheses, references)
+    low, high = scores["bleu_interval"]
+    assert 0 < low < scores["bleu"] < high < 100
+    assert corpus_scores(hypotheses, references) == scores
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
+def test_sentences_without_a_partner_are_errors(hypotheses, references):
+    """Protects against scores of sentences shifted by one, and of nothing."""
+    with pytest.raises(ValueError, match=f"found {len(hypotheses)} translations and"):
+        corpus_scores(hypotheses, references)

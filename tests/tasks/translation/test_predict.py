@@ -1,0 +1,170 @@
+"""Translating many sentences: the forms of the output, what is kept, and what the user is told."""
+
+import gzip
+import json
+import os
+import sys
+
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.tasks import create_task
+from netzoo.tasks.translation import predict as module
+from netzoo.tasks.translation.batches import MOST_TOKENS
+from netzoo.tasks.translation.predict import translate
+from netzoo.tasks.translation.translator import Hypothesis, Translator
+from netzoo.workdir import outputs
+from tests.conftest import tiny_translation_config
+
+
+@pytest.fixture(scope="module")
+def vocabulary_folder(tmp_path_factory):
+    """A run's folder, as far as it is read."""
+    folder = tmp_path_factory.mktemp("run")
+    create_task(tiny_translation_config()).save(folder)
+    return folder
+
+
+@pytest.fixture
+def run(vocabulary_folder, monkeypatch):
+    """Translates two at a time, into brackets, so that nothing is compiled; fails at `fail`."""
+    monkeypatch.setattr(module, "load_weights", lambda *args: (1, "params", {}))
+    monkeypatch.setattr(module, "SENTENCES_AT_A_TIME", 2)
+
+    def fake(self, sentences, description, console):
+        if "fail" in sentences:
+            raise UserError("failed")
+        best = [
+            Hypothesis(f"[{text}]", -0.5, tuple(tokens))
+            for text, tokens in zip(sentences, self.encode(sentences), strict=True)
+        ]
+        worse = Hypothesis("worse", -1.0, (5,))
+        return [[first, worse] if first.tokens else [first] for first in best], 1.0
+
+    monkeypatch.setattr(Translator, "translate", fake)
+    config = tiny_translation_config()
+    return lambda *sentences, **options: translate(config, vocabulary_folder, sentences, **options)
+
+
+def test_a_line_for_each_sentence(run, tmp_path, capfd):
+    """Protects line n of the output: arguments first, then those of the file, blank ones too."""
+    (tmp_path / "in.txt").write_text("3\n\n5\n")
+    assert run("1", "2", input_file=str(tmp_path / "in.txt")) == 0
+    done = capfd.readouterr()
+    assert done.out == "[1]\n[2]\n[3]\n[]\n[5]\n"
+    assert "5 sentences in 3.0 s, 1.7 sentences/s" in done.err
+
+
+def test_several_translations_say_of_which_sentence(run, capfd):
+    """Protects n-best lists, in which a sentence may have fewer lines than asked for."""
+    assert run("1", "", "3", n_best=2) == 0
+    assert capfd.readouterr().out == (
+        "1\t-0.5000\t[1]\n1\t-1.0000\tworse\n2\t-0.5000\t[]\n3\t-0.5000\t[3]\n3\t-1.0000\tworse\n"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_json_is_one_list(run, count, capfd):
+    """Protects the form across the parts that are written one after another."""
+    sentences = [str(number) for number in range(count)]
+    assert run(*sentences, as_json=True) == 0
+    answers = json.loads(capfd.readouterr().out)
+    assert [answer["source"] for answer in answers] == sentences
+    assert answers[-1]["translations"] == [{"text": f"[{count - 1}]", "score": -0.5}]
+
+
+def test_what_was_translated_stays_after_a_failure(run, tmp_path):
+    """Protects hours of work from what comes after it."""
+    output = tmp_path / "out.txt"
+    with pytest.raises(UserError, match="failed"):
+        run("1", "2", "fail", output_file=str(output))
+    assert output.read_text() == "[1]\n[2]\n"
+    with pytest.raises(UserError, match="failed"):
+        run("1", "2", "fail", output_file=str(output), as_json=True)
+    assert [entry["source"] for entry in json.loads(output.read_text())] == ["1", "2"]
+
+
+def test_gzip_goes_in_and_out(run, tmp_path):
+    """Protects large corpora, which are kept compressed: known by content, chosen by name."""
+    (tmp_path / "in").write_bytes(gzip.compress(b"1\n2\n3\n"))
+    output = tmp_path / "out.gz"
+    assert run(input_file=str(tmp_path / "in"), output_file=str(output)) == 0
+    assert gzip.decompress(output.read_bytes()) == b"[1]\n[2]\n[3]\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "message"),
+    [
+        ("stdin", {"input_file": "-"}, "standard input is closed; give --input"),
+        ("stdout", {}, "standard output is closed; give --output"),
+    ],
+)
+def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
+    """Protects batch jobs, whose shells close what nobody reads."""
+    monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(UserError, match=message):
+        run("1", **options)
+
+
+def test_one_file_for_two_things_is_refused(run, tmp_path):
+    """Protects the translations from the picture that would be written over them."""
+    with pytest.raises(UserError, match="are one file"):
+        run("1", output_file=str(tmp_path / "x"), picture=str(tmp_path / "." / "x"))
+    with pytest.raises(UserError, match="it is a folder"):
+        run("1", output_file="")
+
+
+def test_doubtful_sentences_are_counted(run, capfd):
+    """Protects users from trusting what the network has never seen; once for all, not a line each.
+
+    `ß` is no character of number words, and 16 tokens are the longest of the configuration.
+    """
+    assert run("7", "ß", "one", "ßß", "1 " * 40) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[:-1] == [
+        "doubtful, with characters that the training text does not have: sentence 2 and 1 more",
+        "doubtful, with more than the 16 tokens trained on: sentence 5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "message"),
+    [
+        (os.fsdecode(b"caf\xe9"), r"sentence 2 is not UTF-8: 'caf\\udce9'"),
+        ("1 " * MOST_TOKENS, r"sentence 2 has [\d,]+ tokens, and 2,047 are possible"),
+    ],
+)
+def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, message):
+    """Protects against a failure, or a machine without memory, in the middle."""
+    output = tmp_path / "out.txt"
+    with pytest.raises(UserError, match=message):
+        run("1", sentence, output_file=str(output))
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("sentence", ["", " ", "\N{LOWER ONE EIGHTH BLOCK}", "1 " * 120])
+def test_a_picture_of_nothing_is_said(run, sentence, tmp_path, capfd):
+    """Protects translations whose picture cannot be drawn: they are there, and the status tells."""
+    picture = tmp_path / "picture.png"
+    assert run(sentence, picture=str(picture)) == 1
+    done = capfd.readouterr()
+    assert done.out == f"[{sentence}]\n"
+    assert f"{picture} is not written" in done.err
+    assert not picture.exists()
+
+
+def test_no_sentence_is_an_error(run):
+    """Protects against an empty answer to a forgotten argument."""
+    with pytest.raises(UserError, match="no sentence; give some"):
+        run()
+
+
+def test_places_that_may_not_be_written_are_refused_at_once(tmp_path, monkeypatch):
+    """Protects an hour of translating; the machine's answer is played, as root may all."""
+    asked = []
+    monkeypatch.setattr(outputs.os, "access", lambda path, mode: asked.append(path))
+    (tmp_path / "old.txt").touch()
+    for name in ("old.txt", "new.txt"):
+        with pytest.raises(UserError, match=f"{name}: no permission"):
+            outputs.check_writable(str(tmp_path / name))
+    assert list(map(str, asked)) == [str(tmp_path / "old.txt"), str(tmp_path)]

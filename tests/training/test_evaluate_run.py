@@ -1,0 +1,61 @@
+"""Evaluation of a run: what is refused before anything is read, and what a failure leaves."""
+
+import json
+
+import pytest
+
+from netzoo.errors import UserError
+from netzoo.training import evaluate_run as module
+from netzoo.training.evaluate_run import evaluate_run
+from tests.conftest import tiny_translation_config
+
+
+def test_a_run_without_a_test_split_says_which_key(tmp_path):
+    """Protects from an error about the syntax of an empty split: it may be empty in training."""
+    config = tiny_translation_config()
+    config.data.test_split = ""
+    with pytest.raises(UserError, match=r"nothing to evaluate on.* --config.data.test_split=SPLIT"):
+        evaluate_run(config, tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
+    """Protects an hour of evaluating."""
+    (tmp_path / "eval.json").mkdir()
+    with pytest.raises(UserError, match=r"eval\.json: it is a folder"):
+        evaluate_run(tiny_translation_config(), tmp_path)
+
+
+class Evaluated:
+    """A task whose evaluation is done, and whose picture cannot be drawn."""
+
+    evaluation_sums = None
+
+    def rows(self):
+        return {}
+
+    def evaluation_batches(self, split):
+        return []
+
+    def summarize(self, sums):
+        return {"loss": 0.5}
+
+    def report(self, variables, split, sums):
+        def draw(folder):
+            raise OSError("the disk is full")
+
+        return {"bleu": 40.0}, draw
+
+    def show(self, report, console):
+        console.print(report)
+
+
+def test_figures_outlive_a_picture_that_cannot_be_drawn(tmp_path, monkeypatch, capfd):
+    """Protects what the evaluation found: printed and in `eval.json` before anything is drawn."""
+    monkeypatch.setattr(module, "create_task", lambda *args: Evaluated())
+    monkeypatch.setattr(module, "load_weights", lambda *args: (7, "params", {}))
+    monkeypatch.setattr(module, "evaluate", lambda *args: {})
+    with pytest.raises(OSError, match="the disk is full"):
+        evaluate_run(tiny_translation_config(), tmp_path)
+    report = json.loads((tmp_path / "eval.json").read_text())
+    assert (report["loss"], report["bleu"], report["step"]) == (0.5, 40.0, 7)
+    assert "'bleu': 40.0" in capfd.readouterr().out
