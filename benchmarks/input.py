@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.contestants import compare, find_python, running, take_turns
 from netzoo.data import open_source
-from netzoo.data.tfds_source import find_builder
+from netzoo.data.sources.tfds import find_builder
 
 CACHES = ("none", "encoded", "decoded")
 KEY = ("source", "image_size", "batch_size", "cache", "pipeline")

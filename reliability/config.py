@@ -157,7 +157,7 @@ def _in_deletion(number: int) -> None:
 
 def _bad_worker(number: int) -> None:
     """The thread that makes a batch raises; the `number`th batch of this process."""
-    from netzoo.data.pipeline import _TrainBatches
+    from netzoo.data.images import _TrainBatches
 
     def fail(*_arguments):
         raise RuntimeError("this batch cannot be made")

@@ -29,8 +29,8 @@ from rich.text import Text
 
 from netzoo.data import decode_image, eval_batches, open_source, train_dataset
 from netzoo.data.decode import cut_out
+from netzoo.data.files import printable, read_file
 from netzoo.data.prepare import main as prepare
-from netzoo.data.reading import printable, read_file
 from netzoo.errors import UserError
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
 from reliability.hostile_archives import archives

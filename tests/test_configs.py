@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from netzoo.config import validate
-from netzoo.data import synthetic_flowers
+from netzoo.data.sources.synthetic import builder
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
@@ -61,8 +61,8 @@ def drawn_flowers(tmp_path_factory):
     """A TFDS directory with a few of the embedded flowers; drawing all takes longer."""
     folder = tmp_path_factory.mktemp("tfds")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic_flowers, "SPLIT_SIZES", {"train": 10, "test": 5})
-        synthetic_flowers.prepare(str(folder))
+        patch.setattr(builder, "SPLIT_SIZES", {"train": 10, "test": 5})
+        builder.prepare(str(folder))
     return folder
 
 

@@ -6,13 +6,13 @@ batches = train_dataset(source, batch_size=32, image_size=128, seed=0)
 
 import cv2
 
-from netzoo.data.base import DatasetNotFoundError, Source
 from netzoo.data.cache import CachedSource, with_cache
 from netzoo.data.corrupt import SkipCorrupt
 from netzoo.data.decode import decode_image
-from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
-from netzoo.data.reading import ImageError
-from netzoo.data.sources import open_source
+from netzoo.data.files import ImageError
+from netzoo.data.images import Augmentation, eval_batches, train_dataset
+from netzoo.data.source import DatasetNotFoundError, Source
+from netzoo.data.sources.open import open_source
 
 # The pipeline is parallel over images already. OpenCV's own pool would start one more thread per
 # core inside each of ours, and threads that outnumber the cores slow both the pipeline and XLA.

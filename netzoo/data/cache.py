@@ -2,8 +2,8 @@
 
 from typing import Literal, get_args
 
-from netzoo.data.base import Example, Source, nearest
 from netzoo.data.decode import decode_image
+from netzoo.data.source import Example, Source, nearest
 
 CacheMode = Literal["none", "encoded", "decoded"]
 

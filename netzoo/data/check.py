@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from netzoo.data.base import Source
 from netzoo.data.decode import decode_image
-from netzoo.data.reading import ImageError
-from netzoo.data.sources import open_source
+from netzoo.data.files import ImageError
+from netzoo.data.source import Source
+from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 
 _AT_ONCE = 256  # examples; bounds what waits in memory

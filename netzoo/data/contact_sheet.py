@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from netzoo.data.base import Source
 from netzoo.data.decode import decode_image
-from netzoo.data.sources import open_source
+from netzoo.data.source import Source
+from netzoo.data.sources.open import open_source
 
 _GAP = 2
 _TEXT_SCALE = 0.45

@@ -4,7 +4,7 @@ import threading
 
 from rich.console import Console
 
-from netzoo.data.reading import ImageError
+from netzoo.data.files import ImageError
 
 HINT = "Put a sound file in its place, or go on without it: data.on_corrupt=skip."
 

@@ -17,7 +17,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from netzoo.data.reading import ImageError, printable
+from netzoo.data.files import ImageError, printable
 
 Rectangle = tuple[int, int, int, int]  # top, left, height and width in pixels
 

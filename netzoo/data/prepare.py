@@ -21,11 +21,11 @@ from typing import IO
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from netzoo.data.base import SourceError
 from netzoo.data.decode import check_header
-from netzoo.data.reading import MAX_BYTES, files_below, open_file, printable
-from netzoo.data.sources import SYNTHETIC
-from netzoo.data.tfds_source import FILE_FORMAT, download, find_builder
+from netzoo.data.files import MAX_BYTES, files_below, open_file, printable
+from netzoo.data.source import SourceError
+from netzoo.data.sources.open import SYNTHETIC
+from netzoo.data.sources.tfds import FILE_FORMAT, download, find_builder
 from netzoo.errors import UserError
 
 FLOWERS = "tf_flowers"
@@ -58,9 +58,9 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
         DatasetNotFoundError: if the download is not possible.
     """
     if name == SYNTHETIC:
-        from netzoo.data import synthetic_flowers
+        from netzoo.data.sources.synthetic import builder
 
-        return synthetic_flowers.prepare(data_dir)
+        return builder.prepare(data_dir)
     if origin is not None and name != FLOWERS:
         raise SourceError(
             f"--from reads {FLOWERS} only; for other local images use the source folder:PATH."

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from netzoo.data import ImageError, SkipCorrupt, cache, eval_batches, open_source, train_dataset
-from netzoo.data.base import SourceError
 from netzoo.data.check import main as check
+from netzoo.data.source import SourceError
 from tests.data.conftest import jpeg
-from tests.data.test_pipeline import PLAIN, digest, identities, make, take
+from tests.data.test_images import PLAIN, digest, identities, make, take
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
     def fail(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("netzoo.data.pipeline.resize_fast", fail)
+    monkeypatch.setattr("netzoo.data.images.resize_fast", fail)
     with pytest.raises(ZeroDivisionError) as caught:
         take(make(memory_source(8), skip_corrupt=SkipCorrupt()), 1)
     assert any("while distorting memory" in note for note in caught.value.__notes__)

@@ -17,9 +17,9 @@ from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.datasets.tf_flowers import tf_flowers_dataset_builder
 
 from netzoo.data import prepare as prepare_module
-from netzoo.data.base import DatasetNotFoundError, SourceError
+from netzoo.data.files import ImageError
 from netzoo.data.prepare import main, prepare
-from netzoo.data.reading import ImageError
+from netzoo.data.source import DatasetNotFoundError, SourceError
 
 
 def records(builder):
@@ -197,9 +197,9 @@ def test_from_is_for_flowers_only(tmp_path, capsys):
 
 def test_synthetic_flowers_are_prepared_by_name(monkeypatch, tmp_path):
     """The command hands the name over to the painter's own preparation."""
-    from netzoo.data import synthetic_flowers
+    from netzoo.data.sources.synthetic import builder
 
-    monkeypatch.setattr(synthetic_flowers, "prepare", lambda data_dir: ("painted", data_dir))
+    monkeypatch.setattr(builder, "prepare", lambda data_dir: ("painted", data_dir))
     assert prepare_module.prepare("synthetic_flowers", None, "here") == ("painted", "here")
 
 

@@ -9,17 +9,11 @@ import time
 
 import pytest
 
-from netzoo.data import (
-    DatasetNotFoundError,
-    ImageError,
-    Source,
-    eval_batches,
-    open_source,
-    tfds_source,
-)
-from netzoo.data.base import SourceError, resolve_split
+from netzoo.data import DatasetNotFoundError, ImageError, Source, eval_batches, open_source
 from netzoo.data.check import corrupt_examples
 from netzoo.data.prepare import prepare
+from netzoo.data.source import SourceError, resolve_split
+from netzoo.data.sources import tfds
 from netzoo.errors import UserError
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
@@ -278,7 +272,7 @@ def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
 
 def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
     """No retries for minutes, nothing left behind, and three commands to choose from."""
-    monkeypatch.setattr(tfds_source, "_unreachable", lambda url: f"{url}: no route")
+    monkeypatch.setattr(tfds, "_unreachable", lambda url: f"{url}: no route")
     start = time.monotonic()
     with pytest.raises(DatasetNotFoundError) as caught:
         open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
@@ -295,11 +289,11 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
     """A look-up that hangs, as behind a broken resolver, is bounded too."""
-    monkeypatch.setattr(tfds_source, "_PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(tfds, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr(
-        tfds_source.urllib.request, "urlopen", lambda *a, **k: tfds_source.threading.Event().wait()
+        tfds.urllib.request, "urlopen", lambda *a, **k: tfds.threading.Event().wait()
     )
-    assert "no answer" in tfds_source._unreachable("http://example.invalid/x.tgz")
+    assert "no answer" in tfds._unreachable("http://example.invalid/x.tgz")
 
 
 @pytest.mark.real_data

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from netzoo.data import contact_sheet, flower_painter, flower_shapes, synthetic_flowers
+from netzoo.data import contact_sheet
+from netzoo.data.sources.synthetic import builder, painter, shapes
 
 # Mean pixel value of the first five training pictures of version 1.0.0.
 GOLDEN_MEANS = (124.83, 95.17, 35.45, 122.95, 33.56)
@@ -16,7 +17,7 @@ GOLDEN_MEANS = (124.83, 95.17, 35.45, 122.95, 33.56)
 
 def _draw(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     images, labels = zip(
-        *(synthetic_flowers.draw_example(split, index) for index in range(count)), strict=True
+        *(builder.draw_example(split, index) for index in range(count)), strict=True
     )
     return np.stack(images), np.array(labels)
 
@@ -56,14 +57,14 @@ def _shrink(images: np.ndarray, side: int) -> np.ndarray:
 def test_classes_in_the_order_of_tf_flowers():
     """Protects: logits of a checkpoint mean the same for synthetic and real flowers."""
     expected = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
-    assert expected == synthetic_flowers.CLASS_NAMES
-    assert set(expected) == set(flower_shapes.PALETTES) == set(flower_painter._BLOOMS)
+    assert expected == builder.CLASS_NAMES
+    assert set(expected) == set(shapes.PALETTES) == set(painter._BLOOMS)
 
 
 def test_split_sizes_divide_into_classes():
     """Protects: the documented sizes, and that no class has more examples than another."""
-    assert synthetic_flowers.SPLIT_SIZES == {"train": 3000, "test": 750}
-    for size in synthetic_flowers.SPLIT_SIZES.values():
+    assert builder.SPLIT_SIZES == {"train": 3000, "test": 750}
+    for size in builder.SPLIT_SIZES.values():
         labels = [index % 5 for index in range(size)]
         assert np.bincount(labels).tolist() == [size // 5] * 5
 
@@ -71,8 +72,8 @@ def test_split_sizes_divide_into_classes():
 @pytest.mark.parametrize("index", range(5))
 def test_same_index_same_picture(index):
     """Protects: a run can be repeated, for nothing but the index decides what is drawn."""
-    first, label = synthetic_flowers.draw_example("train", index)
-    again, _ = synthetic_flowers.draw_example("train", index)
+    first, label = builder.draw_example("train", index)
+    again, _ = builder.draw_example("train", index)
     assert first.shape == (96, 96, 3) and first.dtype == np.uint8 and label == index
     np.testing.assert_array_equal(first, again)
 
@@ -83,7 +84,7 @@ def test_pictures_have_not_changed():
     Means instead of a hash: sine and exponential may differ in the last bit between processors,
     which moves a few pixels by one level. Bump VERSION along with these numbers.
     """
-    means = [synthetic_flowers.draw_example("train", index)[0].mean() for index in range(5)]
+    means = [builder.draw_example("train", index)[0].mean() for index in range(5)]
     np.testing.assert_allclose(means, GOLDEN_MEANS, atol=0.2)
 
 
@@ -132,16 +133,16 @@ def test_prepare_writes_array_record_without_tensorflow(tmp_path):
 import socket, sys
 def no_network(*args, **kwargs): raise AssertionError("the network was used")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = no_network
-from netzoo.data import synthetic_flowers
-synthetic_flowers.SPLIT_SIZES = {{"train": 20, "test": 5}}
-builder = synthetic_flowers.prepare({str(tmp_path)!r})
-builder = synthetic_flowers.prepare({str(tmp_path)!r})
-assert builder.info.features["label"].names == list(synthetic_flowers.CLASS_NAMES)
-source = builder.as_data_source(split="train")
+from netzoo.data.sources.synthetic import builder
+builder.SPLIT_SIZES = {{"train": 20, "test": 5}}
+drawn = builder.prepare({str(tmp_path)!r})
+drawn = builder.prepare({str(tmp_path)!r})
+assert drawn.info.features["label"].names == list(builder.CLASS_NAMES)
+source = drawn.as_data_source(split="train")
 labels = sorted(int(example["label"]) for example in source)
 assert labels == [label for label in range(5) for _ in range(4)], labels
 assert source[0]["image"].shape == (96, 96, 3)
-assert len(builder.as_data_source(split="test")) == 5
+assert len(drawn.as_data_source(split="test")) == 5
 assert "tensorflow" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -156,7 +157,7 @@ def test_jpeg_keeps_the_colours():
     """Protects: red and blue are not swapped on the way through OpenCV's BGR order."""
     image = np.zeros((96, 96, 3), np.uint8)
     image[..., 0] = 200
-    decoded = cv2.imdecode(np.frombuffer(synthetic_flowers._encode(image), np.uint8), 1)
+    decoded = cv2.imdecode(np.frombuffer(builder._encode(image), np.uint8), 1)
     np.testing.assert_allclose(decoded[..., ::-1].mean((0, 1)), [200, 0, 0], atol=4)
 
 

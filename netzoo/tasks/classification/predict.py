@@ -14,7 +14,7 @@ from rich.text import Text
 
 from netzoo.config import validate
 from netzoo.data.decode import decode_image
-from netzoo.data.reading import files_below, printable, read_file
+from netzoo.data.files import files_below, printable, read_file
 from netzoo.data.transforms import resize_and_center_crop
 from netzoo.errors import UserError
 from netzoo.figures import prediction_sheet

@@ -16,8 +16,8 @@ from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
 from netzoo.data.corrupt import SkipCorrupt
-from netzoo.data.pipeline import Augmentation, eval_batches, train_dataset
-from netzoo.data.sources import open_source
+from netzoo.data.images import Augmentation, eval_batches, train_dataset
+from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 from netzoo.figures import confusion_matrix
 from netzoo.layers.endpoints import AUXILIARY
@@ -132,7 +132,7 @@ class ImageClassification:
         return pretrained_variables(self._config, len(self.class_names), image_size=size)
 
     def train_iterator(self) -> Iterator[Tree]:
-        """Returns endless augmented batches; see `netzoo.data.pipeline.train_dataset`."""
+        """Returns endless augmented batches; see `netzoo.data.images.train_dataset`."""
         config, augment = self._config, self._config.augment
         return iter(
             train_dataset(

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.base import SourceError, nearest, resolve_split
-from netzoo.data.tfds_source import open_builder, open_split
+from netzoo.data.source import SourceError, nearest, resolve_split
+from netzoo.data.sources.tfds import open_builder, open_split
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
 
 NUMBER_WORDS = "number_words"

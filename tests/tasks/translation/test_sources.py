@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import tensorflow_datasets as tfds
 
-from netzoo.data.base import SourceError
+from netzoo.data.source import SourceError
 from netzoo.tasks.translation import sources
 from netzoo.tasks.translation.sources import Pair, ParallelSource, open_parallel
 

@@ -5,10 +5,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from netzoo.data.base import Example, SourceError, resolve_split
 from netzoo.data.corrupt import HINT, warn
 from netzoo.data.decode import check_header
-from netzoo.data.reading import ImageError, files_below, open_file, printable, read_file
+from netzoo.data.files import ImageError, files_below, open_file, printable, read_file
+from netzoo.data.source import Example, SourceError, resolve_split
 
 _SPLIT_FOLDERS = ("train", "test", "val", "validation")
 _LITTER = {"thumbs.db", "desktop.ini"}
@@ -30,7 +30,7 @@ class FolderSource:
             path: the folder.
             split: a TFDS split expression over the splits above.
             skip_corrupt: warn of unreadable files instead of failing. They keep their places, so
-                that the order is decided by names alone; see `netzoo.data.pipeline`.
+                that the order is decided by names alone; see `netzoo.data.images`.
 
         Raises:
             SourceError: on a missing folder, no classes, a class that is empty, a circle or no

@@ -218,7 +218,7 @@ def test_a_bad_image_is_named(flowers):
 
 def test_measuring_counts_images(memory_source):
     """The speed figures of the documentation count images, not batches."""
-    from netzoo.data.measure import measure
+    from benchmarks.input_pipeline import measure
 
     rate, cost = measure(make(memory_source(16)), seconds=0.05)
     assert rate > 0 and cost > 0

@@ -1,6 +1,6 @@
 """Paints synthetic photographs of flowers with numpy: scene, blooms, things in front, light.
 
-Everything but the blooms (see :mod:`netzoo.data.flower_shapes`) is drawn from the same
+Everything but the blooms (see :mod:`netzoo.data.sources.synthetic.shapes`) is drawn from the same
 distribution for every class: neither the background nor the light may give the class away.
 """
 
@@ -11,17 +11,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from netzoo.data import flower_shapes
-from netzoo.data.flower_shapes import Array, BloomGrid
+from netzoo.data.sources.synthetic import shapes
+from netzoo.data.sources.synthetic.shapes import Array, BloomGrid
 
 IMAGE_SIZE = 96
 
-_BLOOMS: dict[str, Callable[..., flower_shapes.Bloom]] = {
-    "dandelion": flower_shapes.dandelion,
-    "daisy": flower_shapes.daisy,
-    "tulips": flower_shapes.tulip,
-    "sunflowers": flower_shapes.sunflower,
-    "roses": flower_shapes.rose,
+_BLOOMS: dict[str, Callable[..., shapes.Bloom]] = {
+    "dandelion": shapes.dandelion,
+    "daisy": shapes.daisy,
+    "tulips": shapes.tulip,
+    "sunflowers": shapes.sunflower,
+    "roses": shapes.rose,
 }
 
 _ROWS, _COLUMNS = np.meshgrid(
@@ -92,8 +92,8 @@ def _spot(canvas: Array, rng: np.random.Generator) -> None:
     distance = np.hypot(_ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column)
     softness = rng.uniform(1.5, 5.0)
     opacity = np.clip((extent - distance) / softness, 0.0, 1.0) * rng.uniform(0.25, 0.75)
-    names = list(flower_shapes.PETAL_COLOURS)
-    colour = np.array(flower_shapes.PETAL_COLOURS[names[rng.integers(len(names))]], np.float32)
+    names = list(shapes.PETAL_COLOURS)
+    colour = np.array(shapes.PETAL_COLOURS[names[rng.integers(len(names))]], np.float32)
     _blend(canvas, colour, opacity, rows, columns)
 
 
@@ -117,7 +117,7 @@ def _leaf(canvas: Array, rng: np.random.Generator, row: float, column: float, si
     """A lance-shaped leaf with a midrib, centred at (row, column)."""
     rows, columns = _window(row, size), _window(column, size)
     down, right = _ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column
-    angle = rng.uniform(0.0, flower_shapes.TAU)
+    angle = rng.uniform(0.0, shapes.TAU)
     along = (right * np.cos(angle) + down * np.sin(angle)).astype(np.float32)
     bend = rng.uniform(-0.4, 0.4) / size
     across = (down * np.cos(angle) - right * np.sin(angle) + bend * along**2).astype(np.float32)
@@ -172,10 +172,10 @@ def _places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
         low, high = min(margin, 44.0), max(IMAGE_SIZE - margin, 52.0)
         return [(rng.uniform(low, high), rng.uniform(low, high), float(sizes[0]))]
     # Several blooms stand around the middle, far enough apart to stay recognisable.
-    start = rng.uniform(0.0, flower_shapes.TAU)
+    start = rng.uniform(0.0, shapes.TAU)
     places = []
     for index, size in enumerate(sizes):
-        angle = start + flower_shapes.TAU * index / count + rng.uniform(-0.3, 0.3)
+        angle = start + shapes.TAU * index / count + rng.uniform(-0.3, 0.3)
         away = rng.uniform(21.0, 30.0)
         row, column = 48.0 + away * np.sin(angle), 48.0 + away * np.cos(angle)
         places.append((row, column, float(size)))
@@ -188,7 +188,7 @@ def _in_front(
     """Leaves and stalks that hide a part of some bloom."""
     for _ in range(int(rng.integers(0, 3))):
         row, column, size = places[rng.integers(len(places))]
-        angle = rng.uniform(0.0, flower_shapes.TAU)
+        angle = rng.uniform(0.0, shapes.TAU)
         away = size * rng.uniform(0.8, 1.2)
         at_row, at_column = row + away * np.sin(angle), column + away * np.cos(angle)
         if rng.random() < 0.3:
@@ -217,7 +217,7 @@ def paint(name: str, rng: np.random.Generator) -> Array:
     """Paints one picture of the class `name`.
 
     Args:
-        name: class name, a key of :data:`netzoo.data.flower_shapes.PALETTES`.
+        name: class name, a key of :data:`netzoo.data.sources.synthetic.shapes.PALETTES`.
         rng: the only source of variation: the same state gives the same picture.
 
     Returns:
@@ -228,7 +228,7 @@ def paint(name: str, rng: np.random.Generator) -> Array:
     for _ in range(int(rng.integers(0, 4))):
         row, column = rng.uniform(0, IMAGE_SIZE, 2)
         _leaf(canvas, rng, row, column, rng.uniform(14.0, 34.0))
-    colours = flower_shapes.petal_colours(name, rng)
+    colours = shapes.petal_colours(name, rng)
     light = tuple(rng.uniform(-0.22, 0.22, 2))
     for place in places:
         _bloom(canvas, rng, name, place, colours, light)

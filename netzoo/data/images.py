@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import grain
 import numpy as np
 
-from netzoo.data.base import Example, Source, SourceError
 from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
 from netzoo.data.cache import CacheMode, with_cache
 from netzoo.data.corrupt import SkipCorrupt, pass_by
 from netzoo.data.decode import cut_out, decode_image
+from netzoo.data.files import ImageError
 from netzoo.data.randaugment import RandAugment
-from netzoo.data.reading import ImageError
+from netzoo.data.source import Example, Source, SourceError
 from netzoo.data.transforms import (
     random_flip,
     resize_and_center_crop,

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from netzoo.data import flower_painter
+from netzoo.data.sources.synthetic import painter
 from netzoo.workdir.progress import track
 
 # The order of tf_flowers, so that a checkpoint's logits mean the same for both datasets.
@@ -42,7 +42,7 @@ def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
     """
     label = index % len(CLASS_NAMES)
     rng = np.random.default_rng([_SEED, _SPLIT_SEEDS[split], index])
-    return flower_painter.paint(CLASS_NAMES[label], rng), label
+    return painter.paint(CLASS_NAMES[label], rng), label
 
 
 def _encode(image: np.ndarray) -> bytes:
@@ -61,7 +61,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side = flower_painter.IMAGE_SIZE
+        side = painter.IMAGE_SIZE
         return self.dataset_info_from_configs(
             description=(
                 "Procedurally drawn pictures of the five flowers of tf_flowers. Petal colours "

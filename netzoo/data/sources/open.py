@@ -4,9 +4,9 @@ import os
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.base import Source, SourceError, nearest
-from netzoo.data.folder import FolderSource
-from netzoo.data.tfds_source import TfdsSource, open_builder
+from netzoo.data.source import Source, SourceError, nearest
+from netzoo.data.sources.folder import FolderSource
+from netzoo.data.sources.tfds import TfdsSource, open_builder
 
 SYNTHETIC = "synthetic_flowers"
 _FORMS = ("tfds:NAME (for example tfds:tf_flowers)", "folder:PATH", SYNTHETIC)
@@ -60,6 +60,6 @@ def _hint(spec: str) -> str:
 
 def _open_synthetic(split: str, data_dir: str | None) -> Source:
     # Imported here because registering the builder is needed only by those who ask for it.
-    from netzoo.data import synthetic_flowers
+    from netzoo.data.sources.synthetic import builder
 
-    return TfdsSource(synthetic_flowers.prepare(data_dir), split)
+    return TfdsSource(builder.prepare(data_dir), split)

@@ -1,6 +1,6 @@
 """Measures how many images a second the pipelines deliver, without a model.
 
-python -m netzoo.data.measure --source tfds:tf_flowers --cache decoded --threads 2
+python -m benchmarks.input_pipeline --source tfds:tf_flowers --cache decoded --threads 2
 """
 
 import argparse
@@ -34,7 +34,9 @@ def measure(batches: Iterable, seconds: float) -> tuple[float, float]:
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.data.measure", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.input_pipeline", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--source", default="tfds:tf_flowers")
     parser.add_argument("--split", default="train[:80%]")

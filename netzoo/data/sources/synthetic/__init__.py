@@ -1,0 +1,1 @@
+"""Drawn flowers: the embedded data set, which needs no download."""
