@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from netzoo import launch
+from netzoo.cli import launch
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")

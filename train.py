@@ -8,7 +8,7 @@ The same command again continues a run that was stopped.
 from absl import flags
 from ml_collections import config_flags
 
-from netzoo import launch
+from netzoo.cli import launch
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the experiment.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run lives in.")

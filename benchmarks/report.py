@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from netzoo.workdir.record import _cpu_model
+from netzoo.workdir.environment import cpu_model
 
 Line = dict[str, Any]
 # Tables in files and pipes are as wide as they need to be.
@@ -105,7 +105,7 @@ def machine() -> Line:
     versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
     python = platform.python_version()
     cores = len(os.sched_getaffinity(0))
-    return {"cpu": _cpu_model(), "cores": cores, "python": python, **versions}
+    return {"cpu": cpu_model(), "cores": cores, "python": python, **versions}
 
 
 def print_machine(lines: Sequence[Line]) -> None:

@@ -5,8 +5,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    # Loaded on first use: JAX takes seconds to import, and `netzoo.launch` must be able to set the
-    # process up before that.
+    # Loaded on first use: JAX takes seconds to import, and `netzoo.cli.launch` must be able to set
+    # the process up before that.
     if name == "load_weights":
         import netzoo.weights
 

@@ -88,7 +88,7 @@ def _in_configuration(number: int) -> None:
 
 def _in_metrics(number: int) -> None:
     """Half of the line is on the disk."""
-    from netzoo.workdir.writers import MetricsWriter
+    from netzoo.workdir.metrics_log import MetricsWriter
 
     def half(self, *_arguments):
         self._file.write(b'{"kind": "train", "step"')

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from PIL import Image
 from safetensors.numpy import save
 
-from netzoo import launch
+from netzoo.cli import launch
 from netzoo.config import default_config, load_config, save_config, validate
 from netzoo.data.decode import check_header, cut_out, decode_image
 from netzoo.tasks import resolve_config

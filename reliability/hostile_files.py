@@ -5,7 +5,7 @@ python -m reliability.hostile_files --out results/reliability
 The files are made here. Pictures go one by one, in a child process each, through the decoder
 (whole, and cropped as in training) and through a folder source; then all at once to predict.py,
 eval.py and train.py, for which a small network is trained on sound ones first. Archives go to
-`netzoo.data.prepare`. Refused with a message is right; a traceback, a signal, too much memory or
+`netzoo.cli.prepare`. Refused with a message is right; a traceback, a signal, too much memory or
 time, or a file outside its folder is a failure, and the exit status is 1.
 """
 
@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from netzoo.cli.prepare import main as prepare
 from netzoo.data import decode_image, eval_batches, open_source, train_dataset
 from netzoo.data.decode import cut_out
 from netzoo.data.files import printable, read_file
-from netzoo.data.prepare import main as prepare
 from netzoo.errors import UserError
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
 from reliability.hostile_archives import archives

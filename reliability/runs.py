@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from netzoo.launch import CACHE_VARIABLE, HUGE_PAGES_SWITCH
+from netzoo.cli.launch import CACHE_VARIABLE, HUGE_PAGES_SWITCH
 from netzoo.workdir.checkpoint import BEST, CHECKPOINTS
-from netzoo.workdir.writers import METRICS_FILE, read_metrics
+from netzoo.workdir.metrics_log import METRICS_FILE, read_metrics
 from reliability.config import STEPS
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from netzoo import launch
+from netzoo.cli import launch
 from netzoo.config import default_config, validate
 from netzoo.config.defaults import flatten
 from netzoo.config.rules import RULES

@@ -11,11 +11,11 @@ from rich.console import Console
 from netzoo import mesh as meshes
 from netzoo.config import validate
 from netzoo.errors import UserError
+from netzoo.progress import track
 from netzoo.tasks import create_task
 from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.outputs import check_writable
-from netzoo.workdir.progress import track
 
 EVAL_FILE = "eval.json"
 

@@ -23,6 +23,7 @@ from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.figures import training_curves
+from netzoo.progress import Progress
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.classification.metrics import shown
 from netzoo.training.assembly import assemble
@@ -31,10 +32,9 @@ from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
+from netzoo.workdir.environment import environment_record
 from netzoo.workdir.lock import RunLock
-from netzoo.workdir.progress import Progress
-from netzoo.workdir.record import environment_record
-from netzoo.workdir.writers import METRICS_FILE, MetricsWriter, read_metrics
+from netzoo.workdir.metrics_log import METRICS_FILE, MetricsWriter, read_metrics
 
 Tree = Any
 PROFILED_STEPS = (10, 20)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from netzoo.cli.check import main as check
 from netzoo.data import ImageError, SkipCorrupt, cache, eval_batches, open_source, train_dataset
-from netzoo.data.check import main as check
 from netzoo.data.source import SourceError
 from tests.data.conftest import jpeg
 from tests.data.test_images import PLAIN, digest, identities, make, take
@@ -101,7 +101,7 @@ def test_a_file_that_vanishes(flowers):
 
 def test_a_record_that_is_no_image(flowers, tmp_path):
     """Data sets of TFDS are treated as folders are."""
-    from netzoo.data.prepare import prepare
+    from netzoo.cli.prepare import prepare
 
     (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])
     prepare("tf_flowers", str(flowers), str(tmp_path / "tfds"))
@@ -139,7 +139,7 @@ def test_a_cache_does_not_remember_a_failure(flowers):
 
 
 def test_the_check_decodes_everything(flowers, capsys):
-    """`python -m netzoo.data.check` names every corrupt file before a training would."""
+    """`python -m netzoo.cli.check` names every corrupt file before a training would."""
     assert check([f"folder:{flowers}"]) == 0
     assert "0 of 20 images" in capsys.readouterr().out
     (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from netzoo.cli.check import corrupt_examples
+from netzoo.cli.prepare import prepare
 from netzoo.data import DatasetNotFoundError, ImageError, Source, eval_batches, open_source
-from netzoo.data.check import corrupt_examples
-from netzoo.data.prepare import prepare
 from netzoo.data.source import SourceError, resolve_split
 from netzoo.data.sources import tfds
 from netzoo.errors import UserError
@@ -278,8 +278,8 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
         open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
     assert time.monotonic() - start < 10
     for way in (
-        "python -m netzoo.data.prepare tf_flowers\n",
-        "python -m netzoo.data.prepare tf_flowers --from flower_photos.tgz",
+        "python -m netzoo.cli.prepare tf_flowers\n",
+        "python -m netzoo.cli.prepare tf_flowers --from flower_photos.tgz",
         "--config.data.source=folder:PATH",
         "synthetic_flowers or number_words",
     ):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from netzoo.data import contact_sheet
+from netzoo.cli import contact_sheet
 from netzoo.data.sources.synthetic import builder, painter, shapes
 
 # Mean pixel value of the first five training pictures of version 1.0.0.

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from netzoo.cli.plan.estimate import Estimate, estimate
 from netzoo.config import default_config
 from netzoo.mesh import create_mesh
-from netzoo.training.estimate import Estimate, estimate
 from netzoo.training.evaluation import evaluate
 from netzoo.training.loop import _Run
 from netzoo.training.patterns import path_name

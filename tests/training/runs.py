@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from netzoo.workdir.writers import read_metrics
+from netzoo.workdir.metrics_log import read_metrics
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20  # 4 epochs of 5

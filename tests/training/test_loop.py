@@ -19,7 +19,7 @@ from netzoo.errors import UserError
 from netzoo.training import train
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.lock import RunLock
-from netzoo.workdir.writers import read_metrics
+from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
 from tests.training.runs import ROOT, assert_same_run, start
 

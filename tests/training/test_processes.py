@@ -17,7 +17,7 @@ import pytest
 
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.lock import RunLock
-from netzoo.workdir.writers import read_metrics
+from netzoo.workdir.metrics_log import read_metrics
 from tests.training.runs import ROOT, STEPS, lines_of
 
 # One shape of batches, so that there is less to compile; an epsilon that keeps Adam from dividing
@@ -60,7 +60,7 @@ COMPILED = "compiled 1 2\n"
 # Process 1 gets a signal when the metrics of step 6 have been read, while step 7 computes.
 STOPPED = f"""{CONFIG}
 import os, signal
-from netzoo import launch
+from netzoo.cli import launch
 
 launch.HEARTBEAT_TIMEOUT_SECONDS = 4
 read = _Run._read

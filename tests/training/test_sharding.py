@@ -152,7 +152,7 @@ def test_sharing_divides_the_memory_of_the_state(trained):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_plan_knows_what_lies_on_a_device(layout, trained):
-    """Protects `netzoo.training.estimate`: bytes between steps are exact, by XLA and by the arrays.
+    """Protects `netzoo.cli.plan.estimate`: bytes between steps are exact, by XLA and by the arrays.
 
     Arguments are those of the compiled step, batch included; what is kept is what the arrays of
     the trained state have on the first device. The toy has 178 parameters.

@@ -12,7 +12,7 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.training import assembly, loop
-from netzoo.workdir.writers import read_metrics
+from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config, tiny_translation_config
 from tests.training.runs import assert_same_run, lines_of, run, start
 

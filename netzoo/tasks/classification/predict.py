@@ -20,11 +20,11 @@ from netzoo.errors import UserError
 from netzoo.figures import prediction_sheet
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models import fold_batch_norm
+from netzoo.progress import track
 from netzoo.tasks.classification.task import load_class_names, normalize
 from netzoo.tasks.network import create_network
 from netzoo.workdir.checkpoint import load_weights
 from netzoo.workdir.outputs import check_writable
-from netzoo.workdir.progress import track
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from netzoo.errors import UserError
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.progress import track
 from netzoo.tasks.translation.batches import MOST_TOKENS
 from netzoo.tasks.translation.beam_search import beam_search
 from netzoo.tasks.translation.figures import MOST_PIECES
 from netzoo.tasks.translation.vocabulary import END, START, Vocabulary
-from netzoo.workdir.progress import track
 
 Tree = Any
 

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from netzoo.data.sources.synthetic import painter
-from netzoo.workdir.progress import track
+from netzoo.progress import track
 
 # The order of tf_flowers, so that a checkpoint's logits mean the same for both datasets.
 CLASS_NAMES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")

@@ -1,6 +1,6 @@
 """Estimates what a run needs on devices that one need not have.
 
-python -m netzoo.training.plan --config configs/vit.py --devices 1 8 64 512 4096 [--classes 1000]
+python -m netzoo.cli.plan --config configs/vit.py --devices 1 8 64 512 4096 [--classes 1000]
     [--fixed_batch] [--out plan.csv] [--config.train.batch_size=64 ...]
 
 Compiles the training step for so many virtual CPU devices and reads memory, operations and
@@ -21,14 +21,14 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
+from netzoo.cli.plan.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
+from netzoo.cli.plan.figure import draw
 from netzoo.config import validate
 from netzoo.config.overrides import accept_none, explain
 from netzoo.errors import UserError
+from netzoo.progress import track
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.classification.task import ImageClassification
-from netzoo.training.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
-from netzoo.training.plan_figure import draw
-from netzoo.workdir.progress import track
 
 
 class _WithoutData(ImageClassification):
@@ -143,7 +143,7 @@ def _write(found: Sequence[Estimate], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m netzoo.training.plan",
+        prog="python -m netzoo.cli.plan",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

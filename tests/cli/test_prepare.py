@@ -16,9 +16,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.datasets.tf_flowers import tf_flowers_dataset_builder
 
-from netzoo.data import prepare as prepare_module
+from netzoo.cli import prepare as prepare_module
+from netzoo.cli.prepare import main, prepare
 from netzoo.data.files import ImageError
-from netzoo.data.prepare import main, prepare
 from netzoo.data.source import DatasetNotFoundError, SourceError
 
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from netzoo.workdir.progress import Progress, _duration, track
+from netzoo.progress import Progress, _duration, track
 
 
 class Terminal(io.StringIO):

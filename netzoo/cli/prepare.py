@@ -1,10 +1,10 @@
 """Prepares a TFDS data set for reading without TensorFlow, from the network or from local files.
 
-python -m netzoo.data.prepare tf_flowers
-python -m netzoo.data.prepare tf_flowers --from flower_photos.tgz
-python -m netzoo.data.prepare synthetic_flowers
+python -m netzoo.cli.prepare tf_flowers
+python -m netzoo.cli.prepare tf_flowers --from flower_photos.tgz
+python -m netzoo.cli.prepare synthetic_flowers
 
-`python -m netzoo.data.check tfds:tf_flowers` then decodes every image.
+`python -m netzoo.cli.check tfds:tf_flowers` then decodes every image.
 """
 
 import argparse
@@ -218,7 +218,7 @@ def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.data.prepare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
     parser.add_argument(

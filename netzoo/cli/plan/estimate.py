@@ -9,9 +9,9 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
+from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.tasks import Task
 from netzoo.training.assembly import assemble
-from netzoo.training.communication import bytes_sent
 
 Tree = Any
 

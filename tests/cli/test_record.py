@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from netzoo.cli.record import main, make_record
+from netzoo.cli.record_tables import results_tables
 from netzoo.errors import UserError
-from netzoo.workdir import record
-from netzoo.workdir.record import environment_record, main, make_record
-from netzoo.workdir.tables import results_tables
+from netzoo.workdir import environment
+from netzoo.workdir.environment import environment_record
 
 ROOT = Path(__file__).parents[2]
 KEYS = [
@@ -298,7 +299,7 @@ def test_the_command_line_explains_itself(workdir, tmp_path, capsys):
 
 def test_it_runs_as_a_module_without_waking_a_device(workdir, tmp_path):
     """Protects record making on a machine whose accelerator is busy: JAX finds no platform here."""
-    command = [sys.executable, "-m", "netzoo.workdir.record", workdir, "--out", tmp_path / "v2"]
+    command = [sys.executable, "-m", "netzoo.cli.record", workdir, "--out", tmp_path / "v2"]
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -311,6 +312,6 @@ def test_environment_record_is_json_and_complete():
     assert json.loads(json.dumps(made)) == made
     assert made["command"] == "python train.py --name 'two words'"
     assert (made["parameters"], made["init"]) == (12, "random")
-    assert set(made["versions"]) == {"python", *record._PACKAGES}
+    assert set(made["versions"]) == {"python", *environment._PACKAGES}
     assert set(made["machine"]) == {"cpu", "cores", "memory", "devices", "platform"}
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from netzoo.cli.plan.estimate import DATA_PARALLEL, SHARED, Estimate
 from netzoo.figures import BLUE, DPI, INK, MUTED, RED
-from netzoo.training.estimate import DATA_PARALLEL, SHARED, Estimate
 
 _COLORS = {DATA_PARALLEL: BLUE, SHARED: RED}
 

@@ -1,6 +1,6 @@
 """Contact sheet: a picture that shows a few examples of every class of a dataset.
 
-python -m netzoo.data.contact_sheet synthetic_flowers --out sheet.png
+python -m netzoo.cli.contact_sheet synthetic_flowers --out sheet.png
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from netzoo.errors import UserError
-from netzoo.workdir.writers import MetricsWriter, read_metrics
+from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
 
 def write_steps(writer, steps, clock=1.0):

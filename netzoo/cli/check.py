@@ -1,7 +1,7 @@
 """Decodes every image of a source, and names those that cannot be read.
 
-python -m netzoo.data.check folder:photos
-python -m netzoo.data.check tfds:tf_flowers --split train[:80%]
+python -m netzoo.cli.check folder:photos
+python -m netzoo.cli.check tfds:tf_flowers --split train[:80%]
 """
 
 import argparse
@@ -42,7 +42,7 @@ def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status, 1 if an image cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.data.check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.check", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")

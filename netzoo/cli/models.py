@@ -1,7 +1,7 @@
 """Shows what is in the zoo.
 
-python -m netzoo.models list [PATTERN] [--classes N]
-python -m netzoo.models show NAME [--classes N] [--size PIXELS]
+python -m netzoo.cli.models list [PATTERN] [--classes N]
+python -m netzoo.cli.models show NAME [--classes N] [--size PIXELS]
 """
 
 import argparse
@@ -13,12 +13,12 @@ from rich.table import Table
 from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import summarize
-from netzoo.workdir.progress import track
+from netzoo.progress import track
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.models", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.models", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="all networks, or those that match a pattern")

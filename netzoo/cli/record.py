@@ -1,32 +1,29 @@
 """Turns a finished run into a record that is worth keeping, and records into tables.
 
-    python -m netzoo.workdir.record runs/v2 --out results/mobilenet_v2_scratch
-    python -m netzoo.workdir.record --table results
+    python -m netzoo.cli.record runs/v2 --out results/mobilenet_v2_scratch
+    python -m netzoo.cli.record --table results
 
 A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
 metrics log, the evaluation, the environment, the pictures and the translations), so that each
-number can be traced. What a record holds depends on the task; the tables are in `tables.py`.
+number can be traced. What a record holds depends on the task; the tables are in `record_tables.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import shlex
 import shutil
 import statistics
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from netzoo.cli.record_tables import IMAGES, RECORD_FILE, TRANSLATION, read_json, results_tables
 from netzoo.errors import UserError, unknown_name
-from netzoo.workdir.tables import IMAGES, RECORD_FILE, TRANSLATION, read_json, results_tables
-from netzoo.workdir.writers import METRICS_FILE, read_metrics
+from netzoo.workdir.metrics_log import METRICS_FILE, read_metrics
 
 CONFIG_FILE = "config.json"
 EVAL_FILE = "eval.json"
@@ -38,18 +35,6 @@ _MAKERS = {
     ENVIRONMENT_FILE: "train.py writes it at the start",
     EVAL_FILE: "run `python eval.py --workdir {workdir}`",
 }
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "numpy",
-    "tensorflow-datasets",
-    "sentencepiece",
-    "sacrebleu",
-)
 
 
 def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
@@ -80,46 +65,6 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         shutil.copyfile(path, out / path.name)
     (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
-
-
-def environment_record(command: Sequence[str], parameters: int, init: str) -> dict[str, Any]:
-    """Describes what a run runs on; training saves it as `environment.json` at its start.
-
-    Args:
-      command: the argument list as typed, say ["python", "train.py", "--config", ...].
-      parameters: number of trainable scalars.
-      init: "random", or the name of the weights training starts from.
-
-    Returns:
-      `command` (one shell line; the interpreter without its folder, which differs between
-      machines), `parameters`, `init`, `versions` (package to version; one that
-      is not installed is left out) and `machine`: `cpu` (model), `cores` (usable by this
-      process), `memory` (bytes, None where the system does not say), `devices` (say
-      ["8 x TPU v4"], over all hosts) and `platform` (JAX's name: cpu, gpu or tpu).
-    """
-    import jax  # Only training needs devices: making tables must not wake them.
-
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    kinds = Counter(device.device_kind for device in jax.devices())
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return {
-        "command": shlex.join([Path(command[0]).name, *command[1:]]),
-        "parameters": int(parameters),
-        "init": init,
-        "versions": versions,
-        "machine": {
-            "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
-            "memory": _memory_bytes(),
-            "devices": [f"{count} x {kind}" for kind, count in kinds.items()],
-            "platform": jax.default_backend(),
-        },
-    }
 
 
 def _assemble(workdir: Path) -> dict[str, Any]:
@@ -251,27 +196,10 @@ def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
     return sum(latest.values())
 
 
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            # ARM kernels have no such line; the architecture's name has to do there.
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m netzoo.workdir.record", description="Keep a finished run, or list them."
+        prog="python -m netzoo.cli.record", description="Keep a finished run, or list them."
     )
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to make, usually results/NAME")

@@ -1,0 +1,1 @@
+"""Every command, and the setting up of its process."""

@@ -1,0 +1,1 @@
+"""What a run would need on devices that are not there."""
