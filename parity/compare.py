@@ -18,8 +18,8 @@ import numpy as np
 
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from parity import generator
 from parity.cases import CASES, LABEL_SMOOTHING, NUM_CLASSES, Case
 

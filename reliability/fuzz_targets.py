@@ -23,7 +23,7 @@ from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.translation.number_words import number_pairs
 from netzoo.tasks.translation.vocabulary import Vocabulary
-from netzoo.weights.files import read_weights
+from netzoo.weights.formats.read import read_weights
 from reliability.hostile_images import encoded, picture
 
 Random = np.random.Generator

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 
 from netzoo.errors import unknown_name
 from netzoo.models.registry import create_model
-from netzoo.weights.convert import to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_theirs
 
 Tree = Any
 

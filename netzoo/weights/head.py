@@ -11,7 +11,7 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.models.summary import example_inputs
-from netzoo.weights.convert import Layout
+from netzoo.weights.state_dict import Layout
 
 Tree = Any
 Path = tuple[str, ...]
@@ -44,7 +44,7 @@ def complete(
     """Initialises the modules of the head that the conversion left out.
 
     Args:
-      variables: Of `netzoo.weights.convert.to_ours`.
+      variables: Of `netzoo.weights.state_dict.to_ours`.
       network: What they are for.
       tensors: Of the file.
       layout: Of its names.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import flax.traverse_util
 
-from netzoo.weights.convert import SAME, Entry, Layout, Transform, Tree
+from netzoo.weights.state_dict import SAME, Entry, Layout, Transform, Tree
 
 # Keras keeps a depthwise kernel as [height, width, channels, 1], netzoo as [h, w, 1, channels].
 DEPTHWISE = Transform(lambda x: x.transpose(0, 1, 3, 2), lambda x: x.transpose(0, 1, 3, 2))

@@ -15,11 +15,11 @@ from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.catalogue import CATALOGUE, PublishedWeights
-from netzoo.weights.convert import Entry, Layout, to_ours
 from netzoo.weights.download import download
-from netzoo.weights.files import WeightFile, read_weights
+from netzoo.weights.families import layouts
+from netzoo.weights.formats.read import WeightFile, read_weights
 from netzoo.weights.head import Network, complete
-from netzoo.weights.names import layouts
+from netzoo.weights.state_dict import Entry, Layout, to_ours
 
 Tree = Any
 MAX_SUGGESTIONS = 3

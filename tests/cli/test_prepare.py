@@ -206,7 +206,7 @@ def test_synthetic_flowers_are_prepared_by_name(monkeypatch, tmp_path):
 def test_tensorflow_is_never_imported(flowers, tmp_path):
     """The whole data layer works where TensorFlow is not installed, and never looks for it."""
     code = (
-        "import sys; from netzoo.data import prepare, open_source; "
+        "import sys; from netzoo.cli import prepare; from netzoo.data import open_source; "
         f"prepare.prepare('tf_flowers', {str(flowers)!r}, {str(tmp_path / 'data')!r}); "
         f"open_source('tfds:tf_flowers', 'train', {str(tmp_path / 'data')!r})[0]; "
         "sys.exit('tensorflow' in sys.modules)"

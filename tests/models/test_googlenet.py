@@ -13,8 +13,8 @@ from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.models import create_model
 from netzoo.models.googlenet import AuxiliaryClassifier, conv_unit
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.models.plain_googlenet import PlainGoogLeNet
 
 # Compiles in half the time; the numbers are the same.

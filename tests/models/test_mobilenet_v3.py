@@ -13,8 +13,8 @@ import pytest
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
 from netzoo.models.mobilenet_v3 import InvertedResidual, SqueezeExcite
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.models.drawn import drawn
 
 # Expanded channels, kernel size, output channels, SE, hard-swish and stride of every block: Tables

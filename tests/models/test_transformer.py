@@ -14,8 +14,8 @@ from netzoo.errors import UserError
 from netzoo.layers import MultiHeadAttention
 from netzoo.models import create_model
 from netzoo.models.transformer import VARIANTS, Transformer, Variant, sinusoidal_positions
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.models.small_transformer import (
     SMALL,
     SOURCE,

@@ -15,8 +15,8 @@ from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.layers.dense import Dense
 from netzoo.models import create_model, list_models
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import layouts
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 
 # Table 1 of the paper, "conv3-64" as (3, 64), stage by stage.
 COLUMNS = {

@@ -9,7 +9,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.workdir.checkpoint import Checkpoints, load_weights
-from tests.weights.test_files import Attack
+from tests.weights.formats.test_read import Attack
 
 STATE = {"params": {"x": jnp.arange(3.0)}, "model_state": {}, "ema": None}
 

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from netzoo.errors import UserError
 from netzoo.models import create_model
 from netzoo.weights import save_safetensors, to_torch
-from netzoo.weights.convert import to_ours, to_theirs
-from netzoo.weights.names import _FAMILIES, layouts
+from netzoo.weights.families import _FAMILIES, layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.weights.drawn import assert_identical, draw, shapes_of
 
 # Networks that differ in structure, with their options, and sizes to replace by smaller ones: the

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from netzoo.models import create_model
-from netzoo.weights.convert import to_ours, to_theirs
+from netzoo.weights.families import layouts
 from netzoo.weights.keras_layout import keras_layout
-from netzoo.weights.names import layouts
+from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.weights import keras_logits
 
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]

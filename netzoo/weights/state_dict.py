@@ -1,6 +1,6 @@
 """Converts between netzoo's variables and the named tensors of other projects.
 
-A layout (`netzoo.weights.names`) lists one `Entry` for every tensor on either side, by name and
+A layout (`netzoo.weights.families`) lists one `Entry` for every tensor on either side, by name and
 never by position. The same entries convert in both directions.
 """
 

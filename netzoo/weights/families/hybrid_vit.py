@@ -1,8 +1,8 @@
 """Names of the hybrids' tensors in timm and Google's JAX code."""
 
 from netzoo.models.hybrid_vit import HybridViT
-from netzoo.weights.convert import Layout
-from netzoo.weights.names.vit import google_layout, timm_layout
+from netzoo.weights.families.vit import google_layout, timm_layout
+from netzoo.weights.state_dict import Layout
 
 
 def timm(model: HybridViT, shapes) -> Layout:

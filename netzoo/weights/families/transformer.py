@@ -1,7 +1,7 @@
 """Names of the Transformer's tensors in PyTorch."""
 
 from netzoo.models.transformer import Transformer
-from netzoo.weights.convert import DENSE, SAME, Entry, Layout, torch_layout
+from netzoo.weights.state_dict import DENSE, SAME, Entry, Layout, torch_layout
 
 SELF_ATTENTION = {"attention": "self_attn"}
 CROSS_ATTENTION = {"attention": "self_attn", "cross_attention": "multihead_attn"}

@@ -1,7 +1,7 @@
 """Names of AlexNet's tensors in torchvision, which has the network in one tower."""
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
-from netzoo.weights.convert import Layout, flattened_dense, torch_layout
+from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
 
 
 def torchvision(model: AlexNet, shapes) -> Layout:

@@ -10,8 +10,7 @@ from typing import Any
 import flax.linen as nn
 
 from netzoo.errors import UserError
-from netzoo.weights.convert import Layout
-from netzoo.weights.names import (
+from netzoo.weights.families import (
     alexnet,
     googlenet,
     hybrid_vit,
@@ -23,6 +22,7 @@ from netzoo.weights.names import (
     vgg,
     vit,
 )
+from netzoo.weights.state_dict import Layout
 
 _FAMILIES: dict[str, dict[str, Callable[[Any, Any], Layout]]] = {
     "AlexNet": alexnet.LAYOUTS,

@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import safe_open
 
 from netzoo.errors import UserError
-from netzoo.weights.keras_files import read_keras_file
-from netzoo.weights.limits import check_unpacked
-from netzoo.weights.torch_files import read_torch_file
+from netzoo.weights.formats.keras import read_keras_file
+from netzoo.weights.formats.limits import check_unpacked
+from netzoo.weights.formats.torch import read_torch_file
 
 
 class WeightFile(NamedTuple):

@@ -1,7 +1,7 @@
 """Names of GoogLeNet's tensors in torchvision."""
 
 from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
-from netzoo.weights.convert import Layout, flattened_dense, torch_layout
+from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
 
 
 def torchvision(model: GoogLeNet, shapes) -> Layout:

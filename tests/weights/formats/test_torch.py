@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.weights.files import read_weights
-from netzoo.weights.torch_files import read_torch_file
+from netzoo.weights.formats.read import read_weights
+from netzoo.weights.formats.torch import read_torch_file
 from tests.weights.pth_files import (
     dictionary,
     literal,
@@ -21,7 +21,7 @@ from tests.weights.pth_files import (
     write_zip,
 )
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 # A state dict that PyTorch 2.14 saved in both of its formats. `transposed` is a view of 24 numbers
 # with swapped strides, `shared` a view of some of them.
 REAL = [DATA / "zip.pth", DATA / "legacy.pth"]

@@ -1,8 +1,8 @@
 """Names of MobileNetV2's tensors in torchvision, timm and Keras."""
 
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
-from netzoo.weights.convert import Layout, torch_layout
 from netzoo.weights.keras_layout import keras_layout
+from netzoo.weights.state_dict import Layout, torch_layout
 
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:

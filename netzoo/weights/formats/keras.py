@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.weights.hdf5_probe import probe
-from netzoo.weights.limits import check_unpacked, most_bytes
+from netzoo.weights.formats.hdf5_probe import probe
+from netzoo.weights.formats.limits import check_unpacked, most_bytes
 
 MOMENTS = ("gamma", "beta", "moving_mean", "moving_variance")
 VARIABLES = {

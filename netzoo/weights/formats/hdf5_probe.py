@@ -3,7 +3,7 @@
 The HDF5 library may loop for ever, or crash, on a damaged file, and nothing within a process stops
 that. As a program it is run by its path, so that nothing of netzoo is loaded:
 
-    python netzoo/weights/hdf5_probe.py FILE LARGEST
+    python netzoo/weights/formats/hdf5_probe.py FILE LARGEST
 """
 
 import subprocess

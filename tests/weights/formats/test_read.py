@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from netzoo.errors import UserError
-from netzoo.weights.files import READERS, read_weights
+from netzoo.weights.formats.read import READERS, read_weights
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
 

@@ -1,7 +1,7 @@
 """Names of MobileNetV3's tensors in torchvision and timm."""
 
 from netzoo.models.mobilenet_v3 import MobileNetV3
-from netzoo.weights.convert import Layout, Transform, torch_layout
+from netzoo.weights.state_dict import Layout, Transform, torch_layout
 
 # A dense layer that PyTorch has as a 1x1 convolution [out, in, 1, 1].
 POINTWISE_DENSE = Transform(lambda x: x.reshape(x.shape[:2]).T, lambda x: x.T[:, :, None, None])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.weights import hdf5_probe
-from netzoo.weights.keras_files import read_keras_file
+from netzoo.weights.formats import hdf5_probe
+from netzoo.weights.formats.keras import read_keras_file
 
 # By layer: class, and variables in the order in which the layer makes them.
 LAYERS = {

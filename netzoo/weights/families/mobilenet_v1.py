@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from netzoo.models.mobilenet_v1 import STAGES, MobileNetV1
-from netzoo.weights.convert import Layout, torch_layout
 from netzoo.weights.keras_layout import keras_layout
+from netzoo.weights.state_dict import Layout, torch_layout
 
 
 def _blocks() -> Iterator[tuple[int, int]]:

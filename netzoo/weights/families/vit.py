@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import flax.traverse_util
 
 from netzoo.models.vit import ViT
-from netzoo.weights.convert import DENSE, SAME, Entry, Layout, Transform, torch_layout
+from netzoo.weights.state_dict import DENSE, SAME, Entry, Layout, Transform, torch_layout
 
 PROJECTIONS = ("query", "key", "value")
 ATTENTION = ("encoder", "blocks", "attention")

@@ -1,7 +1,7 @@
 """Names of ResNet's tensors in torchvision and timm, which are the same."""
 
 from netzoo.models.resnet import ResNet
-from netzoo.weights.convert import Layout, torch_layout
+from netzoo.weights.state_dict import Layout, torch_layout
 
 
 def torchvision(model: ResNet, shapes) -> Layout:

@@ -19,8 +19,8 @@ import ml_dtypes
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.weights.limits import check_unpacked
-from netzoo.weights.unpickle import StorageReference, TensorReference, unpickle
+from netzoo.weights.formats.limits import check_unpacked
+from netzoo.weights.formats.unpickle import StorageReference, TensorReference, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

@@ -1,7 +1,7 @@
 """Names of VGG's tensors in torchvision and timm."""
 
 from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
-from netzoo.weights.convert import CONV, Layout, Transform, flattened_dense, torch_layout
+from netzoo.weights.state_dict import CONV, Layout, Transform, flattened_dense, torch_layout
 
 
 def torchvision(model: VGG, shapes) -> Layout:

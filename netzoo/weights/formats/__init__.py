@@ -1,0 +1,1 @@
+"""File formats of weights: read within bounds, and nothing executed."""
