@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/quickstart
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-real bench lint format clean
+.PHONY: help quickstart test test-all test-real bench lint format clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,7 +17,10 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
 test: $(VENV)/.installed-dev  ## Run the tests (16 min on 2 cores).
-	$(BIN)/python -m pytest -m "not real_data" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
+
+test-all: test  ## Run the slow tests as well.
+	$(BIN)/python -m pytest -m "not real_data and slow" $(PARALLEL)
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
