@@ -14,6 +14,7 @@ from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import summarize
 from netzoo.progress import track
+from netzoo.weights.catalogue import reported_accuracy
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,22 +49,21 @@ def _list(pattern: str, classes: int) -> None:
     for column in table.columns[1:5]:
         column.justify = "right"
     for name in track(names, "tracing", Console(stderr=True)):
-        entry = model_entry(name)
+        entry, accuracy = model_entry(name), reported_accuracy(name)
         summary = summarize(create_model(name, num_classes=classes), entry.image_size)
         table.add_row(
             name,
             f"{summary.parameters:,}",
             _millions(summary.macs),
             f"{entry.image_size} px" if entry.image_size else "tokens",
-            "-" if entry.accuracy is None else f"{entry.accuracy:.1f}",
-            entry.source if entry.accuracy is not None else "",
+            f"{accuracy[0]:.1f}" if accuracy else "-",
+            accuracy[1] if accuracy else "",
         )
     Console(width=None if Console().is_terminal else 120).print(table)
 
 
 def _show(name: str, classes: int, size: int | None) -> None:
-    entry = model_entry(name)
-    size = entry.image_size if size is None else size
+    size = model_entry(name).image_size if size is None else size
     summary = summarize(create_model(name, num_classes=classes), size)
     table = Table("part", "output", "parameters", "MACs")
     for column in table.columns[2:]:
@@ -79,8 +79,8 @@ def _show(name: str, classes: int, size: int | None) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    if entry.accuracy is not None:
-        console.print(f"ImageNet top-1 {entry.accuracy} % ({entry.source})", highlight=False)
+    if accuracy := reported_accuracy(name):
+        console.print(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})", highlight=False)
     console.print(table)
 
 

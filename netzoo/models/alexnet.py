@@ -186,9 +186,4 @@ def _stem_pads(image_size: tuple[int, int], padding: int | None) -> Pads:
 
 
 register("alexnet", functools.partial(AlexNet, TWO_GPUS), image_size=227)
-register(
-    "alexnet_owt",
-    functools.partial(AlexNet, ONE_TOWER),
-    accuracy=56.522,
-    source="torchvision IMAGENET1K_V1",
-)
+register("alexnet_owt", functools.partial(AlexNet, ONE_TOWER))

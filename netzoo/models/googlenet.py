@@ -301,16 +301,9 @@ class GoogLeNet(nn.Module):
         auxiliary_logits(self, name, logits)
 
 
-register(
-    "googlenet",
-    functools.partial(GoogLeNet, PAPER),
-    accuracy=68.7,
-    source="readme of Caffe's bvlc_googlenet",
-)
+register("googlenet", functools.partial(GoogLeNet, PAPER))
 register("googlenet_bn", functools.partial(GoogLeNet, PAPER_BATCH_NORM))
 register(
     "googlenet_tv",
     functools.partial(GoogLeNet, TORCHVISION, dropout_rate=0.2, norm_epsilon=1e-3),
-    accuracy=69.778,
-    source="torchvision IMAGENET1K_V1",
 )

@@ -131,12 +131,8 @@ class MobileNetV1(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
 
 
-# Widths with the top-1 accuracy, in percent, of the authors' weights.
-WIDTHS = {0.25: 49.8, 0.5: 63.3, 0.75: 68.4, 1.0: 70.9}
-for _width, _accuracy in WIDTHS.items():
+for _width in (0.25, 0.5, 0.75, 1.0):
     register(
         "mobilenet_v1" if _width == 1 else f"mobilenet_v1_{round(100 * _width):03d}",
         functools.partial(MobileNetV1, width_multiplier=_width),
-        accuracy=_accuracy,
-        source="TF-slim's table of MobileNetV1 checkpoints",
     )

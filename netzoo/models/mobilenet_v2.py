@@ -138,12 +138,8 @@ class MobileNetV2(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
 
 
-# Widths with the top-1 accuracy, in percent, of the authors' weights.
-WIDTHS = {0.35: 60.3, 0.5: 65.4, 0.75: 69.8, 1.0: 71.8, 1.3: 74.4, 1.4: 75.0}
-for _width, _accuracy in WIDTHS.items():
+for _width in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4):
     register(
         "mobilenet_v2" if _width == 1 else f"mobilenet_v2_{round(100 * _width):03d}",
         functools.partial(MobileNetV2, width_multiplier=_width),
-        accuracy=_accuracy,
-        source="TF-slim's table of MobileNetV2 checkpoints",
     )

@@ -225,24 +225,8 @@ class MobileNetV3(nn.Module):
         return dense(self.num_classes, name="logits")(x)
 
 
-# Top-1 accuracies in percent: torchvision's of the full networks, else those of the authors.
-_TORCHVISION = "torchvision IMAGENET1K_V1"
-_SLIM = "TF-slim's table of MobileNetV3 checkpoints"
-for _size, _variant, _full, _narrow, _minimalistic in (
-    ("large", LARGE, 74.042, 73.3, 72.3),
-    ("small", SMALL, 67.668, 65.4, 61.9),
-):
-    _name, _factory = f"mobilenet_v3_{_size}", functools.partial(MobileNetV3, _variant)
-    register(_name, _factory, accuracy=_full, source=_TORCHVISION)
-    register(
-        f"{_name}_075",
-        functools.partial(_factory, width_multiplier=0.75),
-        accuracy=_narrow,
-        source=_SLIM,
-    )
-    register(
-        f"{_name}_minimalistic",
-        functools.partial(_factory, minimalistic=True),
-        accuracy=_minimalistic,
-        source=_SLIM,
-    )
+for _name, _variant in (("mobilenet_v3_large", LARGE), ("mobilenet_v3_small", SMALL)):
+    _factory = functools.partial(MobileNetV3, _variant)
+    register(_name, _factory)
+    register(f"{_name}_075", functools.partial(_factory, width_multiplier=0.75))
+    register(f"{_name}_minimalistic", functools.partial(_factory, minimalistic=True))

@@ -1,4 +1,4 @@
-"""Names of networks, how to make them, and what is known of them."""
+"""Names of networks and how to make them."""
 
 import fnmatch
 import inspect
@@ -16,31 +16,20 @@ class Entry(NamedTuple):
     Attributes:
       factory: `factory(num_classes=..., **options)` makes the module.
       image_size: Side of the images it was published for, in pixels; 0 for networks on text.
-      accuracy: Published top-1 accuracy on ImageNet's validation images in percent, if any.
-      source: Where that figure stands.
     """
 
     factory: Callable[..., nn.Module]
     image_size: int
-    accuracy: float | None
-    source: str
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(
-    name: str,
-    factory: Callable[..., nn.Module],
-    *,
-    image_size: int = 224,
-    accuracy: float | None = None,
-    source: str = "",
-) -> None:
+def register(name: str, factory: Callable[..., nn.Module], *, image_size: int = 224) -> None:
     """Adds a network to the registry under `name`; see `Entry`."""
     if name in _ENTRIES:
         raise ValueError(f"model {name!r} is registered twice")
-    _ENTRIES[name] = Entry(factory, image_size, accuracy, source)
+    _ENTRIES[name] = Entry(factory, image_size)
 
 
 def list_models(pattern: str = "*") -> list[str]:

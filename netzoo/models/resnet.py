@@ -43,26 +43,24 @@ class Variant(NamedTuple):
       bottleneck: 1x1, 3x3, 1x1 blocks rather than two 3x3.
       groups: Of the 3x3 convolutions.
       group_width: Channels of one group in stage 1.
-      accuracy: Top-1 of torchvision's IMAGENET1K_V1 weights, percent.
     """
 
     depths: tuple[int, int, int, int]
     bottleneck: bool
     groups: int = 1
     group_width: int = 64
-    accuracy: float | None = None
 
 
 VARIANTS = {
-    "resnet18": Variant((2, 2, 2, 2), False, accuracy=69.758),
-    "resnet34": Variant((3, 4, 6, 3), False, accuracy=73.314),
-    "resnet50": Variant((3, 4, 6, 3), True, accuracy=76.130),
-    "resnet101": Variant((3, 4, 23, 3), True, accuracy=77.374),
-    "resnet152": Variant((3, 8, 36, 3), True, accuracy=78.312),
-    "resnext50_32x4d": Variant((3, 4, 6, 3), True, 32, 4, accuracy=77.618),
-    "resnext101_32x8d": Variant((3, 4, 23, 3), True, 32, 8, accuracy=79.312),
-    "wide_resnet50_2": Variant((3, 4, 6, 3), True, 1, 128, accuracy=78.468),
-    "wide_resnet101_2": Variant((3, 4, 23, 3), True, 1, 128, accuracy=78.848),
+    "resnet18": Variant((2, 2, 2, 2), False),
+    "resnet34": Variant((3, 4, 6, 3), False),
+    "resnet50": Variant((3, 4, 6, 3), True),
+    "resnet101": Variant((3, 4, 23, 3), True),
+    "resnet152": Variant((3, 8, 36, 3), True),
+    "resnext50_32x4d": Variant((3, 4, 6, 3), True, 32, 4),
+    "resnext101_32x8d": Variant((3, 4, 23, 3), True, 32, 8),
+    "wide_resnet50_2": Variant((3, 4, 6, 3), True, 1, 128),
+    "wide_resnet101_2": Variant((3, 4, 23, 3), True, 1, 128),
 }
 
 
@@ -171,9 +169,4 @@ class ResNet(nn.Module):
 
 
 for _name, _variant in VARIANTS.items():
-    register(
-        _name,
-        functools.partial(ResNet, _variant),
-        accuracy=_variant.accuracy,
-        source="torchvision IMAGENET1K_V1",
-    )
+    register(_name, functools.partial(ResNet, _variant))

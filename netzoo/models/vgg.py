@@ -47,25 +47,23 @@ class Variant(NamedTuple):
       depths: Convolutions in each stage.
       batch_norm: BatchNorm after every convolution.
       pointwise_third: The third convolution of a stage has a 1x1 kernel.
-      accuracy: Top-1 of torchvision's IMAGENET1K_V1 weights, percent.
     """
 
     depths: tuple[int, int, int, int, int]
     batch_norm: bool = False
     pointwise_third: bool = False
-    accuracy: float | None = None
 
 
 VARIANTS = {
-    "vgg11": Variant((1, 1, 2, 2, 2), accuracy=69.020),
-    "vgg11_bn": Variant((1, 1, 2, 2, 2), batch_norm=True, accuracy=70.370),
-    "vgg13": Variant((2, 2, 2, 2, 2), accuracy=69.928),
-    "vgg13_bn": Variant((2, 2, 2, 2, 2), batch_norm=True, accuracy=71.586),
-    "vgg16": Variant((2, 2, 3, 3, 3), accuracy=71.592),
-    "vgg16_bn": Variant((2, 2, 3, 3, 3), batch_norm=True, accuracy=73.360),
+    "vgg11": Variant((1, 1, 2, 2, 2)),
+    "vgg11_bn": Variant((1, 1, 2, 2, 2), batch_norm=True),
+    "vgg13": Variant((2, 2, 2, 2, 2)),
+    "vgg13_bn": Variant((2, 2, 2, 2, 2), batch_norm=True),
+    "vgg16": Variant((2, 2, 3, 3, 3)),
+    "vgg16_bn": Variant((2, 2, 3, 3, 3), batch_norm=True),
     "vgg16_c": Variant((2, 2, 3, 3, 3), pointwise_third=True),
-    "vgg19": Variant((2, 2, 4, 4, 4), accuracy=72.376),
-    "vgg19_bn": Variant((2, 2, 4, 4, 4), batch_norm=True, accuracy=74.218),
+    "vgg19": Variant((2, 2, 4, 4, 4)),
+    "vgg19_bn": Variant((2, 2, 4, 4, 4), batch_norm=True),
 }
 
 
@@ -125,9 +123,4 @@ class VGG(nn.Module):
 
 
 for _name, _variant in VARIANTS.items():
-    register(
-        _name,
-        functools.partial(VGG, _variant),
-        accuracy=_variant.accuracy,
-        source="torchvision IMAGENET1K_V1" if _variant.accuracy else "",
-    )
+    register(_name, functools.partial(VGG, _variant))

@@ -64,8 +64,6 @@ VARIANTS = {
     "vit_l32": Variant(1024, 24, 4096, 16, 32),
     "vit_h14": Variant(1280, 32, 5120, 16, 14),
 }
-# Top-1 of torchvision's IMAGENET1K_V1 weights, percent.
-ACCURACIES = {"vit_b16": 81.072, "vit_b32": 75.912, "vit_l16": 79.662, "vit_l32": 76.972}
 
 
 def resize_position_embedding(
@@ -377,9 +375,4 @@ class ViT(nn.Module):
 
 
 for _name, _variant in VARIANTS.items():
-    register(
-        _name,
-        functools.partial(ViT, variant=_variant),
-        accuracy=ACCURACIES.get(_name),
-        source="torchvision IMAGENET1K_V1" if _name in ACCURACIES else "",
-    )
+    register(_name, functools.partial(ViT, variant=_variant))

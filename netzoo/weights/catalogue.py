@@ -129,6 +129,36 @@ CATALOGUE: dict[str, PublishedWeights] = {
     )
 }
 
+_SLIM = "TF-slim's table of MobileNet{} checkpoints"
+# Top-1 and its source for networks whose published weights are not in the catalogue.
+REPORTED: dict[str, tuple[float, str]] = {
+    "googlenet": (68.7, "readme of Caffe's bvlc_googlenet"),
+    "mobilenet_v1_025": (49.8, _SLIM.format("V1")),
+    "mobilenet_v1_050": (63.3, _SLIM.format("V1")),
+    "mobilenet_v1_075": (68.4, _SLIM.format("V1")),
+    "mobilenet_v1": (70.9, _SLIM.format("V1")),
+    "mobilenet_v2_035": (60.3, _SLIM.format("V2")),
+    "mobilenet_v2_050": (65.4, _SLIM.format("V2")),
+    "mobilenet_v2_075": (69.8, _SLIM.format("V2")),
+    "mobilenet_v2_130": (74.4, _SLIM.format("V2")),
+    "mobilenet_v2_140": (75.0, _SLIM.format("V2")),
+    "mobilenet_v3_large_075": (73.3, _SLIM.format("V3")),
+    "mobilenet_v3_large_minimalistic": (72.3, _SLIM.format("V3")),
+    "mobilenet_v3_small_075": (65.4, _SLIM.format("V3")),
+    "mobilenet_v3_small_minimalistic": (61.9, _SLIM.format("V3")),
+}
+
+
+def reported_accuracy(model: str) -> tuple[float, str] | None:
+    """Returns the top-1 accuracy of a network on ImageNet, in percent, and where it stands.
+
+    It is that of torchvision's first weights, where the catalogue has them, or else of the weights
+    that the network was published with; None if neither is known.
+    """
+    if weights := CATALOGUE.get(f"{model}.tv_in1k"):
+        return weights.accuracy, f"{weights.name}, {weights.source}"
+    return REPORTED.get(model)
+
 
 def list_weights(pattern: str = "*") -> list[str]:
     """Returns the sorted names that match a shell pattern, e.g. `"resnet*"`.
