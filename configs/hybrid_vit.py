@@ -18,9 +18,9 @@ from configs.flowers import from_scratch, set_model
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "r_ti16", dropout_rate=0.0, stochastic_depth_rate=0.1)
+    set_model(config, "r_ti16", dropout_rate=0.0, drop_path_rate=0.1)
     config.train.clip_norm = 1.0
     config.optimizer.learning_rate = 5e-4
     config.optimizer.weight_decay = 0.1
-    config.optimizer.weight_decay_factors = ((r".*/kernel", 1.0), (r".*", 0.0))
+    config.optimizer.weight_decay_mults = ((r".*/kernel", 1.0), (r".*", 0.0))
     return config

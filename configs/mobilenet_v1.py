@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
     set_model(config, "mobilenet_v1", width_multiplier=1.0, dropout_rate=0.001)
-    config.optimizer.weight_decay_factors = (
+    config.optimizer.weight_decay_mults = (
         (r".*/(bias|scale)", 0.0),
         (r".*/depthwise/kernel", 0.0),
         (r".*", 1.0),

@@ -34,11 +34,11 @@ def get_config(trained: str = "all") -> ConfigDict:
     config.optimizer.weight_decay = 0.05
     config.schedule.warmup_epochs = 1.0
     if trained == "head":
-        config.optimizer.learning_rate_factors = ((r"logits/.*", 1.0), (r".*", 0.0))
-        config.train.batch_statistics = False
+        config.optimizer.lr_mults = ((r"logits/.*", 1.0), (r".*", 0.0))
+        config.train.freeze_batch_norm = True
     elif trained == "all":
         # The classifier starts from nothing, the rest is nearly right.
-        config.optimizer.learning_rate_factors = ((r"logits/.*", 1.0), (r".*", 0.3))
+        config.optimizer.lr_mults = ((r"logits/.*", 1.0), (r".*", 0.3))
     else:
         raise ValueError(f"{trained!r} cannot be trained; expected all or head")
     return config

@@ -31,5 +31,5 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 4e-3
     config.optimizer.weight_decay = 0.05
     config.schedule.warmup_epochs = 1.0
-    config.evaluation.crop_fraction = 1.0
+    config.evaluation.crop_pct = 1.0
     return config

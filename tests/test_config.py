@@ -60,7 +60,7 @@ def test_saved_and_loaded_is_the_same(task, tmp_path):
     save_config(config, tmp_path)
     loaded = load_config(tmp_path)
     assert loaded == config
-    assert loaded.optimizer.weight_decay_factors[1] == (r".*", 1.0)
+    assert loaded.optimizer.weight_decay_mults[1] == (r".*", 1.0)
     check_same_run(config, tmp_path)
 
 
@@ -79,6 +79,25 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
 def test_folder_without_a_run(tmp_path):
     """Protects users who give another folder than train.py had."""
     with pytest.raises(UserError, match="holds no run"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "nearest"),
+    [
+        ("train.accumulate_steps", "train.grad_accum_steps"),
+        ("optimizer.weight_decay_factors", "optimizer.weight_decay_mults"),
+        ("train.batch_statistics", "train."),
+    ],
+)
+def test_run_with_a_key_of_another_version(old, nearest, tmp_path):
+    """Protects old runs from a key that is silently ignored: the message names the nearest key."""
+    config = default_config()
+    with config.unlocked():
+        section, name = old.split(".")
+        config[section][name] = 1
+    save_config(config, tmp_path)
+    with pytest.raises(UserError, match=f"unknown key '{old}'.*{nearest}"):
         load_config(tmp_path)
 
 

@@ -54,7 +54,7 @@ OUT_OF_RANGE = {
     "augment.mixup": NOT_NEGATIVE,
     "train.epochs": COUNT,
     "train.batch_size": COUNT,
-    "train.accumulate_steps": COUNT,
+    "train.grad_accum_steps": COUNT,
     "train.label_smoothing": SHARE,
     "train.clip_norm": POSITIVE,
     "train.ema_decay": SHARE,
@@ -67,8 +67,8 @@ OUT_OF_RANGE = {
     "optimizer.decay": SHARE,
     "optimizer.epsilon": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.learning_rate_factors": (*TABLES, ((".*", 0.0),)),
-    "optimizer.weight_decay_factors": TABLES,
+    "optimizer.lr_mults": (*TABLES, ((".*", 0.0),)),
+    "optimizer.weight_decay_mults": TABLES,
     "schedule.name": ("step", ""),
     "schedule.warmup_epochs": NOT_NEGATIVE,
     "schedule.decay_rate": (0.0, 1.5, NAN),
@@ -76,7 +76,7 @@ OUT_OF_RANGE = {
     "evaluation.every_epochs": (-1,),
     "evaluation.batch_size": COUNT,
     "evaluation.train_examples": COUNT,
-    "evaluation.crop_fraction": (0.0, 1.5, NAN),
+    "evaluation.crop_pct": (0.0, 1.5, NAN),
     "evaluation.top_k": COUNT,
     "evaluation.beam_size": COUNT,
     "evaluation.length_penalty": NOT_NEGATIVE,
@@ -89,7 +89,7 @@ OUT_OF_RANGE = {
 }
 # Both values of a switch are right.
 SWITCHES = (
-    *("augment.flip", "train.batch_statistics", "train.remat"),
+    *("augment.flip", "train.freeze_batch_norm", "train.remat"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 )
 # Any text may be a split, which the data tell, and here the empty one is none.
@@ -225,8 +225,8 @@ def test_mistakes_in_reading_are_one_line(arguments, lines, message, read):
     ("lines", "message"),
     [
         ("config.unlock(); config.train.epoch = 3", "unknown key 'train.epoch'; did you mean"),
-        ("config.train = {'epochs': 3}", "missing: train.accumulate_steps, "),
-        ("config.train = None", "missing: train.accumulate_steps, "),
+        ("config.train = {'epochs': 3}", "missing: train.batch_size, "),
+        ("config.train = None", "missing: train.batch_size, "),
         ("config = 3", "the configuration is 3; expected what default_config returns"),
         ("config.seed = True", "seed is True; expected a whole number"),
     ],

@@ -54,7 +54,7 @@ def _common() -> ConfigDict:
     c.train = ConfigDict()
     c.train.epochs = 10
     c.train.batch_size = 0  # over all devices
-    c.train.accumulate_steps = 1  # parts that a batch is split into, one after the other
+    c.train.grad_accum_steps = 1  # parts that a batch is split into, one after the other
     c.train.label_smoothing = 0.0
     c.train.clip_norm = config_dict.placeholder(float)  # largest global norm of the gradient
     c.train.ema_decay = 0.0  # of the average of parameters and statistics, 0 for none
@@ -73,9 +73,9 @@ def _common() -> ConfigDict:
     c.optimizer.epsilon = 1e-8  # adamw, rmsprop
     c.optimizer.weight_decay = 0.0
     # Factors on the learning rate by parameter path, first match wins; 0 freezes.
-    c.optimizer.learning_rate_factors = ((r".*", 1.0),)
+    c.optimizer.lr_mults = ((r".*", 1.0),)
     # Factors on the weight decay, likewise.
-    c.optimizer.weight_decay_factors = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
+    c.optimizer.weight_decay_mults = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
 
     c.schedule = ConfigDict()
     c.schedule.name = "cosine"  # or "exponential", "inverse_sqrt", "constant"
@@ -124,12 +124,12 @@ def _image_classification(c: ConfigDict) -> None:
     c.augment.mixup = 0.0  # alpha of the Beta distribution, 0 for none
 
     c.train.batch_size = 32  # images
-    # False: BatchNorm uses its running statistics in training too, and leaves them, and nothing is
-    # dropped; for a network whose body is frozen.
-    c.train.batch_statistics = True
+    # BatchNorm uses its running statistics in training too and leaves them, and nothing is dropped;
+    # for a network whose body is frozen.
+    c.train.freeze_batch_norm = False
 
     c.evaluation.batch_size = 32  # images
-    c.evaluation.crop_fraction = 0.875  # side of the central crop over the shorter side
+    c.evaluation.crop_pct = 0.875  # side of the central crop over the shorter side
     c.evaluation.top_k = 3
 
 
@@ -142,7 +142,7 @@ def _translation(c: ConfigDict) -> None:
     c.data.vocabulary_size = 4000  # subwords, of both languages
     # Tokens that sentences are padded to, the end included. Training leaves out what is longer.
     c.data.lengths = (16, 32, 64)
-    # Rows of every batch are a multiple of this, and this one of devices * train.accumulate_steps.
+    # Rows of every batch are a multiple of this, and this one of devices * train.grad_accum_steps.
     c.data.row_multiple = 8
 
     c.train.batch_size = 4096  # tokens of a language, padding included

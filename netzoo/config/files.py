@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from netzoo.config.defaults import default_config, flatten
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
 
 CONFIG_FILE = "config.json"
 
@@ -45,10 +45,14 @@ def load_config(workdir: Path) -> ConfigDict:
     try:
         saved = _tuples(json.loads(path.read_text()))
         config = default_config(saved["task"])
+        known = flatten(config)
         with config.unlocked():
             config.update(saved)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no configuration of a run, or a damaged one: {error}") from None
+    for key in flatten(config):
+        if key not in known and not key.startswith("model."):
+            raise UserError(f"{path}: {unknown_name('key', key, known)}; was it renamed since?")
     return config
 
 

@@ -23,7 +23,7 @@ _COMMON = {
     "data.num_threads": at_least(1),
     "train.epochs": at_least(1),
     "train.batch_size": at_least(1),
-    "train.accumulate_steps": at_least(1),
+    "train.grad_accum_steps": at_least(1),
     "train.label_smoothing": kinds.SHARE,
     "train.clip_norm": kinds.POSITIVE,
     "train.ema_decay": kinds.SHARE,
@@ -37,8 +37,8 @@ _COMMON = {
     "optimizer.decay": kinds.SHARE,
     "optimizer.epsilon": kinds.POSITIVE,
     "optimizer.weight_decay": at_least(0),
-    "optimizer.learning_rate_factors": kinds.FACTORS_NOT_ALL_0,
-    "optimizer.weight_decay_factors": kinds.FACTORS,
+    "optimizer.lr_mults": kinds.FACTORS_NOT_ALL_0,
+    "optimizer.weight_decay_mults": kinds.FACTORS,
     "schedule.name": one_of("cosine", "exponential", "inverse_sqrt", "constant"),
     "schedule.warmup_epochs": at_least(0),
     "schedule.decay_rate": kinds.FRACTION,
@@ -67,7 +67,7 @@ RULES = {
         "augment.randaugment_layers": at_least(0),
         "augment.randaugment_magnitude": kinds.within(0, 10),
         "augment.mixup": at_least(0),
-        "evaluation.crop_fraction": kinds.FRACTION,
+        "evaluation.crop_pct": kinds.FRACTION,
         "evaluation.top_k": at_least(1),
     },
     "translation": _COMMON
@@ -106,7 +106,7 @@ PAIRS = {
     "image_classification": (
         *_COMMON_PAIRS,
         Pair(
-            "train.accumulate_steps",
+            "train.grad_accum_steps",
             "train.batch_size",
             kinds.divides,
             "a divisor of train.batch_size ({})",
@@ -115,7 +115,7 @@ PAIRS = {
     "translation": (
         *_COMMON_PAIRS,
         Pair(
-            "train.accumulate_steps",
+            "train.grad_accum_steps",
             "data.row_multiple",
             kinds.divides,
             "a divisor of data.row_multiple ({})",
@@ -155,7 +155,7 @@ OPTIONS = {
     "image_classification": _COMMON_OPTIONS
     | {
         "auxiliary_dropout_rate": kinds.SHARE,
-        "stochastic_depth_rate": kinds.SHARE,
+        "drop_path_rate": kinds.SHARE,
         "norm_momentum": kinds.SHARE,
         "group_norm_epsilon": kinds.POSITIVE,
         "standardize_epsilon": kinds.POSITIVE,

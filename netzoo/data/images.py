@@ -135,7 +135,7 @@ def eval_batches(
     *,
     batch_size: int,
     image_size: int,
-    crop_fraction: float = 0.875,
+    crop_pct: float = 0.875,
     cache: CacheMode = "none",
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
@@ -147,7 +147,7 @@ def eval_batches(
         source: the examples.
         batch_size: examples a batch, over all processes.
         image_size: side of the images in pixels.
-        crop_fraction: share of the shorter side that is kept; see `resize_and_center_crop`.
+        crop_pct: share of the shorter side that is kept; see `resize_and_center_crop`.
         cache: as for `train_dataset`.
         num_threads: threads that read and resize.
         shard: as for `train_dataset`.
@@ -159,7 +159,7 @@ def eval_batches(
     """
     rows = _Rows.of(batch_size, shard)
     return EvalBatches(
-        with_cache(source, cache), image_size, rows, crop_fraction, num_threads, skip_corrupt
+        with_cache(source, cache), image_size, rows, crop_pct, num_threads, skip_corrupt
     )
 
 
@@ -175,14 +175,14 @@ class EvalBatches:
         source: Source,
         size: int,
         rows: "_Rows",
-        crop_fraction: float,
+        crop_pct: float,
         num_threads: int,
         skip_corrupt: SkipCorrupt | None,
     ):
         self._source = source
         self._size = size
         self._rows = rows
-        self._crop_fraction = crop_fraction
+        self._crop_pct = crop_pct
         self._num_threads = num_threads
         self._skip_corrupt = skip_corrupt
 
@@ -205,7 +205,7 @@ class EvalBatches:
             except ImageError as error:
                 pass_by(self._skip_corrupt, error)
                 continue
-            batch["image"][row] = resize_and_center_crop(image, self._size, self._crop_fraction)
+            batch["image"][row] = resize_and_center_crop(image, self._size, self._crop_pct)
             batch["label"][row] = example["label"]
             batch["mask"][row] = True
         return batch

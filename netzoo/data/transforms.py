@@ -115,24 +115,24 @@ def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.flip(image, 1) if rng.random() < 0.5 else image
 
 
-def resize_and_center_crop(image: np.ndarray, size: int, crop_fraction: float) -> np.ndarray:
-    """Resizes the shorter side to `size / crop_fraction` and keeps the central square.
+def resize_and_center_crop(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
+    """Resizes the shorter side to `size / crop_pct` and keeps the central square.
 
     Args:
         image: uint8 `[H, W, 3]`.
         size: side of the result in pixels.
-        crop_fraction: share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual
+        crop_pct: share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual
             256 to 224.
 
     Returns:
         uint8 `[size, size, 3]`.
 
     Raises:
-        ValueError: if `crop_fraction` is out of range.
+        ValueError: if `crop_pct` is out of range.
     """
-    if not 0 < crop_fraction <= 1:
-        raise ValueError(f"crop_fraction must be in (0, 1], found {crop_fraction}.")
-    shorter = round(size / crop_fraction)
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"crop_pct must be in (0, 1], found {crop_pct}.")
+    shorter = round(size / crop_pct)
     factor = shorter / min(image.shape[:2])
     height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
     resized = resize(image, height, width)

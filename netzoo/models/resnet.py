@@ -109,7 +109,7 @@ class ResNet(nn.Module):
       zero_init_last_norm: Start every residual branch at 0 (Goyal et al., arXiv:1706.02677,
         section 5.1).
       dropout_rate: Dropout before the logits.
-      stochastic_depth_rate: Of the last block; earlier ones less, in proportion to their place.
+      drop_path_rate: Of the last block; earlier ones less, in proportion to their place.
       padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon.
@@ -121,7 +121,7 @@ class ResNet(nn.Module):
     stride_in_first: bool = False
     zero_init_last_norm: bool = False
     dropout_rate: float = 0.0
-    stochastic_depth_rate: float = 0.0
+    drop_path_rate: float = 0.0
     padding: Padding = "torch"
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
@@ -151,7 +151,7 @@ class ResNet(nn.Module):
                     groups=v.groups,
                     stride=2 if stage and not block else 1,
                     stride_in_first=self.stride_in_first,
-                    drop_rate=self.stochastic_depth_rate * done / max(total - 1, 1),
+                    drop_rate=self.drop_path_rate * done / max(total - 1, 1),
                     conv=conv,
                     norm=norm,
                     last_scale=zeros if self.zero_init_last_norm else ones,

@@ -204,7 +204,7 @@ class Encoder(nn.Module):
       mlp: Width between the two layers of an MLP.
       heads: Heads of an attention.
       dropout_rate: See `EncoderBlock`.
-      stochastic_depth_rate: Of the branches of the last block; earlier ones less, in proportion
+      drop_path_rate: Of the branches of the last block; earlier ones less, in proportion
         to their place, the first 0.
       norm_epsilon: LayerNorm's epsilon.
       gelu_approximate: GELU by its tanh formula.
@@ -215,7 +215,7 @@ class Encoder(nn.Module):
     mlp: int
     heads: int
     dropout_rate: float = 0.0
-    stochastic_depth_rate: float = 0.0
+    drop_path_rate: float = 0.0
     norm_epsilon: float = 1e-6
     gelu_approximate: bool = False
     dtype: jnp.dtype = jnp.float32
@@ -255,9 +255,9 @@ class Encoder(nn.Module):
 
     def _branch_factors(self, batch: int, train: bool) -> jax.Array | None:
         """Draws stochastic depth, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share kept."""
-        if self.stochastic_depth_rate == 0 or not train:
+        if self.drop_path_rate == 0 or not train:
             return None
-        shares = 1 - self.stochastic_depth_rate * np.arange(self.depth) / max(self.depth - 1, 1)
+        shares = 1 - self.drop_path_rate * np.arange(self.depth) / max(self.depth - 1, 1)
         # Not in `dtype`: bfloat16 has too few random numbers for small rates.
         wide = jnp.promote_types(self.dtype, jnp.float32)
         shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
@@ -277,7 +277,7 @@ class ViT(nn.Module):
         pre-training (section 3.1, "one hidden layer"); None for none.
       dropout_rate: Of the embedded patches and the blocks; 0.1 when training on ImageNet from
         scratch (Table 3). Attention weights are not dropped.
-      stochastic_depth_rate: Of the last block, see `Encoder`; 0.1 in Steiner et al.,
+      drop_path_rate: Of the last block, see `Encoder`; 0.1 in Steiner et al.,
         arXiv:2106.10270, section 3.3.
       norm_epsilon: LayerNorm's epsilon.
       gelu_approximate: GELU by its tanh formula, as in the authors' JAX code and its weights;
@@ -290,7 +290,7 @@ class ViT(nn.Module):
     pool: Pool = "token"
     representation_size: int | None = None
     dropout_rate: float = 0.1
-    stochastic_depth_rate: float = 0.0
+    drop_path_rate: float = 0.0
     norm_epsilon: float = 1e-6
     gelu_approximate: bool = False
     dtype: jnp.dtype = jnp.float32
@@ -320,7 +320,7 @@ class ViT(nn.Module):
             mlp=self.variant.mlp,
             heads=self.variant.heads,
             dropout_rate=self.dropout_rate,
-            stochastic_depth_rate=self.stochastic_depth_rate,
+            drop_path_rate=self.drop_path_rate,
             norm_epsilon=self.norm_epsilon,
             gelu_approximate=self.gelu_approximate,
             dtype=self.dtype,

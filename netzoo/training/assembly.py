@@ -13,7 +13,7 @@ from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks import Task
 from netzoo.training import patterns, sharding
-from netzoo.training.optimizer import create_optimizer, create_schedule, learning_rate_factors
+from netzoo.training.optimizer import create_optimizer, create_schedule, lr_mults
 from netzoo.training.state import TrainState
 from netzoo.training.step import Metrics, make_train_step
 
@@ -68,7 +68,7 @@ def assemble(
     state_placed = sharding.state_shardings(shapes, params, placed, mesh)
     tables = [
         patterns.describe(config.optimizer[table], params, table.replace("_", " "))
-        for table in ("learning_rate_factors", "weight_decay_factors")
+        for table in ("lr_mults", "weight_decay_mults")
     ]
     if config.sharding.describe:
         tables.append(sharding.describe(params, placed))
@@ -76,9 +76,9 @@ def assemble(
         task,
         optimizer,
         learning_rate,
-        accumulate_steps=config.train.accumulate_steps,
+        grad_accum_steps=config.train.grad_accum_steps,
         ema_decay=config.train.ema_decay,
-        frozen=jax.tree.map(lambda factor: factor == 0, learning_rate_factors(config, params)),
+        frozen=jax.tree.map(lambda factor: factor == 0, lr_mults(config, params)),
         gather=sharding.gatherer(placed),
     )
     compiled_create = jax.jit(create, out_shardings=state_placed)

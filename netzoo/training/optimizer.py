@@ -64,7 +64,7 @@ def create_optimizer(
       UserError: The name is unknown, or a table of factors does not fit `params`.
     """
     o = config.optimizer
-    factors = learning_rate_factors(config, params)
+    factors = lr_mults(config, params)
     decay = _weight_decay(config, params, factors)
     recipes = {
         "adamw": lambda: (optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.epsilon), decay),
@@ -88,14 +88,14 @@ def create_optimizer(
     return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def learning_rate_factors(config: ConfigDict, params):
+def lr_mults(config: ConfigDict, params):
     """Returns the factor on the learning rate of every parameter, as a tree of floats.
 
     Raises:
       UserError: The table does not fit `params`.
     """
-    table = config.optimizer.learning_rate_factors
-    return patterns.match(table, params, "optimizer.learning_rate_factors")
+    table = config.optimizer.lr_mults
+    return patterns.match(table, params, "optimizer.lr_mults")
 
 
 def _scale_each(factors) -> optax.GradientTransformation:
@@ -107,8 +107,8 @@ def _scale_each(factors) -> optax.GradientTransformation:
 
 
 def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTransformation:
-    rate, table = config.optimizer.weight_decay, config.optimizer.weight_decay_factors
-    factors = patterns.match(table, params, "optimizer.weight_decay_factors")
+    rate, table = config.optimizer.weight_decay, config.optimizer.weight_decay_mults
+    factors = patterns.match(table, params, "optimizer.weight_decay_mults")
     if rate == 0:
         return optax.identity()
     factors = _trained(factors, rate_factors)

@@ -22,7 +22,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     learning_rate: optax.Schedule,
     *,
-    accumulate_steps: int = 1,
+    grad_accum_steps: int = 1,
     ema_decay: float = 0.0,
     frozen: Tree | None = None,
     gather: Callable[[Tree], Tree] = lambda params: params,
@@ -38,7 +38,7 @@ def make_train_step(
       task: Gives the loss.
       optimizer: Turns gradients into updates.
       learning_rate: Only reported; the optimizer has its own.
-      accumulate_steps: Parts of a batch whose gradients are averaged, one after the other.
+      grad_accum_steps: Parts of a batch whose gradients are averaged, one after the other.
         BatchNorm sees a part at a time.
       ema_decay: Decay of the moving average. The first steps use less, `(1 + n) / (10 + n)`, so
         that the average does not start from the initial values.
@@ -50,7 +50,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         grads, model_state, metrics = _gradients(
-            task, state, batch, key, accumulate_steps, frozen, gather
+            task, state, batch, key, grad_accum_steps, frozen, gather
         )
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state

@@ -137,12 +137,12 @@ def test_center_crop_is_central_and_sized(shape, fraction):
     assert abs(rows.mean() - 47.5) <= 3 and abs(columns.mean() - 47.5) <= 3
 
 
-def test_center_crop_fraction_sets_the_field_of_view():
+def test_center_crop_pct_sets_the_field_of_view():
     """Of 320 x 240 at 0.5, the middle 120 pixels are seen."""
     ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)
     crop = resize_and_center_crop(ramp, 60, 0.5)
     assert abs(crop[0, 0, 0] - 100 * 255 / 319) < 2 and abs(crop[0, -1, 0] - 220 * 255 / 319) < 2
-    with pytest.raises(ValueError, match="crop_fraction"):
+    with pytest.raises(ValueError, match="crop_pct"):
         resize_and_center_crop(ramp, 60, 0.0)
 
 

@@ -181,7 +181,7 @@ def test_padding_conventions_differ_in_value_only(variables, evaluated):
 
 def test_training_reaches_every_parameter(variables):
     """Gradients are finite, and nothing is cut off from the loss."""
-    model = small(stages=(1, 1), stochastic_depth_rate=0.1)
+    model = small(stages=(1, 1), drop_path_rate=0.1)
     params = {name: leaf for name, leaf in variables["params"].items() if name != "stage1_block2"}
     weights = jax.random.normal(jax.random.key(2), (2, 5))
 

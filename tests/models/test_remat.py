@@ -20,12 +20,12 @@ IMAGES = np.random.default_rng(1).normal(size=(2, 32, 32, 3))
 
 def small_resnet(**options):
     variant = resnet.Variant((2, 1, 1, 1), bottleneck=False)
-    return resnet.ResNet(variant, num_classes=5, stochastic_depth_rate=0.5, **options)
+    return resnet.ResNet(variant, num_classes=5, drop_path_rate=0.5, **options)
 
 
 def small_vit(**options):
     variant = vit.Variant(hidden=32, depth=3, mlp=64, heads=2, patch=8)
-    return vit.ViT(variant, num_classes=5, stochastic_depth_rate=0.5, **options)
+    return vit.ViT(variant, num_classes=5, drop_path_rate=0.5, **options)
 
 
 # Blocks of their own and scanned ones; with statistics, stochastic depth and dropout inside.

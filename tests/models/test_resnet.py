@@ -105,7 +105,7 @@ def test_endpoints_change_nothing(variables):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_training_reaches_every_parameter(variables, dtype):
     """No parameter without a gradient, none that is not finite; statistics all move."""
-    model = ResNet(TINY, 5, stochastic_depth_rate=0.1, dropout_rate=0.1, dtype=dtype)
+    model = ResNet(TINY, 5, drop_path_rate=0.1, dropout_rate=0.1, dtype=dtype)
     images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
 
     def loss(params):

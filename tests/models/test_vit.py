@@ -189,7 +189,7 @@ def test_depth_costs_no_compilation(monkeypatch):
     monkeypatch.setattr(vit, "scan_unroll", lambda depth: 1)
 
     def operations(depth):
-        model = small(variant=SMALL._replace(depth=depth), stochastic_depth_rate=0.1)
+        model = small(variant=SMALL._replace(depth=depth), drop_path_rate=0.1)
         trained = jax.jit(
             jax.grad(lambda v, key: model.apply(v, IMAGES, train=True, rngs={"dropout": key}).sum())
         )
@@ -209,7 +209,7 @@ def test_bfloat16_has_float32_logits(variables, evaluated):
 @pytest.fixture(scope="module")
 def trained(variables):
     """Training with everything random: logits, and the gradient of their weighted sum."""
-    model = small(dropout_rate=0.1, stochastic_depth_rate=0.2)
+    model = small(dropout_rate=0.1, drop_path_rate=0.2)
     weights = jax.random.normal(jax.random.key(2), (4, 5))
 
     def loss(params, key):
@@ -260,7 +260,7 @@ def encoder_steps(batch, **options):
 
 def test_stochastic_depth_grows_with_depth():
     """Whole branches of single examples: rate 0, r / 2, r, and scaled to the same mean."""
-    added = encoder_steps(2000, stochastic_depth_rate=0.6)
+    added = encoder_steps(2000, drop_path_rate=0.6)
     assert (added == added[:, :, :1, :1]).all()
     for step, rate in zip(added[:, :, 0, 0], (0.0, 0.3, 0.6), strict=True):
         np.testing.assert_allclose(step[step != 0], 1 / (1 - rate), rtol=1e-6)

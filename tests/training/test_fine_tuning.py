@@ -35,8 +35,8 @@ def head_only(pictures, path):
     config = tiny_config(pictures)
     config.model.update(name="mobilenet_v2", width_multiplier=0.35)
     config.init.weights = str(path)
-    config.optimizer.learning_rate_factors = ((r"logits/.*", 1.0), (r".*", 0.0))
-    config.train.batch_statistics = False
+    config.optimizer.lr_mults = ((r"logits/.*", 1.0), (r".*", 0.0))
+    config.train.freeze_batch_norm = True
     config.train.ema_decay = 0.0
     config.train.epochs = 2
     return config

@@ -86,11 +86,11 @@ def test_first_steps_by_hand():
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
-def test_learning_rate_factors(name):
+def test_lr_mults(name):
     """Protects fine-tuning: 0 freezes, weight decay included; others scale the update."""
     plain = first_update(**{"optimizer.name": name})
     table = ((r".*/bias", 0.5), (r".*", 0.0))
-    scaled = first_update(**{"optimizer.name": name, "optimizer.learning_rate_factors": table})
+    scaled = first_update(**{"optimizer.name": name, "optimizer.lr_mults": table})
     np.testing.assert_array_equal(scaled["kernel"], np.zeros((1, 2)))
     np.testing.assert_allclose(scaled["bias"], 0.5 * plain["bias"], rtol=1e-6)
 
@@ -99,7 +99,7 @@ def test_frozen_parameters_have_no_state_and_no_part_in_clipping():
     """Protects memory, and that a frozen body's gradient does not shrink the head's."""
     options = {"train.clip_norm": 1.0, "optimizer.name": "sgd", "optimizer.weight_decay": 0.0}
     table = ((r".*/bias", 1.0), (r".*", 0.0))
-    c = config(**options, **{"optimizer.learning_rate_factors": table})
+    c = config(**options, **{"optimizer.lr_mults": table})
     optimizer = create_optimizer(c, create_schedule(c, 10), PARAMS)
     arrays = [leaf for leaf in jax.tree.leaves(optimizer.init(PARAMS)) if leaf.ndim]
     assert [leaf.shape for leaf in arrays] == [(1,)]

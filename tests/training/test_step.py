@@ -55,8 +55,8 @@ def assemble(task, config):
     optimizer = create_optimizer(config, learning_rate, variables["params"])
     ema, skip = config.train.ema_decay, config.train.on_nonfinite == "skip"
     state = TrainState.create(variables, optimizer, jax.random.key(1), ema=ema > 0, skip=skip)
-    parts = config.train.accumulate_steps
-    step = make_train_step(task, optimizer, learning_rate, accumulate_steps=parts, ema_decay=ema)
+    parts = config.train.grad_accum_steps
+    step = make_train_step(task, optimizer, learning_rate, grad_accum_steps=parts, ema_decay=ema)
     return state, step
 
 
@@ -137,7 +137,7 @@ def test_accumulation_equals_one_batch_without_batch_statistics():
     _, state, whole, batch = toy(0.0)
     # The parts are rows 0, 2, 4, ... and 1, 3, 5, ...
     batch = jax.tree.map(lambda x: jnp.repeat(x[:4], 2, axis=0), batch)
-    _, _, parts, _ = toy(0.0, **{"train.accumulate_steps": 2})
+    _, _, parts, _ = toy(0.0, **{"train.grad_accum_steps": 2})
     _, one = jax.jit(whole)(state, batch)
     _, two = jax.jit(parts)(state, batch)
     np.testing.assert_allclose(one["loss"], two["loss"], rtol=1e-6)

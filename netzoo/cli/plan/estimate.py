@@ -124,7 +124,7 @@ def estimate(
             memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         ),
         # XLA counts the body of a loop once.
-        flops=program.cost_analysis()["flops"] * config.train.accumulate_steps,
+        flops=program.cost_analysis()["flops"] * config.train.grad_accum_steps,
         sent=sent,
     )
 
@@ -133,8 +133,8 @@ def mesh_for(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abstract
     """Returns so many devices that need not be there; raises UserError where they do not fit."""
     shape = meshes.mesh_shape(devices, fsdp)
     mesh = AbstractMesh(shape, (meshes.DATA, meshes.FSDP), axis_types=meshes.AXIS_TYPES)
-    part = rows // config.train.accumulate_steps
-    meshes.check_divisible(mesh, **{"the batch / train.accumulate_steps": part})
+    part = rows // config.train.grad_accum_steps
+    meshes.check_divisible(mesh, **{"the batch / train.grad_accum_steps": part})
     return mesh
 
 

@@ -86,7 +86,7 @@ def classify(
                 errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
                 continue
             side = config.data.image_size
-            images.append(resize_and_center_crop(image, side, config.evaluation.crop_fraction))
+            images.append(resize_and_center_crop(image, side, config.evaluation.crop_pct))
             read.append(path)
         if not images:
             continue

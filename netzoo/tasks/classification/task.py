@@ -106,7 +106,7 @@ class ImageClassification:
         """Returns the sizes of batches, and of their parts where they are split."""
         train, evaluation = self._config.train, self._config.evaluation
         return {
-            "train.batch_size / train.accumulate_steps": train.batch_size // train.accumulate_steps,
+            "train.batch_size / train.grad_accum_steps": train.batch_size // train.grad_accum_steps,
             "evaluation.batch_size": evaluation.batch_size,
         }
 
@@ -173,7 +173,7 @@ class ImageClassification:
             self.model,
             variables,
             images,
-            train=self._config.train.batch_statistics,
+            train=not self._config.train.freeze_batch_norm,
             key=dropout_key,
         )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
@@ -190,7 +190,7 @@ class ImageClassification:
             self._source(split) if limit is None else _Thinned(self._source(split), limit),
             batch_size=config.evaluation.batch_size,
             image_size=config.data.image_size,
-            crop_fraction=config.evaluation.crop_fraction,
+            crop_pct=config.evaluation.crop_pct,
             num_threads=config.data.num_threads,
             shard=process_shard(),
             skip_corrupt=self._skip_corrupt,

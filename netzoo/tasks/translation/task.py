@@ -104,8 +104,8 @@ class Translation:
 
     def rows(self) -> dict[str, int]:
         """Returns what the rows of every batch are a multiple of."""
-        data, parts = self._config.data, self._config.train.accumulate_steps
-        return {"data.row_multiple / train.accumulate_steps": data.row_multiple // parts}
+        data, parts = self._config.data, self._config.train.grad_accum_steps
+        return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
     def units(self, batch: Tree) -> int:
         """Returns the number of tokens to be predicted."""
