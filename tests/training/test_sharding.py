@@ -155,14 +155,14 @@ def test_plan_knows_what_lies_on_a_device(layout, trained):
     """Protects `netzoo.cli.plan.estimate`: bytes between steps are exact, by XLA and by the arrays.
 
     Arguments are those of the compiled step, batch included; what is kept is what the arrays of
-    the trained state have on the first device. The toy has 178 parameters.
+    the trained state have on the first device. The toy has 162 parameters.
     """
     found = trained[layout]
     arguments, kept, parameters, *_ = found["planned"]
     assert (arguments, kept) == (found["arguments"], found["bytes"])
     assert found["guessed"][:3].tolist() == found["planned"][:3].tolist()
     if layout[1] == 1:
-        assert parameters == 4 * 178
+        assert parameters == 4 * 162
 
 
 def test_plan_extrapolates(trained):
@@ -183,5 +183,5 @@ def test_plan_counts_the_gradients(trained):
     BatchNorm's sums and the metrics come on top.
     """
     for devices in (2, 8):
-        gradients = 2 * (devices - 1) / devices * 4 * 178
+        gradients = 2 * (devices - 1) / devices * 4 * 162
         assert gradients < trained[devices, 1]["planned"][5] < gradients + 2 * 4 * 80

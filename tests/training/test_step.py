@@ -40,11 +40,14 @@ class ToyTask:
 
 
 class _ToyNetwork(nn.Module):
+    """No bias before BatchNorm: its true gradient is 0, and Adam makes steps of rounding."""
+
     dropout_rate: float
 
     @nn.compact
     def __call__(self, x, *, train):
-        x = nn.relu(BatchNorm(name="norm")(nn.Dense(16, name="dense")(x), train=train))
+        dense = nn.Dense(16, use_bias=False, name="dense")
+        x = nn.relu(BatchNorm(name="norm")(dense(x), train=train))
         return nn.Dense(2, name="logits")(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
 
 
