@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.checksums import CHECKSUMS_FILE
 from reliability import runs
 from reliability.bench import Try
@@ -68,7 +68,7 @@ def read_after_flips(workdir: Path, times: int) -> Iterator[Try]:
 
 def _reads_older(workdir: Path) -> bool:
     with contextlib.redirect_stdout(io.StringIO()):
-        step, _, _ = load_weights(workdir)
+        step, _, _ = restore_variables(workdir)
     return step != runs.steps_in(workdir)[-1]
 
 
@@ -80,5 +80,5 @@ def step_named(error: str) -> int:
 
 def all_finite(workdir: Path) -> bool:
     """Returns whether the newest checkpoint has finite numbers only."""
-    _, _, weights = load_weights(workdir)
+    _, _, weights = restore_variables(workdir)
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))

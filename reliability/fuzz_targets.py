@@ -158,7 +158,7 @@ def _run(folder: Path) -> Seeds:
 
 
 def _read_run(name: str, data: bytes, folder: Path) -> None:
-    from netzoo.workdir.checkpoint import load_weights
+    from netzoo.workdir.checkpoint import restore_variables
 
     path = folder / "run" / name
     sound = path.read_bytes()
@@ -166,7 +166,7 @@ def _read_run(name: str, data: bytes, folder: Path) -> None:
     try:
         validate(load_config(folder / "run"))
         load_class_names(folder / "run")
-        load_weights(folder / "run")
+        restore_variables(folder / "run")
     finally:
         path.write_bytes(sound)
 

@@ -14,7 +14,7 @@ from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import create_task
 from netzoo.training.evaluation import compiled_sums, evaluate
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
 EVAL_FILE = "eval.json"
@@ -29,7 +29,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     Args:
       config: The configuration of the run, possibly with other values for data and evaluation.
       workdir: The run folder.
-      which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.load_weights`.
+      which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
 
     Returns:
       The contents of `eval.json`.
@@ -50,7 +50,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     meshes.check_divisible(mesh, **task.rows())
     split = config.data.test_split
     batches = task.evaluation_batches(split)
-    step, weights, variables = load_weights(workdir, which)
+    step, weights, variables = restore_variables(workdir, which)
     everywhere = jax.device_put(variables, meshes.replicated(mesh))
     console = Console()
     shown = track(batches, f"evaluating on {split}", console)

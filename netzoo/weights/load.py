@@ -82,9 +82,9 @@ def _own_layout(shapes: Tree, head: tuple[str, ...] = ("logits",)) -> Layout:
 
 def _read(path: Path) -> WeightFile:
     if path.is_dir():
-        from netzoo.workdir.checkpoint import load_weights as load_checkpoint
+        from netzoo.workdir.checkpoint import restore_variables
 
-        _, _, variables = load_checkpoint(path)
+        _, _, variables = restore_variables(path)
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
         return WeightFile({name: np.asarray(value) for name, value in flat.items()}, {})
     if not path.is_file():

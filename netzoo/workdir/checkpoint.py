@@ -177,7 +177,7 @@ class BestCheckpoint:
             self._manager.close()
 
 
-def load_weights(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
+def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
     """Reads the variables for evaluation from a run.
 
     Args:

@@ -52,7 +52,7 @@ class Evaluated:
 def test_figures_outlive_a_picture_that_cannot_be_drawn(tmp_path, monkeypatch, capfd):
     """Protects what the evaluation found: printed and in `eval.json` before anything is drawn."""
     monkeypatch.setattr(module, "create_task", lambda *args: Evaluated())
-    monkeypatch.setattr(module, "load_weights", lambda *args: (7, "params", {}))
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", {}))
     monkeypatch.setattr(module, "evaluate", lambda *args: {})
     with pytest.raises(OSError, match="the disk is full"):
         evaluate_run(tiny_translation_config(), tmp_path)

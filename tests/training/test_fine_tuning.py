@@ -13,7 +13,7 @@ from netzoo.models import create_model
 from netzoo.tasks import resolve_config
 from netzoo.training import train
 from netzoo.weights import save_safetensors
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from tests.conftest import tiny_config
 
 
@@ -46,7 +46,7 @@ def test_a_frozen_body_stays_bit_for_bit(weights, pictures, tmp_path, capsys):
     """Protects linear evaluation: nothing but the new classifier moves, statistics included."""
     path, before = weights
     assert train(head_only(pictures, path), tmp_path) == 0
-    _, _, after = load_weights(tmp_path)
+    _, _, after = restore_variables(tmp_path)
     new_head = after["params"].pop("logits")
     body = {**before, "params": {n: t for n, t in before["params"].items() if n != "logits"}}
     chex.assert_trees_all_equal(

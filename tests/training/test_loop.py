@@ -17,7 +17,7 @@ import pytest
 from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.training import train
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import RunLock
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
@@ -162,7 +162,7 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
         train(config, tmp_path)
     steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
     assert list(steps) == [1]
-    _, _, weights = load_weights(tmp_path)
+    _, _, weights = restore_variables(tmp_path)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 

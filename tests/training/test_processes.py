@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import RunLock
 from netzoo.workdir.metrics_log import read_metrics
 from tests.training.runs import ROOT, STEPS, lines_of
@@ -163,8 +163,8 @@ def assert_agree(workdir, other):
         assert found.keys() == expected.keys()
         for name in found.keys() - {"kind", "weights"}:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
-    _, _, weights = load_weights(workdir)
-    _, _, expected = load_weights(other)
+    _, _, weights = restore_variables(workdir)
+    _, _, expected = restore_variables(other)
     chex.assert_trees_all_close(weights, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.workdir.checkpoint import Checkpoints, load_weights
+from netzoo.workdir.checkpoint import Checkpoints, restore_variables
 from tests.weights.formats.test_read import Attack
 
 STATE = {"params": {"x": jnp.arange(3.0)}, "model_state": {}, "ema": None}
@@ -26,7 +26,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, capsys):
     for path in files:
         sound = path.read_bytes()
         path.write_bytes(pickle.dumps(Attack(marker)))
-        for read in (load_weights, lambda folder: _restore(folder, iterator)):
+        for read in (restore_variables, lambda folder: _restore(folder, iterator)):
             try:
                 read(tmp_path)
             except UserError as error:
@@ -35,7 +35,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, capsys):
     assert not marker.exists()
     pickle.loads(pickle.dumps(Attack(marker)))
     assert marker.exists(), "the attack is one"
-    np.testing.assert_array_equal(load_weights(tmp_path)[2]["params"]["x"], [0, 1, 2])
+    np.testing.assert_array_equal(restore_variables(tmp_path)[2]["params"]["x"], [0, 1, 2])
 
 
 def _restore(folder, iterator):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints, load_weights
+from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints, restore_variables
 from netzoo.workdir.checksums import CHECKSUMS_FILE, ChecksummedPath
 
 
@@ -53,7 +53,7 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
 
     Sums of small whole numbers: exact.
     """
-    step, which, variables = load_weights(kept, "average")
+    step, which, variables = restore_variables(kept, "average")
     assert (step, which) == (4, "mean of 3")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
 
@@ -63,7 +63,7 @@ def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
     for path in (kept / "checkpoints" / "3" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    step, which, variables = load_weights(kept, "average")
+    step, which, variables = restore_variables(kept, "average")
     assert (step, which) == (4, "mean of 2")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
     assert "checkpoints/3" in capsys.readouterr().out
@@ -83,7 +83,7 @@ def test_a_flipped_bit_is_noticed(kept, capsys, pattern):
     Whoever reads, to continue or to evaluate, gets the checkpoint before.
     """
     flip_a_bit(kept / "checkpoints" / "4", pattern)
-    step, _, _ = load_weights(kept)
+    step, _, _ = restore_variables(kept)
     assert step == 3
     checkpoints = Checkpoints(kept, keep=3)
     step, state = checkpoints.restore(state_at(0), positions())

@@ -23,7 +23,7 @@ from netzoo.models import fold_batch_norm
 from netzoo.progress import track
 from netzoo.tasks.classification.task import load_class_names, normalize
 from netzoo.tasks.network import create_network
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -71,7 +71,7 @@ def classify(
     files = _find(paths)
     class_names = load_class_names(workdir)
     console, errors = Console(), Console(stderr=True)
-    _, _, variables = load_weights(workdir, which)
+    _, _, variables = restore_variables(workdir, which)
     probabilities = _Probabilities(config, class_names, variables)
     predictions, thumbnails, broken = [], [], 0
     size = config.evaluation.batch_size

@@ -20,7 +20,7 @@ from netzoo.tasks.translation.sources import decode_lines
 from netzoo.tasks.translation.task import VOCABULARY_FILE
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
-from netzoo.workdir.checkpoint import load_weights
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
 # Translated, and written, together: enough for full batches of every length.
@@ -77,7 +77,7 @@ def translate(
         raise UserError("no sentence; give some as arguments, or --input FILE")
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-    _, _, variables = load_weights(workdir, which)
+    _, _, variables = restore_variables(workdir, which)
     model = create_network(config, len(vocabulary))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, n_best)
     for line in _doubts(translator.encode(sentences), config.data.lengths[-1]):

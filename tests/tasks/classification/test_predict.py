@@ -17,7 +17,7 @@ from tests.conftest import tiny_config
 def run(tmp_path, monkeypatch):
     """Predicts with a network that always says `[/b]$x^$`, so that nothing is compiled."""
     (tmp_path / "classes.json").write_text(json.dumps(["daisy", "[/b]$x^$"]))
-    monkeypatch.setattr(module, "load_weights", lambda *args: (1, "params", {}))
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", {}))
 
     def probabilities(*args):
         return lambda images: np.tile(np.float32([0.25, 0.75]), (len(images), 1))
