@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from chex import ArrayTree
 
 from benchmarks.contestants import peak_jax_bytes, serve_steps
 from benchmarks.sentences import PAD, draw_pairs
@@ -17,7 +18,6 @@ from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.transformer import Transformer, Variant
 from netzoo.tasks.translation.beam_search import beam_search
 
-Tree = Any
 # Never produced, so that every translation is as long as it may be.
 NO_END = -1
 
@@ -45,8 +45,8 @@ def make_loss(model: Any, smoothing: float) -> Callable:
 
 
 def make_translation(
-    model: Any, variables: Tree, settings: dict[str, Any]
-) -> tuple[Callable, Tree]:
+    model: Any, variables: ArrayTree, settings: dict[str, Any]
+) -> tuple[Callable, ArrayTree]:
     """Returns `(state, source, target) -> (state, mean score)`, and a state."""
     rows, beams, length = (settings[name] for name in ("rows", "beams", "length"))
 
@@ -68,7 +68,7 @@ def make_translation(
     return step, (variables, jnp.zeros((rows, beams, length), jnp.int32))
 
 
-def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, Any]]:
+def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[str, Any]]:
     """Compiles a step; returns `step(state) -> (state, loss)`, a state and facts."""
     variant = Variant(**{name: settings[name] for name in Variant._fields})
     model = Transformer(variant, settings["vocabulary"], dropout_rate=variant.dropout_rate)

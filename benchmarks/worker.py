@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from chex import ArrayTree
 
 from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
@@ -29,7 +30,6 @@ from netzoo.models import common, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.models.summary import summarize
 
-Tree = Any
 NUM_CLASSES = 1000
 # Layers of netzoo that `flax_layers` has too.
 REPLACED = {"BatchNorm", "Conv", "Dense", "Dropout", "MultiHeadAttention", "PatchEmbedding"}
@@ -48,7 +48,7 @@ def with_layers_of(contestant: str, network: type) -> Iterator[None]:
         yield
 
 
-def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, Any]]:
+def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[str, Any]]:
     """Compiles a step.
 
     Returns:
@@ -68,7 +68,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, Tree, dict[str, An
     images = jax.device_put(rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8))
     labels = jax.device_put(rng.integers(0, NUM_CLASSES, batch, dtype=np.int32))
 
-    def init(key: jax.Array) -> Tree:
+    def init(key: jax.Array) -> ArrayTree:
         return model.init(key, jnp.zeros((1, side, side, 3)), train=False)
 
     # The initial values are always made by netzoo's layers, so all contestants have the same.
@@ -120,7 +120,7 @@ def make_loss(model: Any, train: bool, remat: bool) -> Callable:
     return loss
 
 
-def make_training(loss: Callable, variables: Tree) -> tuple[Callable, Tree]:
+def make_training(loss: Callable, variables: ArrayTree) -> tuple[Callable, ArrayTree]:
     """Returns a step with AdamW, `(state, images, labels) -> (state, loss)`, and a state."""
     optimizer = optax.adamw(1e-3, weight_decay=0.05)
 
@@ -138,7 +138,7 @@ def make_training(loss: Callable, variables: Tree) -> tuple[Callable, Tree]:
     return step, state
 
 
-def make_inference(loss: Callable, variables: Tree) -> tuple[Callable, Tree]:
+def make_inference(loss: Callable, variables: ArrayTree) -> tuple[Callable, ArrayTree]:
     """Returns the forward pass with the loss, and a state, as `make_training` does."""
 
     def step(state, images, labels):

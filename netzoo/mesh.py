@@ -5,16 +5,14 @@ The mesh has two axes. A batch is divided over both; parameters, where they are 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
+from chex import ArrayTree
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from netzoo.errors import UserError
-
-Tree = Any
 
 DATA, FSDP = "data", "fsdp"
 # Linen modules do not annotate their intermediate values.
@@ -64,7 +62,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def batch_placer(mesh: Mesh) -> Callable[[Tree], Tree]:
+def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
     """Returns the function that makes global arrays of this process's part of a batch."""
     sharding = split_batch(mesh)
     return lambda batch: jax.tree.map(

@@ -14,11 +14,11 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
 
-Tree = Any
 Path = tuple[str, ...]
 
 # Side of the images that a network is traced with; all take it, and no convolution depends on it.
@@ -57,7 +57,7 @@ class Folded(nn.Module):
             return self.network(images, train=False)
 
 
-def fold_batch_norm(model: nn.Module, variables: Tree) -> tuple[nn.Module, Tree]:
+def fold_batch_norm(model: nn.Module, variables: ArrayTree) -> tuple[nn.Module, ArrayTree]:
     """Folds every BatchNorm that follows a convolution into it, for evaluation.
 
     With `factor = scale / sqrt(var + epsilon)` the convolution's kernel and bias are multiplied by
@@ -125,7 +125,7 @@ def _only_add_bias(next_call, args, kwargs, context):
     return (args[0] + norm.get_variable("params", "bias")).astype(norm.dtype)
 
 
-def _trace(model: nn.Module) -> tuple[Tree, list[_Pair]]:
+def _trace(model: nn.Module) -> tuple[ArrayTree, list[_Pair]]:
     """Returns the shapes of a network's variables, and its pairs, without computing anything.
 
     `init` is traced, since it visits auxiliary classifiers too.
@@ -151,7 +151,7 @@ def _trace(model: nn.Module) -> tuple[Tree, list[_Pair]]:
     return shapes, pairs
 
 
-def _check_fit(model: nn.Module, variables: Tree, shapes: Tree) -> None:
+def _check_fit(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:
     expected, found = (
         {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
         for tree in (shapes, variables)

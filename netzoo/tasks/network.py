@@ -6,14 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.weights import load_weights
-
-Tree = Any
 
 
 def create_network(config: ConfigDict, num_classes: int) -> nn.Module:
@@ -25,7 +24,7 @@ def create_network(config: ConfigDict, num_classes: int) -> nn.Module:
     return create_model(config.model.name, num_classes=num_classes, **_options(config))
 
 
-def pretrained_variables(config: ConfigDict, num_classes: int, **sizes: int) -> Tree | None:
+def pretrained_variables(config: ConfigDict, num_classes: int, **sizes: int) -> ArrayTree | None:
     """Returns the variables of `init.weights` for that many classes, or None where it is unset.
 
     Args:
@@ -48,12 +47,12 @@ def pretrained_variables(config: ConfigDict, num_classes: int, **sizes: int) -> 
 def apply_in_training(
     config: ConfigDict,
     model: nn.Module,
-    variables: Tree,
+    variables: ArrayTree,
     *inputs: jax.Array,
     train: bool,
     key: jax.Array,
     method: str = "__call__",
-) -> tuple[jax.Array, Tree]:
+) -> tuple[jax.Array, ArrayTree]:
     """Returns the output of the network and the collections that it changed or handed out.
 
     Args:

@@ -6,10 +6,9 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
+from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
-
-Tree = Any
 
 
 class Task(Protocol):
@@ -35,32 +34,34 @@ class Task(Protocol):
     def rows(self) -> dict[str, int]:
         """Returns, by the key that decides it, what the number of devices has to divide."""
 
-    def units(self, batch: Tree) -> int:
+    def units(self, batch: ArrayTree) -> int:
         """Returns how many of `unit` a training batch holds, padding left out."""
 
-    def init(self, key: jax.Array) -> Tree:
+    def init(self, key: jax.Array) -> ArrayTree:
         """Returns the initial variables of the network."""
 
-    def pretrained_variables(self) -> Tree | None:
+    def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables that `config.init` asks to start from, or None."""
 
-    def train_iterator(self) -> Iterator[Tree]:
+    def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless training batches; its position can be saved and restored."""
 
-    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+    def loss(
+        self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
+    ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Returns the loss, the new state of the network and scalar metrics, in training mode."""
 
-    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns batches of one shape with every example, or `limit` of them, and a `mask`."""
 
-    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+    def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns sums over the unmasked examples of a batch, from which all metrics follow."""
 
     def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns the metrics for the sums over a whole split."""
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Returns what only the final evaluation tells, and what draws it into a folder.
 

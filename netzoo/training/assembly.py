@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from chex import ArrayTree
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
@@ -17,8 +18,6 @@ from netzoo.training.optimizer import create_optimizer, create_schedule, lr_mult
 from netzoo.training.state import TrainState
 from netzoo.training.step import Metrics, make_train_step
 
-Tree = Any
-
 
 class Assembly(NamedTuple):
     """The parts of a run that are compiled.
@@ -30,14 +29,14 @@ class Assembly(NamedTuple):
       tables: What the tables of the configuration say of each parameter, to be printed.
     """
 
-    create: Callable[[Tree | None], TrainState]
+    create: Callable[[ArrayTree | None], TrainState]
     state: TrainState
-    step: Callable[[TrainState, Tree], tuple[TrainState, Metrics]]
+    step: Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]
     tables: str
 
 
 def assemble(
-    config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: Tree | None = None
+    config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: ArrayTree | None = None
 ) -> Assembly:
     """Prepares the creation of the state and the step; compiles nothing.
 

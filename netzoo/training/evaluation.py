@@ -1,21 +1,19 @@
 """Exact evaluation: every example once, whatever the batch size and the number of devices."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import numpy as np
+from chex import ArrayTree
 from jax.sharding import Mesh
 
 from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
 
-Tree = Any
-
 
 def compiled_sums(
-    sums_of: Callable[[Tree, Tree], Tree], mesh: Mesh
-) -> Callable[[Tree, Tree], Tree]:
+    sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh
+) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
     """Compiles `Task.evaluation_sums` for all devices of a mesh.
 
     Variables may lie on it in any way; every device, and so every process, gets the sums.
@@ -29,10 +27,10 @@ def compiled_sums(
 
 
 def evaluate(
-    sums_of: Callable[[Tree, Tree], Tree],
-    variables: Tree,
-    batches: Iterable[Tree],
-    put: Callable[[Tree], Tree] = jax.device_put,
+    sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree],
+    variables: ArrayTree,
+    batches: Iterable[ArrayTree],
+    put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
     on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Adds up the sums of all batches.

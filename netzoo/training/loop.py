@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
@@ -36,7 +37,6 @@ from netzoo.workdir.environment import environment_record
 from netzoo.workdir.lock import RunLock
 from netzoo.workdir.metrics_log import METRICS_FILE, MetricsWriter, read_metrics
 
-Tree = Any
 PROFILED_STEPS = (10, 20)
 # A bad batch spoils one step, and ten in a row are no chance even where a quarter of the batches is
 # bad (1e-6): then it is the parameters, and no later batch mends them.
@@ -149,7 +149,7 @@ class _Run:
             path = self.workdir / "curves.png"
             training_curves(records, path, title, metric=self.task.main_metric)
 
-    def _create(self, pretrained: Tree | None) -> tuple[TrainState, Any]:
+    def _create(self, pretrained: ArrayTree | None) -> tuple[TrainState, Any]:
         made = assemble(self.config, self.task, self.mesh, pretrained)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(made.state.params))
         self.tables = made.tables
@@ -185,7 +185,7 @@ class _Run:
         """Takes the steps from `start` to the end, or to a signal."""
         self.clock = Clock()
         every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
-        pending: tuple[int, int, Tree] | None = None
+        pending: tuple[int, int, ArrayTree] | None = None
         for step in range(start + 1, self.total_steps + 1):
             self._profile(step - start)
             with self.clock.waiting(), _batch_named(step):
@@ -224,7 +224,7 @@ class _Run:
             self.signal = meshes.largest(self.signal or 0) or None
         return self.signal is not None
 
-    def _read(self, step: int, units: int, metrics: Tree) -> None:
+    def _read(self, step: int, units: int, metrics: ArrayTree) -> None:
         """Waits for the metrics of a step, checks them, and logs them if it is time."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self.clock.step_done(units)
@@ -266,7 +266,7 @@ class _Run:
         period = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         return step == self.total_steps or (period > 0 and step % period == 0)
 
-    def _evaluation_batches(self) -> dict[str, Iterable[Tree]]:
+    def _evaluation_batches(self) -> dict[str, Iterable[ArrayTree]]:
         """Returns those of a part of the training split, and of the other splits that there are."""
         data, some = self.config.data, self.config.evaluation.train_examples
         splits = {

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 
-Tree = Any
 Table = Sequence[tuple[str, Any]]
 
 
-def match(table: Table, tree: Tree, what: str) -> Tree:
+def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
     """Returns a tree like `tree` with the value that the table gives each leaf.
 
     Args:
@@ -52,7 +52,7 @@ def match(table: Table, tree: Tree, what: str) -> Tree:
     return jax.tree_util.tree_unflatten(structure, values)
 
 
-def describe(table: Table, tree: Tree, what: str) -> str:
+def describe(table: Table, tree: ArrayTree, what: str) -> str:
     """Returns a title and one line a pattern: how many tensors and parameters it decides."""
     indices = match([(pattern, i) for i, (pattern, _) in enumerate(table)], tree, what)
     pairs = list(zip(jax.tree.leaves(indices), jax.tree.leaves(tree), strict=True))

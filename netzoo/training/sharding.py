@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from chex import ArrayTree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -18,12 +19,10 @@ from netzoo.errors import UserError
 from netzoo.mesh import FSDP, replicated
 from netzoo.training import patterns
 
-Tree = Any
-
 LARGEST = "largest"
 
 
-def parameter_shardings(config: ConfigDict, params: Tree, mesh: Mesh) -> Tree:
+def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> ArrayTree:
     """Returns the sharding of every parameter.
 
     Args:
@@ -78,7 +77,9 @@ def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> Non
         )
 
 
-def state_shardings(state: Tree, params: Tree, shardings: Tree, mesh: Mesh) -> Tree:
+def state_shardings(
+    state: ArrayTree, params: ArrayTree, shardings: ArrayTree, mesh: Mesh
+) -> ArrayTree:
     """Returns the sharding of every array of the training state.
 
     What an optimizer or an average keeps for a parameter has the parameter's shape, under a path
@@ -108,7 +109,7 @@ def state_shardings(state: Tree, params: Tree, shardings: Tree, mesh: Mesh) -> T
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def gatherer(shardings: Tree) -> Callable[[Tree], Tree]:
+def gatherer(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
     """Returns the function that makes parameters whole for their use inside a compiled step.
 
     Their gradients come back divided. Left to itself, XLA may divide the activations as the
@@ -137,7 +138,7 @@ def gatherer(shardings: Tree) -> Callable[[Tree], Tree]:
     return gather
 
 
-def describe(params: Tree, shardings: Tree) -> str:
+def describe(params: ArrayTree, shardings: ArrayTree) -> str:
     """Returns a title and one line a parameter: shape, how it is divided, bytes on each device."""
     rows, total = [], 0
     flat = jax.tree_util.tree_leaves_with_path(params)

@@ -1,13 +1,12 @@
 """What changes during training, as one tree."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-
-Tree = Any
+from chex import ArrayTree
 
 
 class Skipping(NamedTuple):
@@ -19,7 +18,7 @@ class Skipping(NamedTuple):
       in_a_row: Of those the last ones, int32 scalar; 0 after a step that was not skipped.
     """
 
-    inner: Tree
+    inner: ArrayTree
     total: jax.Array
     in_a_row: jax.Array
 
@@ -39,16 +38,16 @@ class TrainState:
     """
 
     step: jax.Array
-    params: Tree
-    model_state: Tree
-    opt_state: Tree
-    ema: Tree | None
+    params: ArrayTree
+    model_state: ArrayTree
+    opt_state: ArrayTree
+    ema: ArrayTree | None
     key: jax.Array
 
     @classmethod
     def create(
         cls,
-        variables: Tree,
+        variables: ArrayTree,
         optimizer: optax.GradientTransformation,
         key: jax.Array,
         *,
@@ -77,11 +76,11 @@ class TrainState:
         return self.step - self.opt_state.total if skipping else self.step
 
     @property
-    def variables(self) -> Tree:
+    def variables(self) -> ArrayTree:
         """The variables that `apply` takes, as trained."""
         return {"params": self.params, **self.model_state}
 
     @property
-    def evaluation_variables(self) -> Tree:
+    def evaluation_variables(self) -> ArrayTree:
         """The variables to evaluate: the average where there is one."""
         return self.variables if self.ema is None else self.ema

@@ -1,16 +1,15 @@
 """One step of training, for any task."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from chex import ArrayTree
 
 from netzoo.tasks import Task
 from netzoo.training.state import Skipping, TrainState
 
-Tree = Any
 Metrics = dict[str, jax.Array]
 
 # If these of a step are finite, so is the state after it.
@@ -24,9 +23,9 @@ def make_train_step(
     *,
     grad_accum_steps: int = 1,
     ema_decay: float = 0.0,
-    frozen: Tree | None = None,
-    gather: Callable[[Tree], Tree] = lambda params: params,
-) -> Callable[[TrainState, Tree], tuple[TrainState, Metrics]]:
+    frozen: ArrayTree | None = None,
+    gather: Callable[[ArrayTree], ArrayTree] = lambda params: params,
+) -> Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]:
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
     Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
@@ -47,7 +46,7 @@ def make_train_step(
       gather: Makes whole what several devices share; see `netzoo.training.sharding.gatherer`.
     """
 
-    def train_step(state: TrainState, batch: Tree) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         grads, model_state, metrics = _gradients(
             task, state, batch, key, grad_accum_steps, frozen, gather
@@ -96,11 +95,11 @@ def _unless_nonfinite(metrics: Metrics, new: TrainState, old: TrainState) -> Tra
 def _gradients(
     task: Task,
     state: TrainState,
-    batch: Tree,
+    batch: ArrayTree,
     key: jax.Array,
     parts: int,
-    frozen: Tree | None,
-    gather: Callable[[Tree], Tree],
+    frozen: ArrayTree | None,
+    gather: Callable[[ArrayTree], ArrayTree],
 ):
     def loss(params, model_state, batch, key):
         params = gather(params)

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import flax.traverse_util
 import numpy as np
+from chex import ArrayTree
 from safetensors.numpy import save_file
 
 from netzoo.errors import unknown_name
@@ -13,11 +13,9 @@ from netzoo.models.registry import create_model
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_theirs
 
-Tree = Any
-
 
 def to_torch(
-    variables: Tree, model: str, project: str = "torchvision", **options
+    variables: ArrayTree, model: str, project: str = "torchvision", **options
 ) -> dict[str, np.ndarray]:
     """Returns variables as another project names and lays them out.
 
@@ -41,7 +39,7 @@ def to_torch(
 
 
 def save_safetensors(
-    path: str | Path, variables: Tree, model: str, project: str | None = None, **options
+    path: str | Path, variables: ArrayTree, model: str, project: str | None = None, **options
 ) -> None:
     """Writes variables to a .safetensors file; it appears under its name when it is complete.
 

@@ -1,19 +1,19 @@
 """A head for another number of classes than the file's: initialised anew, and said so."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.models.summary import example_inputs
 from netzoo.weights.state_dict import Layout
 
-Tree = Any
 Path = tuple[str, ...]
 
 
@@ -30,17 +30,17 @@ class Network(NamedTuple):
     name: str
     module: nn.Module
     image_size: int
-    shapes: Tree
+    shapes: ArrayTree
 
 
 def complete(
-    variables: Tree,
+    variables: ArrayTree,
     network: Network,
     tensors: Mapping[str, np.ndarray],
     layout: Layout,
     what: str,
     seed: int,
-) -> Tree:
+) -> ArrayTree:
     """Initialises the modules of the head that the conversion left out.
 
     Args:

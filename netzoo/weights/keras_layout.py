@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 import flax.traverse_util
+from chex import ArrayTree
 
-from netzoo.weights.state_dict import SAME, Entry, Layout, Transform, Tree
+from netzoo.weights.state_dict import SAME, Entry, Layout, Transform
 
 # Keras keeps a depthwise kernel as [height, width, channels, 1], netzoo as [h, w, 1, channels].
 DEPTHWISE = Transform(lambda x: x.transpose(0, 1, 3, 2), lambda x: x.transpose(0, 1, 3, 2))
@@ -21,7 +22,7 @@ VARIABLE_NAMES = {
 
 
 def keras_layout(
-    shapes: Tree, modules: Mapping[str, str], *, pointwise_dense: Iterable[str] = ()
+    shapes: ArrayTree, modules: Mapping[str, str], *, pointwise_dense: Iterable[str] = ()
 ) -> Layout:
     """Makes the layout of Keras weights from the names of the layers.
 

@@ -4,11 +4,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
 import numpy as np
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.models.registry import create_model, model_entry
@@ -21,7 +21,6 @@ from netzoo.weights.formats.read import WeightFile, read_weights
 from netzoo.weights.head import Network, complete
 from netzoo.weights.state_dict import Entry, Layout, to_ours
 
-Tree = Any
 MAX_SUGGESTIONS = 3
 
 
@@ -33,7 +32,7 @@ def load_weights(
     image_size: int | None = None,
     seed: int = 0,
     **options,
-) -> Tree:
+) -> ArrayTree:
     """Reads weights for a network.
 
     Whose names a file uses is recognised by its tensors. A head for another number of classes is
@@ -74,7 +73,7 @@ def load_weights(
     return complete(variables, network, tensors, layout, what, seed)
 
 
-def _own_layout(shapes: Tree, head: tuple[str, ...] = ("logits",)) -> Layout:
+def _own_layout(shapes: ArrayTree, head: tuple[str, ...] = ("logits",)) -> Layout:
     """Returns the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
     paths = flax.traverse_util.flatten_dict(shapes)
     return Layout([Entry(path, "/".join(path)) for path in paths], head=head)
@@ -123,7 +122,7 @@ def _layouts(module: nn.Module) -> list:
         return []
 
 
-def _without_absent(layout: Layout, shapes: Tree) -> Layout:
+def _without_absent(layout: Layout, shapes: ArrayTree) -> Layout:
     """Ignores the tensors of modules that the network is made without, which are its head."""
     paths = flax.traverse_util.flatten_dict(shapes)
     kept = [entry for entry in layout.entries if entry.target in paths]

@@ -6,14 +6,14 @@ never by position. The same entries convert in both directions.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.traverse_util
 import numpy as np
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 
-Tree = Any
 # Shown of each list in an error; the rest is counted.
 SHOWN = 8
 
@@ -97,7 +97,7 @@ LEAF_NAMES = {
 
 
 def torch_layout(
-    shapes: Tree,
+    shapes: ArrayTree,
     modules: Mapping[str, str | Sequence[str]],
     *,
     extra: Iterable[Entry] = (),
@@ -139,7 +139,9 @@ def torch_layout(
     return Layout(entries, (r".*\.num_batches_tracked", *ignored), head)
 
 
-def to_ours(tensors: Mapping[str, np.ndarray], layout: Layout, shapes: Tree, what: str) -> Tree:
+def to_ours(
+    tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
+) -> ArrayTree:
     """Converts the tensors of a file to variables; modules of the head may be left out.
 
     Args:
@@ -185,11 +187,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], layout: Layout, shapes: Tree, wha
         else:
             result.setdefault(entry.target, np.empty(leaf.shape, np.float32))[entry.layer] = value
     patterns = [re.compile(pattern) for pattern in layout.ignored]
-    unknown = [
-        name
-        for name in tensors
-        if name not in used and not any(p.fullmatch(name) for p in patterns)
-    ]
+    unknown = [n for n in tensors if n not in used and not any(p.fullmatch(n) for p in patterns)]
     faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
     if any(faults.values()):
         lines = [f"{what} does not fit the network:"]
@@ -201,7 +199,7 @@ def to_ours(tensors: Mapping[str, np.ndarray], layout: Layout, shapes: Tree, wha
     return flax.traverse_util.unflatten_dict(kept)
 
 
-def to_theirs(variables: Tree, layout: Layout) -> dict[str, np.ndarray]:
+def to_theirs(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
     """Converts variables to the tensors of another project; the inverse of `to_ours`."""
     flat = flax.traverse_util.flatten_dict(variables)
     parts: dict[str, dict[int, np.ndarray]] = {}

@@ -22,11 +22,10 @@ import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.workdir.checksums import ChecksummedPath, check_files
-
-Tree = Any
 
 CHECKPOINTS = "checkpoints"
 BEST = "best"
@@ -58,7 +57,7 @@ class Checkpoints:
             ),
         )
 
-    def save(self, step: int, state: Tree, iterator: grain.DatasetIterator) -> None:
+    def save(self, step: int, state: ArrayTree, iterator: grain.DatasetIterator) -> None:
         """Starts writing; returns when the values are copied and training may go on.
 
         Raises:
@@ -76,7 +75,9 @@ class Checkpoints:
         """Returns whether there is any, sound or not."""
         return bool(self._manager.all_steps())
 
-    def restore(self, like: Tree, iterator: grain.DatasetIterator) -> tuple[int, Tree] | None:
+    def restore(
+        self, like: ArrayTree, iterator: grain.DatasetIterator
+    ) -> tuple[int, ArrayTree] | None:
         """Restores the newest checkpoint that can be read.
 
         Args:
@@ -159,7 +160,7 @@ class BestCheckpoint:
             print(_damaged(self.directory / str(step), error), flush=True)
             return None
 
-    def save(self, step: int, weights: Tree, value: float) -> None:
+    def save(self, step: int, weights: ArrayTree, value: float) -> None:
         """Saves `weights` if `value` is higher than every one before; raises UserError as above."""
         # A resumed run comes once more to steps up to the best: that one has beaten them.
         if step <= self._step or not value > self._value:
@@ -177,7 +178,7 @@ class BestCheckpoint:
             self._manager.close()
 
 
-def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Tree]:
+def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, ArrayTree]:
     """Reads the variables for evaluation from a run.
 
     Args:
@@ -209,11 +210,11 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Tre
     return step, "params", _trained(state)
 
 
-def _trained(state: Tree) -> Tree:
+def _trained(state: ArrayTree) -> ArrayTree:
     return {"params": state["params"], **state["model_state"]}
 
 
-def _readable(directory: Path) -> Iterator[tuple[int, Tree]]:
+def _readable(directory: Path) -> Iterator[tuple[int, ArrayTree]]:
     """Reads the sound checkpoints, newest first, and names the others."""
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     for step in sorted(steps, reverse=True):
@@ -229,7 +230,7 @@ def _readable(directory: Path) -> Iterator[tuple[int, Tree]]:
         yield step, state
 
 
-def _read_arrays(reader: ocp.StandardCheckpointer, path: Path) -> Tree:
+def _read_arrays(reader: ocp.StandardCheckpointer, path: Path) -> ArrayTree:
     """Reads NumPy arrays, which need none of the devices that they were saved from."""
 
     def like(leaf):

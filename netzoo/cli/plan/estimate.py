@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import jax
+from chex import ArrayTree
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
@@ -12,8 +12,6 @@ from netzoo import mesh as meshes
 from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.tasks import Task
 from netzoo.training.assembly import assemble
-
-Tree = Any
 
 DATA_PARALLEL, SHARED = "data parallel", "fsdp"
 # XLA takes CPU devices beyond these for another process's and compiles nothing for them.
@@ -73,7 +71,7 @@ class Estimate:
 def estimate(
     config: ConfigDict,
     task: Task,
-    batch: Tree,
+    batch: ArrayTree,
     devices: int,
     *,
     fsdp: int,
@@ -138,7 +136,7 @@ def mesh_for(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abstract
     return mesh
 
 
-def _sent(program: str, params: Tree, mesh: Mesh) -> Counter[str]:
+def _sent(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
     """Returns the bytes that a device sends, with gradients scattered that CPU's compiler is not.
 
     It sums whole gradients and cuts out a device's part, where those for GPU and TPU scatter sums.
@@ -153,16 +151,16 @@ def _sent(program: str, params: Tree, mesh: Mesh) -> Counter[str]:
     return sent
 
 
-def with_rows(batch: Tree, rows: int) -> Tree:
+def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:
     """Returns the shapes of a batch with so many rows."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
 
 
-def _size(tree: Tree) -> int:
+def _size(tree: ArrayTree) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _local(tree: Tree) -> int:
+def _local(tree: ArrayTree) -> int:
     """Returns the bytes that each device has."""
     return sum(
         _size(x.update(shape=x.sharding.shard_shape(x.shape))) for x in jax.tree.leaves(tree)

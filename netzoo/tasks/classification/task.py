@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Column, Table
@@ -25,8 +26,6 @@ from netzoo.mesh import process_shard
 from netzoo.tasks.classification.metrics import shown, summarize
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
-
-Tree = Any
 
 CLASSES_FILE = "classes.json"
 CONFUSION_PICTURE = "confusion_matrix.png"
@@ -110,7 +109,7 @@ class ImageClassification:
             "evaluation.batch_size": evaluation.batch_size,
         }
 
-    def units(self, batch: Tree) -> int:
+    def units(self, batch: ArrayTree) -> int:
         """Returns the number of images."""
         return len(batch["label"])
 
@@ -120,18 +119,18 @@ class ImageClassification:
         source = open_source(data.source, split, data.data_dir, skip_corrupt=skip)
         return with_cache(source, data.cache)
 
-    def init(self, key: jax.Array) -> Tree:
+    def init(self, key: jax.Array) -> ArrayTree:
         """Returns initial variables; fails here if the network refuses the image size."""
         size = self._config.data.image_size
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return self.model.init(key, images, train=False)
 
-    def pretrained_variables(self) -> Tree | None:
+    def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables of `init.weights` with a head for the classes of the data."""
         size = self._config.data.image_size
         return pretrained_variables(self._config, len(self.class_names), image_size=size)
 
-    def train_iterator(self) -> Iterator[Tree]:
+    def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.train_dataset`."""
         config, augment = self._config, self._config.augment
         return iter(
@@ -153,7 +152,9 @@ class ImageClassification:
             )
         )
 
-    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+    def loss(
+        self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
+    ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
 
         Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
@@ -183,7 +184,7 @@ class ImageClassification:
         accuracy = (logits.argmax(-1) == labels).mean()
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
-    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or of its evenly spaced `limit`."""
         config = self._config
         return eval_batches(
@@ -196,7 +197,7 @@ class ImageClassification:
             skip_corrupt=self._skip_corrupt,
         )
 
-    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+    def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
         classes = len(self.class_names)
         mask, labels = batch["mask"], batch["label"]
@@ -217,7 +218,7 @@ class ImageClassification:
         return summarize(sums, self.class_names, self._config.evaluation.top_k)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Returns the confusion matrix with the names of classes, and what draws it."""
         del variables

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -22,8 +23,6 @@ from netzoo.tasks.translation.metrics import corpus_scores, summarize
 from netzoo.tasks.translation.sources import open_parallel
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
-
-Tree = Any
 
 VOCABULARY_FILE = "vocabulary.model"
 TRANSLATIONS_FILE = "translations.tsv"
@@ -107,20 +106,20 @@ class Translation:
         data, parts = self._config.data, self._config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
-    def units(self, batch: Tree) -> int:
+    def units(self, batch: ArrayTree) -> int:
         """Returns the number of tokens to be predicted."""
         return int((batch["target"][:, 1:] != PAD).sum())
 
-    def init(self, key: jax.Array) -> Tree:
+    def init(self, key: jax.Array) -> ArrayTree:
         """Returns initial variables."""
         token = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, token, token, train=False)
 
-    def pretrained_variables(self) -> Tree | None:
+    def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables of `init.weights`, if that is set."""
         return pretrained_variables(self._config, len(self.vocabulary))
 
-    def train_iterator(self) -> Iterator[Tree]:
+    def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
         config, shapes = self._config, self._shapes("train")
         if long := plan_buckets(**shapes).left_out(self._train_corpus):
@@ -138,7 +137,9 @@ class Translation:
             )
         )
 
-    def loss(self, variables: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, Tree, Tree]:
+    def loss(
+        self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
+    ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
         target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
         weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
@@ -158,7 +159,7 @@ class Translation:
         metrics = {"loss": loss, "token_accuracy": (weights * correct).sum()}
         return loss, model_state, metrics
 
-    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[Tree]:
+    def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every pair of the split once, or of its evenly spaced `limit`."""
         corpus, shapes = self._corpus(split), self._shapes("evaluation")
         try:
@@ -166,7 +167,7 @@ class Translation:
         except UserError as error:
             raise UserError(f"{self._config.data.source}, split {split!r}: {error}") from None
 
-    def evaluation_sums(self, variables: Tree, batch: Tree) -> Tree:
+    def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
         target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
         real = labels != PAD
@@ -191,7 +192,7 @@ class Translation:
         return summarize(sums)
 
     def report(
-        self, variables: Tree, split: str, sums: dict[str, np.ndarray]
+        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translates the split; returns its scores, and what writes translations and a picture."""
         del sums

@@ -4,11 +4,12 @@ import functools
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
+from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -20,8 +21,6 @@ from netzoo.tasks.translation.batches import MOST_TOKENS
 from netzoo.tasks.translation.beam_search import beam_search
 from netzoo.tasks.translation.figures import MOST_PIECES
 from netzoo.tasks.translation.vocabulary import END, START, Vocabulary
-
-Tree = Any
 
 
 class Hypothesis(NamedTuple):
@@ -57,7 +56,7 @@ class Translator:
         self,
         config: ConfigDict,
         model: nn.Module,
-        variables: Tree,
+        variables: ArrayTree,
         vocabulary: Vocabulary,
         n_best: int = 1,
     ):
