@@ -14,7 +14,7 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"
 
 
 def main() -> None:
-    """Evaluates and writes eval.json and pictures into the run folder."""
+    """Evaluates, and writes eval.json and figures into the run folder."""
     from netzoo.training.evaluate_run import evaluate_run
 
     evaluate_run(flags.FLAGS.config, Path(_WORKDIR.value), _CHECKPOINT.value)

@@ -92,7 +92,7 @@ def process_shard() -> tuple[int, int]:
 
 
 def is_writer() -> bool:
-    """Returns whether this process writes what one process writes for all: logs and pictures."""
+    """Returns whether this process writes what one process writes for all: logs and figures."""
     return jax.process_index() == 0
 
 

@@ -150,11 +150,11 @@ def command(*arguments: object) -> tuple[subprocess.CompletedProcess, float, int
     return done, time.monotonic() - began, usage.ru_maxrss // 1024
 
 
-def predictions(workdir: Path, folder: Path, picture_file: Path) -> Iterator[Row]:
+def predictions(workdir: Path, folder: Path, figure_file: Path) -> Iterator[Row]:
     """Gives all files to one predict.py, and says which it answered and which it named."""
     files = [*sorted(folder.iterdir()), folder / "missing.jpg"]
     done, seconds, peak = command(
-        "predict.py", "--workdir", workdir, "--json", "--picture", picture_file, *files
+        "predict.py", "--workdir", workdir, "--json", "--figure", figure_file, *files
     )
     crashed = "Traceback" in done.stderr or peak > COMMAND_MEMORY_MB or done.returncode != 1
     happened = FAILED if crashed else READ

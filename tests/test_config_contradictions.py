@@ -121,7 +121,7 @@ def _sharding(config):
         ({"sharding.fsdp": 3}, _sharding, "sharding.fsdp is 3, which does not divide the 1 dev"),
         (
             {"train.batch_size": 7, "sharding.fsdp": 1},
-            lambda c: meshes.check_divisible(_Devices(2), **create_task(c).rows()),
+            lambda c: meshes.check_divisible(_Devices(2), **create_task(c).batch_sizes()),
             "train.batch_size / train.grad_accum_steps is 7, which 2 devices cannot divide",
         ),
     ],

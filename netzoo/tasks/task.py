@@ -17,12 +17,12 @@ class Task(Protocol):
     Attributes:
       steps_per_epoch: Batches that make one pass over the training examples.
       main_metric: Name of the metric that "best" is decided by; higher is better.
-      unit: What speed is counted in, e.g. `"images"`.
+      throughput_unit: What throughput is counted in, e.g. `"images"`.
     """
 
     steps_per_epoch: int
     main_metric: str
-    unit: str
+    throughput_unit: str
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -31,11 +31,11 @@ class Task(Protocol):
     def save(self, workdir: Path) -> None:
         """Writes what prediction needs besides weights and configuration, e.g. class names."""
 
-    def rows(self) -> dict[str, int]:
-        """Returns, by the key that decides it, what the number of devices has to divide."""
+    def batch_sizes(self) -> dict[str, int]:
+        """Returns the sizes that the number of devices must divide, by the key that sets each."""
 
-    def units(self, batch: ArrayTree) -> int:
-        """Returns how many of `unit` a training batch holds, padding left out."""
+    def count(self, batch: ArrayTree) -> int:
+        """Returns the number of `throughput_unit` in a training batch, without padding."""
 
     def init(self, key: jax.Array) -> ArrayTree:
         """Returns the initial variables of the network."""
@@ -57,7 +57,7 @@ class Task(Protocol):
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns sums over the unmasked examples of a batch, from which all metrics follow."""
 
-    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns the metrics for the sums over a whole split."""
 
     def report(

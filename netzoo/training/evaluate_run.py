@@ -47,7 +47,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
         )
     mesh = meshes.create_mesh()
     task = create_task(config, workdir)
-    meshes.check_divisible(mesh, **task.rows())
+    meshes.check_divisible(mesh, **task.batch_sizes())
     split = config.data.test_split
     batches = task.evaluation_batches(split)
     step, weights, variables = restore_variables(workdir, which)
@@ -58,7 +58,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
     found, draw = task.report(jax.device_put(variables), split, sums)
     report = {
-        **task.summarize(sums),
+        **task.metrics(sums),
         **found,
         "dataset": config.data.source,
         "split": split,

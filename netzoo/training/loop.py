@@ -67,7 +67,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         check_same_run(config, workdir)
     mesh = meshes.create_mesh(config.sharding.fsdp)
     task = create_task(config, workdir if continued else None)
-    meshes.check_divisible(mesh, **task.rows())
+    meshes.check_divisible(mesh, **task.batch_sizes())
     workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(RunLock(workdir)) as lock:
         # One process takes it for all; a refusal ends all of them.
@@ -121,7 +121,9 @@ class _Run:
             signal.signal(number, self._on_signal)
         self.writer: MetricsWriter | None = None
         self.best: BestCheckpoint | None = None
-        self.progress = Progress(self.total_steps, start, self.config.model.name, self.task.unit)
+        self.progress = Progress(
+            self.total_steps, start, self.config.model.name, self.task.throughput_unit
+        )
         with contextlib.ExitStack() as stack:
             stack.callback(checkpoints.close)
             if self.config.data.validation_split:
@@ -194,7 +196,7 @@ class _Run:
             if pending:
                 self._read(*pending)
             # An estimate where every process reads other rows.
-            units = self.task.units(batch) * jax.process_count()
+            units = self.task.count(batch) * jax.process_count()
             pending = (step, units, metrics)
             stopping = self._stops_after(step)
             evaluating = self._evaluates_at(step)
@@ -235,7 +237,7 @@ class _Run:
         epoch = step / self.task.steps_per_epoch
         rate, data_wait = self.clock.rates()
         timing = {
-            f"{self.task.unit}_per_second": rate,
+            f"{self.task.throughput_unit}_per_second": rate,
             "data_wait": data_wait,
             "wall_seconds": self.clock.elapsed(),
             "process": self.process,
@@ -285,7 +287,7 @@ class _Run:
         variables = state.evaluation_variables
         for name, batches in self._evaluation_batches().items():
             sums = evaluate(self.evaluation_step, variables, batches, self.put)
-            summary = self.task.summarize(sums)
+            summary = self.task.metrics(sums)
             results[f"{name}_loss"] = summary["loss"]
             results[f"{name}_{self.task.main_metric}"] = summary[self.task.main_metric]
         epoch = step / self.task.steps_per_epoch

@@ -30,13 +30,13 @@ class Evaluated:
 
     evaluation_sums = None
 
-    def rows(self):
+    def batch_sizes(self):
         return {}
 
     def evaluation_batches(self, split):
         return []
 
-    def summarize(self, sums):
+    def metrics(self, sums):
         return {"loss": 0.5}
 
     def report(self, variables, split, sums):

@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="divide train.batch_size over the devices, instead of giving each as much",
     )
-    parser.add_argument("--out", type=Path, help="CSV to write; the picture goes beside it, .png")
+    parser.add_argument("--out", type=Path, help="CSV to write; the figure goes beside it, .png")
     options, rest = parser.parse_known_args(arguments)
     try:
         if min(options.devices) < 1:

@@ -54,7 +54,9 @@ def shown(value: float | None, digits: int = 4) -> str:
     return "not finite" if value is None else f"{value:.{digits}f}"
 
 
-def summarize(sums: Mapping[str, Any], class_names: Sequence[str], top_k: int) -> dict[str, Any]:
+def metrics_from_sums(
+    sums: Mapping[str, Any], class_names: Sequence[str], top_k: int
+) -> dict[str, Any]:
     """Turns the summed counts of a whole split into the metrics of the report.
 
     Args:

@@ -1,4 +1,4 @@
-"""Names what is in pictures, with the weights of a run."""
+"""Names what is in images, with the weights of a run."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Prediction(NamedTuple):
-    """The most probable classes of one picture, best first."""
+    """The most probable classes of one image, best first."""
 
     path: Path
     scores: list[tuple[str, float]]
@@ -44,30 +44,30 @@ def classify(
     which: str = "last",
     top_k: int = 3,
     as_json: bool = False,
-    picture: str | None = None,
+    figure: str | None = None,
 ) -> int:
     """Predicts, and prints a table or JSON.
 
     Args:
       config: The configuration of the run.
       workdir: The run folder.
-      paths: Pictures, or folders that are searched for pictures.
+      paths: Images, or folders that are searched for images.
       which: `"last"`, `"best"` or `"average"` checkpoint.
-      top_k: Classes to name for each picture.
+      top_k: Classes to name for each image.
       as_json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
         ...}]}]` instead of the table.
-      picture: Where to write a PNG of the pictures beside their classes, if anywhere.
+      figure: Where to write a PNG of the images beside their classes, if anywhere.
 
     Returns:
-      The exit status: 0, or 1 if a picture could not be read or is not there; the others are
+      The exit status: 0, or 1 if an image could not be read or is not there; the others are
       predicted, and these are named on standard error.
 
     Raises:
-      UserError: The configuration is not valid, there is no picture, the run cannot be read, or
-        `picture` cannot be written.
+      UserError: The configuration is not valid, there is no image, the run cannot be read, or
+        `figure` cannot be written.
     """
     validate(config)
-    check_writable(picture)
+    check_writable(figure)
     files = _find(paths)
     class_names = load_class_names(workdir)
     console, errors = Console(), Console(stderr=True)
@@ -94,20 +94,20 @@ def classify(
             best = np.argsort(-row, kind="stable")[:top_k]
             scores = [(class_names[index], float(row[index])) for index in best]
             predictions.append(Prediction(path, scores))
-        thumbnails.extend(images if picture else [])
+        thumbnails.extend(images if figure else [])
     if as_json:
         text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
         # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
         print(text.encode("utf-8", "backslashreplace").decode())
     else:
         _print(console, predictions)
-    if picture and predictions:
+    if figure and predictions:
         rows = [(printable(prediction.path.name), prediction.scores) for prediction in predictions]
         try:
-            prediction_sheet(thumbnails, rows, picture)
+            prediction_sheet(thumbnails, rows, figure)
         except ValueError as error:
-            raise UserError(f"{picture} is not written: {error}") from None
-        errors.print(f"written: {picture}", highlight=False, markup=False)
+            raise UserError(f"{figure} is not written: {error}") from None
+        errors.print(f"written: {figure}", highlight=False, markup=False)
     return 1 if broken else 0
 
 
@@ -132,7 +132,7 @@ class _Probabilities:
 
 
 def _find(paths: Sequence[str]) -> list[Path]:
-    """Returns the pictures in folders, and what is no folder as it is, there or not."""
+    """Returns the images in folders, and what is no folder as it is, there or not."""
     files = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -142,7 +142,7 @@ def _find(paths: Sequence[str]) -> list[Path]:
             files.append(path)
     if not files:
         raise UserError(
-            f"no pictures in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
+            f"no images in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
             f"folders with {', '.join(SUFFIXES)}"
         )
     return files
@@ -157,7 +157,7 @@ def _print(console: Console, predictions: Sequence[Prediction]) -> None:
     if not predictions:
         return
     places = len(predictions[0].scores)
-    table = Table("picture", *(f"{place}." for place in range(1, places + 1)))
+    table = Table("image", *(f"{place}." for place in range(1, places + 1)))
     for prediction in predictions:
         # As Text, since square brackets in names are not styles.
         cells = (Text(f"{name} {value:.1%}") for name, value in prediction.scores)

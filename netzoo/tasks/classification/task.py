@@ -23,12 +23,12 @@ from netzoo.errors import UserError
 from netzoo.figures import confusion_matrix
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.mesh import process_shard
-from netzoo.tasks.classification.metrics import shown, summarize
+from netzoo.tasks.classification.metrics import metrics_from_sums, shown
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
 
 CLASSES_FILE = "classes.json"
-CONFUSION_PICTURE = "confusion_matrix.png"
+CONFUSION_FIGURE = "confusion_matrix.png"
 # Maps bytes to [-1, 1], which networks start from well that no published weights bind.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
@@ -41,7 +41,7 @@ class ImageClassification:
     """
 
     main_metric = "accuracy"
-    unit = "images"
+    throughput_unit = "images"
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -101,7 +101,7 @@ class ImageClassification:
         text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
         (workdir / CLASSES_FILE).write_text(text)
 
-    def rows(self) -> dict[str, int]:
+    def batch_sizes(self) -> dict[str, int]:
         """Returns the sizes of batches, and of their parts where they are split."""
         train, evaluation = self._config.train, self._config.evaluation
         return {
@@ -109,7 +109,7 @@ class ImageClassification:
             "evaluation.batch_size": evaluation.batch_size,
         }
 
-    def units(self, batch: ArrayTree) -> int:
+    def count(self, batch: ArrayTree) -> int:
         """Returns the number of images."""
         return len(batch["label"])
 
@@ -213,9 +213,9 @@ class ImageClassification:
             "count": mask.sum(),
         }
 
-    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the metrics of a split; see `netzoo.tasks.classification.metrics.summarize`."""
-        return summarize(sums, self.class_names, self._config.evaluation.top_k)
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `metrics_from_sums`."""
+        return metrics_from_sums(sums, self.class_names, self._config.evaluation.top_k)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
@@ -226,7 +226,7 @@ class ImageClassification:
         title = f"{self._config.model.name} on {self._config.data.source} {split}"
 
         def draw(folder: Path) -> None:
-            confusion_matrix(confusion, self.class_names, folder / CONFUSION_PICTURE, title)
+            confusion_matrix(confusion, self.class_names, folder / CONFUSION_FIGURE, title)
 
         return {
             "confusion": confusion.tolist(),

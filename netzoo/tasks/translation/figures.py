@@ -1,4 +1,4 @@
-"""A picture of what a translation's words look at: attention weights as heat maps."""
+"""A figure of what a translation's words look at: attention weights as heat maps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Panel(NamedTuple):
     below: float  # from the map's upper edge
 
 
-def attention_picture(
+def attention_figure(
     examples: Sequence[tuple[Sequence[str], Sequence[str], np.ndarray]],
     path: str | os.PathLike[str],
     title: str,

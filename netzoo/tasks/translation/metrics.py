@@ -24,7 +24,7 @@ from sacrebleu.metrics import BLEU, CHRF
 _RESAMPLES = 1000
 
 
-def summarize(sums: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Turns the summed counts of a whole split into the metrics of the report.
 
     Args:

@@ -15,7 +15,7 @@ from rich.console import Console
 from netzoo.config import validate
 from netzoo.errors import UserError
 from netzoo.tasks.network import create_network
-from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_picture
+from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
 from netzoo.tasks.translation.task import VOCABULARY_FILE
 from netzoo.tasks.translation.translator import Hypothesis, Translator
@@ -35,7 +35,7 @@ def translate(
     which: str = "last",
     n_best: int = 1,
     as_json: bool = False,
-    picture: str | None = None,
+    figure: str | None = None,
     input_file: str | None = None,
     output_file: str | None = None,
 ) -> int:
@@ -52,7 +52,7 @@ def translate(
       n_best: Translations of each sentence; with more than one there is a line for each, of the
         sentence's number from 1, the score and the text, with tabs between.
       as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
-      picture: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
+      figure: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
       input_file: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
       output_file: Where to write instead of standard output, in UTF-8; gzip if it ends in `.gz`.
 
@@ -69,7 +69,7 @@ def translate(
             f"{n_best} translations of a sentence are wanted, and evaluation.beam_size is "
             f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={n_best}"
         )
-    check_writable(output_file, picture)
+    check_writable(output_file, figure)
     if output_file is None and sys.stdout is None:
         raise UserError("standard output is closed; give --output FILE")
     sentences = [*sentences, *(_lines(input_file) if input_file else ())]
@@ -97,13 +97,13 @@ def translate(
             best += [row[0] for row in found]
             seconds += taken
     written = [output_file] if output_file else []
-    examples = translator.attention(sentences, best, MOST_SENTENCES) if picture else []
+    examples = translator.attention(sentences, best, MOST_SENTENCES) if figure else []
     if examples:
-        attention_picture(examples, picture, f"{config.model.name}: where the decoder looked")
-        written.append(picture)
-    elif picture:
+        attention_figure(examples, figure, f"{config.model.name}: where the decoder looked")
+        written.append(figure)
+    elif figure:
         errors.print(
-            f"{picture} is not written: every sentence is blank, or it or its translation is "
+            f"{figure} is not written: every sentence is blank, or it or its translation is "
             f"longer than the {MOST_PIECES - 1} pieces that can be drawn"
         )
     count = len(sentences)
@@ -111,7 +111,7 @@ def translate(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
         "sentences/s" + (f"; written: {', '.join(written)}" if written else "")
     )
-    return 1 if picture and not examples else 0
+    return 1 if figure and not examples else 0
 
 
 def _lines(path: str) -> list[str]:

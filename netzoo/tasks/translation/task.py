@@ -18,16 +18,16 @@ from netzoo.tasks.classification.metrics import shown
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.tasks.translation.batches import eval_batches, plan_buckets, train_dataset
 from netzoo.tasks.translation.corpus import Corpus
-from netzoo.tasks.translation.figures import attention_picture
-from netzoo.tasks.translation.metrics import corpus_scores, summarize
+from netzoo.tasks.translation.figures import attention_figure
+from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.sources import open_parallel
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.model"
 TRANSLATIONS_FILE = "translations.tsv"
-ATTENTION_PICTURE = "attention.png"
-PICTURED_SENTENCES = 10
+ATTENTION_FIGURE = "attention.png"
+DRAWN_SENTENCES = 10
 
 
 class Translation:
@@ -38,7 +38,7 @@ class Translation:
     """
 
     main_metric = "token_accuracy"
-    unit = "tokens"
+    throughput_unit = "tokens"
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -101,12 +101,12 @@ class Translation:
             "row_multiple": data.row_multiple,
         }
 
-    def rows(self) -> dict[str, int]:
+    def batch_sizes(self) -> dict[str, int]:
         """Returns what the rows of every batch are a multiple of."""
         data, parts = self._config.data, self._config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
-    def units(self, batch: ArrayTree) -> int:
+    def count(self, batch: ArrayTree) -> int:
         """Returns the number of tokens to be predicted."""
         return int((batch["target"][:, 1:] != PAD).sum())
 
@@ -187,14 +187,14 @@ class Translation:
             "count": batch["mask"].sum(),
         }
 
-    def summarize(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the metrics of a split; see `netzoo.tasks.translation.metrics.summarize`."""
-        return summarize(sums)
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Returns the metrics of a split; see `metrics_from_sums`."""
+        return metrics_from_sums(sums)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Translates the split; returns its scores, and what writes translations and a picture."""
+        """Translates the split; returns its scores, and what writes translations and a figure."""
         del sums
         evaluation, pairs = self._config.evaluation, self._source(split)
         sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
@@ -206,10 +206,10 @@ class Translation:
         def draw(folder: Path) -> None:
             rows = zip(sources, references, hypotheses, strict=True)
             _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
-            (folder / ATTENTION_PICTURE).unlink(missing_ok=True)  # of another split, perhaps
+            (folder / ATTENTION_FIGURE).unlink(missing_ok=True)  # of another split, perhaps
             title = f"{self._config.model.name} on {self._config.data.source} {split}"
-            if examples := translator.attention(sources, best, PICTURED_SENTENCES):
-                attention_picture(examples, folder / ATTENTION_PICTURE, title)
+            if examples := translator.attention(sources, best, DRAWN_SENTENCES):
+                attention_figure(examples, folder / ATTENTION_FIGURE, title)
 
         return {
             **corpus_scores(hypotheses, references),

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from netzoo.tasks.classification.metrics import summarize, wilson_interval
+from netzoo.tasks.classification.metrics import metrics_from_sums, wilson_interval
 
 NAMES = ["daisy", "roses", "tulips"]
 
@@ -48,9 +48,11 @@ def test_wilson_interval_rejects_impossible_counts(correct, n):
         wilson_interval(correct, n)
 
 
-def test_summarize_equals_hand_computed_values():
+def test_metrics_equal_hand_computed_values():
     """Protects the meaning of rows (true) and columns (predicted) in every ratio."""
-    result = summarize(sums([[6, 2, 0], [1, 3, 0], [3, 0, 5]], topk_correct=18), NAMES, top_k=2)
+    result = metrics_from_sums(
+        sums([[6, 2, 0], [1, 3, 0], [3, 0, 5]], topk_correct=18), NAMES, top_k=2
+    )
     assert result["accuracy"] == 14 / 20
     assert result["top2_accuracy"] == 18 / 20
     assert result["loss"] == 12 / 20
@@ -71,7 +73,7 @@ def test_summarize_equals_hand_computed_values():
 
 def test_undefined_ratios_are_none_and_the_result_is_json():
     """Protects reports of splits that lack a class: no NaN, no zero that nobody earned."""
-    result = summarize(sums([[4, 0, 0], [2, 0, 0], [0, 0, 0]], 4, math.inf), NAMES, top_k=1)
+    result = metrics_from_sums(sums([[4, 0, 0], [2, 0, 0], [0, 0, 0]], 4, math.inf), NAMES, top_k=1)
     _, roses, tulips = result["per_class"]
     assert (roses["precision"], roses["recall"], roses["f1"]) == (None, 0.0, 0.0)
     assert (tulips["precision"], tulips["recall"], tulips["f1"]) == (None, None, None)
@@ -84,7 +86,7 @@ def test_numpy_sums_do_not_leak_into_the_result():
     """Protects json.dump at the call site from numpy scalars."""
     given = sums(np.diag([1, 2, 3]).astype(np.int32), np.int64(6), np.float64(3.0))
     given["count"] = np.int64(6)
-    json.dumps(summarize(given, NAMES, top_k=3), allow_nan=False)
+    json.dumps(metrics_from_sums(given, NAMES, top_k=3), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +102,10 @@ def test_numpy_sums_do_not_leak_into_the_result():
 def test_contradictions_are_errors(change, message):
     """Protects against padding counted in one sum but not in another."""
     with pytest.raises(ValueError, match=message):
-        summarize({**sums(np.diag([1, 2, 3]), 6), **change}, NAMES, top_k=2)
+        metrics_from_sums({**sums(np.diag([1, 2, 3]), 6), **change}, NAMES, top_k=2)
 
 
 def test_top_k_beyond_the_classes_is_an_error():
     """Protects the five-flower data set from a meaningless top-10 accuracy."""
     with pytest.raises(ValueError, match="between 1 and 3"):
-        summarize(sums(np.diag([1, 2, 3]), 6), NAMES, top_k=10)
+        metrics_from_sums(sums(np.diag([1, 2, 3]), 6), NAMES, top_k=10)

@@ -65,7 +65,7 @@ def test_any_name_is_shown(run, photos, capfd, name):
     """Names of files and classes are neither markup, formulas, nor commands to the terminal."""
     path = photos / os.fsdecode(name)
     (photos / "good.png").rename(path)
-    assert run(path, picture=str(photos / "sheet.png")) == 0
+    assert run(path, figure=str(photos / "sheet.png")) == 0
     shown = capfd.readouterr().out
     assert "[/b]$x^$ 75.0%" in shown and "\x1b" not in shown
     assert (photos / "sheet.png").stat().st_size > 5000
@@ -77,12 +77,12 @@ def test_any_name_is_shown(run, photos, capfd, name):
 def test_nothing_to_predict(run, photos):
     """An empty folder is an error that says what is looked for."""
     (photos / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no pictures in .*empty"):
+    with pytest.raises(UserError, match=r"no images in .*empty"):
         run(photos / "empty")
 
 
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     """The answers are printed, and the picture that cannot be drawn is one message."""
     with pytest.raises(UserError, match=r"sheet\.png is not written: expected 1 to 300 images"):
-        run(*301 * [photos / "good.png"], as_json=True, picture=str(photos / "sheet.png"))
+        run(*301 * [photos / "good.png"], as_json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301

@@ -6,7 +6,7 @@ import pytest
 
 from netzoo import figures
 from netzoo.tasks.translation import figures as attention_figures
-from netzoo.tasks.translation.figures import attention_picture
+from netzoo.tasks.translation.figures import attention_figure
 
 
 def load(path):
@@ -30,7 +30,7 @@ def example(source, target, weight=None):
 def test_pictures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
     """Protects sheets of mixed lengths: cells of legible size, and no sheet without end."""
     path = tmp_path / "attention.png"
-    attention_picture([example(*pair) for pair in lengths], path, "title")
+    attention_figure([example(*pair) for pair in lengths], path, "title")
     height, width, _ = load(path).shape
     cell = 0.145 * figures.DPI
     assert width >= max(cell * max(s for s, _ in lengths), 5 * figures.DPI)
@@ -42,18 +42,18 @@ def test_pictures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
 def test_colour_is_the_weight(tmp_path):
     """Protects the fixed scale: a map of small weights has no dark cells of its own."""
     path = tmp_path / "attention.png"
-    attention_picture([example(6, 6, weight=1.0)], path, "title")
+    attention_figure([example(6, 6, weight=1.0)], path, "title")
     full = dark(load(path))
-    attention_picture([example(6, 6, weight=0.1)], path, "title")
+    attention_figure([example(6, 6, weight=0.1)], path, "title")
     assert full - dark(load(path)) > 0.8 * 36 * (0.27 * figures.DPI - 2) ** 2
 
 
 def test_source_is_across_and_translation_down(tmp_path):
     """Protects the meaning of the axes: 20 source pieces and 3 of the translation are wide."""
     path = tmp_path / "attention.png"
-    attention_picture([example(20, 3)], path, "title")
+    attention_figure([example(20, 3)], path, "title")
     height, width, _ = load(path).shape
-    attention_picture([example(3, 20)], path, "title")
+    attention_figure([example(3, 20)], path, "title")
     assert load(path).shape[0] > height
     assert load(path).shape[1] < width
 
@@ -61,7 +61,7 @@ def test_source_is_across_and_translation_down(tmp_path):
 def test_pieces_are_text_only(tmp_path):
     """Protects pieces and titles with dollar signs: these formulas would be errors."""
     pieces = ["▁$x^$", "a$\\frac$", "·", "</s>", "ein sehr langes Stück Text"]
-    attention_picture([(pieces, pieces, np.eye(5))], tmp_path / "a.png", "costs $\\frac$")
+    attention_figure([(pieces, pieces, np.eye(5))], tmp_path / "a.png", "costs $\\frac$")
 
 
 @pytest.mark.parametrize(
@@ -77,20 +77,20 @@ def test_pieces_are_text_only(tmp_path):
 def test_weights_that_do_not_fit_are_errors(tmp_path, weights, message):
     """Protects against transposed maps, padding that was not cut off, and logits."""
     with pytest.raises(ValueError, match=message):
-        attention_picture([(["a", "b", "c"], ["d", "e"], weights)], tmp_path / "a.png", "title")
+        attention_figure([(["a", "b", "c"], ["d", "e"], weights)], tmp_path / "a.png", "title")
 
 
 @pytest.mark.parametrize("number", [0, 13])
 def test_no_sentence_or_too_many_are_errors(tmp_path, number):
     """Protects against empty sheets and against ones that nobody can read."""
     with pytest.raises(ValueError, match=f"1 to 12 sentences, found {number}"):
-        attention_picture([example(2, 2)] * number, tmp_path / "a.png", "title")
+        attention_figure([example(2, 2)] * number, tmp_path / "a.png", "title")
 
 
 def test_a_sentence_without_pieces_is_an_error(tmp_path):
     """Protects against a division by zero where a translation is empty."""
     with pytest.raises(ValueError, match=r"found \(0, 2\)"):
-        attention_picture([(["a", "b"], [], np.zeros((0, 2)))], tmp_path / "a.png", "title")
+        attention_figure([(["a", "b"], [], np.zeros((0, 2)))], tmp_path / "a.png", "title")
 
 
 def test_the_longest_sentences_can_be_drawn(tmp_path):
@@ -107,7 +107,7 @@ def test_the_longest_sentences_can_be_drawn(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_figures, "Figure", Sheet)
-        attention_picture([example(most, most)] * 12, tmp_path / "a.png", "title")
+        attention_figure([example(most, most)] * 12, tmp_path / "a.png", "title")
     assert sizes[0].max() < 2**16
     with pytest.raises(ValueError, match=f"at most {most} pieces on a side, found {most + 1}"):
-        attention_picture([example(2, most + 1)], tmp_path / "a.png", "title")
+        attention_figure([example(2, most + 1)], tmp_path / "a.png", "title")

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from netzoo.tasks.translation.metrics import corpus_scores, summarize
+from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 
 SUMS = {"loss_sum": 30.0, "correct": 12, "tokens": 20, "count": 4}
 KEYS = [
@@ -15,9 +15,9 @@ KEYS = [
 ]
 
 
-def test_summarize_equals_hand_computed_values():
+def test_metrics_equal_hand_computed_values():
     """Protects the denominator: labels, not sentences."""
-    assert summarize(SUMS) == {
+    assert metrics_from_sums(SUMS) == {
         "loss": 1.5,
         "perplexity": math.exp(1.5),
         "token_accuracy": 0.6,
@@ -31,7 +31,7 @@ def test_summarize_equals_hand_computed_values():
 )
 def test_what_is_not_finite_is_none_and_the_result_is_json(loss_sum, loss):
     """Protects reports of diverged runs: no NaN, and no overflow of the perplexity alone."""
-    result = summarize({**SUMS, "loss_sum": np.float64(loss_sum), "count": np.int64(4)})
+    result = metrics_from_sums({**SUMS, "loss_sum": np.float64(loss_sum), "count": np.int64(4)})
     assert (result["loss"], result["perplexity"]) == (loss, None)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -48,7 +48,7 @@ def test_what_is_not_finite_is_none_and_the_result_is_json(loss_sum, loss):
 def test_contradictions_are_errors(change, message):
     """Protects against padding counted in one sum but not in another."""
     with pytest.raises(ValueError, match=message):
-        summarize({**SUMS, **change})
+        metrics_from_sums({**SUMS, **change})
 
 
 def test_equal_sentences_score_100():

@@ -109,7 +109,7 @@ def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
 def test_one_file_for_two_things_is_refused(run, tmp_path):
     """Protects the translations from the picture that would be written over them."""
     with pytest.raises(UserError, match="are one file"):
-        run("1", output_file=str(tmp_path / "x"), picture=str(tmp_path / "." / "x"))
+        run("1", output_file=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
     with pytest.raises(UserError, match="it is a folder"):
         run("1", output_file="")
 
@@ -146,7 +146,7 @@ def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, mes
 def test_a_picture_of_nothing_is_said(run, sentence, tmp_path, capfd):
     """Protects translations whose picture cannot be drawn: they are there, and the status tells."""
     picture = tmp_path / "picture.png"
-    assert run(sentence, picture=str(picture)) == 1
+    assert run(sentence, figure=str(picture)) == 1
     done = capfd.readouterr()
     assert done.out == f"[{sentence}]\n"
     assert f"{picture} is not written" in done.err

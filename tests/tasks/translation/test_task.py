@@ -54,7 +54,7 @@ def test_loss_is_the_mean_over_real_tokens(task, variables):
         total += float(optax.softmax_cross_entropy(logits, smooth).sum())
         right += int((logits.argmax(-1) == target[1:]).sum())
         count += len(target) - 1
-    assert count == task.units(batch)
+    assert count == task.count(batch)
     np.testing.assert_allclose(loss, total / count, rtol=1e-5)
     np.testing.assert_allclose(metrics["token_accuracy"], right / count, rtol=1e-6)
 
