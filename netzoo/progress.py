@@ -46,12 +46,12 @@ class Progress:
         """Prepares the display; it appears on entering the context.
 
         Args:
-          total_steps: the step at which the run ends.
-          start_step: steps done already, above zero in a resumed run.
-          description: a few words, say the model's name.
-          unit: what the rate counts, say "images".
-          console: where to draw; standard output unless told.
-          clock: seconds that only ever grow; tests pass their own.
+          total_steps: The step at which the run ends.
+          start_step: Steps done already, above zero in a resumed run.
+          description: A few words, say the model's name.
+          unit: What the rate counts, say "images".
+          console: Where to draw; standard output unless told.
+          clock: Seconds that only ever grow; tests pass their own.
         """
         self._total, self._start, self._description = total_steps, start_step, description
         self._unit = unit
@@ -90,11 +90,11 @@ class Progress:
         """Shows the state after `step`.
 
         Args:
-          step: steps done, at least 1.
-          epoch: epochs done at `step`, with its fraction; the number of epochs follows from it.
-          rate: units a second of late, over all devices.
-          loss: the recent training loss.
-          data_wait: share of the recent time spent waiting for input, 0 to 1.
+          step: Steps done, at least 1.
+          epoch: Epochs done at `step`, with its fraction; the number of epochs follows from it.
+          rate: Units a second of late, over all devices.
+          loss: The recent training loss.
+          data_wait: Share of the recent time spent waiting for input, 0 to 1.
         """
         facts = (
             f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "

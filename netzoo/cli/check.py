@@ -22,8 +22,8 @@ def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
     """Yields why an example cannot be read, for each that cannot, in order.
 
     Args:
-        source: the examples; each is decoded in full.
-        num_threads: threads that decode.
+      source: The examples; each is decoded in full.
+      num_threads: Threads that decode.
     """
 
     def problem(index: int) -> str | None:

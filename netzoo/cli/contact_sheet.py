@@ -58,14 +58,14 @@ def contact_sheet(
     """Lays out examples in rows, one class after the other, each with its name in the margin.
 
     Args:
-        source: yields (uint8 image [H, W, 3], label); only as much as needed is read.
-        columns: examples in a row.
-        rows_per_class: rows for each class.
-        class_names: name of each label.
-        tile_size: edge of an example in the sheet, in pixels.
+      source: Yields (uint8 image [H, W, 3], label); only as much as needed is read.
+      columns: Examples in a row.
+      rows_per_class: Rows for each class.
+      class_names: Name of each label.
+      tile_size: Edge of an example in the sheet, in pixels.
 
     Returns:
-        uint8 picture [height, width, 3]. Places a class has no example for stay blank.
+      uint8 picture [height, width, 3]. Places a class has no example for stay blank.
     """
     if columns < 1 or rows_per_class < 1:
         raise ValueError(f"A sheet needs rows and columns, not {rows_per_class} and {columns}.")

@@ -46,16 +46,16 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
     """Prepares a data set, unless it is prepared already.
 
     Args:
-        name: a TFDS data set, or `synthetic_flowers`.
-        origin: folder or archive to read tf_flowers from instead of the network.
-        data_dir: where to put it; None is TFDS's default.
+      name: A TFDS data set, or `synthetic_flowers`.
+      origin: Folder or archive to read tf_flowers from instead of the network.
+      data_dir: Where to put it; None is TFDS's default.
 
     Returns:
-        The builder, prepared.
+      The builder, prepared.
 
     Raises:
-        SourceError: on an unknown name or unusable local files.
-        DatasetNotFoundError: if the download is not possible.
+      SourceError: On an unknown name or unusable local files.
+      DatasetNotFoundError: If the download is not possible.
     """
     if name == SYNTHETIC:
         from netzoo.data.sources.synthetic import builder
@@ -117,8 +117,8 @@ class LocalFlowers:
         """Yields the name and the open file of every photograph.
 
         Raises:
-            SourceError: on an unexpected class folder, a damaged archive, or no photographs.
-            ImageError: on a photograph that is none.
+          SourceError: On an unexpected class folder, a damaged archive, or no photographs.
+          ImageError: If a photograph is not an image.
         """
         del path
         found = False

@@ -39,9 +39,9 @@ def in_threads(
     """Makes batches ahead of their use.
 
     Args:
-        batches: what is made.
-        num_threads: threads that make them.
-        prefetch: batches kept ready; None is twice the threads, and at least 4.
+      batches: What is made.
+      num_threads: Threads that make them.
+      prefetch: Batches kept ready; None is twice the threads, and at least 4.
     """
     buffered = max(4, 2 * num_threads) if prefetch is None else prefetch
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffered)

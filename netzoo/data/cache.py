@@ -44,7 +44,7 @@ def with_cache(source: Source, mode: CacheMode) -> Source:
     """Returns `source` behind a cache, or as it is where `mode` is `none` or it has that cache.
 
     Raises:
-        ValueError: on an unknown mode.
+      ValueError: On an unknown mode.
     """
     modes = get_args(CacheMode)
     if mode not in modes:

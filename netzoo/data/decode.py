@@ -53,16 +53,16 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     and the picture is turned as its EXIF orientation says. Of an animation, the first frame.
 
     Args:
-        data: the encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM,
-            AVIF, JPEG 2000, ICO or TGA.
-        name: the file's name, for error messages.
+      data: The encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,
+        JPEG 2000, ICO or TGA.
+      name: The file's name, for error messages.
 
     Returns:
-        Pixels, uint8 `[H, W, 3]`, RGB, contiguous and writable.
+      Pixels, uint8 `[H, W, 3]`, RGB, contiguous and writable.
 
     Raises:
-        ImageError: if the bytes are no image, are truncated or damaged, or declare more than
-            `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
+      ImageError: If the bytes are no image, are truncated or damaged, or declare more than
+        `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
     """
     if _plain_jpeg_size(data, name) is not None:
         try:
@@ -94,16 +94,16 @@ def cut_out(
     """Cuts a rectangle out of an image, decoding no rows below it where the format allows that.
 
     Args:
-        image: the encoded file, or pixels uint8 `[H, W, 3]`.
-        name: the file's name, for error messages.
-        choose: `choose(H, W)` returns the rectangle; called once.
+      image: The encoded file, or pixels uint8 `[H, W, 3]`.
+      name: The file's name, for error messages.
+      choose: `choose(H, W)` returns the rectangle; called once.
 
     Returns:
-        Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
+      Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
 
     Raises:
-        ImageError: as `decode_image`; but damage below the rectangle, other than a missing end of
-            the file, may go unnoticed.
+      ImageError: As `decode_image`; but damage below the rectangle, other than a missing end of the
+        file, may go unnoticed.
     """
     if isinstance(image, bytes):
         size = _plain_jpeg_size(image, name)
@@ -122,11 +122,11 @@ def check_header(file: BinaryIO, name: str) -> None:
     """Checks that a file is an image, without decoding its pixels.
 
     Args:
-        file: open for reading.
-        name: its name in error messages.
+      file: Open for reading.
+      name: Its name in error messages.
 
     Raises:
-        ImageError: if the file is empty, no image, or a decompression bomb.
+      ImageError: If the file is empty, no image, or a decompression bomb.
     """
     try:
         with Image.open(file, formats=_FORMATS) as image:

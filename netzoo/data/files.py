@@ -32,12 +32,12 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
     """Opens a regular file of at most `MAX_BYTES`, and waits for nothing.
 
     Args:
-        path: the file.
-        name: its name in error messages.
+      path: The file.
+      name: Its name in error messages.
 
     Raises:
-        ImageError: it is not there, may not be read, is too large, or is no regular file.
-        UserError: the machine or its disk failed.
+      ImageError: It is not there, may not be read, is too large, or is no regular file.
+      UserError: The machine or its disk failed.
     """
     try:
         # Without the flag a FIFO without a writer would be waited for, for ever.

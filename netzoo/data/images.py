@@ -35,14 +35,14 @@ class Augmentation:
     """How training images are distorted.
 
     Attributes:
-        crop_scale: bounds of the random crop's area, as fractions of the image's.
-        crop_ratio: bounds of its width over height.
-        flip: mirror half of the images left to right.
-        randaugment_layers: operations of RandAugment an image; 0 turns it off.
-        randaugment_magnitude: their strength, 0 to 10.
+      crop_scale: Bounds of the random crop's area, as fractions of the image's.
+      crop_ratio: Bounds of its width over height.
+      flip: Mirror half of the images left to right.
+      randaugment_layers: Operations of RandAugment an image; 0 turns it off.
+      randaugment_magnitude: Their strength, 0 to 10.
 
     Raises:
-        ValueError: if a value is out of range.
+      ValueError: If a value is out of range.
     """
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
@@ -91,26 +91,26 @@ def train_dataset(
     in it at most once, and those left over after the last whole batch are dropped.
 
     Args:
-        source: the examples.
-        batch_size: examples a batch, over all processes.
-        image_size: side of the images in pixels.
-        seed: decides order and distortions.
-        augmentation: how images are distorted; None is the default `Augmentation`.
-        cache: keep the source in memory: `none`, `encoded` files or `decoded` pixels.
-        num_threads: threads that read and distort.
-        prefetch: batches kept ready; None is twice the threads, and at least 4.
-        shard: `(index, count)` of this process among those that share each batch. A process
-            gets its rows of the same batch, so their number changes no image.
-        skip_corrupt: takes note of the examples that cannot be read, each of which is replaced by
-            the next sound one of the source; None stops with the error of the first.
+      source: The examples.
+      batch_size: Examples a batch, over all processes.
+      image_size: Side of the images in pixels.
+      seed: Decides order and distortions.
+      augmentation: How images are distorted; None is the default `Augmentation`.
+      cache: Keep the source in memory: `none`, `encoded` files or `decoded` pixels.
+      num_threads: Threads that read and distort.
+      prefetch: Batches kept ready; None is twice the threads, and at least 4.
+      shard: `(index, count)` of this process among those that share each batch. A process gets its
+        rows of the same batch, so their number changes no image.
+      skip_corrupt: Takes note of the examples that cannot be read, each of which is replaced by the
+        next sound one of the source; None stops with the error of the first.
 
     Returns:
-        An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`,
-        with B the rows of this process. `iter()` of it has `get_state` and `set_state`, and is
-        what `grain.checkpoint.CheckpointSave` takes.
+      An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B
+      the rows of this process. `iter()` of it has `get_state` and `set_state`, and is what
+      `grain.checkpoint.CheckpointSave` takes.
 
     Raises:
-        ValueError: if the batch is larger than the source or not divisible by the processes.
+      ValueError: If the batch is larger than the source or not divisible by the processes.
     """
     if batch_size > len(source):
         raise ValueError(
@@ -144,18 +144,18 @@ def eval_batches(
     """Makes the batches of one pass over every example, exactly once and in order.
 
     Args:
-        source: the examples.
-        batch_size: examples a batch, over all processes.
-        image_size: side of the images in pixels.
-        crop_pct: share of the shorter side that is kept; see `resize_and_center_crop`.
-        cache: as for `train_dataset`.
-        num_threads: threads that read and resize.
-        shard: as for `train_dataset`.
-        skip_corrupt: takes note of the examples that cannot be read, whose `mask` is False; None
-            stops with the error of the first.
+      source: The examples.
+      batch_size: Examples a batch, over all processes.
+      image_size: Side of the images in pixels.
+      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
+      cache: As for `train_dataset`.
+      num_threads: Threads that read and resize.
+      shard: As for `train_dataset`.
+      skip_corrupt: Takes note of the examples that cannot be read, whose `mask` is False; None
+        stops with the error of the first.
 
     Returns:
-        Batches that can be iterated again and again, with a length.
+      Batches that can be iterated again and again, with a length.
     """
     rows = _Rows.of(batch_size, shard)
     return EvalBatches(

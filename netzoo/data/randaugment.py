@@ -32,11 +32,11 @@ class RandAugment:
     """Applies `num_layers` operations, each drawn uniformly, with replacement.
 
     Attributes:
-        num_layers: operations an image.
-        magnitude: their strength, 0 (none, or next to none) to 10; 9 is the usual setting.
+      num_layers: Operations an image.
+      magnitude: Their strength, 0 (none, or next to none) to 10; 9 is the usual setting.
 
     Raises:
-        ValueError: if a value is out of range.
+      ValueError: If a value is out of range.
     """
 
     num_layers: int = 2

@@ -53,8 +53,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean ...?`, or an empty string where nothing is near.
 
     Args:
-        name: what was asked for.
-        known: every valid name.
+      name: What was asked for.
+      known: Every valid name.
     """
     matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
@@ -69,15 +69,15 @@ def resolve_split(
     rounded here as it is there.
 
     Args:
-        split: the expression.
-        lengths: number of examples of each split.
-        aliases: further names for splits, as alias to name.
+      split: The expression.
+      lengths: Number of examples of each split.
+      aliases: Further names for splits, as alias to name.
 
     Returns:
-        `(split name, range of indices)` for each term, in order.
+      `(split name, range of indices)` for each term, in order.
 
     Raises:
-        SourceError: on a malformed expression, an unknown split or an empty selection.
+      SourceError: On a malformed expression, an unknown split or an empty selection.
     """
     # TFDS can parse few names, and all is a word of its own: it knows the splits by others.
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}

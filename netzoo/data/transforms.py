@@ -17,12 +17,12 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     pixels and interpolates (INTER_CUBIC), where INTER_AREA would repeat pixels in blocks.
 
     Args:
-        image: uint8 `[H, W, C]`.
-        height: new height in pixels.
-        width: new width in pixels.
+      image: uint8 `[H, W, C]`.
+      height: New height in pixels.
+      width: New width in pixels.
 
     Returns:
-        uint8 `[height, width, C]`; `image` itself where the size is right already.
+      uint8 `[height, width, C]`; `image` itself where the size is right already.
     """
     shrunk = min(height, image.shape[0]), min(width, image.shape[1])
     if shrunk != image.shape[:2]:
@@ -40,12 +40,12 @@ def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
     shrinking asks; cubic interpolation is a little sharper.
 
     Args:
-        image: uint8 `[H, W, C]`.
-        height: new height in pixels.
-        width: new width in pixels.
+      image: uint8 `[H, W, C]`.
+      height: New height in pixels.
+      width: New width in pixels.
 
     Returns:
-        uint8 `[height, width, C]`; `image` itself where the size is right already.
+      uint8 `[height, width, C]`; `image` itself where the size is right already.
     """
     down, across = image.shape[0] / height, image.shape[1] / width
     if max(down, across) > _FASTER_BY_AREA:
@@ -85,14 +85,14 @@ def sample_crop(
     rectangle of an allowed shape is taken.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        rng: decides area, shape and place.
-        scale: bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
-        ratio: bounds of its width over height; the logarithm is drawn uniformly.
+      height: Of the image, in pixels.
+      width: Of the image, in pixels.
+      rng: Decides area, shape and place.
+      scale: Bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
+      ratio: Bounds of its width over height; the logarithm is drawn uniformly.
 
     Returns:
-        `(top, left, height, width)` in pixels.
+      `(top, left, height, width)` in pixels.
     """
     log_ratio = math.log(ratio[0]), math.log(ratio[1])
     for _ in range(_CROP_ATTEMPTS):
@@ -119,16 +119,15 @@ def resize_and_center_crop(image: np.ndarray, size: int, crop_pct: float) -> np.
     """Resizes the shorter side to `size / crop_pct` and keeps the central square.
 
     Args:
-        image: uint8 `[H, W, 3]`.
-        size: side of the result in pixels.
-        crop_pct: share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual
-            256 to 224.
+      image: uint8 `[H, W, 3]`.
+      size: Side of the result in pixels.
+      crop_pct: Share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual 256 to 224.
 
     Returns:
-        uint8 `[size, size, 3]`.
+      uint8 `[size, size, 3]`.
 
     Raises:
-        ValueError: if `crop_pct` is out of range.
+      ValueError: If `crop_pct` is out of range.
     """
     if not 0 < crop_pct <= 1:
         raise ValueError(f"crop_pct must be in (0, 1], found {crop_pct}.")

@@ -29,16 +29,16 @@ def environment_record(command: Sequence[str], parameters: int, init: str) -> di
     """Describes what a run runs on; training saves it as `environment.json` at its start.
 
     Args:
-      command: the argument list as typed, say ["python", "train.py", "--config", ...].
-      parameters: number of trainable scalars.
+      command: The argument list as typed, say ["python", "train.py", "--config", ...].
+      parameters: Number of trainable scalars.
       init: "random", or the name of the weights training starts from.
 
     Returns:
       `command` (one shell line; the interpreter without its folder, which differs between
-      machines), `parameters`, `init`, `versions` (package to version; one that
-      is not installed is left out) and `machine`: `cpu` (model), `cores` (usable by this
-      process), `memory` (bytes, None where the system does not say), `devices` (say
-      ["8 x TPU v4"], over all hosts) and `platform` (JAX's name: cpu, gpu or tpu).
+      machines), `parameters`, `init`, `versions` (package to version; one that is not installed is
+      left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes,
+      None where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and
+      `platform` (JAX's name: cpu, gpu or tpu).
     """
     import jax  # Only training needs devices: making tables must not wake them.
 

@@ -38,13 +38,13 @@ class MetricsWriter:
         """Opens the log of a run.
 
         Args:
-          workdir: the run's folder, made if missing.
-          resume_step: None starts an empty log, whatever lay there before. A step keeps the
-            lines up to and including it and drops later ones, which the resumed run writes again.
+          workdir: The run's folder, made if missing.
+          resume_step: None starts an empty log, whatever lay there before. A step keeps the lines
+            up to and including it and drops later ones, which the resumed run writes again.
 
         Raises:
-          OSError: the folder cannot be written or its disk is full; names the file.
-          UserError: a line of the existing log, other than a torn last one, is not JSON.
+          OSError: The folder cannot be written or its disk is full; names the file.
+          UserError: A line of the existing log, other than a torn last one, is not JSON.
         """
         workdir = Path(workdir)
         self._path = workdir / METRICS_FILE
@@ -76,15 +76,15 @@ class MetricsWriter:
 
         Args:
           kind: "train" or "eval".
-          step: optimizer steps done.
-          epoch: epochs done, a fraction within an epoch.
-          values: numbers, 0-d arrays, strings, or lists and dictionaries of them; must be
+          step: Optimizer steps done.
+          epoch: Epochs done, a fraction within an epoch.
+          values: Numbers, 0-d arrays, strings, or lists and dictionaries of them; must be
             reproducible. NaN and infinity become null, which is all JSON has for them.
-          timing: what a clock measured; left out of the line where None.
+          timing: What a clock measured; left out of the line where None.
 
         Raises:
-          ValueError: the writer is closed, or a name in `values` is one of the line's own.
-          OSError: the disk is full; names the file.
+          ValueError: The writer is closed, or a name in `values` is one of the line's own.
+          OSError: The disk is full; names the file.
         """
         if self._events is None:
             raise ValueError(f"{self._path} is closed: write before close()")
@@ -129,8 +129,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Reads a `metrics.jsonl`, leaving out a last line that a kill cut short.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      UserError: another line is not JSON; names file and line.
+      FileNotFoundError: There is no such file.
+      UserError: Another line is not JSON; names file and line.
     """
     path = Path(path)
     lines = path.read_bytes().split(b"\n")

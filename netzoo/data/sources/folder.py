@@ -27,15 +27,15 @@ class FolderSource:
         """Lists the folder and checks the header of every file of the split.
 
         Args:
-            path: the folder.
-            split: a TFDS split expression over the splits above.
-            skip_corrupt: warn of unreadable files instead of failing. They keep their places, so
-                that the order is decided by names alone; see `netzoo.data.images`.
+          path: The folder.
+          split: A TFDS split expression over the splits above.
+          skip_corrupt: Warn of unreadable files instead of failing. They keep their places, so that
+            the order is decided by names alone; see `netzoo.data.images`.
 
         Raises:
-            SourceError: on a missing folder, no classes, a class that is empty, a circle or no
-                text, or an unknown split.
-            ImageError: naming the first unreadable file, if `skip_corrupt` is off.
+          SourceError: On a missing folder, no classes, a class that is empty, a circle or no text,
+            or an unknown split.
+          ImageError: Naming the first unreadable file, if `skip_corrupt` is off.
         """
         self._root = Path(path).expanduser()
         self.name = f"folder:{path}"

@@ -18,22 +18,22 @@ def open_source(
     """Opens a source.
 
     Args:
-        spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets,
-            `folder:PATH` for a folder of class folders, or `synthetic_flowers` for drawn flowers
-            that need no download.
-        split: a TFDS split expression, such as `train[:80%]`.
-        data_dir: where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
-            `~/tensorflow_datasets`). Folders ignore it.
-        skip_corrupt: warn of unreadable files of a folder instead of failing; what becomes of
-            them is decided by `skip_corrupt` of `train_dataset` and `eval_batches`.
+      spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
+        for a folder of class folders, or `synthetic_flowers` for drawn flowers that need no
+        download.
+      split: A TFDS split expression, such as `train[:80%]`.
+      data_dir: Where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
+        `~/tensorflow_datasets`). Folders ignore it.
+      skip_corrupt: Warn of unreadable files of a folder instead of failing; what becomes of them is
+        decided by `skip_corrupt` of `train_dataset` and `eval_batches`.
 
     Returns:
-        The source; examples hold encoded images.
+      The source; examples hold encoded images.
 
     Raises:
-        SourceError: on an unknown specification, split or folder.
-        DatasetNotFoundError: if the data set is not prepared and cannot be downloaded.
-        ImageError: if a file of a folder is no image and `skip_corrupt` is off.
+      SourceError: On an unknown specification, split or folder.
+      DatasetNotFoundError: If the data set is not prepared and cannot be downloaded.
+      ImageError: If a file of a folder is no image and `skip_corrupt` is off.
     """
     kind, _, rest = spec.partition(":")
     if kind == "folder" and rest:

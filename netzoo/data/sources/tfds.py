@@ -27,7 +27,7 @@ class TfdsSource:
         """Opens `split`, any TFDS split expression.
 
         Raises:
-            SourceError: if the data set has no image and class label, or the split is unknown.
+          SourceError: If the data set has no image and class label, or the split is unknown.
         """
         self.name = builder.name
         self.split = split
@@ -57,12 +57,12 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
     """Returns the records of a prepared data set.
 
     Args:
-        builder: the data set.
-        split: any TFDS split expression.
-        **options: of TFDS's `as_data_source`.
+      builder: The data set.
+      split: Any TFDS split expression.
+      **options: Passed on to TFDS's `as_data_source`.
 
     Raises:
-        SourceError: if there is no such split, or it is empty.
+      SourceError: If there is no such split, or it is empty.
     """
     lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
     try:
@@ -78,8 +78,8 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Returns the builder of a data set, downloading and preparing it where it is not yet there.
 
     Raises:
-        SourceError: if TFDS knows no such data set, or it lies here in another file format.
-        DatasetNotFoundError: if it is not prepared and cannot be downloaded.
+      SourceError: If TFDS knows no such data set, or it lies here in another file format.
+      DatasetNotFoundError: If it is not prepared and cannot be downloaded.
     """
     builder = find_builder(name, data_dir)
     if not builder.info.splits:
@@ -114,7 +114,7 @@ def download(builder: tfds.core.DatasetBuilder) -> None:
     """Downloads and prepares a data set, giving up within seconds where there is no network.
 
     Raises:
-        DatasetNotFoundError: naming the ways on.
+      DatasetNotFoundError: It cannot be downloaded; the message lists what else to do.
     """
     # TFDS itself would retry for minutes, so one address is tried first. Data sets to be fetched
     # by hand list addresses too, but need none of them.

@@ -34,11 +34,11 @@ def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
     """Draws one example; the same arguments always give the same picture.
 
     Args:
-        split: `train` or `test`.
-        index: position in the split before TFDS shuffles it. Classes take turns.
+      split: `train` or `test`.
+      index: Position in the split before TFDS shuffles it. Classes take turns.
 
     Returns:
-        uint8 image [96, 96, 3] and the label.
+      uint8 image [96, 96, 3] and the label.
     """
     label = index % len(CLASS_NAMES)
     rng = np.random.default_rng([_SEED, _SPLIT_SEEDS[split], index])
@@ -95,7 +95,7 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     preparation leaves no half dataset behind.
 
     Args:
-        data_dir: TFDS data directory; TFDS's own default if None.
+      data_dir: TFDS data directory; TFDS's own default if None.
     """
     builder = SyntheticFlowers(data_dir=data_dir, file_format=FILE_FORMAT)
     if builder.is_prepared():

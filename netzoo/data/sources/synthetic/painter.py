@@ -217,11 +217,11 @@ def paint(name: str, rng: np.random.Generator) -> Array:
     """Paints one picture of the class `name`.
 
     Args:
-        name: class name, a key of :data:`netzoo.data.sources.synthetic.shapes.PALETTES`.
-        rng: the only source of variation: the same state gives the same picture.
+      name: Class name, a key of :data:`netzoo.data.sources.synthetic.shapes.PALETTES`.
+      rng: The only source of variation: the same state gives the same picture.
 
     Returns:
-        uint8 image [IMAGE_SIZE, IMAGE_SIZE, 3].
+      uint8 image [IMAGE_SIZE, IMAGE_SIZE, 3].
     """
     canvas = _background(rng)
     places = _places(rng)

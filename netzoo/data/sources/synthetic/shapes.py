@@ -44,11 +44,11 @@ class BloomGrid:
     """Pixel centres in the coordinates of one bloom of radius one.
 
     Attributes:
-        u: across the bloom, positive to its right.
-        v: along the bloom, positive towards its top.
-        radius: distance from the bloom's centre.
-        angle: polar angle, in [-pi, pi].
-        pixel: edge of one pixel in these coordinates: the width of an antialiased edge.
+      u: Across the bloom, positive to its right.
+      v: Along the bloom, positive towards its top.
+      radius: Distance from the bloom's centre.
+      angle: Polar angle, in [-pi, pi].
+      pixel: Edge of one pixel in these coordinates: the width of an antialiased edge.
     """
 
     u: Array
@@ -100,18 +100,18 @@ def _whorl(
     """One ring of petals.
 
     Args:
-        grid: where to draw.
-        rng: draws the petals' lengths and, unless `phase` is given, where the first one lies.
-        count: number of petals.
-        reach: distance of the petals' bases and of their tips from the centre.
-        half_width: half the width of a petal as a function of the position along it.
-        jitter: largest share by which a petal is shorter than `reach` says.
-        twist: how much the petals bend, in radians at the tip.
-        phase: angle of the first petal's edge.
+      grid: Where to draw.
+      rng: Draws the petals' lengths and, unless `phase` is given, where the first one lies.
+      count: Number of petals.
+      reach: Distance of the petals' bases and of their tips from the centre.
+      half_width: Half the width of a petal as a function of the position along it.
+      jitter: Largest share by which a petal is shorter than `reach` says.
+      twist: How much the petals bend, in radians at the tip.
+      phase: Angle of the first petal's edge.
 
     Returns:
-        The opacity, the position along the petal (0 at its base, 1 at its tip) and the
-        position across it (-1 and 1 at its edges).
+      The opacity, the position along the petal (0 at its base, 1 at its tip) and the position
+      across it (-1 and 1 at its edges).
     """
     turn = (grid.angle + twist * grid.radius) * np.float32(count / TAU)
     phase = rng.uniform(0.0, TAU) if phase is None else phase
