@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from netzoo.cli import launch
 from netzoo.config import default_config, load_config, save_config, validate
-from netzoo.data.decode import check_header, cut_out, decode_image
+from netzoo.data.decode import LazyImage, check_header, decode_image
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.translation.number_words import number_pairs
@@ -86,7 +86,8 @@ def _decode(name: str, data: bytes, folder: Path) -> None:
 
 def _crop(name: str, data: bytes, folder: Path) -> None:
     check_header(io.BytesIO(data), name)
-    cut_out(data, name, lambda height, width: (height // 4, 0, height // 2 or 1, width))
+    image = LazyImage(data, name)
+    image.crop(image.height // 4, 0, image.height // 2 or 1, image.width)
 
 
 ARRAYS = {

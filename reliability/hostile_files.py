@@ -29,7 +29,7 @@ from rich.text import Text
 
 from netzoo.cli.prepare import main as prepare
 from netzoo.data import decode_image, eval_batches, open_source, train_dataset
-from netzoo.data.decode import cut_out
+from netzoo.data.decode import LazyImage
 from netzoo.data.files import printable, read_file
 from netzoo.errors import UserError
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
@@ -59,13 +59,14 @@ def _decoders(path: Path) -> dict[str, Callable[[], object]]:
     name = str(path)
     return {
         "decode": lambda: decode_image(read_file(path, name), name).shape,
-        "crop": lambda: (
-            cut_out(
-                read_file(path, name), name, lambda height, width: (0, 0, height // 2 or 1, width)
-            ).shape
-        ),
+        "crop": lambda: _upper_half(path),
         "folder source": lambda: _as_folder(path),
     }
+
+
+def _upper_half(path: Path) -> tuple[int, ...]:
+    image = LazyImage(read_file(path, str(path)), str(path))
+    return image.crop(0, 0, image.height // 2 or 1, image.width).shape
 
 
 def _as_folder(path: Path) -> str:

@@ -7,11 +7,10 @@ batches = train_dataset(source, batch_size=32, image_size=128, seed=0)
 import cv2
 
 from netzoo.data.cache import CachedSource, with_cache
-from netzoo.data.corrupt import SkipCorrupt
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.images import Augmentation, eval_batches, train_dataset
-from netzoo.data.source import DatasetNotFoundError, Source
+from netzoo.data.source import DatasetNotFoundError, SkipCorrupt, Source
 from netzoo.data.sources.open import open_source
 
 # The pipeline is parallel over images already. OpenCV's own pool would start one more thread per

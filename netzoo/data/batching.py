@@ -33,16 +33,9 @@ def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Gener
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
 
 
-def in_threads(
-    batches: Batches, num_threads: int, prefetch: int | None = None
-) -> grain.IterDataset:
-    """Makes batches ahead of their use.
-
-    Args:
-      batches: What is made.
-      num_threads: Threads that make them.
-      prefetch: Batches kept ready; None is twice the threads, and at least 4.
-    """
-    buffered = max(4, 2 * num_threads) if prefetch is None else prefetch
-    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=buffered)
+def in_threads(batches: Batches, num_threads: int) -> grain.IterDataset:
+    """Makes batches in threads, ahead of their use: two for each thread, and at least four."""
+    options = grain.ReadOptions(
+        num_threads=num_threads, prefetch_buffer_size=max(4, 2 * num_threads)
+    )
     return grain.MapDataset.source(batches).to_iter_dataset(options)

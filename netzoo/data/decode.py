@@ -10,7 +10,6 @@ ignore them.
 
 import io
 import warnings
-from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -18,8 +17,6 @@ import simplejpeg
 from PIL import Image
 
 from netzoo.data.files import ImageError, printable
-
-Rectangle = tuple[int, int, int, int]  # top, left, height and width in pixels
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other
@@ -88,34 +85,46 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         ) from error
 
 
-def cut_out(
-    image: bytes | np.ndarray, name: str, choose: Callable[[int, int], Rectangle]
-) -> np.ndarray:
-    """Cuts a rectangle out of an image, decoding no rows below it where the format allows that.
+class LazyImage:
+    """An image that is decoded only as far down as the rectangle that is cut out of it.
 
-    Args:
-      image: The encoded file, or pixels uint8 `[H, W, 3]`.
-      name: The file's name, for error messages.
-      choose: `choose(H, W)` returns the rectangle; called once.
-
-    Returns:
-      Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
-
-    Raises:
-      ImageError: As `decode_image`; but damage below the rectangle, other than a missing end of the
-        file, may go unnoticed.
+    Attributes:
+      height: In pixels, after the turn that the file's EXIF orientation asks for.
+      width: In pixels.
     """
-    if isinstance(image, bytes):
-        size = _plain_jpeg_size(image, name)
-        if size is not None:
-            top, left, height, width = choose(*size)
-            pixels = _first_rows(image, top + height)
+
+    def __init__(self, image: bytes | np.ndarray, name: str):
+        """Reads the size, from the header alone where the format allows that.
+
+        Args:
+          image: The encoded file, or pixels uint8 `[H, W, 3]`.
+          name: The file's name, for error messages.
+
+        Raises:
+          ImageError: As `decode_image`.
+        """
+        self._image, self._name = image, name
+        size = _plain_jpeg_size(image, name) if isinstance(image, bytes) else None
+        if size is None and isinstance(image, bytes):
+            self._image = decode_image(image, name)
+        self.height, self.width = size or self._image.shape[:2]
+
+    def crop(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Cuts out a rectangle.
+
+        Returns:
+          Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
+
+        Raises:
+          ImageError: As `decode_image`; but damage below the rectangle, other than a missing end
+            of the file, may go unnoticed.
+        """
+        pixels = self._image
+        if isinstance(pixels, bytes):
+            pixels = _first_rows(pixels, top + height)
             if pixels is None:
-                pixels = decode_image(image, name)
-            return pixels[top : top + height, left : left + width]
-        image = decode_image(image, name)
-    top, left, height, width = choose(*image.shape[:2])
-    return image[top : top + height, left : left + width]
+                pixels = decode_image(self._image, self._name)
+        return pixels[top : top + height, left : left + width]
 
 
 def check_header(file: BinaryIO, name: str) -> None:

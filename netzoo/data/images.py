@@ -1,6 +1,6 @@
 """Batches of images for training and evaluation, on Grain, in threads.
 
-`(seed, epoch, index)` decides which example is read and how it is distorted; see
+`(seed, epoch, index)` decides which example is read and how it is augmented; see
 `netzoo.data.batching` for what follows from that.
 """
 
@@ -12,12 +12,10 @@ import grain
 import numpy as np
 
 from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
-from netzoo.data.cache import CacheMode, with_cache
-from netzoo.data.corrupt import SkipCorrupt, pass_by
-from netzoo.data.decode import cut_out, decode_image
+from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.randaugment import RandAugment
-from netzoo.data.source import Example, Source, SourceError
+from netzoo.data.randaugment import MAX_MAGNITUDE, rand_augment
+from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import (
     random_flip,
     resize_and_center_crop,
@@ -32,7 +30,7 @@ _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are distorted.
+    """How training images are augmented, one by one.
 
     Attributes:
       crop_scale: Bounds of the random crop's area, as fractions of the image's.
@@ -42,7 +40,7 @@ class Augmentation:
       randaugment_magnitude: Their strength, 0 to 10.
 
     Raises:
-      ValueError: If a value is out of range.
+      ValueError: A value is out of range.
     """
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
@@ -56,20 +54,45 @@ class Augmentation:
             raise ValueError(f"crop_scale must rise within (0, 1], found {self.crop_scale}.")
         if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(f"crop_ratio must be positive and rise, found {self.crop_ratio}.")
-        RandAugment(self.randaugment_layers, self.randaugment_magnitude)
+        if self.randaugment_layers < 0:
+            raise ValueError(
+                f"randaugment_layers must not be negative, found {self.randaugment_layers}."
+            )
+        if not 0 <= self.randaugment_magnitude <= MAX_MAGNITUDE:
+            raise ValueError(
+                f"randaugment_magnitude must be in [0, {MAX_MAGNITUDE:g}], found "
+                f"{self.randaugment_magnitude}."
+            )
 
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Returns the image of `example`, distorted, as uint8 `[size, size, 3]`."""
-
-        def choose(height: int, width: int) -> tuple[int, int, int, int]:
-            return sample_crop(height, width, rng, self.crop_scale, self.crop_ratio)
-
-        image = resize_fast(cut_out(example["image"], example["name"], choose), size, size)
+        """Returns the image of `example`, augmented, as uint8 `[size, size, 3]`."""
+        image = LazyImage(example["image"], example["name"])
+        crop = sample_crop(image.height, image.width, rng, self.crop_scale, self.crop_ratio)
+        pixels = resize_fast(image.crop(*crop), size, size)
         if self.flip:
-            image = random_flip(image, rng)
-        if self.randaugment_layers:
-            image = RandAugment(self.randaugment_layers, self.randaugment_magnitude)(image, rng)
-        return image
+            pixels = random_flip(pixels, rng)
+        return rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+
+
+def evaluation_image(
+    image: bytes | np.ndarray, name: str, size: int, crop_pct: float
+) -> np.ndarray:
+    """Prepares one image as evaluation and prediction see it: its resized centre.
+
+    Args:
+      image: The encoded file, or pixels uint8 `[H, W, 3]`.
+      name: The file's name, for error messages.
+      size: Side of the result in pixels.
+      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
+
+    Returns:
+      Pixels, uint8 `[size, size, 3]`, RGB.
+
+    Raises:
+      ImageError: The file cannot be decoded.
+    """
+    pixels = decode_image(image, name) if isinstance(image, bytes) else image
+    return resize_and_center_crop(pixels, size, crop_pct)
 
 
 def train_dataset(
@@ -79,9 +102,7 @@ def train_dataset(
     image_size: int,
     seed: int,
     augmentation: Augmentation | None = None,
-    cache: CacheMode = "none",
     num_threads: int = 2,
-    prefetch: int | None = None,
     shard: tuple[int, int] = (0, 1),
     skip_corrupt: SkipCorrupt | None = None,
 ) -> grain.IterDataset:
@@ -94,11 +115,9 @@ def train_dataset(
       source: The examples.
       batch_size: Examples a batch, over all processes.
       image_size: Side of the images in pixels.
-      seed: Decides order and distortions.
-      augmentation: How images are distorted; None is the default `Augmentation`.
-      cache: Keep the source in memory: `none`, `encoded` files or `decoded` pixels.
-      num_threads: Threads that read and distort.
-      prefetch: Batches kept ready; None is twice the threads, and at least 4.
+      seed: Decides order and augmentation.
+      augmentation: How images are augmented; None is the default `Augmentation`.
+      num_threads: Threads that read and augment.
       shard: `(index, count)` of this process among those that share each batch. A process gets its
         rows of the same batch, so their number changes no image.
       skip_corrupt: Takes note of the examples that cannot be read, each of which is replaced by the
@@ -110,7 +129,7 @@ def train_dataset(
       `grain.checkpoint.CheckpointSave` takes.
 
     Raises:
-      ValueError: If the batch is larger than the source or not divisible by the processes.
+      ValueError: The batch is larger than the source, or the processes cannot divide it.
     """
     if batch_size > len(source):
         raise ValueError(
@@ -119,15 +138,12 @@ def train_dataset(
         )
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in [0, 2**63), found {seed}.")
+    rows = _rows_of_process(batch_size, shard)
+    augmentation = augmentation or Augmentation()
     batches = _TrainBatches(
-        with_cache(source, cache),
-        image_size,
-        _Rows.of(batch_size, shard),
-        seed,
-        augmentation or Augmentation(),
-        skip_corrupt,
+        source, batch_size, rows, image_size, skip_corrupt, seed=seed, augmentation=augmentation
     )
-    return in_threads(batches, num_threads, prefetch)
+    return in_threads(batches, num_threads)
 
 
 def eval_batches(
@@ -136,7 +152,6 @@ def eval_batches(
     batch_size: int,
     image_size: int,
     crop_pct: float = 0.875,
-    cache: CacheMode = "none",
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
     skip_corrupt: SkipCorrupt | None = None,
@@ -148,7 +163,6 @@ def eval_batches(
       batch_size: Examples a batch, over all processes.
       image_size: Side of the images in pixels.
       crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
-      cache: As for `train_dataset`.
       num_threads: Threads that read and resize.
       shard: As for `train_dataset`.
       skip_corrupt: Takes note of the examples that cannot be read, whose `mask` is False; None
@@ -157,151 +171,135 @@ def eval_batches(
     Returns:
       Batches that can be iterated again and again, with a length.
     """
-    rows = _Rows.of(batch_size, shard)
     return EvalBatches(
-        with_cache(source, cache), image_size, rows, crop_pct, num_threads, skip_corrupt
+        source,
+        batch_size,
+        _rows_of_process(batch_size, shard),
+        image_size,
+        skip_corrupt,
+        crop_pct=crop_pct,
+        num_threads=num_threads,
     )
 
 
-class EvalBatches:
+def _rows_of_process(batch_size: int, shard: tuple[int, int]) -> range:
+    """Returns the rows of each batch that the process `shard`, `(index, count)`, makes."""
+    index, count = shard
+    if batch_size < 1 or batch_size % count:
+        raise ValueError(
+            f"batch_size must be a positive multiple of the {count} processes that share "
+            f"each batch, found {batch_size}."
+        )
+    if not 0 <= index < count:
+        raise ValueError(f"shard must be (index, count) with index below count, found {shard}.")
+    return range(index * batch_size // count, (index + 1) * batch_size // count)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """What batches of training and evaluation have in common."""
+
+    source: Source
+    batch_size: int  # over all processes
+    rows: range  # of them those of this process
+    image_size: int
+    skip_corrupt: SkipCorrupt | None
+
+    def _empty_batch(self) -> Batch:
+        count, size = len(self.rows), self.image_size
+        return {
+            "image": np.zeros((count, size, size, 3), np.uint8),
+            "label": np.zeros(count, np.int32),
+        }
+
+
+@dataclass(frozen=True)
+class EvalBatches(_Batches):
     """Batches `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`.
 
     All have one shape, so that evaluation compiles once: the last is filled up with zeros, and
     `mask` is True where there is an example.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        size: int,
-        rows: "_Rows",
-        crop_pct: float,
-        num_threads: int,
-        skip_corrupt: SkipCorrupt | None,
-    ):
-        self._source = source
-        self._size = size
-        self._rows = rows
-        self._crop_pct = crop_pct
-        self._num_threads = num_threads
-        self._skip_corrupt = skip_corrupt
+    crop_pct: float
+    num_threads: int
 
     def __len__(self) -> int:
-        return -(-len(self._source) // self._rows.batch_size)
+        return -(-len(self.source) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(in_threads(self, self._num_threads, prefetch=None))
+        return iter(in_threads(self, self.num_threads))
 
     def __getitem__(self, step: int) -> Batch:
-        batch = _empty_batch(self._rows.count, self._size)
-        batch["mask"] = np.zeros(self._rows.count, bool)
-        first = step * self._rows.batch_size + self._rows.first
-        for row, index in enumerate(range(first, min(first + self._rows.count, len(self._source)))):
+        batch = self._empty_batch()
+        batch["mask"] = np.zeros(len(self.rows), bool)
+        indices = range(len(self.source))[step * self.batch_size :][
+            self.rows.start : self.rows.stop
+        ]
+        for row, index in enumerate(indices):
             try:
-                example = self._source[index]
-                image = example["image"]
-                if isinstance(image, bytes):
-                    image = decode_image(image, example["name"])
+                example = self.source[index]
+                batch["image"][row] = evaluation_image(
+                    example["image"], example["name"], self.image_size, self.crop_pct
+                )
             except ImageError as error:
-                pass_by(self._skip_corrupt, error)
+                skip_or_raise(self.skip_corrupt, error)
                 continue
-            batch["image"][row] = resize_and_center_crop(image, self._size, self._crop_pct)
             batch["label"][row] = example["label"]
             batch["mask"][row] = True
         return batch
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The rows of each batch that this process makes."""
-
-    batch_size: int
-    first: int
-    count: int
-
-    @classmethod
-    def of(cls, batch_size: int, shard: tuple[int, int]) -> "_Rows":
-        index, count = shard
-        if batch_size < 1 or batch_size % count:
-            raise ValueError(
-                f"batch_size must be a positive multiple of the {count} processes that share "
-                f"each batch, found {batch_size}."
-            )
-        if not 0 <= index < count:
-            raise ValueError(f"shard must be (index, count) with index below count, found {shard}.")
-        return cls(batch_size, index * (batch_size // count), batch_size // count)
-
-
-class _TrainBatches:
+class _TrainBatches(_Batches):
     """Random access to the endless sequence of training batches."""
 
-    def __init__(
-        self,
-        source: Source,
-        size: int,
-        rows: _Rows,
-        seed: int,
-        augmentation: Augmentation,
-        skip_corrupt: SkipCorrupt | None,
-    ):
-        self._source = source
-        self._size = size
-        self._rows = rows
-        self._seed = seed
-        self._augmentation = augmentation
-        self._skip_corrupt = skip_corrupt
-        # Threads work on neighbouring batches, so two epochs are in use at most.
-        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
+    seed: int
+    augmentation: Augmentation
 
     def __len__(self) -> int:
         return ENDLESS_BATCHES
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, step = divmod(step, len(self._source) // self._rows.batch_size)
-        first = step * self._rows.batch_size + self._rows.first
-        batch = _empty_batch(self._rows.count, self._size)
-        indices = self._order(epoch)[first : first + self._rows.count].tolist()
-        # All in one go: between images, with cold caches, each takes several times as long.
-        rngs = [generator(self._seed, _AUGMENT_STREAM, epoch, index) for index in indices]
+        epoch, step = divmod(step, len(self.source) // self.batch_size)
+        batch = self._empty_batch()
+        order = _epoch_order(self.seed, epoch, len(self.source))
+        indices = order[step * self.batch_size :][self.rows.start : self.rows.stop].tolist()
+        # Generators for the whole batch at once: between images, with cold caches, each takes
+        # several times as long.
+        rngs = [self._generator(epoch, index) for index in indices]
         for row, (index, rng) in enumerate(zip(indices, rngs, strict=True)):
-            try:
-                self._fill(batch, row, index, rng)
-            except ImageError as error:
-                self._replace(batch, row, index, epoch, error)
+            batch["image"][row], batch["label"][row] = self._image_and_label(epoch, index, rng)
         return batch
 
-    def _fill(self, batch: Batch, row: int, index: int, rng: np.random.Generator) -> None:
-        example = self._source[index]
-        try:
-            batch["image"][row] = self._augmentation(example, self._size, rng)
-        except ImageError:
-            raise
-        except Exception as error:
-            error.add_note(f"while distorting {example['name']}")
-            raise
-        batch["label"][row] = example["label"]
+    def _generator(self, epoch: int, index: int) -> np.random.Generator:
+        return generator(self.seed, _AUGMENT_STREAM, epoch, index)
 
-    def _replace(self, batch: Batch, row: int, index: int, epoch: int, error: ImageError) -> None:
-        """Puts the next sound example in the place of a corrupt one.
+    def _image_and_label(
+        self, epoch: int, index: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, int]:
+        """Returns the augmented example at `index`, or the next sound one if it is corrupt.
 
-        Order and distortions stay functions of the seed and the position: the random numbers are
-        those of the place, made anew since the corrupt example may have used some.
+        Order and augmentation stay functions of the seed and the position: a replacement takes the
+        random numbers of the place, made anew since the corrupt example may have used some.
         """
-        for following in range(index + 1, index + len(self._source)):
-            pass_by(self._skip_corrupt, error)
-            rng = generator(self._seed, _AUGMENT_STREAM, epoch, index)
+        for following in range(index, index + len(self.source)):
             try:
-                return self._fill(batch, row, following % len(self._source), rng)
-            except ImageError as next_error:
-                error = next_error
-        raise SourceError(f"No example of {self._source.name} can be read; the last: {error}")
+                example = self.source[following % len(self.source)]
+                return self._augment(example, rng), example["label"]
+            except ImageError as error:
+                skip_or_raise(self.skip_corrupt, error)
+                last, rng = error, self._generator(epoch, index)
+        raise SourceError(f"No example of {self.source.name} can be read; the last: {last}")
 
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        return generator(self._seed, _SHUFFLE_STREAM, epoch, 0).permutation(len(self._source))
+    def _augment(self, example: Example, rng: np.random.Generator) -> np.ndarray:
+        try:
+            return self.augmentation(example, self.image_size, rng)
+        except Exception as error:
+            error.add_note(f"while augmenting {example['name']}")
+            raise
 
 
-def _empty_batch(count: int, size: int) -> Batch:
-    return {
-        "image": np.zeros((count, size, size, 3), np.uint8),
-        "label": np.zeros(count, np.int32),
-    }
+@functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, of two epochs at most
+def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return generator(seed, _SHUFFLE_STREAM, epoch, 0).permutation(count)

@@ -7,7 +7,6 @@ microseconds at 128 px.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,36 +26,25 @@ _RAMP = np.arange(256, dtype=np.float32)
 Operation = Callable[[np.ndarray, float], np.ndarray]
 
 
-@dataclass(frozen=True)
-class RandAugment:
+def rand_augment(
+    image: np.ndarray, rng: np.random.Generator, num_layers: int, magnitude: float
+) -> np.ndarray:
     """Applies `num_layers` operations, each drawn uniformly, with replacement.
 
-    Attributes:
-      num_layers: Operations an image.
+    Args:
+      image: uint8 `[H, W, 3]`.
+      rng: Decides the operations and their directions.
+      num_layers: Operations, at least 0.
       magnitude: Their strength, 0 (none, or next to none) to 10; 9 is the usual setting.
 
-    Raises:
-      ValueError: If a value is out of range.
+    Returns:
+      uint8 `[H, W, 3]`; may be `image` itself.
     """
-
-    num_layers: int = 2
-    magnitude: float = 9.0
-
-    def __post_init__(self):
-        if self.num_layers < 0:
-            raise ValueError(f"num_layers must not be negative, found {self.num_layers}.")
-        if not 0 <= self.magnitude <= MAX_MAGNITUDE:
-            raise ValueError(
-                f"magnitude must be in [0, {MAX_MAGNITUDE:g}], found {self.magnitude}."
-            )
-
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Distorts uint8 `[H, W, 3]`; the result has the same shape and may be `image` itself."""
-        for choice in rng.integers(2 * len(_TABLE), size=self.num_layers):
-            operation, sign = divmod(int(choice), 2)
-            level = self.magnitude / MAX_MAGNITUDE
-            image = _TABLE[operation](image, level if sign else -level)
-        return image
+    level = magnitude / MAX_MAGNITUDE
+    for choice in rng.integers(2 * len(_TABLE), size=num_layers):
+        operation, sign = divmod(int(choice), 2)
+        image = _TABLE[operation](image, level if sign else -level)
+    return image
 
 
 def identity(image: np.ndarray, level: float) -> np.ndarray:

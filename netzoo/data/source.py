@@ -2,13 +2,18 @@
 
 import difflib
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 import tensorflow_datasets as tfds
+from rich.console import Console
 
+from netzoo.data.files import ImageError
 from netzoo.errors import UserError
+
+CORRUPT_HINT = "Put a sound file in its place, or go on without it: data.on_corrupt=skip."
 
 
 class Example(TypedDict):
@@ -47,6 +52,41 @@ class SourceError(UserError):
 
 class DatasetNotFoundError(SourceError):
     """A known data set that is not on this machine and could not be fetched."""
+
+
+class SkipCorrupt:
+    """Names each corrupt example once, on standard error, and counts them.
+
+    Any number of data sets and threads may share one.
+    """
+
+    def __init__(self):
+        self._messages: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Number of corrupt examples so far."""
+        return len(self._messages)
+
+    def add(self, error: ImageError) -> None:
+        """Takes note of a corrupt example."""
+        with self._lock:
+            if str(error) in self._messages:
+                return
+            self._messages.add(str(error))
+            warn(f"Warning: corrupt example left out ({len(self)} so far): {error}")
+
+
+def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
+    """Takes note of a corrupt example, or raises the error again if `skip` is None."""
+    if skip is None:
+        raise ImageError(f"{error} {CORRUPT_HINT}") from error
+    skip.add(error)
+
+
+def warn(text: str) -> None:
+    """Prints a warning on standard error, as it stands."""
+    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

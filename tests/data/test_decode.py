@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from netzoo.data import decode
-from netzoo.data.decode import ImageError, check_header, cut_out, decode_image
+from netzoo.data.decode import ImageError, LazyImage, check_header, decode_image
 
 RED, GREEN = (220, 30, 40), (20, 200, 60)
 
@@ -75,7 +75,7 @@ def test_plain_jpegs_have_pillows_pixels(mode, options):
     [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}, {"exif": upside_down()}],
     ids=lambda options: next(iter(options)),
 )
-def test_cut_out_has_the_pixels_of_the_whole(rectangle, options):
+def test_crop_has_the_pixels_of_the_whole(rectangle, options):
     """Decoding fewer rows changes no pixel: a cache, which holds whole images, changes no batch."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG", restart_marker_blocks=3, **options)
@@ -83,10 +83,10 @@ def test_cut_out_has_the_pixels_of_the_whole(rectangle, options):
     whole = decode_image(data, "a.jpg")
     expected = whole[top : top + height, left : left + width]
     for image in (data, whole):
-        np.testing.assert_array_equal(cut_out(image, "a.jpg", lambda *size: rectangle), expected)
+        np.testing.assert_array_equal(LazyImage(image, "a.jpg").crop(*rectangle), expected)
 
 
-def test_cut_out_decodes_no_rows_below(monkeypatch):
+def test_crop_decodes_no_rows_below(monkeypatch):
     """What makes a small crop cheap."""
     data = encode(Image.fromarray(two_tone(240, 40)), "JPEG")
     heights = []
@@ -96,17 +96,19 @@ def test_cut_out_decodes_no_rows_below(monkeypatch):
         return np.zeros((heights[-1], 40, 3), np.uint8)
 
     monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", decode_jpeg)
-    cut_out(data, "a.jpg", lambda height, width: (10, 0, height // 4, width))
+    image = LazyImage(data, "a.jpg")
+    assert (image.height, image.width) == (240, 40) and heights == []
+    image.crop(10, 0, 60, 40)
     assert heights == [10 + 60 + 16]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
-def test_cut_out_of_a_truncated_file_is_an_error(share):
+def test_crop_of_a_truncated_file_is_an_error(share):
     """Also where the rectangle lies above what is missing: the file is broken in any epoch."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG")
     with pytest.raises(ImageError, match="Cannot decode roses/half"):
-        cut_out(data[: int(len(data) * share)], "roses/half", lambda *size: (0, 0, 4, 4))
+        LazyImage(data[: int(len(data) * share)], "roses/half").crop(0, 0, 4, 4)
 
 
 def test_jpeg_that_libjpeg_only_warns_of_is_read_by_pillow(monkeypatch):
@@ -281,7 +283,7 @@ def test_scans_are_bounded(options):
     scan = data.rindex(b"\xff\xda")
     start = data.rindex(b"\xff\xc4", 0, scan) if "progressive" in options else scan
     bomb = data[:-2] + 200 * data[start:-2] + data[-2:]
-    for read in (decode_image, lambda *args: cut_out(*args, lambda *size: (0, 0, 4, 4))):
+    for read in (decode_image, lambda *args: LazyImage(*args).crop(0, 0, 4, 4)):
         if "progressive" in options:
             with pytest.raises(ImageError, match=r"bomb\.jpg: it has more than 200 scans"):
                 read(bomb, "bomb.jpg")
@@ -293,7 +295,7 @@ def test_segments_are_bounded():
     """Millions of empty ones, of four bytes each, would take gigabytes and minutes."""
     data = encode(Image.fromarray(two_tone()), "JPEG")
     bomb = data[:2] + 5000 * b"\xff\xe5\x00\x02" + data[2:]
-    for read in (decode_image, lambda *args: cut_out(*args, lambda *size: (0, 0, 4, 4))):
+    for read in (decode_image, lambda *args: LazyImage(*args).crop(0, 0, 4, 4)):
         with pytest.raises(ImageError, match=r"Cannot decode bomb\.jpg: over 4,096 segments"):
             read(bomb, "bomb.jpg")
     assert decode_image(data[:2] + 1000 * b"\xff\xe5\x00\x02" + data[2:], "a.jpg").any()

@@ -5,7 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from netzoo.data import Augmentation, CachedSource, ImageError, eval_batches, train_dataset
+from netzoo.data import (
+    Augmentation,
+    CachedSource,
+    ImageError,
+    eval_batches,
+    train_dataset,
+    with_cache,
+)
 
 FULL = Augmentation(crop_scale=(0.5, 1.0), randaugment_layers=2)
 PLAIN = Augmentation(crop_scale=(1.0, 1.0), flip=False)
@@ -166,7 +173,7 @@ def test_caches_change_no_byte_and_read_once(memory_source, cache):
     """A cache is invisible but for speed: each example is read once in three epochs."""
     source = memory_source(16)
     expected = digest(take(make(memory_source(16)), 12))
-    assert digest(take(make(source, cache=cache, num_threads=1), 12)) == expected
+    assert digest(take(make(with_cache(source, cache), num_threads=1), 12)) == expected
     assert source.reads == 16
 
 
@@ -175,8 +182,16 @@ def test_cache_can_be_shared(memory_source):
     source = memory_source(16)
     shared = CachedSource(source, "decoded")
     list(eval_batches(shared, batch_size=8, image_size=8, num_threads=1))
-    take(make(shared, cache="decoded"), 8)
+    take(make(shared), 8)
     assert source.reads == 16
+
+
+def test_cache_mode_is_checked(memory_source):
+    """A cache that is there already is not wrapped again; a misspelt mode is an error."""
+    shared = CachedSource(memory_source(16), "decoded")
+    assert with_cache(shared, "decoded") is shared
+    with pytest.raises(ValueError, match="decoded"):
+        with_cache(shared, "decode")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +200,6 @@ def test_cache_can_be_shared(memory_source):
         ({"batch_size": 17}, "larger than the 16 examples"),
         ({"batch_size": 3, "shard": (0, 2)}, "multiple of the 2 processes"),
         ({"shard": (2, 2)}, "index below count"),
-        ({"cache": "decode"}, "Did you mean 'decoded'"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -197,10 +211,16 @@ def test_wrong_settings_fail_at_once(memory_source, changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"crop_scale": (0.0, 1.0)}, {"crop_ratio": (2.0, 1.0)}, {"randaugment_magnitude": 30.0}],
+    [
+        {"crop_scale": (0.0, 1.0)},
+        {"crop_ratio": (2.0, 1.0)},
+        {"randaugment_layers": -1},
+        {"randaugment_magnitude": -0.1},
+        {"randaugment_magnitude": 10.5},
+    ],
 )
 def test_wrong_augmentation_fails_at_once(changes):
-    """The same for the augmentation."""
+    """The same for the augmentation; a magnitude on a scale to 30 is caught, not applied."""
     with pytest.raises(ValueError, match="found"):
         Augmentation(**changes)
 

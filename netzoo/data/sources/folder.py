@@ -5,10 +5,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from netzoo.data.corrupt import HINT, warn
 from netzoo.data.decode import check_header
 from netzoo.data.files import ImageError, files_below, open_file, printable, read_file
-from netzoo.data.source import Example, SourceError, resolve_split
+from netzoo.data.source import CORRUPT_HINT, Example, SourceError, resolve_split, warn
 
 _SPLIT_FOLDERS = ("train", "test", "val", "validation")
 _LITTER = {"thumbs.db", "desktop.ini"}
@@ -127,7 +126,9 @@ def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
         bad = [found for found in pool.map(problem, files) if found]
     if bad and not skip_corrupt:
-        raise ImageError(f"{bad[0]} ({len(bad)} such of {len(files):,} files in {root}.) {HINT}")
+        raise ImageError(
+            f"{bad[0]} ({len(bad)} such of {len(files):,} files in {root}.) {CORRUPT_HINT}"
+        )
     if bad:
         listed = "\n".join(f"  {reason}" for reason in bad[:_LISTED])
         more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""

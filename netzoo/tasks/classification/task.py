@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
-from netzoo.data.corrupt import SkipCorrupt
 from netzoo.data.images import Augmentation, eval_batches, train_dataset
+from netzoo.data.source import SkipCorrupt
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 from netzoo.figures import confusion_matrix
