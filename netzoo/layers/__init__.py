@@ -2,7 +2,7 @@
 
 from netzoo.layers.attention import MultiHeadAttention
 from netzoo.layers.conv import Conv
-from netzoo.layers.drop_path import StochasticDepth
+from netzoo.layers.drop_path import DropPath
 from netzoo.layers.dropout import Dropout
 from netzoo.layers.endpoints import auxiliary_logits, endpoint
 from netzoo.layers.gelu import gelu
@@ -14,11 +14,11 @@ from netzoo.layers.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max
 __all__ = [
     "BatchNorm",
     "Conv",
+    "DropPath",
     "Dropout",
     "GroupNorm",
     "Mlp",
     "MultiHeadAttention",
-    "StochasticDepth",
     "adaptive_avg_pool",
     "auxiliary_logits",
     "avg_pool",

@@ -1,10 +1,10 @@
-"""Stochastic depth (Huang et al., arXiv:1603.09382)."""
+"""Drop path, also known as stochastic depth (Huang et al., arXiv:1603.09382)."""
 
 import flax.linen as nn
 import jax
 
 
-class StochasticDepth(nn.Module):
+class DropPath(nn.Module):
     """Drops the residual branch of whole examples in training and scales up the others.
 
     Attributes:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.kernels.padding import Padding
-from netzoo.layers import Dropout, StochasticDepth, endpoint, global_avg_pool, max_pool
+from netzoo.layers import Dropout, DropPath, endpoint, global_avg_pool, max_pool
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 
@@ -96,7 +96,9 @@ class Block(nn.Module):
         if x.shape != y.shape:
             x = self.conv(self.features, 1, stride=self.stride, name="shortcut")(x)
             x = self.norm(name="shortcut_norm")(x, train=train)
-        return nn.relu(x + StochasticDepth(self.drop_rate)(y, train=train))
+        # The name seeds the masks: with another one a resumed run would draw others.
+        drop_path = DropPath(self.drop_rate, name="StochasticDepth_0")
+        return nn.relu(x + drop_path(y, train=train))
 
 
 class ResNet(nn.Module):
