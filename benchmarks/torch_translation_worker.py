@@ -30,7 +30,7 @@ class TokenTransformer(torch.nn.Transformer):
             nhead=settings["heads"],
             num_encoder_layers=settings["layers"],
             num_decoder_layers=settings["layers"],
-            dim_feedforward=settings["hidden"],
+            dim_feedforward=settings["mlp_dim"],
             dropout=rate,
             layer_norm_eps=1e-6,
             batch_first=True,

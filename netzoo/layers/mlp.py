@@ -14,7 +14,7 @@ class Mlp(nn.Module):
     """Two dense layers, `expand` and `project`, with an activation between.
 
     Attributes:
-      hidden: Width between the two.
+      mlp_dim: Width between the two.
       activation: Between the two.
       dropout_rate: After the activation.
       dtype: Compute type; parameters stay float32.
@@ -22,7 +22,7 @@ class Mlp(nn.Module):
       bias_init: Initializer of both biases.
     """
 
-    hidden: int
+    mlp_dim: int
     activation: Callable[[jax.Array], jax.Array]
     dropout_rate: float = 0.0
     dtype: jnp.dtype = jnp.float32
@@ -42,6 +42,6 @@ class Mlp(nn.Module):
                 name=name,
             )
 
-        y = self.activation(dense(self.hidden, "expand")(x))
+        y = self.activation(dense(self.mlp_dim, "expand")(x))
         y = Dropout(self.dropout_rate)(y, train=train)
         return dense(x.shape[-1], "project")(y)

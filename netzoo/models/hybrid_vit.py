@@ -139,7 +139,7 @@ class HybridViT(vit.ViT):
     standardize_epsilon_place: EpsilonPlace = "deviation"
 
     def embed(self, images: jax.Array) -> jax.Array:
-        """Maps images to the grid of their tokens `[batch, rows, columns, hidden]`."""
+        """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
         conv = functools.partial(
             StandardizedConv,
             padding=self.padding,
@@ -164,7 +164,7 @@ class HybridViT(vit.ViT):
                 )(x)
                 endpoint(self, f"stage{stage + 1}/block{block + 1}", x)
         return vit.PatchEmbedding(
-            self.variant.hidden, self.variant.patch, self.dtype, name="embedding"
+            self.variant.width, self.variant.patch, self.dtype, name="embedding"
         )(x)
 
     def pixels_per_token(self) -> int:

@@ -51,15 +51,15 @@ class Variant(NamedTuple):
 
     Attributes:
       layers: Blocks of the encoder, and of the decoder.
-      width: Of the embeddings and every block's output.
-      hidden: Of the MLP.
+      width: Width of the embeddings and every block's output.
+      mlp_dim: Width between the two layers of an MLP.
       heads: Of every attention.
       dropout_rate: That the paper trains it with.
     """
 
     layers: int
     width: int
-    hidden: int
+    mlp_dim: int
     heads: int
     dropout_rate: float
 
@@ -199,7 +199,7 @@ class Transformer(nn.Module):
                 dtype=self.dtype,
             ),
             "mlp": functools.partial(
-                Mlp, v.hidden, nn.relu, dropout_rate=self.mlp_dropout_rate, dtype=self.dtype
+                Mlp, v.mlp_dim, nn.relu, dropout_rate=self.mlp_dropout_rate, dtype=self.dtype
             ),
             "norm": functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype),
             "dropout_rate": self.dropout_rate,

@@ -38,16 +38,16 @@ class Variant(NamedTuple):
     """One row of Table 1, with the side of the patches.
 
     Attributes:
-      hidden: Width of the tokens.
+      width: Width of the tokens.
       depth: Blocks.
-      mlp: Width between the two layers of an MLP.
+      mlp_dim: Width between the two layers of an MLP.
       heads: Heads of an attention.
       patch: Side of a patch, in pixels.
     """
 
-    hidden: int
+    width: int
     depth: int
-    mlp: int
+    mlp_dim: int
     heads: int
     patch: int
 
@@ -76,12 +76,12 @@ def resize_position_embedding(
     antialiased bicubic weights.
 
     Args:
-      embedding: `[1, positions, hidden]` of a square grid, row by row.
+      embedding: `[1, positions, width]` of a square grid, row by row.
       grid: Rows and columns wanted.
       has_class_token: Whether the first position is the class token's.
 
     Returns:
-      `[1, rows * columns (+ 1), hidden]` in the embedding's dtype.
+      `[1, rows * columns (+ 1), width]` in the embedding's dtype.
 
     Raises:
       UserError: The positions make no square.
@@ -143,7 +143,7 @@ class EncoderBlock(nn.Module):
     """Attention and MLP, each after a norm and beside a residual connection.
 
     Attributes:
-      mlp: Width between the two layers of the MLP.
+      mlp_dim: Width between the two layers of the MLP.
       heads: Heads of the attention.
       dropout_rate: Dropout of both branches and inside the MLP.
       norm_epsilon: LayerNorm's epsilon.
@@ -151,7 +151,7 @@ class EncoderBlock(nn.Module):
       dtype: Compute type; parameters stay float32.
     """
 
-    mlp: int
+    mlp_dim: int
     heads: int
     dropout_rate: float
     norm_epsilon: float
@@ -162,7 +162,7 @@ class EncoderBlock(nn.Module):
     def __call__(
         self, x: jax.Array, factors: jax.Array | None, train: bool, hand_out: bool
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps tokens `[batch, length, hidden]` to the same shape; one step of the scan.
+        """Maps tokens `[batch, length, width]` to the same shape; one step of the scan.
 
         Args:
           x: The tokens.
@@ -181,7 +181,7 @@ class EncoderBlock(nn.Module):
         branch = dropout(attention)
         x = x + (branch if factors is None else factors[0] * branch)
         mlp = Mlp(
-            self.mlp,
+            self.mlp_dim,
             functools.partial(gelu, approximate=self.gelu_approximate),
             dropout_rate=self.dropout_rate,
             dtype=self.dtype,
@@ -201,7 +201,7 @@ class Encoder(nn.Module):
 
     Attributes:
       depth: Blocks.
-      mlp: Width between the two layers of an MLP.
+      mlp_dim: Width between the two layers of an MLP.
       heads: Heads of an attention.
       dropout_rate: See `EncoderBlock`.
       drop_path_rate: Of the branches of the last block; earlier ones less, in proportion
@@ -212,7 +212,7 @@ class Encoder(nn.Module):
     """
 
     depth: int
-    mlp: int
+    mlp_dim: int
     heads: int
     dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -222,7 +222,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps tokens `[batch, length, hidden]` to the same shape.
+        """Maps tokens `[batch, length, width]` to the same shape.
 
         Returns:
           The tokens, and what endpoints show of the blocks: `block1/attention`, `block1/mlp`,
@@ -238,7 +238,7 @@ class Encoder(nn.Module):
         )
         hand_out = self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
         x, stacks = blocks(
-            self.mlp,
+            self.mlp_dim,
             self.heads,
             self.dropout_rate,
             self.norm_epsilon,
@@ -317,7 +317,7 @@ class ViT(nn.Module):
         x = Dropout(self.dropout_rate)(x, train=train)
         x, blocks = Encoder(
             depth=self.variant.depth,
-            mlp=self.variant.mlp,
+            mlp_dim=self.variant.mlp_dim,
             heads=self.variant.heads,
             dropout_rate=self.dropout_rate,
             drop_path_rate=self.drop_path_rate,
@@ -331,9 +331,9 @@ class ViT(nn.Module):
         return self._classify(endpoint(self, "encoder", x))
 
     def embed(self, images: jax.Array) -> jax.Array:
-        """Maps images to the grid of their tokens `[batch, rows, columns, hidden]`."""
+        """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
         embedding = PatchEmbedding(
-            self.variant.hidden, self.variant.patch, self.dtype, name="embedding"
+            self.variant.width, self.variant.patch, self.dtype, name="embedding"
         )
         return endpoint(self, "stem", embedding(images))
 

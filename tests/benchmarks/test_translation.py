@@ -15,7 +15,7 @@ from netzoo.tasks.translation import vocabulary
 FAKE = Path(__file__).parent / "fake_contestant.py"
 # Seconds of three turns.
 SECONDS = {"netzoo": [1, 2, 4], "torch": [2, 8, 12], "torch compiled": [1, 1, 1]}
-TINY = {"layers": 1, "width": 8, "hidden": 8, "heads": 2, "dropout_rate": 0.0}
+TINY = {"layers": 1, "width": 8, "mlp_dim": 8, "heads": 2, "dropout_rate": 0.0}
 TINY |= {"rows": 2, "length": 4, "vocabulary": 9, "smoothing": 0.1}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from netzoo.models.transformer import Transformer, Variant
 
 VOCABULARY = 11
-SMALL = Variant(layers=2, width=16, hidden=32, heads=4, dropout_rate=0.1)
+SMALL = Variant(layers=2, width=16, mlp_dim=32, heads=4, dropout_rate=0.1)
 SOURCE = np.array([[3, 9, 4, 1, 7], [5, 2, 0, 0, 0], [8, 8, 6, 2, 0]], np.int32)
 TARGET = np.array([[1, 4, 10, 2], [1, 7, 0, 0], [1, 3, 3, 9]], np.int32)
 

@@ -14,7 +14,7 @@ from netzoo.models import create_model
 from netzoo.models.hybrid_vit import StandardizedConv, standardize
 from netzoo.models.vit import Variant
 
-SMALL = Variant(hidden=16, depth=2, mlp=24, heads=2, patch=1)
+SMALL = Variant(width=16, depth=2, mlp_dim=24, heads=2, patch=1)
 IMAGES = jax.random.normal(jax.random.key(1), (2, 64, 48, 3))
 # Softmax does not see what is added to all scores of a query.
 WITHOUT_GRADIENT = {"encoder/blocks/attention/key/bias"}

@@ -24,7 +24,7 @@ def small_resnet(**options):
 
 
 def small_vit(**options):
-    variant = vit.Variant(hidden=32, depth=3, mlp=64, heads=2, patch=8)
+    variant = vit.Variant(width=32, depth=3, mlp_dim=64, heads=2, patch=8)
     return vit.ViT(variant, num_classes=5, drop_path_rate=0.5, **options)
 
 

@@ -15,7 +15,7 @@ from netzoo.layers import MultiHeadAttention
 from netzoo.models import create_model, vit
 from netzoo.models.vit import Encoder, EncoderBlock, Variant, resize_position_embedding
 
-SMALL = Variant(hidden=32, depth=3, mlp=48, heads=2, patch=8)
+SMALL = Variant(width=32, depth=3, mlp_dim=48, heads=2, patch=8)
 IMAGES = jax.random.normal(jax.random.key(1), (4, 16, 24, 3))  # 2x3 patches
 TOKENS = 1 + 2 * 3
 # Softmax does not see what is added to all scores of a query.
@@ -110,7 +110,7 @@ def test_other_image_size_names_the_remedy(variables):
 
 def test_initialisation_is_the_authors():
     """Zero logits and class token, position embedding of deviation 0.02, uniform kernels."""
-    wide = small(variant=SMALL._replace(hidden=96, mlp=384, depth=2))
+    wide = small(variant=SMALL._replace(width=96, mlp_dim=384, depth=2))
     params = jax.jit(lambda key: wide.init(key, IMAGES, train=False))(jax.random.key(0))["params"]
     for zero in (params["class_token"], params["logits"], params["embedding"]["bias"]):
         assert not any(leaf.any() for leaf in jax.tree.leaves(zero))
@@ -132,11 +132,11 @@ def test_initialisation_is_the_authors():
 
 def test_blocks_follow_each_other_and_have_endpoints(variables, evaluated):
     """The scan is block after block, residual around attention and around MLP (equations 2, 3)."""
-    block = EncoderBlock(SMALL.mlp, SMALL.heads, 0.0, 1e-6, False, jnp.float32)
+    block = EncoderBlock(SMALL.mlp_dim, SMALL.heads, 0.0, 1e-6, False, jnp.float32)
     run = jax.jit(lambda params, x: block.apply({"params": params}, x, None, False, False)[0])
     params, (_, endpoints) = variables["params"], evaluated
-    x = endpoints["stem"].reshape(4, -1, SMALL.hidden)
-    token = jnp.broadcast_to(params["class_token"], (4, 1, SMALL.hidden))
+    x = endpoints["stem"].reshape(4, -1, SMALL.width)
+    token = jnp.broadcast_to(params["class_token"], (4, 1, SMALL.width))
     x = jnp.concatenate([token, x], 1) + params["position_embedding"]
     for index in range(SMALL.depth):
         y = run(jax.tree.map(lambda leaf, i=index: leaf[i], params["encoder"]["blocks"]), x)
@@ -168,7 +168,7 @@ def test_average_pooling_and_hidden_layer():
     assert "class_token" not in variables["params"] and "logits" not in variables["params"]
     features, state = apply(model, mutable=["endpoints"])(variables, IMAGES)
     tokens, dense = state["endpoints"]["encoder"], variables["params"]["pre_logits"]
-    assert tokens.shape == (4, TOKENS - 1, SMALL.hidden)
+    assert tokens.shape == (4, TOKENS - 1, SMALL.width)
     expected = np.tanh(tokens.mean(1) @ dense["kernel"] + dense["bias"])
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
@@ -243,9 +243,9 @@ def encoder_steps(batch, **options):
     """Trains a stack in which every branch of attention gives 1 and every MLP 0.
 
     Returns:
-      What each block added to the tokens, `[depth, batch, length, hidden]`.
+      What each block added to the tokens, `[depth, batch, length, width]`.
     """
-    encoder = Encoder(depth=3, mlp=4, heads=1, **options)
+    encoder = Encoder(depth=3, mlp_dim=4, heads=1, **options)
     x = jnp.zeros((batch, 3, 4))
     tree = jax.eval_shape(lambda key: encoder.init(key, x, train=False), jax.random.key(0))
     tree = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), tree)
