@@ -1,4 +1,4 @@
-"""Names what is in images, or translates sentences, with the weights of a run.
+"""Classifies images, or translates sentences, with the weights of a run.
 
 python predict.py --workdir runs/v2 photo.jpg holiday/ [--top_k 5] [--json] [--figure sheet.png]
 python predict.py --workdir runs/en-de "A man is riding a horse." [--input in.txt --output out.txt]
@@ -11,33 +11,27 @@ from absl import flags
 from netzoo.cli import launch
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
-_TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Classes of each image (3), or translations of each sentence (1).", 1
+# Each is an option of the run's task, which has the default and may not know it.
+_OPTIONS = (
+    flags.DEFINE_enum(
+        "checkpoint", None, ["last", "best", "average"], "Which weights (default: last)."
+    ),
+    flags.DEFINE_integer(
+        "top_k", None, "Classes of an image (default: 3), or translations of a sentence (1).", 1
+    ),
+    flags.DEFINE_bool("json", None, "Print JSON."),
+    flags.DEFINE_string("figure", None, "PNG of images and classes, or of the attention."),
+    flags.DEFINE_string("input", None, "Text to translate, a sentence a line; - for stdin."),
+    flags.DEFINE_string("output", None, "File for translations instead of stdout."),
 )
-_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
-_FIGURE = flags.DEFINE_string(
-    "figure", None, "PNG of images and classes, or of where the decoder looked."
-)
-_INPUT = flags.DEFINE_string("input", None, "Text to translate, a sentence a line; - for stdin.")
-_OUTPUT = flags.DEFINE_string("output", None, "Where translations go instead of stdout.")
 
 
-def main(*arguments: str) -> int:
-    """Predicts for the images, folders of images or sentences."""
-    from netzoo.errors import UserError
-    from netzoo.tasks.classification.predict import classify
-    from netzoo.tasks.translation.predict import translate
+def main(*inputs: str) -> int:
+    """Predicts for images, folders of images or sentences."""
+    from netzoo.tasks import predict
 
-    config, workdir = flags.FLAGS.config, Path(_WORKDIR.value)
-    options = {"which": _CHECKPOINT.value, "as_json": _JSON.value, "figure": _FIGURE.value}
-    if config.task == "translation":
-        files = {"input_file": _INPUT.value, "output_file": _OUTPUT.value}
-        best = _TOP_K.value or 1
-        return translate(config, workdir, arguments, n_best=best, **files, **options)
-    if _INPUT.value or _OUTPUT.value:
-        raise UserError(f"--input and --output are for translation; {workdir} is of {config.task}")
-    return classify(config, workdir, arguments, top_k=_TOP_K.value or 3, **options)
+    options = {flag.name: flag.value for flag in _OPTIONS if flag.value is not None}
+    return predict(flags.FLAGS.config, Path(_WORKDIR.value), inputs, options)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ _PLAIN_SECONDS = 10.0
 Item = TypeVar("Item")
 
 
+def format_metric(value: float | None, digits: int = 4) -> str:
+    """Returns a metric for people to read; None stands for a value that is not finite."""
+    return "not finite" if value is None else f"{value:.{digits}f}"
+
+
 def track(
     items: Iterable[Item], description: str, console: Console | None = None
 ) -> Iterable[Item]:

@@ -39,8 +39,8 @@ MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
 LONG_FUNCTIONS = {
     "netzoo/config/defaults.py:_common": "a list of keys",
     "netzoo/figures.py:confusion_matrix": "one picture, drawn from top to bottom",
-    "netzoo/tasks/classification/predict.py:classify": "its printed forms",
-    "netzoo/tasks/translation/predict.py:translate": "its printed forms",
+    "netzoo/tasks/classification/predict.py:predict": "its printed forms",
+    "netzoo/tasks/translation/predict.py:predict": "its printed forms",
     "netzoo/training/step.py:make_train_step": "the step, to be read in one piece",
 }
 
@@ -140,7 +140,10 @@ def test_forbidden_libraries():
         # Libraries that load a second framework by themselves, where installed, would show here.
         ("netzoo.training", ("tensorflow", "torch")),
         # The process is set up, and perhaps started again, before seconds go into loading JAX.
-        ("netzoo.cli.launch, netzoo.config", ("jax",)),
+        ("netzoo.cli.launch, netzoo.config, netzoo.tasks", ("jax",)),
+        # Records are made and listed beside a training that holds the device.
+        ("netzoo.cli.record, netzoo.tasks.classification.record", ("jax",)),
+        ("netzoo.tasks.translation.record", ("jax",)),
     ],
 )
 def test_import_leaves_out(loaded, absent):

@@ -4,11 +4,9 @@
     python -m netzoo.cli.record --table results
 
 A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
-metrics log, the evaluation, the environment, the pictures and the translations), so that each
-number can be traced. What a record holds depends on the task; the tables are in `record_tables.py`.
+metrics log, the evaluation, the environment, the figures and the files of its task), so that each
+number can be traced. Each task describes its scores and its table in `netzoo/tasks/TASK/record.py`.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -17,18 +15,19 @@ import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netzoo.cli.record_tables import IMAGES, RECORD_FILE, TRANSLATION, read_json, results_tables
-from netzoo.errors import UserError, unknown_name
+from netzoo.cli.record_tables import RECORD_FILE, read_json, results_tables
+from netzoo.config import CONFIG_FILE
+from netzoo.errors import UserError
+from netzoo.tasks import DEFAULT_TASK, task_module
+from netzoo.tasks.record import Record
 from netzoo.workdir.metrics_log import METRICS_FILE, read_metrics
 
-CONFIG_FILE = "config.json"
 EVAL_FILE = "eval.json"
 ENVIRONMENT_FILE = "environment.json"
-TRANSLATIONS_FILE = "translations.tsv"
 _MAKERS = {
     CONFIG_FILE: "train.py writes it at the start",
     METRICS_FILE: "train.py writes it while it runs",
@@ -41,120 +40,75 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     """Writes the record of a finished and evaluated run.
 
     Args:
-      workdir: the run's folder.
-      out: folder to make, usually `results/NAME`.
+      workdir: The run's folder.
+      out: Folder to make, usually `results/NAME`.
 
     Returns:
       The contents of `record.json`. `images_per_second`, or `tokens_per_second`, is the median
-      over the train lines, `wall_seconds` the time spent training over all processes that the run
-      took; time whose lines a resume cut off, because it was lost to a kill, is not in it.
+      over the train lines. `wall_seconds` is the time spent training, over all processes that the
+      run took; time that a kill lost, and whose lines a resume cut off, is not in it.
 
     Raises:
-      UserError: a file or key is missing, the task is unknown, the run is unfinished, its
+      UserError: A file or key is missing, the task is unknown, the run is unfinished, its
         evaluation is of another step or split, or `out` exists. Nothing has been written then.
     """
     workdir, out = Path(workdir), Path(out)
-    record = _assemble(workdir)
-    if out.exists():
-        raise UserError(f"{out} exists: choose another name, or delete the old record first")
-    out.mkdir(parents=True)
-    kept = [*(workdir / name for name in _MAKERS), *sorted(workdir.glob("*.png"))]
-    if record.get("task") == TRANSLATION:
-        kept += workdir.glob(TRANSLATIONS_FILE)
-    for path in kept:
-        shutil.copyfile(path, out / path.name)
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return record
-
-
-def _assemble(workdir: Path) -> dict[str, Any]:
-    for name, maker in _MAKERS.items():
-        if not (workdir / name).exists():
-            raise UserError(
-                f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
-            )
+    _check_files(workdir)
     config = read_json(workdir / CONFIG_FILE)
-    evaluation = read_json(workdir / EVAL_FILE)
-    environment = read_json(workdir / ENVIRONMENT_FILE)
-    lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
     try:
-        fields = _fields(config["task"])
-        _check_finished(workdir, lines, config["train"]["epochs"])
-        _check_evaluation(workdir, evaluation, lines[-1]["step"], config["data"])
-        return fields(config, evaluation, environment, [line["timing"] for line in lines])
+        description = task_module(config["task"], "record").RECORD
+        record = _fields(workdir, config, description)
     except KeyError as error:
         files = ", ".join(_MAKERS)
         raise UserError(
             f"a file of {workdir} ({files}) lacks the key {error}: it was written by another "
             "version of netzoo, so train and evaluate again with this one"
         ) from error
+    if out.exists():
+        raise UserError(f"{out} exists: choose another name, or delete the old record first")
+    out.mkdir(parents=True)
+    own = (workdir / name for name in description.files)
+    for path in (
+        *(workdir / name for name in _MAKERS),
+        *workdir.glob("*.png"),
+        *filter(Path.exists, own),
+    ):
+        shutil.copyfile(path, out / path.name)
+    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return record
 
 
-def _fields(task: str) -> Callable[..., dict[str, Any]]:
-    makers = {IMAGES: _image_fields, TRANSLATION: _translation_fields}
-    if task not in makers:
-        raise unknown_name("task", task, makers)
-    return makers[task]
+def _check_files(workdir: Path) -> None:
+    for name, maker in _MAKERS.items():
+        if not (workdir / name).exists():
+            raise UserError(
+                f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
+            )
 
 
-def _image_fields(
-    config: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    timings: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    data = config["data"]
+def _fields(workdir: Path, config: Mapping[str, Any], description: Record) -> dict[str, Any]:
+    evaluation, environment = (read_json(workdir / name) for name in (EVAL_FILE, ENVIRONMENT_FILE))
+    lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
+    data, rate = config["data"], f"{description.throughput_unit}_per_second"
+    _check_finished(workdir, lines, config["train"]["epochs"])
+    _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
+    timings = [line["timing"] for line in lines]
     return {
-        "model": config["model"]["name"],
-        "init": environment["init"],
-        "dataset": data["source"],
-        "train_split": data["train_split"],
-        "test_split": data["test_split"],
-        "image_size": data["image_size"],
-        "epochs": config["train"]["epochs"],
-        "seed": config["seed"],
-        "accuracy": evaluation["accuracy"],
-        "num_examples": evaluation["count"],
-        "interval": evaluation["interval"],
-        "parameters": environment["parameters"],
-        "images_per_second": statistics.median(t["images_per_second"] for t in timings),
-        **_circumstances(environment, timings),
-    }
-
-
-def _translation_fields(
-    config: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    timings: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    return {
-        "task": TRANSLATION,
+        **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
         "model": config["model"]["name"],
         "init": environment["init"],
         "dataset": evaluation["dataset"],
-        "train_split": config["data"]["train_split"],
-        "test_split": config["data"]["test_split"],
+        "train_split": data["train_split"],
+        "test_split": data["test_split"],
+        **{name: data[name] for name in description.settings},
         "epochs": config["train"]["epochs"],
         "seed": config["seed"],
-        "bleu": evaluation["bleu"],
-        "bleu_interval": evaluation["bleu_interval"],
-        "bleu_signature": evaluation["bleu_signature"],
-        "chrf": evaluation["chrf"],
-        "exact_match": evaluation["exact_match"],
-        "perplexity": evaluation["perplexity"],
-        "num_examples": evaluation["count"],
+        **{name: evaluation[key] for name, key in description.scores.items()},
         "parameters": environment["parameters"],
-        "tokens_per_second": statistics.median(t["tokens_per_second"] for t in timings),
-        **_circumstances(environment, timings),
+        rate: statistics.median(timing[rate] for timing in timings),
+        "wall_seconds": _wall_seconds(timings),
+        **{name: environment[name] for name in ("command", "versions", "machine")},
     }
-
-
-def _circumstances(
-    environment: Mapping[str, Any], timings: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    kept = {name: environment[name] for name in ("command", "versions", "machine")}
-    return {"wall_seconds": _wall_seconds(timings), **kept}
 
 
 def _check_finished(workdir: Path, lines: Sequence[Mapping[str, Any]], epochs: float) -> None:
@@ -211,11 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if making:
             record = make_record(flags.workdir, flags.out)
-            if record.get("task") == TRANSLATION:
-                score = f"BLEU {record['bleu']:.2f}"
-            else:
-                score = f"accuracy {100 * record['accuracy']:.2f} %"
-            print(f"{flags.out}: {record['model']}, {score}")
+            description = task_module(record.get("task", DEFAULT_TASK), "record").RECORD
+            print(f"{flags.out}: {record['model']}, {description.headline(record)}")
         else:
             print(results_tables(flags.table))
     except UserError as error:

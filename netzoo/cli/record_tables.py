@@ -1,94 +1,54 @@
 """Builds Markdown tables from the records of runs, which `record.py` makes: one for each task."""
 
-from __future__ import annotations
-
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from netzoo.errors import UserError
+from netzoo.tasks import DEFAULT_TASK, TASKS, task_module
 
 RECORD_FILE = "record.json"
-IMAGES, TRANSLATION = "image_classification", "translation"
-
-# Of each task what its records are ranked by, and its table's head.
-_TASKS = {
-    IMAGES: (
-        "accuracy",
-        "| record | model | init | data | px | epochs | seed | accuracy, % (95 % interval) "
-        "| images | parameters | img/s | wall time | device |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-    ),
-    TRANSLATION: (
-        "bleu",
-        "| record | model | init | data | epochs | seed | BLEU (95 % interval) | chrF "
-        "| perplexity | sentences | parameters | tokens/s | wall time | device |",
-        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-    ),
-}
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:
     """Builds the tables of all records directly under a folder, each with its best record first.
 
     Returns:
-      One table for each task that has records, images before translation, a blank line between.
+      One table for each task that has records, with a blank line between them.
 
     Raises:
-      UserError: there is no record there.
+      UserError: The folder has no record.
     """
-    results_dir = Path(results_dir)
-    records = {path.parent.name: read_json(path) for path in results_dir.glob(f"*/{RECORD_FILE}")}
-    if not records:
+    paths = list(Path(results_dir).glob(f"*/{RECORD_FILE}"))
+    if not paths:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
-    tables = []
-    for task, (score, *head) in _TASKS.items():
-        # Records of images have no such key: they are older than the second task.
-        chosen = [item for item in records.items() if item[1].get("task", IMAGES) == task]
-        ranked = sorted(chosen, key=lambda item: (-item[1][score], item[0]))
-        rows = ["| " + " | ".join(map(str, _cells(task, *item))) + " |" for item in ranked]
-        if rows:
-            tables.append("\n".join([*head, *rows]))
-    return "\n\n".join(tables)
+    records = [{**read_json(path), "record": path.parent.name} for path in paths]
+    of_task = {
+        task: [record for record in records if record.get("task", DEFAULT_TASK) == task]
+        for task in TASKS
+    }
+    return "\n\n".join(_table(task, chosen) for task, chosen in of_task.items() if chosen)
+
+
+def _table(task: str, records: list[dict[str, Any]]) -> str:
+    description = task_module(task, "record").RECORD
+    records.sort(key=lambda record: (-record[description.rank], record["record"]))
+    columns = description.columns
+    lines = [[column.title for column in columns]]
+    lines += [[str(column.cell(record)) for column in columns] for record in records]
+    head, *rows = ("| " + " | ".join(cells) + " |" for cells in lines)
+    rule = "|" + "|".join("--:" if column.right else "---" for column in columns) + "|"
+    return "\n".join([head, rule, *rows])
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file; one that is none raises a `UserError` with its name."""
+    """Reads a JSON file.
+
+    Raises:
+      UserError: It is not JSON; the message names it.
+    """
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
-
-
-def _cells(task: str, name: str, record: Mapping[str, Any]) -> list[Any]:
-    data = f"{record['dataset']}: {record['train_split']} → {record['test_split']}"
-    minutes, seconds = divmod(round(record["wall_seconds"]), 60)
-    rate = "images_per_second" if task == IMAGES else "tokens_per_second"
-    return [
-        *(name, record["model"], record["init"], data),
-        *([record["image_size"]] if task == IMAGES else []),
-        *(f"{record['epochs']:g}", record["seed"]),
-        *(_accuracy(record) if task == IMAGES else _scores(record)),
-        f"{record['num_examples']:,}",
-        f"{record['parameters'] / 1e6:.2f} M",
-        f"{record[rate]:,.0f}",
-        f"{minutes} min {seconds:02d} s",
-        ", ".join(record["machine"]["devices"]),
-    ]
-
-
-def _accuracy(record: Mapping[str, Any]) -> list[str]:
-    lower, upper = record["interval"]
-    return [f"{100 * record['accuracy']:.2f} ({100 * lower:.1f} to {100 * upper:.1f})"]
-
-
-def _scores(record: Mapping[str, Any]) -> list[str]:
-    lower, upper = record["bleu_interval"]
-    perplexity = record["perplexity"]
-    return [
-        f"{record['bleu']:.2f} ({lower:.1f} to {upper:.1f})",
-        f"{record['chrf']:.2f}",
-        "-" if perplexity is None else f"{perplexity:.2f}",
-    ]

@@ -1,16 +1,44 @@
-"""What the one training loop can train: one file a task."""
+"""The tasks that the one training loop can train, a folder each.
 
+Modules of a folder are imported when they are needed: records and configuration keys do without
+JAX, which takes seconds to load. A new task is its folder and one line in `TASKS`.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from netzoo.errors import unknown_name
-from netzoo.tasks.classification.task import ImageClassification
-from netzoo.tasks.network import create_network
-from netzoo.tasks.task import Task
-from netzoo.tasks.translation.task import Translation
+from netzoo.errors import UserError, unknown_name
 
-TASKS = {"image_classification": ImageClassification, "translation": Translation}
+if TYPE_CHECKING:
+    from netzoo.tasks.task import Task
+
+TASKS = {
+    "image_classification": "netzoo.tasks.classification",
+    "translation": "netzoo.tasks.translation",
+}
+# Records and configurations that name no task are of this one: they are older than the others.
+DEFAULT_TASK = "image_classification"
+
+
+def task_module(task: str, name: str) -> ModuleType:
+    """Imports a module of a task's folder.
+
+    Args:
+      task: A key of `TASKS`.
+      name: `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
+        `Options`; or `"record"`, which has `RECORD`.
+
+    Raises:
+      UserError: The task is unknown.
+    """
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    return importlib.import_module(f"{TASKS[task]}.{name}")
 
 
 def resolve_config(config: ConfigDict) -> ConfigDict:
@@ -20,13 +48,15 @@ def resolve_config(config: ConfigDict) -> ConfigDict:
       UserError: The task, the network or one of its options is unknown, or keys contradict each
         other.
     """
+    from netzoo.tasks.network import create_network
+
     config = config.copy_and_resolve_references()
-    _task_class(config).resolve(config)
+    task_module(config.task, "task").TASK.resolve(config)
     create_network(config, num_classes=1)  # refuses its name and options before data are opened
     return config
 
 
-def create_task(config: ConfigDict, workdir: Path | None = None) -> Task:
+def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
     """Returns the task that `config.task` names, with its data opened.
 
     Args:
@@ -36,13 +66,30 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> Task:
     Raises:
       UserError: The task, the network or the data is not as the configuration says.
     """
-    return _task_class(config)(resolve_config(config), workdir)
+    return task_module(config.task, "task").TASK(resolve_config(config), workdir)
 
 
-def _task_class(config: ConfigDict) -> type:
-    if config.task not in TASKS:
-        raise unknown_name("task", config.task, TASKS)
-    return TASKS[config.task]
+def predict(
+    config: ConfigDict, workdir: Path, inputs: Sequence[str], options: Mapping[str, Any]
+) -> int:
+    """Predicts with the weights of a run, and prints or writes the answers.
 
+    Args:
+      config: The configuration of the run.
+      workdir: The run folder.
+      inputs: What to predict for: files and folders of images, or sentences.
+      options: Values for fields of the task's `Options`; the other fields keep their defaults.
 
-__all__ = ["TASKS", "Task", "create_task", "resolve_config"]
+    Returns:
+      The exit status.
+
+    Raises:
+      UserError: The task has no such option, or raises it; see its `predict`.
+    """
+    module = task_module(config.task, "predict")
+    if unknown := options.keys() - module.Options._fields:
+        raise UserError(
+            f"--{min(unknown)} is not an option of {config.task}, the task of {workdir}; expected "
+            f"--{', --'.join(module.Options._fields)}"
+        )
+    return module.predict(config, workdir, inputs, module.Options(**options))

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.remat import rematerialized_blocks
-from netzoo.tasks import Task
+from netzoo.tasks.task import Task
 from netzoo.training import patterns, sharding
 from netzoo.training.optimizer import create_optimizer, create_schedule, lr_mults
 from netzoo.training.state import TrainState

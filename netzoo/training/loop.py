@@ -24,9 +24,8 @@ from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
 from netzoo.figures import training_curves
-from netzoo.progress import Progress
+from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.classification.metrics import shown
 from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
 from netzoo.training.evaluation import compiled_sums, evaluate
@@ -294,7 +293,7 @@ class _Run:
         weights = "params" if state.ema is None else "ema"
         if self.writer:
             self.writer.write("eval", step, epoch, {**results, "weights": weights})
-        listed = "  ".join(f"{name} {shown(value)}" for name, value in results.items())
+        listed = "  ".join(f"{name} {format_metric(value)}" for name, value in results.items())
         self.progress.message(f"epoch {epoch:g} ({weights}): {listed}")
         if self.best:
             value = results[f"validation_{self.task.main_metric}"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from chex import ArrayTree
 
-from netzoo.tasks import Task
+from netzoo.tasks.task import Task
 from netzoo.training.state import Skipping, TrainState
 
 Metrics = dict[str, jax.Array]

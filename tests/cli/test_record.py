@@ -65,6 +65,7 @@ def workdir(tmp_path):
     write(folder / "config.json", config)
     evaluation = {"accuracy": 0.875, "interval": [0.85, 0.9], "count": 734, "loss": 0.5}
     evaluation |= {"weights": "ema", "checkpoint": "last", "step": 20, "split": "train[80%:]"}
+    evaluation["dataset"] = "tf_flowers"
     write(folder / "eval.json", evaluation)
     machine = {"cpu": "Z80", "cores": 2, "memory": 65536, "devices": ["1 x cpu"]}
     environment = {

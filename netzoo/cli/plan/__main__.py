@@ -27,7 +27,7 @@ from netzoo.config import validate
 from netzoo.config.overrides import accept_none, explain
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks import create_task, resolve_config, task_module
 from netzoo.tasks.classification.task import ImageClassification
 
 
@@ -82,7 +82,7 @@ def estimates(
     config = resolve_config(config)
     if classes is None:
         task = create_task(config)
-    elif config.task == "image_classification":
+    elif issubclass(task_module(config.task, "task").TASK, ImageClassification):
         task = _WithoutData(config, classes)
     else:
         raise UserError(f"--classes is for images, and task is {config.task}; leave it out")

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.cli.plan.collectives import bytes_sent
-from netzoo.tasks import Task
+from netzoo.tasks.task import Task
 from netzoo.training.assembly import assemble
 
 DATA_PARALLEL, SHARED = "data parallel", "fsdp"

@@ -49,11 +49,6 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
     return lower, upper
 
 
-def shown(value: float | None, digits: int = 4) -> str:
-    """Returns a metric for people to read; what is not finite is None in a report."""
-    return "not finite" if value is None else f"{value:.{digits}f}"
-
-
 def metrics_from_sums(
     sums: Mapping[str, Any], class_names: Sequence[str], top_k: int
 ) -> dict[str, Any]:

@@ -29,6 +29,23 @@ from netzoo.workdir.outputs import check_writable
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
+class Options(NamedTuple):
+    """Options of prediction, which are flags of predict.py.
+
+    Attributes:
+      checkpoint: `"last"`, `"best"` or `"average"`.
+      top_k: Classes to name for each image.
+      json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
+        ...}]}]` instead of the table.
+      figure: PNG file to draw the images and their classes into, if any.
+    """
+
+    checkpoint: str = "last"
+    top_k: int = 3
+    json: bool = False
+    figure: str | None = None
+
+
 class Prediction(NamedTuple):
     """The most probable classes of one image, best first."""
 
@@ -36,42 +53,29 @@ class Prediction(NamedTuple):
     scores: list[tuple[str, float]]
 
 
-def classify(
-    config: ConfigDict,
-    workdir: Path,
-    paths: Sequence[str],
-    *,
-    which: str = "last",
-    top_k: int = 3,
-    as_json: bool = False,
-    figure: str | None = None,
-) -> int:
+def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
     """Predicts, and prints a table or JSON.
 
     Args:
       config: The configuration of the run.
       workdir: The run folder.
       paths: Images, or folders that are searched for images.
-      which: `"last"`, `"best"` or `"average"` checkpoint.
-      top_k: Classes to name for each image.
-      as_json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
-        ...}]}]` instead of the table.
-      figure: Where to write a PNG of the images beside their classes, if anywhere.
+      options: See `Options`.
 
     Returns:
-      The exit status: 0, or 1 if an image could not be read or is not there; the others are
-      predicted, and these are named on standard error.
+      The exit status: 0, or 1 if an image could not be read. The others are predicted all the
+      same, and errors on standard error name those that were not.
 
     Raises:
       UserError: The configuration is not valid, there is no image, the run cannot be read, or
-        `figure` cannot be written.
+        `options.figure` cannot be written.
     """
     validate(config)
-    check_writable(figure)
+    check_writable(options.figure)
     files = _find(paths)
     class_names = load_class_names(workdir)
     console, errors = Console(), Console(stderr=True)
-    _, _, variables = restore_variables(workdir, which)
+    _, _, variables = restore_variables(workdir, options.checkpoint)
     probabilities = _Probabilities(config, class_names, variables)
     predictions, thumbnails, broken = [], [], 0
     size = config.evaluation.batch_size
@@ -91,23 +95,23 @@ def classify(
         if not images:
             continue
         for path, row in zip(read, probabilities(np.stack(images)), strict=True):
-            best = np.argsort(-row, kind="stable")[:top_k]
+            best = np.argsort(-row, kind="stable")[: options.top_k]
             scores = [(class_names[index], float(row[index])) for index in best]
             predictions.append(Prediction(path, scores))
-        thumbnails.extend(images if figure else [])
-    if as_json:
+        thumbnails.extend(images if options.figure else [])
+    if options.json:
         text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
         # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
         print(text.encode("utf-8", "backslashreplace").decode())
     else:
         _print(console, predictions)
-    if figure and predictions:
+    if options.figure and predictions:
         rows = [(printable(prediction.path.name), prediction.scores) for prediction in predictions]
         try:
-            prediction_sheet(thumbnails, rows, figure)
+            prediction_sheet(thumbnails, rows, options.figure)
         except ValueError as error:
-            raise UserError(f"{figure} is not written: {error}") from None
-        errors.print(f"written: {figure}", highlight=False, markup=False)
+            raise UserError(f"{options.figure} is not written: {error}") from None
+        errors.print(f"written: {options.figure}", highlight=False, markup=False)
     return 1 if broken else 0
 
 

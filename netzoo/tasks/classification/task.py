@@ -23,7 +23,9 @@ from netzoo.errors import UserError
 from netzoo.figures import confusion_matrix
 from netzoo.layers.endpoints import AUXILIARY
 from netzoo.mesh import process_shard
-from netzoo.tasks.classification.metrics import metrics_from_sums, shown
+from netzoo.progress import format_metric
+from netzoo.tasks.classification.metrics import metrics_from_sums
+from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
 
@@ -34,14 +36,14 @@ DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
 class ImageClassification:
-    """Trains a network of the zoo on labelled images; implements `netzoo.tasks.Task`.
+    """Trains a network of the zoo on labelled images; implements `netzoo.tasks.task.Task`.
 
     Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
     evaluation, `"mask": bool [batch]`. Normalising and mixup happen on the device.
     """
 
     main_metric = "accuracy"
-    throughput_unit = "images"
+    throughput_unit = RECORD.throughput_unit
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -250,12 +252,15 @@ class ImageClassification:
         top = f"top{self._config.evaluation.top_k}"
         console.print(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"{top} {report[f'{top}_accuracy']:.2%}, loss {shown(report['loss'])}, "
+            f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}",
             highlight=False,
             soft_wrap=True,
             markup=False,
         )
+
+
+TASK = ImageClassification
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:

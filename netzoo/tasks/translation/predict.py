@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import jax
 from ml_collections import ConfigDict
@@ -27,91 +27,95 @@ from netzoo.workdir.outputs import check_writable
 SENTENCES_AT_A_TIME = 4096
 
 
-def translate(
-    config: ConfigDict,
-    workdir: Path,
-    sentences: Sequence[str],
-    *,
-    which: str = "last",
-    n_best: int = 1,
-    as_json: bool = False,
-    figure: str | None = None,
-    input_file: str | None = None,
-    output_file: str | None = None,
-) -> int:
+class Options(NamedTuple):
+    """Options of translation, which are flags of predict.py.
+
+    Attributes:
+      checkpoint: `"last"`, `"best"` or `"average"`.
+      top_k: Translations of each sentence. With more than one there is a line for each: the number
+        of the sentence from 1, the score and the text, with tabs between.
+      json: Write a JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
+      figure: PNG file to draw the attention of the first sentences into, if any.
+      input: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
+      output: File to write to instead of standard output, in UTF-8; gzip if it ends in `.gz`.
+    """
+
+    checkpoint: str = "last"
+    top_k: int = 1
+    json: bool = False
+    figure: str | None = None
+    input: str | None = None
+    output: str | None = None
+
+
+def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options: Options) -> int:
     """Translates sentences and then the lines of a file, and writes a line for each.
 
-    What is done is written every `SENTENCES_AT_A_TIME` sentences. Standard error says how far it
-    is, how fast it went, and of how many sentences the network may not make much.
+    Translations are written every `SENTENCES_AT_A_TIME` sentences. Progress, speed, and warnings
+    of sentences that are unlike the training text go to standard error.
 
     Args:
-      config: The configuration of the run; `evaluation` says how the beam search goes.
+      config: The configuration of the run; `evaluation` has the settings of the beam search.
       workdir: The run folder.
       sentences: In the source language. The translation of a blank one is empty.
-      which: `"last"`, `"best"` or `"average"` checkpoint.
-      n_best: Translations of each sentence; with more than one there is a line for each, of the
-        sentence's number from 1, the score and the text, with tabs between.
-      as_json: A JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
-      figure: Where to write a PNG of where the decoder looked in the first sentences, if anywhere.
-      input_file: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
-      output_file: Where to write instead of standard output, in UTF-8; gzip if it ends in `.gz`.
+      options: See `Options`.
 
     Returns:
-      The exit status: 0, or 1 if there is no sentence that can be drawn.
+      The exit status: 0, or 1 if a figure is wanted and no sentence can be drawn.
 
     Raises:
-      UserError: There is no sentence, one is no text or too long, more translations are wanted than
-        the beam has, the run cannot be read, or a file cannot be written where it is wanted.
+      UserError: There is no sentence, one is not text or is too long, more translations are wanted
+        than the beam has, the run cannot be read, or a file cannot be written.
     """
     validate(config)
-    if n_best > config.evaluation.beam_size:
+    if options.top_k > config.evaluation.beam_size:
         raise UserError(
-            f"{n_best} translations of a sentence are wanted, and evaluation.beam_size is "
-            f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={n_best}"
+            f"{options.top_k} translations of a sentence are wanted, and evaluation.beam_size is "
+            f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={options.top_k}"
         )
-    check_writable(output_file, figure)
-    if output_file is None and sys.stdout is None:
+    check_writable(options.output, options.figure)
+    if options.output is None and sys.stdout is None:
         raise UserError("standard output is closed; give --output FILE")
-    sentences = [*sentences, *(_lines(input_file) if input_file else ())]
+    sentences = [*sentences, *(_lines(options.input) if options.input else ())]
     if not sentences:
         raise UserError("no sentence; give some as arguments, or --input FILE")
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-    _, _, variables = restore_variables(workdir, which)
+    _, _, variables = restore_variables(workdir, options.checkpoint)
     model = create_network(config, len(vocabulary))
-    translator = Translator(config, model, jax.device_put(variables), vocabulary, n_best)
+    translator = Translator(config, model, jax.device_put(variables), vocabulary, options.top_k)
     for line in _doubts(translator.encode(sentences), config.data.lengths[-1]):
         errors.print(line)
     best, seconds = [], 0.0
-    with _opened(output_file, as_json) as file:
+    with _opened(options.output, options.json) as file:
         for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
             part = sentences[first : first + SENTENCES_AT_A_TIME]
             where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
             found, taken = translator.translate(part, f"translating {where}", errors)
-            rows = [row[:n_best] for row in found]
-            if as_json:
+            rows = [row[: options.top_k] for row in found]
+            if options.json:
                 file.write((",\n" if first else "\n") + _json(part, rows))
             else:
-                file.write(_text(rows, first + 1 if n_best > 1 else None))
+                file.write(_text(rows, first + 1 if options.top_k > 1 else None))
             file.flush()
             best += [row[0] for row in found]
             seconds += taken
-    written = [output_file] if output_file else []
-    examples = translator.attention(sentences, best, MOST_SENTENCES) if figure else []
+    written = [options.output] if options.output else []
+    examples = translator.attention(sentences, best, MOST_SENTENCES) if options.figure else []
     if examples:
-        attention_figure(examples, figure, f"{config.model.name}: where the decoder looked")
-        written.append(figure)
-    elif figure:
+        attention_figure(examples, options.figure, f"{config.model.name}: where the decoder looked")
+        written.append(options.figure)
+    elif options.figure:
         errors.print(
-            f"{figure} is not written: every sentence is blank, or it or its translation is "
-            f"longer than the {MOST_PIECES - 1} pieces that can be drawn"
+            f"{options.figure} is not written: every sentence is blank, or it or its translation "
+            f"is longer than the {MOST_PIECES - 1} pieces that can be drawn"
         )
     count = len(sentences)
     errors.print(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
         "sentences/s" + (f"; written: {', '.join(written)}" if written else "")
     )
-    return 1 if figure and not examples else 0
+    return 1 if options.figure and not examples else 0
 
 
 def _lines(path: str) -> list[str]:

@@ -14,31 +14,31 @@ from rich.console import Console
 
 from netzoo.errors import UserError
 from netzoo.mesh import process_shard
-from netzoo.tasks.classification.metrics import shown
+from netzoo.progress import format_metric
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.tasks.translation.batches import eval_batches, plan_buckets, train_dataset
 from netzoo.tasks.translation.corpus import Corpus
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
+from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
 from netzoo.tasks.translation.sources import open_parallel
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.model"
-TRANSLATIONS_FILE = "translations.tsv"
 ATTENTION_FIGURE = "attention.png"
 DRAWN_SENTENCES = 10
 
 
 class Translation:
-    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.Task`.
+    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.task.Task`.
 
     Batches are those of `netzoo.tasks.translation.batches`: a few shapes, padded, with the weight
     that makes the mean over rows the mean over real tokens.
     """
 
     main_metric = "token_accuracy"
-    throughput_unit = "tokens"
+    throughput_unit = RECORD.throughput_unit
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -226,7 +226,8 @@ class Translation:
             f"{report['bleu_signature']}\n"
             f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
             f"exact matches {report['exact_match']:.2%}\n"
-            f"loss {shown(report['loss'])}, perplexity {shown(report['perplexity'], 2)}, "
+            f"loss {format_metric(report['loss'])}, "
+            f"perplexity {format_metric(report['perplexity'], 2)}, "
             f"token accuracy {report['token_accuracy']:.2%}, "
             f"{report['count']:,} pairs of {report['split']}, "
             f"{report['sentences_per_second']:,.0f} sentences/s",
@@ -234,6 +235,9 @@ class Translation:
             soft_wrap=True,
             markup=False,
         )
+
+
+TASK = Translation
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.tasks.classification import predict as module
-from netzoo.tasks.classification.predict import classify
+from netzoo.tasks.classification.predict import Options, predict
 from tests.conftest import tiny_config
 
 
@@ -24,8 +24,8 @@ def run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_Probabilities", probabilities)
     config = tiny_config("unused")
-    return lambda *paths, **options: classify(
-        config, tmp_path, [str(path) for path in paths], top_k=1, **options
+    return lambda *paths, **options: predict(
+        config, tmp_path, [str(path) for path in paths], Options(top_k=1, **options)
     )
 
 
@@ -50,7 +50,7 @@ def test_bad_files_are_named_and_good_ones_answered(run, photos, capfd):
     (photos / "around").symlink_to("..")
     with (photos / "sparse.jpg").open("wb") as file:
         file.truncate(1 << 40)
-    assert run(photos, photos / "missing.jpg", as_json=True) == 1
+    assert run(photos, photos / "missing.jpg", json=True) == 1
     done = capfd.readouterr()
     assert [entry["path"] for entry in json.loads(done.out)] == [str(photos / "good.png")]
     names = ("text", "empty", "dangling", "circle", "device", "fifo", "sparse", "missing")
@@ -69,7 +69,7 @@ def test_any_name_is_shown(run, photos, capfd, name):
     shown = capfd.readouterr().out
     assert "[/b]$x^$ 75.0%" in shown and "\x1b" not in shown
     assert (photos / "sheet.png").stat().st_size > 5000
-    assert run(path, as_json=True) == 0
+    assert run(path, json=True) == 0
     [entry] = json.loads(capfd.readouterr().out)
     assert os.fsencode(entry["path"]) == os.fsencode(path)
 
@@ -84,5 +84,5 @@ def test_nothing_to_predict(run, photos):
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     """The answers are printed, and the picture that cannot be drawn is one message."""
     with pytest.raises(UserError, match=r"sheet\.png is not written: expected 1 to 300 images"):
-        run(*301 * [photos / "good.png"], as_json=True, figure=str(photos / "sheet.png"))
+        run(*301 * [photos / "good.png"], json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301

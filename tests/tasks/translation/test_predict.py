@@ -11,7 +11,7 @@ from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.tasks.translation import predict as module
 from netzoo.tasks.translation.batches import MOST_TOKENS
-from netzoo.tasks.translation.predict import translate
+from netzoo.tasks.translation.predict import Options, predict
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.workdir import outputs
 from tests.conftest import tiny_translation_config
@@ -43,13 +43,15 @@ def run(vocabulary_folder, monkeypatch):
 
     monkeypatch.setattr(Translator, "translate", fake)
     config = tiny_translation_config()
-    return lambda *sentences, **options: translate(config, vocabulary_folder, sentences, **options)
+    return lambda *sentences, **options: predict(
+        config, vocabulary_folder, sentences, Options(**options)
+    )
 
 
 def test_a_line_for_each_sentence(run, tmp_path, capfd):
     """Protects line n of the output: arguments first, then those of the file, blank ones too."""
     (tmp_path / "in.txt").write_text("3\n\n5\n")
-    assert run("1", "2", input_file=str(tmp_path / "in.txt")) == 0
+    assert run("1", "2", input=str(tmp_path / "in.txt")) == 0
     done = capfd.readouterr()
     assert done.out == "[1]\n[2]\n[3]\n[]\n[5]\n"
     assert "5 sentences in 3.0 s, 1.7 sentences/s" in done.err
@@ -57,7 +59,7 @@ def test_a_line_for_each_sentence(run, tmp_path, capfd):
 
 def test_several_translations_say_of_which_sentence(run, capfd):
     """Protects n-best lists, in which a sentence may have fewer lines than asked for."""
-    assert run("1", "", "3", n_best=2) == 0
+    assert run("1", "", "3", top_k=2) == 0
     assert capfd.readouterr().out == (
         "1\t-0.5000\t[1]\n1\t-1.0000\tworse\n2\t-0.5000\t[]\n3\t-0.5000\t[3]\n3\t-1.0000\tworse\n"
     )
@@ -67,7 +69,7 @@ def test_several_translations_say_of_which_sentence(run, capfd):
 def test_json_is_one_list(run, count, capfd):
     """Protects the form across the parts that are written one after another."""
     sentences = [str(number) for number in range(count)]
-    assert run(*sentences, as_json=True) == 0
+    assert run(*sentences, json=True) == 0
     answers = json.loads(capfd.readouterr().out)
     assert [answer["source"] for answer in answers] == sentences
     assert answers[-1]["translations"] == [{"text": f"[{count - 1}]", "score": -0.5}]
@@ -77,10 +79,10 @@ def test_what_was_translated_stays_after_a_failure(run, tmp_path):
     """Protects hours of work from what comes after it."""
     output = tmp_path / "out.txt"
     with pytest.raises(UserError, match="failed"):
-        run("1", "2", "fail", output_file=str(output))
+        run("1", "2", "fail", output=str(output))
     assert output.read_text() == "[1]\n[2]\n"
     with pytest.raises(UserError, match="failed"):
-        run("1", "2", "fail", output_file=str(output), as_json=True)
+        run("1", "2", "fail", output=str(output), json=True)
     assert [entry["source"] for entry in json.loads(output.read_text())] == ["1", "2"]
 
 
@@ -88,14 +90,14 @@ def test_gzip_goes_in_and_out(run, tmp_path):
     """Protects large corpora, which are kept compressed: known by content, chosen by name."""
     (tmp_path / "in").write_bytes(gzip.compress(b"1\n2\n3\n"))
     output = tmp_path / "out.gz"
-    assert run(input_file=str(tmp_path / "in"), output_file=str(output)) == 0
+    assert run(input=str(tmp_path / "in"), output=str(output)) == 0
     assert gzip.decompress(output.read_bytes()) == b"[1]\n[2]\n[3]\n"
 
 
 @pytest.mark.parametrize(
     ("stream", "options", "message"),
     [
-        ("stdin", {"input_file": "-"}, "standard input is closed; give --input"),
+        ("stdin", {"input": "-"}, "standard input is closed; give --input"),
         ("stdout", {}, "standard output is closed; give --output"),
     ],
 )
@@ -109,9 +111,9 @@ def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
 def test_one_file_for_two_things_is_refused(run, tmp_path):
     """Protects the translations from the picture that would be written over them."""
     with pytest.raises(UserError, match="are one file"):
-        run("1", output_file=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
+        run("1", output=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
     with pytest.raises(UserError, match="it is a folder"):
-        run("1", output_file="")
+        run("1", output="")
 
 
 def test_doubtful_sentences_are_counted(run, capfd):
@@ -138,7 +140,7 @@ def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, mes
     """Protects against a failure, or a machine without memory, in the middle."""
     output = tmp_path / "out.txt"
     with pytest.raises(UserError, match=message):
-        run("1", sentence, output_file=str(output))
+        run("1", sentence, output=str(output))
     assert not output.exists()
 
 

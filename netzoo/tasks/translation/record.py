@@ -1,0 +1,49 @@
+"""What is kept of a run of translation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from netzoo.tasks.record import (
+    MACHINE,
+    PARAMETERS,
+    RUN,
+    TRAINING,
+    Column,
+    Record,
+    count,
+    throughput,
+)
+
+TRANSLATIONS_FILE = "translations.tsv"
+
+
+def _bleu(record: Mapping[str, Any]) -> str:
+    lower, upper = record["bleu_interval"]
+    return f"{record['bleu']:.2f} ({lower:.1f} to {upper:.1f})"
+
+
+def _perplexity(record: Mapping[str, Any]) -> str:
+    perplexity = record["perplexity"]
+    return "-" if perplexity is None else f"{perplexity:.2f}"
+
+
+_SCORES = ("bleu", "bleu_interval", "bleu_signature", "chrf", "exact_match", "perplexity")
+RECORD = Record(
+    throughput_unit="tokens",
+    settings=(),
+    scores={**{name: name for name in _SCORES}, "num_examples": "count"},
+    rank="bleu",
+    headline=lambda record: f"BLEU {record['bleu']:.2f}",
+    columns=(
+        *RUN,
+        *TRAINING,
+        Column("BLEU (95 % interval)", _bleu),
+        Column("chrF", lambda record: f"{record['chrf']:.2f}"),
+        Column("perplexity", _perplexity),
+        count("sentences"),
+        PARAMETERS,
+        throughput("tokens/s", "tokens"),
+        *MACHINE,
+    ),
+    files=(TRANSLATIONS_FILE,),
+)
