@@ -14,7 +14,7 @@ from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import summarize
 from netzoo.progress import track
-from netzoo.weights.catalogue import reported_accuracy
+from netzoo.weights import reported_accuracy
 
 
 def main(arguments: list[str] | None = None) -> int:

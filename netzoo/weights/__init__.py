@@ -1,7 +1,14 @@
 """Weights of other projects and netzoo's own: reading, converting, writing, fetching."""
 
-from netzoo.weights.catalogue import CATALOGUE, list_weights
 from netzoo.weights.export import save_safetensors, to_torch
+from netzoo.weights.families import CATALOGUE, list_weights, reported_accuracy
 from netzoo.weights.load import load_weights
 
-__all__ = ["CATALOGUE", "list_weights", "load_weights", "save_safetensors", "to_torch"]
+__all__ = [
+    "CATALOGUE",
+    "list_weights",
+    "load_weights",
+    "reported_accuracy",
+    "save_safetensors",
+    "to_torch",
+]

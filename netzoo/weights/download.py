@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from netzoo.errors import UserError
-from netzoo.weights.catalogue import PublishedWeights
+from netzoo.weights.published import PublishedWeights
 
 CACHE_VARIABLE = "NETZOO_CACHE"
 TIMEOUT = 30.0  # seconds without a byte

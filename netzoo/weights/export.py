@@ -17,7 +17,7 @@ from netzoo.weights.state_dict import to_theirs
 def to_torch(
     variables: ArrayTree, model: str, project: str = "torchvision", **options
 ) -> dict[str, np.ndarray]:
-    """Returns variables as another project names and lays them out.
+    """Returns variables under the names and in the axes of another project.
 
     `load_weights` undoes it bit for bit. The counts of batches, `num_batches_tracked`, are absent;
     PyTorch's `load_state_dict` does without them.
@@ -25,8 +25,8 @@ def to_torch(
     Args:
       variables: As `create_model(model, **options).apply` takes them.
       model: Name in the registry.
-      project: Whose names, e.g. `"torchvision"` or `"timm"`.
-      **options: Of `create_model`.
+      project: The project whose names are used, e.g. `"torchvision"` or `"timm"`.
+      **options: Options of `create_model`.
 
     Raises:
       UserError: The names of that project are not known for the network.
@@ -44,11 +44,11 @@ def save_safetensors(
     """Writes variables to a .safetensors file; it appears under its name when it is complete.
 
     Args:
-      path: Of the file.
+      path: Where the file is written.
       variables: As `create_model(model, **options).apply` takes them.
       model: Name in the registry, kept in the file.
-      project: Whose names; by default netzoo's, `params/stem/kernel`.
-      **options: Of `create_model`.
+      project: The project whose names are used; by default netzoo, `params/stem/kernel`.
+      **options: Options of `create_model`.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")

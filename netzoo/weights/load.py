@@ -1,27 +1,35 @@
 """Weights of other projects, or netzoo's own, as the variables of a network."""
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
+import jax
+import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.models.registry import create_model, model_entry
-from netzoo.models.summary import variable_shapes
+from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
-from netzoo.weights.catalogue import CATALOGUE, PublishedWeights
 from netzoo.weights.download import download
-from netzoo.weights.families import layouts
+from netzoo.weights.families import CATALOGUE, FAMILIES
 from netzoo.weights.formats.read import WeightFile, read_weights
-from netzoo.weights.head import Network, complete
 from netzoo.weights.state_dict import Entry, Layout, to_ours
 
 MAX_SUGGESTIONS = 3
+
+
+class _Network(NamedTuple):
+    """The network that weights are read for, the side of its images, and its variables' shapes."""
+
+    module: nn.Module
+    image_size: int
+    shapes: ArrayTree
 
 
 def load_weights(
@@ -35,19 +43,19 @@ def load_weights(
 ) -> ArrayTree:
     """Reads weights for a network.
 
-    Whose names a file uses is recognised by its tensors. A head for another number of classes is
-    left out and initialised anew, which is printed.
+    The project whose names a file uses is recognised by its tensors. A head for another number of
+    classes is left out and initialised anew, which is printed.
 
     Args:
       name_or_path: A name of `netzoo.weights.list_weights()`, which is downloaded once; a file
         (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, of which the last
-        checkpoint is read, averaged weights where there are.
+        checkpoint is read, with averaged weights if it has them.
       model: Name in the registry; not needed for published weights and for netzoo's own files.
       num_classes: Length of the logits; 0 leaves the head out.
-      image_size: Side of the images in pixels, which position embeddings are resized for; that of
-        the published weights or else of the registry by default.
-      seed: Of a head that is initialised.
-      **options: Of `create_model`.
+      image_size: Side of the images in pixels, which position embeddings are resized for; by
+        default that of the published weights, or else that of the registry.
+      seed: Seed of a head that is initialised.
+      **options: Options of `create_model`.
 
     Returns:
       NumPy arrays, float32: the variables that
@@ -63,20 +71,16 @@ def load_weights(
     model = model or (published.model if published else file.metadata.get("model"))
     if model is None:
         raise UserError(f"{path} does not say of which network it is: give model=NAME")
-    size = _image_size(image_size, model, published)
-    network = _network(model, num_classes, size, options)
-    headed = network if num_classes else _network(model, None, size, options)
-    layout = _without_absent(_recognised(file.tensors, headed), network.shapes)
-    tensors = _resized(file.tensors, layout, network)
+    if image_size is None:
+        of_registry = model_entry(model).image_size
+        image_size = published.preprocessing.crop_size if published else of_registry
+    module = create_model(model, num_classes, **options)
+    network = _Network(module, image_size, variable_shapes(module, image_size))
+    layout = _recognised_layout(file.tensors, network)
+    tensors = _with_resized_positions(file.tensors, layout, network)
     what = f"{path} for {model}"
     variables = to_ours(tensors, layout, network.shapes, what)
-    return complete(variables, network, tensors, layout, what, seed)
-
-
-def _own_layout(shapes: ArrayTree, head: tuple[str, ...] = ("logits",)) -> Layout:
-    """Returns the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
-    paths = flax.traverse_util.flatten_dict(shapes)
-    return Layout([Entry(path, "/".join(path)) for path in paths], head=head)
+    return _with_new_head(variables, network, tensors, layout, what, seed)
 
 
 def _read(path: Path) -> WeightFile:
@@ -85,63 +89,97 @@ def _read(path: Path) -> WeightFile:
 
         _, _, variables = restore_variables(path)
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
-        return WeightFile({name: np.asarray(value) for name, value in flat.items()}, {})
+        return WeightFile({name: np.asarray(value) for name, value in flat.items()})
     if not path.is_file():
         near = difflib.get_close_matches(str(path), CATALOGUE, n=MAX_SUGGESTIONS, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "list_weights() has the names"
-        raise UserError(f"{path} is no file, no run and no name of published weights; {hint}")
+        raise UserError(
+            f"{path} is neither a file nor a run nor a name of published weights; {hint}"
+        )
     return read_weights(path)
 
 
-def _image_size(asked: int | None, model: str, published: PublishedWeights | None) -> int:
-    registered = model_entry(model).image_size
-    if asked is not None:
-        return asked
-    return published.preprocessing.crop_size if published else registered
-
-
-def _network(model: str, num_classes: int | None, image_size: int, options: dict) -> Network:
-    """Makes a network; `num_classes` None is the default of its own."""
-    classes = {} if num_classes is None else {"num_classes": num_classes}
-    module = create_model(model, **classes, **options)
-    return Network(model, module, image_size, variable_shapes(module, image_size))
-
-
-def _recognised(tensors: Mapping[str, np.ndarray], network: Network) -> Layout:
+def _recognised_layout(tensors: Mapping[str, np.ndarray], network: _Network) -> Layout:
     """Returns the layout with most of its names among those of the tensors."""
-    found = [layout(network.module, network.shapes) for layout in _layouts(network.module)]
-    heads = dict.fromkeys(head for layout in found for head in layout.head)
-    found.append(_own_layout(network.shapes, tuple(heads) or ("logits",)))
-    return max(found, key=lambda layout: sum(e.source in tensors for e in layout.entries))
+    family = FAMILIES.get(type(network.module))
+    functions = family.layouts.values() if family else ()
+    layouts = [layout(network.module, network.shapes) for layout in functions]
+    heads = dict.fromkeys(module for layout in layouts for module in layout.head)
+    layouts.append(_own_layout(network, tuple(heads) or ("logits",)))
+    return max(layouts, key=lambda layout: sum(e.source in tensors for e in layout.entries))
 
 
-def _layouts(module: nn.Module) -> list:
-    try:
-        return list(layouts(module).values())
-    except UserError:  # a family that nobody else has published
-        return []
+def _own_layout(network: _Network, head: tuple[str, ...]) -> Layout:
+    """Returns the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
+    paths = flax.traverse_util.flatten_dict(network.shapes)
+    ignored = () if network.module.num_classes else tuple(rf"\w+/{module}/.*" for module in head)
+    return Layout([Entry(path, "/".join(path)) for path in paths], ignored, head)
 
 
-def _without_absent(layout: Layout, shapes: ArrayTree) -> Layout:
-    """Ignores the tensors of modules that the network is made without, which are its head."""
-    paths = flax.traverse_util.flatten_dict(shapes)
-    kept = [entry for entry in layout.entries if entry.target in paths]
-    dropped = {entry.source for entry in layout.entries} - {entry.source for entry in kept}
-    return layout._replace(entries=kept, ignored=(*layout.ignored, *map(re.escape, dropped)))
-
-
-def _resized(
-    tensors: Mapping[str, np.ndarray], layout: Layout, network: Network
+def _with_resized_positions(
+    tensors: Mapping[str, np.ndarray], layout: Layout, network: _Network
 ) -> Mapping[str, np.ndarray]:
     """Interpolates the position embedding of another image size."""
     for entry in layout.entries:
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
-        found, wanted = tensors[entry.source], network.shapes["params"]["position_embedding"]
-        if found.shape[-1:] != wanted.shape[-1:] or found.shape == wanted.shape:
+        old, new = tensors[entry.source], network.shapes["params"]["position_embedding"]
+        if old.shape[-1:] != new.shape[-1:] or old.shape == new.shape:
             continue
         side = network.image_size // network.module.pixels_per_token()
         has_token = network.module.pool == "token"
-        resized = resize_position_embedding(np.asarray(found), (side, side), has_token)
+        resized = resize_position_embedding(np.asarray(old), (side, side), has_token)
         tensors = {**tensors, entry.source: resized}
     return tensors
+
+
+def _with_new_head(
+    variables: ArrayTree,
+    network: _Network,
+    tensors: Mapping[str, np.ndarray],
+    layout: Layout,
+    what: str,
+    seed: int,
+) -> ArrayTree:
+    """Initialises the modules of the head that the conversion left out, and prints which.
+
+    Raises:
+      UserError: The head has the number of classes asked for, and yet another shape.
+    """
+    converted = flax.traverse_util.flatten_dict(variables)
+    needed = flax.traverse_util.flatten_dict(network.shapes)
+    absent = [path for path in needed if path not in converted]
+    if not absent:
+        return variables
+    modules = list(dict.fromkeys(path[1] for path in absent))
+    in_file = {entry.target[1] for entry in layout.entries if entry.source in tensors}
+    classes, asked = _number_of_classes(tensors, layout), network.module.num_classes
+    if not in_file.intersection(modules):
+        print(f"{', '.join(modules)} initialised: not in {what}", flush=True)
+    elif classes == asked:
+        raise UserError(
+            f"{what} does not fit the network: {', '.join(modules)} are of another shape, though "
+            f"the file has {classes} classes too"
+        )
+    else:
+        print(f"head re-initialised: file has {classes} classes, asked for {asked}", flush=True)
+
+    @jax.jit  # XLA drops the initialisers of all other variables
+    def initial(key):
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(network.image_size)]
+        flat = flax.traverse_util.flatten_dict(network.module.init(key, *inputs, train=False))
+        return [flat[path] for path in absent]
+
+    for path, value in zip(absent, initial(jax.random.key(seed)), strict=True):
+        converted[path] = np.asarray(value, np.float32)
+    return flax.traverse_util.unflatten_dict(converted)
+
+
+def _number_of_classes(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
+    for entry in layout.entries:
+        module, leaf = entry.target[-2:]
+        of_head = entry.target[1] in layout.head and entry.source in tensors
+        # A network on text may use its embedding as the head: one row a word.
+        if of_head and ((module, leaf) == ("logits", "bias") or leaf == "embedding"):
+            return len(tensors[entry.source])
+    return None

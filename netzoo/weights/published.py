@@ -1,89 +1,159 @@
-"""Tables of published weights: facts only, `netzoo.weights.catalogue` makes sense of them.
+"""What is known of published weights: address, licence, preprocessing, accuracy.
 
-torchvision: `https://download.pytorch.org/models/FILE`, transforms and accuracies from the weights
-enumerations of torchvision 0.29. The first eight digits of the SHA-256 stand in the file's name.
+Names are `MODEL.TAG`, with timm's tags:
 
-Google (Steiner et al., arXiv:2106.10270): the addresses in the `default_cfgs` of timm 1.0.31
-(vision_transformer.py, vision_transformer_hybrid.py), which give no checksums.
+    tv_in1k, tv2_in1k              torchvision's IMAGENET1K_V1 and _V2
+    augreg_in21k                   Google's AugReg on ImageNet-21k (21843 classes)
+    augreg_in21k_ft_in1k[_384]     the same, then ImageNet-1k at 224 or 384 pixels
+    augreg_in1k[_384]              Google's AugReg on ImageNet-1k alone
+
+Each file in `netzoo.weights.families` lists those of its family.
 """
 
-TORCHVISION_SOURCE = "torchvision 0.29 weights enums"
-# Model, tag, file, length of the shorter side before the crop in pixels, top-1 in percent.
-TORCHVISION = (
-    ("alexnet_owt", "tv_in1k", "alexnet-owt-7be5be79.pth", 256, 56.522),
-    ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
-    ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),
-    ("vgg16", "tv_in1k", "vgg16-397923af.pth", 256, 71.592),
-    ("vgg19", "tv_in1k", "vgg19-dcbb9e9d.pth", 256, 72.376),
-    ("vgg11_bn", "tv_in1k", "vgg11_bn-6002323d.pth", 256, 70.370),
-    ("vgg13_bn", "tv_in1k", "vgg13_bn-abd245e5.pth", 256, 71.586),
-    ("vgg16_bn", "tv_in1k", "vgg16_bn-6c64b313.pth", 256, 73.360),
-    ("vgg19_bn", "tv_in1k", "vgg19_bn-c79401a0.pth", 256, 74.218),
-    ("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778),
-    ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
-    ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
-    ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),
-    ("resnet18", "tv_in1k", "resnet18-f37072fd.pth", 256, 69.758),
-    ("resnet34", "tv_in1k", "resnet34-b627a593.pth", 256, 73.314),
-    ("resnet50", "tv_in1k", "resnet50-0676ba61.pth", 256, 76.130),
-    ("resnet101", "tv_in1k", "resnet101-63fe2227.pth", 256, 77.374),
-    ("resnet152", "tv_in1k", "resnet152-394f9c45.pth", 256, 78.312),
-    ("resnext50_32x4d", "tv_in1k", "resnext50_32x4d-7cdf4587.pth", 256, 77.618),
-    ("resnext101_32x8d", "tv_in1k", "resnext101_32x8d-8ba56ff5.pth", 256, 79.312),
-    ("wide_resnet50_2", "tv_in1k", "wide_resnet50_2-95faca4d.pth", 256, 78.468),
-    ("wide_resnet101_2", "tv_in1k", "wide_resnet101_2-32ee1156.pth", 256, 78.848),
-    ("vit_b16", "tv_in1k", "vit_b_16-c867db91.pth", 256, 81.072),
-    ("vit_b32", "tv_in1k", "vit_b_32-d86f8d99.pth", 256, 75.912),
-    ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
-    ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
-    ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),
-    ("mobilenet_v3_large", "tv2_in1k", "mobilenet_v3_large-5c1a4163.pth", 232, 75.274),
-    ("resnet50", "tv2_in1k", "resnet50-11ad3fa6.pth", 232, 80.858),
-    ("resnet101", "tv2_in1k", "resnet101-cd907fc2.pth", 232, 81.886),
-    ("resnet152", "tv2_in1k", "resnet152-f82ba261.pth", 232, 82.284),
-    ("resnext50_32x4d", "tv2_in1k", "resnext50_32x4d-1a0047aa.pth", 232, 81.198),
-    ("resnext101_32x8d", "tv2_in1k", "resnext101_32x8d-110c445d.pth", 232, 82.834),
-    ("wide_resnet50_2", "tv2_in1k", "wide_resnet50_2-9ba9bcbe.pth", 232, 81.602),
-    ("wide_resnet101_2", "tv2_in1k", "wide_resnet101_2-d733dc28.pth", 232, 82.510),
-)
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-GOOGLE_SOURCE = "timm 1.0.31 default_cfgs"
-# Model, tag, Google's name of the network, augmentation, weight decay and rate of dropout and of
-# stochastic depth in the first training, learning rate of the fine-tuning on ImageNet-1k, if any.
-GOOGLE = (
-    ("vit_ti16", "augreg_in21k_ft_in1k", "Ti_16", "none", 0.03, 0.0, 0.03),
-    ("vit_ti16", "augreg_in21k_ft_in1k_384", "Ti_16", "none", 0.03, 0.0, 0.03),
-    ("vit_s32", "augreg_in21k_ft_in1k", "S_32", "light1", 0.03, 0.0, 0.03),
-    ("vit_s32", "augreg_in21k_ft_in1k_384", "S_32", "light1", 0.03, 0.0, 0.03),
-    ("vit_s16", "augreg_in21k_ft_in1k", "S_16", "light1", 0.03, 0.0, 0.03),
-    ("vit_s16", "augreg_in21k_ft_in1k_384", "S_16", "light1", 0.03, 0.0, 0.03),
-    ("vit_b32", "augreg_in21k_ft_in1k", "B_32", "medium1", 0.03, 0.0, 0.03),
-    ("vit_b32", "augreg_in21k_ft_in1k_384", "B_32", "light1", 0.1, 0.0, 0.03),
-    ("vit_b16", "augreg_in21k_ft_in1k", "B_16", "medium1", 0.1, 0.0, 0.01),
-    ("vit_b16", "augreg_in21k_ft_in1k_384", "B_16", "medium1", 0.1, 0.0, 0.01),
-    ("vit_b8", "augreg_in21k_ft_in1k", "B_8", "medium1", 0.1, 0.0, 0.01),
-    ("vit_l16", "augreg_in21k_ft_in1k", "L_16", "medium1", 0.1, 0.1, 0.01),
-    ("vit_l16", "augreg_in21k_ft_in1k_384", "L_16", "medium1", 0.1, 0.1, 0.01),
-    ("vit_s16", "augreg_in1k", "S_16", "medium2", 0.1, 0.0, 0.01),
-    ("vit_s16", "augreg_in1k_384", "S_16", "medium2", 0.1, 0.0, 0.01),
-    ("vit_b32", "augreg_in1k", "B_32", "medium2", 0.1, 0.1, 0.01),
-    ("vit_b32", "augreg_in1k_384", "B_32", "medium2", 0.1, 0.1, 0.01),
-    ("vit_b16", "augreg_in1k", "B_16", "strong2", 0.1, 0.1, 0.01),
-    ("vit_b16", "augreg_in1k_384", "B_16", "strong2", 0.1, 0.1, 0.01),
-    ("vit_ti16", "augreg_in21k", "Ti_16", "none", 0.03, 0.0, None),
-    ("vit_s32", "augreg_in21k", "S_32", "light1", 0.03, 0.0, None),
-    ("vit_s16", "augreg_in21k", "S_16", "light1", 0.03, 0.0, None),
-    ("vit_b32", "augreg_in21k", "B_32", "medium1", 0.03, 0.0, None),
-    ("vit_b16", "augreg_in21k", "B_16", "medium1", 0.1, 0.0, None),
-    ("vit_b8", "augreg_in21k", "B_8", "medium1", 0.1, 0.0, None),
-    ("vit_l16", "augreg_in21k", "L_16", "medium1", 0.1, 0.1, None),
-    ("r_ti16", "augreg_in21k_ft_in1k", "R_Ti_16", "none", 0.03, 0.0, 0.03),
-    ("r_ti16", "augreg_in21k_ft_in1k_384", "R_Ti_16", "none", 0.03, 0.0, 0.03),
-    ("r26_s32", "augreg_in21k_ft_in1k", "R26_S_32", "light0", 0.03, 0.1, 0.03),
-    ("r26_s32", "augreg_in21k_ft_in1k_384", "R26_S_32", "medium2", 0.03, 0.0, 0.03),
-    ("r50_l32", "augreg_in21k_ft_in1k", "R50_L_32", "medium1", 0.1, 0.1, 0.01),
-    ("r50_l32", "augreg_in21k_ft_in1k_384", "R50_L_32", "medium2", 0.1, 0.0, 0.01),
-    ("r_ti16", "augreg_in21k", "R_Ti_16", "none", 0.03, 0.0, None),
-    ("r26_s32", "augreg_in21k", "R26_S_32", "medium2", 0.03, 0.0, None),
-    ("r50_l32", "augreg_in21k", "R50_L_32", "medium2", 0.1, 0.0, None),
-)
+import flax.linen as nn
+
+from netzoo.weights.state_dict import Layout
+
+
+class Preprocessing(NamedTuple):
+    """How an image becomes the input of a network.
+
+    Attributes:
+      mean: Mean of red, green and blue, subtracted, on the scale 0 to 255.
+      std: Standard deviation, which divides after that, on the same scale.
+      resize_size: Length of the shorter side after resizing, in pixels.
+      crop_size: Side of the central crop after that, in pixels.
+      interpolation: `"bilinear"` or `"bicubic"`, antialiased.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize_size: int
+    crop_size: int
+    interpolation: str
+
+
+class PublishedWeights(NamedTuple):
+    """One file of another project.
+
+    Attributes:
+      name: `MODEL.TAG`.
+      model: Name in netzoo's registry.
+      num_classes: Length of the logits.
+      options: Options that `create_model` needs.
+      address: Where the file is downloaded from.
+      sha256: SHA-256 of the file, or its first digits; None where nobody published it.
+      licence: Licence of the file.
+      preprocessing: What the weights expect of their input.
+      accuracy: Reported top-1 on ImageNet's validation images, in percent.
+      source: Where address and accuracy are published.
+    """
+
+    name: str
+    model: str
+    num_classes: int
+    options: dict[str, Any]
+    address: str
+    sha256: str | None
+    licence: str
+    preprocessing: Preprocessing
+    accuracy: float | None
+    source: str
+
+
+class Family(NamedTuple):
+    """What is known of the weights of a family of networks.
+
+    Attributes:
+      module: Class of the networks.
+      layouts: Project, e.g. `"timm"`, to the function that returns its names for the tensors of a
+        network: `layout(module, shapes)`.
+      published: Files that can be downloaded.
+      reported: Name of a network without such a file to its top-1 accuracy on ImageNet, in
+        percent, and the source of that figure.
+    """
+
+    module: type[nn.Module]
+    layouts: Mapping[str, Callable[[Any, Any], Layout]]
+    published: Sequence[PublishedWeights] = ()
+    reported: Mapping[str, tuple[float, str]] = {}
+
+
+def torchvision_weights(
+    model: str, tag: str, file: str, resize_size: int, accuracy: float, **options
+) -> PublishedWeights:
+    """Returns a row of torchvision 0.29's weights enumerations, where all its facts stand.
+
+    Args:
+      model: Name in netzoo's registry.
+      tag: `"tv_in1k"` or `"tv2_in1k"`.
+      file: Name of the file, which ends with the first eight digits of its SHA-256.
+      resize_size: Length of the shorter side before the crop, in pixels.
+      accuracy: Top-1 in percent.
+      **options: Options of `create_model`.
+    """
+    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    return PublishedWeights(
+        name=f"{model}.{tag}",
+        model=model,
+        num_classes=1000,
+        options=options,
+        address=f"https://download.pytorch.org/models/{file}",
+        sha256=re.search(r"-([0-9a-f]{8})\.pth$", file)[1],
+        licence="BSD-3-Clause; ImageNet's terms may bind too",
+        preprocessing=Preprocessing(mean, std, resize_size, 224, "bilinear"),
+        accuracy=accuracy,
+        source="torchvision 0.29 weights enums",
+    )
+
+
+def google_weights(
+    model: str,
+    tag: str,
+    network: str,
+    augmentation: str,
+    weight_decay: float,
+    drop_rate: float,
+    learning_rate: float | None,
+) -> PublishedWeights:
+    """Returns a row of Google's AugReg weights (Steiner et al., arXiv:2106.10270).
+
+    Addresses and crops are those of timm 1.0.31's `default_cfgs` (vision_transformer.py,
+    vision_transformer_hybrid.py), which gives no checksums.
+
+    Args:
+      model: Name in netzoo's registry.
+      tag: One of the tags above.
+      network: Google's name of the network.
+      augmentation: Augmentation of the first training.
+      weight_decay: Weight decay of the first training.
+      drop_rate: Rate of dropout and of stochastic depth in the first training.
+      learning_rate: Learning rate of the fine-tuning on ImageNet-1k; None without fine-tuning.
+    """
+    data = "i21k" if "in21k" in tag else "i1k"
+    size = 384 if tag.endswith("_384") else 224
+    file = (
+        f"{network}-{data}-300ep-lr_0.001-aug_{augmentation}-wd_{weight_decay}"
+        f"-do_{drop_rate}-sd_{drop_rate}"
+    )
+    if learning_rate is not None:
+        file += f"--imagenet2012-steps_20k-lr_{learning_rate}-res_{size}"
+    half = (127.5, 127.5, 127.5)
+    # timm's `crop_pct` is 0.9 at 224 pixels and 1 at 384.
+    resize_size = {224: 248, 384: 384}[size]
+    return PublishedWeights(
+        name=f"{model}.{tag}",
+        model=model,
+        num_classes=1000 if tag != "augreg_in21k" else 21843,
+        options={"gelu_approximate": True},
+        address=f"https://storage.googleapis.com/vit_models/augreg/{file}.npz",
+        sha256=None,
+        licence="Apache-2.0",
+        preprocessing=Preprocessing(half, half, resize_size, size, "bicubic"),
+        accuracy=None,
+        source="timm 1.0.31 default_cfgs",
+    )

@@ -14,8 +14,8 @@ from chex import ArrayTree
 
 from netzoo.errors import UserError
 
-# Shown of each list in an error; the rest is counted.
-SHOWN = 8
+Path = tuple[str, ...]  # of a variable, e.g. `("params", "stem", "kernel")`
+SHOWN = 8  # names of each list in an error; the rest is counted
 
 
 class Transform(NamedTuple):
@@ -35,6 +35,10 @@ SAME = Transform(lambda x: x, lambda x: x)
 CONV = Transform(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))
 # PyTorch dense layers are [out, in].
 DENSE = Transform(lambda x: x.T, lambda x: x.T)
+# Keras keeps a depthwise kernel as [height, width, channels, 1], netzoo as [h, w, 1, channels].
+KERAS_DEPTHWISE = Transform(lambda x: x.transpose(0, 1, 3, 2), lambda x: x.transpose(0, 1, 3, 2))
+# A dense layer that Keras has as a 1x1 convolution [1, 1, in, out].
+KERAS_POINTWISE = Transform(lambda x: x.reshape(x.shape[-2:]), lambda x: x[None, None])
 
 
 def flattened_dense(channels: int, side: int) -> Transform:
@@ -66,7 +70,7 @@ class Entry(NamedTuple):
         other project's tensor, e.g. the keys of a joint projection of queries, keys and values.
     """
 
-    target: tuple[str, ...]
+    target: Path
     source: str
     transform: Transform = SAME
     layer: int | None = None
@@ -78,7 +82,7 @@ class Layout(NamedTuple):
 
     Attributes:
       entries: Every tensor.
-      ignored: Names in the other project's file that have no counterpart on purpose.
+      ignored: Regular expressions of the other project's names that are left out on purpose.
       head: Our modules that depend on the number of classes.
     """
 
@@ -87,56 +91,118 @@ class Layout(NamedTuple):
     head: tuple[str, ...] = ("logits",)
 
 
-LEAF_NAMES = {
+TORCH_NAMES = {
     "kernel": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
     "var": "running_var",
 }
+KERAS_NAMES = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "mean": "moving_mean",
+    "var": "moving_variance",
+}
+
+
+def layout_by_modules(
+    shapes: ArrayTree,
+    modules: Mapping[str, str | Sequence[str]],
+    tensor_of: Callable[[Path, int], tuple[str, Transform]],
+    *,
+    extra: Iterable[Entry] = (),
+    ignored: Iterable[str] = (),
+    head: tuple[str, ...] = ("logits",),
+) -> Layout:
+    """Makes a layout from the names of modules and a rule for the tensors in one.
+
+    Args:
+      shapes: Our variables, or their shapes.
+      modules: Our module path (`"stage1_block1/conv1"`) to theirs (`"layer1.0.conv1"`); for a
+        scanned stack to the sequence of theirs, one a layer.
+      tensor_of: Maps the path of our variable and its rank in one layer to what follows the name
+        of their module, and the transform.
+      extra: Entries for tensors that follow no rule. They go before the rule.
+      ignored: Regular expressions of their names that have no counterpart. The tensors of a head
+        that the network is made without are added.
+      head: Our modules that depend on the number of classes.
+
+    Raises:
+      KeyError: One of our modules has no name: the layout is incomplete.
+    """
+    entries = list(extra)
+    by_rule = flax.traverse_util.flatten_dict(shapes)
+    for entry in entries:
+        by_rule.pop(entry.target, None)
+    for target, leaf in by_rule.items():
+        theirs = modules["/".join(target[1:-1])]
+        stacked = not isinstance(theirs, str)
+        suffix, transform = tensor_of(target, len(leaf.shape) - stacked)
+        for layer, name in enumerate(theirs if stacked else [theirs]):
+            entries.append(Entry(target, name + suffix, transform, layer if stacked else None))
+    absent = {module for module in head if module not in shapes["params"]}
+    dropped = [rf"{re.escape(name)}[./]\w+" for module, name in modules.items()
+               if module.split("/")[0] in absent]  # fmt: skip
+    return Layout(entries, (*ignored, *dropped), head)
 
 
 def torch_layout(
     shapes: ArrayTree,
     modules: Mapping[str, str | Sequence[str]],
     *,
-    extra: Iterable[Entry] = (),
     ignored: Iterable[str] = (),
     transforms: Mapping[str, Transform] | None = None,
-    head: tuple[str, ...] = ("logits",),
+    **options,
 ) -> Layout:
     """Makes the layout of a PyTorch state dict from the names of its modules.
 
     Args:
       shapes: Our variables, or their shapes.
-      modules: Our module path (`"stage1_block1/conv1"`) to theirs (`"layer1.0.conv1"`); for a
-        scanned stack to the sequence of theirs, one a layer.
-      extra: Entries for tensors that follow no rule. They go before the rule.
-      ignored: Their names that have no counterpart.
+      modules: As in `layout_by_modules`.
+      ignored: Regular expressions of their names that have no counterpart.
       transforms: Our module path to the transform of its kernel, where neither that of a
         convolution nor that of a dense layer fits.
-      head: Our modules that depend on the number of classes.
-
-    Raises:
-      KeyError: One of our modules has no name: the layout is incomplete.
+      **options: Others of `layout_by_modules`.
     """
-    extra = list(extra)
-    taken = {entry.target for entry in extra}
-    entries = extra
-    for target, leaf in flax.traverse_util.flatten_dict(shapes).items():
-        if target in taken:
-            continue
-        module = "/".join(target[1:-1])
-        theirs = modules[module]
-        stacked = not isinstance(theirs, str)
+
+    def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
         transform = SAME
         if target[-1] == "kernel":
-            rank = len(leaf.shape) - stacked
-            transform = (transforms or {}).get(module) or (CONV if rank == 4 else DENSE)
-        for layer, name in enumerate(theirs if stacked else [theirs]):
-            source = f"{name}.{LEAF_NAMES[target[-1]]}"
-            entries.append(Entry(target, source, transform, layer if stacked else None))
-    return Layout(entries, (r".*\.num_batches_tracked", *ignored), head)
+            rule = CONV if rank == 4 else DENSE
+            transform = (transforms or {}).get("/".join(target[1:-1]), rule)
+        return f".{TORCH_NAMES[target[-1]]}", transform
+
+    ignored = (r".*\.num_batches_tracked", *ignored)
+    return layout_by_modules(shapes, modules, tensor_of, ignored=ignored, **options)
+
+
+def keras_layout(
+    shapes: ArrayTree, modules: Mapping[str, str], *, pointwise_dense: Iterable[str] = ()
+) -> Layout:
+    """Makes the layout of Keras weights, `LAYER/VARIABLE`, from the names of the layers.
+
+    Kernels of convolutions and dense layers have netzoo's axes. The kernel of a module that is
+    called `depthwise` is the `depthwise_kernel` of a `DepthwiseConv2D`.
+
+    Args:
+      shapes: Our variables, or their shapes.
+      modules: Our module path (`"stage1_block1/depthwise"`) to their layer (`"conv_dw_1"`).
+      pointwise_dense: Our dense layers that are 1x1 convolutions in Keras.
+    """
+    paths = set(flax.traverse_util.flatten_dict(shapes))
+
+    def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
+        del rank
+        if target[-1] == "bias" and (*target[:-1], "scale") in paths:
+            return "/beta", SAME
+        if target[-2:] == ("depthwise", "kernel"):
+            return "/depthwise_kernel", KERAS_DEPTHWISE
+        pointwise = target[-1] == "kernel" and "/".join(target[1:-1]) in pointwise_dense
+        return f"/{KERAS_NAMES[target[-1]]}", KERAS_POINTWISE if pointwise else SAME
+
+    return layout_by_modules(shapes, modules, tensor_of)
 
 
 def to_ours(
@@ -145,8 +211,8 @@ def to_ours(
     """Converts the tensors of a file to variables; modules of the head may be left out.
 
     Args:
-      tensors: By the names of the other project.
-      layout: Its names.
+      tensors: Tensors by the names of the other project.
+      layout: The names of that project.
       shapes: Shapes of our variables.
       what: The file, named in errors.
 
@@ -158,43 +224,26 @@ def to_ours(
       UserError: Tensors are missing, unknown or misshapen; all of them are listed.
     """
     flat = flax.traverse_util.flatten_dict(shapes)
-    result: dict[tuple[str, ...], np.ndarray] = {}
-    missing, misshapen, used, absent_heads = [], [], set(), set()
+    result: dict[Path, np.ndarray] = {}
+    missing, misshapen, absent_heads = [], [], set()
     for entry in layout.entries:
-        head = entry.target[1] if entry.target[1] in layout.head else None
-        used.add(entry.source)
-        if entry.source not in tensors:
-            if head:
-                absent_heads.add(head)
-            else:
-                missing.append(entry.source)
-            continue
         leaf = flat[entry.target]
-        wanted = leaf.shape if entry.layer is None else leaf.shape[1:]
-        value = _part(np.asarray(tensors[entry.source]), entry)
-        value = None if value is None else _transformed(value, entry.transform.to_ours)
-        if value is None or value.shape != wanted:
-            if head:
-                absent_heads.add(head)
+        expected = tuple(leaf.shape if entry.layer is None else leaf.shape[1:])
+        value = _converted(tensors, entry)
+        if value is not None and value.shape == expected:
+            if entry.layer is None:
+                result[entry.target] = np.ascontiguousarray(value, dtype=np.float32)
             else:
-                found = tuple(np.shape(tensors[entry.source]))
-                ours = "/".join(entry.target[1:])
-                misshapen.append(f"{entry.source} {found} for {ours} {tuple(wanted)}")
-            continue
-        value = np.ascontiguousarray(value, dtype=np.float32)
-        if entry.layer is None:
-            result[entry.target] = value
+                stack = result.setdefault(entry.target, np.empty(leaf.shape, np.float32))
+                stack[entry.layer] = value
+        elif entry.target[1] in layout.head:
+            absent_heads.add(entry.target[1])
+        elif entry.source not in tensors:
+            missing.append(entry.source)
         else:
-            result.setdefault(entry.target, np.empty(leaf.shape, np.float32))[entry.layer] = value
-    patterns = [re.compile(pattern) for pattern in layout.ignored]
-    unknown = [n for n in tensors if n not in used and not any(p.fullmatch(n) for p in patterns)]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
-    if any(faults.values()):
-        lines = [f"{what} does not fit the network:"]
-        lines += [f"  {kind}: {_listed(names)}" for kind, names in faults.items() if names]
-        expected = sorted(used)
-        lines.append(f"  expected {len(expected)} tensors: {_listed(expected)}")
-        raise UserError("\n".join(lines))
+            shape, ours = tuple(np.shape(tensors[entry.source])), "/".join(entry.target[1:])
+            misshapen.append(f"{entry.source} {shape} for {ours} {expected}")
+    _check_complete(tensors, layout, missing, misshapen, what)
     kept = {path: value for path, value in result.items() if path[1] not in absent_heads}
     return flax.traverse_util.unflatten_dict(kept)
 
@@ -209,27 +258,42 @@ def to_theirs(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
         index, _ = entry.part
         parts.setdefault(entry.source, {})[index] = entry.transform.to_theirs(value)
     return {
-        name: np.ascontiguousarray(np.concatenate([found[i] for i in sorted(found)]))
-        if len(found) > 1
-        else np.ascontiguousarray(found[0])
-        for name, found in parts.items()
+        name: np.ascontiguousarray(np.concatenate([x for _, x in sorted(by_index.items())]))
+        if len(by_index) > 1
+        else np.ascontiguousarray(by_index[0])
+        for name, by_index in parts.items()
     }
 
 
-def _part(value: np.ndarray, entry: Entry) -> np.ndarray | None:
+def _converted(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray | None:
+    """Returns our array; None if theirs is absent or of a shape that cannot be taken apart."""
+    if entry.source not in tensors:
+        return None
+    value = np.asarray(tensors[entry.source])
     index, count = entry.part
-    if count == 1:
-        return value
-    if value.ndim == 0 or value.shape[0] % count:
-        return None
-    return np.split(value, count)[index]
-
-
-def _transformed(value: np.ndarray, function) -> np.ndarray | None:
     try:
-        return function(value)
-    except ValueError:  # another rank or another size than the transform can take apart
+        return entry.transform.to_ours(value if count == 1 else np.split(value, count)[index])
+    except (ValueError, IndexError):
         return None
+
+
+def _check_complete(
+    tensors: Mapping[str, np.ndarray],
+    layout: Layout,
+    missing: list[str],
+    misshapen: list[str],
+    what: str,
+) -> None:
+    """Raises a UserError that lists every tensor which is missing, unknown or misshapen."""
+    expected = sorted({entry.source for entry in layout.entries})
+    ignored = re.compile("|".join(layout.ignored) or r"(?!)")
+    unknown = [name for name in tensors if name not in expected and not ignored.fullmatch(name)]
+    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
+    if any(faults.values()):
+        lines = [f"{what} does not fit the network:"]
+        lines += [f"  {kind}: {_listed(names)}" for kind, names in faults.items() if names]
+        lines.append(f"  expected {len(expected)} tensors: {_listed(expected)}")
+        raise UserError("\n".join(lines))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
-"""The names that other projects give the tensors of each family: one file a family.
+"""Weights of each family: other projects' names for its tensors, and its published files.
 
-A file holds one function for each project that publishes weights of the family,
-`torchvision(model, shapes) -> Layout` and so on, in a table `LAYOUTS`.
+A family is one file here, which ends with its `Family`, and one line below.
 """
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -22,29 +22,57 @@ from netzoo.weights.families import (
     vgg,
     vit,
 )
+from netzoo.weights.published import Family, PublishedWeights
 from netzoo.weights.state_dict import Layout
 
-_FAMILIES: dict[str, dict[str, Callable[[Any, Any], Layout]]] = {
-    "AlexNet": alexnet.LAYOUTS,
-    "GoogLeNet": googlenet.LAYOUTS,
-    "HybridViT": hybrid_vit.LAYOUTS,
-    "MobileNetV1": mobilenet_v1.LAYOUTS,
-    "MobileNetV2": mobilenet_v2.LAYOUTS,
-    "MobileNetV3": mobilenet_v3.LAYOUTS,
-    "ResNet": resnet.LAYOUTS,
-    "Transformer": transformer.LAYOUTS,
-    "VGG": vgg.LAYOUTS,
-    "ViT": vit.LAYOUTS,
+FAMILIES: dict[type[nn.Module], Family] = {
+    family.module: family
+    for family in (
+        alexnet.FAMILY,
+        googlenet.FAMILY,
+        hybrid_vit.FAMILY,
+        mobilenet_v1.FAMILY,
+        mobilenet_v2.FAMILY,
+        mobilenet_v3.FAMILY,
+        resnet.FAMILY,
+        transformer.FAMILY,
+        vgg.FAMILY,
+        vit.FAMILY,
+    )
+}
+CATALOGUE: dict[str, PublishedWeights] = {
+    weights.name: weights for family in FAMILIES.values() for weights in family.published
+}
+REPORTED: dict[str, tuple[float, str]] = {
+    model: reported for family in FAMILIES.values() for model, reported in family.reported.items()
 }
 
 
-def layouts(model: nn.Module) -> dict[str, Callable[[Any, Any], Layout]]:
+def layouts(model: nn.Module) -> Mapping[str, Callable[[Any, Any], Layout]]:
     """Returns project name to layout function for a network's family.
 
     Raises:
       UserError: No other project's names are known for the family.
     """
-    family = type(model).__name__
-    if family not in _FAMILIES:
-        raise UserError(f"no names of other projects are known for {family}")
-    return _FAMILIES[family]
+    if type(model) not in FAMILIES:
+        raise UserError(f"no names of other projects are known for {type(model).__name__}")
+    return FAMILIES[type(model)].layouts
+
+
+def list_weights(pattern: str = "*") -> list[str]:
+    """Returns the sorted names of published weights that match a shell pattern, e.g. `"resnet*"`.
+
+    Each can be given to `netzoo.load_weights`; `CATALOGUE[name]` is what is known of it.
+    """
+    return sorted(fnmatch.filter(CATALOGUE, pattern))
+
+
+def reported_accuracy(model: str) -> tuple[float, str] | None:
+    """Returns the top-1 accuracy of a network on ImageNet, in percent, and its source.
+
+    It is that of torchvision's first weights, where it has published some, or else of the weights
+    that the network was introduced with; None if neither is known.
+    """
+    if weights := CATALOGUE.get(f"{model}.tv_in1k"):
+        return weights.accuracy, f"{weights.name}, {weights.source}"
+    return REPORTED.get(model)

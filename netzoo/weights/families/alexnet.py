@@ -1,6 +1,7 @@
 """Names of AlexNet's tensors in torchvision, which has the network in one tower."""
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
+from netzoo.weights.published import Family, torchvision_weights
 from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
 
 
@@ -20,4 +21,8 @@ def torchvision(model: AlexNet, shapes) -> Layout:
     return torch_layout(shapes, names, transforms={"hidden1": flattened})
 
 
-LAYOUTS = {"torchvision": torchvision}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (("alexnet_owt", "tv_in1k", "alexnet-owt-7be5be79.pth", 256, 56.522),)
+FAMILY = Family(
+    AlexNet, {"torchvision": torchvision}, [torchvision_weights(*row) for row in TORCHVISION]
+)

@@ -1,6 +1,7 @@
 """Names of GoogLeNet's tensors in torchvision."""
 
 from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
+from netzoo.weights.published import Family, torchvision_weights
 from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
 
 
@@ -31,10 +32,16 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
     return torch_layout(
         shapes,
         names,
-        ignored=[rf"{head}\..*" for head in heads if head not in shapes["params"]],
         transforms={f"{head}/hidden": flattened_dense(128, 4) for head in heads},
         head=("logits", *heads),
     )
 
 
-LAYOUTS = {"torchvision": torchvision}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778),)
+FAMILY = Family(
+    GoogLeNet,
+    {"torchvision": torchvision},
+    [torchvision_weights(*row, transform_input=True) for row in TORCHVISION],
+    reported={"googlenet": (68.7, "readme of Caffe's bvlc_googlenet")},
+)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from netzoo.models.mobilenet_v1 import STAGES, MobileNetV1
-from netzoo.weights.keras_layout import keras_layout
-from netzoo.weights.state_dict import Layout, torch_layout
+from netzoo.weights.published import Family
+from netzoo.weights.state_dict import Layout, keras_layout, torch_layout
 
 
 def _blocks() -> Iterator[tuple[int, int]]:
@@ -42,4 +42,16 @@ def keras(model: MobileNetV1, shapes) -> Layout:
     return keras_layout(shapes, names, pointwise_dense=["logits"])
 
 
-LAYOUTS = {"timm": timm, "keras": keras}
+SLIM = "TF-slim's table of MobileNetV1 checkpoints"
+# Top-1 of the authors' weights, in percent.
+SLIM_ACCURACIES = {
+    "mobilenet_v1_025": 49.8,
+    "mobilenet_v1_050": 63.3,
+    "mobilenet_v1_075": 68.4,
+    "mobilenet_v1": 70.9,
+}
+FAMILY = Family(
+    MobileNetV1,
+    {"timm": timm, "keras": keras},
+    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+)

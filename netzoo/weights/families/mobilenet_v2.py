@@ -1,8 +1,8 @@
 """Names of MobileNetV2's tensors in torchvision, timm and Keras."""
 
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
-from netzoo.weights.keras_layout import keras_layout
-from netzoo.weights.state_dict import Layout, torch_layout
+from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.state_dict import Layout, keras_layout, torch_layout
 
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:
@@ -33,7 +33,7 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 
 def timm(model: MobileNetV2, shapes) -> Layout:
-    """`blocks.S.B.conv_pw`; a block without expansion calls its projection `conv_pw`."""
+    """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`; see `timm_inverted_residual`."""
     del model
     names = {
         "stem": "conv_stem",
@@ -44,18 +44,24 @@ def timm(model: MobileNetV2, shapes) -> Layout:
     }
     for index, stage in enumerate(STAGES, start=1):
         for block in range(1, stage.blocks + 1):
-            ours, theirs = f"stage{index}_block{block}", f"blocks.{index - 1}.{block - 1}"
-            layers = ("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2")
-            if stage.expansion != 1:
-                layers = (
-                    ("expand", "conv_pw", "bn1"),
-                    ("depthwise", "conv_dw", "bn2"),
-                    ("project", "conv_pwl", "bn3"),
-                )
-            for layer, conv, norm in layers:
-                names[f"{ours}/{layer}"] = f"{theirs}.{conv}"
-                names[f"{ours}/{layer}_norm"] = f"{theirs}.{norm}"
+            names |= timm_inverted_residual(index, block, expands=stage.expansion != 1)
     return torch_layout(shapes, names)
+
+
+def timm_inverted_residual(stage: int, block: int, *, expands: bool) -> dict[str, str]:
+    """Returns the names of a block's layers in timm; both numbers count from 1.
+
+    A block without expansion calls its projection `conv_pw`.
+    """
+    ours, theirs = f"stage{stage}_block{block}", f"blocks.{stage - 1}.{block - 1}"
+    layers = {"depthwise": "conv_dw", "project": "conv_pw"}
+    if expands:
+        layers = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+    names = {}
+    for number, (layer, conv) in enumerate(layers.items(), start=1):
+        names[f"{ours}/{layer}"] = f"{theirs}.{conv}"
+        names[f"{ours}/{layer}_norm"] = f"{theirs}.bn{number}"
+    return names
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
@@ -83,4 +89,23 @@ def keras(model: MobileNetV2, shapes) -> Layout:
     return keras_layout(shapes, names)
 
 
-LAYOUTS = {"torchvision": torchvision, "timm": timm, "keras": keras}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (
+    ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
+    ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),
+)
+SLIM = "TF-slim's table of MobileNetV2 checkpoints"
+# Top-1 of the authors' weights, in percent.
+SLIM_ACCURACIES = {
+    "mobilenet_v2_035": 60.3,
+    "mobilenet_v2_050": 65.4,
+    "mobilenet_v2_075": 69.8,
+    "mobilenet_v2_130": 74.4,
+    "mobilenet_v2_140": 75.0,
+}
+FAMILY = Family(
+    MobileNetV2,
+    {"torchvision": torchvision, "timm": timm, "keras": keras},
+    [torchvision_weights(*row) for row in TORCHVISION],
+    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+)

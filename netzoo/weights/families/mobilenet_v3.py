@@ -1,6 +1,8 @@
 """Names of MobileNetV3's tensors in torchvision and timm."""
 
 from netzoo.models.mobilenet_v3 import MobileNetV3
+from netzoo.weights.families.mobilenet_v2 import timm_inverted_residual
+from netzoo.weights.published import Family, torchvision_weights
 from netzoo.weights.state_dict import Layout, Transform, torch_layout
 
 # A dense layer that PyTorch has as a 1x1 convolution [out, in, 1, 1].
@@ -48,24 +50,14 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 def timm(model: MobileNetV3, shapes) -> Layout:
     """`blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is our head.
 
-    A block without expansion calls its projection `conv_pw`. Weights `tf_*`, the minimalistic
-    among them, go with `padding="same"` and `norm_epsilon=1e-3`, the others with
-    `padding="torch"` and `norm_epsilon=1e-5`.
+    Weights `tf_*`, the minimalistic among them, go with `padding="same"` and `norm_epsilon=1e-3`,
+    the others with `padding="torch"` and `norm_epsilon=1e-5`.
     """
     names = {"stem": "conv_stem", "stem_norm": "bn1"}
     for index, stage in enumerate(model.variant.stages, start=1):
         for block, expansion in enumerate(stage.expansions, start=1):
             ours, theirs = f"stage{index}_block{block}", f"blocks.{index - 1}.{block - 1}"
-            layers = ("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2")
-            if expansion != 1:
-                layers = (
-                    ("expand", "conv_pw", "bn1"),
-                    ("depthwise", "conv_dw", "bn2"),
-                    ("project", "conv_pwl", "bn3"),
-                )
-            for layer, conv, norm in layers:
-                names[f"{ours}/{layer}"] = f"{theirs}.{conv}"
-                names[f"{ours}/{layer}_norm"] = f"{theirs}.{norm}"
+            names |= timm_inverted_residual(index, block, expands=expansion != 1)
             for layer in ("reduce", "expand"):
                 names[f"{ours}/squeeze_excite/{layer}"] = f"{theirs}.se.conv_{layer}"
     last = f"blocks.{len(model.variant.stages)}.0"
@@ -79,4 +71,23 @@ def timm(model: MobileNetV3, shapes) -> Layout:
     return torch_layout(shapes, names, transforms=transforms)
 
 
-LAYOUTS = {"torchvision": torchvision, "timm": timm}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (
+    ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
+    ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),
+    ("mobilenet_v3_large", "tv2_in1k", "mobilenet_v3_large-5c1a4163.pth", 232, 75.274),
+)
+SLIM = "TF-slim's table of MobileNetV3 checkpoints"
+# Top-1 of the authors' weights, in percent.
+SLIM_ACCURACIES = {
+    "mobilenet_v3_large_075": 73.3,
+    "mobilenet_v3_large_minimalistic": 72.3,
+    "mobilenet_v3_small_075": 65.4,
+    "mobilenet_v3_small_minimalistic": 61.9,
+}
+FAMILY = Family(
+    MobileNetV3,
+    {"torchvision": torchvision, "timm": timm},
+    [torchvision_weights(*row) for row in TORCHVISION],
+    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+)

@@ -1,6 +1,7 @@
 """Names of the Transformer's tensors in PyTorch."""
 
 from netzoo.models.transformer import Transformer
+from netzoo.weights.published import Family
 from netzoo.weights.state_dict import DENSE, SAME, Entry, Layout, torch_layout
 
 SELF_ATTENTION = {"attention": "self_attn"}
@@ -16,8 +17,9 @@ def torch(model: Transformer, shapes) -> Layout:
     names: dict[str, str | list[str]] = {
         "encoder/norm": "encoder.norm",
         "decoder/norm": "decoder.norm",
-        "logits": "logits",
     }
+    if not model.share_embeddings:
+        names["logits"] = "logits"
     extra = [
         Entry(("params", name, "embedding"), f"{name}.weight")
         for name in ("embedding", "source_embedding", "target_embedding")
@@ -50,4 +52,4 @@ def _joint_projection(module: tuple[str, ...], suffix: str, layers: list[str]) -
     ]
 
 
-LAYOUTS = {"torch": torch}
+FAMILY = Family(Transformer, {"torch": torch}, [])

@@ -1,6 +1,7 @@
 """Names of VGG's tensors in torchvision and timm."""
 
 from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
+from netzoo.weights.published import Family, torchvision_weights
 from netzoo.weights.state_dict import CONV, Layout, Transform, flattened_dense, torch_layout
 
 
@@ -41,4 +42,19 @@ def _single_position(side: int) -> Transform:
     return Transform(to_ours, to_theirs)
 
 
-LAYOUTS = {"torchvision": torchvision, "timm": timm}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (
+    ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
+    ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),
+    ("vgg16", "tv_in1k", "vgg16-397923af.pth", 256, 71.592),
+    ("vgg19", "tv_in1k", "vgg19-dcbb9e9d.pth", 256, 72.376),
+    ("vgg11_bn", "tv_in1k", "vgg11_bn-6002323d.pth", 256, 70.370),
+    ("vgg13_bn", "tv_in1k", "vgg13_bn-abd245e5.pth", 256, 71.586),
+    ("vgg16_bn", "tv_in1k", "vgg16_bn-6c64b313.pth", 256, 73.360),
+    ("vgg19_bn", "tv_in1k", "vgg19_bn-c79401a0.pth", 256, 74.218),
+)
+FAMILY = Family(
+    VGG,
+    {"torchvision": torchvision, "timm": timm},
+    [torchvision_weights(*row) for row in TORCHVISION],
+)

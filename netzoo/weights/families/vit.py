@@ -2,10 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-import flax.traverse_util
-
 from netzoo.models.vit import ViT
-from netzoo.weights.state_dict import DENSE, SAME, Entry, Layout, Transform, torch_layout
+from netzoo.weights.published import Family, google_weights, torchvision_weights
+from netzoo.weights.state_dict import (
+    DENSE,
+    SAME,
+    Entry,
+    Layout,
+    Path,
+    Transform,
+    layout_by_modules,
+    torch_layout,
+)
 
 PROJECTIONS = ("query", "key", "value")
 ATTENTION = ("encoder", "blocks", "attention")
@@ -17,20 +25,31 @@ BLOCK_LAYERS = (
     ("mlp/expand", "mlp.0", "mlp.fc1", "MlpBlock_3/Dense_0"),
     ("mlp/project", "mlp.3", "mlp.fc2", "MlpBlock_3/Dense_1"),
 )
-# In the old files of torchvision.
-OLD_TORCHVISION_LAYERS = {"mlp.0": "mlp.linear_1", "mlp.3": "mlp.linear_2"}
 # Files from pre-training hold the hidden layer that fine-tuning leaves out.
 PRE_LOGITS = r"pre_logits[./].*"
 
 
-def torchvision(model: ViT, shapes) -> Layout:
+def torchvision(model: ViT, shapes, renamed: Mapping[str, str] | None = None) -> Layout:
     """`conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
-    return _torchvision(model, shapes, {})
+    renamed = renamed or {}
+    blocks = [f"encoder.layers.encoder_layer_{index}" for index in range(model.variant.depth)]
+    names = {
+        "embedding": "conv_proj",
+        "encoder/norm": "encoder.ln",
+        "pre_logits": "heads.pre_logits",
+        "logits": "heads.head",
+        **{f"encoder/blocks/{ours}": [f"{b}.{renamed.get(theirs, theirs)}" for b in blocks]
+           for ours, theirs, _, _ in BLOCK_LAYERS},
+    }  # fmt: skip
+    tokens = _tokens(model, "class_token", "encoder.pos_embedding")
+    attention = ".self_attention.in_proj_"
+    qkv = _joint_projection(blocks, f"{attention}weight", f"{attention}bias")
+    return torch_layout(shapes, names, extra=tokens + qkv)
 
 
 def torchvision_0_12(model: ViT, shapes) -> Layout:
     """`mlp.linear_1` for `mlp.0`: the published files, which torchvision renames as it loads."""
-    return _torchvision(model, shapes, OLD_TORCHVISION_LAYERS)
+    return torchvision(model, shapes, {"mlp.0": "mlp.linear_1", "mlp.3": "mlp.linear_2"})
 
 
 def timm(model: ViT, shapes) -> Layout:
@@ -77,37 +96,13 @@ def google_layout(model: ViT, shapes, embedding: Mapping[str, str]) -> Layout:
         **{f"encoder/blocks/attention/{name}": [
             f"{b}MultiHeadDotProductAttention_1/{name}" for b in blocks] for name in PROJECTIONS},
     }  # fmt: skip
-    entries = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")
-    taken = {entry.target for entry in entries}
-    for target in flax.traverse_util.flatten_dict(shapes):
-        if target in taken:
-            continue
-        theirs = names["/".join(target[1:-1])]
-        transform = _google_transform(target, model.variant.heads)
-        if isinstance(theirs, str):
-            entries.append(Entry(target, f"{theirs}/{target[-1]}", transform))
-        else:
-            entries += [
-                Entry(target, f"{name}/{target[-1]}", transform, layer)
-                for layer, name in enumerate(theirs)
-            ]
-    return Layout(entries, _ignored(model))
 
+    def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
+        del rank
+        return f"/{target[-1]}", _google_transform(target, model.variant.heads)
 
-def _torchvision(model: ViT, shapes, renamed: Mapping[str, str]) -> Layout:
-    blocks = [f"encoder.layers.encoder_layer_{index}" for index in range(model.variant.depth)]
-    names = {
-        "embedding": "conv_proj",
-        "encoder/norm": "encoder.ln",
-        "pre_logits": "heads.pre_logits",
-        "logits": "heads.head",
-        **{f"encoder/blocks/{ours}": [f"{b}.{renamed.get(theirs, theirs)}" for b in blocks]
-           for ours, theirs, _, _ in BLOCK_LAYERS},
-    }  # fmt: skip
-    tokens = _tokens(model, "class_token", "encoder.pos_embedding")
-    attention = ".self_attention.in_proj_"
-    qkv = _joint_projection(blocks, f"{attention}weight", f"{attention}bias")
-    return torch_layout(shapes, names, extra=tokens + qkv)
+    tokens = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")
+    return layout_by_modules(shapes, names, tensor_of, extra=tokens, ignored=_ignored(model))
 
 
 def _tokens(model: ViT, class_token: str, position_embedding: str) -> list[Entry]:
@@ -127,18 +122,15 @@ def _joint_projection(blocks: Sequence[str], weight: str, bias: str) -> list[Ent
     ]
 
 
-def _google_transform(target: tuple[str, ...], heads: int) -> Transform:
-    if target[1:4] == ATTENTION:
-        if target[-2:] == ("out", "kernel"):
-            return Transform(
-                lambda x: x.reshape(-1, x.shape[-1]), lambda x: x.reshape(heads, -1, x.shape[-1])
-            )
-        if target[-2] in PROJECTIONS and target[-1] == "kernel":
-            return Transform(
-                lambda x: x.reshape(len(x), -1), lambda x: x.reshape(len(x), heads, -1)
-            )
-        if target[-2] in PROJECTIONS:
-            return Transform(lambda x: x.reshape(-1), lambda x: x.reshape(heads, -1))
+def _google_transform(target: Path, heads: int) -> Transform:
+    if target[1:-1] == (*ATTENTION, "out") and target[-1] == "kernel":
+        return Transform(
+            lambda x: x.reshape(-1, x.shape[-1]), lambda x: x.reshape(heads, -1, x.shape[-1])
+        )
+    if target[1:4] == ATTENTION and target[4] in PROJECTIONS:
+        return Transform(
+            lambda x: x.reshape(*x.shape[:-2], -1), lambda x: x.reshape(*x.shape[:-1], heads, -1)
+        )
     if target[-1] in ("scale", "bias"):
         return Transform(lambda x: x.reshape(-1), lambda x: x)
     return SAME
@@ -148,9 +140,52 @@ def _ignored(model: ViT) -> tuple[str, ...]:
     return () if model.representation_size is not None else (PRE_LOGITS,)
 
 
-LAYOUTS = {
-    "torchvision": torchvision,
-    "torchvision_0_12": torchvision_0_12,
-    "timm": timm,
-    "google": google,
-}
+# Columns: the arguments of `torchvision_weights`.
+TORCHVISION = (
+    ("vit_b16", "tv_in1k", "vit_b_16-c867db91.pth", 256, 81.072),
+    ("vit_b32", "tv_in1k", "vit_b_32-d86f8d99.pth", 256, 75.912),
+    ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
+    ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
+)
+# Columns: the arguments of `google_weights`.
+GOOGLE = (
+    ("vit_ti16", "augreg_in21k_ft_in1k", "Ti_16", "none", 0.03, 0.0, 0.03),
+    ("vit_ti16", "augreg_in21k_ft_in1k_384", "Ti_16", "none", 0.03, 0.0, 0.03),
+    ("vit_s32", "augreg_in21k_ft_in1k", "S_32", "light1", 0.03, 0.0, 0.03),
+    ("vit_s32", "augreg_in21k_ft_in1k_384", "S_32", "light1", 0.03, 0.0, 0.03),
+    ("vit_s16", "augreg_in21k_ft_in1k", "S_16", "light1", 0.03, 0.0, 0.03),
+    ("vit_s16", "augreg_in21k_ft_in1k_384", "S_16", "light1", 0.03, 0.0, 0.03),
+    ("vit_b32", "augreg_in21k_ft_in1k", "B_32", "medium1", 0.03, 0.0, 0.03),
+    ("vit_b32", "augreg_in21k_ft_in1k_384", "B_32", "light1", 0.1, 0.0, 0.03),
+    ("vit_b16", "augreg_in21k_ft_in1k", "B_16", "medium1", 0.1, 0.0, 0.01),
+    ("vit_b16", "augreg_in21k_ft_in1k_384", "B_16", "medium1", 0.1, 0.0, 0.01),
+    ("vit_b8", "augreg_in21k_ft_in1k", "B_8", "medium1", 0.1, 0.0, 0.01),
+    ("vit_l16", "augreg_in21k_ft_in1k", "L_16", "medium1", 0.1, 0.1, 0.01),
+    ("vit_l16", "augreg_in21k_ft_in1k_384", "L_16", "medium1", 0.1, 0.1, 0.01),
+    ("vit_s16", "augreg_in1k", "S_16", "medium2", 0.1, 0.0, 0.01),
+    ("vit_s16", "augreg_in1k_384", "S_16", "medium2", 0.1, 0.0, 0.01),
+    ("vit_b32", "augreg_in1k", "B_32", "medium2", 0.1, 0.1, 0.01),
+    ("vit_b32", "augreg_in1k_384", "B_32", "medium2", 0.1, 0.1, 0.01),
+    ("vit_b16", "augreg_in1k", "B_16", "strong2", 0.1, 0.1, 0.01),
+    ("vit_b16", "augreg_in1k_384", "B_16", "strong2", 0.1, 0.1, 0.01),
+    ("vit_ti16", "augreg_in21k", "Ti_16", "none", 0.03, 0.0, None),
+    ("vit_s32", "augreg_in21k", "S_32", "light1", 0.03, 0.0, None),
+    ("vit_s16", "augreg_in21k", "S_16", "light1", 0.03, 0.0, None),
+    ("vit_b32", "augreg_in21k", "B_32", "medium1", 0.03, 0.0, None),
+    ("vit_b16", "augreg_in21k", "B_16", "medium1", 0.1, 0.0, None),
+    ("vit_b8", "augreg_in21k", "B_8", "medium1", 0.1, 0.0, None),
+    ("vit_l16", "augreg_in21k", "L_16", "medium1", 0.1, 0.1, None),
+)
+FAMILY = Family(
+    ViT,
+    {
+        "torchvision": torchvision,
+        "torchvision_0_12": torchvision_0_12,
+        "timm": timm,
+        "google": google,
+    },
+    [
+        *(torchvision_weights(*row) for row in TORCHVISION),
+        *(google_weights(*row) for row in GOOGLE),
+    ],
+)

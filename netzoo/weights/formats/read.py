@@ -1,7 +1,7 @@
 """Reads the tensors of a file, whatever its format, without running anything that it holds."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class WeightFile(NamedTuple):
     """
 
     tensors: dict[str, np.ndarray]
-    metadata: dict[str, str]
+    metadata: Mapping[str, str] = {}
 
 
 # What Google's training programs put before the names of the parameters, with the state of the

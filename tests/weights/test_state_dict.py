@@ -10,8 +10,7 @@ import pytest
 
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
-from netzoo.weights.keras_layout import keras_layout
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import keras_layout, to_ours, to_theirs
 from tests.weights import keras_logits
 
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from netzoo.models import create_model, model_entry
-from netzoo.weights import CATALOGUE, list_weights
-from netzoo.weights.catalogue import REPORTED, reported_accuracy
+from netzoo.weights import CATALOGUE, list_weights, reported_accuracy
+from netzoo.weights.families import REPORTED
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
