@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.contestants import ROOT, spread
-from netzoo.cli.launch import CACHE_VARIABLE
+from netzoo.cache import CACHE_VARIABLE
 from netzoo.data import open_source
-from netzoo.workdir.metrics_log import METRICS_FILE
+from netzoo.workdir import METRICS_FILE
 
 RUNS = ("first run", "second run")
 OVERRIDES = {

@@ -146,7 +146,7 @@ def two_runs(bench: Bench) -> Iterator[Try]:
     first = runs.begin(workdir, bench.cache)
     _wait_for(workdir / "config.json", first)
     second = runs.finish(workdir, bench.cache)
-    named = f"is trained in by process {first.pid} on {os.uname().nodename}" in second.stderr
+    named = f"locked: process {first.pid} on {os.uname().nodename}" in second.stderr
     first.communicate()
     right = second.returncode == 1 and named and _one_line(second.stderr)
     found = runs.differences(workdir, bench.whole)

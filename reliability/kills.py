@@ -24,8 +24,7 @@ from rich.progress import Progress
 
 from benchmarks.report import print_table
 from netzoo.config import CONFIG_FILE
-from netzoo.workdir.checkpoint import BEST, CHECKPOINTS
-from netzoo.workdir.metrics_log import METRICS_FILE
+from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
 from reliability import runs
 from reliability.config import CHECKPOINT_EVERY, EPOCHS, STEPS
 

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from netzoo.cli.launch import CACHE_VARIABLE, HUGE_PAGES_SWITCH
-from netzoo.workdir.checkpoint import BEST, CHECKPOINTS
-from netzoo.workdir.metrics_log import METRICS_FILE, read_metrics
+from netzoo.cache import CACHE_VARIABLE
+from netzoo.cli.launch import HUGE_PAGES_SWITCH
+from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
+from netzoo.workdir.metrics_log import read_metrics
 from reliability.config import STEPS
 
 ROOT = Path(__file__).parents[1]

@@ -25,6 +25,7 @@ FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training",
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
     "errors": set(),
+    "cache": set(),
     "config": {"errors"},
     "figures": {"errors"},
     "progress": set(),

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from netzoo.cache import cache_folder
 from netzoo.errors import UserError
 
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
-CACHE_VARIABLE = "NETZOO_CACHE"
 
 # JAX's own is 100. Heartbeats come from a thread of C++, which goes on while Python, a compilation
 # or a checkpoint keeps the process busy; what is silent for so long is dead or cut off.
@@ -83,10 +83,7 @@ def _use_compilation_cache() -> None:
     """Keeps compiled programs between processes, in `$NETZOO_CACHE` or the user's cache folder."""
     import jax
 
-    root = os.environ.get(CACHE_VARIABLE) or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "netzoo"
-    )
-    jax.config.update("jax_compilation_cache_dir", os.path.join(root, "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
 
 
 def _define_process_flags() -> None:

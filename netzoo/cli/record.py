@@ -24,10 +24,9 @@ from netzoo.config import CONFIG_FILE
 from netzoo.errors import UserError
 from netzoo.tasks import DEFAULT_TASK, task_module
 from netzoo.tasks.record import Record
-from netzoo.workdir.metrics_log import METRICS_FILE, read_metrics
+from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
+from netzoo.workdir.metrics_log import read_metrics
 
-EVAL_FILE = "eval.json"
-ENVIRONMENT_FILE = "environment.json"
 _MAKERS = {
     CONFIG_FILE: "train.py writes it at the start",
     METRICS_FILE: "train.py writes it while it runs",

@@ -14,10 +14,9 @@ from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import create_task
 from netzoo.training.evaluation import compiled_sums, evaluate
+from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
-
-EVAL_FILE = "eval.json"
 
 
 def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict[str, Any]:

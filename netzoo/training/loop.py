@@ -31,10 +31,11 @@ from netzoo.training.clock import Clock
 from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE
+from netzoo.workdir import CURVES_FILE, ENVIRONMENT_FILE, METRICS_FILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import environment_record
-from netzoo.workdir.lock import RunLock
-from netzoo.workdir.metrics_log import METRICS_FILE, MetricsWriter, read_metrics
+from netzoo.workdir.lock import lock_run, locked_error
+from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
 PROFILED_STEPS = (10, 20)
 # A bad batch spoils one step, and ten in a row are no chance even where a quarter of the batches is
@@ -68,10 +69,11 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.batch_sizes())
     workdir.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(RunLock(workdir)) as lock:
-        # One process takes it for all; a refusal ends all of them.
-        if meshes.largest(meshes.is_writer() and not lock.take()):
-            raise lock.refusal()
+    # One process locks the folder for all of them; a refusal ends them all.
+    lock = lock_run(workdir) if meshes.is_writer() else None
+    if meshes.largest(meshes.is_writer() and lock is None):
+        raise locked_error(workdir)
+    with lock or contextlib.nullcontext():
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
             check_same_run(config, workdir)  # another process may have begun it meanwhile
         return _Run(config, workdir, task, mesh).run()
@@ -147,7 +149,7 @@ class _Run:
         records = read_metrics(self.workdir / METRICS_FILE)
         if any(record["kind"] == "train" for record in records):
             title = f"{self.config.model.name} on {self.config.data.source}"
-            path = self.workdir / "curves.png"
+            path = self.workdir / CURVES_FILE
             training_curves(records, path, title, metric=self.task.main_metric)
 
     def _create(self, pretrained: ArrayTree | None) -> tuple[TrainState, Any]:
@@ -173,7 +175,7 @@ class _Run:
             environment = environment_record(sys.orig_argv, self.parameters, init)
             text = json.dumps(environment, indent=2) + "\n"
             if meshes.is_writer():
-                (self.workdir / "environment.json").write_text(text)
+                (self.workdir / ENVIRONMENT_FILE).write_text(text)
             print("compiling the training step", flush=True)
 
     def _on_signal(self, number: int, frame: object) -> None:

@@ -19,18 +19,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from netzoo.cache import cache_folder
 from netzoo.errors import UserError
 from netzoo.weights.published import PublishedWeights
 
-CACHE_VARIABLE = "NETZOO_CACHE"
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20  # bytes
-
-
-def weights_folder() -> Path:
-    """Returns `weights` in `$NETZOO_CACHE` or in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(user, "netzoo")) / "weights"
 
 
 def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
@@ -38,12 +32,12 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
 
     Args:
       weights: From the catalogue.
-      folder: Where the file lies or is put; `weights_folder()` by default.
+      folder: Where the file lies or is put; `weights` in `cache_folder()` by default.
 
     Raises:
       UserError: The network fails, or the file has another checksum; says how to do without.
     """
-    path = (folder or weights_folder()) / weights.address.rsplit("/", 1)[1]
+    path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,10 +25,9 @@ import orbax.checkpoint as ocp
 from chex import ArrayTree
 
 from netzoo.errors import UserError
+from netzoo.workdir import BEST, CHECKPOINTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
-CHECKPOINTS = "checkpoints"
-BEST = "best"
 METRICS = "metrics/metrics"  # the file of Orbax's item of JSON
 
 # Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; what

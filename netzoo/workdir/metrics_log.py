@@ -25,9 +25,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from netzoo.errors import UserError
+from netzoo.workdir import METRICS_FILE, TENSORBOARD
 
-METRICS_FILE = "metrics.jsonl"
-TENSORBOARD_FOLDER = "tensorboard"
 _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
@@ -48,7 +47,7 @@ class MetricsWriter:
         """
         workdir = Path(workdir)
         self._path = workdir / METRICS_FILE
-        folder = workdir / TENSORBOARD_FOLDER
+        folder = workdir / TENSORBOARD
         folder.mkdir(parents=True, exist_ok=True)
         with _naming(self._path):
             if resume_step is None:

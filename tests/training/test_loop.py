@@ -1,6 +1,5 @@
 """Whole runs: resuming, stopping, and what they leave behind."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.training import train
 from netzoo.workdir.checkpoint import restore_variables
-from netzoo.workdir.lock import RunLock
+from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
 from tests.training.runs import ROOT, assert_same_run, start
@@ -128,10 +127,8 @@ def test_nothing_is_wider_than_the_umask(whole, cache):
 
 def test_run_that_another_process_holds_is_refused(whole, pictures):
     """Protects a run from two trainings at once: refused before the checkpoints are touched."""
-    with contextlib.closing(RunLock(whole)) as lock:
-        assert lock.take()
-        with pytest.raises(UserError, match=rf"trained in by process {os.getpid()} on "):
-            train(tiny_config(pictures), whole)
+    with lock_run(whole), pytest.raises(UserError, match=rf"process {os.getpid()} on \S+ trains"):
+        train(tiny_config(pictures), whole)
 
 
 def test_another_configuration_is_refused_before_it_starts(whole, pictures):

@@ -1,6 +1,5 @@
 """Two and four processes on one machine train, stop, go on and evaluate like one; CPU, gloo."""
 
-import contextlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from netzoo.workdir.checkpoint import restore_variables
-from netzoo.workdir.lock import RunLock
+from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
 from tests.training.runs import ROOT, STEPS, lines_of
 
@@ -261,13 +260,12 @@ def test_killed_process_ends_the_other_with_a_message(place, tmp_path):
 def test_refusal_ends_both_processes(place, two, tmp_path):
     """Protects a job from hanging: process 0 finds the folder taken, and process 1 learns of it."""
     copy = without(two, STEPS, tmp_path / "run")
-    with contextlib.closing(RunLock(copy)) as lock:
-        assert lock.take()
+    with lock_run(copy):
         started = train(place, copy, "--config.sharding.fsdp=2", devices=2, processes=2)
         for process in started:
             _, errors = process.communicate()
             assert process.returncode == 1
-            assert f"trained in by process {os.getpid()} on" in errors
+            assert f"locked: process {os.getpid()} on" in errors
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
+from netzoo.cache import cache_folder
 from netzoo.errors import UserError
 from netzoo.weights import CATALOGUE, load_weights
-from netzoo.weights.download import download, weights_folder
+from netzoo.weights.download import download
 
 CONTENT = bytes(range(256)) * 3000
 CUT = 300_000  # bytes
@@ -133,7 +134,7 @@ def test_no_published_checksum(server, tmp_path, capsys):
 def test_offline(tmp_path, monkeypatch):
     """One error says which file to put where, and that a path will do."""
     monkeypatch.setenv("NETZOO_CACHE", str(tmp_path))
-    assert weights_folder() == tmp_path / "weights"
+    assert cache_folder() == tmp_path
     entry = weights("http://127.0.0.1:1/models/resnet50-0676ba61.pth")
     monkeypatch.setitem(CATALOGUE, "resnet50.tv_in1k", entry)
     with pytest.raises(UserError) as error:

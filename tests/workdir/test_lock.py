@@ -9,14 +9,15 @@ import sys
 
 import pytest
 
-from netzoo.workdir.lock import LOCK_FILE, RunLock
+from netzoo.workdir import LOCK_FILE
+from netzoo.workdir.lock import lock_run, locked_error
 from tests.training.runs import ROOT
 
 HOLDER = """
-import sys
-from netzoo.workdir.lock import RunLock
-lock = RunLock(sys.argv[1])
-print(lock.take(), flush=True)
+import pathlib, sys
+from netzoo.workdir.lock import lock_run
+lock = lock_run(pathlib.Path(sys.argv[1]))
+print(lock is not None, flush=True)
 sys.stdin.read()
 """
 
@@ -35,9 +36,8 @@ def holder(tmp_path):
 
 def test_second_process_is_told_who_holds_it(holder, tmp_path):
     """Protects a run from another that writes into the same folder; the user learns which."""
-    lock = RunLock(tmp_path)
-    assert not lock.take()
-    assert re.search(rf"trained in by process {holder.pid} on \S+\. ", str(lock.refusal()))
+    assert lock_run(tmp_path) is None
+    assert re.search(rf"process {holder.pid} on \S+ trains there", str(locked_error(tmp_path)))
 
 
 def test_killed_process_holds_nothing(holder, tmp_path):
@@ -45,13 +45,9 @@ def test_killed_process_holds_nothing(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert f"process {holder.pid}" in (tmp_path / LOCK_FILE).read_text()
-    lock = RunLock(tmp_path)
-    assert lock.take()
-    assert f"process {holder.pid}" not in (tmp_path / LOCK_FILE).read_text()
-    lock.close()
-    again = RunLock(tmp_path)
-    assert again.take()
-    again.close()
+    for _ in range(2):  # closing unlocks as well
+        with lock_run(tmp_path):
+            assert f"process {holder.pid}" not in (tmp_path / LOCK_FILE).read_text()
 
 
 def test_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypatch, capsys):
@@ -61,7 +57,5 @@ def test_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypatch
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    lock = RunLock(tmp_path)
-    assert lock.take()
-    lock.close()
+    lock_run(tmp_path).close()
     assert "cannot be locked (No locks available)" in capsys.readouterr().out
