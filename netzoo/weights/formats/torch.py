@@ -10,46 +10,19 @@ The layout is that of `torch/serialization.py` (PyTorch 2); PyTorch itself is no
 import math
 import mmap
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ml_dtypes
 import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.weights.formats.limits import check_unpacked
-from netzoo.weights.formats.unpickle import StorageReference, TensorReference, unpickle
+from netzoo.weights.formats.unpickle import TensorReference, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
-DTYPES: dict[str, Any] = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
-# What zipfile and the functions below raise for it.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
 # Where training scripts put the state dict among other things. Averaged weights come first.
 NESTED_UNDER = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What `DataParallel` and `AveragedModel` put before every name.
@@ -79,7 +52,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
                 return _read_legacy(memory, path)
         except UserError:
             raise
-        except _DAMAGE as error:
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen types for damage
             raise UserError(f"{path} is damaged or truncated: {error}") from None
 
 
@@ -99,24 +72,24 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big":
             order = ">"
         with archive.open(indices[0]) as index:
-            state = unpickle(index, str(path))
+            state, _ = unpickle(index, str(path))
         return _arrays(state, lambda key: archive.read(f"{root}data/{key}"), order, path)
 
 
 def _read_legacy(file: mmap.mmap, path: Path) -> dict[str, np.ndarray]:
     what = str(path)
-    if unpickle(file, what) != LEGACY_MAGIC or unpickle(file, what) != LEGACY_VERSION:
+    if unpickle(file, what)[0] != LEGACY_MAGIC or unpickle(file, what)[0] != LEGACY_VERSION:
         raise UserError(
             f"{path} was not written by torch.save, or by one from before 2017; save it again with "
             "a newer PyTorch"
         )
     unpickle(file, what)  # the machine; the bytes are little-endian on every one
-    state = unpickle(file, what)
+    state, dtypes = unpickle(file, what)
+    keys, _ = unpickle(file, what)
     storages: dict[str, bytes] = {}
-    sizes = {found.key: np.dtype(DTYPES[found.kind]).itemsize for found in _storages(state)}
-    for key in unpickle(file, what):
+    for key in keys:
         count = int.from_bytes(file.read(8), "little")
-        length = count * sizes.get(key, 1)
+        length = count * (dtypes[key].itemsize if key in dtypes else 1)
         left = len(file) - file.tell()
         if length > left:
             raise ValueError(f"storage {key} has {left:,} of {length:,} bytes")
@@ -124,33 +97,17 @@ def _read_legacy(file: mmap.mmap, path: Path) -> dict[str, np.ndarray]:
     return _arrays(state, storages.__getitem__, "<", path)
 
 
-def _storages(state: Any) -> list[StorageReference]:
-    """Returns what the tensors in a state lie in; a container that is there twice counts once."""
-    found, seen, left = [], set(), [state]
-    while left:
-        value = left.pop()
-        if isinstance(value, TensorReference):
-            found.append(value.storage)
-        elif isinstance(value, StorageReference):
-            found.append(value)
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            left.extend(value.values() if isinstance(value, dict) else value)
-    return found
-
-
 def _arrays(
     state: Any, read: Callable[[str], bytes], order: str, path: Path
 ) -> dict[str, np.ndarray]:
     """Makes arrays of the references in a state dict; each storage is read once."""
-    storages: dict[tuple[str, str], np.ndarray] = {}
+    storages: dict[tuple[str, np.dtype], np.ndarray] = {}
     arrays = {}
     for name, reference in _state_dict(state, path).items():
-        key, kind, _ = reference.storage
-        if (key, kind) not in storages:
-            dtype = np.dtype(DTYPES[kind])
-            storages[key, kind] = np.frombuffer(read(key), dtype.newbyteorder(order))
-        arrays[name] = _view(storages[key, kind], reference, name)
+        key, dtype, _ = reference.storage
+        if (key, dtype) not in storages:
+            storages[key, dtype] = np.frombuffer(read(key), dtype.newbyteorder(order))
+        arrays[name] = _view(storages[key, dtype], reference, name)
     return arrays
 
 

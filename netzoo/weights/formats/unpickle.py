@@ -1,13 +1,17 @@
 """Reads the pickles that PyTorch writes without executing them.
 
-Python's own unpickler imports and calls whatever a file names. Here the operations are read one by
-one and followed on a stack of plain values; the only calls known are those that rebuild tensors
-and dictionaries, and they are not made but recorded.
+Python's own unpickler imports and calls what a file names. Even one whose `find_class` allows
+nothing takes a gigabyte for 9 bytes (a large index of its memo) and twice the time for each byte
+more (nested tuples as a key). Here the operations are followed one by one on a stack of plain
+values; what they name is looked up in a table of three functions and ten types.
 """
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
+
+import ml_dtypes
+import numpy as np
 
 from netzoo.errors import UserError
 
@@ -17,12 +21,12 @@ class StorageReference(NamedTuple):
 
     Attributes:
       key: Its name there.
-      kind: PyTorch's class of it, e.g. `"FloatStorage"`.
+      dtype: Type of its elements.
       offset: Index of its first element, where it is a view of another one.
     """
 
     key: str
-    kind: str
+    dtype: np.dtype
     offset: int = 0
 
 
@@ -35,38 +39,19 @@ class TensorReference(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Global(NamedTuple):
-    module: str
-    name: str
-
-
-STORAGES = (
-    "DoubleStorage",
-    "FloatStorage",
-    "HalfStorage",
-    "BFloat16Storage",
-    "LongStorage",
-    "IntStorage",
-    "ShortStorage",
-    "CharStorage",
-    "ByteStorage",
-    "BoolStorage",
-)
-
-
-# Of a tensor, as of NumPy's arrays.
-MOST_AXES = 64
+MAX_AXES = 64  # of a tensor, as of NumPy's arrays
+MAX_ARGUMENTS = 8  # of a call; a longer list could be copied again and again
 # Entries of all dictionaries that are made of lists: a list may be used again and again, and each
 # time its entries take memory anew.
-MOST_PAIRS = 1 << 20
+MAX_PAIRS = 1 << 20
 
 
 def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
-    if max(len(shape), len(strides)) > MOST_AXES:
-        raise ValueError(f"a tensor of more than {MOST_AXES} axes")
+    if max(len(shape), len(strides)) > MAX_AXES:
+        raise ValueError(f"a tensor of more than {MAX_AXES} axes")
     sizes = (offset, *shape, *strides)
     if not isinstance(storage, StorageReference) or not all(type(n) is int for n in sizes):
-        raise ValueError("a tensor without storage or with a size that is no number")
+        raise ValueError("a tensor without storage or with a size that is not a number")
     return TensorReference(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -74,17 +59,31 @@ def _parameter(tensor, *rest) -> TensorReference:
     return tensor
 
 
-def _ordered_dict(pairs=()) -> dict:
-    return _pairs([value for pair in pairs for value in pair])
+def _dictionary(pairs: Iterable = ()) -> dict:
+    result = {}
+    for key, value in pairs:
+        if type(key) not in (str, int):
+            raise ValueError("a dictionary with keys that are neither text nor whole numbers")
+        result[key] = value
+    return result
 
 
-_CALLS: dict[_Global, Callable[..., Any]] = {
-    _Global("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    _Global("torch._utils", "_rebuild_parameter"): _parameter,
-    _Global("collections", "OrderedDict"): _ordered_dict,
+# What a file may name: functions by which tensors and dictionaries are made, types of storages.
+_NAMES: dict[str, Any] = {
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": _parameter,
+    "collections OrderedDict": _dictionary,
+    "torch DoubleStorage": np.dtype(np.float64),
+    "torch FloatStorage": np.dtype(np.float32),
+    "torch HalfStorage": np.dtype(np.float16),
+    "torch BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "torch LongStorage": np.dtype(np.int64),
+    "torch IntStorage": np.dtype(np.int32),
+    "torch ShortStorage": np.dtype(np.int16),
+    "torch CharStorage": np.dtype(np.int8),
+    "torch ByteStorage": np.dtype(np.uint8),
+    "torch BoolStorage": np.dtype(np.bool_),
 }
-_CLASSES = {_Global("torch", name) for name in STORAGES}
-
 _MARK = object()
 _CONSTANTS = {
     "NONE": lambda: None,
@@ -100,11 +99,9 @@ _LITERALS = {
     "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE",
     "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_NOTHING = {"PROTO", "FRAME"}
 
 
-def unpickle(file: BinaryIO, what: str) -> Any:
+def unpickle(file: BinaryIO, what: str) -> tuple[Any, dict[str, np.dtype]]:
     """Reads one pickle from the position of `file` and leaves that after its end.
 
     Args:
@@ -112,7 +109,8 @@ def unpickle(file: BinaryIO, what: str) -> Any:
       what: The file, named in errors.
 
     Returns:
-      Numbers, strings, lists, tuples, dictionaries and `TensorReference`s.
+      A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
+      types of the storages that it refers to, by their keys.
 
     Raises:
       UserError: The pickle names anything but tensors and dictionaries, or does not follow the
@@ -122,12 +120,12 @@ def unpickle(file: BinaryIO, what: str) -> Any:
     try:
         for operation, argument, _ in pickletools.genops(file):
             if operation.name == "STOP":
-                return machine.stack.pop()
+                return machine.stack.pop(), machine.storages
             machine.step(operation.name, argument)
     except UserError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
-        raise UserError(f"{what} is damaged or no file of PyTorch: {error}") from None
+        raise UserError(f"{what} is damaged or not a file of PyTorch: {error}") from None
     raise UserError(f"{what} ends in the middle")
 
 
@@ -136,27 +134,64 @@ class _Machine:
 
     def __init__(self, what: str):
         self.stack: list[Any] = []
+        self.storages: dict[str, np.dtype] = {}
         self._memo: dict[int, Any] = {}
-        self._pairs_left = MOST_PAIRS
+        self._pairs_left = MAX_PAIRS
         self._what = what
 
     def step(self, name: str, argument: Any) -> None:
         """Follows one operation."""
-        if name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name]())
-        elif name in _LITERALS:
-            self.stack.append(argument)
-        elif name in _TUPLES:
-            self.stack.append(tuple(self._take(_TUPLES[name])))
-        elif name not in _NOTHING:
-            follow = getattr(self, f"_{name.lower()}", None)
-            if follow is None:
-                raise self._refusal(f"{argument or ''} ({name})".strip())
-            follow(argument)
+        push = self.stack.append
+        match name:
+            case "PROTO" | "FRAME":
+                pass
+            case "POP":
+                self._take(1)
+            case "POP_MARK":
+                self._take_to_mark()
+            case "DUP":
+                push(self.stack[-1])
+            case "TUPLE":
+                push(tuple(self._take_to_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                push(tuple(self._take(int(name[-1]))))
+            case "LIST":
+                push(self._take_to_mark())
+            case "DICT":
+                push(_dictionary(_pairs(self._take_to_mark())))
+            case "APPEND" | "APPENDS":
+                values = self._take(1) if name == "APPEND" else self._take_to_mark()
+                self._last(list).extend(values)
+            case "SETITEM" | "SETITEMS":
+                values = self._take(2) if name == "SETITEM" else self._take_to_mark()
+                self._last(dict).update(_dictionary(_pairs(values)))
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self._memo[argument] = self.stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = self.stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                push(self._memo[argument])
+            case "GLOBAL":
+                push(self._named(argument))
+            case "STACK_GLOBAL":
+                push(self._named(" ".join(self._take(2))))
+            case "REDUCE":
+                push(self._call(*self._take(2)))
+            case "BUILD":  # a state dict carries the versions of its modules as an attribute
+                self._take(1)
+                self._last(dict)
+            case "BINPERSID":
+                push(self._storage(*self._take(1)))
+            case _ if name in _LITERALS:
+                push(argument)
+            case _ if name in _CONSTANTS:
+                push(_CONSTANTS[name]())
+            case _:
+                raise self._refusal(f"{name} {argument!r:.100}")
 
-    def _refusal(self, found: str) -> UserError:
+    def _refusal(self, what: str) -> UserError:
         return UserError(
-            f"{self._what} wants to run or build {found}, which a file of weights has no need of; "
+            f"{self._what} wants to run or build {what}, which a file of weights has no need of; "
             "nothing was run. Save the state dict alone: torch.save(model.state_dict(), PATH), or "
             "as .safetensors"
         )
@@ -181,90 +216,32 @@ class _Machine:
             raise ValueError(f"a {kind.__name__} is missing")
         return self.stack[-1]
 
-    def _pop_mark(self, _) -> None:
-        self._take_to_mark()
+    def _named(self, name: str) -> Any:
+        if name not in _NAMES:
+            raise self._refusal(f"{name.replace(' ', '.', 1)!r:.100}")
+        return _NAMES[name]
 
-    def _pop(self, _) -> None:
-        self._take(1)
-
-    def _dup(self, _) -> None:
-        self.stack.append(self.stack[-1])
-
-    def _tuple(self, _) -> None:
-        self.stack.append(tuple(self._take_to_mark()))
-
-    def _list(self, _) -> None:
-        self.stack.append(self._take_to_mark())
-
-    def _dict(self, _) -> None:
-        self.stack.append(_pairs(self._take_to_mark()))
-
-    def _append(self, _) -> None:
-        (value,) = self._take(1)
-        self._last(list).append(value)
-
-    def _appends(self, _) -> None:
-        values = self._take_to_mark()
-        self._last(list).extend(values)
-
-    def _setitem(self, _) -> None:
-        values = self._take(2)
-        self._last(dict).update(_pairs(values))
-
-    def _setitems(self, _) -> None:
-        values = self._take_to_mark()
-        self._last(dict).update(_pairs(values))
-
-    def _put(self, index: int) -> None:
-        self._memo[index] = self.stack[-1]
-
-    def _memoize(self, _) -> None:
-        self._memo[len(self._memo)] = self.stack[-1]
-
-    def _get(self, index: int) -> None:
-        self.stack.append(self._memo[index])
-
-    _binput = _long_binput = _put
-    _binget = _long_binget = _get
-
-    def _global(self, argument: str) -> None:
-        found = _Global(*argument.split(" ", 1))
-        if found not in _CALLS and found not in _CLASSES:
-            raise self._refusal(f"{found.module}.{found.name}")
-        self.stack.append(found)
-
-    def _stack_global(self, _) -> None:
-        self._global(" ".join(self._take(2)))
-
-    def _reduce(self, _) -> None:
-        call, arguments = self._take(2)
-        if type(call) is not _Global or call not in _CALLS:
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if not callable(function) or type(arguments) is not tuple:
             raise self._refusal("a call of something without a name")
-        if call.name == "OrderedDict":
-            self._pairs_left -= sum(map(len, arguments))
+        if len(arguments) > MAX_ARGUMENTS:
+            raise ValueError(f"a call with more than {MAX_ARGUMENTS} arguments")
+        if function is _dictionary and arguments:
+            self._pairs_left -= len(arguments[0])
             if self._pairs_left < 0:
-                raise ValueError(f"dictionaries made of more than {MOST_PAIRS:,} pairs")
-        self.stack.append(_CALLS[call](*arguments))
+                raise ValueError(f"dictionaries made of more than {MAX_PAIRS:,} pairs")
+        return function(*arguments)
 
-    def _build(self, _) -> None:
-        # A state dict carries the versions of its modules as an attribute.
-        self._take(1)
-        self._last(dict)
-
-    def _binpersid(self, _) -> None:
-        (values,) = self._take(1)
-        if type(values) is not tuple or not values or values[0] != "storage":
-            raise self._refusal("an object that is no tensor")
-        _, kind, key, _, _, *view = values
+    def _storage(self, values: Any) -> StorageReference:
+        if type(values) is not tuple or values[:1] != ("storage",):
+            raise self._refusal("an object that is not a tensor")
+        _, dtype, key, _, _, *view = values
         offset = view[0][1] if view and view[0] is not None else 0
-        if type(kind) is not _Global or kind not in _CLASSES:
-            raise ValueError("a storage of an unknown kind")
-        if type(key) is not str or type(offset) is not int:
-            raise ValueError("a storage without a key")
-        self.stack.append(StorageReference(key, kind.name, offset))
+        if not isinstance(dtype, np.dtype) or type(key) is not str or type(offset) is not int:
+            raise ValueError("a storage without a type, a key or a place")
+        self.storages[key] = dtype
+        return StorageReference(key, dtype, offset)
 
 
-def _pairs(values: list[Any]) -> dict:
-    if not all(type(key) in (str, int) for key in values[::2]):
-        raise ValueError("a dictionary with keys that are neither text nor whole numbers")
-    return dict(zip(values[::2], values[1::2], strict=True))
+def _pairs(values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    return zip(values[::2], values[1::2], strict=True)

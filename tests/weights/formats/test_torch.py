@@ -130,7 +130,7 @@ def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
         "whole model": (named("torchvision.models.resnet", "ResNet") + b")\x81", "resnet.ResNet"),
         "new of an allowed class": (ordered + b")\x81", "NEWOBJ"),
         "persistent text": (b"Pposix.system\n", "PERSID"),
-        "persistent module": (b"(" + literal("module") + literal(command) + b"tQ", "no tensor"),
+        "persistent module": (b"(" + literal("module") + literal(command) + b"tQ", "not a tensor"),
     }
 
 
@@ -244,14 +244,36 @@ def test_members_that_share_their_bytes(tmp_path):
             + b"t",
             "more than 1,048,576 pairs",
         ),
+        # A list of 1000 numbers, of which a pair has two, used as each of 1000 pairs.
+        (
+            named("collections", "OrderedDict")
+            + b"](" + 1000 * literal(1) + b"eq\x050](" + 1000 * b"h\x05" + b"e\x85R",
+            "damaged",
+        ),
+        # A list of 1000 arguments.
+        (
+            named("torch._utils", "_rebuild_parameter") + b"(" + 1000 * literal(1) + b"tR",
+            "more than 8 arguments",
+        ),
+        # The hash of nested tuples takes twice the time for each of them.
+        (b"}" + literal(1) + b"\x85" + 100 * b"2\x86" + literal(1) + b"s", "neither text"),
         (tensor("0", "FloatStorage", 4, (1,) * 65, (1,) * 65), "more than 64 axes"),
     ],
-    ids=["dictionaries", "axes"],
+    ids=["dictionaries", "pairs", "arguments", "keys", "axes"],
 )  # fmt: skip
 def test_calls_are_bounded(tmp_path, operations, message):
     """A few bytes that use a long list again must not take memory or time for all of it."""
     with pytest.raises(UserError, match=message):
         read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+
+
+def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
+    """Python's unpickler would make a list of that many entries, of 32 GiB."""
+    operations = dictionary(
+        {"w": tensor("0", "FloatStorage", 4, (4,), (1,)) + b"r\xff\xff\xff\xff"}
+    )
+    found = read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+    assert found["w"].shape == (4,)
 
 
 @pytest.mark.parametrize(
