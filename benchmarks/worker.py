@@ -24,8 +24,7 @@ from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
 from netzoo.errors import UserError
 from netzoo.kernels.compiler_options import compiler_options
-from netzoo.layers import mlp
-from netzoo.layers.endpoints import AUXILIARY
+from netzoo.layers import AUXILIARY, mlp
 from netzoo.models import common, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.models.summary import summarize

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netzoo.layers.endpoints import AUXILIARY
+from netzoo.layers import AUXILIARY
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_ours, to_theirs

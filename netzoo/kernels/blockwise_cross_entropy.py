@@ -1,9 +1,9 @@
 """Cross-entropy of a linear classifier with many classes, on CPU without holding all logits.
 
 Where the classes are a vocabulary, the logits are by far the largest array of a step, and memory is
-what their loss waits for. Here some positions' logits are made, turned into losses and into the
-gradients of these, and forgotten, before the next ones are. Other devices make all logits at once:
-dividing them has not been measured there.
+what their loss waits for. Here the logits of some positions are computed, turned into losses and
+their gradients, and forgotten, before those of the next positions. The native form computes all
+logits at once: dividing them has not been measured on other devices.
 """
 
 import functools
@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Of a block of logits on CPU: 4 MiB in float32, what caches hold.
+from netzoo.kernels.switch import backend
+
+# Logits in a block on CPU: 4 MiB in float32, what caches hold.
 BLOCK_SIZE = 2**20
 
 
@@ -35,28 +37,30 @@ def classifier_cross_entropy(
       kernel: `[width, classes]`, of the same dtype.
       labels: `[batch, length]`, integers below `classes`.
       weights: `[batch, length]`, 0 for what does not count.
-      smoothing: Share of the targets that all classes have alike.
+      smoothing: Share of the targets that is spread evenly over all classes.
 
     Returns:
       The sum, a scalar in nats, float32 or what is wider in `x`; and booleans `[batch, length]`,
       True where no class has a larger logit than the label.
     """
-    return _cross_entropy(x, kernel, labels, weights, smoothing)
+    size = math.prod(labels.shape) * kernel.shape[1]
+    blocks = math.ceil(size / BLOCK_SIZE) if backend() == "cpu" else 1
+    return _cross_entropy(x, kernel, labels, weights, smoothing, blocks)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _cross_entropy(x, kernel, labels, weights, smoothing):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _cross_entropy(x, kernel, labels, weights, smoothing, blocks):
     def add(loss, block):
         x, labels, weights = block
         *_, losses, correct = _losses(x @ kernel, labels, smoothing)
         return loss + (weights * losses).sum(), correct
 
     zero = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32))
-    loss, correct = lax.scan(add, zero, _blocks(kernel.shape[1], x, labels, weights))
+    loss, correct = lax.scan(add, zero, _divide(blocks, x, labels, weights))
     return loss, _join(correct, labels.shape[1])
 
 
-def _forward(x, kernel, labels, weights, smoothing):
+def _forward(x, kernel, labels, weights, smoothing, blocks):
     def add(sums, block):
         loss, d_kernel = sums
         x, labels, weights = block
@@ -71,14 +75,14 @@ def _forward(x, kernel, labels, weights, smoothing):
         return (loss + (weights * losses).sum(), d_kernel), (correct, d_x)
 
     zeros = jnp.zeros((), jnp.promote_types(x.dtype, jnp.float32)), jnp.zeros_like(kernel)
-    blocks = _blocks(kernel.shape[1], x, labels, weights)
-    (loss, d_kernel), (correct, d_x) = lax.scan(add, zeros, blocks)
+    parts = _divide(blocks, x, labels, weights)
+    (loss, d_kernel), (correct, d_x) = lax.scan(add, zeros, parts)
     length = labels.shape[1]
     return (loss, _join(correct, length)), (_join(d_x, length), d_kernel)
 
 
-def _backward(smoothing, gradients, cotangents):
-    del smoothing
+def _backward(smoothing, blocks, gradients, cotangents):
+    del smoothing, blocks
     d_loss, _ = cotangents  # what is right has no gradient
     d_x, d_kernel = (d_loss.astype(gradient.dtype) * gradient for gradient in gradients)
     return d_x, d_kernel, None, None
@@ -102,14 +106,12 @@ def _losses(logits, labels, smoothing):
     return exponentials, norm, losses[..., 0], (hit >= largest)[..., 0]
 
 
-def _blocks(classes, *arrays):
+def _divide(blocks, *arrays):
     """Divides `[batch, length, ...]` into `[blocks, batch, positions, ...]`, filled up with zeros.
 
-    By positions, because several devices have the batch divided among them.
+    The positions are divided, because several devices have the batch divided among them.
     """
     batch, length = arrays[0].shape[:2]
-    size = batch * length * classes
-    blocks = math.ceil(size / BLOCK_SIZE) if jax.default_backend() == "cpu" else 1
     positions = math.ceil(length / max(1, min(blocks, length)))
     blocks = math.ceil(length / positions)
 

@@ -3,6 +3,9 @@
 import functools
 
 import jax
+from jax.sharding import AbstractMesh, Mesh
+
+from netzoo.kernels.switch import backend
 
 # YNN, XLA 0.10's own kernels, run products of matrices well and the sums of BatchNorm several times
 # as fast, but convolutions on one core: all of them by default, and with sums still those that only
@@ -15,17 +18,19 @@ OPTIONS = {
 }
 
 
-@functools.cache
-def compiler_options() -> dict[str, str]:
-    """Returns what to pass to `jax.jit(..., compiler_options=...)` on the default backend.
+def compiler_options(mesh: Mesh | AbstractMesh | None = None) -> dict[str, str]:
+    """Returns what to pass to `jax.jit(..., compiler_options=...)` for `backend(mesh)`.
 
-    Empty where there is nothing to set, or where the installed XLA refuses it: such options come
-    and go with its releases.
+    It is empty for `"native"`, and where the installed XLA refuses the options: they come and go
+    with its releases.
     """
-    if jax.default_backend() != "cpu":
-        return {}
+    return dict(_accepted_options()) if backend(mesh) == "cpu" else {}
+
+
+@functools.cache
+def _accepted_options() -> dict[str, str]:
     try:
         jax.jit(lambda: 0, compiler_options=OPTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:
         return {}
-    return dict(OPTIONS)
+    return OPTIONS

@@ -4,7 +4,7 @@ XLA's CPU backend hands a convolution to Eigen if the features come last in the 
 comes out. Into that form it brings gradients in the outermost computation only: in a loop or a
 branch, as of rematerialisation and of gradients accumulated over parts of a batch, they keep a
 scalar form, with which a ResNet-50's step takes eighteen times as long. So the gradients are
-written in that form here; GPU and TPU have their own.
+written in that form here.
 """
 
 import functools
@@ -13,26 +13,15 @@ import jax
 from jax import lax
 
 from netzoo.kernels.padding import Pads
-from netzoo.kernels.xla_conv import native_conv
+from netzoo.kernels.xla_conv import xla_conv
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def dense_conv(
     x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int
 ) -> jax.Array:
-    """Convolves; the same as XLA's convolution.
-
-    Args:
-      x: `[batch, height, width, channels]`.
-      kernel: `[kernel_height, kernel_width, channels, features]`, of `x`'s dtype.
-      stride: Step between output positions, the same in both axes.
-      pads: Zeros before and after height and width.
-      dilation: Distance between taps.
-
-    Returns:
-      `[batch, out_height, out_width, features]` in `x`'s dtype.
-    """
-    return native_conv(x, kernel, stride=stride, pads=pads, dilation=dilation)
+    """Convolves all channels with all; see `netzoo.kernels.conv.convolve`."""
+    return xla_conv(x, kernel, stride, pads, dilation)
 
 
 def _forward(x, kernel, stride, pads, dilation):
@@ -40,40 +29,33 @@ def _forward(x, kernel, stride, pads, dilation):
 
 
 def _backward(stride, pads, dilation, residuals, dy):
-    static = {"stride": stride, "pads": pads, "dilation": dilation}
-
-    def written_out(x, kernel, dy):
-        return _input_gradient(x, kernel, dy, **static), _kernel_gradient(x, kernel, dy, **static)
-
-    def native(x, kernel, dy):
-        return jax.vjp(functools.partial(native_conv, **static), x, kernel)[1](dy)
-
-    return lax.platform_dependent(*residuals, dy, cpu=written_out, default=native)
+    window = (stride, pads, dilation)
+    return _input_gradient(*residuals, dy, *window), _kernel_gradient(*residuals, dy, *window)
 
 
 dense_conv.defvjp(_forward, _backward)
 
 
-def _input_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
+def _input_gradient(x, kernel, dy, stride: int, pads: Pads, dilation: int):
     margins = []
     for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
         reach = dilation * (taps - 1)
         margins.append((reach - before, length + before - ((out - 1) * stride + 1)))
     turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
-    return native_conv(dy, turned, stride=1, pads=margins, dilation=dilation, spread=stride)
+    return xla_conv(dy, turned, 1, margins, dilation, spread=stride)
 
 
-def _kernel_gradient(x, kernel, dy, *, stride: int, pads: Pads, dilation: int):
+def _kernel_gradient(x, kernel, dy, stride: int, pads: Pads, dilation: int):
     margins = []
     for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
         end = dilation * (taps - 1) + (out - 1) * stride + 1
         margins.append((before, end - length - before))
     # The examples are what is summed over, so they take the place of channels.
     images, window = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-    gradient = native_conv(images, window, stride=dilation, pads=margins, dilation=stride)
+    gradient = xla_conv(images, window, dilation, margins, stride)
     return gradient.transpose(1, 2, 0, 3)
 
 
 def _axes(x, kernel, dy, pads: Pads):
-    """Pixels, pixels that come out, taps and padding, of height and of width."""
+    """Returns the pixels before and after, the taps and the padding of height and of width."""
     return zip(x.shape[1:3], dy.shape[1:3], kernel.shape[:2], pads, strict=True)

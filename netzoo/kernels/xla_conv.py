@@ -1,4 +1,4 @@
-"""XLA's own convolution, which netzoo's other forms are compared with and stand in for on CPU."""
+"""XLA's own convolution: the native form, and what several of the forms for CPU are made of."""
 
 import jax
 from jax import lax
@@ -6,10 +6,9 @@ from jax import lax
 from netzoo.kernels.padding import Pads
 
 
-def native_conv(
+def xla_conv(
     x: jax.Array,
     kernel: jax.Array,
-    *,
     stride: int,
     pads: Pads,
     dilation: int,
@@ -18,7 +17,7 @@ def native_conv(
 ) -> jax.Array:
     """Convolves `[batch, height, width, channels]`, with zeros `pads` around height and width.
 
-    With `spread`, pixels first go that far apart, with zeros between them.
+    With `spread`, the pixels are first put that far apart, with zeros between them.
     """
     return lax.conv_general_dilated(
         x,

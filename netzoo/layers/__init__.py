@@ -1,30 +1,53 @@
-"""The few layers that several families share, in the form that is fast on every platform."""
+"""The layers that networks are written with; families import from here alone.
 
-from netzoo.layers.attention import MultiHeadAttention
+Where a layer has forms for several platforms, `netzoo.kernels` chooses among them.
+"""
+
+from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
+from netzoo.kernels.gelu import gelu
+from netzoo.kernels.matmul import matmul
+from netzoo.kernels.padding import Padding, Pads
+from netzoo.kernels.pool import adaptive_avg_pool
+from netzoo.layers.attention import KeyValue, MultiHeadAttention
 from netzoo.layers.conv import Conv
+from netzoo.layers.dense import Dense
 from netzoo.layers.drop_path import DropPath
 from netzoo.layers.dropout import Dropout
-from netzoo.layers.endpoints import auxiliary_logits, endpoint
-from netzoo.layers.gelu import gelu
+from netzoo.layers.endpoints import (
+    AUXILIARY,
+    ENDPOINTS,
+    auxiliary_logits,
+    endpoint,
+    endpoints_wanted,
+)
 from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
-from netzoo.layers.pool import adaptive_avg_pool, avg_pool, global_avg_pool, max_pool
+from netzoo.layers.pool import avg_pool, global_avg_pool, max_pool
 
 __all__ = [
+    "AUXILIARY",
+    "ENDPOINTS",
     "BatchNorm",
     "Conv",
+    "Dense",
     "DropPath",
     "Dropout",
     "GroupNorm",
+    "KeyValue",
     "Mlp",
     "MultiHeadAttention",
+    "Padding",
+    "Pads",
     "adaptive_avg_pool",
     "auxiliary_logits",
     "avg_pool",
+    "classifier_cross_entropy",
     "endpoint",
+    "endpoints_wanted",
     "gelu",
     "global_avg_pool",
     "local_response_norm",
+    "matmul",
     "max_pool",
 ]

@@ -2,11 +2,9 @@
 
 Written out rather than taken from `jax.nn.dot_product_attention`: that one has no dropout, does not
 give the weights, and takes the softmax in float32 even where the network computes in float64. What
-it runs by default is the same few products, at the same speed. What it can do besides, cuDNN's
-attention that never holds the weights in memory, is used where cuDNN has it.
+it runs by default is the same few products, at the same speed.
 """
 
-import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -14,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.errors import UserError
-from netzoo.layers.dense import Dense, matmul
+from netzoo.kernels.matmul import affine
+from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout
 
 
@@ -112,35 +111,22 @@ class MultiHeadAttention(nn.Module):
                 put(cache.key, memory.key, position, axis=3),
                 put(cache.value, memory.value, position, axis=2),
             )
-        dropped = train and self.dropout_rate > 0
-        if mask is None and not details and not dropped and _cudnn_has_attention(query):
-            weights, context = None, _fused_attention(query, memory.key, memory.value)
-        else:
-            weights = _attention_weights(query, memory.key, mask)
-            kept = Dropout(self.dropout_rate)(weights, train=train)
-            context = _weighted_mean(kept, memory.value)
+        weights = _attention_weights(query, memory.key, mask)
+        kept = Dropout(self.dropout_rate)(weights, train=train)
+        context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(memory.value.dtype), memory.value)
         output = Dense(width, kernel_init=self.kernel_init, dtype=self.dtype, name="out")(
             context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
         )
         return Attention(output, weights, None if given else memory) if details else output
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
-        """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each.
-
-        All in one product, which on CPU takes two thirds of the time of narrow ones; but where
-        positions are few, putting the kernels together would cost more than it gains.
-        """
+        """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each."""
         width = x.shape[-1]
         heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
-        x = x.astype(self.dtype)
         layers = [_Affine(width, self.kernel_init, name=name)() for name in names]
         layers = [(k.astype(self.dtype), b.astype(self.dtype)) for k, b in layers]
-        if math.prod(x.shape[:-1]) < width:
-            parts = [matmul(x, kernel) + bias for kernel, bias in layers]
-        else:
-            kernel, bias = (jnp.concatenate(parts, -1) for parts in zip(*layers, strict=True))
-            parts = jnp.split(matmul(x, kernel) + bias, len(names), -1)
-        return [part.reshape(heads).swapaxes(1, 2) for part in parts]
+        projected = affine(x.astype(self.dtype), layers)
+        return [part.reshape(heads).swapaxes(1, 2) for part in projected]
 
 
 class _Affine(nn.Module):
@@ -163,40 +149,3 @@ def _attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None)
         # Finite, so that a position with nothing to look at has uniform weights instead of NaN.
         scores = jnp.where(mask, scores, jnp.finfo(wide).min)
     return jax.nn.softmax(scores)
-
-
-def _weighted_mean(weights: jax.Array, value: jax.Array) -> jax.Array:
-    return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(value.dtype), value)
-
-
-def _cudnn_has_attention(query: jax.Array) -> bool:
-    """Returns whether this process has a GPU with cuDNN's attention for `query` and its like."""
-    device = jax.devices()[0]
-    if device.platform != "gpu" or "cuda" not in device.client.platform_version:
-        return False
-    ampere = float(device.compute_capability) >= 8.0
-    half = query.dtype in (jnp.bfloat16, jnp.float16)
-    return ampere and half and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
-
-
-def _fused_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    # Checkpointed, since a gradient keeps what that of the other platform would need as well.
-    @jax.checkpoint
-    def written_out(query, key, value):
-        return _weighted_mean(_attention_weights(query, key, None), value)
-
-    return jax.lax.platform_dependent(query, key, value, cuda=_by_cudnn, default=written_out)
-
-
-def _by_cudnn(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-    # JAX takes no odd lengths where there is a gradient: one position more, which none looks at.
-    def even(x):
-        return jnp.pad(x, ((0, 0), (0, 0), (0, x.shape[2] % 2), (0, 0))).swapaxes(1, 2)
-
-    key = key.swapaxes(2, 3)
-    batch, _, memory_length, _ = key.shape
-    lengths = jnp.full(batch, memory_length, jnp.int32) if memory_length % 2 else None
-    context = jax.nn.dot_product_attention(
-        even(query), even(key), even(value), key_value_seq_lengths=lengths, implementation="cudnn"
-    )
-    return context.swapaxes(1, 2)[:, :, : query.shape[2]]

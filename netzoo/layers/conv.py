@@ -1,13 +1,10 @@
-"""Convolution in the form the platform runs fastest, with `flax.linen.Conv`'s parameters."""
+"""Convolution in the form that the backend runs fastest, with `flax.linen.Conv`'s parameters."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.dense_conv import dense_conv
-from netzoo.kernels.depthwise_conv import depthwise_conv
-from netzoo.kernels.grouped_conv import grouped_conv
-from netzoo.kernels.im2col_conv import has_few_pixels, small_image_conv
+from netzoo.kernels.conv import convolve
 from netzoo.kernels.padding import Padding, Pads, spatial_padding
 
 
@@ -16,15 +13,7 @@ class Conv(nn.Module):
 
     Parameters are those of `flax.linen.Conv`: `kernel`
     `[kernel_size, kernel_size, channels / groups, features]` and, on request, `bias`
-    `[features]`. Some shapes take another road to the same result:
-
-    * 1x1 is a product of two-dimensional matrices over every `stride`-th pixel. Through a
-      four-dimensional contraction the gradient is several times slower on CPU, and through a
-      strided convolution the kernel's gradient begins with a transposition of the images that
-      takes ten times as long as the product.
-    * images with fewer pixels than the kernel has taps go to `netzoo.kernels.im2col_conv`.
-    * one group per channel goes to `netzoo.kernels.depthwise_conv`, several to
-      `netzoo.kernels.grouped_conv`, a single one to `netzoo.kernels.dense_conv`.
+    `[features]`.
 
     Attributes:
       features: Channels of the output.
@@ -67,21 +56,10 @@ class Conv(nn.Module):
         return y
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        if self.kernel_size == self.groups == 1 and isinstance(self.padding, str):
-            x = x[:, :: self.stride, :: self.stride]
-            y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-            return y.reshape(*x.shape[:-1], self.features)
-        _, height, width, channels = x.shape
         pads = self.padding
         if isinstance(pads, str):
             pads = tuple(
-                spatial_padding(size, self.kernel_size, self.stride, self.padding, self.dilation)
-                for size in (height, width)
+                spatial_padding(size, self.kernel_size, self.stride, pads, self.dilation)
+                for size in x.shape[1:3]
             )
-        window = (self.stride, pads, self.dilation)
-        if self.groups == channels == self.features:
-            return depthwise_conv(x, kernel, *window)
-        if self.groups > 1:
-            return grouped_conv(x, kernel, *window, self.groups)
-        few_pixels = has_few_pixels((height, width), self.kernel_size, *window)
-        return (small_image_conv if few_pixels else dense_conv)(x, kernel, *window)
+        return convolve(x, kernel, self.stride, pads, self.dilation, self.groups)

@@ -1,69 +1,13 @@
-"""Normalisation over the batch, with a hand-written backward pass, and over groups of channels.
+"""Normalisation over the batch and over groups of channels.
 
 Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494.
 """
-
-import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def normalize_batch(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises every channel by the mean and variance of the batch.
-
-    Automatic differentiation would chain through mean and variance and pass over the activations
-    seven times; by hand it is two sums forward, two backward, and one fused `a dy + b x + c`.
-    The batch is two-dimensional because XLA's CPU backend reduces matrices at memory speed.
-
-    Args:
-      x: `[positions, channels]`.
-      scale: `[channels]`, float32.
-      bias: `[channels]`, float32.
-      epsilon: Added to the variance.
-
-    Returns:
-      The normalised `[positions, channels]` in `x`'s dtype, and the batch's mean and (biased)
-      variance `[channels]` in float32. Mean and variance carry no gradient: they only feed the
-      running statistics.
-    """
-    return _normalize(x, scale, bias, epsilon)[0]
-
-
-def _normalize(x, scale, bias, epsilon):
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = wide.mean(0)
-    # From centred values: the mean of squares minus the squared mean cancels in float32.
-    variance = jnp.square(wide - mean).mean(0)
-    inverse = jax.lax.rsqrt(variance + epsilon)
-    factor = scale * inverse
-    y = wide * factor + (bias - mean * factor)
-    return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
-
-
-def _normalize_forward(x, scale, bias, epsilon):
-    return _normalize(x, scale, bias, epsilon)
-
-
-def _normalize_backward(epsilon, residuals, cotangents):
-    del epsilon
-    x, scale, mean, inverse = residuals
-    dy = cotangents[0].astype(mean.dtype)
-    wide = x.astype(mean.dtype)
-    positions = x.shape[0]
-    d_bias = dy.sum(0)
-    d_scale = (dy * (wide - mean)).sum(0) * inverse
-    a = scale * inverse
-    b = -a * inverse * d_scale / positions
-    c = -a * d_bias / positions - b * mean
-    return (a * dy + b * wide + c).astype(x.dtype), d_scale, d_bias
-
-
-normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+from netzoo.kernels.norm import normalize_batch, normalize_groups
 
 
 class BatchNorm(nn.Module):
@@ -103,20 +47,15 @@ class BatchNorm(nn.Module):
             factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
             y = x.astype(factor.dtype) * factor + (bias - mean.value * factor)
             return y.astype(self.dtype)
-        flat = x.reshape(-1, channels)
-        y, batch_mean, batch_var = normalize_batch(flat, scale, bias, self.epsilon)
+        y, batch_mean, batch_var = normalize_batch(x, scale, bias, self.epsilon)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
-        return y.reshape(x.shape)
+        return y
 
 
 class GroupNorm(nn.Module):
     """Group normalisation with the parameters of `flax.linen.GroupNorm`.
-
-    Sums are taken over space first, channel by channel, which XLA's CPU backend does at memory
-    speed, and put together for the groups after; `flax.linen.GroupNorm` reduces five-dimensional
-    arrays.
 
     Attributes:
       num_groups: Groups that the channels are split into.
@@ -136,16 +75,6 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        flat = x.reshape(len(x), -1, channels)
-        wide = flat.astype(jnp.promote_types(self.dtype, jnp.float32))
-
-        def group_means(values: jax.Array) -> jax.Array:
-            """Means `[batch, positions, channels]` over positions and groups, for every channel."""
-            groups = values.mean(1).reshape(len(x), self.num_groups, -1)
-            return jnp.repeat(groups.mean(-1), channels // self.num_groups, axis=-1)
-
-        mean = group_means(wide)
-        variance = jnp.maximum(group_means(jnp.square(wide)) - jnp.square(mean), 0)
-        factor = scale * jax.lax.rsqrt(variance + self.epsilon)
-        y = wide * factor[:, None] + (bias - mean * factor)[:, None]
-        return y.astype(self.dtype).reshape(x.shape)
+        wide = x.astype(jnp.promote_types(self.dtype, jnp.float32))
+        y = normalize_groups(wide, scale, bias, self.num_groups, self.epsilon)
+        return y.astype(self.dtype)

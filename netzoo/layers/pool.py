@@ -1,19 +1,12 @@
-"""Pooling with the padding conventions of `netzoo.kernels.padding`, and rounding up by option.
-
-XLA's CPU backend takes the gradient of max-pooling by scattering, window by window on one core;
-`_pool_backward` is 3 to 12 times faster. GPU and TPU have native kernels, which are used there.
-"""
-
-import functools
+"""Pooling with the padding conventions of `netzoo.kernels.padding`, and rounding up by option."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from netzoo.kernels.padding import Padding, Pads, spatial_padding
-from netzoo.kernels.windows import add_taps, taps
+from netzoo.kernels import pool
+from netzoo.kernels.padding import Padding, window_padding
+from netzoo.kernels.pool import adaptive_avg_pool
 
 
 def max_pool(
@@ -24,7 +17,7 @@ def max_pool(
     padding: Padding | int = "torch",
     ceil: bool = False,
 ) -> jax.Array:
-    """Largest value of every window over `[batch, height, width, channels]`.
+    """Takes the largest value of every window over `[batch, height, width, channels]`.
 
     The gradient goes to the first pixel that has it, row by row, as in PyTorch.
 
@@ -38,121 +31,23 @@ def max_pool(
     Returns:
       `[batch, height', width', channels]`.
     """
-    return _max_pool(x, window, stride, _pads(x, window, stride, padding, ceil))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
-    # Where windows overlap in part, slices forward are no faster. Where they do not, XLA would take
-    # the pooling and the convolutions before it into one kernel, as in `adaptive_avg_pool`.
-    native = functools.partial(_native, window=window, stride=stride, pads=pads)
-    if 1 < stride < window:
-        return native(x)
-
-    def shifted(x: jax.Array) -> jax.Array:
-        seen = taps(x, (window, window), stride, pads, fill=-jnp.inf)
-        return functools.reduce(jnp.maximum, seen)
-
-    return lax.platform_dependent(x, cpu=shifted, default=native)
-
-
-def _native(x: jax.Array, *, window: int, stride: int, pads: Pads) -> jax.Array:
-    return nn.max_pool(x, (window, window), (stride, stride), pads)
-
-
-def _pool_forward(x, window, stride, pads):
-    y = _max_pool(x, window, stride, pads)
-    return y, (x, y)
-
-
-def _pool_backward(window, stride, pads, residuals, dy):
-    def shifted(x, y, dy):
-        # Number of the tap that gave the maximum, the first of several, from 1; 0 is no window's.
-        number_type = jnp.uint8 if window < 16 else jnp.uint16
-        winner = jnp.zeros(y.shape, number_type)
-        for number, pixels in enumerate(taps(x, (window, window), stride, pads, fill=-jnp.inf), 1):
-            winner = jnp.where((winner == 0) & (pixels == y), number_type(number), winner)
-
-        def term(i, j, winner, dy):
-            return jnp.where(winner == i * window + j + 1, dy, 0)
-
-        # Without the barrier every tap would look for the winner again.
-        arrays = (lax.optimization_barrier(winner), dy)
-        return add_taps(term, arrays, x.shape[1:3], (window, window), stride, pads)
-
-    def native(x, y, dy):
-        del y
-        pool = functools.partial(_native, window=window, stride=stride, pads=pads)
-        return jax.vjp(pool, x)[1](dy)[0]
-
-    return (lax.platform_dependent(*residuals, dy, cpu=shifted, default=native),)
-
-
-_max_pool.defvjp(_pool_forward, _pool_backward)
+    pads = window_padding(x.shape[1:3], window, stride, padding, ceil)
+    return pool.max_pool(x, window, stride, pads)
 
 
 def avg_pool(
     x: jax.Array, window: int, stride: int, *, padding: Padding | int = 0, ceil: bool = False
 ) -> jax.Array:
-    """Mean of every window over `[batch, height, width, channels]`; padded pixels do not count."""
-    pads = _pads(x, window, stride, padding, ceil)
+    """Averages every window over `[batch, height, width, channels]`; padded pixels do not count."""
+    pads = window_padding(x.shape[1:3], window, stride, padding, ceil)
     mean = nn.avg_pool(x, (window, window), (stride, stride), pads, count_include_pad=False)
     return mean.astype(x.dtype)  # the counts of pixels are float32
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
-    """Means over space, `[batch, height, width, channels]` to `[batch, channels]`.
+    """Averages over space, `[batch, height, width, channels]` to `[batch, channels]`.
 
     In float32, or wider where `x` is: classifiers work in full precision whatever the network
     computes in.
     """
     return adaptive_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 1)[:, 0, 0]
-
-
-def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
-    """Averages `[batch, height, width, channels]` down to `[batch, size, size, channels]`.
-
-    Output row `i` is the mean of the rows from `floor(i * height / size)` to
-    `ceil((i + 1) * height / size)`, as in PyTorch's `AdaptiveAvgPool2d`; so a smaller image is
-    repeated.
-    """
-    batch, height, width, channels = x.shape
-    if height == width == size:
-        return x
-    # As a product: of a sum, XLA's CPU backend makes one kernel together with the convolutions
-    # that only it reads, which then run on one core.
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # no half precision has a third
-    shares = np.kron(_shares(height, size), _shares(width, size))
-    means = jnp.einsum(
-        "pk,nkc->npc",
-        shares.astype(wide),
-        x.reshape(batch, height * width, channels).astype(wide),
-        precision=lax.Precision.HIGHEST,
-    )
-    return means.reshape(batch, size, size, channels).astype(x.dtype)
-
-
-def _shares(length: int, size: int) -> np.ndarray:
-    """What every one of `length` pixels gives to every one of `size`, `[size, length]`."""
-    shares = np.zeros((size, length))
-    for i, row in enumerate(shares):
-        window = slice(i * length // size, -(-(i + 1) * length // size))
-        row[window] = 1 / (window.stop - window.start)
-    return shares
-
-
-def _pads(x, window: int, stride: int, padding: Padding | int, ceil: bool) -> Pads:
-    pads = []
-    for size in x.shape[1:3]:
-        if isinstance(padding, int):
-            before = after = padding
-        else:
-            before, after = spatial_padding(size, window, stride, padding)
-        if ceil:
-            # The last window has to start inside the image or the padding before it.
-            steps = -(-(size + before + after - window) // stride)
-            if steps * stride >= size + before:
-                steps -= 1
-            after = max(after, steps * stride + window - size - before)
-        pads.append((before, after))
-    return tuple(pads)

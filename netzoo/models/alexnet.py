@@ -33,9 +33,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import Pads
-from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, local_response_norm, max_pool
-from netzoo.layers.dense import Dense
+from netzoo.layers import (
+    Conv,
+    Dense,
+    Dropout,
+    Pads,
+    adaptive_avg_pool,
+    endpoint,
+    local_response_norm,
+    max_pool,
+)
 from netzoo.models.common import check_image_size
 from netzoo.models.registry import register
 

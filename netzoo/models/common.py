@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 
+from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models.remat import blocks_are_rematerialized
@@ -32,7 +33,7 @@ def scan_unroll(depth: int) -> int:
     a training step, against one or two seconds of compilation. None elsewhere, nor where blocks are
     computed again in the backward pass: the loop is what keeps that for later.
     """
-    unrolled = jax.default_backend() == "cpu" and not blocks_are_rematerialized()
+    unrolled = kernels.backend() == "cpu" and not blocks_are_rematerialized()
     return depth if unrolled else 1
 
 

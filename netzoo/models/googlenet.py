@@ -29,17 +29,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import Padding
 from netzoo.layers import (
     Dropout,
+    Padding,
     adaptive_avg_pool,
     auxiliary_logits,
     avg_pool,
     endpoint,
     global_avg_pool,
+    local_response_norm,
     max_pool,
 )
-from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 

@@ -29,8 +29,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import Padding
-from netzoo.layers import Conv, GroupNorm, endpoint, max_pool
+from netzoo.layers import Conv, GroupNorm, Padding, endpoint, max_pool
 from netzoo.models import vit
 from netzoo.models.registry import register
 

@@ -38,8 +38,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import Padding
-from netzoo.layers import Dropout, endpoint, global_avg_pool
+from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
 from netzoo.models.common import check_image_size, conv_for, norm_for
 from netzoo.models.registry import register
 from netzoo.models.width import scale_channels

@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.layers import Conv
 
@@ -52,7 +53,7 @@ def rematerialized_blocks() -> Iterator[None]:
             # Flags cannot be traced. No barrier: the loop keeps the two computations apart.
             flags = tuple(i for i, arg in enumerate(args, start=1) if isinstance(arg, bool))
             return nn.remat(call, static_argnums=flags, prevent_cse=False)(module, *args)
-        if jax.default_backend() == "cpu":
+        if kernels.backend() == "cpu":
             return _in_branch(module, call, *args, **kwargs)
         return nn.remat(call)(module, *args)
 

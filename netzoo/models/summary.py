@@ -9,6 +9,8 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels import use_backend
+
 TEXT_LENGTH = 16  # tokens of the example for networks on text
 
 
@@ -79,7 +81,8 @@ def summarize(model: nn.Module, image_size: int) -> Summary:
             outputs[_part_of(path[0])] = first[0].shape
         return result
 
-    with nn.intercept_methods(note):
+    # Natively every convolution and product is one operation.
+    with use_backend("native"), nn.intercept_methods(note):
         closed = jax.make_jaxpr(lambda v, *x: model.apply(v, *x, train=False))(
             variables, *example_inputs(image_size)
         )
@@ -117,15 +120,6 @@ def _add_macs(jaxpr, prefix: str, times: int, macs: dict[str, int]) -> None:
         name, params = equation.primitive.name, equation.params
         if name in ("conv_general_dilated", "dot_general"):
             macs[_module_of(stack)] += times * _macs_of(equation)
-        elif name == "cond":
-            # The same result for another platform; the shifted depthwise form has no convolution.
-            counted = []
-            for branch in params["branches"]:
-                found: dict[str, int] = defaultdict(int)
-                _add_macs(branch.jaxpr, stack, times, found)
-                counted.append(found)
-            for key, value in max(counted, key=lambda found: sum(found.values())).items():
-                macs[key] += value
         else:
             length = times * params["length"] if name == "scan" else times
             for value in params.values():

@@ -37,11 +37,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
-from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint
-from netzoo.layers.attention import KeyValue
-from netzoo.layers.dense import matmul
-from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.layers import (
+    Dropout,
+    KeyValue,
+    Mlp,
+    MultiHeadAttention,
+    classifier_cross_entropy,
+    endpoint,
+    endpoints_wanted,
+    matmul,
+)
 from netzoo.models.registry import register
 from netzoo.models.transformer_stack import BlockDetails, Stack
 
@@ -259,7 +264,7 @@ class Transformer(nn.Module):
         embedding = self.embedding if self.share_embeddings else self.source_embedding
         x = self._embed(embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
-        x, found = self.encoder(x, mask, train=train, details=self._endpoints_wanted())
+        x, found = self.encoder(x, mask, train=train, details=endpoints_wanted(self))
         self._hand_out("encoder", found)
         return x
 
@@ -289,7 +294,7 @@ class Transformer(nn.Module):
             memory,
             source_mask[:, None, None, :],
             train=train,
-            details=self._endpoints_wanted(),
+            details=endpoints_wanted(self),
         )
         self._hand_out("decoder", found)
         return endpoint(self, "pre_logits", x)
@@ -346,7 +351,7 @@ class Transformer(nn.Module):
             for layer in range(self.variant.layers)
         )
         cache = cache._replace(self_attention=memory, ancestors=ancestors, position=position + 1)
-        return self._logits(x), cache
+        return matmul(*self._classified(x)), cache
 
     def _embed_target(self, target, positions, train):
         embedding = self.embedding if self.share_embeddings else self.target_embedding
@@ -362,16 +367,10 @@ class Transformer(nn.Module):
         wide = jnp.promote_types(self.dtype, jnp.float32)
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
-    def _logits(self, x: jax.Array) -> jax.Array:
-        return matmul(*self._classified(x))
-
     def _classified(self, x):
         """Returns what the logits are the product of, in their dtype."""
         kernel = self.embedding.embedding.T if self.share_embeddings else self.logits()
         return x.astype(kernel.dtype), kernel
-
-    def _endpoints_wanted(self) -> bool:
-        return self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
 
     def _hand_out(self, stack: str, found: BlockDetails | None) -> None:
         if found is None:

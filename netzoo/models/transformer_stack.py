@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
-from netzoo.layers import Dropout
-from netzoo.layers.attention import KeyValue
+from netzoo.layers import Dropout, KeyValue
 from netzoo.models.common import scan_unroll
 
 

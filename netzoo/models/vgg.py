@@ -27,8 +27,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import Conv, Dropout, adaptive_avg_pool, endpoint, max_pool
-from netzoo.layers.dense import Dense
+from netzoo.layers import Conv, Dense, Dropout, adaptive_avg_pool, endpoint, max_pool
 from netzoo.models.common import check_image_size, norm_for
 from netzoo.models.registry import register
 

@@ -26,8 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint, gelu
-from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
 from netzoo.models.common import scan_unroll
 from netzoo.models.registry import register
 
@@ -236,7 +235,7 @@ class Encoder(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast, nn.broadcast),
         )
-        hand_out = self.is_mutable_collection(ENDPOINTS) and not self.is_initializing()
+        hand_out = endpoints_wanted(self)
         x, stacks = blocks(
             self.mlp_dim,
             self.heads,
@@ -245,7 +244,7 @@ class Encoder(nn.Module):
             self.gelu_approximate,
             self.dtype,
             name="blocks",
-        )(x, self._branch_factors(len(x), train), train, hand_out)
+        )(x, self._branch_factors(x.shape[0], train), train, hand_out)
         x = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         return x, {
             f"block{index + 1}{name}": stack[index]
@@ -306,12 +305,12 @@ class ViT(nn.Module):
         self._check(images.shape)
         x = self.embed(images)
         grid = x.shape[1:3]
-        x = x.reshape(len(x), -1, x.shape[-1])
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.pool == "token":
             token = self.param(
                 "class_token", nn.initializers.zeros, (1, 1, x.shape[-1]), jnp.float32
             )
-            token = jnp.broadcast_to(token.astype(x.dtype), (len(x), 1, x.shape[-1]))
+            token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
             x = jnp.concatenate([token, x], axis=1)
         x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
         x = Dropout(self.dropout_rate)(x, train=train)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.layers.endpoints import AUXILIARY
+from netzoo.layers import AUXILIARY
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.weights import load_weights

@@ -9,6 +9,7 @@ from chex import ArrayTree
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
+from netzoo import kernels
 from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.remat import rematerialized_blocks
@@ -80,15 +81,16 @@ def assemble(
         frozen=jax.tree.map(lambda factor: factor == 0, lr_mults(config, params)),
         gather=sharding.gatherer(placed),
     )
-    compiled_create = jax.jit(create, out_shardings=state_placed)
+    on_backend = kernels.use_backend(kernels.backend(mesh))
+    compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
     return Assembly(
         create=lambda pretrained: compiled_create(init_key, pretrained),
         state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
         step=jax.jit(
-            step,
+            on_backend(step),
             donate_argnums=0,
             out_shardings=(state_placed, meshes.replicated(mesh)),
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(mesh),
         ),
         tables="\n".join(tables),
     )

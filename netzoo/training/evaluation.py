@@ -7,6 +7,7 @@ import numpy as np
 from chex import ArrayTree
 from jax.sharding import Mesh
 
+from netzoo import kernels
 from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
 
@@ -20,10 +21,11 @@ def compiled_sums(
     """
     everywhere = meshes.replicated(mesh)
 
+    @kernels.use_backend(kernels.backend(mesh))
     def sums(variables, batch):
         return sums_of(jax.lax.with_sharding_constraint(variables, everywhere), batch)
 
-    return jax.jit(sums, out_shardings=everywhere, compiler_options=compiler_options())
+    return jax.jit(sums, out_shardings=everywhere, compiler_options=compiler_options(mesh))
 
 
 def evaluate(

@@ -13,9 +13,9 @@ from netzoo.kernels import compiler_options
 @pytest.fixture(autouse=True)
 def forget():
     """The answer is kept for the process."""
-    compiler_options.compiler_options.cache_clear()
+    compiler_options._accepted_options.cache_clear()
     yield
-    compiler_options.compiler_options.cache_clear()
+    compiler_options._accepted_options.cache_clear()
 
 
 def test_the_installed_xla_knows_the_options():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import MultiHeadAttention, attention
+from netzoo.layers import MultiHeadAttention
 
 HEADS, WIDTH = 3, 12
 
@@ -128,14 +128,9 @@ def test_heads_have_to_divide_the_width():
         MultiHeadAttention(5).init(jax.random.key(0), jnp.zeros((1, 2, WIDTH)), train=False)
 
 
-def heads_of(seed, length):
-    """Returns what a projection gives, float32."""
-    return jnp.asarray(draw(seed, 2, length, HEADS, WIDTH // HEADS), jnp.float32)
-
-
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_same_as_jax(masked):
-    """JAX's own attention gives the same; it is what takes over where cuDNN can be used."""
+    """JAX's own attention, which has neither dropout nor weights to show, gives the same."""
     x = jnp.asarray(draw(20, 2, 5, WIDTH), jnp.float32)
     mask = jnp.tri(5, dtype=bool)[None, None] if masked else None
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), parameters())
@@ -146,58 +141,3 @@ def test_the_same_as_jax(masked):
     context = jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(x.shape)
     expected = context @ params["out"]["kernel"] + params["out"]["bias"]
     np.testing.assert_allclose(attend(params, x, mask=mask), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_cudnn_runs_where_it_can(monkeypatch):
-    """On a GPU that has it cuDNN's attention runs, elsewhere and for what it lacks it does not.
-
-    `tanh` stands for it, since no program with cuDNN can be made without a GPU.
-    """
-    asked = []
-
-    def stand_in(query, key, value, *, implementation, **options):
-        asked.append(implementation)
-        return jnp.tanh(query + key + value)
-
-    monkeypatch.setattr(attention, "_cudnn_has_attention", lambda query: True)
-    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
-    params = jax.tree.map(jnp.asarray, parameters())
-    x = jnp.ones((2, 5, WIDTH), jnp.bfloat16)
-
-    def runs_on(platform, dropout_rate=0.0, **options):
-        def loss(params, x, key):
-            layer = MultiHeadAttention(HEADS, dropout_rate=dropout_rate, dtype=jnp.bfloat16)
-            y = layer.apply({"params": params}, x, train=True, rngs={"dropout": key}, **options)
-            return jax.tree.leaves(y)[0].astype(jnp.float32).sum()
-
-        traced = jax.jit(jax.grad(loss)).trace(params, x, jax.random.key(0))
-        return "tanh" in traced.lower(lowering_platforms=(platform,)).as_text()
-
-    assert runs_on("cuda") and set(asked) == {"cudnn"}
-    assert not any(runs_on(platform) for platform in ("cpu", "tpu", "rocm"))
-    for lacking in ({"dropout_rate": 0.1}, {"details": True}, {"mask": jnp.ones((5, 5), bool)}):
-        assert not runs_on("cuda", **lacking)
-
-
-@pytest.mark.parametrize(("length", "memory_length"), [(5, 5), (4, 7), (5, 6), (4, 4)])
-def test_odd_lengths_for_cudnn(length, memory_length, monkeypatch):
-    """The lengths that it gets are even, and what is added for that has no influence."""
-    lengths = []
-
-    def without_cudnn(query, key, value, *, implementation, **options):
-        lengths.extend((query.shape[1], key.shape[1], value.shape[1]))
-        return by_jax(query, key, value, **options)
-
-    by_jax = jax.nn.dot_product_attention
-    monkeypatch.setattr(jax.nn, "dot_product_attention", without_cudnn)
-    query, key, value = heads_of(1, length), heads_of(2, memory_length), heads_of(3, memory_length)
-    arguments = query.swapaxes(1, 2), key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
-    found = attention._by_cudnn(*arguments).swapaxes(1, 2)
-    np.testing.assert_allclose(found, by_jax(query, key, value), rtol=1e-5, atol=1e-6)
-    assert not any(length % 2 for length in lengths)
-
-
-@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there may be cuDNN")
-def test_without_a_gpu_there_is_no_cudnn():
-    """The written-out form is not even wrapped, so that its numbers are what they were."""
-    assert not attention._cudnn_has_attention(jnp.zeros((1, 2, 1, 64), jnp.bfloat16))

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from netzoo.layers.dense import FEW_ROWS, LARGE_KERNEL, Dense, matmul
+from netzoo.kernels.matmul import FEW_ROWS, LARGE_KERNEL, matmul
+from netzoo.layers import Dense
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3)])

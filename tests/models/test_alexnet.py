@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import Dropout
-from netzoo.layers.dense import Dense
+from netzoo.layers import Dense, Dropout
 from netzoo.models import create_model
 
 NAMES = ("alexnet", "alexnet_owt")

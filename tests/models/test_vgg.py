@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm, Conv, Dropout
-from netzoo.layers.dense import Dense
+from netzoo.layers import BatchNorm, Conv, Dense, Dropout
 from netzoo.models import create_model, list_models
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_ours, to_theirs

@@ -21,7 +21,7 @@ from netzoo.data.source import SkipCorrupt
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 from netzoo.figures import confusion_matrix
-from netzoo.layers.endpoints import AUXILIARY
+from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.metrics import metrics_from_sums

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from netzoo.errors import UserError
 from netzoo.kernels.compiler_options import compiler_options
-from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.layers import ENDPOINTS
 from netzoo.progress import track
 from netzoo.tasks.translation.batches import MOST_TOKENS
 from netzoo.tasks.translation.beam_search import beam_search

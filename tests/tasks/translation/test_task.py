@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from netzoo.errors import UserError
-from netzoo.layers.endpoints import ENDPOINTS
+from netzoo.layers import ENDPOINTS
 from netzoo.tasks import create_task
 from netzoo.tasks.translation.figures import MOST_PIECES
 from netzoo.tasks.translation.task import VOCABULARY_FILE, _write_table

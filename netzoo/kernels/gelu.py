@@ -6,17 +6,21 @@ import flax.linen as nn
 import jax
 from jax import lax
 
+from netzoo.kernels.switch import backend
+
 
 def gelu(x: jax.Array, *, approximate: bool = False) -> jax.Array:
     """Returns `x` times the normal distribution function at `x`, elementwise.
 
-    `flax.linen.gelu` computes the same from `erfc`, with half a dozen passes over the array, and
-    keeps several of its intermediate values for the gradient. This one keeps `x`.
+    `flax.linen.gelu` computes the same from `erfc`. On CPU that takes half a dozen passes over the
+    array and keeps several intermediate values for the gradient; the form for CPU keeps `x`.
 
     Args:
       x: Any shape.
-      approximate: By the formula with the hyperbolic tangent.
+      approximate: Use the formula with the hyperbolic tangent.
     """
+    if backend() == "native":
+        return nn.gelu(x, approximate=approximate)
     return jax.checkpoint(_by_tanh if approximate else _by_erf)(x)
 
 

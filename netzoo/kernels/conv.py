@@ -1,0 +1,54 @@
+"""The choice among the forms of a convolution."""
+
+import jax
+
+from netzoo.kernels.dense_conv import dense_conv
+from netzoo.kernels.depthwise_conv import depthwise_conv
+from netzoo.kernels.grouped_conv import grouped_conv
+from netzoo.kernels.im2col_conv import has_few_pixels, im2col_conv
+from netzoo.kernels.padding import NO_PADS, Pads
+from netzoo.kernels.switch import backend
+from netzoo.kernels.xla_conv import xla_conv
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int, groups: int
+) -> jax.Array:
+    """Convolves images with a square kernel.
+
+    Args:
+      x: `[batch, height, width, channels]`.
+      kernel: `[taps, taps, channels / groups, features]`, of `x`'s dtype.
+      stride: Step between output positions, the same in both axes.
+      pads: Zeros before and after height and width.
+      dilation: Distance between taps.
+      groups: A divisor of channels and features.
+
+    Returns:
+      `[batch, out_height, out_width, features]` in `x`'s dtype.
+    """
+    window = (stride, pads, dilation)
+    if backend() == "native":
+        return xla_conv(x, kernel, *window, groups)
+    taps, features, channels = kernel.shape[0], kernel.shape[-1], x.shape[-1]
+    if taps == groups == 1 and pads == NO_PADS:
+        return _pointwise_conv(x, kernel, stride)
+    if groups == channels == features:
+        return depthwise_conv(x, kernel, *window)
+    if groups > 1:
+        return grouped_conv(x, kernel, *window, groups)
+    if has_few_pixels(x.shape[1:3], taps, *window):
+        return im2col_conv(x, kernel, *window)
+    return dense_conv(x, kernel, *window)
+
+
+def _pointwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolves with one tap, as a product of matrices over every `stride`-th pixel.
+
+    Through a four-dimensional contraction the gradient is several times slower on CPU. Through a
+    strided convolution the kernel's gradient begins with a transposition of the images that takes
+    ten times as long as the product.
+    """
+    x = x[:, ::stride, ::stride]
+    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -1,0 +1,113 @@
+"""Normalisation by the statistics of the batch or of groups of channels.
+
+Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494. The forms for CPU
+work on matrices, which XLA's CPU backend reduces at memory speed; the native forms leave the images
+their axes.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from netzoo.kernels.switch import backend
+
+
+def normalize_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises every channel by the mean and variance of the batch.
+
+    The native form takes the variance as the mean of squares minus the squared mean, which reads
+    the images once. The form for CPU centres the values first: it is exact whatever the mean.
+
+    Args:
+      x: `[..., channels]`.
+      scale: `[channels]`, float32.
+      bias: `[channels]`, float32.
+      epsilon: Added to the variance.
+
+    Returns:
+      The normalised `[..., channels]` in `x`'s dtype, and the batch's mean and (biased) variance
+      `[channels]` in float32. Mean and variance carry no gradient: they only feed the running
+      statistics.
+    """
+    if backend() == "native":
+        return _normalize_batch(x, scale, bias, epsilon, True)
+    flat = x.reshape(-1, x.shape[-1])
+    y, mean, variance = _normalize_batch(flat, scale, bias, epsilon, False)
+    return y.reshape(x.shape), mean, variance
+
+
+# By hand: automatic differentiation would chain through mean and variance and pass over the images
+# seven times. This is two sums forward, two backward, and one fused `a dy + b x + c`.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalize_batch(x, scale, bias, epsilon, one_pass):
+    return _forward(x, scale, bias, epsilon, one_pass)[0]
+
+
+def _forward(x, scale, bias, epsilon, one_pass):
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    positions = tuple(range(x.ndim - 1))
+    mean = wide.mean(positions)
+    if one_pass:
+        variance = jnp.maximum(jnp.square(wide).mean(positions) - jnp.square(mean), 0)
+    else:
+        variance = jnp.square(wide - mean).mean(positions)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    factor = scale * inverse
+    y = wide * factor + (bias - mean * factor)
+    return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
+
+
+def _backward(epsilon, one_pass, residuals, cotangents):
+    del epsilon, one_pass
+    x, scale, mean, inverse = residuals
+    dy = cotangents[0].astype(mean.dtype)
+    wide = x.astype(mean.dtype)
+    positions = tuple(range(x.ndim - 1))
+    count = math.prod(x.shape[:-1])
+    d_bias = dy.sum(positions)
+    d_scale = (dy * (wide - mean)).sum(positions) * inverse
+    a = scale * inverse
+    b = -a * inverse * d_scale / count
+    c = -a * d_bias / count - b * mean
+    return (a * dy + b * wide + c).astype(x.dtype), d_scale, d_bias
+
+
+_normalize_batch.defvjp(_forward, _backward)
+
+
+def normalize_groups(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, epsilon: float
+) -> jax.Array:
+    """Normalises every example and group of channels by its own mean and variance.
+
+    Sums are taken over space first, channel by channel, and then put together for the groups.
+
+    Args:
+      x: `[batch, ..., channels]`, float32 or wider.
+      scale: `[channels]`.
+      bias: `[channels]`.
+      groups: A divisor of the channels.
+      epsilon: Added to the variance.
+
+    Returns:
+      An array of `x`'s shape and dtype.
+    """
+    shape = x.shape
+    if backend() == "cpu":
+        x = x.reshape(shape[0], -1, shape[-1])
+    space = tuple(range(1, x.ndim - 1))
+
+    def group_means(values: jax.Array) -> jax.Array:
+        """Returns the means `[batch, channels]` over space and groups, for every channel."""
+        means = values.mean(space).reshape(shape[0], groups, -1)
+        return jnp.repeat(means.mean(-1), shape[-1] // groups, axis=-1)
+
+    mean = group_means(x)
+    variance = jnp.maximum(group_means(jnp.square(x)) - jnp.square(mean), 0)
+    factor = scale * jax.lax.rsqrt(variance + epsilon)
+    y = x * jnp.expand_dims(factor, space) + jnp.expand_dims(bias - mean * factor, space)
+    return y.reshape(shape)
