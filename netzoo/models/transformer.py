@@ -226,7 +226,7 @@ class Transformer(nn.Module):
         Raises:
           UserError: The arguments are no tokens.
         """
-        return self._logits(self._features(source, target, train=train))
+        return matmul(*self._classified(self._features(source, target, train=train)))
 
     def cross_entropy(
         self,
@@ -279,7 +279,7 @@ class Transformer(nn.Module):
           target: Tokens `[batch, T]`, shifted right.
           train: Whether dropout acts.
         """
-        return self._logits(self._decode(memory, source_mask, target, train))
+        return matmul(*self._classified(self._decode(memory, source_mask, target, train)))
 
     def _features(self, source, target, *, train):
         memory = self.encode(source, train=train)
