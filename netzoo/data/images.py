@@ -75,7 +75,11 @@ class Augmentation:
 
 
 def evaluation_image(
-    image: bytes | np.ndarray, name: str, size: int, crop_pct: float
+    image: bytes | np.ndarray,
+    name: str,
+    size: int,
+    crop_pct: float,
+    interpolation: str = "area",
 ) -> np.ndarray:
     """Prepares one image as evaluation and prediction see it: its resized centre.
 
@@ -84,6 +88,7 @@ def evaluation_image(
       name: The file's name, for error messages.
       size: Side of the result in pixels.
       crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
+      interpolation: See `resize`.
 
     Returns:
       Pixels, uint8 `[size, size, 3]`, RGB.
@@ -92,7 +97,7 @@ def evaluation_image(
       ImageError: The file cannot be decoded.
     """
     pixels = decode_image(image, name) if isinstance(image, bytes) else image
-    return resize_and_center_crop(pixels, size, crop_pct)
+    return resize_and_center_crop(pixels, size, crop_pct, interpolation)
 
 
 def train_dataset(

@@ -4,26 +4,34 @@ import math
 
 import cv2
 import numpy as np
+from PIL import Image
 
 _CROP_ATTEMPTS = 10
+_PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _FASTER_BY_AREA = 4.0  # shrinking by more: a blur of so many taps costs more than INTER_AREA
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes without aliasing, each axis by the method that suits it.
+def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
+    """Resizes without aliasing.
 
-    Shrinking averages over the area that falls into each new pixel (INTER_AREA): interpolation
-    would look at a few source pixels only and alias the rest away. Growing has no such source
-    pixels and interpolates (INTER_CUBIC), where INTER_AREA would repeat pixels in blocks.
+    `"area"` treats each axis by the method that suits it. Shrinking averages over the area that
+    falls into each new pixel (INTER_AREA): interpolation would look at a few source pixels only and
+    alias the rest away. Growing has no such source pixels and interpolates (INTER_CUBIC), where
+    INTER_AREA would repeat pixels in blocks.
 
     Args:
-      image: uint8 `[H, W, C]`.
+      image: uint8 `[H, W, 3]`.
       height: New height in pixels.
       width: New width in pixels.
+      interpolation: `"area"`; or `"bilinear"` or `"bicubic"`, Pillow's with antialiasing, which
+        published weights were evaluated with.
 
     Returns:
       uint8 `[height, width, C]`; `image` itself where the size is right already.
     """
+    if interpolation != "area" and (height, width) != image.shape[:2]:
+        resized = Image.fromarray(image).resize((width, height), _PILLOW[interpolation])
+        return np.asarray(resized)
     shrunk = min(height, image.shape[0]), min(width, image.shape[1])
     if shrunk != image.shape[:2]:
         image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
@@ -115,13 +123,16 @@ def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.flip(image, 1) if rng.random() < 0.5 else image
 
 
-def resize_and_center_crop(image: np.ndarray, size: int, crop_pct: float) -> np.ndarray:
+def resize_and_center_crop(
+    image: np.ndarray, size: int, crop_pct: float, interpolation: str = "area"
+) -> np.ndarray:
     """Resizes the shorter side to `size / crop_pct` and keeps the central square.
 
     Args:
       image: uint8 `[H, W, 3]`.
       size: Side of the result in pixels.
       crop_pct: Share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual 256 to 224.
+      interpolation: See `resize`.
 
     Returns:
       uint8 `[size, size, 3]`.
@@ -134,6 +145,6 @@ def resize_and_center_crop(image: np.ndarray, size: int, crop_pct: float) -> np.
     shorter = round(size / crop_pct)
     factor = shorter / min(image.shape[:2])
     height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
-    resized = resize(image, height, width)
+    resized = resize(image, height, width, interpolation)
     top, left = (height - size) // 2, (width - size) // 2
     return resized[top : top + size, left : left + size]

@@ -27,7 +27,8 @@ class Preprocessing(NamedTuple):
       std: Standard deviation, which divides after that, on the same scale.
       resize_size: Length of the shorter side after resizing, in pixels.
       crop_size: Side of the central crop after that, in pixels.
-      interpolation: `"bilinear"` or `"bicubic"`, antialiased.
+      interpolation: `"bilinear"`, `"bicubic"` or, in netzoo's own runs, `"area"`; see
+        `netzoo.data.transforms.resize`.
     """
 
     mean: tuple[float, float, float]

@@ -5,25 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from netzoo.config import validate
-from netzoo.data.decode import decode_image
-from netzoo.data.files import files_below, printable, read_file
-from netzoo.data.transforms import resize_and_center_crop
+from netzoo.data.files import files_below, printable
 from netzoo.errors import UserError
 from netzoo.figures import prediction_sheet
-from netzoo.kernels.compiler_options import compiler_options
-from netzoo.models import fold_batch_norm
 from netzoo.progress import track
-from netzoo.tasks.classification.task import load_class_names, normalize
-from netzoo.tasks.network import create_network
-from netzoo.workdir.checkpoint import restore_variables
+from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -70,35 +61,25 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
       UserError: The configuration is not valid, there is no image, the run cannot be read, or
         `options.figure` cannot be written.
     """
-    validate(config)
     check_writable(options.figure)
     files = _find(paths)
-    class_names = load_class_names(workdir)
+    predictor = Predictor.from_run(workdir, options.checkpoint, config)
     console, errors = Console(), Console(stderr=True)
-    _, _, variables = restore_variables(workdir, options.checkpoint)
-    probabilities = _Probabilities(config, class_names, variables)
     predictions, thumbnails, broken = [], [], 0
-    size = config.evaluation.batch_size
-    starts = range(0, len(files), size)
-    for start in track(starts, "predicting", errors):
+    size = predictor.batch_size
+    for start in track(range(0, len(files), size), "predicting", errors):
         read, images = [], []
         for path in files[start : start + size]:
             try:
-                image = decode_image(read_file(path, str(path)), str(path))
+                images.append(predictor.preprocess(path))
+                read.append(path)
             except UserError as error:
                 broken += 1
                 errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-                continue
-            side = config.data.image_size
-            images.append(resize_and_center_crop(image, side, config.evaluation.crop_pct))
-            read.append(path)
-        if not images:
-            continue
-        for path, row in zip(read, probabilities(np.stack(images)), strict=True):
-            best = np.argsort(-row, kind="stable")[: options.top_k]
-            scores = [(class_names[index], float(row[index])) for index in best]
-            predictions.append(Prediction(path, scores))
-        thumbnails.extend(images if options.figure else [])
+        if images:
+            scores = predictor.top_k(predictor.probabilities(images), options.top_k)
+            predictions.extend(map(Prediction, read, scores))
+            thumbnails.extend(images if options.figure else [])
     if options.json:
         text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
         # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
@@ -113,26 +94,6 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
             raise UserError(f"{options.figure} is not written: {error}") from None
         errors.print(f"written: {options.figure}", highlight=False, markup=False)
     return 1 if broken else 0
-
-
-class _Probabilities:
-    """Maps uint8 images `[n, size, size, 3]` to probabilities `[n, classes]`, one compilation."""
-
-    def __init__(self, config: ConfigDict, class_names: tuple[str, ...], variables: Any):
-        model, variables = fold_batch_norm(create_network(config, len(class_names)), variables)
-        self._batch_size = config.evaluation.batch_size
-        self._variables = jax.device_put(variables)
-        self._apply = jax.jit(
-            lambda variables, images: jax.nn.softmax(
-                model.apply(variables, normalize(images, config), train=False)
-            ),
-            compiler_options=compiler_options(),
-        )
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        filler = np.zeros((self._batch_size - len(images), *images.shape[1:]), images.dtype)
-        padded = np.concatenate([images, filler])
-        return np.asarray(self._apply(self._variables, padded))[: len(images)]
 
 
 def _find(paths: Sequence[str]) -> list[Path]:

@@ -25,6 +25,7 @@ from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.metrics import metrics_from_sums
+from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
@@ -162,8 +163,9 @@ class ImageClassification:
         Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
         the accuracy counts the label of the larger part.
         """
+        data = self._config.data
         mixup_key, dropout_key = jax.random.split(key)
-        images = normalize(batch["image"], self._config)
+        images = normalize(batch["image"], data.mean, data.std)
         labels = batch["label"]
         targets = jax.nn.one_hot(labels, len(self.class_names))
         targets = optax.smooth_labels(targets, self._config.train.label_smoothing)
@@ -202,8 +204,9 @@ class ImageClassification:
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
         classes = len(self.class_names)
-        mask, labels = batch["mask"], batch["label"]
-        logits = self.model.apply(variables, normalize(batch["image"], self._config), train=False)
+        mask, labels, data = batch["mask"], batch["label"], self._config.data
+        images = normalize(batch["image"], data.mean, data.std)
+        logits = self.model.apply(variables, images, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         _, best = jax.lax.top_k(logits, self._config.evaluation.top_k)
         cells = labels * classes + logits.argmax(-1)
@@ -279,35 +282,6 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} is damaged: expected a list of class names")
     return tuple(names)
-
-
-def normalize(images: jax.Array, config: ConfigDict) -> jax.Array:
-    """Maps uint8 images `[..., 3]` to float32 with the mean and deviation of the configuration."""
-    mean, std = (jnp.asarray(v, jnp.float32) for v in (config.data.mean, config.data.std))
-    return (images.astype(jnp.float32) - mean) / std
-
-
-def mixup(
-    key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Blends each example of the batch with its mirror place (Zhang et al., arXiv:1710.09412).
-
-    Args:
-      key: Random key.
-      alpha: Of Beta(alpha, alpha), from which the one weight of the batch is drawn.
-      images: `[batch, height, width, channels]`.
-      targets: `[batch, classes]`, probabilities.
-      labels: `[batch]`.
-
-    Returns:
-      Blended images and targets, and for each example the label of its larger part.
-    """
-    weight = jax.random.beta(key, alpha, alpha)
-
-    def blend(x):
-        return weight * x + (1 - weight) * x[::-1]
-
-    return blend(images), blend(targets), jnp.where(weight >= 0.5, labels, labels[::-1])
 
 
 class _Thinned:

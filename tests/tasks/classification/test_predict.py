@@ -4,25 +4,32 @@ import json
 import os
 import shutil
 
-import numpy as np
+import flax.linen as nn
+import jax.numpy as jnp
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.tasks.classification import predict as module
 from netzoo.tasks.classification.predict import Options, predict
+from netzoo.tasks.classification.predictor import Predictor
+from netzoo.weights.published import Preprocessing
 from tests.conftest import tiny_config
+
+
+class Constant(nn.Module):
+    """A network that always says `[/b]$x^$`."""
+
+    num_classes: int = 2
+
+    def __call__(self, images, *, train):
+        return jnp.tile(jnp.log(jnp.array([0.25, 0.75])), (len(images), 1))
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Predicts with a network that always says `[/b]$x^$`, so that nothing is compiled."""
-    (tmp_path / "classes.json").write_text(json.dumps(["daisy", "[/b]$x^$"]))
-    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", {}))
-
-    def probabilities(*args):
-        return lambda images: np.tile(np.float32([0.25, 0.75]), (len(images), 1))
-
-    monkeypatch.setattr(module, "_Probabilities", probabilities)
+    """Predicts with `Constant`, four images at a time."""
+    preprocessing = Preprocessing((0, 0, 0), (1, 1, 1), 32, 28, "area")
+    predictor = Predictor(Constant(), {}, preprocessing, ["daisy", "[/b]$x^$"], 4)
+    monkeypatch.setattr(Predictor, "from_run", lambda *args: predictor)
     config = tiny_config("unused")
     return lambda *paths, **options: predict(
         config, tmp_path, [str(path) for path in paths], Options(top_k=1, **options)

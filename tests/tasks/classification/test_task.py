@@ -9,7 +9,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.classification.task import mixup, normalize
+from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.training.evaluation import evaluate
 from tests.conftest import tiny_config
 
@@ -59,9 +59,8 @@ def test_mixup_blends_images_and_targets_alike():
 def test_normalisation_is_that_of_the_configuration(pictures):
     """Protects the input range: 0, 127.5 and 255 become -1, 0 and 1 by default."""
     images = jnp.array([[0, 255, 255]], jnp.uint8)
-    np.testing.assert_array_equal(
-        normalize(images, resolve_config(tiny_config(pictures))), [[-1, 1, 1]]
-    )
+    data = resolve_config(tiny_config(pictures)).data
+    np.testing.assert_array_equal(normalize(images, data.mean, data.std), [[-1, 1, 1]])
 
 
 def test_remat_reaches_the_network(pictures):

@@ -1,0 +1,193 @@
+"""From images to probabilities, with the preprocessing that belongs to the weights.
+
+predictor = netzoo.Predictor.from_weights("mobilenet_v2.tv_in1k")
+probabilities = predictor(["photo.jpg", pixels])    # float32 [2, 1000]
+predictor.top_k(probabilities, 3)                   # [[("class 281", 0.71), ...], ...]
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+from chex import ArrayTree
+from ml_collections import ConfigDict
+
+from netzoo.config import load_config, validate
+from netzoo.data.files import read_file
+from netzoo.data.images import evaluation_image
+from netzoo.errors import UserError, unknown_name
+from netzoo.kernels.compiler_options import compiler_options
+from netzoo.models import create_model, fold_batch_norm
+from netzoo.tasks.classification.mix import normalize
+from netzoo.tasks.classification.task import load_class_names
+from netzoo.tasks.network import create_network
+from netzoo.weights import CATALOGUE, load_weights
+from netzoo.weights.published import Preprocessing
+from netzoo.workdir.checkpoint import restore_variables
+
+ImageLike = np.ndarray | bytes | str | os.PathLike[str]
+
+
+class Predictor:
+    """Maps images of any size to probabilities; one compilation serves all of them.
+
+    Attributes:
+      preprocessing: How an image becomes the input of the network.
+      class_names: Names of the classes in the order of the probabilities.
+      batch_size: Images that are predicted together; fewer are padded.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        variables: ArrayTree,
+        preprocessing: Preprocessing,
+        class_names: Sequence[str],
+        batch_size: int = 32,
+    ):
+        """Folds every BatchNorm into its convolution and puts the variables on the device.
+
+        Args:
+          model: A network of the zoo.
+          variables: What its `apply` takes.
+          preprocessing: What the variables were trained for.
+          class_names: A name for each logit.
+          batch_size: Images that are predicted together.
+
+        Raises:
+          UserError: There is not one name for each logit, or the variables are not the model's.
+        """
+        if len(class_names) != model.num_classes:
+            raise UserError(
+                f"expected {model.num_classes} class names, one for each logit, got "
+                f"{len(class_names)}"
+            )
+        self.preprocessing, self.class_names = preprocessing, tuple(class_names)
+        self.batch_size = batch_size
+        model, variables = fold_batch_norm(model, variables)
+        self._variables = jax.device_put(variables)
+
+        def probabilities(variables, images):
+            images = normalize(images, preprocessing.mean, preprocessing.std)
+            return jax.nn.softmax(model.apply(variables, images, train=False))
+
+        self._apply = jax.jit(probabilities, compiler_options=compiler_options())
+
+    @classmethod
+    def from_run(
+        cls, workdir: str | Path, which: str = "last", config: ConfigDict | None = None
+    ) -> "Predictor":
+        """Reads the network, weights and class names of a run.
+
+        Args:
+          workdir: The run folder.
+          which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`.
+          config: Replaces the configuration of the run, e.g. with another `evaluation.crop_pct`.
+
+        Raises:
+          UserError: The folder has no run of image classification, or it cannot be read.
+        """
+        workdir = Path(workdir)
+        config = config or load_config(workdir)
+        validate(config)
+        class_names = load_class_names(workdir)
+        _, _, variables = restore_variables(workdir, which)
+        data, evaluation = config.data, config.evaluation
+        preprocessing = Preprocessing(
+            mean=tuple(data.mean),
+            std=tuple(data.std),
+            resize_size=round(data.image_size / evaluation.crop_pct),
+            crop_size=data.image_size,
+            interpolation="area",
+        )
+        model = create_network(config, len(class_names))
+        return cls(model, variables, preprocessing, class_names, evaluation.batch_size)
+
+    @classmethod
+    def from_weights(cls, name: str) -> "Predictor":
+        """Makes the network of published weights, which are downloaded once.
+
+        The classes are those of ImageNet, in its usual order. netzoo has no names for them and
+        numbers them: "class 281" is the 282nd of ImageNet-1k, the tabby cat.
+
+        Args:
+          name: One of `netzoo.weights.list_weights()`, e.g. `"mobilenet_v2.tv_in1k"`.
+
+        Raises:
+          UserError: The name is unknown, or the file cannot be downloaded or read.
+        """
+        if name not in CATALOGUE:
+            raise unknown_name("weights", name, CATALOGUE)
+        published = CATALOGUE[name]
+        classes = published.num_classes
+        model = create_model(published.model, num_classes=classes, **published.options)
+        variables = load_weights(name, num_classes=classes, **published.options)
+        return cls(
+            model, variables, published.preprocessing, [f"class {i}" for i in range(classes)]
+        )
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
+        """Returns the probabilities of the classes, float32 `[n, classes]`.
+
+        Args:
+          images: One image or several, each the path of a file, the bytes of a file, or RGB pixels
+            uint8 `[height, width, 3]`. Sizes may differ.
+
+        Raises:
+          UserError: A file cannot be read or decoded, or an array is not uint8 `[H, W, 3]`.
+        """
+        several = isinstance(images, Sequence) and not isinstance(images, bytes | str)
+        if isinstance(images, np.ndarray):
+            several = images.ndim == 4
+        images = list(images) if several else [images]
+        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
+        empty = np.zeros((0, len(self.class_names)), np.float32)
+        answers = (self.probabilities([self.preprocess(image) for image in b]) for b in batches)
+        return np.concatenate([empty, *answers])
+
+    def preprocess(self, image: ImageLike) -> np.ndarray:
+        """Returns what the network sees of an image: uint8 `[crop_size, crop_size, 3]`.
+
+        Raises:
+          UserError: See `__call__`.
+        """
+        name = "the image"
+        if isinstance(image, str | os.PathLike):
+            name, image = str(image), read_file(image, str(image))
+        elif not isinstance(image, bytes):
+            _check_pixels(image)
+        size, shorter = self.preprocessing.crop_size, self.preprocessing.resize_size
+        return evaluation_image(image, name, size, size / shorter, self.preprocessing.interpolation)
+
+    def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the probabilities for at most `batch_size` images that `preprocess` returned."""
+        size = self.preprocessing.crop_size
+        batch = np.zeros((self.batch_size, size, size, 3), np.uint8)
+        batch[: len(preprocessed)] = preprocessed
+        return np.asarray(self._apply(self._variables, batch))[: len(preprocessed)]
+
+    def top_k(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
+        """Returns the names and probabilities of the `k` most probable classes, best first.
+
+        Args:
+          probabilities: `[n, classes]`.
+          k: Classes for each image; ties go to the lower index.
+        """
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+        return [
+            [(self.class_names[index], float(row[index])) for index in indices]
+            for row, indices in zip(probabilities, best, strict=True)
+        ]
+
+
+def _check_pixels(image: np.ndarray) -> None:
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+    right = isinstance(image, np.ndarray) and dtype == np.uint8 and image.ndim == 3
+    if not right or shape[2] != 3 or not image.size:
+        raise UserError(
+            "expected an image as a path, the bytes of a file, or a NumPy array uint8 "
+            f"[height, width, 3] with red, green and blue from 0 to 255; got {dtype} {shape or ''}"
+        )

@@ -1,0 +1,151 @@
+"""The Predictor: images of any kind and size in, the decisions of the evaluation out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import netzoo
+from netzoo.errors import UserError
+from netzoo.models.summary import variable_shapes
+from netzoo.tasks import create_task
+from netzoo.tasks.classification import predictor as module
+from netzoo.tasks.classification.mix import normalize
+from netzoo.tasks.classification.predictor import Predictor
+from netzoo.weights.published import Preprocessing
+from tests.conftest import tiny_config
+from tests.tasks.classification.test_predict import Constant
+
+PREPROCESSING = Preprocessing((127.5,) * 3, (127.5,) * 3, 40, 32, "area")
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory, quick_compilation):
+    """Returns a task, variables whose statistics are not 0 and 1, and a Predictor of them."""
+    config = tiny_config(pictures)
+    workdir = tmp_path_factory.mktemp("run")
+    task = create_task(config)
+    task.save(workdir)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+
+    def draw(path, x):
+        if len(x.shape) > 1:  # kernels keep the size of what flows
+            return rng.normal(0, (2 / np.prod(x.shape[:-1])) ** 0.5, x.shape).astype(np.float32)
+        low = 0.5 if path[-1].key in ("var", "scale") else -0.5
+        return rng.uniform(low, low + 1, x.shape).astype(np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
+        config = task._config
+        return task, variables, Predictor.from_run(workdir, config=config)
+
+
+def test_files_are_seen_as_evaluation_sees_them(run, pictures):
+    """Protects predicting the test images from other decisions than eval.py's: bit for bit."""
+    task, variables, predictor = run
+    files = sorted((pictures / "test").rglob("*.png"))
+    seen = np.stack([predictor.preprocess(path) for path in files])
+    found = [(path.parent.name, image.tobytes()) for path, image in zip(files, seen, strict=True)]
+    expected = [
+        (predictor.class_names[label], image.tobytes())
+        for batch in task.evaluation_batches("test")
+        for label, image, real in zip(batch["label"], batch["image"], batch["mask"], strict=True)
+        if real
+    ]
+    assert sorted(found) == sorted(expected)
+    logits = task.model.apply(variables, normalize(seen, *PREPROCESSING[:2]), train=False)
+    expected = np.asarray(jax.nn.softmax(logits))
+    assert np.ptp(expected, axis=0).max() > 1e-3, "else nothing is compared"
+    np.testing.assert_allclose(predictor(files), expected, rtol=2e-5, atol=1e-6)
+
+
+def test_paths_bytes_and_pixels_are_the_same_image(run, pictures):
+    """Protects the three ways to give an image, one or several, of other sizes in one batch."""
+    _, _, predictor = run
+    path = next((pictures / "test" / "roses").iterdir())
+    pixels = np.asarray(Image.open(path))
+    other = np.zeros((7, 500, 3), np.uint8)
+    together = predictor([path, str(path), path.read_bytes(), pixels, other])
+    assert together.shape == (5, 3) and together.dtype == np.float32
+    for one in (path, path.read_bytes(), pixels, pixels[None]):
+        np.testing.assert_array_equal(predictor(one), together[:1])
+    np.testing.assert_array_equal(together[:4], np.repeat(together[:1], 4, axis=0))
+    assert predictor([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        jnp.zeros((8, 8, 3), jnp.float32),
+        [[0, 1], [2, 3]],
+    ],
+)
+def test_what_is_not_an_image_is_refused(run, image):
+    """Protects against normalised, grey, transparent or transposed pixels, which give nonsense."""
+    with pytest.raises(UserError, match=r"uint8 \[height, width, 3\].*got"):
+        run[2](image)
+
+
+def test_all_sizes_and_numbers_are_one_program():
+    """Protects a server from compiling for every request."""
+    traced = []
+
+    class Counted(Constant):
+        def __call__(self, images, *, train):
+            traced.append(images.shape)
+            return Constant.__call__(self, images, train=train)
+
+    predictor = Predictor(Counted(), {}, PREPROCESSING, ["a", "b"], batch_size=3)
+    for count in (1, 2, 3, 7):
+        images = [np.zeros((20 + 9 * i, 33, 3), np.uint8) for i in range(count)]
+        np.testing.assert_allclose(predictor(images), np.tile([0.25, 0.75], (count, 1)), rtol=1e-6)
+    assert traced == [(3, 32, 32, 3)]
+    assert predictor.top_k(predictor(images[:1]), 1) == [[("b", pytest.approx(0.75))]]
+
+
+def test_a_name_for_each_class():
+    """Protects against labels shifted by one."""
+    with pytest.raises(UserError, match="expected 2 class names, one for each logit, got 1"):
+        Predictor(Constant(), {}, PREPROCESSING, ["a"])
+
+
+def test_published_weights_bring_their_preprocessing(monkeypatch):
+    """Protects torchvision's resize rule: 256 on the shorter side, bilinear, the central 224."""
+
+    def zeros(name, num_classes, **options):
+        shapes = variable_shapes(netzoo.create_model("alexnet_owt", num_classes, **options), 224)
+        return jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes)
+
+    monkeypatch.setattr(module, "load_weights", zeros)
+    predictor = netzoo.Predictor.from_weights("alexnet_owt.tv_in1k")
+    assert predictor.class_names[281] == "class 281" and len(predictor.class_names) == 1000
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 512, 3), np.uint8)
+    resized = Image.fromarray(pixels).resize((437, 256), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized)[16 : 16 + 224, 106 : 106 + 224]
+    np.testing.assert_array_equal(predictor.preprocess(pixels), expected)
+
+
+def test_interpolation_is_that_of_the_weights():
+    """Protects the three methods from being one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    results = [
+        Predictor(Constant(), {}, PREPROCESSING._replace(interpolation=name), "ab").preprocess(
+            pixels
+        )
+        for name in ("area", "bilinear", "bicubic")
+    ]
+    assert len({result.tobytes() for result in results}) == 3
+
+
+def test_unknown_weights_are_named():
+    """Protects users from a misspelt name."""
+    with pytest.raises(UserError, match=r"mobilenet_v2\.tv_in1k"):
+        Predictor.from_weights("mobilenet_v2.tv_in1")
