@@ -28,6 +28,7 @@ LEAVES = {
     "cache": set(),
     "config": {"errors"},
     "figures": {"errors"},
+    "limits": {"errors"},
     "progress": set(),
     "mesh": {"errors"},
     "workdir": {"errors", "config"},

@@ -1,6 +1,6 @@
 """Fetches published weights into a cache folder, once, and goes on where it was cut off.
 
-A file gets its name when it is complete and its checksum right; until then it is `NAME.partial`.
+A file gets its name when it is whole and its checksum right; until then it is `NAME.partial`.
 """
 
 import hashlib
@@ -10,14 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, Progress
 
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError
@@ -31,7 +24,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     """Returns the file of published weights, fetching it if it is not there.
 
     Args:
-      weights: From the catalogue.
+      weights: One of `netzoo.weights.CATALOGUE`.
       folder: Where the file lies or is put; `weights` in `cache_folder()` by default.
 
     Raises:
@@ -52,31 +45,31 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
             + f"Without a network: bring {weights.address}\nto {path}\n"
             f"or anywhere, and give the path: load_weights(PATH, model={weights.model!r})"
         ) from None
-    found = _sha256(partial)
+    with partial.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if weights.sha256 is None:
-        print(f"{path.name}: sha256 {found}; none is published to compare it with")
-    elif not found.startswith(weights.sha256):
+        print(f"{path.name}: sha256 {sha256}; none is published to compare it with")
+    elif not sha256.startswith(weights.sha256):
         partial.unlink()
         raise UserError(
             f"{weights.address} is not what was published: expected sha256 {weights.sha256}..., "
-            f"found {found}; the file was removed. Try again, or bring it from elsewhere to {path}"
+            f"got {sha256}; the file was removed. Try again, or bring it from elsewhere to {path}"
         )
     os.replace(partial, path)
     return path
 
 
 def _fetch(address: str, partial: Path) -> None:
-    """Appends to `partial` what it lacks; raises OSError where that is cut off."""
+    """Appends to `partial` what it lacks; raises OSError if the connection is cut."""
     start = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(address, headers={"User-Agent": "netzoo"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
+    headers = {"User-Agent": "netzoo"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        response = urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=TIMEOUT
+        )
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            total = error.headers.get("Content-Range", "").removeprefix("bytes */")
-            if total == str(start):
+            if error.headers.get("Content-Range") == f"bytes */{start}":
                 return  # only the last step, the checksum, was lacking
             partial.unlink()
         raise
@@ -85,7 +78,8 @@ def _fetch(address: str, partial: Path) -> None:
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        with partial.open("ab" if start else "wb") as file, _progress() as progress:
+        columns = (*Progress.get_default_columns(), DownloadColumn())
+        with partial.open("ab" if start else "wb") as file, Progress(*columns) as progress:
             bar = progress.add_task(partial.stem, total=total, completed=start)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
@@ -93,18 +87,3 @@ def _fetch(address: str, partial: Path) -> None:
     size = partial.stat().st_size
     if total is not None and size < total:
         raise OSError(f"the connection ended after {size:,} of {total:,} bytes")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -120,7 +120,7 @@ def test_too_much(server, tmp_path):
 
 def test_wrong_checksum(server, tmp_path):
     """Nothing is left that could be taken for the file or gone on from."""
-    with pytest.raises(UserError, match=rf"expected sha256 00000000\.\.\., found {SHA256}"):
+    with pytest.raises(UserError, match=rf"expected sha256 00000000\.\.\., got {SHA256}"):
         download(weights(server[1], "00000000"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from netzoo.data.source import SourceError, nearest, resolve_split
 from netzoo.data.sources.tfds import open_builder, open_split
+from netzoo.limits import max_unpacked
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
 
 NUMBER_WORDS = "number_words"
@@ -20,9 +21,6 @@ _FORMS = (
     "parallel:FOLDER.{en,de} (files FOLDER/SPLIT.en and FOLDER/SPLIT.de, plain or .gz)",
     "tfds:NAME.{en,de}",
 )
-# Text compresses three- to tenfold; what unpacks to more than this many times its size is no text,
-# from this many bytes on.
-_MOST_TIMES, _ALWAYS_ALLOWED = 100, 1 << 28
 _GZIP = b"\x1f\x8b"  # what such files begin with, RFC 1952, section 2.3.1
 _PLACE_AND_LANGUAGES = re.compile(r"(?P<place>.+)\.\{(?P<source>[^{},\s]+),(?P<target>[^{},\s]+)\}")
 
@@ -213,7 +211,7 @@ def decode_lines(data: bytes, name: str) -> list[str]:
 
 
 def _decompressed(data: bytes) -> bytes:
-    limit = max(_ALWAYS_ALLOWED, _MOST_TIMES * len(data))
+    limit = max_unpacked(len(data))
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         text = file.read(limit + 1)
     if len(text) > limit:

@@ -9,6 +9,7 @@ variables of a layer in the order in which the layer makes them, so that they ar
 class (keras/src/saving/saving_lib.py; checked with files of Keras 3.15).
 """
 
+import collections
 import json
 import math
 import re
@@ -19,15 +20,14 @@ import h5py
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.weights.formats.hdf5_probe import probe
-from netzoo.weights.formats.limits import check_unpacked, most_bytes
+from netzoo.limits import check_unpacked, max_unpacked
+from netzoo.weights.formats.hdf5 import holds_numbers, items_below, probe
 
-MOMENTS = ("gamma", "beta", "moving_mean", "moving_variance")
 VARIABLES = {
     "conv2d": ("kernel", "bias"),
     "depthwise_conv2d": ("depthwise_kernel", "bias"),
     "dense": ("kernel", "bias"),
-    "batch_normalization": MOMENTS,
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
 # What Keras 2.13 to 2.15 call `layers`, without names.
 LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"
@@ -47,94 +47,68 @@ def read_keras_file(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: The file is damaged, is not Keras', or does not say which layer is which.
     """
-    if trouble := probe(path, most_bytes(path)):
+    if trouble := probe(path, max_unpacked(path.stat().st_size)):
         raise UserError(f"{path} is damaged: {trouble}. Fetch it anew")
     try:
         with h5py.File(path, "r") as file:
-            if "layers" in file or LAYERS_OF_KERAS_2 in file:
-                found = dict(_numbered(file, path))
-            else:
-                weights = dict(_items(file)).get("model_weights", file)
-                if not any(name.startswith("layer_names") for name in weights.attrs):
-                    raise UserError(
-                        f"{path} is no file of Keras: expected `layers`, or an attribute "
-                        f"`layer_names`; found {', '.join([*file, *file.attrs])[:200] or 'nothing'}"
-                    )
-                found = dict(_named(weights, _depthwise_layers(file)))
-            check_unpacked(path, sum(map(_bytes_to_read, found.values())))
-            return {name: dataset[()] for name, dataset in found.items()}
+            items = dict(items_below(file))
+            numbered = "layers" in file or LAYERS_OF_KERAS_2 in file
+            named = _by_number(items, path) if numbered else _by_name(file, items, path)
+            datasets = dict(named)
+            check_unpacked(path, sum(map(_bytes_to_read, datasets.values())))
+            return {name: dataset[()] for name, dataset in datasets.items()}
     except UserError:
         raise
     except Exception as error:  # h5py raises half a dozen types for damage
         raise UserError(f"{path} is damaged or truncated: {error}") from None
 
 
-def _items(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yields what a group holds itself; Keras writes no links, which may lead to other files."""
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is a link to somewhere else")
-        yield name, group[name]
-
-
 def _bytes_to_read(dataset: h5py.Dataset) -> int:
-    """Returns how much memory a dataset takes; raises ValueError if it is not one of numbers."""
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{dataset.name} lies in another file")
-    if dataset.dtype.kind not in "fiub":  # others are as long as they like
-        raise ValueError(f"{dataset.name} holds {dataset.dtype}, expected numbers")
+    if not holds_numbers(dataset):
+        raise ValueError(f"{dataset.name} holds {dataset.dtype} or lies in another file")
     chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
     return max(dataset.nbytes, chunk)
 
 
-def _named(weights: h5py.Group, depthwise: set[str]) -> Iterator[tuple[str, h5py.Dataset]]:
-    seen: set[int] = set()
-    for layer, group in _items(weights):
-        if layer == TOP_LEVEL:
+def _by_name(
+    file: h5py.File, items: dict[str, h5py.Group | h5py.Dataset], path: Path
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    root = "model_weights/" if "model_weights" in items else ""
+    if not any(name.startswith("layer_names") for name in items.get(root[:-1], file).attrs):
+        raise UserError(
+            f"{path} is not a file of Keras: expected `layers`, or an attribute `layer_names`; "
+            f"found {', '.join([*file, *file.attrs])[:200] or 'nothing'}"
+        )
+    # Keras 3 calls a depthwise kernel `kernel` too, and describes the model.
+    layers = json.loads(file.attrs.get("model_config", "{}")).get("config", {}).get("layers", [])
+    classes = {layer["config"]["name"]: layer["class_name"] for layer in layers}
+    for name, item in items.items():
+        layer, _, variable = name.removeprefix(root).partition("/")
+        if not name.startswith(root) or layer == TOP_LEVEL or not isinstance(item, h5py.Dataset):
             continue
-        for variable, dataset in _datasets(group, seen):
-            # Keras 3 calls it `kernel` like every other one.
-            if variable == "kernel" and layer in depthwise:
-                variable = "depthwise_kernel"
-            yield f"{layer}/{variable}", dataset
+        variable = variable.split("/")[-1].split(":")[0]
+        if variable == "kernel" and classes.get(layer) == "DepthwiseConv2D":
+            variable = "depthwise_kernel"
+        yield f"{layer}/{variable}", item
 
 
-def _datasets(group: h5py.Group, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
-    address = h5py.h5o.get_info(group.id).addr
-    if address in seen:
-        raise ValueError(f"{group.name} is in two places")
-    seen.add(address)
-    for name, item in _items(group):
-        if isinstance(item, h5py.Dataset):
-            yield name.split(":")[0], item
-        else:
-            yield from _datasets(item, seen)
-
-
-def _depthwise_layers(file: h5py.File) -> set[str]:
-    """Returns the names of depthwise layers where the file describes its model."""
-    config = json.loads(file.attrs.get("model_config", "{}"))
-    layers = config.get("config", {}).get("layers", [])
-    return {layer["config"]["name"] for layer in layers if layer["class_name"] == "DepthwiseConv2D"}
-
-
-def _numbered(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    layers = dict(_items(file)).get("layers")
-    for group_name, group in _items(layers) if layers else ():
-        group = dict(_items(group)).get("vars")
-        if not group:
+def _by_number(
+    items: dict[str, h5py.Group | h5py.Dataset], path: Path
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    counts = collections.Counter(name.rpartition("/")[0] for name in items)
+    if "layers" not in items:
+        raise UserError(_unclear(path, LAYERS_OF_KERAS_2, 0))
+    for group, count in counts.items():
+        match = re.fullmatch(r"layers/(.+?)(_\d+)?/vars", group)
+        if match is None:
             continue
-        variables = dict(_items(group))
-        names = VARIABLES.get(re.sub(r"_\d+$", "", group_name), ())
-        layer, count = group.attrs.get("name"), len(variables)
+        layer, names = items[group].attrs.get("name"), VARIABLES.get(match[1], ())
         # A layer without a bias lacks its last one; of the moments any could be lacking.
         complete = count == len(names) or (count == 1 and len(names) == 2)
         if layer is None or not complete:
-            raise UserError(_unclear(path, group_name, count))
+            raise UserError(_unclear(path, group, count))
         for index, name in enumerate(names[:count]):
-            yield f"{layer}/{name}", variables[str(index)]
-    if layers is None:
-        raise UserError(_unclear(path, LAYERS_OF_KERAS_2, 0))
+            yield f"{layer}/{name}", items[f"{group}/{index}"]
 
 
 def _unclear(path: Path, group: str, count: int) -> str:

@@ -1,4 +1,4 @@
-"""Reads the tensors of a file, whatever its format, without running anything that it holds."""
+"""Reads the tensors of a file of any known format, without running anything that it holds."""
 
 import zipfile
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import safe_open
 
 from netzoo.errors import UserError
+from netzoo.limits import check_unpacked
 from netzoo.weights.formats.keras import read_keras_file
-from netzoo.weights.formats.limits import check_unpacked
 from netzoo.weights.formats.torch import read_torch_file
 
 
@@ -18,22 +18,22 @@ class WeightFile(NamedTuple):
     """What a file holds.
 
     Attributes:
-      tensors: Arrays by the names of whoever wrote the file, in the file's types.
-      metadata: Text beside them; only .safetensors has any.
+      tensors: Arrays by the names that the file gives them, in the file's types.
+      metadata: Text beside the tensors; only .safetensors has any.
     """
 
     tensors: dict[str, np.ndarray]
     metadata: Mapping[str, str] = {}
 
 
-# What Google's training programs put before the names of the parameters, with the state of the
-# optimizer under others.
+# Google's training programs put one of these before the names of parameters, and other prefixes
+# before the state of the optimizer.
 GOOGLE_PREFIXES = ("params/", "opt/target/")
 BFLOAT16 = "bfloat16"
 
 
 def read_weights(path: Path) -> WeightFile:
-    """Reads a file of weights.
+    """Reads a file of weights; its suffix says the format.
 
     Raises:
       UserError: The suffix is unknown, the file is damaged, or it holds anything but tensors.
@@ -68,7 +68,7 @@ def _read_npz(path: Path) -> WeightFile:
     tensors = {}
     try:
         if not zipfile.is_zipfile(path):
-            raise ValueError("it is no archive of arrays")
+            raise ValueError("it is not an archive of arrays")
         with np.load(path, allow_pickle=False) as file:
             check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
             for name in file.files:
@@ -83,26 +83,26 @@ def _read_npz(path: Path) -> WeightFile:
             ) from None
         raise UserError(f"{path} is damaged or truncated: {error}") from None
     for prefix in GOOGLE_PREFIXES:
-        found = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
-        if found:
-            return WeightFile(found, {})
-    return WeightFile(tensors, {})
+        parameters = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+        if parameters:
+            return WeightFile(parameters)
+    return WeightFile(tensors)
 
 
 def _member(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    """Reads an array; what is none NumPy returns as bytes."""
+    """Reads an array; NumPy returns the bytes of a member that is not one."""
     value = file[name]
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     return value
 
 
 def _read_torch(path: Path) -> WeightFile:
-    return WeightFile(read_torch_file(path), {})
+    return WeightFile(read_torch_file(path))
 
 
 def _read_keras(path: Path) -> WeightFile:
-    return WeightFile(read_keras_file(path), {})
+    return WeightFile(read_keras_file(path))
 
 
 READERS: dict[str, Callable[[Path], WeightFile]] = {

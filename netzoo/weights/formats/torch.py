@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.weights.formats.limits import check_unpacked
+from netzoo.limits import check_unpacked
 from netzoo.weights.formats.unpickle import TensorReference, unpickle
 
 ZIP_MAGIC = b"PK\x03\x04"

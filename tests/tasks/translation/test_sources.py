@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 import tensorflow_datasets as tfds
 
+from netzoo import limits
 from netzoo.data.source import SourceError
-from netzoo.tasks.translation import sources
 from netzoo.tasks.translation.sources import Pair, ParallelSource, open_parallel
 
 ENGLISH = ["A dog.", "Two cats.", "Three birds.", "Four fish."]
@@ -220,7 +220,7 @@ def test_tfds_errors(data_dir, spec, split, word):
 
 def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
     """3 MB of zeros in 3 kB: refused before memory is taken for all of it."""
-    monkeypatch.setattr(sources, "_ALWAYS_ALLOWED", 1 << 20)
+    monkeypatch.setattr(limits, "ALWAYS_ALLOWED", 1 << 20)
     for language in ("en", "de"):
         (tmp_path / f"train.{language}.gz").write_bytes(gzip.compress(bytes(3_000_000)))
     with pytest.raises(SourceError, match=r"train\.en\.gz.* does not end within 1,048,576 bytes"):
