@@ -6,6 +6,7 @@ python eval.py --workdir runs/v2 [--checkpoint best] [--config.evaluation.batch_
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from netzoo.cli import launch
 
@@ -13,12 +14,12 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=T
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
 
 
-def main() -> None:
+def main(config: ConfigDict) -> None:
     """Evaluates, and writes eval.json and figures into the run folder."""
     from netzoo.training.evaluate_run import evaluate_run
 
-    evaluate_run(flags.FLAGS.config, Path(_WORKDIR.value), _CHECKPOINT.value)
+    evaluate_run(config, Path(_WORKDIR.value), _CHECKPOINT.value)
 
 
 if __name__ == "__main__":
-    launch.run(main, config_from_workdir=True, many_processes=True)
+    launch.run(main, many_processes=True)

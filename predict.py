@@ -7,6 +7,7 @@ python predict.py --workdir runs/en-de "A man is riding a horse." [--input in.tx
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from netzoo.cli import launch
 
@@ -26,13 +27,13 @@ _OPTIONS = (
 )
 
 
-def main(*inputs: str) -> int:
+def main(config: ConfigDict, *inputs: str) -> int:
     """Predicts for images, folders of images or sentences."""
     from netzoo.tasks import predict
 
     options = {flag.name: flag.value for flag in _OPTIONS if flag.value is not None}
-    return predict(flags.FLAGS.config, Path(_WORKDIR.value), inputs, options)
+    return predict(config, Path(_WORKDIR.value), inputs, options)
 
 
 if __name__ == "__main__":
-    launch.run(main, config_from_workdir=True)
+    launch.run(main)

@@ -6,20 +6,19 @@ The same command again continues a run that was stopped.
 """
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
 from netzoo.cli import launch
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the experiment.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run lives in.")
-flags.mark_flags_as_required(["config", "workdir"])
+flags.DEFINE_string("config", None, "File of the experiment.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run lives in.", required=True)
 
 
-def main() -> int | None:
+def main(config: ConfigDict) -> int | None:
     """Trains, or continues training."""
     from netzoo.training import train
 
-    return train(_CONFIG.value, _WORKDIR.value)
+    return train(config, _WORKDIR.value)
 
 
 if __name__ == "__main__":

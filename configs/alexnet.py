@@ -17,13 +17,13 @@ results/alexnet.
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "alexnet_owt", hidden_features=1024, dropout_rate=0.5)
+    config.model.update(name="alexnet_owt", hidden_features=1024, dropout_rate=0.5)
     # The paper's augmentation: crops and flips.
     config.augment.randaugment_layers = 0
     config.augment.mixup = 0.0

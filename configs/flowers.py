@@ -35,9 +35,3 @@ def from_scratch() -> ConfigDict:
 
     config.evaluation.every_epochs = 5
     return config
-
-
-def set_model(config: ConfigDict, name: str, **options) -> None:
-    """Names the network and declares those of its options that the command line may override."""
-    with config.unlocked():
-        config.model.update(name=name, **options)

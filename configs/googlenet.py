@@ -13,11 +13,11 @@ results/googlenet.
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "googlenet_bn", dropout_rate=0.4, auxiliary_weight=0.3)
+    config.model.update(name="googlenet_bn", dropout_rate=0.4, auxiliary_weight=0.3)
     return config

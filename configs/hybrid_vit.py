@@ -12,13 +12,13 @@ Measured so far on two CPU cores (AMD EPYC): 6 epochs, with `--config.train.epoc
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "r_ti16", dropout_rate=0.0, drop_path_rate=0.1)
+    config.model.update(name="r_ti16", dropout_rate=0.0, drop_path_rate=0.1)
     config.train.clip_norm = 1.0
     config.optimizer.learning_rate = 5e-4
     config.optimizer.weight_decay = 0.1

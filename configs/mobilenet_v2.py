@@ -9,11 +9,11 @@ split, final averaged weights, seed 0: 87.87 % (95 % interval 85.3 to 90.0); res
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "mobilenet_v2", width_multiplier=1.0, dropout_rate=0.2)
+    config.model.update(name="mobilenet_v2", width_multiplier=1.0, dropout_rate=0.2)
     return config

@@ -17,8 +17,7 @@ from netzoo.config import default_config
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = default_config()
-    with config.unlocked():
-        config.model.update(name="mobilenet_v2", width_multiplier=0.5, dropout_rate=0.1)
+    config.model.update(name="mobilenet_v2", width_multiplier=0.5, dropout_rate=0.1)
     config.data.train_split = "train[:90%]"
     config.data.validation_split = "train[90%:]"
     config.data.test_split = "test"

@@ -13,13 +13,13 @@ in 11 min, 60.4 % of the 734 test images (95 % interval 56.8 to 63.8), final ave
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "resnet50", zero_init_last_norm=True)
+    config.model.update(name="resnet50", zero_init_last_norm=True)
     config.data.image_size = 96
     config.optimizer.learning_rate = 1e-3
     return config

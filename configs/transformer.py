@@ -23,8 +23,7 @@ from netzoo.config import default_config
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = default_config("translation")
-    with config.unlocked():
-        config.model.update(name="transformer_tiny", dropout_rate=0.2, norm_first=True)
+    config.model.update(name="transformer_tiny", dropout_rate=0.2, norm_first=True)
     config.data.source = "parallel:multi30k.{en,de}"
     config.data.train_split = "train"
     config.data.validation_split = "val"

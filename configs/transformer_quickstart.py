@@ -17,11 +17,8 @@ from netzoo.config import default_config
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = default_config("translation")
-    with config.unlocked():
-        # Layers, width, hidden units, heads; dropout is the option beside.
-        config.model.update(
-            name="transformer_tiny", variant=(2, 128, 256, 4, 0.1), dropout_rate=0.1
-        )
+    # Layers, width, hidden units, heads; dropout is the option beside.
+    config.model.update(name="transformer_tiny", variant=(2, 128, 256, 4, 0.1), dropout_rate=0.1)
     config.data.source = "number_words"
     config.data.validation_split = "validation"
     config.data.vocabulary_size = 128

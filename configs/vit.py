@@ -15,13 +15,13 @@ Measured so far on two CPU cores (AMD EPYC): 10 epochs, with `--config.train.epo
 
 from ml_collections import ConfigDict
 
-from configs.flowers import from_scratch, set_model
+from configs.flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
     """Returns the configuration."""
     config = from_scratch()
-    set_model(config, "vit_ti16", dropout_rate=0.0, drop_path_rate=0.1)
+    config.model.update(name="vit_ti16", dropout_rate=0.0, drop_path_rate=0.1)
     config.data.image_size = 96
     config.train.epochs = 100
     config.train.clip_norm = 1.0

@@ -29,8 +29,7 @@ def get_config(break_at: str | None = None) -> ConfigDict:
         place, number = break_at.split(",")
         BREAKS[place](int(number))
     config = default_config()
-    with config.unlocked():
-        config.model.update(name="reliability_small", dropout_rate=0.2)
+    config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = "synthetic_flowers"
     config.data.train_split = "train[:48]"
     config.data.validation_split = "train[48:64]"

@@ -3,7 +3,6 @@
 import io
 import json
 import string
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +10,11 @@ from typing import Any, NamedTuple
 import cv2
 import h5py
 import numpy as np
-from absl import flags
-from ml_collections import config_flags
 from PIL import Image
 from safetensors.numpy import save
 
-from netzoo.cli import launch
 from netzoo.config import default_config, load_config, save_config, validate
+from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.data.decode import LazyImage, check_header, decode_image
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.task import load_class_names
@@ -220,7 +217,7 @@ def _overrides(random: Random) -> bytes:
 
 
 def _configure(name: str, data: bytes, folder: Path) -> None:
-    """Parses as train.py does, with flags of its own, and checks as the loop does."""
+    """Reads as train.py does, and checks as the loop does."""
     task, *arguments = data.decode("utf-8", "surrogateescape").split("\n")
     file = folder / f"{task or 'image_classification'}.py"
     if not file.exists():
@@ -228,13 +225,11 @@ def _configure(name: str, data: bytes, folder: Path) -> None:
             "from netzoo.config import default_config\n"
             f"def get_config():\n    return default_config({file.stem!r})\n"
         )
-    # Where ml_collections looks for the overrides.
-    sys.argv = ["train.py", f"--config={file}", *arguments]
-    flags.FLAGS = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", flag_values=flags.FLAGS)
-    launch._parse(sys.argv)
-    validate(config.value)
-    json.dumps(resolve_config(config.value).to_dict())
+    _, overrides = split_overrides(arguments)
+    config = read_config(str(file))
+    override(config, overrides)
+    validate(config)
+    json.dumps(resolve_config(config).to_dict())
 
 
 TARGETS = {

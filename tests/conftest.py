@@ -43,8 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_config(pictures: Path | str) -> ConfigDict:
     """A narrow MobileNetV1 on `pictures`: 4 epochs of 5 steps, everything that has state is on."""
     config = default_config()
-    with config.unlocked():
-        config.model.update(name="mobilenet_v1", width_multiplier=0.25, dropout_rate=0.2)
+    config.model.update(name="mobilenet_v1", width_multiplier=0.25, dropout_rate=0.2)
     config.data.source = f"folder:{pictures}"
     config.data.image_size = 32
     config.augment.randaugment_layers = 1
@@ -66,8 +65,7 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
 def tiny_translation_config() -> ConfigDict:
     """The smallest Transformer on 21 numbers: 4 epochs of 5 steps, which have two shapes."""
     config = default_config("translation")
-    with config.unlocked():
-        config.model.update(variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
+    config.model.update(variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
     config.data.train_split = "train[80:122]"
     config.data.test_split = "test[55:66]"
     config.data.vocabulary_size = 80

@@ -12,7 +12,7 @@ TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("--config.train.epoch=3", 'Did you mean "epochs" instead of "epoch"?'),
+        ("--config.train.epoch=3", "did you mean train.epochs"),
         ("--config.model.name=mobilnet_v2", "did you mean mobilenet_v2"),
         ("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
         ("--config.data.source=folder:nowhere", "nowhere"),
@@ -75,8 +75,9 @@ def test_output_is_utf_8_whatever_the_locale(monkeypatch):
     """Protects translations and names of files where the terminal's encoding lacks a letter."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     code = (
-        "from absl import flags; from netzoo import launch; flags.DEFINE_string('config', '', '');"
-        r"launch.run(lambda: print('f\xfcr \udce9'))"
+        "from absl import flags; from netzoo.cli import launch;"
+        "flags.DEFINE_string('config', 'configs/quickstart.py', '');"
+        r"launch.run(lambda config: print('f\xfcr \udce9'))"
     )
     done = run("-c", code)
     assert (done.returncode, done.stdout) == (0, "für \\udce9\n"), done.stderr

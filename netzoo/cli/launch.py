@@ -1,7 +1,7 @@
 """Sets the process up before JAX is imported, and turns errors that users can mend into messages.
 
-Entry points end with `launch.run(main)`, with `config_from_workdir=True` where the configuration
-comes from the run folder, and with `many_processes=True` where processes can share the work.
+Entry points end with `launch.run(main)`, or with `launch.run(main, many_processes=True)` where
+processes can share the work.
 """
 
 import atexit
@@ -11,12 +11,14 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from netzoo.cache import cache_folder
+from netzoo.config import load_config
+from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.errors import UserError
 
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
@@ -28,13 +30,11 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 SHUTDOWN_TIMEOUT_SECONDS = 60
 
 
-def run(
-    main: Callable[..., int | None],
-    *,
-    config_from_workdir: bool = False,
-    many_processes: bool = False,
-) -> None:
-    """Parses the flags, calls `main` with the arguments beside them, and exits with its status.
+def run(main: Callable[..., int | None], *, many_processes: bool = False) -> None:
+    """Calls `main` with the configuration and the arguments, and exits with its status.
+
+    The configuration comes from the file that the flag `--config` names, or else from the run in
+    `--workdir`, and `--config.KEY=VALUE` overrides it.
 
     Raises:
       SystemExit: Always. Status 1 with a message for what the user can mend.
@@ -42,22 +42,23 @@ def run(
     _use_huge_pages()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    parse = _parse_with_saved_config if config_from_workdir else _parse
     if many_processes:
         _define_process_flags()
+    typed, overrides = split_overrides(sys.argv)
 
     def guarded(argv: Sequence[str]) -> int | None:
         takes = len(inspect.signature(main).parameters)
-        if len(argv) > 1 and not takes:
+        if len(argv) > 1 and takes == 1:
             raise UserError(f"{' '.join(argv[1:])}: expected only --flags; --help lists them")
+        config = _configuration(overrides)
         logging.set_verbosity(logging.WARNING)
         _use_compilation_cache()
         if many_processes:
             _join_processes()
-        return main(*argv[1:])
+        return main(config, *argv[1:])
 
     try:
-        app.run(guarded, flags_parser=parse)
+        app.run(guarded, argv=typed, flags_parser=_parse)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -166,34 +167,21 @@ def _explain_abort() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    from netzoo.config.overrides import accept_none, explain
+    """Returns the arguments beside the flags; with --help, shows flags and keys, and exits."""
+    if {"--help", "-help", "-h", "--helpfull"} & {*argv}:
+        from netzoo.cli.configs import text
 
-    accept_none()
+        app.usage(shorthelp=True, writeto_stdout=True)
+        print(text())
+        sys.exit(0)
     try:
-        arguments = flags.FLAGS(argv)
-        # A file that cannot be opened says so at its first use.
-        getattr(flags.FLAGS.config, "task", None)
-        return arguments
-    except Exception as error:  # a configuration file is code, and may raise anything
-        raise UserError(explain(error)) from None
-
-
-def _parse_with_saved_config(argv: Sequence[str]) -> list[str]:
-    from ml_collections import config_flags
-
-    from netzoo.config import load_config
-    from netzoo.config.overrides import accept_none, explain
-
-    if any(argument in ("--help", "-h", "-help") for argument in argv):
-        return app.parse_flags_with_usage(argv)
-    try:
-        flags.FLAGS(argv, known_only=True)
+        return flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(f"{error}\n--help lists the flags") from None
-    config = load_config(Path(flags.FLAGS.workdir))
-    accept_none()
-    try:
-        config_flags.DEFINE_config_dict("config", config)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(explain(error)) from None
-    return _parse(argv)
+
+
+def _configuration(overrides: Mapping[str, str]) -> ConfigDict:
+    from_file = "config" in flags.FLAGS
+    config = read_config(flags.FLAGS.config) if from_file else load_config(flags.FLAGS.workdir)
+    override(config, overrides)
+    return config

@@ -21,8 +21,8 @@ from typing import Any
 
 from netzoo.cli.record_tables import RECORD_FILE, read_json, results_tables
 from netzoo.config import CONFIG_FILE
+from netzoo.config.tasks import DEFAULT_TASK, task_module
 from netzoo.errors import UserError
-from netzoo.tasks import DEFAULT_TASK, task_module
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.metrics_log import read_metrics

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError
-from netzoo.tasks import DEFAULT_TASK, TASKS, task_module
 
 RECORD_FILE = "record.json"
 

@@ -1,4 +1,4 @@
-"""The resolved configuration as a file of the run, and what a continuation may change of it."""
+"""The resolved configuration as a file of the run."""
 
 import json
 import os
@@ -6,22 +6,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from netzoo.config.defaults import default_config, flatten
-from netzoo.errors import UserError, unknown_name
+from netzoo.config.table import default_config, flatten, task_table, validate
+from netzoo.errors import UserError
 
 CONFIG_FILE = "config.json"
-
-# What may differ between a run and its continuation: where things lie and how often one looks,
-# never what is computed.
-FREE_TO_CHANGE = (
-    "data.data_dir",
-    "data.cache",
-    "data.num_threads",
-    "data.on_corrupt",  # to continue where a corrupt image stopped the run
-    "checkpoint.",
-    "sharding.",
-    "profile",
-)
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:
@@ -35,7 +23,7 @@ def load_config(workdir: Path) -> ConfigDict:
     """Reads the configuration of a run.
 
     Raises:
-      UserError: `workdir` holds no run, or what it holds cannot be read.
+      UserError: `workdir` holds no run, or the file is damaged or has other keys.
     """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
@@ -45,14 +33,12 @@ def load_config(workdir: Path) -> ConfigDict:
     try:
         saved = _tuples(json.loads(path.read_text()))
         config = default_config(saved["task"])
-        known = flatten(config)
-        with config.unlocked():
-            config.update(saved)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no configuration of a run, or a damaged one: {error}") from None
-    for key in flatten(config):
-        if key not in known and not key.startswith("model."):
-            raise UserError(f"{path}: {unknown_name('key', key, known)}; was it renamed since?")
+        config.update(saved)
+        validate(config)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged, or of another version of netzoo: {error}; give another --workdir"
+        ) from None
     return config
 
 
@@ -66,7 +52,7 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
     differing = [
         f"  {key}: the run has {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(FREE_TO_CHANGE)
+        if old.get(key) != new.get(key) and not key.startswith(task_table(config.task).free)
     ]
     if differing:
         raise UserError(

@@ -1,108 +1,78 @@
-"""`--config.KEY=VALUE`: values may be None, and what is wrong is one line without a traceback."""
+"""The configuration that a command line gives: a file of it, and `--config.KEY=VALUE`."""
 
-import ast
-import re
+import runpy
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict
 
-from netzoo.config.validation import TYPES
+from netzoo.config.table import parse
 from netzoo.errors import UserError
 
-_PACKAGE = Path(__file__).parents[1]
-# What ml_collections says.
-_WRONG_TYPE = re.compile(
-    r"\(reference\)\. (.*) is of original type <class '([\w.]+)'> "
-    r"and cannot be casted to type <class '(?:[\w.]+\.)?(\w+)'>"
-)
-_OTHER_KEYS = re.compile(r' and cannot be added since .* fields present: ".*?}"')
 
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Separates the overrides from the other arguments.
 
-class _Parser(flags.ArgumentParser):
-    """Reads a value of one type, or None, which `validate` refuses where it may not be."""
+    Args:
+      arguments: As typed. An override is `--config.KEY=VALUE` or `--config.KEY VALUE`;
+        `--config.KEY` before another flag or at the end, and `--noconfig.KEY`, are switches.
 
-    def __init__(self, kind: type, parser: flags.ArgumentParser):
-        self._kind, self._parser = kind, parser
-
-    def parse(self, argument):
-        if argument is None or argument == "None":
-            return None
-        try:
-            return self._parser.parse(argument)
-        except (TypeError, ValueError, SyntaxError):
-            raise ValueError(f"expected {TYPES[self._kind]}") from None
-
-    def flag_type(self) -> str:
-        return self._kind.__name__
-
-
-class _TupleParser(flags.ArgumentParser):
-    """Reads a tuple or list; that of ml_collections makes a tuple of whatever else it is given."""
-
-    def parse(self, argument):
-        value = ast.literal_eval(argument) if isinstance(argument, str) else argument
-        if not isinstance(value, tuple | list):
-            raise ValueError
-        return tuple(value)
-
-
-def accept_none() -> None:
-    """Makes the flags of a configuration take None as well, and say what they expect."""
-    parsers = {
-        bool: flags.BooleanParser(),
-        int: flags.IntegerParser(),
-        float: flags.FloatParser(),
-        str: flags.ArgumentParser(),
-        tuple: _TupleParser(),
-    }
-    for kind, parser in parsers.items():
-        config_flags.register_flag_parser_for_type(kind, _Parser(kind, parser))
-
-
-def explain(error: Exception) -> str:
-    """Returns the message for what was raised while flags and the configuration were read.
-
-    What the code of a configuration file raised has the line that did, with the key in it.
+    Returns:
+      The other arguments, and the texts of the values by key.
     """
-    cause: BaseException | None = error
-    while cause is not None:  # absl and ml_collections wrap what the file raised
-        if frame := _frame_of_file(cause):
-            return f"{frame.filename}:{frame.lineno}: {frame.line}: {_tidy(cause)}"
-        cause = cause.__context__
-    if not isinstance(error, flags.Error):
-        return f"configuration: {_tidy(error)}"
-    hint = "" if str(error).startswith("flag --config.") else "\n--help lists the flags"
-    return f"{error}{hint}"
+    rest, overrides = [], {}
+    left = list(arguments)
+    while left and left[0] != "--":
+        flag, equals, value = left.pop(0).partition("=")
+        dashes, _, key = flag.partition("config.")
+        if dashes in ("-", "--"):
+            if not equals:
+                value = left.pop(0) if left and not left[0].startswith("-") else "True"
+            overrides[key] = value
+        elif dashes in ("-no", "--no"):
+            overrides[key] = "False"
+        else:
+            rest.append(flag + equals + value)
+    return rest + left, overrides
 
 
-def _frame_of_file(error: BaseException) -> traceback.FrameSummary | None:
-    """Returns the innermost frame of what the configuration file is made of, if it was running."""
-    found, reading = None, False
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        library = "absl" in path.parts or "importlib" in frame.filename
-        if "ml_collections" in path.parts:
-            reading = True
-        elif reading and not (library or path.is_relative_to(_PACKAGE)):
-            found = frame
-    return found
+def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
+    """Sets keys, in place, to the values that `split_overrides` returned.
+
+    Raises:
+      UserError: A key is unknown, or a value is not of its type.
+    """
+    for name, text in overrides.items():
+        config.update_from_flattened_dict({name: parse(config, name, text)})
 
 
-def _tidy(error: BaseException) -> str:
-    """Returns the message on one line, in the words of `TYPES` and without the list of all keys."""
-    inner = error
-    while isinstance(inner, KeyError | AttributeError) and inner.args:  # one may hold the other
-        inner = inner.args[0]
-    text = " ".join(str(inner).split())
-    if match := _WRONG_TYPE.search(text):
-        names = {kind.__name__: wanted for kind, wanted in TYPES.items()}
-        return f"found {match[1]} ({match[2]}); expected {names.get(match[3], match[3])}"
-    if isinstance(error, OSError):
-        return text[max(text.find("[Errno"), 0) :]
-    if not isinstance(error, KeyError | AttributeError):
-        return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-    if match := re.fullmatch(r"""['"]*(\w+)['"]*( Did you mean.*)?""", text):
-        return f"there is no key {match[1]!r}.{match[2] or ''}"
-    return _OTHER_KEYS.sub(".", text)
+def read_config(file: str) -> ConfigDict:
+    """Runs a file of `configs/` and returns its configuration.
+
+    Args:
+      file: `FILE`, or `FILE:ARGUMENT` to call its `get_config` with an argument.
+
+    Raises:
+      UserError: The file cannot be read, or its code failed; with the line that did.
+    """
+    path, colon, argument = file.partition(":")
+    try:
+        namespace = runpy.run_path(path)
+        if "get_config" not in namespace:
+            raise UserError("expected a function get_config, which returns the configuration")
+        return namespace["get_config"](*([argument] if colon else []))
+    except Exception as error:  # the file is code, and may raise anything
+        raise UserError(_located(error, Path(path))) from None
+
+
+def _located(error: Exception, path: Path) -> str:
+    """Returns the message on one line, after the line of the file or its neighbour that raised."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, UserError):
+        text = f"{type(error).__name__}: {text}"
+    folder = path.resolve().parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).resolve().parent == folder:
+            return f"{frame.filename}:{frame.lineno}: {frame.line}: {text}"
+    return f"{path}: {text}"

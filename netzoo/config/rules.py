@@ -1,188 +1,113 @@
-"""What every key of a configuration has to be: one rule a key, and some that join two.
-
-The type of a key is that of its default, and those that are not listed may be anything of it. What
-only the data, the devices or the network can tell is checked where these are: splits, the number of
-classes, names of networks, image sizes, patterns that decide nothing.
-"""
+"""Rules that values of configuration keys follow, each with the words for an error message."""
 
 import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from netzoo.config import kinds
-from netzoo.config.kinds import Pair, at_least, one_of
 
-_COMMON = {
-    "seed": kinds.SEED,
-    "model.name": kinds.NAME,
-    "model.dtype": one_of("float32", "bfloat16"),
-    "init.weights": kinds.NAME,
-    "data.source": kinds.NAME,
-    "data.data_dir": kinds.NAME,
-    "data.train_split": kinds.NAME,
-    "data.validation_split": kinds.NAME,
-    # data.test_split may be empty: then there is none.
-    "data.num_threads": at_least(1),
-    "train.epochs": at_least(1),
-    "train.batch_size": at_least(1),
-    "train.grad_accum_steps": at_least(1),
-    "train.label_smoothing": kinds.SHARE,
-    "train.clip_norm": kinds.POSITIVE,
-    "train.ema_decay": kinds.SHARE,
-    "train.on_nonfinite": one_of("stop", "skip"),
-    "train.log_every_steps": at_least(1),
-    "optimizer.name": one_of("adamw", "sgd", "rmsprop"),
-    "optimizer.learning_rate": kinds.POSITIVE,
-    "optimizer.momentum": kinds.SHARE,
-    "optimizer.b1": kinds.SHARE,
-    "optimizer.b2": kinds.SHARE,
-    "optimizer.decay": kinds.SHARE,
-    "optimizer.epsilon": kinds.POSITIVE,
-    "optimizer.weight_decay": at_least(0),
-    "optimizer.lr_mults": kinds.FACTORS_NOT_ALL_0,
-    "optimizer.weight_decay_mults": kinds.FACTORS,
-    "schedule.name": one_of("cosine", "exponential", "inverse_sqrt", "constant"),
-    "schedule.warmup_epochs": at_least(0),
-    "schedule.decay_rate": kinds.FRACTION,
-    "schedule.decay_epochs": kinds.POSITIVE,
-    "evaluation.every_epochs": at_least(0),
-    "evaluation.batch_size": at_least(1),
-    "evaluation.train_examples": at_least(1),
-    "checkpoint.every_steps": at_least(0),
-    "checkpoint.keep": at_least(1),
-    "sharding.fsdp": kinds.DEVICES,
-    "sharding.parameters": kinds.AXES,
-    "sharding.min_size": at_least(1),
-}
+class Rule(NamedTuple):
+    """A check of one value.
 
-# Of each task every key that has a rule besides its type.
-RULES = {
-    "image_classification": _COMMON
-    | {
-        "data.image_size": at_least(1),
-        "data.cache": one_of("none", "encoded", "decoded"),
-        "data.on_corrupt": one_of("stop", "skip"),
-        "data.mean": kinds.channels("numbers", lambda x: True),
-        "data.std": kinds.channels("numbers above 0", lambda x: x > 0),
-        "augment.crop_scale": kinds.interval(1, "0 < low <= high <= 1"),
-        "augment.crop_ratio": kinds.interval(math.inf, "0 < low <= high"),
-        "augment.randaugment_layers": at_least(0),
-        "augment.randaugment_magnitude": kinds.within(0, 10),
-        "augment.mixup": at_least(0),
-        "evaluation.crop_pct": kinds.FRACTION,
-        "evaluation.top_k": at_least(1),
-    },
-    "translation": _COMMON
-    | {
-        "data.vocabulary": kinds.NAME,
-        "data.vocabulary_size": at_least(8),
-        "data.lengths": kinds.RISING,
-        "data.row_multiple": at_least(1),
-        "evaluation.beam_size": kinds.within(1, 256),
-        "evaluation.length_penalty": at_least(0),
-        "evaluation.extra_length": at_least(0),
-    },
-}
+    Attributes:
+      holds: Whether a value is right; may raise for values of another shape.
+      wanted: What a right value is, as in "expected at least 1".
+    """
 
-_COMMON_PAIRS = (
-    Pair(
-        "schedule.warmup_epochs",
-        "train.epochs",
-        lambda warmup, epochs: warmup < epochs,
-        "less than train.epochs ({})",
-    ),
-    Pair(
-        "schedule.warmup_epochs",
-        "schedule.name",
-        lambda warmup, name: warmup > 0 or name != "inverse_sqrt",
-        "more than 0 for the schedule {}, which falls with the root of the steps since then",
-    ),
-    Pair(
-        "optimizer.nesterov",
-        "optimizer.name",
-        lambda nesterov, name: not nesterov or name == "sgd",
-        "False for {}: sgd alone has it",
-    ),
-)
-PAIRS = {
-    "image_classification": (
-        *_COMMON_PAIRS,
-        Pair(
-            "train.grad_accum_steps",
-            "train.batch_size",
-            kinds.divides,
-            "a divisor of train.batch_size ({})",
-        ),
-    ),
-    "translation": (
-        *_COMMON_PAIRS,
-        Pair(
-            "train.grad_accum_steps",
-            "data.row_multiple",
-            kinds.divides,
-            "a divisor of data.row_multiple ({})",
-        ),
-    ),
-}
+    holds: Callable[[Any], bool]
+    wanted: str
 
-# For training alone: `eval.py` may be given any split.
-TRAINING_PAIRS = (
-    Pair(
-        "data.validation_split",
-        "data.train_split",
-        kinds.are_apart,
-        "no examples of data.train_split, {}",
-    ),
-    Pair(
-        "data.test_split",
-        "data.train_split",
-        kinds.are_apart,
-        "no examples of data.train_split, {}",
-    ),
-    Pair(
-        "data.test_split",
-        "data.validation_split",
-        kinds.are_apart,
-        "no examples of data.validation_split, {}, which choices are made on",
-    ),
+
+class Pair(NamedTuple):
+    """A check of the value of `key` beside the value of `other`; None is not checked.
+
+    Attributes:
+      wanted: What `key` has to be; `{}` stands for the value of `other`.
+      training: Whether only training needs it.
+    """
+
+    key: str
+    other: str
+    holds: Callable[[Any, Any], bool]
+    wanted: str
+    training: bool = False
+
+
+def is_number(x: Any) -> bool:
+    """Returns whether `x` is a finite number; True and False are not numbers."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def is_whole(x: Any) -> bool:
+    """Returns whether `x` is a whole number."""
+    return is_number(x) and isinstance(x, int)
+
+
+def at_least(bound: float) -> Rule:
+    """Returns the rule for numbers from `bound` on."""
+    return Rule(lambda x: is_number(x) and x >= bound, f"at least {bound}")
+
+
+def within(low: float, high: float) -> Rule:
+    """Returns the rule for numbers between two bounds, both included."""
+    return Rule(lambda x: is_number(x) and low <= x <= high, f"{low} to {high}")
+
+
+def interval(high: float, wanted: str) -> Rule:
+    """Returns the rule for two numbers that do not fall, above 0 and up to `high`."""
+    return Rule(
+        lambda x: len(x) == 2 and all(map(is_number, x)) and 0 < x[0] <= x[1] <= high, wanted
+    )
+
+
+def one_of(*names: str) -> Rule:
+    """Returns the rule for a choice of names."""
+    return Rule(lambda x: x in names, f"{', '.join(names[:-1])} or {names[-1]}")
+
+
+def or_none(rule: Rule) -> Rule:
+    """Returns the rule for None or what `rule` says."""
+    return Rule(lambda x: x is None or rule.holds(x), f"{rule.wanted}, or None")
+
+
+def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
+    """Returns the rule for an ordered table of regular expressions and values."""
+    return Rule(
+        lambda x: bool(x) and all(bool(re.compile(p)) and holds(value) for p, value in x),
+        f"pairs (regular expression, {wanted})",
+    )
+
+
+POSITIVE = Rule(lambda x: is_number(x) and x > 0, "more than 0")
+SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
+FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
+COUNT = Rule(lambda x: is_whole(x) and x >= 1, "a whole number of at least 1")
+SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
+NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
+SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
+DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
+FORBIDDEN = Rule(lambda x: False, "no value here: the data and the name of the network decide it")
+AXES = patterns(lambda x: x in (None, "largest") or is_whole(x), "axis, None or 'largest'")
+MULTIPLIERS = patterns(at_least(0).holds, "factor of at least 0")
+MULTIPLIERS_NOT_ALL_0 = Rule(
+    lambda x: MULTIPLIERS.holds(x) and any(factor for _, factor in x),
+    f"{MULTIPLIERS.wanted}, one of them more than 0: else nothing is trained",
 )
 
-# Options of networks, under `model`; whether the network of `model.name` has one it says itself.
-_COMMON_OPTIONS = {
-    "dropout_rate": kinds.SHARE,
-    "norm_epsilon": kinds.POSITIVE,
-    "num_classes": kinds.NOTHING,
-}
-OPTIONS = {
-    "image_classification": _COMMON_OPTIONS
-    | {
-        "auxiliary_dropout_rate": kinds.SHARE,
-        "drop_path_rate": kinds.SHARE,
-        "norm_momentum": kinds.SHARE,
-        "group_norm_epsilon": kinds.POSITIVE,
-        "standardize_epsilon": kinds.POSITIVE,
-        "auxiliary": kinds.SWITCH,
-        "transform_input": kinds.SWITCH,
-        "minimalistic": kinds.SWITCH,
-        "gelu_approximate": kinds.SWITCH,
-        "stride_in_first": kinds.SWITCH,
-        "zero_init_last_norm": kinds.SWITCH,
-        "width_multiplier": kinds.POSITIVE,
-        "auxiliary_weight": at_least(0),
-        "hidden_features": kinds.COUNT,
-        "representation_size": kinds.or_none(kinds.COUNT),
-        "padding": one_of("torch", "same"),
-        "pool": one_of("token", "gap"),
-        "standardize_epsilon_place": one_of("deviation", "variance"),
-        "stages": kinds.NOTHING,
-        "variant": kinds.NOTHING,
-    },
-    "translation": _COMMON_OPTIONS
-    | {
-        "variant": kinds.VARIANT,
-        "attention_dropout_rate": kinds.SHARE,
-        "mlp_dropout_rate": kinds.SHARE,
-        "norm_first": kinds.SWITCH,
-        "share_embeddings": kinds.SWITCH,
-        "final_norm": kinds.or_none(kinds.SWITCH),
-        "pad_id": kinds.NOTHING,
-    },
-}
+
+def divides(part: int, whole: int) -> bool:
+    """Returns whether `part` divides `whole` without a remainder."""
+    return whole % part == 0
+
+
+def are_apart(split: str, other: str) -> bool:
+    """Returns False if a part of a split equals one of the other's, or one of the two is whole.
+
+    Overlapping slices are not detected: what a percentage means depends on the number of examples.
+    """
+
+    def overlap(a: str, b: str) -> bool:
+        return a == b or a == b.partition("[")[0] or b == a.partition("[")[0]
+
+    parts, others = ([part.strip() for part in text.split("+")] for text in (split, other))
+    return not any(overlap(a, b) for a in parts for b in others)

@@ -1,44 +1,16 @@
-"""The tasks that the one training loop can train, a folder each.
+"""What the one training loop can train: a folder a task, named in `netzoo.config.tasks`."""
 
-Modules of a folder are imported when they are needed: records and configuration keys do without
-JAX, which takes seconds to load. A new task is its folder and one line in `TASKS`.
-"""
-
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
 
-from netzoo.errors import UserError, unknown_name
+from netzoo.config.tasks import task_module
+from netzoo.errors import UserError
 
 if TYPE_CHECKING:
     from netzoo.tasks.task import Task
-
-TASKS = {
-    "image_classification": "netzoo.tasks.classification",
-    "translation": "netzoo.tasks.translation",
-}
-# Records and configurations that name no task are of this one: they are older than the others.
-DEFAULT_TASK = "image_classification"
-
-
-def task_module(task: str, name: str) -> ModuleType:
-    """Imports a module of a task's folder.
-
-    Args:
-      task: A key of `TASKS`.
-      name: `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
-        `Options`; or `"record"`, which has `RECORD`.
-
-    Raises:
-      UserError: The task is unknown.
-    """
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    return importlib.import_module(f"{TASKS[task]}.{name}")
 
 
 def resolve_config(config: ConfigDict) -> ConfigDict:

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
 from netzoo.cli.plan.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
 from netzoo.cli.plan.figure import draw
 from netzoo.config import validate
-from netzoo.config.overrides import accept_none, explain
+from netzoo.config.overrides import override, read_config, split_overrides
+from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import create_task, resolve_config, task_module
+from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.classification.task import ImageClassification
 
 
@@ -148,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT")
     parser.add_argument("--devices", type=int, nargs="+", required=True, help="numbers of devices")
     parser.add_argument("--classes", type=int, help="of images; then no data is needed")
     parser.add_argument(
@@ -156,11 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="divide train.batch_size over the devices, instead of giving each as much",
     )
     parser.add_argument("--out", type=Path, help="CSV to write; the figure goes beside it, .png")
-    options, rest = parser.parse_known_args(arguments)
+    others, overrides = split_overrides(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(others)
     try:
         if min(options.devices) < 1:
             raise UserError(f"--devices {min(options.devices)}; expected at least 1")
-        config = _config(rest)
+        config = read_config(options.config)
+        override(config, overrides)
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", min(max(options.devices), MOST_DEVICES))
         found = estimates(
@@ -180,19 +183,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _config(arguments: Sequence[str]) -> ConfigDict:
-    accept_none()
-    values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", flag_values=values)
-    try:
-        left = values(["plan", *arguments])[1:]
-    except Exception as error:  # a configuration file is code, and may raise anything
-        raise UserError(explain(error)) from None
-    if left or config.value is None:
-        raise UserError(f"{' '.join(left) or '--config'}: expected --config FILE [--config.x=y]")
-    return config.value
 
 
 if __name__ == "__main__":

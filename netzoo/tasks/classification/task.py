@@ -62,12 +62,11 @@ class ImageClassification:
                     f"{config.model.name}"
                 )
             mean, std = published.preprocessing.mean, published.preprocessing.std
-        with config.unlocked():
-            config.data.mean = mean if config.data.mean is None else config.data.mean
-            config.data.std = std if config.data.std is None else config.data.std
-            for option, value in (published.options if published else {}).items():
-                if option not in config.model:
-                    config.model[option] = value
+        config.data.mean = mean if config.data.mean is None else config.data.mean
+        config.data.std = std if config.data.std is None else config.data.std
+        for option, value in (published.options if published else {}).items():
+            if option not in config.model:
+                config.model[option] = value
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data and makes the network.

@@ -24,8 +24,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def task():
     """The task, without dropout."""
     config = tiny_translation_config()
-    with config.unlocked():
-        config.model.dropout_rate = 0.0
+    config.model.dropout_rate = 0.0
     return create_task(config)
 
 
@@ -79,8 +78,7 @@ def test_batch_size_changes_no_count(tokens, variables, task):
     config = tiny_translation_config()
     config.evaluation.batch_size = tokens
     config.data.row_multiple = 1
-    with config.unlocked():
-        config.model.dropout_rate = 0.0
+    config.model.dropout_rate = 0.0
     results = [
         evaluate(jax.jit(t.evaluation_sums), variables, t.evaluation_batches("test[:11]"))
         for t in (create_task(config), task)

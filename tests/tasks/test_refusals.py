@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import pytest
 
 from netzoo import mesh as meshes
-from netzoo.config import CONFIG_FILE, default_config, validate
-from netzoo.config.rules import OPTIONS, RULES
+from netzoo.config import CONFIG_FILE, validate
+from netzoo.config.table import task_table
+from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
 from netzoo.models import list_models
 from netzoo.models.registry import model_entry
@@ -18,72 +19,13 @@ from netzoo.training.optimizer import create_optimizer, create_schedule
 from netzoo.training.sharding import parameter_shardings
 from tests.conftest import tiny_config, tiny_translation_config
 
-TASKS = tuple(RULES)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"schedule.warmup_epochs": 10.0}, "warmup_epochs is 10.0; expected less than train.epo"),
-        ({"schedule.name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
-        ({"train.grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
-        ({"optimizer.nesterov": True}, "nesterov is True; expected False for 'adamw'"),
-        ({"task": "translation", "train.grad_accum_steps": 3}, "a divisor of data.row_multiple (8"),
-        ({"data.validation_split": "train"}, "validation_split is 'train'; expected no examples"),
-        ({"data.test_split": "train[80%:]"}, "test_split is 'train[80%:]'; expected no examples"),
-        ({"data.train_split": "train + test"}, "expected no examples of data.train_split, 'train"),
-        ({"data.validation_split": "test[:9]"}, "no examples of data.validation_split, 'test[:9]'"),
-    ],
-)
-def test_contradictions(values, message):
-    """Protects from keys that are right alone and not together."""
-    config = default_config(values.get("task", TASKS[0]))
-    config.update_from_flattened_dict(values)
-    with pytest.raises(UserError) as error:
-        validate(config, training=True)
-    assert message in str(error.value)
-
-
-def test_splits_that_are_apart_and_those_of_an_evaluation():
-    """Protects slices, training without a test split, and eval.py on any split there is."""
-    config = default_config()
-    config.data.train_split, config.data.validation_split = "train[:80%]", "train[80%:90%]"
-    for test in ("train[90%:]", "test", ""):
-        config.data.test_split = test
-        validate(config, training=True)
-    config.data.test_split = "train[80%:90%]"
-    validate(config)
-
-
-@pytest.mark.parametrize(
-    ("task", "option", "value"),
-    [
-        (TASKS[0], "dropout_rate", 1.0),
-        (TASKS[0], "width_multiplier", "0.5"),
-        (TASKS[0], "padding", "valid"),
-        (TASKS[0], "zero_init_last_norm", "no"),
-        (TASKS[0], "num_classes", 5),
-        (TASKS[1], "variant", (2, 128)),
-        (TASKS[1], "final_norm", 1),
-    ],
-)
-def test_options_of_networks(task, option, value):
-    """Protects what stands under `model` beside the keys that every network has."""
-    config = default_config(task)
-    with config.unlocked():
-        config.model[option] = value
-    with pytest.raises(UserError) as error:
-        validate(config, training=True)
-    wanted = OPTIONS[task][option].wanted
-    assert str(error.value) == f"model.{option} is {value!r}; expected {wanted}"
-
 
 def test_every_option_of_every_network_has_a_rule():
     """Protects options to come; `dtype` and `name` are keys."""
     for name in list_models():
-        task = TASKS[name.startswith("transformer")]
+        task = [*TASKS][name.startswith("transformer")]
         options = {*inspect.signature(model_entry(name).factory).parameters}
-        assert options - {"dtype", "name", "parent"} <= {*OPTIONS[task]}, name
+        assert options - {"dtype", "name", "parent"} <= {*task_table(task).options}, name
 
 
 def _network(config):
@@ -154,8 +96,7 @@ def test_what_was_refused_is_no_run(pictures, tmp_path):
 def test_remat_without_blocks_is_no_run(pictures, tmp_path):
     """Protects the second try too: AlexNet has nothing to compute again, and says so at once."""
     config = tiny_config(pictures)
-    with config.unlocked():
-        config.model = {"name": "alexnet_owt", "dtype": "float32"}
+    config.model = {"name": "alexnet_owt", "dtype": "float32"}
     config.data.image_size = 64
     config.train.remat = True
     with pytest.raises(UserError, match=r"no blocks.*train\.remat"):
@@ -166,8 +107,7 @@ def test_remat_without_blocks_is_no_run(pictures, tmp_path):
 def test_patches_divide_the_image(pictures):
     """Protects ViT from images that its patches do not divide."""
     config = tiny_config(pictures)
-    with config.unlocked():
-        config.model = {"name": "vit_ti16", "dtype": "float32"}
+    config.model = {"name": "vit_ti16", "dtype": "float32"}
     config.data.image_size = 40
     with pytest.raises(UserError, match=r"40x40 pixels; ViT .* multiples of 16"):
         _network(config)

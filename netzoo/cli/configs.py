@@ -1,0 +1,66 @@
+"""Shows the keys of configurations: what each means, its default, and what it may be.
+
+python -m netzoo.cli.configs [--markdown]
+"""
+
+import argparse
+from collections.abc import Iterator
+
+from netzoo.config.table import TYPES, task_table
+from netzoo.config.tasks import TASKS
+
+_HEAD = "| key | type | default | expected | meaning |\n|---|---|---|---|---|"
+
+
+def tables() -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yields titles and rows: first of the keys that are the same for all tasks, then of each task.
+
+    A row is the key, its type, its default, what is expected, and what the key means.
+    """
+    rows = {task: dict.fromkeys(_rows(task)) for task in TASKS}
+    common = [row for row in next(iter(rows.values())) if all(row in own for own in rows.values())]
+    yield "every task", common
+    for task, own in rows.items():
+        yield task, [row for row in own if row not in common]
+
+
+def _rows(task: str) -> Iterator[tuple[str, ...]]:
+    for key in task_table(task).keys.values():
+        kind = key.type.__name__ + " or None" * key.optional
+        default = None if key.optional else key.default
+        expected = key.rule.wanted if key.rule else TYPES[key.type]
+        yield key.name, kind, repr(default), expected, key.meaning
+
+
+def text() -> str:
+    """Returns the tables for a terminal."""
+    lines = []
+    for title, rows in tables():
+        lines.append(f"\nKeys of {title}, --config.KEY=VALUE:")
+        for key, kind, default, expected, meaning in rows:
+            lines += [f"  {key} = {default}", f"      {meaning} ({kind}: {expected})"]
+    return "\n".join(lines)
+
+
+def markdown() -> str:
+    """Returns the tables as docs/configs.md has them."""
+    parts = []
+    for title, rows in tables():
+        lines = [f"### Keys of {title}\n\n{_HEAD}"]
+        for row in rows:
+            key, kind, default, expected, meaning = (cell.replace("|", "\\|") for cell in row)
+            lines.append(f"| `{key}` | {kind} | `{default}` | {expected} | {meaning} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.configs", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--markdown", action="store_true", help="as in docs/configs.md")
+    print(markdown() if parser.parse_args().markdown else text())
+
+
+if __name__ == "__main__":
+    main()

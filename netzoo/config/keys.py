@@ -1,0 +1,131 @@
+"""The keys that every task has: name, default, rule and meaning of each."""
+
+from typing import Any, NamedTuple
+
+from netzoo.config import rules
+from netzoo.config.rules import Pair, Rule, at_least, one_of
+
+
+class Key(NamedTuple):
+    """A key of the configuration.
+
+    Attributes:
+      name: Section and name, such as `"train.epochs"`.
+      default: The default value; or a type, for a key that may be None and is None by default.
+      rule: What a value has to be besides its type; None where the type says all.
+      meaning: One line for `--help` and docs/configs.md.
+    """
+
+    name: str
+    default: Any
+    rule: Rule | None
+    meaning: str
+
+    @property
+    def optional(self) -> bool:
+        """Whether the key may be None."""
+        return isinstance(self.default, type)
+
+    @property
+    def type(self) -> type:
+        """The type of its values."""
+        return self.default if self.optional else type(self.default)
+
+
+_SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
+_NO_DECAY_FOR_VECTORS = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
+
+# What is empty or 0 here and must not be, the task sets; see `DEFAULTS` there.
+KEYS = (
+    Key("seed", 0, rules.SEED, "initial parameters, order of examples, augmentation, dropout"),
+    Key("model.name", "", rules.NAME, "network; its options stand beside the name"),
+    Key("model.dtype", "float32", one_of("float32", "bfloat16"), "type of activations"),
+    Key("init.weights", str, rules.NAME, "weights to start from: a file, a run or a name"),
+    Key("data.source", "", rules.NAME, "where the examples come from"),
+    Key("data.data_dir", str, rules.NAME, "folder of TFDS; None: ~/tensorflow_datasets"),
+    Key("data.train_split", "train", rules.NAME, "examples to train on"),
+    Key("data.validation_split", str, rules.NAME, "examples that the best checkpoint is chosen on"),
+    Key("data.test_split", "test", None, "examples of the final evaluation; empty: none"),
+    Key("data.num_threads", 2, at_least(1), "threads that prepare batches"),
+    Key("train.epochs", 10, at_least(1), "passes over the training split"),
+    Key("train.batch_size", 0, at_least(1), "images, or padded tokens, over all devices"),
+    Key("train.grad_accum_steps", 1, at_least(1), "parts of a batch, computed one by one"),
+    Key("train.label_smoothing", 0.0, rules.SHARE, "part of the target that all classes share"),
+    Key("train.clip_norm", float, rules.POSITIVE, "largest global norm of the gradient"),
+    Key("train.ema_decay", 0.0, rules.SHARE, "decay of the averaged weights; 0: no average"),
+    Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "at a step that is not finite"),
+    Key("train.remat", False, None, "compute blocks twice: less memory, longer steps"),
+    Key("train.log_every_steps", 10, at_least(1), "steps between two lines of metrics"),
+    Key("optimizer.name", "adamw", one_of("adamw", "sgd", "rmsprop"), "update rule"),
+    Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak of the learning rate"),
+    Key("optimizer.momentum", 0.9, rules.SHARE, "momentum of sgd and rmsprop"),
+    Key("optimizer.nesterov", False, None, "Nesterov's momentum, for sgd"),
+    Key("optimizer.b1", 0.9, rules.SHARE, "adamw: decay of the mean of gradients"),
+    Key("optimizer.b2", 0.999, rules.SHARE, "adamw: decay of the mean of squared gradients"),
+    Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop: decay of the mean of squared gradients"),
+    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "adamw, rmsprop: added to the denominator"),
+    Key("optimizer.weight_decay", 0.0, at_least(0), "weight decay"),
+    Key(
+        "optimizer.lr_mults",
+        ((r".*", 1.0),),
+        rules.MULTIPLIERS_NOT_ALL_0,
+        "factors on the learning rate by parameter path; 0 freezes",
+    ),
+    Key(
+        "optimizer.weight_decay_mults",
+        _NO_DECAY_FOR_VECTORS,
+        rules.MULTIPLIERS,
+        "factors on the weight decay by parameter path",
+    ),
+    Key("schedule.name", "cosine", _SCHEDULES, "course of the learning rate after the warm-up"),
+    Key("schedule.warmup_epochs", 0.0, at_least(0), "length of the linear warm-up from 0"),
+    Key("schedule.decay_rate", 0.98, rules.FRACTION, "exponential: factor at every stair"),
+    Key("schedule.decay_epochs", 1.0, rules.POSITIVE, "exponential: length of a stair"),
+    Key("evaluation.every_epochs", 1, at_least(0), "epochs between evaluations; 0: only the last"),
+    Key("evaluation.batch_size", 0, at_least(1), "images, or padded tokens, over all devices"),
+    Key("evaluation.train_examples", 320, at_least(1), "training examples to evaluate as well"),
+    Key("checkpoint.every_steps", 0, at_least(0), "steps between checkpoints; 0: an epoch"),
+    Key("checkpoint.keep", 2, at_least(1), "newest checkpoints to keep, besides the best"),
+    Key("sharding.fsdp", 1, rules.DEVICES, "devices that share the parameters"),
+    Key("sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to divide, by their path"),
+    Key("sharding.min_size", 2**16, at_least(1), "smallest parameter that 'largest' divides"),
+    Key("sharding.describe", False, None, "print where every parameter lies"),
+    Key("profile", False, None, "trace steps 10 to 20 into WORKDIR/profile"),
+)
+
+_SPLITS = [f"data.{name}_split" for name in ("train", "validation", "test")]
+PAIRS = (
+    Pair(
+        "schedule.warmup_epochs",
+        "train.epochs",
+        lambda warmup, epochs: warmup < epochs,
+        "less than train.epochs ({})",
+    ),
+    Pair(
+        "schedule.warmup_epochs",
+        "schedule.name",
+        lambda warmup, name: warmup > 0 or name != "inverse_sqrt",
+        "more than 0 for the schedule {}, which falls with the root of the steps since then",
+    ),
+    Pair(
+        "optimizer.nesterov",
+        "optimizer.name",
+        lambda nesterov, name: not nesterov or name == "sgd",
+        "False for {}: only sgd has it",
+    ),
+    *(
+        Pair(key, other, rules.are_apart, f"no examples of {other}, {{}}", training=True)
+        for index, key in enumerate(_SPLITS)
+        for other in _SPLITS[:index]
+    ),
+)
+
+# Options of networks, which stand under `model`. The network says which of them it has.
+OPTIONS = {
+    "dropout_rate": rules.SHARE,
+    "norm_epsilon": rules.POSITIVE,
+    "num_classes": rules.FORBIDDEN,
+}
+
+# Prefixes of keys with which a run may be continued otherwise: no result depends on them.
+FREE = ("data.data_dir", "data.num_threads", "checkpoint.", "sharding.", "profile")

@@ -1,0 +1,165 @@
+"""The table of a task's keys, and what comes from it: defaults, checks, values typed as text."""
+
+import ast
+import functools
+import re
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from netzoo.config import keys
+from netzoo.config.keys import Key
+from netzoo.config.rules import Pair, Rule, is_number
+from netzoo.config.tasks import DEFAULT_TASK, task_module
+from netzoo.errors import UserError, unknown_name
+
+TYPES = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    tuple: "a tuple, such as (1, 2)",
+}
+
+
+class Table(NamedTuple):
+    """What may stand in the configuration of a task.
+
+    Attributes:
+      keys: By their names, the keys of every task first.
+      pairs: Checks that join two keys.
+      options: Rules for options of networks, which stand under `model`.
+      free: Prefixes of keys that a run may be continued with other values of.
+    """
+
+    keys: dict[str, Key]
+    pairs: tuple[Pair, ...]
+    options: dict[str, Rule]
+    free: tuple[str, ...]
+
+
+@functools.cache
+def task_table(task: str) -> Table:
+    """Returns the table of a task.
+
+    Raises:
+      UserError: The task is unknown.
+    """
+    own = task_module(task, "config")
+    table = {key.name: key for key in (Key("task", task, None, "what is trained"), *keys.KEYS)}
+    table |= {name: table[name]._replace(default=value) for name, value in own.DEFAULTS.items()}
+    return Table(
+        table | {key.name: key for key in own.KEYS},
+        keys.PAIRS + own.PAIRS,
+        keys.OPTIONS | own.OPTIONS,
+        keys.FREE + own.FREE,
+    )
+
+
+def default_config(task: str = DEFAULT_TASK) -> ConfigDict:
+    """Returns the defaults of a task, which train on its embedded data set.
+
+    Anything may be assigned; `validate` refuses names and values that are not right.
+
+    Raises:
+      UserError: The task is unknown.
+    """
+    table = task_table(task).keys
+    sections = {name.partition(".")[0]: {} for name in table if "." in name}
+    config = ConfigDict(sections, type_safe=False)
+    config.update_from_flattened_dict(
+        {name: None if key.optional else key.default for name, key in table.items()}
+    )
+    return config
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns the values by their keys, such as `train.epochs`."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat.update({f"{key}.{inner}": v for inner, v in flatten(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def validate(config: ConfigDict, *, training: bool = False) -> None:
+    """Checks names and values by the table of the task.
+
+    Args:
+      config: The configuration.
+      training: Whether it is for training, whose splits have to be apart; evaluation takes any.
+
+    Raises:
+      UserError: With every fault, one a line.
+    """
+    table, values = _table(config), flatten(config)
+    faults = [
+        str(unknown_name("key", name, table.keys))
+        for name in values
+        if name not in table.keys and not name.startswith("model.")
+    ]
+    if missing := [name for name in table.keys if name not in values]:
+        faults.append(f"missing: {', '.join(missing)}; start from default_config")
+    if not faults:
+        expected = {name: _expected(table, name, value) for name, value in values.items()}
+        for pair in table.pairs:
+            a, b = values[pair.key], values[pair.other]
+            asked = training or not pair.training
+            sound = not (expected[pair.key] or expected[pair.other] or a is None or b is None)
+            if asked and sound and not pair.holds(a, b):
+                expected[pair.key] = pair.wanted.format(repr(b))
+        faults = [f"{name} is {values[name]!r}; expected {e}" for name, e in expected.items() if e]
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def _table(config: ConfigDict) -> Table:
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"the configuration is {config!r}; expected what default_config returns")
+    return task_table(str(config.get("task")))
+
+
+def _expected(table: Table, name: str, value: Any) -> str | None:
+    """Returns what was expected instead of a value, or None if the value is right."""
+    key, rule = table.keys.get(name), table.options.get(name.removeprefix("model."))
+    if key:
+        if value is None and key.optional:
+            return None
+        if not _is_a(value, key.type):
+            return TYPES[key.type] + ", or None" * key.optional
+        rule = key.rule
+    try:
+        return None if rule is None or rule.holds(value) else rule.wanted
+    except (TypeError, ValueError, re.error):  # a value of another shape
+        return rule.wanted
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is float:
+        return is_number(value)
+    if kind is tuple:
+        return isinstance(value, tuple | list)
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def parse(config: ConfigDict, name: str, text: str) -> Any:
+    """Returns the value of a key that is typed on the command line; `validate` checks it.
+
+    Raises:
+      UserError: There is no such key.
+    """
+    table = _table(config)
+    options = [f"model.{option}" for option in (*table.options, *config.model)]
+    if name not in table.keys and name not in options:
+        raise unknown_name("key", name, dict.fromkeys([*table.keys, *options]))
+    kind = table.keys[name].type if name in table.keys else None
+    if text == "None":
+        return None
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    try:
+        return text if kind is str else ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text

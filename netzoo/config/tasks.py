@@ -1,0 +1,34 @@
+"""The tasks that the one training loop can train, a folder each: what `netzoo.tasks` is made of.
+
+Modules of a folder are imported when they are needed: records and configuration keys do without
+JAX, which takes seconds to load. A new task is its folder and one line in `TASKS`.
+"""
+
+import importlib
+from types import ModuleType
+
+from netzoo.errors import unknown_name
+
+TASKS = {
+    "image_classification": "netzoo.tasks.classification",
+    "translation": "netzoo.tasks.translation",
+}
+# Records and configurations that name no task are of this one: they are older than the others.
+DEFAULT_TASK = "image_classification"
+
+
+def task_module(task: str, name: str) -> ModuleType:
+    """Imports a module of a task's folder.
+
+    Args:
+      task: A key of `TASKS`.
+      name: `"config"`, which has KEYS, DEFAULTS (for keys that every task has), PAIRS, OPTIONS and
+        FREE; `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
+        `Options`; or `"record"`, which has `RECORD`.
+
+    Raises:
+      UserError: The task is unknown.
+    """
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    return importlib.import_module(f"{TASKS[task]}.{name}")

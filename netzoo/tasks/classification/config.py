@@ -1,0 +1,66 @@
+"""The configuration keys of image classification; see `netzoo.config.keys`."""
+
+import math
+
+from netzoo.config import rules
+from netzoo.config.keys import Key
+from netzoo.config.rules import POSITIVE, SHARE, SWITCH, Pair, Rule, at_least, one_of
+
+DEFAULTS = {
+    "model.name": "mobilenet_v2",
+    "data.source": "synthetic_flowers",  # or "tfds:NAME", "folder:PATH"
+    "train.batch_size": 32,
+    "evaluation.batch_size": 32,
+}
+
+_CHANNELS = Rule(
+    lambda x: len(x) == 3 and all(map(rules.is_number, x)), "three numbers: of red, green and blue"
+)
+_CHANNELS_ABOVE_0 = Rule(
+    lambda x: _CHANNELS.holds(x) and min(x) > 0, "three numbers above 0: of red, green and blue"
+)
+_CROP_SCALE = rules.interval(1, "0 < low <= high <= 1")
+_CROP_RATIO = rules.interval(math.inf, "0 < low <= high")
+_CACHES = one_of("none", "encoded", "decoded")
+
+KEYS = (
+    Key("data.image_size", 96, at_least(1), "side of the images in pixels"),
+    Key("data.cache", "none", _CACHES, "what is kept in memory: files or pixels"),
+    Key("data.on_corrupt", "stop", one_of("stop", "skip"), "at an image that cannot be read"),
+    Key("data.mean", tuple, _CHANNELS, "0 to 255; None: of the published weights, else 127.5"),
+    Key("data.std", tuple, _CHANNELS_ABOVE_0, "deviation; None: likewise"),
+    Key("augment.crop_scale", (0.25, 1.0), _CROP_SCALE, "area of a crop over that of the image"),
+    Key("augment.crop_ratio", (3 / 4, 4 / 3), _CROP_RATIO, "width of a crop over its height"),
+    Key("augment.flip", True, None, "flip half of the images left to right"),
+    Key("augment.randaugment_layers", 0, at_least(0), "operations on an image; 0: no RandAugment"),
+    Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of the operations"),
+    Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
+    Key("train.freeze_batch_norm", False, None, "keep running statistics, and drop nothing"),
+    Key("evaluation.crop_pct", 0.875, rules.FRACTION, "side of the crop over the shorter side"),
+    Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
+)
+
+PAIRS = (
+    Pair(
+        "train.grad_accum_steps",
+        "train.batch_size",
+        rules.divides,
+        "a divisor of train.batch_size ({})",
+    ),
+)
+
+FREE = ("data.cache", "data.on_corrupt")  # the second after a corrupt image has stopped the run
+
+OPTIONS = {
+    **dict.fromkeys(("auxiliary_dropout_rate", "drop_path_rate", "norm_momentum"), SHARE),
+    **dict.fromkeys(("group_norm_epsilon", "standardize_epsilon", "width_multiplier"), POSITIVE),
+    **dict.fromkeys(("auxiliary", "transform_input", "minimalistic", "gelu_approximate"), SWITCH),
+    **dict.fromkeys(("stride_in_first", "zero_init_last_norm"), SWITCH),
+    **dict.fromkeys(("stages", "variant"), rules.FORBIDDEN),
+    "auxiliary_weight": at_least(0),
+    "hidden_features": rules.COUNT,
+    "representation_size": rules.or_none(rules.COUNT),
+    "padding": one_of("torch", "same"),
+    "pool": one_of("token", "gap"),
+    "standardize_epsilon_place": one_of("deviation", "variance"),
+}

@@ -1,0 +1,61 @@
+"""The configuration keys of translation; see `netzoo.config.keys`."""
+
+from netzoo.config import rules
+from netzoo.config.keys import Key
+from netzoo.config.rules import COUNT, SHARE, SWITCH, Pair, Rule, at_least
+
+DEFAULTS = {
+    "model.name": "transformer_tiny",
+    "data.source": "number_words",  # or "parallel:FOLDER.{en,de}", "tfds:NAME.{en,de}"
+    "train.batch_size": 4096,
+    "train.label_smoothing": 0.1,
+    "optimizer.b2": 0.98,
+    "optimizer.epsilon": 1e-9,
+    "schedule.name": "inverse_sqrt",
+    "schedule.warmup_epochs": 1.0,
+    "evaluation.batch_size": 4096,
+}
+
+_RISING = Rule(
+    lambda x: all(map(rules.is_whole, x)) and [*x] == sorted({*x}) and min(x) >= 2,
+    "whole numbers that rise from at least 2",
+)
+_VARIANT = Rule(
+    lambda x: len(x) == 5 and all(map(COUNT.holds, x[:4])) and SHARE.holds(x[4]),
+    "(layers, width, hidden units, heads, dropout rate)",
+)
+
+KEYS = (
+    Key(
+        "data.vocabulary", str, rules.NAME, "file of subwords; None: learnt from the training text"
+    ),
+    Key("data.vocabulary_size", 4000, at_least(8), "subwords, of both languages together"),
+    Key(
+        "data.lengths", (16, 32, 64), _RISING, "tokens to pad to; no longer sentence is trained on"
+    ),
+    Key("data.row_multiple", 8, at_least(1), "divides the number of rows of every batch"),
+    Key("evaluation.beam_size", 4, rules.within(1, 256), "hypotheses of the beam search"),
+    Key("evaluation.length_penalty", 0.6, at_least(0), "alpha of Wu et al., arXiv:1609.08144"),
+    Key("evaluation.extra_length", 50, at_least(0), "tokens of a translation beyond its source's"),
+)
+
+PAIRS = (
+    Pair(
+        "train.grad_accum_steps",
+        "data.row_multiple",
+        rules.divides,
+        "a divisor of data.row_multiple ({})",
+    ),
+)
+
+FREE = ()
+
+OPTIONS = {
+    "variant": _VARIANT,
+    "attention_dropout_rate": SHARE,
+    "mlp_dropout_rate": SHARE,
+    "norm_first": SWITCH,
+    "share_embeddings": SWITCH,
+    "final_norm": rules.or_none(SWITCH),
+    "pad_id": rules.FORBIDDEN,
+}

@@ -1,0 +1,66 @@
+"""The configuration as a file of a run: saved, loaded, and compared with another."""
+
+import pytest
+
+from netzoo.config import CONFIG_FILE, check_same_run, default_config, load_config, save_config
+from netzoo.config.tasks import TASKS
+from netzoo.errors import UserError
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_saved_and_loaded_is_the_same(task, tmp_path):
+    """Protects eval and predict, which know a run by this file: tuples and None survive."""
+    config = default_config(task)
+    config.train.clip_norm = 1.0
+    save_config(config, tmp_path)
+    loaded = load_config(tmp_path)
+    assert loaded == config
+    assert loaded.optimizer.weight_decay_mults[1] == (r".*", 1.0)
+    check_same_run(config, tmp_path)
+
+
+def test_free_keys_may_differ_and_others_may_not(tmp_path):
+    """Protects resuming: where data lies may change, what is computed may not."""
+    config = default_config()
+    save_config(config, tmp_path)
+    config.data.num_threads = 7
+    config.data.on_corrupt = "skip"  # to continue where a corrupt image stopped the run
+    check_same_run(config, tmp_path)
+    config.seed = 1
+    with pytest.raises(UserError, match="seed: the run has 0, now 1"):
+        check_same_run(config, tmp_path)
+
+
+def test_folder_without_a_run(tmp_path):
+    """Protects users who give another folder than train.py had."""
+    with pytest.raises(UserError, match="holds no run"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "nearest"),
+    [
+        ("train.accumulate_steps", "train.grad_accum_steps"),
+        ("optimizer.weight_decay_factors", "optimizer.weight_decay_mults"),
+        ("train.batch_statistics", "train."),
+    ],
+)
+def test_run_with_a_key_of_another_version(old, nearest, tmp_path):
+    """Protects old runs from a key that is silently ignored: the message names the nearest key."""
+    config = default_config()
+    section, name = old.split(".")
+    config[section][name] = 1
+    save_config(config, tmp_path)
+    with pytest.raises(UserError, match=f"unknown key '{old}'.*{nearest}"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", "[]", '{"task": "image_classification", "seed": "one"}', '{"task": "t"}', '"task"'],
+)
+def test_damaged_configuration_of_a_run(text, tmp_path):
+    """Protects users who have edited it by hand from a traceback."""
+    (tmp_path / CONFIG_FILE).write_text(text)
+    with pytest.raises(UserError, match=r"config.json is damaged"):
+        load_config(tmp_path)

@@ -1,0 +1,221 @@
+"""The table of keys: every key refuses what it cannot be, and the documents say what it is."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from netzoo.cli import configs
+from netzoo.config import default_config, task_table, validate
+from netzoo.config.table import TYPES
+from netzoo.config.tasks import TASKS
+from netzoo.errors import UserError
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configs.md"
+IMAGES = "image_classification"
+TABLE_OF = {task: task_table(task) for task in TASKS}
+# The first task that has it, for every key.
+TASK_OF = {name: task for task in reversed(TASKS) for name in TABLE_OF[task].keys}
+NAN, INF = math.nan, math.inf
+COUNT, SHARE, POSITIVE = (0, -1), (1.0, -0.1, NAN), (0.0, -1.0, INF, NAN)
+NOT_NEGATIVE, TEXT = (-0.5, INF, NAN), ("", " ")
+TABLES = ((), (1.0,), ((".*", -1.0),), (("[", 1.0),), ((".*", "x"),), ((".*", NAN),))
+
+# Of every key values that it refuses. A key that is new in `default_config` has to be added.
+OUT_OF_RANGE = {
+    "seed": (-1, 2**32),
+    "task": ("translatoin", ""),
+    "model.name": TEXT,
+    "model.dtype": ("float16", ""),
+    "init.weights": TEXT,
+    "data.source": TEXT,
+    "data.data_dir": TEXT,
+    "data.train_split": TEXT,
+    "data.validation_split": TEXT,
+    "data.num_threads": COUNT,
+    "data.image_size": COUNT,
+    "data.cache": ("disk", ""),
+    "data.on_corrupt": ("ignore", ""),
+    "train.on_nonfinite": ("ignore", ""),
+    "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
+    "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),
+    "data.vocabulary": TEXT,
+    "data.vocabulary_size": (7,),
+    "data.lengths": ((), (1,), (32, 16), (16, 16), (8.5,), ("a",)),
+    "data.row_multiple": COUNT,
+    "augment.crop_scale": ((0.5, 0.2), (0.0, 1.0), (0.5, 1.1), (0.5,), ("a", 1), (NAN, 1.0)),
+    "augment.crop_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,), (1.0, INF)),
+    "augment.randaugment_layers": (-1,),
+    "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
+    "augment.mixup": NOT_NEGATIVE,
+    "train.epochs": COUNT,
+    "train.batch_size": COUNT,
+    "train.grad_accum_steps": COUNT,
+    "train.label_smoothing": SHARE,
+    "train.clip_norm": POSITIVE,
+    "train.ema_decay": SHARE,
+    "train.log_every_steps": COUNT,
+    "optimizer.name": ("adam", ""),
+    "optimizer.learning_rate": POSITIVE,
+    "optimizer.momentum": SHARE,
+    "optimizer.b1": SHARE,
+    "optimizer.b2": SHARE,
+    "optimizer.decay": SHARE,
+    "optimizer.epsilon": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.lr_mults": (*TABLES, ((".*", 0.0),)),
+    "optimizer.weight_decay_mults": TABLES,
+    "schedule.name": ("step", ""),
+    "schedule.warmup_epochs": NOT_NEGATIVE,
+    "schedule.decay_rate": (0.0, 1.5, NAN),
+    "schedule.decay_epochs": POSITIVE,
+    "evaluation.every_epochs": (-1,),
+    "evaluation.batch_size": COUNT,
+    "evaluation.train_examples": COUNT,
+    "evaluation.crop_pct": (0.0, 1.5, NAN),
+    "evaluation.top_k": COUNT,
+    "evaluation.beam_size": COUNT,
+    "evaluation.length_penalty": NOT_NEGATIVE,
+    "evaluation.extra_length": (-1,),
+    "checkpoint.every_steps": (-1,),
+    "checkpoint.keep": COUNT,
+    "sharding.fsdp": (0, -2),
+    "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
+    "sharding.min_size": COUNT,
+}
+# Both values of a switch are right, and any text may be a split.
+ANY = {
+    *("augment.flip", "train.freeze_batch_norm", "train.remat", "data.test_split"),
+    *("optimizer.nesterov", "sharding.describe", "profile"),
+}
+# What is not a value of a type, in a file.
+WRONG = {bool: 1, int: 1.5, float: "x", str: 3, tuple: 3}
+
+
+def refusal(of_task: str, /, training: bool = False, **values) -> str:
+    """Returns the message for the defaults with other values; `section__key` is a key."""
+    config = default_config(of_task)
+    for name, value in values.items():
+        *section, inner = name.split("__")
+        (config[section[0]] if section else config)[inner] = value
+    with pytest.raises(UserError) as error:
+        validate(config, training=training)
+    return str(error.value)
+
+
+def changed(name: str, value) -> str:
+    return refusal(TASK_OF[name], **{name.replace(".", "__"): value})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_defaults_are_valid(task):
+    """Protects every experiment that starts from them."""
+    validate(default_config(task), training=True)
+
+
+def test_unknown_task():
+    """Protects a misspelt task from a traceback."""
+    with pytest.raises(UserError, match="translation"):
+        default_config("translatoin")
+
+
+def test_every_key_has_a_case():
+    """Protects keys to come: one without a rule has to be said to need none."""
+    assert {*OUT_OF_RANGE} | ANY == {*TASK_OF}
+    ruled = {name for table in TABLE_OF.values() for name, key in table.keys.items() if key.rule}
+    assert not ANY & ruled
+
+
+def test_out_of_range():
+    """Protects every key's range: the key, the value and the rule are in the message."""
+    for name, values in OUT_OF_RANGE.items():
+        for value in values:
+            message = changed(name, value)
+            if name == "task":
+                assert f"unknown task {value!r}" in message
+                continue
+            key = TABLE_OF[TASK_OF[name]].keys[name]
+            expected = message.splitlines()[0].partition(f"{name} is {value!r}; expected ")[2]
+            assert expected.removesuffix(", or None") in (key.rule.wanted, TYPES[key.type]), message
+
+
+def test_wrong_type():
+    """Protects every key's type in a file."""
+    for name, task in TASK_OF.items():
+        if name != "task":
+            kind = TABLE_OF[task].keys[name].type
+            message = changed(name, WRONG[kind])
+            assert f"{name} is {WRONG[kind]!r}; expected {TYPES[kind]}" in message
+
+
+def test_all_faults_are_reported_at_once():
+    """Protects users from mending one key a try."""
+    message = refusal(IMAGES, train__batch_size=0, data__cache="disk", train__on_nonfinite="ignore")
+    for name in ("train.batch_size is 0", "data.cache is 'disk'", "on_nonfinite is 'ignore'"):
+        assert f"{name}; expected" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"schedule__warmup_epochs": 10.0}, "warmup_epochs is 10.0; expected less than train.epo"),
+        ({"schedule__name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
+        ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
+        ({"optimizer__nesterov": True}, "nesterov is True; expected False for 'adamw'"),
+        ({"data__validation_split": "train"}, "validation_split is 'train'; expected no examples"),
+        ({"data__test_split": "train[80%:]"}, "test_split is 'train[80%:]'; expected no examples"),
+        ({"data__train_split": "train + test"}, "expected no examples of data.train_split, 'train"),
+        ({"data__validation_split": "test[:9]"}, "of data.validation_split, 'test[:9]'"),
+        ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
+    ],
+)
+def test_contradictions(values, message):
+    """Protects from keys that are right alone and not together, and from unknown ones."""
+    assert message in refusal(IMAGES, training=True, **values)
+
+
+def test_contradictions_of_translation():
+    """Protects each task's own rules from being left out."""
+    assert "divisor of data.row_multiple (8" in refusal("translation", train__grad_accum_steps=3)
+    assert "warmup_epochs is 0.0" in refusal("translation", schedule__warmup_epochs=0.0)
+
+
+def test_splits_that_are_apart_and_those_of_an_evaluation():
+    """Protects slices, training without a test split, and eval.py on any split there is."""
+    config = default_config()
+    config.data.train_split, config.data.validation_split = "train[:80%]", "train[80%:90%]"
+    for test in ("train[90%:]", "test", ""):
+        config.data.test_split = test
+        validate(config, training=True)
+    config.data.test_split = "train[80%:90%]"
+    validate(config)
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "value"),
+    [
+        (IMAGES, "dropout_rate", 1.0),
+        (IMAGES, "width_multiplier", "0.5"),
+        (IMAGES, "padding", "valid"),
+        (IMAGES, "zero_init_last_norm", "no"),
+        (IMAGES, "num_classes", 5),
+        ("translation", "variant", (2, 128)),
+        ("translation", "final_norm", 1),
+    ],
+)
+def test_options_of_networks(task, option, value):
+    """Protects what stands under `model` beside the keys that every network has."""
+    wanted = TABLE_OF[task].options[option].wanted
+    message = refusal(task, **{f"model__{option}": value})
+    assert message == f"model.{option} is {value!r}; expected {wanted}"
+
+
+def test_the_document_is_the_table():
+    """Protects the tables of docs/configs.md from being of another version."""
+    assert configs.markdown() in DOCUMENT.read_text(), "python -m netzoo.cli.configs --markdown"
+
+
+def test_help_has_every_key():
+    """Protects `train.py --help`, which prints the table."""
+    text = configs.text()
+    assert all(f"  {name} = " in text for name in TASK_OF)
