@@ -63,7 +63,8 @@ def main() -> None:
         passes = itertools.repeat(eval_batches(source, **common))
         batches = itertools.chain.from_iterable(passes)
     else:
-        augmentation = Augmentation((options.crop, 1.0), randaugment_layers=options.randaugment)
+        crop = (options.crop, 1.0), (3 / 4, 4 / 3)
+        augmentation = Augmentation(*crop, True, options.randaugment, 9.0)
         batches = train_dataset(source, seed=0, augmentation=augmentation, **common)
     rate, cost = measure(batches, options.seconds)
     print(f"{rate:.0f} images/s, {cost:.2f} ms of processor time an image")

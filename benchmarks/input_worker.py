@@ -20,7 +20,7 @@ BUFFERED = 16  # batches, more than any pipeline keeps ready
 
 def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
     """Returns endless batches from the prepared data set."""
-    from netzoo.data import open_source, train_dataset, with_cache
+    from netzoo.data import Augmentation, open_source, train_dataset, with_cache
 
     source = open_source(settings["source"], settings["split"], settings["data_dir"])
     source = with_cache(source, settings["cache"])
@@ -33,6 +33,7 @@ def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
             batch_size=settings["batch_size"],
             image_size=settings["image_size"],
             seed=0,
+            augmentation=Augmentation((0.08, 1.0), (3 / 4, 4 / 3), True, 0, 0.0),
             num_threads=len(os.sched_getaffinity(0)),
         )
     )

@@ -1,7 +1,7 @@
 """Sources, transforms and the input pipeline; knows nothing of models and never imports TensorFlow.
 
 source = open_source("tfds:tf_flowers", "train[:80%]")
-batches = train_dataset(source, batch_size=32, image_size=128, seed=0)
+batches = train_dataset(source, batch_size=32, image_size=128, seed=0, augmentation=...)
 """
 
 import cv2

@@ -14,7 +14,7 @@ import numpy as np
 from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.randaugment import MAX_MAGNITUDE, rand_augment
+from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import (
     random_flip,
@@ -32,37 +32,22 @@ _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 class Augmentation:
     """How training images are augmented, one by one.
 
+    The keys `augment.*` of a configuration have the same names; netzoo.tasks.classification.config
+    has their defaults and ranges.
+
     Attributes:
       crop_scale: Bounds of the random crop's area, as fractions of the image's.
       crop_ratio: Bounds of its width over height.
       flip: Mirror half of the images left to right.
       randaugment_layers: Operations of RandAugment an image; 0 turns it off.
       randaugment_magnitude: Their strength, 0 to 10.
-
-    Raises:
-      ValueError: A value is out of range.
     """
 
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: bool = True
-    randaugment_layers: int = 0
-    randaugment_magnitude: float = 9.0
-
-    def __post_init__(self):
-        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale must rise within (0, 1], found {self.crop_scale}.")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError(f"crop_ratio must be positive and rise, found {self.crop_ratio}.")
-        if self.randaugment_layers < 0:
-            raise ValueError(
-                f"randaugment_layers must not be negative, found {self.randaugment_layers}."
-            )
-        if not 0 <= self.randaugment_magnitude <= MAX_MAGNITUDE:
-            raise ValueError(
-                f"randaugment_magnitude must be in [0, {MAX_MAGNITUDE:g}], found "
-                f"{self.randaugment_magnitude}."
-            )
+    crop_scale: tuple[float, float]
+    crop_ratio: tuple[float, float]
+    flip: bool
+    randaugment_layers: int
+    randaugment_magnitude: float
 
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
         """Returns the image of `example`, augmented, as uint8 `[size, size, 3]`."""
@@ -106,7 +91,7 @@ def train_dataset(
     batch_size: int,
     image_size: int,
     seed: int,
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation,
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
     skip_corrupt: SkipCorrupt | None = None,
@@ -121,7 +106,7 @@ def train_dataset(
       batch_size: Examples a batch, over all processes.
       image_size: Side of the images in pixels.
       seed: Decides order and augmentation.
-      augmentation: How images are augmented; None is the default `Augmentation`.
+      augmentation: How images are augmented.
       num_threads: Threads that read and augment.
       shard: `(index, count)` of this process among those that share each batch. A process gets its
         rows of the same batch, so their number changes no image.
@@ -144,7 +129,6 @@ def train_dataset(
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in [0, 2**63), found {seed}.")
     rows = _rows_of_process(batch_size, shard)
-    augmentation = augmentation or Augmentation()
     batches = _TrainBatches(
         source, batch_size, rows, image_size, skip_corrupt, seed=seed, augmentation=augmentation
     )

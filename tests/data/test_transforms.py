@@ -109,7 +109,8 @@ def test_tiny_images_work(shape):
     """One-pixel images do not break the crop or the resize."""
     small = np.full((*shape, 3), 7, np.uint8)
     example = {"image": small, "label": 0, "name": "small"}
-    crop = Augmentation()(example, 16, np.random.default_rng(0))
+    augment = Augmentation((0.08, 1.0), (3 / 4, 4 / 3), True, 0, 0.0)
+    crop = augment(example, 16, np.random.default_rng(0))
     assert crop.shape == (16, 16, 3) and np.all(crop == 7)
     assert resize_and_center_crop(small, 16, 0.875).shape == (16, 16, 3)
 

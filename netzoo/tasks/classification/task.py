@@ -1,5 +1,6 @@
 """Image classification: one label an image, softmax cross-entropy."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -135,19 +136,14 @@ class ImageClassification:
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.train_dataset`."""
         config, augment = self._config, self._config.augment
+        on_host = (field.name for field in dataclasses.fields(Augmentation))
         return iter(
             train_dataset(
                 self._source(config.data.train_split),
                 batch_size=config.train.batch_size,
                 image_size=config.data.image_size,
                 seed=config.seed,
-                augmentation=Augmentation(
-                    crop_scale=tuple(augment.crop_scale),
-                    crop_ratio=tuple(augment.crop_ratio),
-                    flip=augment.flip,
-                    randaugment_layers=augment.randaugment_layers,
-                    randaugment_magnitude=augment.randaugment_magnitude,
-                ),
+                augmentation=Augmentation(**{name: augment[name] for name in on_host}),
                 num_threads=config.data.num_threads,
                 shard=process_shard(),
                 skip_corrupt=self._skip_corrupt,
