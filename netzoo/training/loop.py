@@ -23,11 +23,11 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
 from netzoo.errors import UserError
-from netzoo.figures import training_curves
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training.assembly import assemble
 from netzoo.training.clock import Clock
+from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from netzoo.data.files import files_below, printable
 from netzoo.errors import UserError
-from netzoo.figures import prediction_sheet
 from netzoo.progress import track
+from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
 

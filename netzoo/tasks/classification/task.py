@@ -21,10 +21,10 @@ from netzoo.data.images import Augmentation, eval_batches, train_dataset
 from netzoo.data.source import SkipCorrupt
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
-from netzoo.figures import confusion_matrix
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
+from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.tasks.classification.record import RECORD

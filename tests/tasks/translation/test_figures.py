@@ -1,23 +1,12 @@
-"""Tests that pictures of attention are written, have content, and have the size they should."""
+"""Figures of attention are written, have content, and have the size they should."""
 
-import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from netzoo import figures
-from netzoo.tasks.translation import figures as attention_figures
-from netzoo.tasks.translation.figures import attention_figure
-
-
-def load(path):
-    """Returns the picture as uint8 [height, width, 3]."""
-    return (matplotlib.image.imread(path)[..., :3] * 255).round().astype(np.uint8)
-
-
-def dark(picture):
-    """Number of pixels of full weight: the colour of ink, in which letters have only a few."""
-    rgb = [int(figures.INK[i : i + 2], 16) for i in (1, 3, 5)]
-    return (picture == rgb).all(axis=-1).sum()
+from netzoo.figures import DPI, INK
+from netzoo.tasks.translation.figures import MOST_PIECES, attention_figure
+from tests.pixels import count, load
 
 
 def example(source, target, weight=None):
@@ -27,25 +16,25 @@ def example(source, target, weight=None):
 
 
 @pytest.mark.parametrize("lengths", [[(5, 6)], [(1, 1)], [(5 + i, 25 - i) for i in range(12)]])
-def test_pictures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
+def test_figures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
     """Protects sheets of mixed lengths: cells of legible size, and no sheet without end."""
     path = tmp_path / "attention.png"
     attention_figure([example(*pair) for pair in lengths], path, "title")
     height, width, _ = load(path).shape
-    cell = 0.145 * figures.DPI
-    assert width >= max(cell * max(s for s, _ in lengths), 5 * figures.DPI)
+    cell = 0.145 * DPI
+    assert width >= max(cell * max(s for s, _ in lengths), 5 * DPI)
     assert height >= cell * max(t for _, t in lengths)
     assert max(height, width) < 5000
-    assert dark(load(path)) > 100
+    assert count(path, INK) > 100
 
 
 def test_colour_is_the_weight(tmp_path):
     """Protects the fixed scale: a map of small weights has no dark cells of its own."""
     path = tmp_path / "attention.png"
     attention_figure([example(6, 6, weight=1.0)], path, "title")
-    full = dark(load(path))
+    full = count(path, INK)
     attention_figure([example(6, 6, weight=0.1)], path, "title")
-    assert full - dark(load(path)) > 0.8 * 36 * (0.27 * figures.DPI - 2) ** 2
+    assert full - count(path, INK) > 0.8 * 36 * (0.27 * DPI - 2) ** 2
 
 
 def test_source_is_across_and_translation_down(tmp_path):
@@ -67,11 +56,11 @@ def test_pieces_are_text_only(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.zeros((3, 2)), r"shape \(2, 3\) .* found \(3, 2\)"),
-        (np.zeros((4, 2, 3)), r"found \(4, 2, 3\)"),
-        (np.zeros(3), r"found \(3,\)"),
-        (np.full((2, 3), 1.5), "between 0 and 1, found 1.5"),
-        (np.full((2, 3), np.nan), "between 0 and 1, found nan"),
+        (np.zeros((3, 2)), r"shape \(2, 3\) .* got \(3, 2\)"),
+        (np.zeros((4, 2, 3)), r"got \(4, 2, 3\)"),
+        (np.zeros(3), r"got \(3,\)"),
+        (np.full((2, 3), 1.5), "between 0 and 1, got 1.5"),
+        (np.full((2, 3), np.nan), "between 0 and 1, got nan"),
     ],
 )
 def test_weights_that_do_not_fit_are_errors(tmp_path, weights, message):
@@ -83,31 +72,26 @@ def test_weights_that_do_not_fit_are_errors(tmp_path, weights, message):
 @pytest.mark.parametrize("number", [0, 13])
 def test_no_sentence_or_too_many_are_errors(tmp_path, number):
     """Protects against empty sheets and against ones that nobody can read."""
-    with pytest.raises(ValueError, match=f"1 to 12 sentences, found {number}"):
+    with pytest.raises(ValueError, match=f"1 to 12 sentences, got {number}"):
         attention_figure([example(2, 2)] * number, tmp_path / "a.png", "title")
 
 
 def test_a_sentence_without_pieces_is_an_error(tmp_path):
     """Protects against a division by zero where a translation is empty."""
-    with pytest.raises(ValueError, match=r"found \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"got \(0, 2\)"):
         attention_figure([(["a", "b"], [], np.zeros((0, 2)))], tmp_path / "a.png", "title")
 
 
-def test_the_longest_sentences_can_be_drawn(tmp_path):
+def test_the_longest_sentences_can_be_drawn(tmp_path, monkeypatch):
     """Protects the limit: matplotlib draws up to 2 ** 16 pixels, and twelve of that length fit.
 
     Drawing them takes 8 s, so only the size of the sheet is looked at.
     """
-    most = attention_figures.MOST_PIECES
-    sizes = []
-
-    class Sheet(attention_figures.Figure):
-        def savefig(self, *args, **options):
-            sizes.append(self.get_size_inches() * self.dpi)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention_figures, "Figure", Sheet)
-        attention_figure([example(most, most)] * 12, tmp_path / "a.png", "title")
+    most, sizes = MOST_PIECES, []
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *_, **__: sizes.append(figure.get_size_inches() * DPI)
+    )
+    attention_figure([example(most, most)] * 12, tmp_path / "a.png", "title")
     assert sizes[0].max() < 2**16
-    with pytest.raises(ValueError, match=f"at most {most} pieces on a side, found {most + 1}"):
+    with pytest.raises(ValueError, match=f"at most {most} pieces on a side, got {most + 1}"):
         attention_figure([example(2, most + 1)], tmp_path / "a.png", "title")

@@ -1,0 +1,160 @@
+"""Figures of image classification: the confusion matrix, and images beside their classes."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
+from netzoo.figures import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    PAPER,
+    PLAIN,
+    RED,
+    hide_frame,
+    new_figure,
+    shorten,
+)
+
+_RIGHT = LinearSegmentedColormap.from_list("right", [PAPER, "#8fb5d6", BLUE])
+_WRONG = LinearSegmentedColormap.from_list("wrong", [PAPER, "#e9ab9d", RED])
+_MOST_NUMBERED, _MOST_NAMED = 20, 120
+_MOST_IMAGES = 300
+
+
+def confusion_matrix(
+    confusion: np.ndarray, class_names: Sequence[str], path: str | os.PathLike[str], title: str
+) -> None:
+    """Draws which classes are confused, with the recall of each class beside its row.
+
+    Colour is the share of the row (the true class), blue on the diagonal and red off it, on a
+    square-root scale that keeps rare confusions visible. Cells show their counts up to 20 classes,
+    and a colour scale takes the place of the counts beyond. Rows have names and recalls up to 120
+    classes. The figure grows with the number of classes.
+
+    Args:
+      confusion: Counts `[C, C]`, rows are true classes, columns predicted ones.
+      class_names: C names.
+      path: PNG to write.
+      title: One line above the matrix.
+
+    Raises:
+      ValueError: The matrix is not square, or has not one name per class.
+    """
+    confusion, classes = np.asarray(confusion), len(class_names)
+    if confusion.shape != (classes, classes):
+        raise ValueError(
+            f"expected a confusion matrix of shape {(classes, classes)} for {classes} class "
+            f"names, got {confusion.shape}"
+        )
+    support = confusion.sum(axis=1)
+    shares = confusion / np.maximum(support, 1)[:, None]
+    cell = float(np.clip(9 / classes, 0.145, 0.9)) if classes <= _MOST_NAMED else 8 / classes
+    size = float(np.clip(cell * 38, 6, 10))
+    side = cell * classes
+    figure = new_figure(max(side + 3, 5), side + 2.2, title)
+    axes = figure.subplots()
+    diagonal, scale = np.eye(classes, dtype=bool), PowerNorm(0.5, 0, 1)
+    for colors, hidden, label in ((_RIGHT, ~diagonal, "right"), (_WRONG, diagonal, "wrong")):
+        cells = np.ma.masked_where(hidden, shares)
+        image = axes.imshow(cells, cmap=colors, norm=scale, interpolation="nearest")
+        if classes > _MOST_NUMBERED:
+            figure.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.4, aspect=40)
+    accuracy = np.trace(confusion) / max(confusion.sum(), 1)
+    note = f"{accuracy:.1%} of {confusion.sum():,} right; colour is the share of the row"
+    axes.set_title(note, loc="left", color=MUTED, fontsize=9)
+    axes.set_xlabel("predicted", color=MUTED, fontsize=9)
+    axes.set_ylabel("true", color=MUTED, fontsize=9)
+    axes.set(xticks=[], yticks=[])
+    if classes <= _MOST_NAMED:
+        recalls = [
+            f"{share:.1%}" if count else "no images"
+            for share, count in zip(np.diag(shares), support, strict=True)
+        ]
+        _name_classes(axes, class_names, recalls, size)
+    if classes <= _MOST_NUMBERED:
+        _write_counts(axes, confusion, shares, size)
+    hide_frame(axes)
+    figure.savefig(path, format="png")
+
+
+def _name_classes(
+    axes: Axes, class_names: Sequence[str], recalls: Sequence[str], size: float
+) -> None:
+    places = range(len(class_names))
+    names = [shorten(str(name), 24) for name in class_names]
+    turned = len(names) * max(map(len, names)) > 70
+    axes.set_xticks(places, names, rotation=90 if turned else 0, fontsize=size, **PLAIN)
+    axes.set_yticks(places, names, fontsize=size, **PLAIN)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(places, recalls, fontsize=size, color=INK)
+    right.set_ylabel("recall", color=MUTED, fontsize=9)
+    hide_frame(right)
+
+
+def _write_counts(axes: Axes, confusion: np.ndarray, shares: np.ndarray, size: float) -> None:
+    edges = np.arange(len(confusion) + 1) - 0.5
+    axes.set_xticks(edges, minor=True)
+    axes.set_yticks(edges, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        color = "white" if shares[row, column] > 0.42 else INK
+        text = str(confusion[row, column])
+        axes.text(column, row, text, color=color, fontsize=size, ha="center", va="center")
+
+
+def prediction_sheet(
+    images: Sequence[np.ndarray],
+    rows: Sequence[tuple[str, Sequence[tuple[str, float]]]],
+    path: str | os.PathLike[str],
+) -> None:
+    """Draws each image beside its most probable classes.
+
+    Args:
+      images: uint8 arrays `[height, width, 3]`, each of its own size.
+      rows: For each image its caption (say the file's name) and its (class name, probability)
+        pairs, the most probable first.
+      path: PNG to write.
+
+    Raises:
+      ValueError: There is not one row per image, no image, or more than 300, which no PNG viewer
+        shows.
+    """
+    if len(images) != len(rows) or not 1 <= len(images) <= _MOST_IMAGES:
+        raise ValueError(
+            f"expected 1 to {_MOST_IMAGES} images and one row for each, got {len(images)} images "
+            f"and {len(rows)} rows"
+        )
+    columns = 1 if len(images) == 1 else 2 if len(images) <= 8 else 3
+    lines = -(-len(images) // columns)
+    height = max(2.3, 0.4 * max(len(scores) for _, scores in rows) + 0.6)
+    # The constrained layout takes minutes for 600 panels.
+    figure = new_figure(4.6 * columns, height * lines, "", layout="none")
+    panels = figure.subplots(lines, 2 * columns, squeeze=False)
+    figure.subplots_adjust(0.02, 0.01, 0.98, 1 - 0.3 / (height * lines), wspace=0.1, hspace=0.15)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for pair, image, (caption, scores) in zip(panels.reshape(-1, 2), images, rows, strict=False):
+        pair[0].imshow(image)
+        pair[0].set_anchor("NW")
+        style = PLAIN | {"color": MUTED, "fontsize": 8}  # not a title, which is slow to place
+        pair[1].text(0, 1.02, shorten(caption, 34), transform=pair[1].transAxes, **style)
+        _draw_scores(pair[1], scores, height / 0.4)
+    figure.savefig(path, format="png")
+
+
+def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]], places: float) -> None:
+    values, bars = [score for _, score in scores], np.arange(len(scores)) + 0.3
+    colors = [BLUE] + [MUTED] * (len(scores) - 1)
+    axes.barh(bars, np.ones(len(bars)), height=0.16, color=FAINT)
+    axes.barh(bars, values, height=0.16, color=colors)
+    for row, (name, value) in enumerate(scores):
+        style = {"fontsize": 9, "va": "center", "weight": "normal" if row else "bold"}
+        style |= PLAIN | {"color": MUTED if row else INK}
+        axes.text(0, row - 0.08, shorten(name, 18), ha="left", **style)
+        axes.text(1, row - 0.08, f"{value:.1%}", ha="right", **style)
+    axes.set(xlim=(0, 1), ylim=(places - 0.5, -0.5))

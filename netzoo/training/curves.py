@@ -1,0 +1,113 @@
+"""The figure of a run's training curves."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from netzoo.figures import BLUE, FAINT, INK, MUTED, SKY, TEAL, new_figure
+
+# The splits of eval lines, as the first part of a value's name: label, colour, line.
+_SPLITS = {
+    "train": ("train slice", TEAL, "-"),
+    "validation": ("validation", SKY, (0, (4, 1.5))),
+    "test": ("test", BLUE, "-"),
+}
+_FEW_POINTS = 15  # up to which each point has a marker
+
+
+def training_curves(
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    title: str,
+    metric: str = "accuracy",
+) -> None:
+    """Draws loss, main metric and learning rate of a run over its epochs.
+
+    Args:
+      records: The lines of metrics.jsonl. Train lines give `loss` and `learning_rate`; eval lines
+        give any of `train_loss`, `validation_loss`, `test_loss` and the same with the metric, and
+        `weights`, which is "ema" where the averaged weights were evaluated. What is missing or
+        null is left out.
+      path: PNG to write.
+      title: One line above the panels.
+      metric: The task's main metric, a fraction of 1.
+
+    Raises:
+      ValueError: There is no train line.
+    """
+    train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
+    if not train:
+        raise ValueError("expected at least one line of kind 'train' to draw, got none")
+    figure = new_figure(14, 4, title)
+    losses, metrics, rates = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
+    _draw_losses(losses, train, evals)
+    _draw_evals(metrics, evals, metric, "{:.1%}")
+    metrics.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    rates.plot(*_series(train, "learning_rate"), color=INK, linewidth=1.4)
+    rates.set_ylim(bottom=0)
+    averaged = " (EMA weights)" if evals and evals[-1].get("weights") == "ema" else ""
+    _dress(losses, "Loss")
+    _dress(metrics, metric.replace("_", " ").capitalize() + averaged)
+    _dress(rates, "Learning rate")
+    for axes in (losses, metrics, rates):
+        axes.set_xlim(0, max(record["epoch"] for record in records))
+    figure.savefig(path, format="png")
+
+
+def _draw_losses(
+    axes: Axes, train: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
+) -> None:
+    epochs, losses = _series(train, "loss")
+    if len(losses):
+        smooth = _smooth(losses)
+        axes.plot(epochs, losses, color=MUTED, alpha=0.28, linewidth=0.7)
+        label = f"train steps {smooth[-1]:.3f}"
+        axes.plot(epochs, smooth, color=MUTED, linewidth=1.4, label=label)
+        # The first steps and single bad ones may leave the panel: they would squeeze the rest flat.
+        drawn = [smooth[len(smooth) // 50 :], *(_series(evals, f"{s}_loss")[1] for s in _SPLITS)]
+        axes.set_ylim(0, 1.06 * np.concatenate(drawn).max())
+    _draw_evals(axes, evals, "loss", "{:.3f}")
+
+
+def _draw_evals(
+    axes: Axes, evals: Sequence[Mapping[str, Any]], metric: str, number_format: str
+) -> None:
+    """Draws the curves of the splits that were evaluated, with their last values as labels."""
+    for split, (name, color, style) in _SPLITS.items():
+        epochs, values = _series(evals, f"{split}_{metric}")
+        if len(values):
+            label = f"{name} {number_format.format(values[-1])}"
+            marker = "o" if len(values) <= _FEW_POINTS else None
+            points = {"marker": marker, "markersize": 3}
+            axes.plot(
+                epochs, values, color=color, linestyle=style, linewidth=1.6, label=label, **points
+            )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor="linecolor")
+
+
+def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
+    return tuple(np.array(points, float).reshape(-1, 2).T)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Returns the moving average over a fortieth of the run, over less at its ends."""
+    half = len(values) // 80
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return (total[last] - total[first]) / (last - first)
+
+
+def _dress(axes: Axes, name: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_title(name, loc="left", color=INK, fontsize=10, pad=8)
+    axes.set_xlabel("epoch", color=MUTED, fontsize=8.5, loc="right")

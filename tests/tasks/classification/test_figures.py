@@ -1,0 +1,68 @@
+"""Figures of classification are written, have content, and have the size they should."""
+
+import numpy as np
+import pytest
+
+from netzoo.figures import BLUE, DPI, RED
+from netzoo.tasks.classification.figures import confusion_matrix, prediction_sheet
+from tests.pixels import count, load
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 20, 21, 100, 130])
+def test_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, classes):
+    """Protects both limits at which numbers and names are left out, and the figure's growth."""
+    path = tmp_path / "confusion.png"
+    confusion = np.eye(classes, dtype=int) * 7
+    confusion_matrix(confusion, [f"class {i}" for i in range(classes)], path, "title")
+    height, width, _ = load(path).shape
+    least = 0.145 * classes * DPI if classes <= 120 else 3 * classes
+    assert width >= max(least, 5 * DPI) and height >= least
+    assert max(height, width) < 4000
+    assert count(path, BLUE) > 100
+
+
+def test_confusion_matrix_shows_errors_in_another_colour(tmp_path):
+    """Protects the meaning of colour: red only where something was mistaken."""
+    path = tmp_path / "confusion.png"
+    confusion_matrix(np.array([[3, 0], [0, 3]]), ["a", "b"], path, "all right")
+    assert not count(path, RED)
+    confusion_matrix(np.array([[3, 0], [3, 0]]), ["a", "b"], path, "all a")
+    assert count(path, RED) > 100
+
+
+def test_confusion_matrix_draws_a_class_without_examples(tmp_path):
+    """Protects against a division by zero (warnings are errors here)."""
+    with np.errstate(all="raise"):
+        confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"], tmp_path / "c.png", "t")
+
+
+def test_confusion_matrix_rejects_a_name_too_few(tmp_path):
+    """Protects against labels shifted by one."""
+    with pytest.raises(ValueError, match=r"\(1, 1\) for 1 class names, got \(2, 2\)"):
+        confusion_matrix(np.eye(2), ["a"], tmp_path / "c.png", "t")
+
+
+def test_names_are_no_formulas(tmp_path):
+    """Protects a run at its very end from a class or folder with two dollars in its name."""
+    path, names = tmp_path / "figure.png", ["$\\frac$", "a$b^$"]
+    confusion_matrix(np.eye(2, dtype=int), names, path, "net on folder:$x^$")
+    assert load(path).any()
+
+
+@pytest.mark.parametrize(("number", "columns", "lines"), [(1, 1, 1), (3, 2, 2), (9, 3, 3)])
+def test_prediction_sheet_has_a_cell_for_each_image(tmp_path, number, columns, lines):
+    """Protects the grid, with images of unlike shapes."""
+    path = tmp_path / "sheet.png"
+    images = [np.full((20 + 30 * i, 60, 3), 200, np.uint8) for i in range(number)]
+    rows = [(f"{i}.jpg", [("tulips", 0.7), ("roses", 0.2)]) for i in range(number)]
+    prediction_sheet(images, rows, path)
+    height, width, _ = load(path).shape
+    assert width == pytest.approx(columns * 4.6 * DPI, abs=1)
+    assert height == pytest.approx(lines * 2.3 * DPI, abs=1)
+    assert count(path, "#c8c8c8") > 1000 * number and count(path, BLUE) > 100 * number
+
+
+def test_prediction_sheet_rejects_unlike_numbers(tmp_path):
+    """Protects against captions under the wrong image, and an empty sheet."""
+    with pytest.raises(ValueError, match="0 images and 1 rows"):
+        prediction_sheet([], [("a.jpg", [("roses", 1.0)])], tmp_path / "sheet.png")
