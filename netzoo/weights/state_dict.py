@@ -107,6 +107,32 @@ KERAS_NAMES = {
 }
 
 
+def block_names(
+    depths: Iterable[int], template: str, layers: Mapping[str, str | tuple[str, str]]
+) -> dict[str, str]:
+    """Returns our module paths, `stageS_blockB/LAYER`, to the names of another project.
+
+    Args:
+      depths: Number of blocks in each stage.
+      template: The other name, e.g. `"layer{stage}.{block0}.{layer}"`: `stage`, `block` and
+        `number`, which counts all blocks, begin at 1, `stage0`, `block0` and `number0` at 0.
+      layers: Our layer in a block to what `layer` stands for; a pair names our layer and the norm
+        after it, `LAYER_norm`.
+    """
+    names, number = {}, 0
+    for stage, depth in enumerate(depths, start=1):
+        for block in range(1, depth + 1):
+            number += 1
+            index = {"stage": stage, "block": block, "number": number}
+            index |= {f"{name}0": value - 1 for name, value in index.items()}
+            for layer, theirs in layers.items():
+                pair = [theirs] if isinstance(theirs, str) else theirs
+                for ours, name in zip((layer, f"{layer}_norm"), pair, strict=False):
+                    path = f"stage{stage}_block{block}/{ours}"
+                    names[path] = template.replace("{layer}", name).format(**index)
+    return names
+
+
 def layout_by_modules(
     shapes: ArrayTree,
     modules: Mapping[str, str | Sequence[str]],
@@ -194,7 +220,6 @@ def keras_layout(
     paths = set(flax.traverse_util.flatten_dict(shapes))
 
     def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
-        del rank
         if target[-1] == "bias" and (*target[:-1], "scale") in paths:
             return "/beta", SAME
         if target[-2:] == ("depthwise", "kernel"):

@@ -11,7 +11,6 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
     The auxiliary classifiers of the published weights are not trained; without them here, they
     are ignored there.
     """
-    del model
     units = {"stem/conv1": "conv1", "stem/conv2_reduce": "conv2", "stem/conv2": "conv3"}
     for stage, blocks in STAGES.items():
         for block in range(len(blocks)):

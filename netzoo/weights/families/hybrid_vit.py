@@ -3,7 +3,7 @@
 from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families.vit import google_layout, timm_layout
 from netzoo.weights.published import Family, google_weights
-from netzoo.weights.state_dict import Layout
+from netzoo.weights.state_dict import Layout, block_names
 
 
 def timm(model: HybridViT, shapes) -> Layout:
@@ -12,31 +12,23 @@ def timm(model: HybridViT, shapes) -> Layout:
     A ResNet without stages is not called one: its stem lies in `patch_embed.backbone` itself.
     """
     backbone = "patch_embed.backbone"
+    layers = {"shortcut": ("downsample.conv", "downsample.norm")}
+    for index in (1, 2, 3):
+        layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"norm{index}"}
+    template = backbone + ".stages.{stage0}.blocks.{block0}.{layer}"
     stem = f"{backbone}.stem" if model.stages else backbone
-    names = {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm", "embedding": "patch_embed.proj"}
-    for stage, depth in enumerate(model.stages):
-        for block in range(depth):
-            ours = f"stage{stage + 1}_block{block + 1}"
-            theirs = f"{backbone}.stages.{stage}.blocks.{block}"
-            for index in (1, 2, 3):
-                names[f"{ours}/conv{index}"] = f"{theirs}.conv{index}"
-                names[f"{ours}/norm{index}"] = f"{theirs}.norm{index}"
-            names[f"{ours}/shortcut"] = f"{theirs}.downsample.conv"
-            names[f"{ours}/shortcut_norm"] = f"{theirs}.downsample.norm"
+    names = block_names(model.stages, template, layers)
+    names |= {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm", "embedding": "patch_embed.proj"}
     return timm_layout(model, shapes, names)
 
 
 def google(model: HybridViT, shapes) -> Layout:
     """`conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
-    names = {"stem": "conv_root", "stem_norm": "gn_root"}
-    for stage, depth in enumerate(model.stages, start=1):
-        for block in range(1, depth + 1):
-            ours, theirs = f"stage{stage}_block{block}", f"block{stage}/unit{block}"
-            for index in (1, 2, 3):
-                names[f"{ours}/conv{index}"] = f"{theirs}/conv{index}"
-                names[f"{ours}/norm{index}"] = f"{theirs}/gn{index}"
-            names[f"{ours}/shortcut"] = f"{theirs}/conv_proj"
-            names[f"{ours}/shortcut_norm"] = f"{theirs}/gn_proj"
+    layers = {"shortcut": ("conv_proj", "gn_proj")}
+    for index in (1, 2, 3):
+        layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"gn{index}"}
+    names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
+    names |= {"stem": "conv_root", "stem_norm": "gn_root"}
     return google_layout(model, shapes, names)
 
 

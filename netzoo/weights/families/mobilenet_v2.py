@@ -1,67 +1,53 @@
 """Names of MobileNetV2's tensors in torchvision, timm and Keras."""
 
+from collections.abc import Sequence
+
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, keras_layout, torch_layout
+from netzoo.weights.state_dict import Layout, block_names, keras_layout, torch_layout
+
+DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:
     """`features.N` counts stem, blocks and head; the layers of a block are numbered too."""
-    del model
+    layers = {"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")}
+    first = {"depthwise": ("0.0", "0.1"), "project": ("1", "2")}
     names = {
         "stem": "features.0.0",
         "stem_norm": "features.0.1",
+        **block_names(DEPTHS, "features.{number}.conv.{layer}", layers),
+        **block_names([1], "features.{number}.conv.{layer}", first),
         "head": "features.18.0",
         "head_norm": "features.18.1",
         "logits": "classifier.1",
     }
-    number = 0
-    for index, stage in enumerate(STAGES, start=1):
-        for block in range(1, stage.blocks + 1):
-            number += 1
-            ours, theirs = f"stage{index}_block{block}", f"features.{number}.conv"
-            first = 0
-            if stage.expansion != 1:
-                names[f"{ours}/expand"] = f"{theirs}.0.0"
-                names[f"{ours}/expand_norm"] = f"{theirs}.0.1"
-                first = 1
-            names[f"{ours}/depthwise"] = f"{theirs}.{first}.0"
-            names[f"{ours}/depthwise_norm"] = f"{theirs}.{first}.1"
-            names[f"{ours}/project"] = f"{theirs}.{first + 1}"
-            names[f"{ours}/project_norm"] = f"{theirs}.{first + 2}"
     return torch_layout(shapes, names)
 
 
 def timm(model: MobileNetV2, shapes) -> Layout:
-    """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`; see `timm_inverted_residual`."""
-    del model
+    """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
     names = {
         "stem": "conv_stem",
         "stem_norm": "bn1",
+        **timm_block_names(DEPTHS),
         "head": "conv_head",
         "head_norm": "bn2",
         "logits": "classifier",
     }
-    for index, stage in enumerate(STAGES, start=1):
-        for block in range(1, stage.blocks + 1):
-            names |= timm_inverted_residual(index, block, expands=stage.expansion != 1)
     return torch_layout(shapes, names)
 
 
-def timm_inverted_residual(stage: int, block: int, *, expands: bool) -> dict[str, str]:
-    """Returns the names of a block's layers in timm; both numbers count from 1.
-
-    A block without expansion calls its projection `conv_pw`.
-    """
-    ours, theirs = f"stage{stage}_block{block}", f"blocks.{stage - 1}.{block - 1}"
-    layers = {"depthwise": "conv_dw", "project": "conv_pw"}
-    if expands:
-        layers = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
-    names = {}
-    for number, (layer, conv) in enumerate(layers.items(), start=1):
-        names[f"{ours}/{layer}"] = f"{theirs}.{conv}"
-        names[f"{ours}/{layer}_norm"] = f"{theirs}.bn{number}"
-    return names
+def timm_block_names(depths: Sequence[int]) -> dict[str, str]:
+    """Returns the names of inverted residuals in timm, of which the first does not expand."""
+    template = "blocks.{stage0}.{block0}.{layer}"
+    layers = {
+        "expand": ("conv_pw", "bn1"),
+        "depthwise": ("conv_dw", "bn2"),
+        "project": ("conv_pwl", "bn3"),
+    }
+    first = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+    return block_names(depths, template, layers) | block_names([1], template, first)
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
@@ -69,23 +55,16 @@ def keras(model: MobileNetV2, shapes) -> Layout:
 
     Goes with `padding="same"`, `norm_epsilon=1e-3` and pixels in [-1, 1].
     """
-    del model
+    layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {
         "stem": "Conv1",
         "stem_norm": "bn_Conv1",
+        **block_names(DEPTHS, "block_{number0}_{layer}", layers),
+        **block_names([1], "expanded_conv_{layer}", layers),
         "head": "Conv_1",
         "head_norm": "Conv_1_bn",
         "logits": "predictions",
     }
-    number = 0
-    for index, stage in enumerate(STAGES, start=1):
-        for block in range(1, stage.blocks + 1):
-            ours = f"stage{index}_block{block}"
-            theirs = f"block_{number}" if number else "expanded_conv"
-            number += 1
-            for layer in ("expand", "depthwise", "project"):
-                names[f"{ours}/{layer}"] = f"{theirs}_{layer}"
-                names[f"{ours}/{layer}_norm"] = f"{theirs}_{layer}_BN"
     return keras_layout(shapes, names)
 
 

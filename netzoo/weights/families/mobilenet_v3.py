@@ -1,9 +1,9 @@
 """Names of MobileNetV3's tensors in torchvision and timm."""
 
 from netzoo.models.mobilenet_v3 import MobileNetV3
-from netzoo.weights.families.mobilenet_v2 import timm_inverted_residual
+from netzoo.weights.families.mobilenet_v2 import timm_block_names
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, Transform, torch_layout
+from netzoo.weights.state_dict import Layout, Transform, block_names, torch_layout
 
 # A dense layer that PyTorch has as a 1x1 convolution [out, in, 1, 1].
 POINTWISE_DENSE = Transform(lambda x: x.reshape(x.shape[:2]).T, lambda x: x.T[:, :, None, None])
@@ -53,15 +53,14 @@ def timm(model: MobileNetV3, shapes) -> Layout:
     Weights `tf_*`, the minimalistic among them, go with `padding="same"` and `norm_epsilon=1e-3`,
     the others with `padding="torch"` and `norm_epsilon=1e-5`.
     """
-    names = {"stem": "conv_stem", "stem_norm": "bn1"}
-    for index, stage in enumerate(model.variant.stages, start=1):
-        for block, expansion in enumerate(stage.expansions, start=1):
-            ours, theirs = f"stage{index}_block{block}", f"blocks.{index - 1}.{block - 1}"
-            names |= timm_inverted_residual(index, block, expands=expansion != 1)
-            for layer in ("reduce", "expand"):
-                names[f"{ours}/squeeze_excite/{layer}"] = f"{theirs}.se.conv_{layer}"
+    depths = [len(stage.expansions) for stage in model.variant.stages]
+    gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
+    names = timm_block_names(depths)
+    names |= block_names(depths, "blocks.{stage0}.{block0}.{layer}", gates)
     last = f"blocks.{len(model.variant.stages)}.0"
     names |= {
+        "stem": "conv_stem",
+        "stem_norm": "bn1",
         "head": f"{last}.conv",
         "head_norm": f"{last}.bn1",
         "pre_logits": "conv_head",

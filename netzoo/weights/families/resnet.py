@@ -2,20 +2,16 @@
 
 from netzoo.models.resnet import ResNet
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, torch_layout
+from netzoo.weights.state_dict import Layout, block_names, torch_layout
 
 
 def torchvision(model: ResNet, shapes) -> Layout:
     """`conv1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`."""
-    names = {"stem": "conv1", "stem_norm": "bn1", "logits": "fc"}
-    for stage, depth in enumerate(model.variant.depths, start=1):
-        for block in range(depth):
-            ours, theirs = f"stage{stage}_block{block + 1}", f"layer{stage}.{block}"
-            for index in (1, 2, 3):
-                names[f"{ours}/conv{index}"] = f"{theirs}.conv{index}"
-                names[f"{ours}/norm{index}"] = f"{theirs}.bn{index}"
-            names[f"{ours}/shortcut"] = f"{theirs}.downsample.0"
-            names[f"{ours}/shortcut_norm"] = f"{theirs}.downsample.1"
+    layers = {"shortcut": ("downsample.0", "downsample.1")}
+    for index in (1, 2, 3):
+        layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"bn{index}"}
+    names = block_names(model.variant.depths, "layer{stage}.{block0}.{layer}", layers)
+    names |= {"stem": "conv1", "stem_norm": "bn1", "logits": "fc"}
     return torch_layout(shapes, names)
 
 

@@ -98,7 +98,6 @@ def google_layout(model: ViT, shapes, embedding: Mapping[str, str]) -> Layout:
     }  # fmt: skip
 
     def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
-        del rank
         return f"/{target[-1]}", _google_transform(target, model.variant.heads)
 
     tokens = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")

@@ -3,7 +3,8 @@
 Python's own unpickler imports and calls what a file names. Even one whose `find_class` allows
 nothing takes a gigabyte for 9 bytes (a large index of its memo) and twice the time for each byte
 more (nested tuples as a key). Here the operations are followed one by one on a stack of plain
-values; what they name is looked up in a table of three functions and ten types.
+values; what they name is looked up in a table of three functions and ten types. Known are the
+operations that `torch.save` writes with protocol 2 and above.
 """
 
 import pickletools
@@ -95,9 +96,8 @@ _CONSTANTS = {
     "MARK": lambda: _MARK,
 }
 _LITERALS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING",
-    "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE",
-    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
 
 
@@ -145,31 +145,22 @@ class _Machine:
         match name:
             case "PROTO" | "FRAME":
                 pass
-            case "POP":
-                self._take(1)
-            case "POP_MARK":
-                self._take_to_mark()
-            case "DUP":
-                push(self.stack[-1])
             case "TUPLE":
                 push(tuple(self._take_to_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 push(tuple(self._take(int(name[-1]))))
-            case "LIST":
-                push(self._take_to_mark())
-            case "DICT":
-                push(_dictionary(_pairs(self._take_to_mark())))
             case "APPEND" | "APPENDS":
                 values = self._take(1) if name == "APPEND" else self._take_to_mark()
                 self._last(list).extend(values)
             case "SETITEM" | "SETITEMS":
                 values = self._take(2) if name == "SETITEM" else self._take_to_mark()
-                self._last(dict).update(_dictionary(_pairs(values)))
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                pairs = zip(values[::2], values[1::2], strict=True)
+                self._last(dict).update(_dictionary(pairs))
+            case "BINPUT" | "LONG_BINPUT":
                 self._memo[argument] = self.stack[-1]
             case "MEMOIZE":
                 self._memo[len(self._memo)] = self.stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
+            case "BINGET" | "LONG_BINGET":
                 push(self._memo[argument])
             case "GLOBAL":
                 push(self._named(argument))
@@ -241,7 +232,3 @@ class _Machine:
             raise ValueError("a storage without a type, a key or a place")
         self.storages[key] = dtype
         return StorageReference(key, dtype, offset)
-
-
-def _pairs(values: list[Any]) -> Iterable[tuple[Any, Any]]:
-    return zip(values[::2], values[1::2], strict=True)
