@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
-from netzoo.config import default_config, load_config, save_config, validate
+from netzoo.config import default_config, load_config, save_config
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.data.decode import LazyImage, check_header, decode_image
 from netzoo.tasks import resolve_config
@@ -162,7 +162,7 @@ def _read_run(name: str, data: bytes, folder: Path) -> None:
     sound = path.read_bytes()
     path.write_bytes(data)
     try:
-        validate(load_config(folder / "run"))
+        load_config(folder / "run")
         load_class_names(folder / "run")
         restore_variables(folder / "run")
     finally:
@@ -228,7 +228,6 @@ def _configure(name: str, data: bytes, folder: Path) -> None:
     _, overrides = split_overrides(arguments)
     config = read_config(str(file))
     override(config, overrides)
-    validate(config)
     json.dumps(resolve_config(config).to_dict())
 
 

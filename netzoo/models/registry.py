@@ -2,7 +2,7 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -63,9 +63,14 @@ def create_model(name: str, num_classes: int = 1000, **options) -> nn.Module:
     Raises:
       UserError: The name or an option is unknown; the message gives the nearest valid ones.
     """
+    check_options(name, options)
+    return model_entry(name).factory(num_classes=num_classes, **options)
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Raises a UserError if a network or one of its options is unknown."""
     factory = model_entry(name).factory
     known = [p for p in inspect.signature(factory).parameters if p not in ("parent", "name")]
     for option in options:
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
-    return factory(num_classes=num_classes, **options)

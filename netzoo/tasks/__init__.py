@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
+from netzoo.config import validate
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 
@@ -13,19 +14,25 @@ if TYPE_CHECKING:
     from netzoo.tasks.task import Task
 
 
-def resolve_config(config: ConfigDict) -> ConfigDict:
-    """Returns the configuration with what it leaves open decided, as it is saved with the run.
+def resolve_config(config: ConfigDict, *, training: bool = False) -> FrozenConfigDict:
+    """Checks a configuration and decides what it leaves open, as it is saved with the run.
+
+    Args:
+      config: The configuration; a frozen one is resolved already, and is returned.
+      training: See `netzoo.config.validate`.
 
     Raises:
-      UserError: The task, the network or one of its options is unknown, or keys contradict each
-        other.
+      UserError: A key or value is not right, or the network or one of its options is unknown.
     """
-    from netzoo.tasks.network import create_network
+    from netzoo.models.registry import check_options
 
+    validate(config, training=training)
+    if isinstance(config, FrozenConfigDict):
+        return config
     config = config.copy_and_resolve_references()
     task_module(config.task, "task").TASK.resolve(config)
-    create_network(config, num_classes=1)  # refuses its name and options before data are opened
-    return config
+    check_options(config.model.name, [option for option in config.model if option != "name"])
+    return FrozenConfigDict(config)
 
 
 def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":

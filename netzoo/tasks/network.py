@@ -1,7 +1,6 @@
 """The network that a configuration names, as every task makes and trains it."""
 
 import contextlib
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,27 +20,23 @@ def create_network(config: ConfigDict, num_classes: int) -> nn.Module:
     Raises:
       UserError: It is unknown, or has no such option.
     """
-    return create_model(config.model.name, num_classes=num_classes, **_options(config))
+    options = {**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)}
+    return create_model(options.pop("name"), num_classes=num_classes, **options)
 
 
-def pretrained_variables(config: ConfigDict, num_classes: int, **sizes: int) -> ArrayTree | None:
-    """Returns the variables of `init.weights` for that many classes, or None where it is unset.
+def pretrained_variables(
+    config: ConfigDict, model: nn.Module, image_size: int = 0
+) -> ArrayTree | None:
+    """Returns the variables of `init.weights` for a network, or None where it is unset.
 
     Args:
       config: The configuration.
-      num_classes: Logits of the network; weights for another number get a new head.
-      **sizes: Of the input, for networks that depend on it, say `image_size`.
+      model: The network; weights for another number of classes get a new head.
+      image_size: Side of its images in pixels; 0 for networks on text.
     """
     if config.init.weights is None:
         return None
-    return load_weights(
-        config.init.weights,
-        model=config.model.name,
-        num_classes=num_classes,
-        seed=config.seed,
-        **sizes,
-        **_options(config),
-    )
+    return load_weights(config.init.weights, model, image_size=image_size, seed=config.seed)
 
 
 def apply_in_training(
@@ -73,9 +68,3 @@ def apply_in_training(
             rngs={"dropout": key},
             method=method,
         )
-
-
-def _options(config: ConfigDict) -> dict[str, Any]:
-    options = config.model.to_dict()
-    del options["name"]
-    return {**options, "dtype": jnp.dtype(options["dtype"])}

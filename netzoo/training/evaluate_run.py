@@ -9,10 +9,9 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo import mesh as meshes
-from netzoo.config import validate
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import create_task
+from netzoo.tasks import create_task, resolve_config
 from netzoo.training.evaluation import compiled_sums, evaluate
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
@@ -37,7 +36,7 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
       UserError: There is no test split, the folder cannot be written, or data or checkpoint are
         missing or unreadable.
     """
-    validate(config)
+    config = resolve_config(config)
     check_writable(str(workdir / EVAL_FILE))
     if not config.data.test_split:
         raise UserError(

@@ -21,7 +21,7 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
-from netzoo.config import CONFIG_FILE, check_same_run, save_config, validate
+from netzoo.config import CONFIG_FILE, check_same_run, save_config
 from netzoo.errors import UserError
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
@@ -59,8 +59,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         another process trains there (before anything is compiled), or the loss is not finite.
     """
     workdir = Path(workdir)
-    validate(config, training=True)
-    config = resolve_config(config)
+    config = resolve_config(config, training=True)
     # One answer for all processes, before the first of them writes.
     continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
     if continued:

@@ -34,7 +34,7 @@ class _Network(NamedTuple):
 
 def load_weights(
     name_or_path: str | Path,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     num_classes: int = 1000,
     *,
     image_size: int | None = None,
@@ -50,7 +50,8 @@ def load_weights(
       name_or_path: A name of `netzoo.weights.list_weights()`, which is downloaded once; a file
         (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, of which the last
         checkpoint is read, with averaged weights if it has them.
-      model: Name in the registry; not needed for published weights and for netzoo's own files.
+      model: Name in the registry; not needed for published weights and for netzoo's own files. Or
+        the network itself, which has its number of classes and options, and needs `image_size`.
       num_classes: Length of the logits; 0 leaves the head out.
       image_size: Side of the images in pixels, which position embeddings are resized for; by
         default that of the published weights, or else that of the registry.
@@ -74,11 +75,12 @@ def load_weights(
     if image_size is None:
         of_registry = model_entry(model).image_size
         image_size = published.preprocessing.crop_size if published else of_registry
-    module = create_model(model, num_classes, **options)
+    built = isinstance(model, nn.Module)
+    module = model if built else create_model(model, num_classes, **options)
     network = _Network(module, image_size, variable_shapes(module, image_size))
     layout = _recognised_layout(file.tensors, network)
     tensors = _with_resized_positions(file.tensors, layout, network)
-    what = f"{path} for {model}"
+    what = f"{path} for {type(model).__name__ if built else model}"
     variables = to_ours(tensors, layout, network.shapes, what)
     return _with_new_head(variables, network, tensors, layout, what, seed)
 

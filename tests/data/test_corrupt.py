@@ -120,17 +120,8 @@ def test_a_record_that_is_no_image(flowers, tmp_path):
         list(eval_batches(source, **settings))
     batches = eval_batches(source, skip_corrupt=SkipCorrupt(), **settings)
     assert sum(batch["mask"].sum() for batch in batches) == 20
-    assert (
-        len(
-            take(
-                train_dataset(
-                    source, seed=0, augmentation=PLAIN, skip_corrupt=SkipCorrupt(), **settings
-                ),
-                6,
-            )
-        )
-        == 6
-    )
+    settings |= {"seed": 0, "augmentation": PLAIN}
+    assert len(take(train_dataset(source, skip_corrupt=SkipCorrupt(), **settings), 6)) == 6
 
 
 def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):

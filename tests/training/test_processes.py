@@ -49,7 +49,7 @@ def get_config():
     config = tiny_translation_config()
     config.data.lengths = (16,)
     config.optimizer.epsilon = 1e-3
-    config.optimizer.learning_rate_factors = ((r".*/key/bias", 0.0), (r".*", 1.0))
+    config.optimizer.lr_mults = ((r".*/key/bias", 0.0), (r".*", 1.0))
     config.evaluation.every_epochs = 0
     config.sharding.min_size = 64
     return config

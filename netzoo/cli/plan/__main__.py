@@ -22,7 +22,6 @@ from rich.table import Table
 
 from netzoo.cli.plan.estimate import MOST_DEVICES, Estimate, estimate, mesh_for, with_rows
 from netzoo.cli.plan.figure import draw
-from netzoo.config import validate
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
@@ -78,7 +77,6 @@ def estimates(
     Raises:
       UserError: Configuration, data or numbers do not fit together.
     """
-    validate(config)
     config = resolve_config(config)
     if classes is None:
         task = create_task(config)

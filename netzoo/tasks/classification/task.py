@@ -130,8 +130,7 @@ class ImageClassification:
 
     def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables of `init.weights` with a head for the classes of the data."""
-        size = self._config.data.image_size
-        return pretrained_variables(self._config, len(self.class_names), image_size=size)
+        return pretrained_variables(self._config, self.model, self._config.data.image_size)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.train_dataset`."""

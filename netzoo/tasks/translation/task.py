@@ -117,7 +117,7 @@ class Translation:
 
     def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables of `init.weights`, if that is set."""
-        return pretrained_variables(self._config, len(self.vocabulary))
+        return pretrained_variables(self._config, self.model)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
