@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import window_padding
+from netzoo.kernels.pool import window_pads
 from netzoo.layers import Conv as NetzooConv
 from netzoo.layers import Padding, Pads
 from netzoo.models import hybrid_vit
@@ -87,7 +87,7 @@ def max_pool(
     ceil: bool = False,
 ) -> jax.Array:
     """`flax.linen.max_pool` for the arguments of `netzoo.layers.max_pool`."""
-    pads = window_padding(x.shape[1:3], window, stride, padding, ceil)
+    pads = window_pads(x.shape[1:3], window, stride, padding, ceil)
     return nn.max_pool(x, (window, window), (stride, stride), pads)
 
 

@@ -40,24 +40,12 @@ def _forward(x, kernel, stride, pads, dilation):
 def _backward(stride, pads, dilation, residuals, dy):
     x, kernel = residuals
     window = (stride, pads, dilation)
-    return _input_gradient(dy, kernel, x.shape, *window), _kernel_gradient(
-        x, dy, kernel.shape, *window
-    ).astype(kernel.dtype)
+    size, taps_of_kernel = x.shape[1:3], kernel.shape[:2]
+    d_x = add_taps(lambda i, j, dy: dy * kernel[i, j, 0], (dy,), size, taps_of_kernel, *window)
+    return d_x, _kernel_gradient(x, dy, kernel.shape, *window).astype(kernel.dtype)
 
 
 depthwise_conv.defvjp(_forward, _backward)
-
-
-def _input_gradient(dy, kernel, x_shape, stride: int, pads: Pads, dilation: int):
-    return add_taps(
-        lambda i, j, dy: dy * kernel[i, j, 0],
-        (dy,),
-        x_shape[1:3],
-        kernel.shape[:2],
-        stride,
-        pads,
-        dilation,
-    )
 
 
 def _kernel_gradient(x, dy, kernel_shape, stride: int, pads: Pads, dilation: int):

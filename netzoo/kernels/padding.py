@@ -35,31 +35,3 @@ def spatial_padding(
         total = max((-(-size // stride) - 1) * stride + span + 1 - size, 0)
         return total // 2, total - total // 2
     raise ValueError(f"padding is {padding!r}; expected one of {', '.join(get_args(Padding))}")
-
-
-def window_padding(
-    size: tuple[int, int], window: int, stride: int, padding: Padding | int, ceil: bool
-) -> Pads:
-    """Returns the pixels to put before and after height and width for pooling.
-
-    Args:
-      size: Height and width of the images, in pixels.
-      window: Side of the window, in pixels.
-      stride: Step between windows, in pixels.
-      padding: Padding convention, or the number of pixels on every side.
-      ceil: Whether a last window may reach past the edge, so that the output size rounds up.
-    """
-    pads = []
-    for length in size:
-        if isinstance(padding, int):
-            before = after = padding
-        else:
-            before, after = spatial_padding(length, window, stride, padding)
-        if ceil:
-            # The last window has to start inside the image or the padding before it.
-            steps = -(-(length + before + after - window) // stride)
-            if steps * stride >= length + before:
-                steps -= 1
-            after = max(after, steps * stride + window - length - before)
-        pads.append((before, after))
-    return tuple(pads)

@@ -1,7 +1,7 @@
-"""Pooling in the forms that are fast on CPU.
+"""Pooling with the conventions of `netzoo.kernels.padding`, and rounding up by option.
 
 XLA's CPU backend takes the gradient of max-pooling by scattering, window by window on one core;
-`_backward` is 3 to 12 times faster.
+`_backward` is 3 to 12 times faster there.
 """
 
 import functools
@@ -12,28 +12,44 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from netzoo.kernels.padding import Pads
+from netzoo.kernels.padding import Padding, Pads, spatial_padding
 from netzoo.kernels.switch import backend
 from netzoo.kernels.windows import add_taps, taps
 
 
-def max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
+def max_pool(
+    x: jax.Array,
+    window: int,
+    stride: int,
+    *,
+    padding: Padding | int = "torch",
+    ceil: bool = False,
+) -> jax.Array:
     """Takes the largest value of every window over `[batch, height, width, channels]`.
 
-    The gradient goes to the first pixel that has it, row by row, as in PyTorch. Padded pixels
-    never win.
+    The gradient goes to the first pixel that has it, row by row, as in PyTorch.
 
     Args:
       x: The images.
       window: Side of the window, in pixels.
       stride: Step between windows, in pixels.
-      pads: Pixels before and after height and width.
+      padding: Padding convention, or the number of pixels on every side. Padded pixels never win.
+      ceil: Whether a last window may reach past the edge, so that the output size rounds up.
 
     Returns:
       `[batch, height', width', channels]`.
     """
     form = _xla_max_pool if backend() == "native" else _max_pool
-    return form(x, window, stride, pads)
+    return form(x, window, stride, window_pads(x.shape[1:3], window, stride, padding, ceil))
+
+
+def global_avg_pool(x: jax.Array) -> jax.Array:
+    """Averages over space, `[batch, height, width, channels]` to `[batch, channels]`.
+
+    In float32, or wider where `x` is: classifiers work in full precision whatever the network
+    computes in.
+    """
+    return adaptive_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 1)[:, 0, 0]
 
 
 def _xla_max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
@@ -107,3 +123,23 @@ def _shares(length: int, size: int) -> np.ndarray:
         window = slice(i * length // size, -(-(i + 1) * length // size))
         row[window] = 1 / (window.stop - window.start)
     return shares
+
+
+def window_pads(
+    size: tuple[int, int], window: int, stride: int, padding: Padding | int, ceil: bool
+) -> Pads:
+    """Returns the padding of images of `size` height and width; see `max_pool`."""
+    pads = []
+    for length in size:
+        if isinstance(padding, int):
+            before = after = padding
+        else:
+            before, after = spatial_padding(length, window, stride, padding)
+        if ceil:
+            # The last window has to start inside the image or the padding before it.
+            steps = -(-(length + before + after - window) // stride)
+            if steps * stride >= length + before:
+                steps -= 1
+            after = max(after, steps * stride + window - length - before)
+        pads.append((before, after))
+    return tuple(pads)

@@ -7,12 +7,11 @@ from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
 from netzoo.kernels.gelu import gelu
 from netzoo.kernels.matmul import matmul
 from netzoo.kernels.padding import Padding, Pads
-from netzoo.kernels.pool import adaptive_avg_pool
+from netzoo.kernels.pool import adaptive_avg_pool, global_avg_pool, max_pool
 from netzoo.layers.attention import KeyValue, MultiHeadAttention
 from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
-from netzoo.layers.drop_path import DropPath
-from netzoo.layers.dropout import Dropout
+from netzoo.layers.dropout import Dropout, DropPath
 from netzoo.layers.endpoints import (
     AUXILIARY,
     ENDPOINTS,
@@ -23,7 +22,6 @@ from netzoo.layers.endpoints import (
 from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
-from netzoo.layers.pool import avg_pool, global_avg_pool, max_pool
 
 __all__ = [
     "AUXILIARY",
@@ -41,7 +39,6 @@ __all__ = [
     "Pads",
     "adaptive_avg_pool",
     "auxiliary_logits",
-    "avg_pool",
     "classifier_cross_entropy",
     "endpoint",
     "endpoints_wanted",

@@ -37,6 +37,24 @@ class Dropout(nn.Module):
         return jax.checkpoint(lambda x, words: _drop(x, words, self.rate))(x, words)
 
 
+class DropPath(nn.Module):
+    """Drops the residual branch of whole examples in training and scales up the others.
+
+    Also known as stochastic depth (Huang et al., arXiv:1603.09382).
+
+    Attributes:
+      rate: Share of the examples whose branch is dropped, in [0, 1).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, branch: jax.Array, *, train: bool) -> jax.Array:
+        """Maps a residual branch `[batch, ...]` to the same shape; needs the key `dropout`."""
+        dims = tuple(range(1, branch.ndim))
+        return nn.Dropout(self.rate, broadcast_dims=dims, deterministic=not train)(branch)
+
+
 def _drop(x: jax.Array, words: jax.Array, rate: float) -> jax.Array:
     strides = [math.prod(x.shape[axis + 1 :]) for axis in range(x.ndim)]
     position = sum(

@@ -26,17 +26,13 @@ def auxiliary_logits(module: nn.Module, name: str, value: jax.Array) -> jax.Arra
     return _hand_out(module, AUXILIARY, name, value)
 
 
-def endpoints_wanted(module: nn.Module) -> bool:
+def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:
     """Returns whether the caller of the network asked for endpoints."""
-    return _wanted(module, ENDPOINTS)
-
-
-def _wanted(module: nn.Module, collection: str) -> bool:
     return not module.is_initializing() and module.is_mutable_collection(collection)
 
 
 def _hand_out(module: nn.Module, collection: str, name: str, value: jax.Array) -> jax.Array:
     # Not `sow`: it refuses a name that a submodule has too, as `stem` does.
-    if _wanted(module, collection):
+    if endpoints_wanted(module, collection):
         module.put_variable(collection, name, value)
     return value

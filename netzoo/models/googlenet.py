@@ -34,7 +34,6 @@ from netzoo.layers import (
     Padding,
     adaptive_avg_pool,
     auxiliary_logits,
-    avg_pool,
     endpoint,
     global_avg_pool,
     local_response_norm,
@@ -200,7 +199,7 @@ class AuxiliaryClassifier(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to float32 logits `[batch, num_classes]`."""
         if x.shape[1:3] == (14, 14) and not self.adaptive_pool:
-            x = avg_pool(x, 5, 3)
+            x = nn.avg_pool(x, (5, 5), (3, 3))
         else:
             x = adaptive_avg_pool(x, AUXILIARY_SIDE)
         x = self.unit(x, 128, 1, name="conv", train=train).reshape(x.shape[0], -1)

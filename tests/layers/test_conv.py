@@ -1,7 +1,5 @@
 """Conv: the same layer as flax.linen.Conv, whichever of its roads is taken."""
 
-import re
-
 import chex
 import flax.linen as nn
 import jax
@@ -11,7 +9,7 @@ import pytest
 
 from netzoo.layers import Conv
 
-# What optimizations do to these layers is for test_fast_layers.py.
+# What optimizations do to these layers is for tests/kernels.
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 # Kernel, stride, groups, features, dilation, bias; 8 channels come in.
@@ -148,23 +146,3 @@ def test_kernel_init_is_used():
     layer = Conv(4, 3, kernel_init=nn.initializers.constant(0.5))
     params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))["params"]
     np.testing.assert_array_equal(params["kernel"], jnp.full((3, 3, 2, 4), 0.5))
-
-
-@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 2)])
-def test_gradients_in_a_loop_have_the_form_that_is_fast(stride, groups):
-    """XLA brings convolutions into it only outside loops; steps took 18 times as long."""
-    layer = Conv(8, 3, stride=stride, groups=groups)
-    x = jnp.zeros((2, 4, 8, 8, 4))
-    variables = layer.init(jax.random.key(0), x[0])
-
-    # Twice, so that the gradient of images is needed as well.
-    def step(variables, x):
-        def loss(variables):
-            y = layer.apply(variables, x)
-            return jnp.square(layer.apply(variables, y[..., :4])).sum()
-
-        return jax.tree.map(jnp.subtract, variables, jax.grad(loss)(variables)), None
-
-    program = jax.jit(lambda variables, x: jax.lax.scan(step, variables, x)).lower(variables, x)
-    forms = set(re.findall(r" convolution\(.*dim_labels=([\w>-]+)", program.compile().as_text()))
-    assert forms == {"b01f_01io->b01f"}

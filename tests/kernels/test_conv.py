@@ -1,0 +1,49 @@
+"""The choice among convolutions: what the programs consist of on a CPU and natively."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from netzoo import kernels
+from netzoo.kernels.conv import convolve
+
+X = jnp.zeros((2, 8, 8, 8))
+PADS = ((1, 1), (1, 1))
+# Taps, stride, dilation, groups, features.
+CASES = [(1, 1, 1, 1, 12), (1, 2, 1, 1, 12), (3, 1, 1, 1, 12), (3, 2, 2, 1, 12), (3, 1, 1, 8, 8),
+         (3, 2, 1, 8, 8), (3, 1, 1, 8, 16), (3, 1, 1, 2, 12)]  # fmt: skip
+
+
+def program(platform, taps, stride, dilation, groups, features):
+    """Returns the StableHLO of forward and both gradients, for a platform that need not be here."""
+
+    def run(x, kernel, dy):
+        pads = PADS if taps > 1 else ((0, 0), (0, 0))
+        y, pull_back = jax.vjp(
+            lambda x, k: convolve(x, k, stride, pads, dilation, groups), x, kernel
+        )
+        return y, pull_back(jnp.full_like(y, dy))
+
+    kernel = jnp.zeros((taps, taps, 8 // groups, features))
+    return jax.jit(run).trace(X, kernel, 1.0).lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("case", CASES)
+def test_native_programs_are_three_convolutions(case, platform):
+    """GPU and TPU have kernels for all of them: one for the output and one for each gradient."""
+    with kernels.use_backend("native"):
+        text = program(platform, *case)
+    assert text.count("stablehlo.convolution") == 3
+    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", text)
+    assert case[3] == 1 or groups.count(str(case[3])) == 3
+    assert "stablehlo.dot" not in text
+
+
+@pytest.mark.parametrize(("case", "count"), [(0, 0), (1, 0), (2, 3), (4, 0), (6, 0), (7, 6)])
+def test_programs_for_a_cpu_have_the_forms_that_are_fast_there(case, count):
+    """Products for 1x1, shifted sums where groups are many, one convolution for each of a few."""
+    with kernels.use_backend("cpu"):
+        assert program("cpu", *CASES[case]).count("stablehlo.convolution") == count

@@ -1,0 +1,42 @@
+"""Convolution of images with fewer pixels than the kernel has taps: where it is, and what it gives.
+
+Tolerances are those of `tests/kernels/test_forms.py`.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from netzoo.kernels.im2col_conv import has_few_pixels
+from tests.kernels.test_forms import CHANNELS, assert_close, conv, native_conv, value_and_gradients
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride"),
+    [
+        ((1, 1), 3, 1),
+        ((2, 2), 3, 1),
+        ((4, 4), 3, 2),
+        ((2, 3), 3, 2),
+        ((4, 4), 5, 1),
+        ((8, 8), 7, 2),
+    ],
+)
+def test_images_with_fewer_pixels_than_the_kernel_has_taps(size, kernel_size, stride):
+    """Protects small images: XLA's form for them is 45 times as slow, so none may be left."""
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(kernel_size, kernel_size, CHANNELS, CHANNELS)).astype(np.float32)
+    x = rng.normal(size=(8, *size, CHANNELS)).astype(np.float32)
+    settings = (kernel_size, stride, 1, 1)
+    ours = jax.jit(functools.partial(value_and_gradients, conv(*settings)))
+    theirs = jax.jit(functools.partial(value_and_gradients, native_conv(*settings)))
+    assert_close(ours(kernel, x), theirs(kernel, x))
+    assert "convolution(" not in ours.lower(kernel, x).compile().as_text()
+
+
+def test_few_pixels_of_many_stay_a_convolution():
+    """Protects memory: AlexNet's 11x11 in steps of 4 would copy each of 1,600 pixels six times."""
+    assert not has_few_pixels((40, 40), 11, 4, ((2, 2), (2, 2)), 1)
+    assert not has_few_pixels((3, 3), 3, 1, ((1, 1), (1, 1)), 1)
