@@ -3,7 +3,7 @@
 import difflib
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -144,6 +144,12 @@ def resolve_split(
     if not any(len(part) for _, part in parts):
         raise SourceError(f"Split {split!r} selects no examples; {_available(lengths)}.")
     return parts
+
+
+def validation_alias(splits: Collection[str]) -> dict[str, str]:
+    """Returns the alias by which `val` or `validation` is found where only the other exists."""
+    pairs = (("val", "validation"), ("validation", "val"))
+    return {alias: name for alias, name in pairs if name in splits and alias not in splits}
 
 
 def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> SourceError:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from netzoo.data.decode import check_header
 from netzoo.data.files import ImageError, files_below, open_file, printable, read_file
-from netzoo.data.source import CORRUPT_HINT, Example, SourceError, resolve_split, warn
+from netzoo.data.source import (
+    CORRUPT_HINT,
+    Example,
+    SourceError,
+    resolve_split,
+    validation_alias,
+    warn,
+)
 
 _SPLIT_FOLDERS = ("train", "test", "val", "validation")
 _LITTER = {"thumbs.db", "desktop.ini"}
@@ -57,7 +64,8 @@ class FolderSource:
         files = {name: _files(self._root, folder) for name, folder in splits.items()}
         _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
         lengths = {name: len(listed) for name, listed in files.items()}
-        parts = resolve_split(split, lengths, _aliases(splits))
+        aliases = {"all": "train"} if len(splits) == 1 else validation_alias(splits)
+        parts = resolve_split(split, lengths, aliases)
         self._files = [files[name][i] for name, part in parts for i in part]
         self._labels = {name: label for label, name in enumerate(self.class_names)}
         self._depth = 1 if splits["train"] != self._root else 0
@@ -75,14 +83,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
     # A class may be called "train": only a folder that holds folders is a split.
     found = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
     return found if "train" in found else {"train": root}
-
-
-def _aliases(splits: dict[str, Path]) -> dict[str, str]:
-    if len(splits) == 1:
-        return {"all": "train"}
-    if "val" in splits and "validation" not in splits:
-        return {"validation": "val"}
-    return {"val": "validation"} if "val" not in splits and "validation" in splits else {}
 
 
 def _folders(path: Path) -> list[str]:

@@ -1,13 +1,12 @@
 """Batches of sentence pairs of similar length, for training and evaluation, on Grain.
 
-A compiled step needs fixed shapes, and sentences have many lengths. So there are a few buckets,
-each with one length and with as many rows as make about `batch_tokens` tokens: one shape a bucket.
+A compiled step needs fixed shapes, and sentences have many lengths. Pairs are therefore sorted into
+a few buckets. A bucket has one length, and its batches have one shape.
 """
 
 import functools
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import grain
 import numpy as np
@@ -21,205 +20,107 @@ Batch = dict[str, np.ndarray]
 
 _BUCKET_STREAM, _BATCH_STREAM = 3, 4
 _PADDING_ROW = -1
-# Of what is evaluated or translated, with its end: attention takes memory with the square of it.
+# The most tokens, with the end, of a sentence that is evaluated or translated: the memory for
+# attention grows with the square of the length.
 MOST_TOKENS = 2048
 
 
 @dataclass(frozen=True)
-class BucketPlan:
-    """The shapes of batches.
+class Buckets:
+    """The shapes of batches. The configuration's table of keys has checked the numbers.
 
     Attributes:
-        lengths: positions of each bucket, rising. Bucket b takes the pairs that are longer than
-            `lengths[b - 1]` and no longer than `lengths[b]`.
-        rows: rows of a batch of each bucket, over all processes.
+      lengths: Positions of each bucket, rising. A pair goes into the first bucket that holds it.
+      batch_tokens: Tokens of a batch on each side, padding included. A batch has at most as many,
+        but never fewer than `row_multiple` rows.
+      row_multiple: What rows are divisible by: a multiple of devices times gradient accumulation.
     """
 
     lengths: tuple[int, ...]
-    rows: tuple[int, ...]
+    batch_tokens: int
+    row_multiple: int
+
+    def rows(self, length: int) -> int:
+        """Returns the rows of a batch, over all processes."""
+        return max(self.batch_tokens // length // self.row_multiple, 1) * self.row_multiple
+
+    def divide(self, lengths: np.ndarray) -> list[np.ndarray]:
+        """Returns the indices of the pairs of each bucket, in order, from the pairs' lengths."""
+        # The number of buckets that are too short is the number of the one that is not.
+        bucket = np.searchsorted(self.lengths, lengths)
+        return [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
+
+    def batches(self, members: Iterable[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+        """Returns `(length, indices)` of all batches of the pairs `members` of each bucket.
+
+        The last batch of a bucket is filled up with rows of padding, whose index is -1.
+        """
+        batches = []
+        for length, indices in zip(self.lengths, members, strict=True):
+            rows = self.rows(length)
+            fill = (0, -len(indices) % rows)
+            filled = np.pad(indices, fill, constant_values=_PADDING_ROW)
+            batches += [(length, part) for part in filled.reshape(-1, rows)]
+        return batches
 
     def steps(self, corpus: Corpus) -> int:
-        """Returns the batches in which each pair that fits occurs once: those of an epoch."""
-        return sum(
-            -(-len(members) // rows)
-            for members, rows in zip(self.members(corpus.lengths), self.rows, strict=True)
-        )
+        """Returns the batches of an epoch, in which each pair that fits occurs once."""
+        return len(self.batches(self.divide(corpus.lengths)))
 
     def left_out(self, corpus: Corpus) -> int:
         """Returns how many pairs are too long for the last bucket."""
         return int(np.sum(corpus.lengths > self.lengths[-1]))
 
-    def members(self, lengths: np.ndarray) -> list[np.ndarray]:
-        """Returns the indices of the pairs of each bucket, in order.
-
-        Args:
-            lengths: length of each pair.
-        """
-        # The number of buckets that are too short is the number of the one that is not.
-        bucket = np.searchsorted(self.lengths, lengths)
-        return [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
-
-
-def plan_buckets(batch_tokens: int, lengths: tuple[int, ...], row_multiple: int) -> BucketPlan:
-    """Chooses the rows of each bucket.
-
-    Args:
-        batch_tokens: tokens of a batch on each side, padding included; what a bucket gets is this
-            or a little less, but never under `row_multiple` rows.
-        lengths: lengths of the buckets, rising.
-        row_multiple: what rows must be divisible by: devices times gradient accumulation.
-
-    Raises:
-        UserError: if a number is not positive or the lengths do not rise.
-    """
-    lengths = tuple(lengths)
-    if not lengths or lengths[0] < 1 or any(a >= b for a, b in itertools.pairwise(lengths)):
-        raise UserError(f"bucket lengths must be positive and rise, found {lengths}.")
-    if batch_tokens < 1 or row_multiple < 1:
-        raise UserError(
-            "batch_tokens and row_multiple must be positive, found "
-            f"{batch_tokens} and {row_multiple}."
-        )
-    return BucketPlan(lengths, tuple(_rows(batch_tokens, n, row_multiple) for n in lengths))
-
 
 def train_dataset(
     corpus: Corpus,
+    buckets: Buckets,
     *,
-    batch_tokens: int,
-    lengths: tuple[int, ...],
-    row_multiple: int,
     seed: int,
     num_threads: int = 2,
     shard: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
     """Makes the endless sequence of training batches.
 
-    Every epoch has `BucketPlan.steps` batches with each pair exactly once, shuffled anew: which
-    pairs of a bucket come together, and the order of the batches of all buckets. The last batch
-    of a bucket is filled up with rows of padding. Pairs longer than the last bucket are left out.
+    Every epoch has `Buckets.steps` batches with each pair exactly once. It is shuffled anew: which
+    pairs of a bucket come together, and the order of the batches of all buckets. Pairs longer than
+    the last bucket are left out.
 
     Args:
-        corpus: the pairs.
-        batch_tokens: as for `plan_buckets`.
-        lengths: as for `plan_buckets`.
-        row_multiple: as for `plan_buckets`; a multiple of the processes.
-        seed: decides the order.
-        num_threads: threads that make batches.
-        shard: `(index, count)` of this process among those that share each batch. A process
-            gets its rows of the same batch, so their number changes no row.
+      corpus: The pairs.
+      buckets: The shapes of batches.
+      seed: Decides the order.
+      num_threads: Threads that make batches.
+      shard: `(index, count)` of this process among those that share each batch. A process gets its
+        rows of the same batch, so the number of processes changes no row.
 
     Returns:
-        An endless `grain.IterDataset` of `{"source": int32 [R, L], "target": int32 [R, L + 1],
-        "weight": float32 [R]}` with R the rows of this process. A source row is tokens, END,
-        padding; a target row is START, tokens, END, padding, so `target[:, :-1]` is the decoder's
-        input and `target[:, 1:]` its labels. A row of padding has END as its only source token,
-        so that attention has something to look at, and no target. `weight` is the rows over the
-        labels of the whole batch, the same in all rows: the mean over rows of weight times the
-        sum of a row's losses is the mean over labels, however the batch is divided.
+      An endless `grain.IterDataset` of `{"source": int32 [R, L], "target": int32 [R, L + 1],
+      "weight": float32 [R]}` with R the rows of this process. A source row is tokens, END,
+      padding; a target row is START, tokens, END, padding, so `target[:, :-1]` is the decoder's
+      input and `target[:, 1:]` its labels. A row of padding has END as its only source token, so
+      that attention has something to look at, and no target. `weight` is the rows over the labels
+      of the whole batch, the same in all rows: the mean over rows of weight times the sum of a
+      row's losses is the mean over labels, however the batch is divided.
 
     Raises:
-        UserError: if no pair fits, or the numbers do not fit together.
+      UserError: No pair fits.
     """
-    plan = plan_buckets(batch_tokens, lengths, row_multiple)
-    _check_shard(shard, row_multiple)
-    if not 0 <= seed < 2**63:
-        raise UserError(f"seed must be in [0, 2**63), found {seed}.")
-    if not plan.steps(corpus):
+    if buckets.left_out(corpus) == len(corpus):
         raise UserError(
-            f"None of the {len(corpus):,} pairs has at most {plan.lengths[-1]} tokens, the "
+            f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
             "length of the last bucket; give a longer one, or more text."
         )
-    batches = _TrainBatches(corpus, plan, seed, shard)
-    return in_threads(batches, num_threads)
-
-
-class EvalBatches:
-    """Every pair of a corpus exactly once, in batches of few shapes, sorted into buckets.
-
-    Batches are those of `train_dataset` with two more entries: `mask`, bool [R], is False for
-    rows of padding, and `index`, int32 [R], is the position of the pair in the corpus, -1 for
-    padding. Pairs longer than the last bucket go into further ones, at multiples of its length.
-    They can be iterated again and again.
-    """
-
-    def __init__(
-        self, corpus: Corpus, plan: BucketPlan, members: list[np.ndarray], shard: tuple[int, int]
-    ):
-        """Use `eval_batches`."""
-        self._corpus = corpus
-        self._shard = shard
-        self._batches = [
-            (length, part)
-            for indices, length, rows in zip(members, plan.lengths, plan.rows, strict=True)
-            for part in _in_batches(indices, rows)
-        ]
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[step] for step in range(len(self)))
-
-    def __getitem__(self, step: int) -> Batch:
-        length, indices = self._batches[step]
-        rows = _rows_of_process(indices, self._shard)
-        batch = _make_batch(self._corpus, indices, length, self._shard)
-        return batch | {"mask": rows != _PADDING_ROW, "index": rows}
-
-
-def eval_batches(
-    corpus: Corpus,
-    *,
-    batch_tokens: int,
-    lengths: tuple[int, ...],
-    row_multiple: int,
-    shard: tuple[int, int] = (0, 1),
-    limit: int | None = None,
-) -> EvalBatches:
-    """Makes the batches of one pass over the corpus.
-
-    Args:
-        corpus: the pairs.
-        batch_tokens: as for `plan_buckets`.
-        lengths: as for `plan_buckets`.
-        row_multiple: as for `train_dataset`.
-        shard: as for `train_dataset`.
-        limit: use at most so many pairs, evenly spaced; None is all.
-
-    Raises:
-        UserError: as `train_dataset`, but pairs of up to `MOST_TOKENS`, with the end, fit.
-    """
-    plan = plan_buckets(batch_tokens, lengths, row_multiple)
-    _check_shard(shard, row_multiple)
-    if limit is not None and limit < 1:
-        raise UserError(f"limit must be positive, or None for all pairs, found {limit}.")
-    count = min(len(corpus), limit or len(corpus))
-    chosen = np.arange(count) * len(corpus) // max(count, 1)
-    found = corpus.lengths[chosen]
-    if (long := found > MOST_TOKENS).any():
-        pair = chosen[long.argmax()]
-        raise UserError(
-            f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
-            f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
-        )
-    last = plan.lengths[-1]
-    further = range(2 * last, int(found.max(initial=0)) + last, last)
-    plan = plan_buckets(batch_tokens, (*plan.lengths, *further), row_multiple)
-    members = [chosen[part].astype(np.int32) for part in plan.members(found)]
-    return EvalBatches(corpus, plan, members, shard)
+    return in_threads(_TrainBatches(corpus, buckets, seed, shard), num_threads)
 
 
 class _TrainBatches:
     """Random access to the endless sequence of training batches."""
 
-    def __init__(self, corpus: Corpus, plan: BucketPlan, seed: int, shard: tuple[int, int]):
-        self._corpus = corpus
-        self._plan = plan
-        self._members = plan.members(corpus.lengths)
-        self._steps = plan.steps(corpus)
-        self._seed = seed
-        self._shard = shard
+    def __init__(self, corpus: Corpus, buckets: Buckets, seed: int, shard: tuple[int, int]):
+        self._corpus, self._buckets, self._seed, self._shard = corpus, buckets, seed, shard
+        self._members = buckets.divide(corpus.lengths)
+        self._steps = buckets.steps(corpus)
         # Threads work on neighbouring batches, so two epochs are in use at most.
         self._epoch = functools.lru_cache(maxsize=2)(self._shuffle)
 
@@ -228,39 +129,69 @@ class _TrainBatches:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, self._steps)
-        length, indices = self._epoch(epoch)[step]
-        return _make_batch(self._corpus, indices, length, self._shard)
+        return _make_batch(self._corpus, *self._epoch(epoch)[step], self._shard)
 
     def _shuffle(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        batches = []
-        for bucket, members in enumerate(self._members):
-            order = generator(self._seed, _BUCKET_STREAM, epoch, bucket).permutation(members)
-            length, rows = self._plan.lengths[bucket], self._plan.rows[bucket]
-            batches += [(length, part) for part in _in_batches(order, rows)]
+        batches = self._buckets.batches(
+            generator(self._seed, _BUCKET_STREAM, epoch, bucket).permutation(members)
+            for bucket, members in enumerate(self._members)
+        )
         order = generator(self._seed, _BATCH_STREAM, epoch, 0).permutation(len(batches))
         return [batches[i] for i in order]
 
 
-def _rows(batch_tokens: int, length: int, row_multiple: int) -> int:
-    return max(row_multiple, batch_tokens // length // row_multiple * row_multiple)
+@dataclass(frozen=True)
+class EvalBatches(Sequence[Batch]):
+    """Batches as `eval_batches` describes them, each made when it is asked for."""
+
+    corpus: Corpus
+    batches: list[tuple[int, np.ndarray]]
+    shard: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, step: int) -> Batch:
+        length, indices = self.batches[step]
+        mask = _rows_of_process(indices, self.shard) != _PADDING_ROW
+        return {**_make_batch(self.corpus, length, indices, self.shard), "mask": mask}
 
 
-def _in_batches(indices: np.ndarray, rows: int) -> list[np.ndarray]:
-    """Divides indices into parts of `rows`, the last one filled up with `_PADDING_ROW`."""
-    fill = np.full(-len(indices) % rows, _PADDING_ROW)
-    parts = np.concatenate([indices, fill]).astype(np.int32).reshape(-1, rows)
-    return list(parts)
+def eval_batches(
+    corpus: Corpus,
+    buckets: Buckets,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    limit: int | None = None,
+) -> EvalBatches:
+    """Makes the batches of one pass over the corpus, with every pair exactly once.
 
+    Batches are those of `train_dataset` and a `mask`, bool [R], that is False for rows of padding.
+    Pairs longer than the last bucket go into further ones, at multiples of its length.
 
-def _check_shard(shard: tuple[int, int], row_multiple: int) -> None:
-    index, count = shard
-    if not 0 <= index < count:
-        raise UserError(f"shard must be (index, count) with index below count, found {shard}.")
-    if row_multiple % count:
+    Args:
+      corpus: The pairs.
+      buckets: The shapes of batches.
+      shard: As for `train_dataset`.
+      limit: Use at most so many pairs, evenly spaced; None is all.
+
+    Raises:
+      UserError: A pair has more than `MOST_TOKENS` on a side, with the end.
+    """
+    count = min(len(corpus), limit or len(corpus))
+    chosen = np.arange(count) * len(corpus) // max(count, 1)
+    lengths = corpus.lengths[chosen]
+    if (long := lengths > MOST_TOKENS).any():
+        pair = chosen[long.argmax()]
         raise UserError(
-            f"row_multiple must be a multiple of the {count} processes that share each batch, "
-            f"found {row_multiple}."
+            f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
+            f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
         )
+    last = buckets.lengths[-1]
+    further = range(2 * last, int(lengths.max(initial=0)) + last, last)
+    buckets = replace(buckets, lengths=(*buckets.lengths, *further))
+    batches = buckets.batches(chosen[part] for part in buckets.divide(lengths))
+    return EvalBatches(corpus, batches, shard)
 
 
 def _rows_of_process(indices: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
@@ -268,7 +199,7 @@ def _rows_of_process(indices: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
     return np.split(indices, count)[index]
 
 
-def _make_batch(corpus: Corpus, indices: np.ndarray, length: int, shard: tuple[int, int]) -> Batch:
+def _make_batch(corpus: Corpus, length: int, indices: np.ndarray, shard: tuple[int, int]) -> Batch:
     """Makes this process's rows of the batch of the pairs `indices`."""
     rows = _rows_of_process(indices, shard)
     source = np.full((len(rows), length), PAD, np.int32)

@@ -1,12 +1,12 @@
 """Tokenised sentence pairs in memory."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from netzoo.tasks.translation.sources import ParallelSource
+from netzoo.tasks.translation.sources import Pair
 from netzoo.tasks.translation.vocabulary import Vocabulary
 
 
@@ -17,19 +17,17 @@ class Ragged:
     A list of arrays would take a hundred bytes more for each of millions of sentences.
 
     Attributes:
-        flat: int32, all tokens.
-        offsets: int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
+      flat: int32, all tokens.
+      offsets: int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
     """
 
     flat: np.ndarray
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[int]]) -> "Ragged":
+    def of(cls, sequences: Sequence[Sequence[int]]) -> "Ragged":
         """Joins sequences of token numbers."""
-        sequences = list(sequences)
-        offsets = np.zeros(len(sequences) + 1, np.int64)
-        np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
+        offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
         flat = np.fromiter((t for s in sequences for t in s), np.int32, count=offsets[-1])
         return cls(flat, offsets)
 
@@ -53,13 +51,9 @@ class Corpus:
     target: Ragged
 
     @classmethod
-    def encode(cls, source: ParallelSource, vocabulary: Vocabulary) -> "Corpus":
-        """Reads and tokenises all pairs of a source."""
-        pairs = [source[index] for index in range(len(source))]
-        return cls(
-            Ragged.of(vocabulary.encode_all(pair.source for pair in pairs)),
-            Ragged.of(vocabulary.encode_all(pair.target for pair in pairs)),
-        )
+    def encode(cls, pairs: Sequence[Pair], vocabulary: Vocabulary) -> "Corpus":
+        """Tokenises sentence pairs, of which there is at least one."""
+        return cls(*(Ragged.of(vocabulary.encode_all(side)) for side in zip(*pairs, strict=True)))
 
     def __len__(self) -> int:
         return len(self.source)

@@ -1,6 +1,7 @@
 """Translation: a sentence for a sentence, cross-entropy of every next token."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from netzoo.errors import UserError
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
-from netzoo.tasks.translation.batches import eval_batches, plan_buckets, train_dataset
+from netzoo.tasks.translation.batches import Buckets, eval_batches, train_dataset
 from netzoo.tasks.translation.corpus import Corpus
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
-from netzoo.tasks.translation.sources import open_parallel
+from netzoo.tasks.translation.sources import Pair, read_pairs
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
@@ -51,15 +52,15 @@ class Translation:
           UserError: The data, the vocabulary or the network is not as the configuration says.
         """
         self._config = config
-        self._source = functools.lru_cache(maxsize=None)(self._open)
-        self._corpus = functools.lru_cache(maxsize=None)(self._encode)
+        self._pairs = functools.cache(self._read)
+        self._corpus = functools.cache(self._encode)
         self.vocabulary = self._find_vocabulary(workdir)
         self.model = create_network(config, len(self.vocabulary))
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training pairs that are not too long."""
-        return plan_buckets(**self._shapes("train")).steps(self._train_corpus)
+        return self._buckets("train").steps(self._train_corpus)
 
     def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
         config = self._config
@@ -75,31 +76,26 @@ class Translation:
                 f"init.weights are of a vocabulary, and there is no {beside}: give its file as "
                 "data.vocabulary, or as init.weights the folder of a run"
             )
-        pairs = self._source(config.data.train_split)
-        texts = (text for index in range(len(pairs)) for text in pairs[index])
+        texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
     def save(self, workdir: Path) -> None:
         """Writes the vocabulary, which the weights mean nothing without."""
         self.vocabulary.save(workdir / VOCABULARY_FILE)
 
-    def _open(self, split: str):
-        return open_parallel(self._config.data.source, split, self._config.data.data_dir)
+    def _read(self, split: str) -> list[Pair]:
+        return read_pairs(self._config.data.source, split, self._config.data.data_dir)
 
     def _encode(self, split: str) -> Corpus:
-        return Corpus.encode(self._source(split), self.vocabulary)
+        return Corpus.encode(self._pairs(split), self.vocabulary)
 
     @property
     def _train_corpus(self) -> Corpus:
         return self._corpus(self._config.data.train_split)
 
-    def _shapes(self, purpose: str) -> dict[str, Any]:
+    def _buckets(self, purpose: str) -> Buckets:
         data = self._config.data
-        return {
-            "batch_tokens": self._config[purpose].batch_size,
-            "lengths": tuple(data.lengths),
-            "row_multiple": data.row_multiple,
-        }
+        return Buckets(tuple(data.lengths), self._config[purpose].batch_size, data.row_multiple)
 
     def batch_sizes(self) -> dict[str, int]:
         """Returns what the rows of every batch are a multiple of."""
@@ -121,8 +117,8 @@ class Translation:
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
-        config, shapes = self._config, self._shapes("train")
-        if long := plan_buckets(**shapes).left_out(self._train_corpus):
+        config, buckets = self._config, self._buckets("train")
+        if long := buckets.left_out(self._train_corpus):
             print(
                 f"{long:,} of {len(self._train_corpus):,} training pairs are longer than the last "
                 f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
@@ -130,10 +126,10 @@ class Translation:
         return iter(
             train_dataset(
                 self._train_corpus,
+                buckets,
                 seed=config.seed,
                 num_threads=config.data.num_threads,
                 shard=process_shard(),
-                **shapes,
             )
         )
 
@@ -161,9 +157,9 @@ class Translation:
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every pair of the split once, or of its evenly spaced `limit`."""
-        corpus, shapes = self._corpus(split), self._shapes("evaluation")
+        corpus, buckets = self._corpus(split), self._buckets("evaluation")
         try:
-            return eval_batches(corpus, limit=limit, shard=process_shard(), **shapes)
+            return eval_batches(corpus, buckets, shard=process_shard(), limit=limit)
         except UserError as error:
             raise UserError(f"{self._config.data.source}, split {split!r}: {error}") from None
 
@@ -196,8 +192,8 @@ class Translation:
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translates the split; returns its scores, and what writes translations and a figure."""
         del sums
-        evaluation, pairs = self._config.evaluation, self._source(split)
-        sources, references = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
+        evaluation = self._config.evaluation
+        sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self._config, self.model, variables, self.vocabulary)
         found, seconds = translator.translate(sources, f"translating {split}")
         best = [row[0] for row in found]
@@ -215,7 +211,7 @@ class Translation:
             **corpus_scores(hypotheses, references),
             "beam_size": evaluation.beam_size,
             "length_penalty": evaluation.length_penalty,
-            "sentences_per_second": len(pairs) / seconds,
+            "sentences_per_second": len(sources) / seconds,
         }, draw
 
     def show(self, report: dict[str, Any], console: Console) -> None:

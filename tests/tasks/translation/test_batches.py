@@ -1,17 +1,18 @@
 """Batches of sentence pairs: contents, coverage, determinism, resuming, sharding."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.tasks.translation.batches import MOST_TOKENS, eval_batches, plan_buckets, train_dataset
+from netzoo.tasks.translation.batches import MOST_TOKENS, Buckets, eval_batches, train_dataset
 from netzoo.tasks.translation.corpus import Corpus, Ragged
-from netzoo.tasks.translation.sources import open_parallel
+from netzoo.tasks.translation.sources import read_pairs
 from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
 
-SETTINGS = {"batch_tokens": 40, "lengths": (4, 9, 16), "row_multiple": 2}
+BUCKETS = Buckets((4, 9, 16), batch_tokens=40, row_multiple=2)
 ROWS = {4: 10, 9: 4, 16: 2}
 # Of the 60 pairs of `corpus`, 12, 15 and 21 are in the buckets and 12 are longer than 16.
 FITTING, STEPS = 48, 2 + 4 + 11
@@ -41,8 +42,8 @@ def corpus() -> Corpus:
     return corpus_of(np.random.default_rng(1).permutation(lengths))
 
 
-def train(corpus, **changes):
-    return train_dataset(corpus, **{"seed": 5, **SETTINGS, **changes})
+def train(corpus, buckets=BUCKETS, **changes):
+    return train_dataset(corpus, buckets, **{"seed": 5, **changes})
 
 
 def take(dataset, count):
@@ -92,9 +93,8 @@ def test_batch_contract(corpus):
 
 def test_epochs_have_every_pair_exactly_once(corpus):
     """Each pair that fits is seen once an epoch, whole, in the smallest bucket that holds it."""
-    plan = plan_buckets(**SETTINGS)
-    assert plan.rows == (10, 4, 2)
-    assert plan.steps(corpus) == STEPS and plan.left_out(corpus) == 60 - FITTING
+    assert {length: BUCKETS.rows(length) for length in BUCKETS.lengths} == ROWS
+    assert BUCKETS.steps(corpus) == STEPS and BUCKETS.left_out(corpus) == 60 - FITTING
     batches = take(train(corpus), 3 * STEPS)
     for first in (0, STEPS, 2 * STEPS):
         epoch = batches[first : first + STEPS]
@@ -161,9 +161,9 @@ def test_weighted_mean_is_the_mean_over_labels(corpus):
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_the_same_batch(corpus, count):
     """Split over hosts, the rows together are the batch of one host, weights included."""
-    changes = {"row_multiple": 4}
-    whole = take(train(corpus, **changes), STEPS)
-    parts = [take(train(corpus, shard=(i, count), **changes), STEPS) for i in range(count)]
+    buckets = replace(BUCKETS, row_multiple=4)
+    whole = take(train(corpus, buckets), STEPS)
+    parts = [take(train(corpus, buckets, shard=(i, count)), STEPS) for i in range(count)]
     for step, batch in enumerate(whole):
         for name, array in batch.items():
             joined = np.concatenate([part[step][name] for part in parts])
@@ -173,8 +173,9 @@ def test_processes_share_the_same_batch(corpus, count):
 @pytest.mark.parametrize("row_multiple", [1, 3, 8, 100])
 def test_rows_divide_over_devices(row_multiple):
     """Rows are a multiple, as many as the tokens allow, and never none."""
-    plan = plan_buckets(4096, (16, 24, 96, 4000), row_multiple)
-    for length, rows in zip(plan.lengths, plan.rows, strict=True):
+    buckets = Buckets((16, 24, 96, 4000), 4096, row_multiple)
+    for length in buckets.lengths:
+        rows = buckets.rows(length)
         assert rows % row_multiple == 0 and rows > 0
         assert rows * length <= 4096 or rows == row_multiple
         assert (rows + row_multiple) * length > 4096
@@ -182,17 +183,15 @@ def test_rows_divide_over_devices(row_multiple):
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 1000])
 def test_evaluation_is_exact(corpus, batch_tokens):
-    """Every pair once, also those too long for training, with its place in the corpus."""
-    batches = eval_batches(corpus, **{**SETTINGS, "batch_tokens": batch_tokens})
+    """Every pair once, also those too long for training, and a mask of them."""
+    batches = eval_batches(corpus, replace(BUCKETS, batch_tokens=batch_tokens))
     for _ in range(2):  # it can be iterated again
         found = list(batches)
         assert len(found) == len(batches)
         assert sorted(check_rows(corpus, found)) == list(range(60))
         for batch in found:
             np.testing.assert_array_equal(batch["mask"], real_rows(batch))
-            assert batch["mask"].dtype == bool and batch["index"].dtype == np.int32
-            assert batch["index"][batch["mask"]].tolist() == check_rows(corpus, [batch])
-            assert (batch["index"][~batch["mask"]] == -1).all()
+            assert batch["mask"].dtype == bool
     # Few shapes, so that evaluation compiles few times: pairs of up to 20 need one bucket more.
     assert {b["source"].shape[1] for b in found} == {4, 9, 16, 32}
     assert len({b["source"].shape for b in found}) == 4
@@ -201,7 +200,7 @@ def test_evaluation_is_exact(corpus, batch_tokens):
 @pytest.mark.parametrize("length", [16, 17, 32, 33, 100])
 def test_long_pairs_go_into_multiples(length):
     """No pair is lost to evaluation, and empty buckets make no batches."""
-    (batch,) = eval_batches(corpus_of([length]), **SETTINGS)
+    (batch,) = eval_batches(corpus_of([length]), BUCKETS)
     assert batch["source"].shape[1] == -(-length // 16) * 16
     assert batch["mask"].sum() == 1
 
@@ -209,8 +208,7 @@ def test_long_pairs_go_into_multiples(length):
 @pytest.mark.parametrize("limit", [1, 7, 60, 1000])
 def test_limit_is_evenly_spaced(corpus, limit):
     """A quick evaluation sees the whole corpus, not its beginning."""
-    batches = eval_batches(corpus, **SETTINGS, limit=limit)
-    chosen = np.sort(np.concatenate([b["index"][b["mask"]] for b in batches]))
+    chosen = sorted(check_rows(corpus, eval_batches(corpus, BUCKETS, limit=limit)))
     assert len(chosen) == min(limit, 60) and chosen[0] == 0
     gaps = np.diff([*chosen, 60])
     assert gaps.max() - gaps.min() <= 1
@@ -218,8 +216,8 @@ def test_limit_is_evenly_spaced(corpus, limit):
 
 def test_evaluation_is_shared_by_processes(corpus):
     """Split over hosts, the rows together are the batch of one host."""
-    whole = list(eval_batches(corpus, **SETTINGS))
-    parts = [list(eval_batches(corpus, **SETTINGS, shard=(i, 2))) for i in range(2)]
+    whole = list(eval_batches(corpus, BUCKETS))
+    parts = [list(eval_batches(corpus, BUCKETS, shard=(i, 2))) for i in range(2)]
     for step, batch in enumerate(whole):
         for name, array in batch.items():
             joined = np.concatenate([part[step][name] for part in parts])
@@ -228,39 +226,28 @@ def test_evaluation_is_shared_by_processes(corpus):
 
 def test_nothing_to_evaluate():
     """An empty corpus has no batches."""
-    assert list(eval_batches(corpus_of([]), **SETTINGS)) == []
+    assert list(eval_batches(corpus_of([]), BUCKETS)) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"lengths": ()}, "rise"),
-        ({"lengths": (8, 8)}, "rise"),
-        ({"lengths": (0, 8)}, "positive"),
-        ({"batch_tokens": 0}, "batch_tokens"),
-        ({"row_multiple": 0}, "row_multiple"),
-        ({"shard": (2, 2)}, "shard"),
-        ({"shard": (0, 4)}, "4 processes"),
-        ({"seed": -1}, "seed"),
-        ({"lengths": (1,)}, "60 pairs"),
-    ],
-)
-def test_numbers_that_do_not_fit(corpus, changes, word):
-    """Mistakes are found before the first batch."""
-    with pytest.raises(UserError, match=word):
-        train(corpus, **changes)
+def test_no_pair_that_fits_is_an_error(corpus):
+    """Found before the first batch, with the length that was asked for."""
+    with pytest.raises(UserError, match="None of the 60 pairs has at most 1 tokens"):
+        train(corpus, replace(BUCKETS, lengths=(1,)))
 
 
 def test_corpus_is_the_encoded_source():
     """From text to batch and back: the tokens of a row are the sentences of its pair."""
-    source = open_parallel("number_words", "validation[:20]")
-    vocabulary = Vocabulary.learn((text for pair in source for text in pair), size=60)
-    corpus = Corpus.encode(source, vocabulary)
+    pairs = read_pairs("number_words", "validation[:20]")
+    vocabulary = Vocabulary.learn((text for pair in pairs for text in pair), size=60)
+    corpus = Corpus.encode(pairs, vocabulary)
     assert len(corpus) == 20
-    for batch in eval_batches(corpus, batch_tokens=64, lengths=(8, 16), row_multiple=1):
-        for index, a, b in zip(batch["index"], batch["source"], batch["target"], strict=True):
-            if index >= 0:
-                assert (vocabulary.decode(a), vocabulary.decode(b)) == source[index]
+    seen = [
+        (vocabulary.decode(source), vocabulary.decode(target))
+        for batch in eval_batches(corpus, Buckets((8, 16), batch_tokens=64, row_multiple=1))
+        for source, target in zip(batch["source"], batch["target"], strict=True)
+        if target[0] == START
+    ]
+    assert sorted(seen) == sorted(pairs)
 
 
 def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
@@ -268,6 +255,6 @@ def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
     long = corpus_of([5, MOST_TOKENS, MOST_TOKENS + 1, 5])
     message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side, and {MOST_TOKENS - 1:,} are possible"
     with pytest.raises(UserError, match=message):
-        eval_batches(long, **SETTINGS)
-    assert len(eval_batches(corpus_of([5, MOST_TOKENS]), **SETTINGS)) == 2
-    assert eval_batches(long, **SETTINGS, limit=1)
+        eval_batches(long, BUCKETS)
+    assert len(eval_batches(corpus_of([5, MOST_TOKENS]), BUCKETS)) == 2
+    assert eval_batches(long, BUCKETS, limit=1)

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from netzoo import limits
 from netzoo.data.source import SourceError
-from netzoo.tasks.translation.sources import Pair, ParallelSource, open_parallel
+from netzoo.tasks.translation.sources import read_pairs
 
 ENGLISH = ["A dog.", "Two cats.", "Three birds.", "Four fish."]
 GERMAN = ["Ein Hund.", "Zwei Katzen.", "Drei Vögel.", "Vier Fische."]
@@ -27,18 +27,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def pairs(source):
-    return [source[index] for index in range(len(source))]
-
-
 def test_folder_holds_every_pair(folder):
     """Line n goes with line n, and the first language in braces is the source."""
-    source = open_parallel(f"parallel:{folder}.{{en,de}}", "train")
-    assert isinstance(source, ParallelSource)
-    assert pairs(source) == list(map(Pair, ENGLISH, GERMAN))
-    reverse = open_parallel(f"parallel:{folder}.{{de,en}}", "train")
-    assert pairs(reverse) == list(map(Pair, GERMAN, ENGLISH))
-    assert (source.split, source.name) == ("train", f"parallel:{folder}.{{en,de}}")
+    source = read_pairs(f"parallel:{folder}.{{en,de}}", "train")
+    assert source == list(zip(ENGLISH, GERMAN, strict=True))
+    reverse = read_pairs(f"parallel:{folder}.{{de,en}}", "train")
+    assert reverse == list(zip(GERMAN, ENGLISH, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -53,8 +47,8 @@ def test_folder_holds_every_pair(folder):
 )
 def test_splits_are_tfds_expressions(folder, split, selected):
     """A folder is sliced as a TFDS data set is."""
-    source = open_parallel(f"parallel:{folder}.{{en,de}}", split)
-    assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in selected]
+    source = read_pairs(f"parallel:{folder}.{{en,de}}", split)
+    assert [pair[0] for pair in source] == [ENGLISH[i] for i in selected]
 
 
 @pytest.mark.parametrize("stem", ["test.2016", "train.en-de", "a b", "val-2", "all", "_0_"])
@@ -63,11 +57,11 @@ def test_any_stem_is_a_split(folder, stem):
     for language, lines in (("en", ENGLISH), ("de", GERMAN)):
         (folder / f"{stem}.{language}").write_text("\n".join(lines), encoding="utf-8")
     spec = f"parallel:{folder}.{{en,de}}"
-    source = open_parallel(spec, f"{stem} [1:3]+val[:1]+{stem}[3:]")
-    assert [pair.source for pair in pairs(source)] == [ENGLISH[i] for i in (1, 2, 0, 3)]
-    assert len(open_parallel(spec, stem)) == 4
+    source = read_pairs(spec, f"{stem} [1:3]+val[:1]+{stem}[3:]")
+    assert [pair[0] for pair in source] == [ENGLISH[i] for i in (1, 2, 0, 3)]
+    assert len(read_pairs(spec, stem)) == 4
     with pytest.raises(SourceError, match=re.escape(f"Unrecognized split format: '{stem}[1:'")):
-        open_parallel(spec, f"{stem}[1:")
+        read_pairs(spec, f"{stem}[1:")
 
 
 def test_similar_stems_are_different_splits(folder):
@@ -75,8 +69,8 @@ def test_similar_stems_are_different_splits(folder):
     for stem, lines in (("test.2016", ENGLISH[:1]), ("test-2e-2016", ENGLISH[1:])):
         for language in ("en", "de"):
             (folder / f"{stem}.{language}").write_text("\n".join(lines))
-    source = open_parallel(f"parallel:{folder}.{{en,de}}", "test-2e-2016+test.2016")
-    assert [pair.source for pair in pairs(source)] == [*ENGLISH[1:], ENGLISH[0]]
+    source = read_pairs(f"parallel:{folder}.{{en,de}}", "test-2e-2016+test.2016")
+    assert [pair[0] for pair in source] == [*ENGLISH[1:], ENGLISH[0]]
 
 
 def test_stems_that_no_expression_can_name_are_not_listed(folder):
@@ -85,21 +79,21 @@ def test_stems_that_no_expression_can_name_are_not_listed(folder):
         for language in ("en", "de"):
             (folder / f"{stem}.{language}").write_text("A")
     with pytest.raises(SourceError, match=r"available: train, val\."):
-        open_parallel(f"parallel:{folder}.{{en,de}}", "x")
+        read_pairs(f"parallel:{folder}.{{en,de}}", "x")
 
 
 def test_only_the_split_asked_for_is_read(folder):
     """Opening the validation split does not read the training text."""
     (folder / "train.en").write_bytes(b"\xff")
-    assert len(open_parallel(f"parallel:{folder}.{{en,de}}", "val")) == 2
+    assert len(read_pairs(f"parallel:{folder}.{{en,de}}", "val")) == 2
 
 
 def test_lines_end_at_newlines_only(folder):
     """A line separator inside a sentence moves no pair, and Windows' ends leave nothing behind."""
     (folder / "odd.en").write_bytes("\ufeffone\u2028two\x85three\r\n\r\nfour\r\n".encode())
     (folder / "odd.de").write_bytes(b"eins\n\nvier\n")
-    source = open_parallel(f"parallel:{folder}.{{en,de}}", "odd")
-    assert pairs(source) == [("one\u2028two\x85three", "eins"), ("", ""), ("four", "vier")]
+    source = read_pairs(f"parallel:{folder}.{{en,de}}", "odd")
+    assert source == [("one\u2028two\x85three", "eins"), ("", ""), ("four", "vier")]
 
 
 def damage_lines(folder):
@@ -133,7 +127,7 @@ def test_folder_errors(folder, languages, split, damage, words):
     if damage:
         damage(folder)
     with pytest.raises(SourceError) as caught:
-        open_parallel(f"parallel:{folder}.{{{languages}}}", split)
+        read_pairs(f"parallel:{folder}.{{{languages}}}", split)
     for word in words:
         assert word in str(caught.value)
 
@@ -141,7 +135,7 @@ def test_folder_errors(folder, languages, split, damage, words):
 def test_missing_folder(tmp_path):
     """The error shows the files that were expected."""
     with pytest.raises(SourceError, match=r"train\.en"):
-        open_parallel(f"parallel:{tmp_path}/nowhere.{{en,de}}", "train")
+        read_pairs(f"parallel:{tmp_path}/nowhere.{{en,de}}", "train")
 
 
 @pytest.mark.parametrize(
@@ -150,18 +144,18 @@ def test_missing_folder(tmp_path):
 def test_malformed_specs(spec):
     """The error lists the forms; braces that the shell has eaten are the likely cause."""
     with pytest.raises(SourceError) as caught:
-        open_parallel(spec, "train")
+        read_pairs(spec, "train")
     for form in ("number_words", "parallel:FOLDER.{en,de}", "tfds:NAME.{en,de}", "quotes"):
         assert form in str(caught.value)
 
 
 def test_number_words_open_like_any_other():
     """The computed data set has the splits, slices and aliases of a stored one."""
-    source = open_parallel("number_words", "val[:10]")
-    assert isinstance(source, ParallelSource) and len(source) == 10
-    assert source[0] == open_parallel("number_words", "validation")[0]
+    source = read_pairs("number_words", "val[:10]")
+    assert len(source) == 10
+    assert source[0] == read_pairs("number_words", "validation")[0]
     with pytest.raises(SourceError, match="validation"):
-        open_parallel("number_words", "valid")
+        read_pairs("number_words", "valid")
 
 
 class TwoAnimals(tfds.core.GeneratorBasedBuilder):
@@ -195,12 +189,11 @@ def data_dir(tmp_path_factory):
 
 def test_tfds_translation(data_dir):
     """A data set is prepared at its first use; its records become pairs in the braces' order."""
-    source = open_parallel("tfds:two_animals/de-en:1.0.0.{de,en}", "train", data_dir)
+    source = read_pairs("tfds:two_animals/de-en:1.0.0.{de,en}", "train", data_dir)
     # TFDS shuffles when it prepares.
-    assert sorted(pairs(source)) == sorted(map(Pair, GERMAN, ENGLISH))
-    assert isinstance(source, ParallelSource)
-    part = open_parallel("tfds:two_animals/de-en.{en,de}", "train[1:3]", data_dir)
-    assert [tuple(reversed(pair)) for pair in pairs(part)] == pairs(source)[1:3]
+    assert sorted(source) == sorted(zip(GERMAN, ENGLISH, strict=True))
+    part = read_pairs("tfds:two_animals/de-en.{en,de}", "train[1:3]", data_dir)
+    assert [tuple(reversed(pair)) for pair in part] == source[1:3]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +207,7 @@ def test_tfds_translation(data_dir):
 def test_tfds_errors(data_dir, spec, split, word):
     """A data set without these languages, splits or translations is named as such."""
     with pytest.raises(SourceError) as caught:
-        open_parallel(spec, split, data_dir)
+        read_pairs(spec, split, data_dir)
     assert word in str(caught.value)
 
 
@@ -224,4 +217,4 @@ def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
     for language in ("en", "de"):
         (tmp_path / f"train.{language}.gz").write_bytes(gzip.compress(bytes(3_000_000)))
     with pytest.raises(SourceError, match=r"train\.en\.gz.* does not end within 1,048,576 bytes"):
-        open_parallel(f"parallel:{tmp_path}.{{en,de}}", "train")
+        read_pairs(f"parallel:{tmp_path}.{{en,de}}", "train")
