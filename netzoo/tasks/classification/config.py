@@ -35,6 +35,7 @@ KEYS = (
     Key("augment.randaugment_layers", 0, at_least(0), "operations on an image; 0: no RandAugment"),
     Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of the operations"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
+    Key("augment.cutmix", 0.0, at_least(0), "likewise; a batch takes one of the two at random"),
     Key("train.freeze_batch_norm", False, None, "keep running statistics, and drop nothing"),
     Key("evaluation.crop_pct", 0.875, rules.FRACTION, "side of the crop over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+Mixed = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -20,7 +23,7 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 
 def mixup(
     key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> Mixed:
     """Blends each example with the one at the mirror place of the batch.
 
     Args:
@@ -41,3 +44,63 @@ def mixup(
         return weight * x + (1 - weight) * x[::-1]
 
     return blend(images), blend(targets), jnp.where(weight >= 0.5, labels, labels[::-1])
+
+
+def cutmix(
+    key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
+) -> Mixed:
+    """Pastes a box of the example at the mirror place of the batch into each example.
+
+    The box has the share of the area that the mirror example gets, and its centre is anywhere in
+    the image. What lies outside of the image is cut off, and the share is that of what is left.
+
+    Args:
+      key: Random key.
+      alpha: Parameter of Beta(alpha, alpha), from which one share is drawn for the batch.
+      images: `[batch, height, width, channels]`.
+      targets: Probabilities `[batch, classes]`.
+      labels: `[batch]`.
+
+    Returns:
+      Images and targets in the proportion of the areas, and for each example the label of its
+      larger part.
+
+    Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
+      Localizable Features", arXiv:1905.04899, section 3.1.
+    """
+    share_key, *center_keys = jax.random.split(key, 3)
+    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))  # of the box, as a fraction
+
+    def inside(center_key: jax.Array, size: int) -> jax.Array:
+        start = jax.random.randint(center_key, (), 0, size) - (side * size).astype(int) // 2
+        place = jnp.arange(size)
+        return (place >= start) & (place < start + (side * size).astype(int))
+
+    rows, columns = map(inside, center_keys, images.shape[1:3])
+    box = rows[:, None] & columns
+    kept = 1 - box.mean()
+    images = jnp.where(box[..., None], images[::-1], images)
+    targets = kept * targets + (1 - kept) * targets[::-1]
+    return images, targets, jnp.where(kept >= 0.5, labels, labels[::-1])
+
+
+def mix(
+    key: jax.Array, augment: ConfigDict, images: jax.Array, targets: jax.Array, labels: jax.Array
+) -> Mixed:
+    """Applies mixup or CutMix, as the configuration says; with both on, one drawn for the batch.
+
+    Args:
+      key: Random key.
+      augment: Section of the configuration with the alphas `mixup` and `cutmix`; 0 is off.
+      images: See `mixup`, as for the rest.
+      targets: Likewise.
+      labels: Likewise.
+    """
+    methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
+    mixed = [
+        method(key, alpha, images, targets, labels) for method, alpha in methods if alpha > 0
+    ] or [(images, targets, labels)]
+    if len(mixed) == 1:
+        return mixed[0]
+    coin = jax.random.bernoulli(jax.random.fold_in(key, 1))
+    return jax.tree.map(lambda *values: jnp.where(coin, *values), *mixed)

@@ -26,7 +26,7 @@ from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
-from netzoo.tasks.classification.mix import mixup, normalize
+from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
 from netzoo.weights import CATALOGUE
@@ -41,7 +41,7 @@ class ImageClassification:
     """Trains a network of the zoo on labelled images; implements `netzoo.tasks.task.Task`.
 
     Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
-    evaluation, `"mask": bool [batch]`. Normalising and mixup happen on the device.
+    evaluation, `"mask": bool [batch]`. Normalising and mixing happen on the device.
     """
 
     main_metric = "accuracy"
@@ -155,18 +155,15 @@ class ImageClassification:
         """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
 
         Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
-        the accuracy counts the label of the larger part.
+        or CutMix the accuracy counts the label of the larger part.
         """
         data = self._config.data
-        mixup_key, dropout_key = jax.random.split(key)
+        mix_key, dropout_key = jax.random.split(key)
         images = normalize(batch["image"], data.mean, data.std)
         labels = batch["label"]
         targets = jax.nn.one_hot(labels, len(self.class_names))
         targets = optax.smooth_labels(targets, self._config.train.label_smoothing)
-        if self._config.augment.mixup > 0:
-            images, targets, labels = mixup(
-                mixup_key, self._config.augment.mixup, images, targets, labels
-            )
+        images, targets, labels = mix(mix_key, self._config.augment, images, targets, labels)
         logits, model_state = apply_in_training(
             self._config,
             self.model,
