@@ -12,6 +12,7 @@ import collections
 import io
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -19,19 +20,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import tensorflow_datasets as tfds
-from rich.console import Console
 
 from netzoo.data.decode import check_header
 from netzoo.data.files import MAX_BYTES, files_below, open_file, printable
-from netzoo.data.source import SourceError
+from netzoo.data.source import SourceError, warn
 from netzoo.data.sources.open import SYNTHETIC
-from netzoo.data.sources.tfds import FILE_FORMAT, download, find_builder
+from netzoo.data.sources.tfds import download, download_and_prepare, find_builder
 from netzoo.errors import UserError
 
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670
 _ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip")
-# Of members that only describe the next one, and that tarfile reads into memory.
+# Types of members that describe the next member, and that tarfile reads into memory.
 _DESCRIPTIONS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -54,8 +54,8 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
       The builder, prepared.
 
     Raises:
-      SourceError: On an unknown name or unusable local files.
-      DatasetNotFoundError: If the download is not possible.
+      SourceError: The name is unknown, or the local files are not as expected.
+      DatasetNotFoundError: The data set cannot be downloaded.
     """
     if name == SYNTHETIC:
         from netzoo.data.sources.synthetic import builder
@@ -81,81 +81,76 @@ def count_classes(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, int]
     counts = {}
     for split in builder.info.splits:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        found = collections.Counter(int(record["label"]) for record in records)
-        counts[split] = {name: found[label] for label, name in enumerate(names)}
+        labels = collections.Counter(int(record["label"]) for record in records)
+        counts[split] = {name: labels[label] for label, name in enumerate(names)}
     return counts
 
 
-class LocalFlowers:
-    """Takes the place of TFDS's download manager, and hands over local files as the archive's.
+def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
+    """Has TFDS's own builder of tf_flowers read local files instead of the downloaded archive.
 
-    The builder stays TFDS's own, so the keys of the examples (`class/file.jpg`), and with them
-    the order and every split, are those of a downloaded data set, wherever the files lie. An
-    archive is read member by member and never unpacked, so none of it can land elsewhere.
+    The keys of the examples (`class/file.jpg`), and with them the order and every split, are those
+    of a downloaded data set, wherever the files lie. TFDS has no option for this, so the builder's
+    method that would download is replaced.
     """
+    names = builder.info.features["label"].names
+    examples = builder._generate_examples(_photographs(origin, _members(origin), names))
+    builder._split_generators = lambda dl_manager: {"train": examples}
+    tfds.disable_progress_bar()  # it takes seconds
+    try:
+        with tempfile.TemporaryDirectory() as unused:
+            download_and_prepare(builder, download_dir=unused)
+    finally:
+        del builder._split_generators
 
-    downloaded_size = 0
-    register_checksums = False
 
-    def __init__(self, origin: Path, class_names: list[str]):
-        """Checks that `origin` is a folder or an archive; raises SourceError if not."""
-        if not origin.exists():
-            raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
-        is_archive = origin.is_file() and origin.name.lower().endswith(_ARCHIVES)
-        if not origin.is_dir() and not is_archive:
+def _photographs(
+    origin: Path, members: Iterator[tuple[str, IO[bytes]]], class_names: list[str]
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yields the name and the file of every photograph among the members of `origin`.
+
+    Raises:
+      SourceError: The archive is damaged, has an unexpected class folder, or holds no photographs.
+      ImageError: A photograph is not an image.
+    """
+    count = 0
+    for name, data in _read_jpegs(origin, members):
+        member = PurePosixPath(name)
+        if member.parent.name.lower() not in class_names:
             raise SourceError(
-                f"{origin} is neither a folder nor an archive ({', '.join(_ARCHIVES)})."
+                f"{origin} holds {printable(name)}; expected photographs in folders named "
+                f"{', '.join(class_names)}."
             )
-        self._origin = origin
-        self._class_names = class_names
+        check_header(io.BytesIO(data), name)  # an error now, not in the middle of a training
+        count += 1
+        yield name, io.BytesIO(data)
+    if not count:
+        raise SourceError(f"{origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg.")
 
-    def download(self, url: str) -> str:
-        """Downloads nothing; returns the address, which only `iter_archive` sees again."""
-        return url
 
-    def iter_archive(self, path: str) -> Iterator[tuple[str, IO[bytes]]]:
-        """Yields the name and the open file of every photograph.
+def _read_jpegs(
+    origin: Path, members: Iterator[tuple[str, IO[bytes]]]
+) -> Iterator[tuple[str, bytes]]:
+    try:
+        for name, file in members:
+            if name.endswith(".jpg") and not PurePosixPath(name).name.startswith("."):
+                # Read here: where TFDS read, it would make damage its own, longer error.
+                yield name, file.read()
+    except UserError:
+        raise
+    except Exception as error:  # a dozen types of three modules, for damage
+        raise SourceError(f"{origin} is damaged or no archive ({error}); fetch it anew.") from error
 
-        Raises:
-          SourceError: On an unexpected class folder, a damaged archive, or no photographs.
-          ImageError: If a photograph is not an image.
-        """
-        del path
-        found = False
-        for name, data in self._photographs():
-            member = PurePosixPath(name)
-            if member.parent.name.lower() not in self._class_names:
-                raise SourceError(
-                    f"{self._origin} holds {printable(name)}; expected photographs in "
-                    f"folders named {', '.join(self._class_names)}."
-                )
-            # What is no picture is named now, and not in the middle of a training.
-            check_header(io.BytesIO(data), name)
-            found = True
-            yield name, io.BytesIO(data)
-        if not found:
-            raise SourceError(
-                f"{self._origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg."
-            )
 
-    def _photographs(self) -> Iterator[tuple[str, bytes]]:
-        if self._origin.is_dir():
-            members = _folder_members(self._origin)
-        elif self._origin.name.lower().endswith(".zip"):
-            members = _zip_members(self._origin)
-        else:
-            members = _tar_members(self._origin)
-        try:
-            for name, file in members:
-                if name.endswith(".jpg") and not PurePosixPath(name).name.startswith("."):
-                    # Read here: where TFDS read, it would make damage its own, longer error.
-                    yield name, file.read()
-        except UserError:
-            raise
-        except Exception as error:  # a dozen types of three modules, for damage
-            raise SourceError(
-                f"{self._origin} is damaged or no archive ({error}); fetch it anew."
-            ) from error
+def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Returns the members of a folder or an archive, which is read in order and never unpacked."""
+    if not origin.exists():
+        raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
+    if origin.is_dir():
+        return _folder_members(origin)
+    if not origin.is_file() or not origin.name.lower().endswith(_ARCHIVES):
+        raise SourceError(f"{origin} is neither a folder nor an archive ({', '.join(_ARCHIVES)}).")
+    return _zip_members(origin) if origin.name.lower().endswith(".zip") else _tar_members(origin)
 
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -203,19 +198,6 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     yield member.filename, file
 
 
-def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
-    local = LocalFlowers(origin, builder.info.features["label"].names)
-    builder._make_download_manager = lambda **kwargs: local
-    tfds.disable_progress_bar()  # it takes seconds
-    try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            file_format=FILE_FORMAT,
-        )
-    finally:
-        del builder._make_download_manager
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m netzoo.cli.prepare", description=__doc__)
@@ -248,14 +230,10 @@ def _report(builder: tfds.core.DatasetBuilder, seconds: float) -> None:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"{split}: {total:,} examples: {listed}")
         if builder.name == FLOWERS and total != FLOWERS_EXAMPLES:
-            Console(stderr=True).print(
+            warn(
                 f"Warning: expected {FLOWERS_EXAMPLES:,} photographs, found {total:,}: this is "
                 "not the published data set, and its splits and accuracies cannot be compared. "
-                f"To prepare it anew, remove {builder.data_dir} first.",
-                style="yellow",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                f"To prepare it anew, remove {builder.data_dir} first."
             )
 
 

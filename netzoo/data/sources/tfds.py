@@ -8,6 +8,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import extractor
@@ -110,6 +111,12 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     return builder
 
 
+def download_and_prepare(builder: tfds.core.DatasetBuilder, **options: Any) -> None:
+    """Prepares a data set in the format that is read here, never from a copy in the cloud."""
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT, **options)
+
+
 def download(builder: tfds.core.DatasetBuilder) -> None:
     """Downloads and prepares a data set, giving up within seconds where there is no network.
 
@@ -120,26 +127,21 @@ def download(builder: tfds.core.DatasetBuilder) -> None:
     # by hand list addresses too, but need none of them.
     by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
     urls = [] if by_hand else list(builder.url_infos or {})
-    reason = _unreachable(urls[0]) if urls else None
-    if reason is None:
-        try:
-            with _archives_without_tensorflow():
-                builder.download_and_prepare(
-                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-                    file_format=FILE_FORMAT,
-                )
-            return
-        except Exception as error:
-            # Whatever stopped it (checksum, disk, manual download, a missing package), the data
-            # set is not there; TFDS removes its incomplete folder itself.
-            reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, ImportError) and "tensorflow" in str(error):
-                reason = (
-                    "TFDS prepares this data set with TensorFlow only; prepare it where that is "
-                    f"installed, with file_format='{FILE_FORMAT}', and copy the folder here"
-                )
-            raise DatasetNotFoundError(_ways_on(builder, reason)) from error
-    raise DatasetNotFoundError(_ways_on(builder, reason))
+    if urls and (reason := _unreachable(urls[0])):
+        raise DatasetNotFoundError(_ways_on(builder, reason))
+    try:
+        with _archives_without_tensorflow():
+            download_and_prepare(builder)
+    except Exception as error:
+        # Whatever stopped it (checksum, disk, manual download, a missing package), the data set is
+        # not there; TFDS removes its incomplete folder itself.
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ImportError) and "tensorflow" in str(error):
+            reason = (
+                "TFDS prepares this data set with TensorFlow only; prepare it where that is "
+                f"installed, with file_format='{FILE_FORMAT}', and copy the folder here"
+            )
+        raise DatasetNotFoundError(_ways_on(builder, reason)) from error
 
 
 @contextlib.contextmanager

@@ -18,12 +18,12 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from netzoo.data.sources.synthetic import painter
+from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare
 from netzoo.progress import track
 
 # The order of tf_flowers, so that a checkpoint's logits mean the same for both datasets.
 CLASS_NAMES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 SPLIT_SIZES = {"train": 3000, "test": 750}
-FILE_FORMAT = "array_record"
 
 _SEED = 20240229
 _SPLIT_SEEDS = {"train": 0, "test": 1}
@@ -103,10 +103,9 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     total = sum(SPLIT_SIZES.values())
     print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", flush=True)
     start = time.perf_counter()
-    config = tfds.download.DownloadConfig(try_download_gcs=False)  # never touch the network
-    # TFDS speaks of a download there is not, and its bars fill a log with lines of file names.
+    # TFDS would announce a download, and its progress bars fill a log with names of files.
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT)
+        download_and_prepare(builder)
     print(f"Drawn in {time.perf_counter() - start:.1f} s.", flush=True)
     return builder
