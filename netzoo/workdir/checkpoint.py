@@ -14,7 +14,7 @@ step has checksums (`netzoo/workdir/checksums.py`), which are compared whenever 
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from netzoo.errors import UserError
 from netzoo.workdir import BEST, CHECKPOINTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
-METRICS = "metrics/metrics"  # the file of Orbax's item of JSON
+_METRIC = "metrics/metrics"  # the file of Orbax's item of JSON
 
 # Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; what
 # goes wrong it raises as well.
@@ -36,42 +36,56 @@ for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
-class Checkpoints:
-    """The checkpoints of one run, written without holding up the training.
+class _CheckpointFolder:
+    """A folder of checkpoints that is written without holding up the training.
 
     Attributes:
-      directory: `WORKDIR/checkpoints`.
+      directory: The folder.
     """
 
-    def __init__(self, workdir: Path, keep: int):
-        """Opens the folder, making it where there is none; the newest `keep` stay."""
-        self.directory = Path(workdir).absolute() / CHECKPOINTS
-        self._keep = keep
+    def __init__(self, directory: Path, **options: Any):
+        """Opens the folder, making it where there is none; `options` are Orbax's."""
+        self.directory = directory.absolute()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
                 cleanup_tmp_directories=True,  # of a process that was killed
                 temporary_path_class=ChecksummedPath,
+                **options,
             ),
         )
 
-    def save(self, step: int, state: ArrayTree, iterator: grain.DatasetIterator) -> None:
+    def _save(self, step: int, **items: ocp.args.CheckpointArgs) -> None:
         """Starts writing; returns when the values are copied and training may go on.
 
         Raises:
           UserError: This checkpoint, or the one before it, cannot be written; says why.
         """
-        if step in self._manager.all_steps():
-            return
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
-        )
         with _explained(self.directory):
-            self._manager.save(step, args=arguments)
+            self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def close(self) -> None:
+        """Waits for what is being written; raises UserError where that fails."""
+        with _explained(self.directory):
+            self._manager.close()
+
+
+class Checkpoints(_CheckpointFolder):
+    """The checkpoints of one run, in `WORKDIR/checkpoints`."""
+
+    def __init__(self, workdir: Path, keep: int):
+        """Opens the folder, making it where there is none; the newest `keep` stay."""
+        super().__init__(workdir / CHECKPOINTS, max_to_keep=keep)
+        self._keep = keep
+
+    def save(self, step: int, state: ArrayTree, iterator: grain.DatasetIterator) -> None:
+        """Starts writing, unless the step is there; see `_save`."""
+        if step not in self._manager.all_steps():
+            data = grain.checkpoint.CheckpointSave(iterator)
+            self._save(step, state=ocp.args.StandardSave(state), data=data)
 
     def exist(self) -> bool:
-        """Returns whether there is any, sound or not."""
+        """Returns whether there is any checkpoint, sound or not."""
         return bool(self._manager.all_steps())
 
     def restore(
@@ -90,91 +104,63 @@ class Checkpoints:
         Raises:
           UserError: There are checkpoints and none of them can be read.
         """
-        damaged = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                check_files(self.directory / str(step))
-                restored = self._manager.restore(
-                    step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-                )
-                iterator.set_state(_position(self.directory / str(step) / "data"))
-            except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
-                damaged.append(f"{self.directory / str(step)}: {_first_line(error)}")
-                print(_damaged(self.directory / str(step), error), flush=True)
-                continue
+
+        def read(folder: Path) -> ArrayTree:
+            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+            restored = self._manager.restore(int(folder.name), args=arguments)
+            iterator.set_state(_position(folder / "data"))
+            return restored.state
+
+        steps = self._manager.all_steps()
+        for step, state in _sound(self.directory, steps, read):
             self._discard_others(step)
-            return step, restored.state
-        if damaged:
+            return step, state
+        if steps:
             raise UserError(
-                "no checkpoint can be read:\n  " + "\n  ".join(damaged) + "\nDelete "
-                f"{self.directory} to start this run over, or give a new --workdir."
+                f"no checkpoint can be read: all {len(steps)} in {self.directory} are damaged, as "
+                "listed above. Delete the folder to start this run over, or give a new --workdir."
             )
         return None
 
     def _discard_others(self, step: int) -> None:
         """Removes damaged newer checkpoints, whose steps are about to be saved again.
 
-        And older ones beyond those to keep, which a process killed in the middle of deleting left.
+        Older ones beyond those to keep, which a process killed while deleting left, go as well.
         """
         steps = sorted(self._manager.all_steps())
         kept = [older for older in steps if older <= step][-self._keep :]
         for other in sorted(set(steps) - set(kept)):
             self._manager.delete(other)
 
-    def close(self) -> None:
-        """Waits for what is being written; raises UserError where that fails."""
-        with _explained(self.directory):
-            self._manager.close()
 
-
-class BestCheckpoint:
+class BestCheckpoint(_CheckpointFolder):
     """The weights with the highest metric so far, in `WORKDIR/best`."""
 
     def __init__(self, workdir: Path):
         """Opens the folder, making it where there is none; names and removes a damaged one."""
-        self.directory = Path(workdir).absolute() / BEST
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=1,  # the newest is the best: only what beats it is saved
-                lightweight_initialize=True,  # else it opens no folder with a damaged metric
-                cleanup_tmp_directories=True,
-                temporary_path_class=ChecksummedPath,
-            ),
+        super().__init__(
+            workdir / BEST,
+            max_to_keep=1,  # the newest is the best: only what beats it is saved
+            lightweight_initialize=True,  # else it opens no folder with a damaged metric
         )
-        self._step, self._value = 0, -np.inf
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            value = None if self._step else self._value_at(step)
-            if value is None:
-                self._manager.delete(step)
-            else:
-                self._step, self._value = step, value
 
-    def _value_at(self, step: int) -> float | None:
-        """Returns the metric of a sound step; names one that is damaged."""
-        try:
-            check_files(self.directory / str(step))
-            return json.loads((self.directory / str(step) / METRICS).read_text())["value"]
-        except Exception as error:  # as above
-            print(_damaged(self.directory / str(step), error), flush=True)
-            return None
+        def read_value(folder: Path) -> float:
+            return json.loads((folder / _METRIC).read_text())["value"]
+
+        steps = self._manager.all_steps()
+        sound = _sound(self.directory, steps, read_value)
+        self._step, self._value = next(sound, (0, -np.inf))
+        for other in set(steps) - {self._step}:
+            self._manager.delete(other)
 
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
-        """Saves `weights` if `value` is higher than every one before; raises UserError as above."""
+        """Starts writing `weights` if `value` is higher than every one before; see `_save`."""
         # A resumed run comes once more to steps up to the best: that one has beaten them.
         if step <= self._step or not value > self._value:
             return
         self._step, self._value = step, value
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(weights), metrics=ocp.args.JsonSave({"value": value})
-        )
-        with _explained(self.directory):
-            self._manager.save(step, args=arguments)
-
-    def close(self) -> None:
-        """Waits for what is being written; raises UserError where that fails."""
-        with _explained(self.directory):
-            self._manager.close()
+        metric = ocp.args.JsonSave({"value": value})
+        self._save(step, state=ocp.args.StandardSave(weights), metrics=metric)
 
 
 def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, ArrayTree]:
@@ -194,14 +180,15 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
       UserError: There is no such checkpoint, or none that can be read.
     """
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
-    found = _readable(directory)
-    step, state = next(found, (None, None))
+    steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
+    sound = _sound(directory, steps, _read_arrays)
+    step, state = next(sound, (None, None))
     if step is None:
         hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
         raise UserError(f"no {which} checkpoint in {directory}: none is there and sound{hint}")
     if which == "average":
         total, count = _trained(state), 1
-        for _, older in found:
+        for _, older in sound:
             total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
         return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
     if state.get("ema"):
@@ -213,30 +200,33 @@ def _trained(state: ArrayTree) -> ArrayTree:
     return {"params": state["params"], **state["model_state"]}
 
 
-def _readable(directory: Path) -> Iterator[tuple[int, ArrayTree]]:
-    """Reads the sound checkpoints, newest first, and names the others."""
-    steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
+def _sound(
+    directory: Path, steps: Iterable[int], read: Callable[[Path], Any]
+) -> Iterator[tuple[int, Any]]:
+    """Yields what `read` returns for the folders of sound steps, newest first; names the others."""
     for step in sorted(steps, reverse=True):
         folder = directory / str(step)
         try:
             check_files(folder)
-            with ocp.StandardCheckpointer() as reader:
-                state = _read_arrays(reader, folder / "state")
-        except Exception as error:  # as above
-            if folder.exists():  # else the training, which goes on, has deleted it meanwhile
-                print(_damaged(folder, error))
+            value = read(folder)
+        except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
+            if folder.exists():  # else a training that goes on has deleted it meanwhile
+                message = f"checkpoint damaged, left out: {folder}: {_first_line(error)}"
+                print(message, flush=True)
             continue
-        yield step, state
+        yield step, value
 
 
-def _read_arrays(reader: ocp.StandardCheckpointer, path: Path) -> ArrayTree:
-    """Reads NumPy arrays, which need none of the devices that they were saved from."""
+def _read_arrays(folder: Path) -> ArrayTree:
+    """Reads the state as NumPy arrays, which need none of the devices that it was saved from."""
 
     def like(leaf):
         # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
         return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
-    return reader.restore(path, jax.tree.map(like, reader.metadata(path).item_metadata.tree))
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(folder / "state").item_metadata.tree
+        return reader.restore(folder / "state", jax.tree.map(like, saved))
 
 
 def _position(folder: Path) -> dict[str, Any]:
@@ -256,10 +246,6 @@ def _explained(directory: Path) -> Iterator[None]:
             f"no checkpoint can be written to {directory}: {why}, and the same command continues "
             "from the newest complete one"
         ) from error
-
-
-def _damaged(folder: Path, error: Exception) -> str:
-    return f"checkpoint damaged, left out: {folder}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:
