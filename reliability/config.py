@@ -66,16 +66,16 @@ def _die(*_arguments: Any, **_options: Any) -> None:
 
 
 def _after_step(step: int, act: Callable[[], None]) -> None:
-    from netzoo.training.loop import _Run
+    from netzoo.training.loop import TrainingLoop
 
-    read = _Run._read
+    finish_step = TrainingLoop.finish_step
 
     def patched(self, at, *rest):
-        read(self, at, *rest)
+        finish_step(self, at, *rest)
         if at == step:
             act()
 
-    _Run._read = patched
+    TrainingLoop.finish_step = patched
 
 
 def _in_configuration(number: int) -> None:

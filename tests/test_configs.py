@@ -13,7 +13,7 @@ from netzoo.data.sources.synthetic import builder
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
-from netzoo.training.assembly import assemble
+from netzoo.training.step import build_train_program
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -74,10 +74,10 @@ def test_the_step_can_be_traced(path, drawn_flowers):
     validate(config, training=True)
     config = resolve_config(config)
     task = create_task(config)
-    made = assemble(config, task, create_mesh())
+    program = build_train_program(config, task, create_mesh())
     batch = next(task.train_iterator())
-    state, metrics = jax.eval_shape(made.step, made.state, batch)
-    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (state, made.state)]
+    state, metrics = jax.eval_shape(program.step, program.state, batch)
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (state, program.state)]
     assert shapes[0] == shapes[1]
     assert metrics["loss"].shape == () and metrics["loss"].dtype == jnp.float32
     variables = {"params": state.params, **state.model_state}

@@ -12,7 +12,7 @@ from netzoo import mesh as meshes
 from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import create_task, resolve_config
-from netzoo.training.evaluation import compiled_sums, evaluate
+from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
@@ -49,27 +49,29 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
     split = config.data.test_split
     batches = task.evaluation_batches(split)
     step, weights, variables = restore_variables(workdir, which)
-    everywhere = jax.device_put(variables, meshes.replicated(mesh))
     console = Console()
-    shown = track(batches, f"evaluating on {split}", console)
-    sums_of = compiled_sums(task.evaluation_sums, mesh)
-    sums = evaluate(sums_of, everywhere, shown, meshes.batch_placer(mesh))
-    found, draw = task.report(jax.device_put(variables), split, sums)
+    sums = evaluate(
+        make_eval_step(task.evaluation_sums, mesh),
+        jax.device_put(variables, meshes.replicated(mesh)),
+        track(batches, f"evaluating on {split}", console),
+        meshes.batch_placer(mesh),
+    )
+    details, draw_figures = task.report(jax.device_put(variables), split, sums)
     report = {
         **task.metrics(sums),
-        **found,
+        **details,
         "dataset": config.data.source,
         "split": split,
         "step": step,
         "checkpoint": which,
         "weights": weights,
     }
-    # The figures first: they are not lost with a picture that cannot be written.
+    # Printed first: the metrics survive a figure that cannot be written.
     task.show(report, console)
     if meshes.is_writer():
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (workdir / EVAL_FILE).write_text(text, encoding="utf-8")
-        draw(workdir)
+        draw_figures(workdir)
     console.print(
         f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",
         highlight=False,

@@ -12,12 +12,12 @@ from netzoo import mesh as meshes
 from netzoo.kernels.compiler_options import compiler_options
 
 
-def compiled_sums(
+def make_eval_step(
     sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh
 ) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
     """Compiles `Task.evaluation_sums` for all devices of a mesh.
 
-    Variables may lie on it in any way; every device, and so every process, gets the sums.
+    The variables may be sharded in any way; every device, and so every process, gets the sums.
     """
     everywhere = meshes.replicated(mesh)
 
@@ -29,30 +29,25 @@ def compiled_sums(
 
 
 def evaluate(
-    sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree],
+    eval_step: Callable[[ArrayTree, ArrayTree], ArrayTree],
     variables: ArrayTree,
     batches: Iterable[ArrayTree],
     put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
-    on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Adds up the sums of all batches.
 
     The device works on one batch while the next is loaded; nothing waits for it until the end.
 
     Args:
-      sums_of: Of `compiled_sums`.
+      eval_step: Made by `make_eval_step`.
       variables: Variables of the network.
       batches: Masked batches of one shape.
       put: Places a batch on the devices.
-      on_batch: Called after each batch is dispatched.
 
     Returns:
       Counts as int64 and sums as float64: adding up to 2^53 examples loses nothing.
     """
-    results = []
-    for batch in batches:
-        results.append(sums_of(variables, put(batch)))
-        on_batch()
+    results = [eval_step(variables, put(batch)) for batch in batches]
 
     def total(*values):
         values = np.stack([np.asarray(value) for value in values])

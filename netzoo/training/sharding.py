@@ -109,33 +109,34 @@ def state_shardings(
     return jax.tree_util.tree_map_with_path(sharding, state)
 
 
-def gatherer(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
-    """Returns the function that makes parameters whole for their use inside a compiled step.
+def make_all_gather(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
+    """Returns the function that puts sharded parameters together inside a compiled step.
 
-    Their gradients come back divided. Left to itself, XLA may divide the activations as the
+    The gradients are sharded again. Left to itself, XLA may divide the activations as the
     parameters are, and then moves those instead, which are many times larger.
 
     Args:
       shardings: Those of the parameters.
     """
 
-    def place(tree, whole):
-        def placed(x, sharding):
+    def constrain(tree, replicate):
+        def constrained(x, sharding):
             if sharding.is_fully_replicated:
                 return x
-            to = replicated(sharding.mesh) if whole else sharding
+            to = replicated(sharding.mesh) if replicate else sharding
             return jax.lax.with_sharding_constraint(x, to)
 
-        return jax.tree.map(placed, tree, shardings)
+        return jax.tree.map(constrained, tree, shardings)
 
     @jax.custom_vjp
-    def gather(params):
-        return place(params, whole=True)
+    def all_gather(params):
+        return constrain(params, replicate=True)
 
-    gather.defvjp(
-        lambda params: (gather(params), None), lambda _, grads: (place(grads, whole=False),)
+    all_gather.defvjp(
+        lambda params: (all_gather(params), None),
+        lambda _, grads: (constrain(grads, replicate=False),),
     )
-    return gather
+    return all_gather
 
 
 def describe(params: ArrayTree, shardings: ArrayTree) -> str:

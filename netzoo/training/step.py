@@ -1,19 +1,106 @@
-"""One step of training, for any task."""
+"""The training step of any task, and the compiled program that it is part of."""
 
+import contextlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from chex import ArrayTree
+from jax.sharding import AbstractMesh, Mesh
+from ml_collections import ConfigDict
 
+from netzoo import kernels
+from netzoo import mesh as meshes
+from netzoo.kernels.compiler_options import compiler_options
+from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
+from netzoo.training import patterns, sharding
+from netzoo.training.optimizer import create_optimizer, create_schedule, lr_mults
 from netzoo.training.state import Skipping, TrainState
 
 Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]
 
-# If these of a step are finite, so is the state after it.
+# If these metrics of a step are finite, so is the state after it.
 MUST_BE_FINITE = ("loss", "grad_norm", "update_norm")
+
+
+class TrainProgram(NamedTuple):
+    """The parts of a run that are compiled.
+
+    Attributes:
+      init: Makes the state before the first step from pretrained variables, or from None.
+      state: Its shapes, types and shardings.
+      step: `(state, batch) -> (state, metrics)`; the given state is used up.
+      tables: What the tables of the configuration say of each parameter, to be printed.
+    """
+
+    init: Callable[[ArrayTree | None], TrainState]
+    state: TrainState
+    step: TrainStep
+    tables: str
+
+
+def build_train_program(
+    config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: ArrayTree | None = None
+) -> TrainProgram:
+    """Makes the training state and step of a configuration; compiles nothing.
+
+    Args:
+      config: The configuration.
+      task: Gives the network and the loss.
+      mesh: The devices. An abstract mesh gives shapes and shardings only.
+      pretrained: Variables to start from, or their shapes, or None for random ones.
+
+    Raises:
+      UserError: A table of the configuration does not fit the network's parameters, or there
+        are no blocks for `train.remat`.
+    """
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    # Refuses a network without blocks before anything is compiled.
+    with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
+        params = jax.eval_shape(task.init, init_key)["params"]
+    learning_rate = create_schedule(config, task.steps_per_epoch)
+    optimizer = create_optimizer(config, learning_rate, params)
+
+    def create(key, pretrained):
+        variables = task.init(key) if pretrained is None else pretrained
+        ema, skip = config.train.ema_decay > 0, config.train.on_nonfinite == "skip"
+        return TrainState.create(variables, optimizer, run_key, ema=ema, skip=skip)
+
+    placed = sharding.parameter_shardings(config, params, mesh)
+    shapes = jax.eval_shape(create, init_key, pretrained)
+    state_placed = sharding.state_shardings(shapes, params, placed, mesh)
+    tables = [
+        patterns.describe(config.optimizer[table], params, table.replace("_", " "))
+        for table in ("lr_mults", "weight_decay_mults")
+    ]
+    if config.sharding.describe:
+        tables.append(sharding.describe(params, placed))
+    step = make_train_step(
+        task,
+        optimizer,
+        learning_rate,
+        grad_accum_steps=config.train.grad_accum_steps,
+        ema_decay=config.train.ema_decay,
+        frozen=jax.tree.map(lambda factor: factor == 0, lr_mults(config, params)),
+        all_gather=sharding.make_all_gather(placed),
+    )
+    on_backend = kernels.use_backend(kernels.backend(mesh))
+    compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
+    return TrainProgram(
+        init=lambda pretrained: compiled_create(init_key, pretrained),
+        state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
+        step=jax.jit(
+            on_backend(step),
+            donate_argnums=0,
+            out_shardings=(state_placed, meshes.replicated(mesh)),
+            compiler_options=compiler_options(mesh),
+        ),
+        tables="\n".join(tables),
+    )
 
 
 def make_train_step(
@@ -24,8 +111,8 @@ def make_train_step(
     grad_accum_steps: int = 1,
     ema_decay: float = 0.0,
     frozen: ArrayTree | None = None,
-    gather: Callable[[ArrayTree], ArrayTree] = lambda params: params,
-) -> Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]:
+    all_gather: Callable[[ArrayTree], ArrayTree] = lambda params: params,
+) -> TrainStep:
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
     Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
@@ -43,13 +130,13 @@ def make_train_step(
         that the average does not start from the initial values.
       frozen: True for every parameter that takes no gradient, or None. The backward pass ends where
         nothing below is trained.
-      gather: Makes whole what several devices share; see `netzoo.training.sharding.gatherer`.
+      all_gather: Puts sharded parameters together; see `netzoo.training.sharding.make_all_gather`.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         grads, model_state, metrics = _gradients(
-            task, state, batch, key, grad_accum_steps, frozen, gather
+            task, state, batch, key, grad_accum_steps, frozen, all_gather
         )
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state
@@ -99,10 +186,10 @@ def _gradients(
     key: jax.Array,
     parts: int,
     frozen: ArrayTree | None,
-    gather: Callable[[ArrayTree], ArrayTree],
+    all_gather: Callable[[ArrayTree], ArrayTree],
 ):
     def loss(params, model_state, batch, key):
-        params = gather(params)
+        params = all_gather(params)
         if frozen is not None:
             params = jax.tree.map(
                 lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen

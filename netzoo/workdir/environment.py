@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
     "jax",
@@ -25,8 +28,14 @@ _PACKAGES = (
 )
 
 
+def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
+    """Writes `environment.json`; see `environment_record`."""
+    record = environment_record(command, parameters, init)
+    (workdir / ENVIRONMENT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+
 def environment_record(command: Sequence[str], parameters: int, init: str) -> dict[str, Any]:
-    """Describes what a run runs on; training saves it as `environment.json` at its start.
+    """Describes what a run runs on.
 
     Args:
       command: The argument list as typed, say ["python", "train.py", "--config", ...].

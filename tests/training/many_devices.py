@@ -16,10 +16,10 @@ import optax
 
 from netzoo.cli.plan.estimate import Estimate, estimate
 from netzoo.config import default_config
-from netzoo.mesh import create_mesh
-from netzoo.training.evaluation import evaluate
-from netzoo.training.loop import _Run
+from netzoo.mesh import batch_placer, create_mesh
+from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.patterns import path_name
+from netzoo.training.step import build_train_program
 from tests.training.test_step import ToyTask
 
 STEPS, ROWS, EXAMPLES = 20, 16, 37
@@ -64,25 +64,27 @@ def train(devices: int, fsdp: int, folder: Path, trained: dict) -> dict[str, np.
     config.optimizer.epsilon = 1e-3
     config.sharding.min_size = 8
     mesh = create_mesh(fsdp, jax.devices()[:devices])
-    run = _Run(config, folder, CountingTask(), mesh)
-    state, step = run._create(None)
+    task, put = CountingTask(), batch_placer(mesh)
+    program = build_train_program(config, task, mesh)
+    state, step = program.init(None), program.step
+    eval_step = make_eval_step(task.evaluation_sums, mesh)
     rows = next(batches(1, seed=0))
     del rows["mask"]  # which training does not use, and the compiled step does not take
-    program = step.lower(state, run.put(rows)).compile()
-    arguments = program.memory_analysis().argument_size_in_bytes
-    planned = figures(estimate(config, run.task, rows, devices, fsdp=fsdp))
+    compiled = step.lower(state, put(rows)).compile()
+    arguments = compiled.memory_analysis().argument_size_in_bytes
+    planned = figures(estimate(config, task, rows, devices, fsdp=fsdp))
     guessed = planned
     if devices > 2:
-        guessed = figures(estimate(config, run.task, rows, devices, fsdp=fsdp, most=2))
+        guessed = figures(estimate(config, task, rows, devices, fsdp=fsdp, max_devices=2))
     losses = []
     for batch in batches(STEPS, seed=0):
-        state, metrics = step(state, run.put(batch))
+        state, metrics = step(state, put(batch))
         losses.append(float(metrics["loss"]))
     variables = state.evaluation_variables
     trained.setdefault("variables", jax.device_get(variables))
     places = jax.tree.map(lambda x: x.sharding, variables)
     sums, same = (
-        evaluate(run.evaluation_step, weights, batches(3, seed=1), run.put)
+        evaluate(eval_step, weights, batches(3, seed=1), put)
         for weights in (variables, jax.device_put(trained["variables"], places))
     )
     flat = jax.tree_util.tree_leaves_with_path(state)
@@ -92,7 +94,7 @@ def train(devices: int, fsdp: int, folder: Path, trained: dict) -> dict[str, np.
         **{f"state/{path_name(path)}": np.asarray(leaf) for path, leaf in flat},
         "losses": np.array(losses),
         "bytes": np.array(kept),
-        "compilations": np.array([step._cache_size(), run.evaluation_step._cache_size()]),
+        "compilations": np.array([step._cache_size(), eval_step._cache_size()]),
         "arguments": np.array(arguments),
         "planned": np.array(planned),
         "guessed": np.array(guessed),
@@ -105,7 +107,7 @@ def figures(planned: Estimate) -> tuple[float, ...]:
     """Returns what is compared of an estimate: the first three are exact."""
     kept = planned.arguments - planned.batch
     exact = (planned.arguments, kept, planned.parameters)
-    return (*exact, planned.temporaries, planned.flops, planned.sent_total)
+    return (*exact, planned.temporaries, planned.flops, planned.sends)
 
 
 def main(folder: str) -> None:

@@ -19,16 +19,16 @@ from tests.conftest import tiny_config, tiny_translation_config
 
 def main(data: str, workdir: str, step: str, name: str) -> int:
     """Trains; returns the exit status of the loop."""
-    read = loop._Run._read
+    finish_step = loop.TrainingLoop.finish_step
 
-    def read_and_stop(self, at, *rest):
-        read(self, at, *rest)
+    def finish_and_stop(self, at, *rest):
+        finish_step(self, at, *rest)
         if at == int(step):
             os.kill(os.getpid(), getattr(signal, name))
 
     config = tiny_translation_config() if data == "number_words" else tiny_config(data)
     if name != "NONE":
-        loop._Run._read = read_and_stop
+        loop.TrainingLoop.finish_step = finish_and_stop
     try:
         return loop.train(config, workdir)
     except UserError as error:

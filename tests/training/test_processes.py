@@ -25,12 +25,12 @@ from tests.training.runs import ROOT, STEPS, lines_of
 # Every process notes the examples of each step, and how often its programs were compiled.
 CONFIG = """
 import jax
-from netzoo.training.loop import _Run
+from netzoo.training.loop import TrainingLoop
 from tests.conftest import tiny_translation_config
 
-steps = _Run._steps
+run = TrainingLoop.run
 
-def noted(self, state, start, step, *rest):
+def noted(self, *arguments):
     put, rows = self.put, self.workdir / f"rows{jax.process_index()}.txt"
 
     def put_and_note(batch):
@@ -40,10 +40,10 @@ def noted(self, state, start, step, *rest):
         return put(batch)
 
     self.put = put_and_note
-    steps(self, state, start, step, *rest)
-    print("compiled", step._cache_size(), self.evaluation_step._cache_size())
+    run(self, *arguments)
+    print("compiled", self.train_step._cache_size(), self.eval_step._cache_size())
 
-_Run._steps = noted
+TrainingLoop.run = noted
 
 def get_config():
     config = tiny_translation_config()
@@ -64,14 +64,14 @@ import os, signal
 from netzoo.cli import launch
 
 launch.HEARTBEAT_TIMEOUT_SECONDS = 4
-read = _Run._read
+finish_step = TrainingLoop.finish_step
 
-def read_and_stop(self, at, *rest):
-    read(self, at, *rest)
+def finish_and_stop(self, at, *rest):
+    finish_step(self, at, *rest)
     if at == 6 and jax.process_index() == 1:
         os.kill(os.getpid(), signal.SIGNAL)
 
-_Run._read = read_and_stop
+TrainingLoop.finish_step = finish_and_stop
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
-from netzoo.training import assembly, loop
+from netzoo.training import loop, step
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config, tiny_translation_config
 from tests.training.runs import assert_same_run, lines_of, run, start
@@ -108,12 +108,12 @@ def test_one_compilation_a_shape(monkeypatch, tmp_path):
     iterator = task.train_iterator()
     shapes = {next(iterator)["source"].shape for _ in range(task.steps_per_epoch)}
     assert len(shapes) == 2
-    make = assembly.make_train_step
+    make = step.make_train_step
 
     def counted(*args, **options):
         return chex.assert_max_traces(make(*args, **options), n=len(shapes))
 
-    monkeypatch.setattr(assembly, "make_train_step", counted)
+    monkeypatch.setattr(step, "make_train_step", counted)
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         assert loop.train(config, tmp_path) == 0

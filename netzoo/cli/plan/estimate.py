@@ -1,4 +1,4 @@
-"""What one training step needs on devices that need not be there."""
+"""Estimates what one training step needs on devices that need not be there."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.tasks.task import Task
-from netzoo.training.assembly import assemble
+from netzoo.training.step import build_train_program
 
 DATA_PARALLEL, SHARED = "data parallel", "fsdp"
-# XLA takes CPU devices beyond these for another process's and compiles nothing for them.
-MOST_DEVICES = 2048
+# XLA takes more CPU devices than these for another process's, and compiles nothing for them.
+MAX_DEVICES = 2048
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Estimate:
       gradients: Of the gradients after they were summed; part of the temporaries.
       temporaries: Of what the step needs besides, and of what it returns in new memory.
       flops: Floating-point operations of a step.
-      sent: Bytes that a step sends, by kind of collective.
+      sends_by_kind: Bytes that a step sends, by kind of collective.
     """
 
     devices: int
@@ -50,7 +50,7 @@ class Estimate:
     gradients: int
     temporaries: int
     flops: float
-    sent: Counter[str]
+    sends_by_kind: Counter[str]
 
     @property
     def arguments(self) -> int:
@@ -63,9 +63,9 @@ class Estimate:
         return self.arguments + self.temporaries
 
     @property
-    def sent_total(self) -> int:
+    def sends(self) -> int:
         """Bytes that a device sends in a step."""
-        return self.sent.total()
+        return self.sends_by_kind.total()
 
 
 def estimate(
@@ -75,7 +75,7 @@ def estimate(
     devices: int,
     *,
     fsdp: int,
-    most: int = MOST_DEVICES,
+    max_devices: int = MAX_DEVICES,
 ) -> Estimate:
     """Estimates one step.
 
@@ -85,50 +85,50 @@ def estimate(
       batch: The batch of all devices, or its shapes.
       devices: How many there are to be.
       fsdp: Devices that share the parameters, -1 for all.
-      most: Beyond so many the program is the one for so many with as many rows each, and only what
-        lies on a device between steps is computed for `devices`.
+      max_devices: The program is compiled for at most this number of devices. If there are more,
+        it has as many rows on each of them, and only what lies on a device between steps is
+        computed for `devices`.
 
     Raises:
       UserError: `devices` cannot divide the batch, or `fsdp` not the devices.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
-    mesh = mesh_for(config, rows, devices, fsdp)
-    state = assemble(config, task, mesh).state
-    used = min(devices, most)
-    there = meshes.create_mesh(min(fsdp, used), jax.devices()[:used])
-    made = assemble(config, task, there)
-    place = meshes.split_batch(there)
+    mesh = abstract_mesh(config, rows, devices, fsdp)
+    state = build_train_program(config, task, mesh).state
+    used = min(devices, max_devices)
+    used_mesh = meshes.create_mesh(min(fsdp, used), jax.devices()[:used])
+    program = build_train_program(config, task, used_mesh)
+    sharding = meshes.split_batch(used_mesh)
     part = with_rows(batch, rows // devices * used)
-    part = jax.tree.map(lambda x: x.update(sharding=place), part)
-    program = made.step.lower(made.state, part).compile()
-    memory = program.memory_analysis()
-    shared = _local(state.params)
-    sent = _sent(program.as_text(), made.state.params, there)
+    part = jax.tree.map(lambda x: x.update(sharding=sharding), part)
+    compiled = program.step.lower(program.state, part).compile()
+    memory = compiled.memory_analysis()
+    sends = _sends(compiled.as_text(), program.state.params, used_mesh)
     if devices > used:  # a ring's share
-        grown = (devices - 1) / devices * used / (used - 1)
-        sent = Counter({kind: round(count * grown) for kind, count in sent.items()})
+        growth = (devices - 1) / devices * used / (used - 1)
+        sends = Counter({kind: round(count * growth) for kind, count in sends.items()})
     return Estimate(
         devices=devices,
         strategy=SHARED if mesh.shape[meshes.FSDP] > 1 else DATA_PARALLEL,
         compiled_for=used,
         rows=rows // devices,
-        parameters=shared,
-        optimizer=_local(state.opt_state),
-        average=_local(state.ema),
-        rest=_local((state.step, state.key, state.model_state)),
-        batch=_size(batch) // devices,
-        gradients=shared,
+        parameters=_local_bytes(state.params),
+        optimizer=_local_bytes(state.opt_state),
+        average=_local_bytes(state.ema),
+        rest=_local_bytes((state.step, state.key, state.model_state)),
+        batch=_bytes(batch) // devices,
+        gradients=_local_bytes(state.params),
         temporaries=(
             memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         ),
         # XLA counts the body of a loop once.
-        flops=program.cost_analysis()["flops"] * config.train.grad_accum_steps,
-        sent=sent,
+        flops=compiled.cost_analysis()["flops"] * config.train.grad_accum_steps,
+        sends_by_kind=sends,
     )
 
 
-def mesh_for(config: ConfigDict, rows: int, devices: int, fsdp: int) -> AbstractMesh:
-    """Returns so many devices that need not be there; raises UserError where they do not fit."""
+def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> AbstractMesh:
+    """Returns a mesh of devices that need not be there; raises UserError if the rows do not fit."""
     shape = meshes.mesh_shape(devices, fsdp)
     mesh = AbstractMesh(shape, (meshes.DATA, meshes.FSDP), axis_types=meshes.AXIS_TYPES)
     part = rows // config.train.grad_accum_steps
@@ -136,32 +136,32 @@ def mesh_for(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abstract
     return mesh
 
 
-def _sent(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
-    """Returns the bytes that a device sends, with gradients scattered that CPU's compiler is not.
-
-    It sums whole gradients and cuts out a device's part, where those for GPU and TPU scatter sums.
-    """
-    sent = bytes_sent(program, mesh.size)
-    if mesh.shape[meshes.FSDP] == mesh.size:
-        divided = [x for x in jax.tree.leaves(params) if not x.sharding.is_fully_replicated]
-        part = round((mesh.size - 1) / mesh.size * _size(divided))
-        if 2 * part <= sent["all-reduce"]:
-            sent["all-reduce"] -= 2 * part
-            sent["reduce-scatter"] += part
-    return sent
-
-
 def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:
-    """Returns the shapes of a batch with so many rows."""
+    """Returns the shapes of a batch with another number of rows."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
 
 
-def _size(tree: ArrayTree) -> int:
+def _sends(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
+    """Returns the bytes that a device sends, with the gradients of sharded parameters scattered.
+
+    CPU's compiler sums whole gradients and cuts out a device's part; the compilers for GPU and TPU
+    reduce and scatter.
+    """
+    sends = bytes_sent(program, mesh.size)
+    if mesh.shape[meshes.FSDP] == mesh.size:
+        sharded = [x for x in jax.tree.leaves(params) if not x.sharding.is_fully_replicated]
+        part = round((mesh.size - 1) / mesh.size * _bytes(sharded))
+        if 2 * part <= sends["all-reduce"]:
+            sends["all-reduce"] -= 2 * part
+            sends["reduce-scatter"] += part
+    return sends
+
+
+def _bytes(tree: ArrayTree) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _local(tree: ArrayTree) -> int:
-    """Returns the bytes that each device has."""
-    return sum(
-        _size(x.update(shape=x.sharding.shard_shape(x.shape))) for x in jax.tree.leaves(tree)
-    )
+def _local_bytes(tree: ArrayTree) -> int:
+    """Returns the bytes that lie on each device."""
+    local = jax.tree.map(lambda x: x.update(shape=x.sharding.shard_shape(x.shape)), tree)
+    return _bytes(local)
