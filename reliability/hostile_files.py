@@ -5,7 +5,7 @@ python -m reliability.hostile_files --out results/reliability
 The files are made here. Pictures go one by one, in a child process each, through the decoder
 (whole, and cropped as in training) and through a folder source; then all at once to predict.py,
 eval.py and train.py, for which a small network is trained on sound ones first. Archives go to
-`netzoo.cli.prepare`. Refused with a message is right; a traceback, a signal, too much memory or
+`netzoo prepare`. Refused with a message is right; a traceback, a signal, too much memory or
 time, or a file outside its folder is a failure, and the exit status is 1.
 """
 
@@ -31,7 +31,6 @@ from netzoo.cli.prepare import main as prepare
 from netzoo.data import Augmentation, decode_image, eval_batches, open_source, train_dataset
 from netzoo.data.decode import LazyImage
 from netzoo.data.files import printable, read_file
-from netzoo.errors import UserError
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
 from reliability.hostile_archives import archives
 from reliability.hostile_images import encoded, picture, write_plain, write_specials
@@ -121,11 +120,8 @@ def archives_one_by_one(folder: Path) -> Iterator[Row]:
 def _prepare(path: Path, data_dir: Path) -> str:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = prepare(["tf_flowers", "--from", str(path), "--data-dir", str(data_dir)])
-    text = said.getvalue().strip()
-    if status:
-        raise UserError(next(line for line in text.splitlines() if line.startswith("Error")))
-    return next(line for line in text.splitlines() if line.startswith("train"))
+        prepare(["tf_flowers", "--from", str(path), "--data-dir", str(data_dir)])
+    return next(line for line in said.getvalue().splitlines() if line.startswith("train"))
 
 
 def write_classes(root: Path, names: tuple[str, ...]) -> Path:

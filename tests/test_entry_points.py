@@ -32,7 +32,7 @@ def test_missing_data_set_names_the_ways_on(tmp_path):
     source = "--config.data.source=tfds:tf_flowers"
     done = run(*TRAIN, tmp_path / "run", source, f"--config.data.data_dir={tmp_path}")
     assert done.returncode == 1
-    assert "netzoo.cli.prepare tf_flowers --from" in done.stderr
+    assert "netzoo prepare tf_flowers --from" in done.stderr
     assert "folder:" in done.stderr
     assert "compiling" not in done.stdout
 

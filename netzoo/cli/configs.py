@@ -1,10 +1,10 @@
 """Shows the keys of configurations: what each means, its default, and what it may be.
 
-python -m netzoo.cli.configs [--markdown]
+netzoo configs [--markdown]
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from netzoo.config.table import TYPES, task_table
 from netzoo.config.tasks import TASKS
@@ -54,13 +54,9 @@ def markdown() -> str:
     return "\n\n".join(parts)
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.configs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="netzoo configs", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--markdown", action="store_true", help="as in docs/configs.md")
-    print(markdown() if parser.parse_args().markdown else text())
-
-
-if __name__ == "__main__":
-    main()
+    print(markdown() if parser.parse_args(arguments).markdown else text())

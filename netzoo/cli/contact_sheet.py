@@ -1,6 +1,6 @@
 """Contact sheet: a picture that shows a few examples of every class of a dataset.
 
-python -m netzoo.cli.contact_sheet synthetic_flowers --out sheet.png
+netzoo contact_sheet synthetic_flowers --out sheet.png
 """
 
 from __future__ import annotations
@@ -94,9 +94,11 @@ def _decoded(source: Source) -> Iterator[tuple[np.ndarray, int]]:
         yield decode_image(example["image"], example["name"]), example["label"]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Writes the contact sheet of a dataset to a file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="netzoo contact_sheet", description=__doc__.splitlines()[0]
+    )
     parser.add_argument(
         "source", help="a source, such as synthetic_flowers, tfds:NAME or folder:PATH"
     )
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows-per-class", type=int, default=1)
     parser.add_argument("--tile-size", type=int, default=96)
     parser.add_argument("--out", type=Path, required=True, help="file to write, .png or .jpg")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(arguments)
 
     source = open_source(args.source, args.split, data_dir=args.data_dir)
     sheet = contact_sheet(
@@ -118,7 +120,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         picture = picture.quantize(256)  # a third of the size, and fit for a repository
     picture.save(args.out, optimize=True)
     print(f"Wrote {args.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,11 @@
 """Shows what is in the zoo.
 
-python -m netzoo.cli.models list [PATTERN] [--classes N]
-python -m netzoo.cli.models show NAME [--classes N] [--size PIXELS]
+netzoo models list [PATTERN] [--classes N]
+netzoo models show NAME [--classes N] [--size PIXELS]
 """
 
 import argparse
-import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +17,9 @@ from netzoo.progress import track
 from netzoo.weights import reported_accuracy
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.models", description=__doc__)
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="netzoo models", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="all networks, or those that match a pattern")
@@ -30,15 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (listing, showing):
         command.add_argument("--classes", type=int, default=1000, help="length of the logits")
     flags = parser.parse_args(arguments)
-    try:
-        if flags.command == "list":
-            _list(flags.pattern, flags.classes)
-        else:
-            _show(flags.name, flags.classes, flags.size)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if flags.command == "list":
+        _list(flags.pattern, flags.classes)
+    else:
+        _show(flags.name, flags.classes, flags.size)
 
 
 def _list(pattern: str, classes: int) -> None:
@@ -86,7 +81,3 @@ def _show(name: str, classes: int, size: int | None) -> None:
 
 def _millions(macs: int) -> str:
     return f"{macs / 1e6:,.1f} M"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

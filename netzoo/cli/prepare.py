@@ -1,21 +1,20 @@
 """Prepares a TFDS data set for reading without TensorFlow, from the network or from local files.
 
-python -m netzoo.cli.prepare tf_flowers
-python -m netzoo.cli.prepare tf_flowers --from flower_photos.tgz
-python -m netzoo.cli.prepare synthetic_flowers
+netzoo prepare tf_flowers
+netzoo prepare tf_flowers --from flower_photos.tgz
+netzoo prepare synthetic_flowers
 
-`python -m netzoo.cli.check tfds:tf_flowers` then decodes every image.
+`netzoo check tfds:tf_flowers` then decodes every image.
 """
 
 import argparse
 import collections
 import io
-import sys
 import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -198,9 +197,9 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     yield member.filename, file
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m netzoo.cli.prepare", description=__doc__)
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="netzoo prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
     parser.add_argument(
@@ -212,13 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="where to put it (default: ~/tensorflow_datasets)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
-    try:
-        builder = prepare(options.name, options.origin, options.data_dir)
-    except (ValueError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    builder = prepare(options.name, options.origin, options.data_dir)
     _report(builder, time.perf_counter() - start)
-    return 0
 
 
 def _report(builder: tfds.core.DatasetBuilder, seconds: float) -> None:
@@ -235,7 +229,3 @@ def _report(builder: tfds.core.DatasetBuilder, seconds: float) -> None:
                 "not the published data set, and its splits and accuracies cannot be compared. "
                 f"To prepare it anew, remove {builder.data_dir} first."
             )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Turns a finished run into a record that is worth keeping, and records into tables.
 
-    python -m netzoo.cli.record runs/v2 --out results/mobilenet_v2_scratch
-    python -m netzoo.cli.record --table results
+    netzoo record runs/v2 --out results/mobilenet_v2_scratch
+    netzoo record --table results
 
 A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
 metrics log, the evaluation, the environment, the figures and the files of its task), so that each
@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,10 +148,10 @@ def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
     return sum(latest.values())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status."""
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m netzoo.cli.record", description="Keep a finished run, or list them."
+        prog="netzoo record", description="Keep a finished run, or list them."
     )
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to make, usually results/NAME")
@@ -161,18 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     making = flags.workdir is not None and flags.out is not None
     if making == (flags.table is not None) or (flags.table and (flags.workdir or flags.out)):
         parser.error("expected either WORKDIR --out results/NAME, or --table results alone")
-    try:
-        if making:
-            record = make_record(flags.workdir, flags.out)
-            description = task_module(record.get("task", DEFAULT_TASK), "record").RECORD
-            print(f"{flags.out}: {record['model']}, {description.headline(record)}")
-        else:
-            print(results_tables(flags.table))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if making:
+        record = make_record(flags.workdir, flags.out)
+        description = task_module(record.get("task", DEFAULT_TASK), "record").RECORD
+        print(f"{flags.out}: {record['model']}, {description.headline(record)}")
+    else:
+        print(results_tables(flags.table))

@@ -72,10 +72,5 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
         (workdir / EVAL_FILE).write_text(text, encoding="utf-8")
         draw_figures(workdir)
-    console.print(
-        f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    print(f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}")
     return report

@@ -193,7 +193,7 @@ def test_options_of_networks(task, option, value):
 
 def test_the_document_is_the_table():
     """Protects the tables of docs/configs.md from being of another version."""
-    assert configs.markdown() in DOCUMENT.read_text(), "python -m netzoo.cli.configs --markdown"
+    assert configs.markdown() in DOCUMENT.read_text(), "netzoo configs --markdown"
 
 
 def test_help_has_every_key():

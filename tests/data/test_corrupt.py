@@ -149,7 +149,7 @@ def test_a_cache_does_not_remember_a_failure(flowers):
 
 
 def test_the_check_decodes_everything(flowers, capsys):
-    """`python -m netzoo.cli.check` names every corrupt file before a training would."""
+    """`netzoo check` names every corrupt file before a training would."""
     assert check([f"folder:{flowers}"]) == 0
     assert "0 of 20 images" in capsys.readouterr().out
     (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])

@@ -278,8 +278,8 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
         open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
     assert time.monotonic() - start < 10
     for way in (
-        "python -m netzoo.cli.prepare tf_flowers\n",
-        "python -m netzoo.cli.prepare tf_flowers --from flower_photos.tgz",
+        "netzoo prepare tf_flowers\n",
+        "netzoo prepare tf_flowers --from flower_photos.tgz",
         "--config.data.source=folder:PATH",
         "synthetic_flowers or number_words",
     ):

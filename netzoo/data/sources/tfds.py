@@ -106,7 +106,7 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         raise SourceError(
             f"{name} lies prepared in {builder.data_dir} as {_formats(builder)}, and "
             f"{FILE_FORMAT} is needed to read it without TensorFlow. Prepare it elsewhere: "
-            f"python -m netzoo.cli.prepare {name} --data-dir DIR, and give that data_dir."
+            f"netzoo prepare {name} --data-dir DIR, and give that data_dir."
         )
     return builder
 
@@ -164,11 +164,11 @@ def _archives_without_tensorflow() -> Iterator[None]:
 
 def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
     name = builder.name
-    ways = [f"with a network connection, run: python -m netzoo.cli.prepare {name}"]
+    ways = [f"with a network connection, run: netzoo prepare {name}"]
     if name == "tf_flowers":
         ways.append(
             "from a copy of the archive or its folder, run:\n"
-            f"     python -m netzoo.cli.prepare {name} --from flower_photos.tgz"
+            f"     netzoo prepare {name} --from flower_photos.tgz"
         )
     ways.append(
         "use other data: --config.data.source=folder:PATH for images, parallel:FOLDER.{en,de} for\n"

@@ -1,0 +1,37 @@
+"""The command `netzoo`, also `python -m netzoo.cli`: one subcommand for each module below.
+
+A module has `main(arguments)`, which returns the exit status or None, and raises `UserError` for
+what the user can mend. It is imported when it is called: most load JAX, which takes seconds.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from netzoo.errors import UserError, unknown_name
+
+COMMANDS = {
+    "models": ("netzoo.cli.models", "list the networks, or show one stage by stage"),
+    "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
+    "check": ("netzoo.cli.check", "decode every image of a data set, and name the corrupt ones"),
+    "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
+    "record": ("netzoo.cli.record", "keep the results of a finished run, or list those kept"),
+    "configs": ("netzoo.cli.configs", "list the keys of configurations"),
+    "plan": ("netzoo.cli.plan.command", "estimate what a run needs on devices that are not there"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns the exit status, 1 with a message for what the user can mend."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
+        print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
+        return 0
+    try:
+        if name not in COMMANDS:
+            raise unknown_name("command", name, COMMANDS)
+        return importlib.import_module(COMMANDS[name][0]).main(rest) or 0
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,35 @@
+"""The command `netzoo`: its subcommands, and one line for what the user can mend."""
+
+import importlib
+
+import pytest
+
+from netzoo.cli.main import COMMANDS, main
+
+
+def test_every_subcommand_is_there(capsys):
+    """Protects the table: each module has a `main` whose help names the command."""
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for name, (module, _) in COMMANDS.items():
+        assert f"  {name} " in listed
+        with pytest.raises(SystemExit) as status:
+            importlib.import_module(module).main(["--help"])
+        assert status.value.code == 0
+        assert f"usage: netzoo {name}" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    """Protects users from tracebacks: an unknown command, and an error in one."""
+    assert main(["recrod"]) == 1
+    assert capsys.readouterr().err == "error: unknown command 'recrod'; did you mean record?\n"
+    assert main(["record", str(tmp_path), "--out", str(tmp_path / "v2")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_exit_status_is_the_subcommand_s(tmp_path):
+    """Protects scripts that check their data: 1 if an image is corrupt."""
+    for name in ("roses", "tulips"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"")
+    assert main(["check", f"folder:{tmp_path}"]) == 1
