@@ -1,5 +1,7 @@
 """Variables of random numbers, without compiling anything."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -7,6 +9,7 @@ from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 
 
+@functools.cache
 def shapes_of(model: str, num_classes: int = 7, image_size: int | None = None, **options):
     """Returns a network and the shapes of its variables."""
     module = create_model(model, num_classes, **options)

@@ -24,7 +24,7 @@ NETWORKS = {
     "mobilenet_v2_035": ({}, {}),
     "mobilenet_v3_small": ({}, {}),
     "mobilenet_v3_small_minimalistic": ({}, {}),
-    "r26_s32": ({}, {1536: 8}),
+    "r26_s32": ({}, {384: 12, 1024: 8, 1536: 8, 2048: 16}),
     "r_ti16": ({}, {}),
     "resnet18": ({}, {512: 8}),
     "resnet50": ({}, {512: 8, 2048: 16}),
@@ -69,13 +69,13 @@ def test_every_family_is_there():
 
 def test_metadata(tmp_path):
     """PyTorch's libraries look for `format`, netzoo for `model`; no partial file is left."""
-    variables = draw(shapes_of("mobilenet_v2_035")[1])
+    variables = draw(shapes_of("mobilenet_v1_025")[1])
     for project, expected in (
-        (None, {"format": "netzoo", "model": "mobilenet_v2_035"}),
+        (None, {"format": "netzoo", "model": "mobilenet_v1_025"}),
         ("timm", {"format": "pt"}),
     ):
         path = tmp_path / "a.safetensors"
-        save_safetensors(path, variables, "mobilenet_v2_035", project)
+        save_safetensors(path, variables, "mobilenet_v1_025", project)
         with safe_open(path, framework="numpy") as file:
             assert file.metadata() == expected
     assert list(tmp_path.iterdir()) == [path]
@@ -83,10 +83,10 @@ def test_metadata(tmp_path):
 
 def test_torchvision_tensors():
     """Names, order of the axes and types that torchvision's constructor takes."""
-    variables = draw(shapes_of("mobilenet_v2_035")[1])
-    tensors = to_torch(variables, "mobilenet_v2_035")
-    kernel = variables["params"]["stem"]["kernel"]
-    np.testing.assert_array_equal(tensors["features.0.0.weight"], kernel.transpose(3, 2, 0, 1))
+    variables = draw(network("vgg11")[1])
+    tensors = to_torch(variables, "vgg11")
+    kernel = variables["params"]["stage1_block1"]["kernel"]
+    np.testing.assert_array_equal(tensors["features.0.weight"], kernel.transpose(3, 2, 0, 1))
     assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
 
 

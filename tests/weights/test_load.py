@@ -8,18 +8,18 @@ from safetensors.numpy import save_file
 
 import netzoo
 from netzoo.errors import UserError
-from netzoo.models.vit import resize_position_embedding
+from netzoo.models.vit import Variant, resize_position_embedding
 from netzoo.weights import save_safetensors, to_torch
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.pth_files import write_state_dict
 
-MODEL = "mobilenet_v2_035"
+MODEL = "mobilenet_v1_025"  # quickly traced, with statistics and a head drawn at random
 CLASSES = 7
 
 
 @pytest.fixture(scope="module")
 def variables():
-    """Of MobileNetV2 with seven classes."""
+    """Returns those of a small MobileNetV1 with seven classes."""
     return draw(shapes_of(MODEL, CLASSES)[1])
 
 
@@ -31,7 +31,7 @@ def without(variables, *modules):
     }
 
 
-@pytest.mark.parametrize("project", ["torchvision", "timm", None])
+@pytest.mark.parametrize("project", ["timm", "keras", None])
 def test_names_are_recognised(tmp_path, variables, project):
     """The same variables from each project's names, and from netzoo's."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, project)
@@ -41,7 +41,7 @@ def test_names_are_recognised(tmp_path, variables, project):
 
 def test_pth(tmp_path, variables):
     """PyTorch's file, with the counts that are ignored."""
-    tensors = to_torch(variables, MODEL) | {"features.0.1.num_batches_tracked": np.array(9)}
+    tensors = to_torch(variables, MODEL, "timm") | {"bn1.num_batches_tracked": np.array(9)}
     write_state_dict(tmp_path / "a.pth", tensors, under=("state_dict",))
     assert_identical(netzoo.load_weights(str(tmp_path / "a.pth"), MODEL, CLASSES), variables)
 
@@ -74,12 +74,12 @@ def test_run(tmp_path, variables, average):
 
 def test_head_for_other_classes(tmp_path, variables, capsys):
     """Only the head is new, it is reproducible, and a line says so."""
-    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
     assert capsys.readouterr().out == "head re-initialised: file has 7 classes, asked for 5\n"
     assert_identical(without(found, "logits"), without(variables, "logits"))
     kernel = found["params"]["logits"]["kernel"]
-    assert kernel.shape == (1280, 5) and kernel.dtype == np.float32
+    assert kernel.shape == (256, 5) and kernel.dtype == np.float32
     # The network's own initialiser: normal(0.01) and zeros.
     assert 0.009 < kernel.std() < 0.011 and not found["params"]["logits"]["bias"].any()
     again = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
@@ -90,12 +90,12 @@ def test_head_for_other_classes(tmp_path, variables, capsys):
 
 def test_the_same_number_of_classes_keeps_the_head(tmp_path, variables, capsys):
     """Nothing is initialised, nothing printed."""
-    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("project", ["torchvision", None])
+@pytest.mark.parametrize("project", ["timm", "keras", None])
 def test_without_head(tmp_path, variables, project):
     """`num_classes=0` leaves the file's head out."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, project)
@@ -126,12 +126,14 @@ def test_auxiliary_classifiers(tmp_path):
 @pytest.mark.parametrize("project", ["torchvision", "timm", "google"])
 def test_position_embedding_of_another_grid(tmp_path, project):
     """A ViT of 224 pixels read for images of 64: 4x4 patches, the class token's place as it was."""
-    variables = draw(shapes_of("vit_ti16", CLASSES)[1])
-    save_safetensors(tmp_path / "a.safetensors", variables, "vit_ti16", project)
-    found = netzoo.load_weights(tmp_path / "a.safetensors", "vit_ti16", CLASSES, image_size=64)
+    options = {"variant": Variant(width=12, depth=2, mlp_dim=24, heads=3, patch=16)}
+    variables = draw(shapes_of("vit_ti16", CLASSES, **options)[1])
+    path = tmp_path / "a.safetensors"
+    save_safetensors(path, variables, "vit_ti16", project, **options)
+    found = netzoo.load_weights(path, "vit_ti16", CLASSES, image_size=64, **options)
     old = variables["params"]["position_embedding"]
     new = found["params"]["position_embedding"]
-    assert new.shape == (1, 1 + 4 * 4, 192)
+    assert new.shape == (1, 1 + 4 * 4, 12)
     np.testing.assert_array_equal(new[:, 0], old[:, 0])
     np.testing.assert_array_equal(new, resize_position_embedding(old, (4, 4), True))
     name = "position_embedding"
@@ -140,27 +142,27 @@ def test_position_embedding_of_another_grid(tmp_path, project):
 
 def test_another_network(tmp_path, variables):
     """What is missing and what is unknown, by name, and how much more."""
-    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     with pytest.raises(UserError) as error:
         netzoo.load_weights(tmp_path / "a.safetensors", "resnet18")
     text = str(error.value)
     assert "a.safetensors for resnet18 does not fit the network" in text
-    assert "missing: layer1.0.bn1.running_mean" in text and "and 92 more" in text
-    assert "unknown: " in text and "features.0.0.weight" in text
+    assert "missing: layer1.0.bn1.running_mean" in text and "and 88 more" in text
+    assert "unknown: blocks.0.0." in text
 
 
 def test_another_width(tmp_path, variables):
     """Misshapen tensors with both shapes."""
-    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "torchvision")
-    shapes = r"features\.2\.conv\.1\.1\.running_mean \(48,\) for stage2_block1\S* \(96,\)"
-    with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* and 248 more"):
-        netzoo.load_weights(tmp_path / "a.safetensors", "mobilenet_v2", CLASSES)
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
+    shapes = r"blocks\.0\.0\.bn1\.running_mean \(8,\) for stage1_block1\S* \(32,\)"
+    with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* more"):
+        netzoo.load_weights(tmp_path / "a.safetensors", "mobilenet_v1", CLASSES)
 
 
 def test_misshapen_head(tmp_path, variables):
     """A head with the right number of classes is never thrown away."""
-    tensors = to_torch(variables, MODEL)
-    tensors["classifier.1.weight"] = np.ones((CLASSES, 99), np.float32)
+    tensors = to_torch(variables, MODEL, "timm")
+    tensors["classifier.weight"] = np.ones((CLASSES, 99), np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="logits are of another shape, though the file has 7"):
         netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)

@@ -1,5 +1,6 @@
 """Keras's names: those that Keras has, the numbers that it gives, and back without a bit lost."""
 
+import functools
 import json
 
 import chex
@@ -16,6 +17,7 @@ from tests.weights import keras_logits
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
 
 
+@functools.cache
 def drawn(name):
     """Returns a network with Keras's options, its layout, and variables and tensors of Keras."""
     options = {"padding": "same", "norm_epsilon": 1e-3}
@@ -30,7 +32,7 @@ def drawn(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_of_keras(name):
+def test_logits_of_keras(name, quick_compilation):
     """From its weights, with padding "same" and epsilon 1e-3, come the numbers of Keras."""
     model, _, variables, _ = drawn(name)
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
@@ -49,8 +51,10 @@ def test_names_lose_nothing(name):
 def test_other_number_of_classes_leaves_the_classifier_out():
     """ImageNet's classifier, a convolution in Keras, does not fit five classes; the rest does."""
     _, layout, variables, tensors = drawn("mobilenet_v1_025")
-    tensors["conv_preds/kernel"] = np.zeros((1, 1, 256, 1000), np.float32)
-    tensors["conv_preds/bias"] = np.zeros(1000, np.float32)
+    tensors = tensors | {
+        "conv_preds/kernel": np.zeros((1, 1, 256, 1000), np.float32),
+        "conv_preds/bias": np.zeros(1000, np.float32),
+    }
     found = flax.traverse_util.flatten_dict(to_ours(tensors, layout, variables, "weights"))
     everything = flax.traverse_util.flatten_dict(variables)
     assert set(everything) - set(found) == {

@@ -140,7 +140,7 @@ def test_truncated(tmp_path, write):
     path = tmp_path / "a.h5"
     write(path)
     content = path.read_bytes()
-    for share in (0, 0.01, 0.3, 0.6, 0.99):
+    for share in (0, 0.5, 0.99):
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(UserError, match="damaged or truncated"):
             read_keras_file(path)
