@@ -25,7 +25,7 @@ from benchmarks.peers import OPTIONS
 from netzoo.errors import UserError
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers import AUXILIARY, mlp
-from netzoo.models import common, create_model, fold_batch_norm, vit
+from netzoo.models import blocks, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.models.summary import summarize
 
@@ -40,7 +40,7 @@ def with_layers_of(contestant: str, network: type) -> Iterator[None]:
     """Replaces layers where a network takes them from, while it is traced."""
     with contextlib.ExitStack() as stack:
         if contestant == "flax":
-            for module in {sys.modules[network.__module__], common, vit, mlp}:
+            for module in {sys.modules[network.__module__], blocks, vit, mlp}:
                 for name in REPLACED & set(vars(module)):
                     theirs = getattr(flax_layers, name)
                     stack.enter_context(mock.patch.object(module, name, theirs))

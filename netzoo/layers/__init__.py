@@ -22,6 +22,7 @@ from netzoo.layers.endpoints import (
 from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
+from netzoo.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
     "AUXILIARY",
@@ -37,6 +38,7 @@ __all__ = [
     "MultiHeadAttention",
     "Padding",
     "Pads",
+    "SqueezeExcite",
     "adaptive_avg_pool",
     "auxiliary_logits",
     "classifier_cross_entropy",

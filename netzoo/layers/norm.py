@@ -70,8 +70,12 @@ class GroupNorm(nn.Module):
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalises `[batch, ..., channels]`, every example and group by itself."""
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Normalises `[batch, ..., channels]`, every example and group by itself.
+
+        `train` has no effect: with it a block can take `GroupNorm` in place of `BatchNorm`.
+        """
+        del train
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)

@@ -35,15 +35,12 @@ import jax.numpy as jnp
 
 from netzoo.layers import (
     Conv,
-    Dense,
-    Dropout,
     Pads,
-    adaptive_avg_pool,
     endpoint,
     local_response_norm,
     max_pool,
 )
-from netzoo.models.common import check_image_size
+from netzoo.models.blocks import check_image_size, hidden_layers_classifier
 from netzoo.models.registry import register
 
 # Leaves 15, 7 and 3 pixels for the three pools; in `alexnet_owt` 63 would too.
@@ -147,24 +144,9 @@ class AlexNet(nn.Module):
             if layer.pooled:
                 x = max_pool(x, 3, 2, padding=0)
             endpoint(self, layer.name, x)
-        x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
-
-        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
-        hidden = functools.partial(
-            Dense,
-            self.hidden_features,
-            kernel_init=DENSE_INIT,
-            bias_init=v.bias_init,
-            dtype=self.dtype,
+        return hidden_layers_classifier(
+            self, x, DENSE_SIDE, bias_init=v.bias_init, dropout_first=v.dropout_first, train=train
         )
-        x = dropout(x) if v.dropout_first else x
-        x = dropout(nn.relu(hidden(name="hidden1")(x)))
-        x = nn.relu(hidden(name="hidden2")(x))
-        x = endpoint(self, "pre_logits", x.astype(jnp.promote_types(x.dtype, jnp.float32)))
-        if self.num_classes == 0:
-            return x
-        x = x if v.dropout_first else dropout(x)
-        return nn.Dense(self.num_classes, kernel_init=DENSE_INIT, name="logits")(x)
 
 
 def _convolution(

@@ -39,7 +39,11 @@ from netzoo.layers import (
     local_response_norm,
     max_pool,
 )
-from netzoo.models.common import check_image_size, conv_for, norm_for
+from netzoo.models.blocks import (
+    ConvNormAct,
+    check_image_size,
+    classifier,
+)
 from netzoo.models.registry import register
 
 # With fewer pixels the last stage, 1/32 of the image, would be empty.
@@ -119,30 +123,11 @@ TORCHVISION = Variant(
     kernel_init=nn.initializers.normal(0.01),
 )
 
-# `conv_unit` with its first two arguments given.
-Unit = Callable[..., jax.Array]
-
-
-def conv_unit(
-    conv: Callable[..., nn.Module],
-    norm: Callable[..., nn.Module] | None,
-    x: jax.Array,
-    features: int,
-    kernel: int,
-    *,
-    name: str,
-    train: bool,
-    stride: int = 1,
-) -> jax.Array:
-    """Convolution `name`, BatchNorm `name_norm` if there is any, ReLU; part of its caller."""
-    x = conv(features, kernel, stride=stride, name=name)(x)
-    return nn.relu(norm(name=f"{name}_norm")(x, train=train) if norm else x)
-
 
 class Stem(nn.Module):
     """What precedes the Inception modules."""
 
-    unit: Unit
+    conv_norm_act: ConvNormAct
     pool: Callable[..., jax.Array]
     response_norm: bool
 
@@ -158,10 +143,10 @@ class Stem(nn.Module):
                 x, size=5, k=1.0, alpha=1e-4, beta=0.75, alpha_over_size=True
             )
 
-        x = self.unit(images, 64, 7, stride=2, name="conv1", train=train)
+        x = self.conv_norm_act(images, 64, 7, stride=2, name="conv1", train=train)
         x = normalize(self.pool(x, 3))
-        x = self.unit(x, 64, 1, name="conv2_reduce", train=train)
-        x = self.unit(x, 192, 3, name="conv2", train=train)
+        x = self.conv_norm_act(x, 64, 1, name="conv2_reduce", train=train)
+        x = self.conv_norm_act(x, 192, 3, name="conv2", train=train)
         return self.pool(normalize(x), 3)
 
 
@@ -170,18 +155,18 @@ class Inception(nn.Module):
 
     widths: Widths
     branch3_kernel: int
-    unit: Unit
+    conv_norm_act: ConvNormAct
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to `[batch, H, W, channels of all branches]`."""
-        w, unit = self.widths, functools.partial(self.unit, train=train)
-        branch1 = unit(x, w.branch1, 1, name="branch1")
-        branch2 = unit(x, w.reduce2, 1, name="branch2_reduce")
-        branch2 = unit(branch2, w.branch2, 3, name="branch2")
-        branch3 = unit(x, w.reduce3, 1, name="branch3_reduce")
-        branch3 = unit(branch3, w.branch3, self.branch3_kernel, name="branch3")
-        branch4 = unit(max_pool(x, 3, 1), w.branch4, 1, name="branch4")
+        w, conv_norm_act = self.widths, functools.partial(self.conv_norm_act, train=train)
+        branch1 = conv_norm_act(x, w.branch1, 1, name="branch1")
+        branch2 = conv_norm_act(x, w.reduce2, 1, name="branch2_reduce")
+        branch2 = conv_norm_act(branch2, w.branch2, 3, name="branch2")
+        branch3 = conv_norm_act(x, w.reduce3, 1, name="branch3_reduce")
+        branch3 = conv_norm_act(branch3, w.branch3, self.branch3_kernel, name="branch3")
+        branch4 = conv_norm_act(max_pool(x, 3, 1), w.branch4, 1, name="branch4")
         return jnp.concatenate([branch1, branch2, branch3, branch4], -1)
 
 
@@ -191,7 +176,7 @@ class AuxiliaryClassifier(nn.Module):
     num_classes: int
     dropout_rate: float
     adaptive_pool: bool
-    unit: Unit
+    conv_norm_act: ConvNormAct
     kernel_init: nn.initializers.Initializer
     dtype: jnp.dtype
 
@@ -202,7 +187,7 @@ class AuxiliaryClassifier(nn.Module):
             x = nn.avg_pool(x, (5, 5), (3, 3))
         else:
             x = adaptive_avg_pool(x, AUXILIARY_SIDE)
-        x = self.unit(x, 128, 1, name="conv", train=train).reshape(x.shape[0], -1)
+        x = self.conv_norm_act(x, 128, 1, name="conv", train=train).reshape(x.shape[0], -1)
         dense = functools.partial(nn.Dense, kernel_init=self.kernel_init)
         x = nn.relu(dense(1024, dtype=self.dtype, name="hidden")(x))
         x = Dropout(self.dropout_rate)(x, train=train)
@@ -248,51 +233,48 @@ class GoogLeNet(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        v, unit = self.variant, self._unit()
+        v = self.variant
+        conv_norm_act = ConvNormAct.of(
+            self,
+            nn.relu,
+            norm=v.batch_norm,
+            use_bias=not v.batch_norm,
+            kernel_init=v.kernel_init,
+            # BVLC's, and the reason that ReLUs are not dead before anything is learnt.
+            bias_init=nn.initializers.constant(0.2),
+        )
         pool = functools.partial(
             max_pool, stride=2, padding=0 if self.padding == "torch" else self.padding, ceil=True
         )
         x = self._to_unit_range(images) if self.transform_input else images
-        x = Stem(unit, pool, response_norm=not v.batch_norm, name="stem")(x, train=train)
+        x = Stem(conv_norm_act, pool, response_norm=not v.batch_norm, name="stem")(x, train=train)
         endpoint(self, "stem", x)
         for stage, blocks in STAGES.items():
             if stage > 3:
                 x = pool(x, v.last_pool if stage == 5 else 3)
             for block, widths in enumerate(blocks, start=1):
                 name = f"stage{stage}_block{block}"
-                x = Inception(widths, v.branch3_kernel, unit, name=name)(x, train=train)
+                x = Inception(widths, v.branch3_kernel, conv_norm_act, name=name)(x, train=train)
                 endpoint(self, f"stage{stage}/block{block}", x)
                 if (stage, block) in AUXILIARY:
-                    self._classify_early(AUXILIARY[stage, block], x, unit, train=train)
-        x = endpoint(self, "pre_logits", global_avg_pool(x))
-        if self.num_classes == 0:
-            return x
-        x = Dropout(self.dropout_rate)(x, train=train)
-        return nn.Dense(self.num_classes, kernel_init=v.kernel_init, name="logits")(x)
-
-    def _unit(self) -> Unit:
-        v = self.variant
-        conv = conv_for(
-            self,
-            use_bias=not v.batch_norm,
-            kernel_init=v.kernel_init,
-            # BVLC's, and the reason that ReLUs are not dead before anything is learnt.
-            bias_init=nn.initializers.constant(0.2),
-        )
-        return functools.partial(conv_unit, conv, norm_for(self) if v.batch_norm else None)
+                    self._classify_early(AUXILIARY[stage, block], x, conv_norm_act, train=train)
+        dropout = Dropout(self.dropout_rate)
+        return classifier(self, global_avg_pool(x), dropout, v.kernel_init, train=train)
 
     def _to_unit_range(self, images: jax.Array) -> jax.Array:
         mean, std = (jnp.asarray(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
         return (images * std + mean - 0.5) / 0.5
 
-    def _classify_early(self, name: str, x: jax.Array, unit: Unit, *, train: bool) -> None:
+    def _classify_early(
+        self, name: str, x: jax.Array, conv_norm_act: ConvNormAct, *, train: bool
+    ) -> None:
         if not (self.auxiliary and self.num_classes and (train or self.is_initializing())):
             return
         logits = AuxiliaryClassifier(
             self.num_classes,
             self.auxiliary_dropout_rate,
             self.variant.adaptive_pool,
-            unit,
+            conv_norm_act,
             self.variant.kernel_init,
             self.dtype,
             name=name,

@@ -31,11 +31,12 @@ import jax.numpy as jnp
 
 from netzoo.layers import Conv, GroupNorm, Padding, endpoint, max_pool
 from netzoo.models import vit
+from netzoo.models.blocks import ConvNormAct, trunk
 from netzoo.models.registry import register
+from netzoo.models.resnet import BOTTLENECK_EXPANSION, ResidualBlock
 
 STEM_CHANNELS = 64
 STEM_STRIDE = 4
-BOTTLENECK_EXPANSION = 4
 NORM_GROUPS = 32
 
 EpsilonPlace = Literal["deviation", "variance"]
@@ -97,28 +98,6 @@ class StandardizedConv(Conv):
         return self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
-class Block(nn.Module):
-    """Bottleneck with GroupNorm; the residual branch starts at 0."""
-
-    hidden: int
-    stride: int
-    conv: type[nn.Module]
-    norm: type[nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, 4 * hidden]`."""
-        features = BOTTLENECK_EXPANSION * self.hidden
-        y = nn.relu(self.norm(name="norm1")(self.conv(self.hidden, 1, name="conv1")(x)))
-        y = self.conv(self.hidden, 3, stride=self.stride, name="conv2")(y)
-        y = self.conv(features, 1, name="conv3")(nn.relu(self.norm(name="norm2")(y)))
-        y = self.norm(scale_init=nn.initializers.zeros, name="norm3")(y)
-        if x.shape != y.shape:
-            x = self.conv(features, 1, stride=self.stride, name="shortcut")(x)
-            x = self.norm(name="shortcut_norm")(x)
-        return nn.relu(x + y)
-
-
 class HybridViT(vit.ViT):
     """ResNet and Vision Transformer.
 
@@ -137,7 +116,7 @@ class HybridViT(vit.ViT):
     standardize_epsilon: float = 1e-5
     standardize_epsilon_place: EpsilonPlace = "deviation"
 
-    def embed(self, images: jax.Array) -> jax.Array:
+    def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
         conv = functools.partial(
             StandardizedConv,
@@ -150,21 +129,18 @@ class HybridViT(vit.ViT):
         norm = functools.partial(
             GroupNorm, NORM_GROUPS, epsilon=self.group_norm_epsilon, dtype=self.dtype
         )
-        x = nn.relu(norm(name="stem_norm")(conv(STEM_CHANNELS, 7, stride=2, name="stem")(images)))
-        x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
+        conv_norm_act = ConvNormAct(conv, norm, nn.relu)
+        block = functools.partial(ResidualBlock, conv_norm_act, zero_init_last_norm=True)
+        stages = []
         for stage, depth in enumerate(self.stages):
-            for block in range(depth):
-                x = Block(
-                    hidden=STEM_CHANNELS * 2**stage,
-                    stride=2 if stage and not block else 1,
-                    conv=conv,
-                    norm=norm,
-                    name=f"stage{stage + 1}_block{block + 1}",
-                )(x)
-                endpoint(self, f"stage{stage + 1}/block{block + 1}", x)
-        return vit.PatchEmbedding(
-            self.variant.width, self.variant.patch, self.dtype, name="embedding"
-        )(x)
+            width = STEM_CHANNELS * 2**stage
+            make = functools.partial(block, BOTTLENECK_EXPANSION * width, width)
+            stages.append((2 if stage else 1, depth * [make]))
+        x = conv_norm_act(images, STEM_CHANNELS, 7, stride=2, name="stem", train=train)
+        x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
+        x = trunk(self, x, stages, train=train)
+        v = self.variant
+        return vit.PatchEmbedding(v.width, v.patch, self.dtype, name="embedding")(x)
 
     def pixels_per_token(self) -> int:
         """Returns the side of the square of pixels that becomes one token."""

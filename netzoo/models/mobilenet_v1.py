@@ -27,7 +27,12 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
-from netzoo.models.common import check_image_size, conv_for, norm_for
+from netzoo.models.blocks import (
+    ConvNormAct,
+    check_image_size,
+    classifier,
+    trunk,
+)
 from netzoo.models.registry import register
 
 
@@ -63,19 +68,17 @@ def thin_channels(channels: int, width_multiplier: float) -> int:
 class SeparableBlock(nn.Module):
     """Filters depthwise with 3x3, combines channels with 1x1 (section 3.1, Figure 3 right)."""
 
+    conv_norm_act: ConvNormAct
     features: int
-    stride: int
-    conv: type[nn.Module]
-    norm: type[nn.Module]
+    stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         channels = x.shape[-1]
-        x = self.conv(channels, 3, stride=self.stride, groups=channels, name="depthwise")(x)
-        x = nn.relu6(self.norm(name="depthwise_norm")(x, train=train))
-        x = self.conv(self.features, 1, name="pointwise")(x)
-        return nn.relu6(self.norm(name="pointwise_norm")(x, train=train))
+        depthwise = {"stride": self.stride, "groups": channels, "name": "depthwise"}
+        x = self.conv_norm_act(x, channels, 3, **depthwise, train=train)
+        return self.conv_norm_act(x, self.features, 1, name="pointwise", train=train)
 
 
 class MobileNetV1(nn.Module):
@@ -107,27 +110,16 @@ class MobileNetV1(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        conv, norm = conv_for(self), norm_for(self)
+        conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(thin_channels, width_multiplier=self.width_multiplier)
-
-        x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)
-        x = endpoint(self, "stem", nn.relu6(norm(name="stem_norm")(x, train=train)))
-        for index, stage in enumerate(STAGES, start=1):
-            for block in range(stage.blocks):
-                x = SeparableBlock(
-                    features=channels(stage.channels),
-                    stride=stage.stride if block == 0 else 1,
-                    conv=conv,
-                    norm=norm,
-                    name=f"stage{index}_block{block + 1}",
-                )(x, train=train)
-                endpoint(self, f"stage{index}/block{block + 1}", x)
-        x = endpoint(self, "pre_logits", global_avg_pool(x))
-        if self.num_classes == 0:
-            return x
-        x = Dropout(self.dropout_rate)(x, train=train)
-        init = nn.initializers.normal(0.01)
-        return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
+        block = functools.partial(SeparableBlock, conv_norm_act)
+        stages = [
+            (s.stride, s.blocks * [functools.partial(block, channels(s.channels))]) for s in STAGES
+        ]
+        x = conv_norm_act(images, channels(STEM_CHANNELS), 3, stride=2, name="stem", train=train)
+        x = trunk(self, endpoint(self, "stem", x), stages, train=train)
+        dropout, init = Dropout(self.dropout_rate), nn.initializers.normal(0.01)
+        return classifier(self, global_avg_pool(x), dropout, init, train=train)
 
 
 for _width in (0.25, 0.5, 0.75, 1.0):

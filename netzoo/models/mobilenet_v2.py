@@ -29,9 +29,15 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
-from netzoo.models.common import check_image_size, conv_for, norm_for
+from netzoo.models.blocks import (
+    ConvNormAct,
+    InvertedResidual,
+    check_image_size,
+    classifier,
+    scale_channels,
+    trunk,
+)
 from netzoo.models.registry import register
-from netzoo.models.width import scale_channels
 
 
 class Stage(NamedTuple):
@@ -56,29 +62,6 @@ STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
 # At least this many pixels, so that the last stage, 1/32 of the image, still has one.
 MIN_IMAGE_SIZE = 32
-
-
-class InvertedResidual(nn.Module):
-    """Expands with 1x1, filters depthwise with 3x3, projects linearly with 1x1 (Figure 3b)."""
-
-    features: int
-    expansion: int
-    stride: int
-    conv: type[nn.Module]
-    norm: type[nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
-        y, hidden = x, x.shape[-1] * self.expansion
-        if self.expansion != 1:
-            y = self.conv(hidden, 1, name="expand")(y)
-            y = nn.relu6(self.norm(name="expand_norm")(y, train=train))
-        y = self.conv(hidden, 3, stride=self.stride, groups=hidden, name="depthwise")(y)
-        y = nn.relu6(self.norm(name="depthwise_norm")(y, train=train))
-        y = self.conv(self.features, 1, name="project")(y)
-        y = self.norm(name="project_norm")(y, train=train)
-        return x + y if x.shape == y.shape else y
 
 
 class MobileNetV2(nn.Module):
@@ -110,31 +93,19 @@ class MobileNetV2(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        conv, norm = conv_for(self), norm_for(self)
+        conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)
-
-        x = conv(channels(STEM_CHANNELS), 3, stride=2, name="stem")(images)
-        x = endpoint(self, "stem", nn.relu6(norm(name="stem_norm")(x, train=train)))
-        for index, stage in enumerate(STAGES, start=1):
-            for block in range(stage.blocks):
-                x = InvertedResidual(
-                    features=channels(stage.channels),
-                    expansion=stage.expansion,
-                    stride=stage.stride if block == 0 else 1,
-                    conv=conv,
-                    norm=norm,
-                    name=f"stage{index}_block{block + 1}",
-                )(x, train=train)
-                endpoint(self, f"stage{index}/block{block + 1}", x)
+        block = functools.partial(InvertedResidual, conv_norm_act)
+        stages = [
+            (s.stride, s.blocks * [functools.partial(block, channels(s.channels), s.expansion)])
+            for s in STAGES
+        ]
+        x = conv_norm_act(images, channels(STEM_CHANNELS), 3, stride=2, name="stem", train=train)
+        x = trunk(self, endpoint(self, "stem", x), stages, train=train)
         head = scale_channels(HEAD_CHANNELS, max(1.0, self.width_multiplier))
-        x = conv(head, 1, name="head")(x)
-        x = endpoint(self, "head", nn.relu6(norm(name="head_norm")(x, train=train)))
-        x = endpoint(self, "pre_logits", global_avg_pool(x))
-        if self.num_classes == 0:
-            return x
-        x = Dropout(self.dropout_rate)(x, train=train)
-        init = nn.initializers.normal(0.01)
-        return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
+        x = endpoint(self, "head", conv_norm_act(x, head, 1, name="head", train=train))
+        dropout, init = Dropout(self.dropout_rate), nn.initializers.normal(0.01)
+        return classifier(self, global_avg_pool(x), dropout, init, train=train)
 
 
 for _width in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4):

@@ -31,7 +31,6 @@ have that form.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -39,11 +38,16 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
-from netzoo.models.common import check_image_size, conv_for, norm_for
+from netzoo.models.blocks import (
+    Activation,
+    ConvNormAct,
+    InvertedResidual,
+    check_image_size,
+    classifier,
+    scale_channels,
+    trunk,
+)
 from netzoo.models.registry import register
-from netzoo.models.width import scale_channels
-
-Activation = Callable[[jax.Array], jax.Array]
 
 
 class Stage(NamedTuple):
@@ -99,63 +103,8 @@ SMALL = Variant(
     pre_logits_channels=1024,
 )
 STEM_CHANNELS = 16
-SQUEEZE_RATIO = 1 / 4
 # At least this many pixels, so that the last stage, 1/32 of the image, still has one.
 MIN_IMAGE_SIZE = 32
-
-
-class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate from the means of all (Hu et al., arXiv:1709.01507).
-
-    The bottleneck has a quarter of the channels, the gate is the hard sigmoid (section 5.3).
-    """
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, height, width, channels]` to the same shape."""
-        channels = x.shape[-1]
-        # As torchvision starts the 1x1 convolutions that it has here.
-        dense = functools.partial(
-            nn.Dense, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-        )
-        # Not global_avg_pool: where the pixels are read again, a sum is a tenth faster on CPU.
-        gate = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
-        gate = nn.relu(dense(scale_channels(channels, SQUEEZE_RATIO), name="reduce")(gate))
-        gate = nn.hard_sigmoid(dense(channels, name="expand")(gate))
-        return x * gate[:, None, None, :].astype(x.dtype)
-
-
-class InvertedResidual(nn.Module):
-    """Expands with 1x1, filters depthwise, gates, projects linearly with 1x1 (Figure 4).
-
-    A block with expansion 1 has no expanding convolution.
-    """
-
-    features: int
-    expansion: float
-    kernel_size: int
-    stride: int
-    squeeze_excite: bool
-    activation: Activation
-    conv: type[nn.Module]
-    norm: type[nn.Module]
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
-        y, hidden = x, scale_channels(x.shape[-1], self.expansion)
-        if self.expansion != 1:
-            y = self.conv(hidden, 1, name="expand")(y)
-            y = self.activation(self.norm(name="expand_norm")(y, train=train))
-        y = self.conv(
-            hidden, self.kernel_size, stride=self.stride, groups=hidden, name="depthwise"
-        )(y)
-        y = self.activation(self.norm(name="depthwise_norm")(y, train=train))
-        if self.squeeze_excite:
-            y = SqueezeExcite(name="squeeze_excite")(y)
-        y = self.conv(self.features, 1, name="project")(y)
-        y = self.norm(name="project_norm")(y, train=train)
-        return x + y if x.shape == y.shape else y
 
 
 class MobileNetV3(nn.Module):
@@ -192,36 +141,29 @@ class MobileNetV3(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        conv, norm = conv_for(self), norm_for(self)
-        activation = RE if self.minimalistic else HS
+        v, activation = self.variant, RE if self.minimalistic else HS
+        conv_norm_act = ConvNormAct.of(self, activation)
+        stages = [(s.stride, [self._block(s, e) for e in s.expansions]) for s in v.stages]
 
-        x = conv(STEM_CHANNELS, 3, stride=2, name="stem")(images)
-        x = endpoint(self, "stem", activation(norm(name="stem_norm")(x, train=train)))
-        for index, stage in enumerate(self.variant.stages, start=1):
-            for block, expansion in enumerate(stage.expansions):
-                x = InvertedResidual(
-                    features=scale_channels(stage.channels, self.width_multiplier),
-                    expansion=expansion,
-                    kernel_size=3 if self.minimalistic else stage.kernel_size,
-                    stride=stage.stride if block == 0 else 1,
-                    squeeze_excite=stage.squeeze_excite and not self.minimalistic,
-                    activation=RE if self.minimalistic else stage.activation,
-                    conv=conv,
-                    norm=norm,
-                    name=f"stage{index}_block{block + 1}",
-                )(x, train=train)
-                endpoint(self, f"stage{index}/block{block + 1}", x)
-        head = scale_channels(self.variant.head_channels, self.width_multiplier)
-        x = conv(head, 1, name="head")(x)
-        x = endpoint(self, "head", activation(norm(name="head_norm")(x, train=train)))
-        dense = functools.partial(nn.Dense, kernel_init=nn.initializers.normal(0.01))
-        wide = scale_channels(self.variant.pre_logits_channels, max(1.0, self.width_multiplier))
-        x = activation(dense(wide, name="pre_logits")(global_avg_pool(x)))
-        x = endpoint(self, "pre_logits", x)
-        if self.num_classes == 0:
-            return x
-        x = Dropout(self.dropout_rate)(x, train=train)
-        return dense(self.num_classes, name="logits")(x)
+        x = conv_norm_act(images, STEM_CHANNELS, 3, stride=2, name="stem", train=train)
+        x = trunk(self, endpoint(self, "stem", x), stages, train=train)
+        head = scale_channels(v.head_channels, self.width_multiplier)
+        x = endpoint(self, "head", conv_norm_act(x, head, 1, name="head", train=train))
+        init = nn.initializers.normal(0.01)
+        wide = scale_channels(v.pre_logits_channels, max(1.0, self.width_multiplier))
+        x = nn.Dense(wide, kernel_init=init, name="pre_logits")(global_avg_pool(x))
+        return classifier(self, activation(x), Dropout(self.dropout_rate), init, train=train)
+
+    def _block(self, stage: Stage, expansion: float) -> functools.partial:
+        activation = RE if self.minimalistic else stage.activation
+        return functools.partial(
+            InvertedResidual,
+            ConvNormAct.of(self, activation),
+            scale_channels(stage.channels, self.width_multiplier),
+            expansion,
+            kernel_size=3 if self.minimalistic else stage.kernel_size,
+            squeeze_excite=stage.squeeze_excite and not self.minimalistic,
+        )
 
 
 for _name, _variant in (("mobilenet_v3_large", LARGE), ("mobilenet_v3_small", SMALL)):

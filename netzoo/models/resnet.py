@@ -25,7 +25,13 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Dropout, DropPath, Padding, endpoint, global_avg_pool, max_pool
-from netzoo.models.common import check_image_size, conv_for, norm_for
+from netzoo.models.blocks import (
+    ConvNormAct,
+    check_image_size,
+    classifier,
+    drop_path_rates,
+    trunk,
+)
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512)
@@ -63,41 +69,53 @@ VARIANTS = {
 }
 
 
-class Block(nn.Module):
-    """Residual block (Figure 5 of the paper); `hidden` is 0 for the basic one."""
+class ResidualBlock(nn.Module):
+    """Residual block (Figure 5 of the paper).
 
+    Attributes:
+      conv_norm_act: Makes the convolutions, the norms and the activations.
+      features: Channels of the output.
+      bottleneck: Channels between the 1x1 convolutions; None for the basic block of two 3x3.
+      groups: Groups of the bottleneck's 3x3 convolution.
+      stride_in_first: Halve the image in the first convolution of a bottleneck.
+      zero_init_last_norm: Start the residual branch at 0.
+      drop_rate: Share of the examples whose residual branch is dropped in training.
+      stride: Step of the block, in pixels.
+    """
+
+    conv_norm_act: ConvNormAct
     features: int
-    hidden: int
-    groups: int
-    stride: int
-    stride_in_first: bool
-    drop_rate: float
-    conv: type[nn.Module]
-    norm: type[nn.Module]
-    last_scale: nn.initializers.Initializer
+    bottleneck: int | None
+    groups: int = 1
+    stride_in_first: bool = False
+    zero_init_last_norm: bool = False
+    drop_rate: float = 0.0
+    stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         first, second = (self.stride, 1) if self.stride_in_first else (1, self.stride)
-        if self.hidden:
-            layers = ((self.hidden, 1, first, 1), (self.hidden, 3, second, self.groups),
+        if self.bottleneck:
+            layers = ((self.bottleneck, 1, first, 1), (self.bottleneck, 3, second, self.groups),
                       (self.features, 1, 1, 1))  # fmt: skip
         else:
             layers = ((self.features, 3, self.stride, 1), (self.features, 3, 1, 1))
-        y = x
-        for index, (features, kernel, stride, groups) in enumerate(layers, start=1):
+        y, (conv, norm, activation) = x, self.conv_norm_act
+        for index, (features, kernel_size, stride, groups) in enumerate(layers, start=1):
+            options = {"stride": stride, "groups": groups, "name": f"conv{index}"}
+            y = conv(features, kernel_size, **options)(y)
             last = index == len(layers)
-            y = self.conv(features, kernel, stride=stride, groups=groups, name=f"conv{index}")(y)
-            init = self.last_scale if last else nn.initializers.ones
-            y = self.norm(scale_init=init, name=f"norm{index}")(y, train=train)
-            y = y if last else nn.relu(y)
+            zero = last and self.zero_init_last_norm
+            init = nn.initializers.zeros if zero else nn.initializers.ones
+            y = norm(scale_init=init, name=f"norm{index}")(y, train=train)
+            y = y if last else activation(y)
         if x.shape != y.shape:
-            x = self.conv(self.features, 1, stride=self.stride, name="shortcut")(x)
-            x = self.norm(name="shortcut_norm")(x, train=train)
+            shortcut = {"stride": self.stride, "name": "shortcut", "train": train}
+            x = self.conv_norm_act.linear(x, self.features, 1, **shortcut)
         # The name seeds the masks: with another one a resumed run would draw others.
         drop_path = DropPath(self.drop_rate, name="StochasticDepth_0")
-        return nn.relu(x + drop_path(y, train=train))
+        return activation(x + drop_path(y, train=train))
 
 
 class ResNet(nn.Module):
@@ -136,37 +154,30 @@ class ResNet(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        conv, norm = conv_for(self), norm_for(self)
-        zeros, ones = nn.initializers.zeros, nn.initializers.ones
-
-        x = conv(64, 7, stride=2, name="stem")(images)
-        x = nn.relu(norm(name="stem_norm")(x, train=train))
-        x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
-        v = self.variant
-        done, total = 0, sum(v.depths)
+        v, conv_norm_act = self.variant, ConvNormAct.of(self, nn.relu)
+        block = functools.partial(
+            ResidualBlock,
+            conv_norm_act,
+            groups=v.groups,
+            stride_in_first=self.stride_in_first,
+            zero_init_last_norm=self.zero_init_last_norm,
+        )
+        drop_rates = iter(drop_path_rates(self.drop_path_rate, sum(v.depths)))
+        stages = []
         for stage, (channels, depth) in enumerate(zip(STAGE_CHANNELS, v.depths, strict=True)):
-            for block in range(depth):
-                x = Block(
-                    features=channels * (BOTTLENECK_EXPANSION if v.bottleneck else 1),
-                    hidden=channels * v.group_width * v.groups // 64 if v.bottleneck else 0,
-                    groups=v.groups,
-                    stride=2 if stage and not block else 1,
-                    stride_in_first=self.stride_in_first,
-                    drop_rate=self.drop_path_rate * done / max(total - 1, 1),
-                    conv=conv,
-                    norm=norm,
-                    last_scale=zeros if self.zero_init_last_norm else ones,
-                    name=f"stage{stage + 1}_block{block + 1}",
-                )(x, train=train)
-                endpoint(self, f"stage{stage + 1}/block{block + 1}", x)
-                done += 1
-        x = endpoint(self, "pre_logits", global_avg_pool(x))
-        if self.num_classes == 0:
-            return x
-        x = Dropout(self.dropout_rate)(x, train=train)
+            if v.bottleneck:
+                width = channels * v.group_width * v.groups // 64
+                channels *= BOTTLENECK_EXPANSION
+            make = functools.partial(block, channels, width if v.bottleneck else None)
+            blocks = [functools.partial(make, drop_rate=next(drop_rates)) for _ in range(depth)]
+            stages.append((2 if stage else 1, blocks))
+
+        x = conv_norm_act(images, 64, 7, stride=2, name="stem", train=train)
+        x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
+        x = global_avg_pool(trunk(self, x, stages, train=train))
         # torchvision's: uniform within 1 / sqrt(fan in).
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        return nn.Dense(self.num_classes, kernel_init=init, name="logits")(x)
+        return classifier(self, x, Dropout(self.dropout_rate), init, train=train)
 
 
 for _name, _variant in VARIANTS.items():

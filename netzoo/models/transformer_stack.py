@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from netzoo.layers import Dropout, KeyValue
-from netzoo.models.common import scan_unroll
+from netzoo.models.blocks import scan_unroll
 
 
 class BlockDetails(NamedTuple):

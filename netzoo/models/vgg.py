@@ -27,8 +27,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import Conv, Dense, Dropout, adaptive_avg_pool, endpoint, max_pool
-from netzoo.models.common import check_image_size, norm_for
+from netzoo.layers import endpoint, max_pool
+from netzoo.models.blocks import (
+    ConvNormAct,
+    check_image_size,
+    hidden_layers_classifier,
+)
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512, 512)
@@ -97,28 +101,16 @@ class VGG(nn.Module):
           UserError: The image is smaller than 32 pixels.
         """
         check_image_size(images, MIN_IMAGE_SIZE, self)
-        norm = norm_for(self)
-        hidden = functools.partial(
-            Dense, self.hidden_features, kernel_init=DENSE_INIT, dtype=self.dtype
-        )
         x, v = images, self.variant
+        conv_norm_act = ConvNormAct.of(self, nn.relu, norm=v.batch_norm, use_bias=True)
         for stage, (channels, depth) in enumerate(zip(STAGE_CHANNELS, v.depths, strict=True), 1):
             for block in range(1, depth + 1):
                 kernel_size = 1 if v.pointwise_third and block == 3 else 3
                 name = f"stage{stage}_block{block}"
-                x = Conv(channels, kernel_size, use_bias=True, dtype=self.dtype, name=name)(x)
-                x = norm(name=f"{name}_norm")(x, train=train) if v.batch_norm else x
-                x = endpoint(self, f"stage{stage}/block{block}", nn.relu(x))
+                x = conv_norm_act(x, channels, kernel_size, name=name, train=train)
+                endpoint(self, f"stage{stage}/block{block}", x)
             x = max_pool(x, 2, 2, padding=0)
-        x = adaptive_avg_pool(x, DENSE_SIDE).reshape(x.shape[0], -1)
-
-        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
-        x = dropout(nn.relu(hidden(name="hidden1")(x)))
-        x = nn.relu(hidden(name="hidden2")(x))
-        x = endpoint(self, "pre_logits", x.astype(jnp.promote_types(x.dtype, jnp.float32)))
-        if self.num_classes == 0:
-            return x
-        return nn.Dense(self.num_classes, kernel_init=DENSE_INIT, name="logits")(dropout(x))
+        return hidden_layers_classifier(self, x, DENSE_SIDE, train=train)
 
 
 for _name, _variant in VARIANTS.items():

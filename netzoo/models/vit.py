@@ -27,7 +27,7 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
-from netzoo.models.common import scan_unroll
+from netzoo.models.blocks import classifier, drop_path_rates, scan_unroll
 from netzoo.models.registry import register
 
 Pool = Literal["token", "gap"]
@@ -256,7 +256,7 @@ class Encoder(nn.Module):
         """Draws stochastic depth, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share kept."""
         if self.drop_path_rate == 0 or not train:
             return None
-        shares = 1 - self.drop_path_rate * np.arange(self.depth) / max(self.depth - 1, 1)
+        shares = 1 - np.array(drop_path_rates(self.drop_path_rate, self.depth))
         # Not in `dtype`: bfloat16 has too few random numbers for small rates.
         wide = jnp.promote_types(self.dtype, jnp.float32)
         shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
@@ -303,7 +303,7 @@ class ViT(nn.Module):
             image size, or `pool` is unknown.
         """
         self._check(images.shape)
-        x = self.embed(images)
+        x = self.embed(images, train=train)
         grid = x.shape[1:3]
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.pool == "token":
@@ -327,10 +327,11 @@ class ViT(nn.Module):
         )(x, train=train)
         for name, value in blocks.items():
             endpoint(self, f"encoder/{name}", value)
-        return self._classify(endpoint(self, "encoder", x))
+        return self._classify(endpoint(self, "encoder", x), train=train)
 
-    def embed(self, images: jax.Array) -> jax.Array:
+    def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
+        del train  # only the ResNet of a hybrid needs it
         embedding = PatchEmbedding(
             self.variant.width, self.variant.patch, self.dtype, name="embedding"
         )
@@ -340,15 +341,12 @@ class ViT(nn.Module):
         """Returns the side of the square of pixels that becomes one token."""
         return self.variant.patch
 
-    def _classify(self, x: jax.Array) -> jax.Array:
+    def _classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         wide = jnp.promote_types(x.dtype, jnp.float32)
         x = x[:, 0].astype(wide) if self.pool == "token" else x.mean(1, dtype=wide)
         if self.representation_size is not None:
             x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
-        x = endpoint(self, "pre_logits", x)
-        if self.num_classes == 0:
-            return x
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(x)
+        return classifier(self, x, Dropout(0.0), nn.initializers.zeros, train=train)
 
     def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, int]) -> jax.Array:
         if self.has_variable("params", "position_embedding"):

@@ -12,7 +12,8 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv, Dropout
 from netzoo.models import create_model
-from netzoo.models.googlenet import AuxiliaryClassifier, conv_unit
+from netzoo.models.blocks import ConvNormAct
+from netzoo.models.googlenet import AuxiliaryClassifier
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.models.plain_googlenet import PlainGoogLeNet
@@ -202,7 +203,7 @@ def test_pool_of_the_auxiliary_classifiers(variables):
     x = np.random.default_rng(2).normal(size=(2, 14, 14, 512))
     expected = PlainGoogLeNet(variables).classify(x, "aux1")
     params = {"params": variables["params"]["aux1"]}
-    unit = functools.partial(conv_unit, functools.partial(Conv, use_bias=True), None)
+    unit = ConvNormAct(functools.partial(Conv, use_bias=True), None, nn.relu)
     for adaptive in (False, True):
         init = nn.initializers.zeros
         classifier = AuxiliaryClassifier(CLASSES, 0.0, adaptive, unit, init, jnp.float32)

@@ -1,12 +1,14 @@
 """MobileNet V1: the published sizes and shapes, and the details that ports get wrong."""
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
+from netzoo.models.blocks import ConvNormAct
 from netzoo.models.mobilenet_v1 import STAGES, SeparableBlock
 
 SIDES = (112, 56, 28, 14, 7)
@@ -66,7 +68,7 @@ def test_shape_contract_of_the_docstring():
 
 def test_a_block_is_relu6_twice_and_has_no_residual(images):
     """ReLU6 follows both convolutions, the second too, and nothing goes around them."""
-    block = SeparableBlock(features=3, stride=1, conv=Conv, norm=BatchNorm)
+    block = SeparableBlock(ConvNormAct(Conv, BatchNorm, nn.relu6), features=3)
     tree = block.init(jax.random.key(0), images, train=False)
     tree = jax.tree.map(lambda leaf: leaf * 9, tree)
     y, state = block.apply(

@@ -4,6 +4,7 @@ import functools
 
 import chex
 import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
-from netzoo.models.mobilenet_v2 import STAGES, STEM_CHANNELS, InvertedResidual
-from netzoo.models.width import scale_channels
+from netzoo.models.blocks import ConvNormAct, InvertedResidual, scale_channels
+from netzoo.models.mobilenet_v2 import STAGES, STEM_CHANNELS
 
 # Width: parameters with 1000 and with 5 classes, running statistics, channels of the head, which
 # widens above width 1 and does not narrow below.
@@ -214,8 +215,9 @@ def test_a_first_block_of_equal_channels_has_a_residual():
     At width 0.35 stage 1 and stage 2 both have 8 channels; stage 2 begins with stride 2.
     """
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
+    conv_norm_act = ConvNormAct(Conv, BatchNorm, nn.relu6)
     for stride, features, residual in [(1, 8, True), (2, 8, False), (1, 16, False)]:
-        block = InvertedResidual(features, 1, stride, Conv, BatchNorm)
+        block = InvertedResidual(conv_norm_act, features, 1, stride=stride)
         tree = jax.eval_shape(functools.partial(block.init, train=False), jax.random.key(1), x)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), tree)
         y = jax.jit(functools.partial(block.apply, train=False))(zeros, x)

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from netzoo.layers import BatchNorm, Conv
+from netzoo.layers import BatchNorm, Conv, SqueezeExcite
 from netzoo.models import create_model
-from netzoo.models.mobilenet_v3 import InvertedResidual, SqueezeExcite
+from netzoo.models.blocks import ConvNormAct, InvertedResidual
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_ours, to_theirs
 from tests.models.drawn import drawn
@@ -76,7 +76,7 @@ def test_shape_contract_of_the_docstring(name, minimalistic):
 
     def note(next_call, args, kwargs, context):
         if isinstance(context.module, InvertedResidual) and context.method_name == "__call__":
-            activations.append(context.module.activation)
+            activations.append(context.module.conv_norm_act.activation)
         return next_call(*args, **kwargs)
 
     def forward(key):
@@ -123,26 +123,15 @@ def test_what_the_width_multiplier_scales():
     assert params["pre_logits"]["kernel"].shape == (720, 1280)
 
 
-def test_squeeze_excite():
-    """The gate is relu6(x + 3) / 6 of a network with biases and a ReLU on the channels' means."""
-    x = jax.random.normal(jax.random.key(0), (2, 3, 5, 24)) + 1
-    tree = SqueezeExcite().init(jax.random.key(1), x)
-    tree = jax.tree.map(lambda leaf: leaf + 0.5, tree)
-    reduce, expand = (tree["params"][name] for name in ("reduce", "expand"))
-    hidden = jnp.maximum(x.mean((1, 2)) @ reduce["kernel"] + reduce["bias"], 0)
-    gate = jnp.clip(hidden @ expand["kernel"] + expand["bias"] + 3, 0, 6) / 6
-    expected = x * gate[:, None, None, :]
-    chex.assert_trees_all_close(SqueezeExcite().apply(tree, x), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_block_order():
     """Activations follow the expansion and the depthwise convolution, then the gate.
 
     The projection is linear, and a residual needs stride 1 and equal channels.
     """
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 8))
+    conv_norm_act = ConvNormAct(Conv, BatchNorm, nn.hard_swish)
     for stride, features, residual in [(1, 8, True), (2, 8, False), (1, 16, False)]:
-        block = InvertedResidual(features, 2, 3, stride, True, nn.hard_swish, Conv, BatchNorm)
+        block = InvertedResidual(conv_norm_act, features, 2, squeeze_excite=True, stride=stride)
         init = functools.partial(block.init, train=False)
         tree = drawn(jax.eval_shape(init, jax.random.key(1), x))
         y, state = jax.jit(
@@ -154,7 +143,7 @@ def test_block_order():
                 if name != "__call__"}  # fmt: skip
         gates = {"params": tree["params"]["squeeze_excite"]}
         filtered = nn.hard_swish(seen["depthwise_norm"])
-        gated = SqueezeExcite().apply(gates, filtered)
+        gated = SqueezeExcite(8).apply(gates, filtered)
         kernel = tree["params"]["project"]["kernel"][0, 0]
         chex.assert_trees_all_close(seen["project"], gated @ kernel, rtol=1e-4, atol=1e-5)
         expected = seen["project_norm"] + (x if residual else 0)
