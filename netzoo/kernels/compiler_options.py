@@ -30,7 +30,8 @@ def compiler_options(mesh: Mesh | AbstractMesh | None = None) -> dict[str, str]:
 @functools.cache
 def _accepted_options() -> dict[str, str]:
     try:
-        jax.jit(lambda: 0, compiler_options=OPTIONS).lower().compile()
-    except jax.errors.JaxRuntimeError:
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            jax.jit(lambda: 0, compiler_options=OPTIONS).lower().compile()
+    except RuntimeError:  # refused, or JAX was started without its CPU backend
         return {}
     return OPTIONS

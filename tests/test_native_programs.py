@@ -1,0 +1,181 @@
+"""Native programs are ones that any compiler knows, and compute what those for a CPU compute.
+
+Programs are lowered for a TPU with a symbolic batch; nothing is compiled for that.
+"""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import export
+
+from netzoo import kernels
+from netzoo.models import create_model, list_models, model_entry
+from netzoo.models.summary import variable_shapes
+
+NUM_CLASSES = 5
+# One network a family, with layers of every kind that the family has.
+FAMILIES = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilenet_v2_035",
+            "mobilenet_v3_small_075", "resnet18", "resnext50_32x4d", "vit_ti16",
+            "r_ti16")  # fmt: skip
+# Lower in a second or two; a ResNeXt repeats a ResNet.
+FAST = tuple(name for name in FAMILIES if name != "resnext50_32x4d")
+# `jax.export` compares symbolic sizes by a call that it takes out again before compilation.
+OF_EXPORT = {"shape_assertion"}
+
+
+def image_networks():
+    """Every registered network on images, those that tests register left out."""
+    entries = {name: model_entry(name) for name in list_models()}
+    names = [name for name, entry in entries.items() if entry.image_size]
+    return [n for n in names if create_model(n).__module__.startswith("netzoo.")]
+
+
+def others_are_slow(names, fast):
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def image_size(model):
+    return 2 * model.pixels_per_token() if hasattr(model, "pixels_per_token") else 64
+
+
+def forward_and_step(model):
+    """Returns the function that evaluates and trains a network on images, in one program."""
+
+    def program(variables, images, labels):
+        constants = {name: tree for name, tree in variables.items() if name != "params"}
+
+        def loss(params):
+            logits, state = model.apply(
+                {"params": params, **constants},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), state
+
+        step = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        return model.apply(variables, images, train=False), step
+
+    return program
+
+
+def lower(program, *args):
+    return export.export(jax.jit(program), platforms=["tpu"])(*args).mlir_module()
+
+
+def assert_plain(text):
+    """No operation in StableHLO depends on the platform or is known to one compiler alone."""
+    assert "stablehlo.case" not in text
+    assert set(re.findall(r"custom_call @(\w+)", text)) <= OF_EXPORT
+
+
+@pytest.mark.parametrize("name", others_are_slow(image_networks(), FAST))
+def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
+    """Exports, converters and the compilers of GPU and TPU take them, for any batch."""
+    model = create_model(name, num_classes=NUM_CLASSES)
+    side = image_size(model)
+    (batch,) = export.symbolic_shape("batch")
+    text = functools.partial(
+        lower,
+        forward_and_step(model),
+        variable_shapes(model, side),
+        jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+    )
+    with kernels.use_backend("native"):
+        assert_plain(text())
+
+
+@pytest.mark.parametrize("name", others_are_slow(image_networks(), ("alexnet", "vit_ti16")))
+def test_programs_for_a_cpu_have_a_symbolic_batch(name):
+    """No form looks at the number of images, or it goes on without it."""
+    model = create_model(name, num_classes=NUM_CLASSES)
+    side = image_size(model)
+    (batch,) = export.symbolic_shape("batch")
+    with kernels.use_backend("cpu"):
+        logits, _ = jax.eval_shape(
+            forward_and_step(model),
+            variable_shapes(model, side),
+            jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32),
+            jax.ShapeDtypeStruct((batch,), jnp.int32),
+        )
+    assert logits.shape == (batch, NUM_CLASSES)
+
+
+def test_the_transformer_has_a_plain_native_program():
+    """The loss of a vocabulary is divided into blocks on a CPU alone."""
+    model = create_model("transformer_tiny", num_classes=50)
+    (batch,) = export.symbolic_shape("batch")
+    tokens = jax.ShapeDtypeStruct((batch, 8), jnp.int32)
+
+    def program(variables, tokens):
+        def loss(variables):
+            return model.apply(
+                variables,
+                tokens,
+                tokens,
+                tokens,
+                jnp.ones(tokens.shape),
+                train=True,
+                rngs={"dropout": jax.random.key(0)},
+                method="cross_entropy",
+            )[0]
+
+        evaluated = model.apply(variables, tokens, tokens, train=False)
+        return evaluated, jax.value_and_grad(loss)(variables)
+
+    with kernels.use_backend("native"):
+        assert_plain(lower(program, variable_shapes(model, 0), tokens))
+
+
+def drawn(shapes, seed=0):
+    """Returns float64 variables that make every parameter matter, scales and variances about 1."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return rng.uniform(0.5, 1.5, leaf.shape)
+        if name == "kernel":
+            return rng.normal(size=leaf.shape) * np.prod(leaf.shape[:-1]) ** -0.5
+        return 0.1 * rng.normal(size=leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@pytest.mark.slow  # tests/kernels compares the forms one by one
+@pytest.mark.parametrize("name", FAMILIES)
+def test_both_backends_compute_the_same(name, quick_compilation):
+    """Logits, loss, statistics and gradients of a whole network.
+
+    In float64: in float32 rounding moves single activations across the kink of a ReLU. Relative to
+    the largest of each array. 1e-9 is some millions of roundings; a wrong tap, term or dropout mask
+    shows in the first digits.
+    """
+    with jax.enable_x64(True):
+        model = create_model(name, num_classes=NUM_CLASSES, dtype=jnp.float64)
+        side = image_size(model)
+        arguments = (
+            drawn(variable_shapes(model, side)),
+            np.random.default_rng(1).normal(size=(4, side, side, 3)),
+            np.arange(4),
+        )
+        results = {}
+        program = jax.jit(forward_and_step(model))
+        for backend in ("cpu", "native"):
+            with kernels.use_backend(backend):
+                results[backend] = program(*arguments)
+    leaves, tree = jax.tree.flatten(results["cpu"])
+    assert jax.tree.structure(results["native"]) == tree
+    largest = max(np.abs(leaf).max() for leaf in leaves)
+    for ours, theirs in zip(leaves, jax.tree.leaves(results["native"]), strict=True):
+        # A bias before a BatchNorm has gradients of rounding alone, hence the second term.
+        tolerance = 1e-9 * np.abs(ours).max() + 1e-12 * largest
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance)
