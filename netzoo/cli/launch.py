@@ -11,10 +11,9 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from netzoo.cache import cache_folder
 from netzoo.config import load_config
@@ -50,9 +49,14 @@ def run(main: Callable[..., int | None], *, many_processes: bool = False) -> Non
         takes = len(inspect.signature(main).parameters)
         if len(argv) > 1 and takes == 1:
             raise UserError(f"{' '.join(argv[1:])}: expected only --flags; --help lists them")
-        config = _configuration(overrides)
+        from_file = "config" in flags.FLAGS
+        config = read_config(flags.FLAGS.config) if from_file else load_config(flags.FLAGS.workdir)
+        override(config, overrides)
         logging.set_verbosity(logging.WARNING)
-        _use_compilation_cache()
+        import jax
+
+        # Compiled programs are kept between processes.
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
         if many_processes:
             _join_processes()
         return main(config, *argv[1:])
@@ -78,13 +82,6 @@ def _use_huge_pages() -> None:
         return
     joined = f"{tunables}:{setting}" if tunables else setting
     os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": joined})
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled programs between processes, in `$NETZOO_CACHE` or the user's cache folder."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
 
 
 def _define_process_flags() -> None:
@@ -178,10 +175,3 @@ def _parse(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         raise UserError(f"{error}\n--help lists the flags") from None
-
-
-def _configuration(overrides: Mapping[str, str]) -> ConfigDict:
-    from_file = "config" in flags.FLAGS
-    config = read_config(flags.FLAGS.config) if from_file else load_config(flags.FLAGS.workdir)
-    override(config, overrides)
-    return config

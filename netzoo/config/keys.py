@@ -1,9 +1,11 @@
 """The keys that every task has: name, default, rule and meaning of each."""
 
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from netzoo.config import rules
-from netzoo.config.rules import Pair, Rule, at_least, one_of
+from netzoo.config.rules import Rule, at_least, one_of
 
 
 class Key(NamedTuple):
@@ -53,7 +55,7 @@ KEYS = (
     Key("train.label_smoothing", 0.0, rules.SHARE, "part of the target that all classes share"),
     Key("train.clip_norm", float, rules.POSITIVE, "largest global norm of the gradient"),
     Key("train.ema_decay", 0.0, rules.SHARE, "decay of the averaged weights; 0: no average"),
-    Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "at a step that is not finite"),
+    Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "what to do at a non-finite step"),
     Key("train.remat", False, None, "compute blocks twice: less memory, longer steps"),
     Key("train.log_every_steps", 10, at_least(1), "steps between two lines of metrics"),
     Key("optimizer.name", "adamw", one_of("adamw", "sgd", "rmsprop"), "update rule"),
@@ -64,7 +66,7 @@ KEYS = (
     Key("optimizer.b2", 0.999, rules.SHARE, "adamw: decay of the mean of squared gradients"),
     Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop: decay of the mean of squared gradients"),
     Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "adamw, rmsprop: added to the denominator"),
-    Key("optimizer.weight_decay", 0.0, at_least(0), "weight decay"),
+    Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of the weight decay"),
     Key(
         "optimizer.lr_mults",
         ((r".*", 1.0),),
@@ -87,38 +89,32 @@ KEYS = (
     Key("checkpoint.every_steps", 0, at_least(0), "steps between checkpoints; 0: an epoch"),
     Key("checkpoint.keep", 2, at_least(1), "newest checkpoints to keep, besides the best"),
     Key("sharding.fsdp", 1, rules.DEVICES, "devices that share the parameters"),
-    Key("sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to divide, by their path"),
+    Key("sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to divide, by the path"),
     Key("sharding.min_size", 2**16, at_least(1), "smallest parameter that 'largest' divides"),
     Key("sharding.describe", False, None, "print where every parameter lies"),
     Key("profile", False, None, "trace steps 10 to 20 into WORKDIR/profile"),
 )
 
-_SPLITS = [f"data.{name}_split" for name in ("train", "validation", "test")]
-PAIRS = (
-    Pair(
-        "schedule.warmup_epochs",
-        "train.epochs",
-        lambda warmup, epochs: warmup < epochs,
-        "less than train.epochs ({})",
-    ),
-    Pair(
-        "schedule.warmup_epochs",
-        "schedule.name",
-        lambda warmup, name: warmup > 0 or name != "inverse_sqrt",
-        "more than 0 for the schedule {}, which falls with the root of the steps since then",
-    ),
-    Pair(
-        "optimizer.nesterov",
-        "optimizer.name",
-        lambda nesterov, name: not nesterov or name == "sgd",
-        "False for {}: only sgd has it",
-    ),
-    *(
-        Pair(key, other, rules.are_apart, f"no examples of {other}, {{}}", training=True)
-        for index, key in enumerate(_SPLITS)
-        for other in _SPLITS[:index]
-    ),
-)
+
+def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
+    """Yields every key whose value does not fit another key's, and what was expected.
+
+    Args:
+      values: Values by key, each right by its own rule.
+      training: Whether the configuration is for training: evaluation takes any split.
+    """
+    warmup, epochs = values["schedule.warmup_epochs"], values["train.epochs"]
+    if warmup >= epochs:
+        yield "schedule.warmup_epochs", f"less than train.epochs ({epochs})"
+    if warmup == 0 and values["schedule.name"] == "inverse_sqrt":
+        yield "schedule.warmup_epochs", "more than 0 for inverse_sqrt, which falls from there on"
+    if values["optimizer.nesterov"] and values["optimizer.name"] != "sgd":
+        yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"
+    splits = [f"data.{name}_split" for name in ("train", "validation", "test")]
+    for other, key in itertools.combinations(splits, 2) if training else ():
+        if values[key] and values[other] and not rules.are_apart(values[key], values[other]):
+            yield key, f"no examples of {other}, {values[other]!r}"
+
 
 # Options of networks, which stand under `model`. The network says which of them it has.
 OPTIONS = {

@@ -18,21 +18,6 @@ class Rule(NamedTuple):
     wanted: str
 
 
-class Pair(NamedTuple):
-    """A check of the value of `key` beside the value of `other`; None is not checked.
-
-    Attributes:
-      wanted: What `key` has to be; `{}` stands for the value of `other`.
-      training: Whether only training needs it.
-    """
-
-    key: str
-    other: str
-    holds: Callable[[Any, Any], bool]
-    wanted: str
-    training: bool = False
-
-
 def is_number(x: Any) -> bool:
     """Returns whether `x` is a finite number; True and False are not numbers."""
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
@@ -93,11 +78,6 @@ MULTIPLIERS_NOT_ALL_0 = Rule(
     lambda x: MULTIPLIERS.holds(x) and any(factor for _, factor in x),
     f"{MULTIPLIERS.wanted}, one of them more than 0: else nothing is trained",
 )
-
-
-def divides(part: int, whole: int) -> bool:
-    """Returns whether `part` divides `whole` without a remainder."""
-    return whole % part == 0
 
 
 def are_apart(split: str, other: str) -> bool:

@@ -3,13 +3,14 @@
 import ast
 import functools
 import re
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from netzoo.config import keys
 from netzoo.config.keys import Key
-from netzoo.config.rules import Pair, Rule, is_number
+from netzoo.config.rules import Rule, is_number
 from netzoo.config.tasks import DEFAULT_TASK, task_module
 from netzoo.errors import UserError, unknown_name
 
@@ -27,13 +28,13 @@ class Table(NamedTuple):
 
     Attributes:
       keys: By their names, the keys of every task first.
-      pairs: Checks that join two keys.
+      conflicts: Functions that check keys against each other; see `netzoo.config.keys`.
       options: Rules for options of networks, which stand under `model`.
       free: Prefixes of keys that a run may be continued with other values of.
     """
 
     keys: dict[str, Key]
-    pairs: tuple[Pair, ...]
+    conflicts: tuple[Callable[..., Iterator[tuple[str, str]]], ...]
     options: dict[str, Rule]
     free: tuple[str, ...]
 
@@ -50,7 +51,7 @@ def task_table(task: str) -> Table:
     table |= {name: table[name]._replace(default=value) for name, value in own.DEFAULTS.items()}
     return Table(
         table | {key.name: key for key in own.KEYS},
-        keys.PAIRS + own.PAIRS,
+        (keys.conflicts, own.conflicts),
         keys.OPTIONS | own.OPTIONS,
         keys.FREE + own.FREE,
     )
@@ -92,7 +93,8 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
       training: Whether it is for training, whose splits have to be apart; evaluation takes any.
 
     Raises:
-      UserError: With every fault, one a line.
+      UserError: With every fault, one a line. Keys are compared with each other only if each has a
+        right value.
     """
     table, values = _table(config), flatten(config)
     faults = [
@@ -103,14 +105,10 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     if missing := [name for name in table.keys if name not in values]:
         faults.append(f"missing: {', '.join(missing)}; start from default_config")
     if not faults:
-        expected = {name: _expected(table, name, value) for name, value in values.items()}
-        for pair in table.pairs:
-            a, b = values[pair.key], values[pair.other]
-            asked = training or not pair.training
-            sound = not (expected[pair.key] or expected[pair.other] or a is None or b is None)
-            if asked and sound and not pair.holds(a, b):
-                expected[pair.key] = pair.wanted.format(repr(b))
-        faults = [f"{name} is {values[name]!r}; expected {e}" for name, e in expected.items() if e]
+        found = [(name, _expected(table, name, value)) for name, value in values.items()]
+        if not any(wanted for _, wanted in found):
+            found = [pair for check in table.conflicts for pair in check(values, training)]
+        faults = [f"{name} is {values[name]!r}; expected {e}" for name, e in found if e]
     if faults:
         raise UserError("\n".join(faults))
 

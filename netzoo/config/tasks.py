@@ -22,8 +22,8 @@ def task_module(task: str, name: str) -> ModuleType:
 
     Args:
       task: A key of `TASKS`.
-      name: `"config"`, which has KEYS, DEFAULTS (for keys that every task has), PAIRS, OPTIONS and
-        FREE; `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
+      name: `"config"`, which has KEYS, DEFAULTS (for keys that every task has), conflicts, OPTIONS
+        and FREE; `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
         `Options`; or `"record"`, which has `RECORD`.
 
     Raises:

@@ -1,10 +1,12 @@
 """The configuration keys of image classification; see `netzoo.config.keys`."""
 
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from netzoo.config import rules
 from netzoo.config.keys import Key
-from netzoo.config.rules import POSITIVE, SHARE, SWITCH, Pair, Rule, at_least, one_of
+from netzoo.config.rules import POSITIVE, SHARE, SWITCH, Rule, at_least, one_of
 
 DEFAULTS = {
     "model.name": "mobilenet_v2",
@@ -26,9 +28,9 @@ _CACHES = one_of("none", "encoded", "decoded")
 KEYS = (
     Key("data.image_size", 96, at_least(1), "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "what is kept in memory: files or pixels"),
-    Key("data.on_corrupt", "stop", one_of("stop", "skip"), "at an image that cannot be read"),
-    Key("data.mean", tuple, _CHANNELS, "0 to 255; None: of the published weights, else 127.5"),
-    Key("data.std", tuple, _CHANNELS_ABOVE_0, "deviation; None: likewise"),
+    Key("data.on_corrupt", "stop", one_of("stop", "skip"), "what to do at a corrupt image"),
+    Key("data.mean", tuple, _CHANNELS, "means, 0 to 255; None: those of the weights, else 127.5"),
+    Key("data.std", tuple, _CHANNELS_ABOVE_0, "deviations; None: likewise"),
     Key("augment.crop_scale", (0.25, 1.0), _CROP_SCALE, "area of a crop over that of the image"),
     Key("augment.crop_ratio", (3 / 4, 4 / 3), _CROP_RATIO, "width of a crop over its height"),
     Key("augment.flip", True, None, "flip half of the images left to right"),
@@ -36,19 +38,18 @@ KEYS = (
     Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of the operations"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "likewise; a batch takes one of the two at random"),
-    Key("train.freeze_batch_norm", False, None, "keep running statistics, and drop nothing"),
+    Key("train.freeze_batch_norm", False, None, "train with running statistics, without dropout"),
     Key("evaluation.crop_pct", 0.875, rules.FRACTION, "side of the crop over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
-PAIRS = (
-    Pair(
-        "train.grad_accum_steps",
-        "train.batch_size",
-        rules.divides,
-        "a divisor of train.batch_size ({})",
-    ),
-)
+
+def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
+    """Yields every key whose value does not fit another key's, and what was expected."""
+    batch, parts = values["train.batch_size"], values["train.grad_accum_steps"]
+    if batch % parts:
+        yield "train.grad_accum_steps", f"a divisor of train.batch_size ({batch})"
+
 
 FREE = ("data.cache", "data.on_corrupt")  # the second after a corrupt image has stopped the run
 
