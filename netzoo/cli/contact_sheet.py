@@ -1,101 +1,71 @@
-"""Contact sheet: a picture that shows a few examples of every class of a dataset.
+"""Draws a contact sheet: a few examples of every class of a data set.
 
 netzoo contact_sheet synthetic_flowers --out sheet.png
 """
 
-from __future__ import annotations
-
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from netzoo.data.decode import decode_image
+from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source
 from netzoo.data.sources.open import open_source
+from netzoo.errors import UserError
 
 _GAP = 2
-_TEXT_SCALE = 0.45
+_FONT, _TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _PAPER, _INK = 255, (40, 40, 40)
 
 
-def _tile(image: np.ndarray, side: int) -> np.ndarray:
-    """Cuts the largest centred square out of `image` and resizes it to `side`."""
-    height, width = image.shape[:2]
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    square = image[top : top + edge, left : left + edge]
-    # Area averaging does not alias when it shrinks; enlarging needs a smooth kernel.
-    method = cv2.INTER_AREA if edge >= side else cv2.INTER_CUBIC
-    return square if edge == side else cv2.resize(square, (side, side), interpolation=method)
-
-
-def _collect(
-    source: Iterable[tuple[np.ndarray, int]], classes: int, wanted: int
-) -> list[list[np.ndarray]]:
-    """The first `wanted` images of each class; reads no further than it has to."""
-    found: list[list[np.ndarray]] = [[] for _ in range(classes)]
-    missing = classes * wanted
-    for image, label in source:
-        if len(found[label]) < wanted:
-            found[label].append(image)
-            missing -= 1
-        if missing == 0:
-            break
-    return found
-
-
 def contact_sheet(
-    source: Iterable[tuple[np.ndarray, int]],
-    columns: int,
-    rows_per_class: int,
-    class_names: Sequence[str],
-    tile_size: int = 96,
+    source: Source, columns: int, rows_per_class: int, tile_size: int = 96
 ) -> np.ndarray:
-    """Lays out examples in rows, one class after the other, each with its name in the margin.
+    """Lays out the first examples of each class in rows, with the name of the class beside them.
 
     Args:
-      source: Yields (uint8 image [H, W, 3], label); only as much as needed is read.
+      source: The examples; only as much as needed is read.
       columns: Examples in a row.
       rows_per_class: Rows for each class.
-      class_names: Name of each label.
-      tile_size: Edge of an example in the sheet, in pixels.
+      tile_size: Side of an example in the sheet, in pixels.
 
     Returns:
-      uint8 picture [height, width, 3]. Places a class has no example for stay blank.
+      uint8 image `[height, width, 3]`. Places for which a class has no example stay blank.
     """
-    if columns < 1 or rows_per_class < 1:
-        raise ValueError(f"A sheet needs rows and columns, not {rows_per_class} and {columns}.")
-    found = _collect(source, len(class_names), columns * rows_per_class)
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    widths = [cv2.getTextSize(name, font, _TEXT_SCALE, 1)[0][0] for name in class_names]
-    margin = max(widths) + 12
+    names = source.class_names
+    margin = 12 + max(cv2.getTextSize(name, _FONT, _TEXT_SCALE, 1)[0][0] for name in names)
     pitch = tile_size + _GAP
-    height = len(class_names) * rows_per_class * pitch + _GAP
+    height = len(names) * rows_per_class * pitch + _GAP
     sheet = np.full((height, margin + columns * pitch + _GAP, 3), _PAPER, np.uint8)
-    for label, (name, images) in enumerate(zip(class_names, found, strict=True)):
-        first_row = label * rows_per_class
-        middle = int((first_row + rows_per_class / 2) * pitch) + 5
-        cv2.putText(sheet, name, (6, middle), font, _TEXT_SCALE, _INK, 1, cv2.LINE_AA)
-        for place, image in enumerate(images):
+    for label, tiles in enumerate(_first_tiles(source, columns * rows_per_class, tile_size)):
+        middle = int((label + 0.5) * rows_per_class * pitch) + 5
+        cv2.putText(sheet, names[label], (6, middle), _FONT, _TEXT_SCALE, _INK, 1, cv2.LINE_AA)
+        for place, tile in enumerate(tiles):
             row, column = divmod(place, columns)
-            top = (first_row + row) * pitch + _GAP
+            top = (label * rows_per_class + row) * pitch + _GAP
             left = margin + column * pitch + _GAP
-            sheet[top : top + tile_size, left : left + tile_size] = _tile(image, tile_size)
+            sheet[top : top + tile_size, left : left + tile_size] = tile
     return sheet
 
 
-def _decoded(source: Source) -> Iterator[tuple[np.ndarray, int]]:
+def _first_tiles(source: Source, count: int, size: int) -> list[list[np.ndarray]]:
+    """Returns the first `count` images of each class, cut to squares of one size."""
+    tiles: list[list[np.ndarray]] = [[] for _ in source.class_names]
     for index in range(len(source)):
+        if all(len(row) == count for row in tiles):
+            break
         example = source[index]
-        yield decode_image(example["image"], example["name"]), example["label"]
+        row = tiles[example["label"]]
+        if len(row) < count:
+            row.append(evaluation_image(example["image"], example["name"], size, crop_pct=1.0))
+    return tiles
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the contact sheet of a dataset to a file."""
+    """Writes the contact sheet of a data set to a file."""
     parser = argparse.ArgumentParser(
         prog="netzoo contact_sheet", description=__doc__.splitlines()[0]
     )
@@ -103,20 +73,20 @@ def main(arguments: Sequence[str]) -> None:
         "source", help="a source, such as synthetic_flowers, tfds:NAME or folder:PATH"
     )
     parser.add_argument("--split", default="train")
-    parser.add_argument("--data-dir", default=None)
+    parser.add_argument("--data-dir", help="of TFDS (default: ~/tensorflow_datasets)")
     parser.add_argument("--columns", type=int, default=12)
     parser.add_argument("--rows-per-class", type=int, default=1)
-    parser.add_argument("--tile-size", type=int, default=96)
+    parser.add_argument("--tile-size", type=int, default=96, help="in pixels")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .png or .jpg")
-    args = parser.parse_args(arguments)
-
-    source = open_source(args.source, args.split, data_dir=args.data_dir)
-    sheet = contact_sheet(
-        _decoded(source), args.columns, args.rows_per_class, source.class_names, args.tile_size
-    )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(sheet)
-    if args.out.suffix == ".png":
-        picture = picture.quantize(256)  # a third of the size, and fit for a repository
-    picture.save(args.out, optimize=True)
-    print(f"Wrote {args.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")
+    options = parser.parse_args(arguments)
+    sizes = options.columns, options.rows_per_class, options.tile_size
+    if min(sizes) < 1:
+        raise UserError(f"columns, rows and tiles are {sizes}; expected at least 1 of each")
+    source = open_source(options.source, options.split, options.data_dir)
+    sheet = contact_sheet(source, *sizes)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(sheet)
+    if options.out.suffix == ".png":
+        image = image.quantize(256)  # a third of the size, and fit for a repository
+    image.save(options.out, optimize=True)
+    print(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")

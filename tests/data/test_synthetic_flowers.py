@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from netzoo.cli import contact_sheet
 from netzoo.data.sources.synthetic import builder, painter, shapes
 
 # Mean pixel value of the first five training pictures of version 1.0.0.
@@ -159,28 +158,3 @@ def test_jpeg_keeps_the_colours():
     image[..., 0] = 200
     decoded = cv2.imdecode(np.frombuffer(builder._encode(image), np.uint8), 1)
     np.testing.assert_allclose(decoded[..., ::-1].mean((0, 1)), [200, 0, 0], atol=4)
-
-
-def test_contact_sheet_sorts_by_class_and_stops_reading():
-    """Protects: each tile stands in the row of its own class, and no source is read in full."""
-    read = []
-
-    def source():
-        for index in range(1000):
-            read.append(index)
-            yield np.full((40, 30, 3), 10 + 100 * (index % 2), np.uint8), index % 2
-
-    sheet = contact_sheet.contact_sheet(source(), 3, 1, ("a", "b"), tile_size=20)
-    assert len(read) == 6
-    assert sheet.dtype == np.uint8
-    upper, lower = sheet[12, -60:-4, 0], sheet[34, -60:-4, 0]
-    assert set(np.unique(upper)) == {10, 255} and set(np.unique(lower)) == {110, 255}
-
-
-def test_contact_sheet_leaves_missing_examples_blank():
-    """Protects: a data set with fewer examples than places still gives a sheet."""
-    sheet = contact_sheet.contact_sheet(
-        [(np.zeros((96, 96, 3), np.uint8), 0)], 2, 2, ("only", "none"), tile_size=96
-    )
-    assert sheet.shape == (2 * 2 * 98 + 2, sheet.shape[1], 3)
-    assert (sheet[200:, :, 0] == 0).sum() == 0
