@@ -1,6 +1,6 @@
 """The devices of all processes as one mesh, and how arrays lie on it.
 
-The mesh has two axes. A batch is divided over both; parameters, where they are divided at all, over
+The mesh has two axes. A batch is sharded over both; parameters, if they are sharded at all, over
 `fsdp` alone (`netzoo/training/sharding.py`).
 """
 
@@ -29,8 +29,8 @@ def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> M
     Raises:
       UserError: `fsdp` does not divide the devices.
     """
-    # By process, since its rows of a batch are consecutive; neighbours share parameters, so that
-    # these travel between processes as little as possible.
+    # Sorted by process, since a process has consecutive rows of a batch. Neighbours share
+    # parameters, so that these travel between processes as little as possible.
     devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     grid = np.asarray(devices).reshape(mesh_shape(len(devices), fsdp))
     return Mesh(grid, (DATA, FSDP), axis_types=AXIS_TYPES)

@@ -1,11 +1,10 @@
 """From the bytes of an image file to RGB pixels.
 
-Pillow decodes, not OpenCV, because it is right where it matters: it says why a file cannot be
-read, where OpenCV returns None or, depending on its release, a picture with a grey rest, and it
-honours CMYK, palettes and transparency. Plain JPEGs, the bulk of every data set, take a short way:
-simplejpeg runs the same decoder (libjpeg-turbo, with equal pixels) without Pillow's detour over
-four bytes a pixel. Colour profiles are ignored, as the data pipelines of the published models
-ignore them.
+Pillow decodes, not OpenCV: it says why a file cannot be read, where OpenCV returns None or,
+depending on its release, a partly grey image, and it honours CMYK, palettes and transparency.
+Plain JPEGs, the bulk of every data set, take a shorter path: simplejpeg runs the same decoder
+(libjpeg-turbo, with equal pixels) without Pillow's four bytes a pixel. Colour profiles are ignored,
+as in the data pipelines of the published models.
 """
 
 import io
@@ -20,8 +19,8 @@ from netzoo.data.files import ImageError, printable
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other
-_MOST_SCANS = 200  # encoders write some ten; each costs a pass over all pixels, and few bytes
-_MOST_SEGMENTS = 4096  # before the scan; profiles and other metadata fill some hundred at most
+_MAX_SCANS = 200  # encoders write some ten; each costs a pass over all pixels, and few bytes
+_MAX_SEGMENTS = 4096  # before the scan; profiles and other metadata fill some hundred at most
 _CONTEXT_ROWS = 16  # more than the rows of colour samples that smooth those above them
 _MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # as EXIF and XMP metadata begin or say it
 _EXIF_ORIENTATION = 0x0112
@@ -47,7 +46,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
     Greyscale is repeated over the channels, 16-bit samples are scaled to 8 bits, CMYK is
     converted (inverted or not, as its Adobe marker says), transparency is composited over white,
-    and the picture is turned as its EXIF orientation says. Of an animation, the first frame.
+    and the image is turned as its EXIF orientation says. Of an animation, the first frame.
 
     Args:
       data: The encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,
@@ -58,7 +57,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
       Pixels, uint8 `[H, W, 3]`, RGB, contiguous and writable.
 
     Raises:
-      ImageError: If the bytes are no image, are truncated or damaged, or declare more than
+      ImageError: If the bytes are not an image, are truncated or damaged, or declare more than
         `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
     """
     if _plain_jpeg_size(data, name) is not None:
@@ -69,8 +68,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
-            if image.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > _MOST_SCANS:
-                raise ImageError(f"it has more than {_MOST_SCANS} scans")
+            if image.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > _MAX_SCANS:
+                raise ImageError(f"it has more than {_MAX_SCANS} scans")
             image.load()
             turn = _TRANSPOSE.get(_orientation(image))
             rgb = _to_rgb(image)
@@ -135,7 +134,7 @@ def check_header(file: BinaryIO, name: str) -> None:
       name: Its name in error messages.
 
     Raises:
-      ImageError: If the file is empty, no image, or a decompression bomb.
+      ImageError: If the file is empty, not an image, or a decompression bomb.
     """
     try:
         with Image.open(file, formats=_FORMATS) as image:
@@ -161,11 +160,11 @@ def _plain_jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
     if not data.startswith(_JPEG_START):
         return None
     segments = _segments(data)
-    if segments and len(segments) > _MOST_SEGMENTS:  # Pillow would keep each of millions
-        raise ImageError(f"Cannot decode {printable(name)}: over {_MOST_SEGMENTS:,} segments.")
+    if segments and len(segments) > _MAX_SEGMENTS:  # Pillow would keep each of millions
+        raise ImageError(f"Cannot decode {printable(name)}: over {_MAX_SEGMENTS:,} segments.")
     if segments is None or any(mark in data[: segments[-1]] for mark in _MAY_TURN):
         return None
-    if _in_parts(data, segments) and data.count(_JPEG_SCAN) > _MOST_SCANS:
+    if _may_have_scans(data, segments) and data.count(_JPEG_SCAN) > _MAX_SCANS:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -177,9 +176,9 @@ def _plain_jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
 
 
 def _first_rows(data: bytes, rows: int) -> np.ndarray | None:
-    """Decodes at least `rows` rows of a plain JPEG; None where they cannot be had by themselves."""
-    # A file that declares fewer rows is decoded as far. libjpeg warns of what then is left over,
-    # so warnings cannot tell a truncated file here, but its missing end does.
+    """Decodes at least `rows` rows of a plain JPEG; None if they cannot be decoded alone."""
+    # The header is changed to declare fewer rows. libjpeg then warns of the data left over, so a
+    # truncated file cannot be told by warnings here, only by its missing end.
     frames = [at for at in _segments(data) or () if data[at : at + 2] in _JPEG_FRAMES]
     if len(frames) != 1 or not data.endswith(_JPEG_END):
         return None
@@ -195,13 +194,13 @@ def _first_rows(data: bytes, rows: int) -> np.ndarray | None:
 
 
 def _segments(data: bytes) -> list[int] | None:
-    """Returns where the segments of a JPEG start, its scan the last; None if they do not join.
+    """Returns where the segments of a JPEG start, the scan last; None if there are gaps.
 
-    Stops when there are more than `_MOST_SEGMENTS`.
+    Stops when there are more than `_MAX_SEGMENTS`.
     """
     starts = [len(_JPEG_START)]
     while (marker := data[starts[-1] : starts[-1] + 2]) != _JPEG_SCAN:
-        if len(starts) > _MOST_SEGMENTS:
+        if len(starts) > _MAX_SEGMENTS:
             break
         if marker[:1] != b"\xff" or marker[1:] == b"\xff":
             return None
@@ -209,7 +208,7 @@ def _segments(data: bytes) -> list[int] | None:
     return starts
 
 
-def _in_parts(data: bytes, segments: list[int]) -> bool:
+def _may_have_scans(data: bytes, segments: list[int]) -> bool:
     """Returns whether a JPEG may have several scans: it is progressive, or one colour a scan."""
     colours = [data[at + 9 : at + 10] for at in segments[:-1] if data[at : at + 2] in _JPEG_FRAMES]
     return len(colours) != 1 or data[segments[-1] + 4 : segments[-1] + 5] != colours[0]

@@ -1,4 +1,4 @@
-"""Reads files that nobody vouches for, and writes names that nobody chose for a terminal."""
+"""Reads files from unknown sources, and makes their names safe to print."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ from typing import BinaryIO
 from netzoo.errors import UserError
 
 MAX_BYTES = 1 << 29  # of one image file; the largest that can be decoded has 89 million pixels
-# Of the machine or its disk, not of the file: to go on without the file would hide them.
-_NOT_OF_THE_FILE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
-_KINDS = {
+# Errors of the machine or its disk, not of the file: going on without the file would hide them.
+_MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+_FILE_TYPES = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -24,30 +24,30 @@ class ImageError(UserError):
 
 
 def printable(name: str) -> str:
-    """Returns a name with what would steer a terminal, or is no text, written as an escape."""
+    """Returns a name with every character that is not printable written as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """Opens a regular file of at most `MAX_BYTES`, and waits for nothing.
+    """Opens a regular file of at most `MAX_BYTES`, without waiting.
 
     Args:
       path: The file.
       name: Its name in error messages.
 
     Raises:
-      ImageError: It is not there, may not be read, is too large, or is no regular file.
+      ImageError: It is missing, unreadable, too large, or not a regular file.
       UserError: The machine or its disk failed.
     """
     try:
-        # Without the flag a FIFO without a writer would be waited for, for ever.
+        # Without the flag, opening a FIFO that has no writer waits forever.
         file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
         raise _cannot_read(name, error) from error
     status = os.fstat(file.fileno())
     reason = None
     if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        kind = _FILE_TYPES.get(stat.S_IFMT(status.st_mode), "something else")
         reason = f"it is {kind}, expected a file"
     elif status.st_size > MAX_BYTES:
         reason = f"it has {status.st_size:,} bytes, over the limit of {MAX_BYTES:,}"
@@ -67,13 +67,13 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Returns everything below a folder that is no folder, links that lead nowhere included.
+    """Returns everything below a folder that is not a folder, dangling links included.
 
-    Links to folders are not followed, so that no circle is.
+    Links to folders are not followed, so that links in a circle do no harm.
     """
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def _cannot_read(name: str, error: OSError) -> UserError:
-    kind = UserError if error.errno in _NOT_OF_THE_FILE else ImageError
+    kind = UserError if error.errno in _MACHINE_ERRORS else ImageError
     return kind(f"Cannot read {printable(name)}: {error.strerror or error}.")

@@ -139,7 +139,7 @@ def resolve_split(
             for name in [names[part.splitname]]
         ]
     except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
-        reason = re.sub("_[0-9]+_", lambda found: names.get(found[0], found[0]), str(error))
+        reason = re.sub("_[0-9]+_", lambda match: names.get(match[0], match[0]), str(error))
         raise split_error(split, lengths, type(error)(reason)) from error
     if not any(len(part) for _, part in parts):
         raise SourceError(f"Split {split!r} selects no examples; {_available(lengths)}.")

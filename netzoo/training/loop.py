@@ -49,15 +49,15 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
 
     Args:
       config: See `netzoo.config.default_config`.
-      workdir: Folder of the run, made where there is none.
+      workdir: Folder of the run, created if it is missing.
 
     Returns:
       The exit status: 0 when training is complete, 128 plus the signal's number when SIGTERM or
       SIGINT stopped it after a checkpoint.
 
     Raises:
-      UserError: Configuration, data or the run in `workdir` are not as they should be, or
-        another process trains there (before anything is compiled), or the loss is not finite.
+      UserError: The configuration, the data or the run in `workdir` is not as expected, another
+        process trains there (both before anything is compiled), or the loss is not finite.
     """
     workdir = Path(workdir)
     config = resolve_config(config, training=True)

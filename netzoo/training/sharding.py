@@ -1,9 +1,9 @@
-"""Which device keeps which part of the training state.
+"""Decides which device keeps which part of the training state.
 
-Batches are divided over all devices. Parameters are whole on each of them, unless `sharding.fsdp`
-devices share them: then each keeps its part of a parameter, of the optimizer's state and of the
-moving average (Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step puts the parameters
-together before it uses them, and divides their gradients.
+Batches are sharded over all devices. Parameters are replicated, unless `sharding.fsdp` devices
+share them: then each device keeps its part of a parameter, of the optimizer's state and of the
+moving average (Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step gathers the
+parameters before it uses them, and shards their gradients.
 """
 
 import math

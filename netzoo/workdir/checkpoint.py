@@ -4,7 +4,7 @@
     WORKDIR/best/STEP/           the best by the validation split: weights for evaluation only
 
 All processes of a run write into the same folder, each the parts of arrays that its devices have.
-What is read fits whatever devices there are then: nothing depends on those that wrote.
+A checkpoint can be read on any number of devices, whatever the number that wrote it.
 
 A step's folder appears under its final name when everything in it is on disk, so a process killed
 while saving leaves the checkpoint before it as the newest. Older steps are deleted after that. Each
@@ -44,7 +44,7 @@ class _CheckpointFolder:
     """
 
     def __init__(self, directory: Path, **options: Any):
-        """Opens the folder, making it where there is none; `options` are Orbax's."""
+        """Opens the folder, or creates it; `options` are Orbax's."""
         self.directory = directory.absolute()
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -74,7 +74,7 @@ class Checkpoints(_CheckpointFolder):
     """The checkpoints of one run, in `WORKDIR/checkpoints`."""
 
     def __init__(self, workdir: Path, keep: int):
-        """Opens the folder, making it where there is none; the newest `keep` stay."""
+        """Opens the folder, or creates it; the newest `keep` checkpoints stay."""
         super().__init__(workdir / CHECKPOINTS, max_to_keep=keep)
         self._keep = keep
 
@@ -99,10 +99,10 @@ class Checkpoints(_CheckpointFolder):
           iterator: Set to the position that belongs to the state.
 
         Returns:
-          The step and the state, or None where there is no checkpoint.
+          The step and the state, or None if there is no checkpoint.
 
         Raises:
-          UserError: There are checkpoints and none of them can be read.
+          UserError: There are checkpoints, and all of them are damaged.
         """
 
         def read(folder: Path) -> ArrayTree:
@@ -137,7 +137,7 @@ class BestCheckpoint(_CheckpointFolder):
     """The weights with the highest metric so far, in `WORKDIR/best`."""
 
     def __init__(self, workdir: Path):
-        """Opens the folder, making it where there is none; names and removes a damaged one."""
+        """Opens the folder, or creates it; names and removes a damaged checkpoint."""
         super().__init__(
             workdir / BEST,
             max_to_keep=1,  # the newest is the best: only what beats it is saved
@@ -185,7 +185,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     step, state = next(sound, (None, None))
     if step is None:
         hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
-        raise UserError(f"no {which} checkpoint in {directory}: none is there and sound{hint}")
+        raise UserError(f"no {which} checkpoint in {directory}, or only damaged ones{hint}")
     if which == "average":
         total, count = _trained(state), 1
         for _, older in sound:
@@ -218,7 +218,7 @@ def _sound(
 
 
 def _read_arrays(folder: Path) -> ArrayTree:
-    """Reads the state as NumPy arrays, which need none of the devices that it was saved from."""
+    """Reads the state as NumPy arrays, which do not depend on the devices that saved it."""
 
     def like(leaf):
         # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
@@ -230,7 +230,7 @@ def _read_arrays(folder: Path) -> ArrayTree:
 
 
 def _position(folder: Path) -> dict[str, Any]:
-    """Reads the position in the data: one batch for all processes, so any one's will do."""
+    """Reads the position in the data, which is the same for all processes."""
     return json.loads(min(folder.glob("process_*.json")).read_text())
 
 

@@ -1,4 +1,4 @@
-"""Checksums of the files of a checkpoint, since array data that changed on the disk reads like any.
+"""Checksums of the files of a checkpoint: TensorStore reads changed array data without an error.
 
 They are written into the step's folder before it gets its final name, by the thread that writes the
 checkpoint; the training does not wait for them.
@@ -27,14 +27,14 @@ class ChecksummedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
 def write_checksums(folder: Path) -> None:
     """Writes the SHA-256 of every file of the items of a step: state, data, metrics.
 
-    What lies beside the items is Orbax's own, changes until the end and decides nothing.
+    Files beside the items are Orbax's own bookkeeping, which changes until the end.
     """
     digests = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
     (folder / CHECKSUMS_FILE).write_text(json.dumps(digests, indent=1) + "\n")
 
 
 def check_files(folder: Path) -> None:
-    """Compares a step with its checksums; one that has none, of an older version, passes.
+    """Compares a step with its checksums; a step of an older version, without any, passes.
 
     Raises:
       ValueError: A file is missing or not what was written; names it.

@@ -1,4 +1,4 @@
-"""What a run runs on."""
+"""The record of the machine and the package versions of a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def environment_record(command: Sequence[str], parameters: int, init: str) -> di
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    kinds = Counter(device.device_kind for device in jax.devices())
+    devices = Counter(device.device_kind for device in jax.devices())
     has_affinity = hasattr(os, "sched_getaffinity")
     return {
         "command": shlex.join([Path(command[0]).name, *command[1:]]),
@@ -68,7 +68,7 @@ def environment_record(command: Sequence[str], parameters: int, init: str) -> di
             "cpu": cpu_model(),
             "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
             "memory": _memory_bytes(),
-            "devices": [f"{count} x {kind}" for kind, count in kinds.items()],
+            "devices": [f"{count} x {name}" for name, count in devices.items()],
             "platform": jax.default_backend(),
         },
     }

@@ -1,4 +1,4 @@
-"""Files that predictions are written to."""
+"""Checks of the files that a command is to write."""
 
 import os
 from pathlib import Path
@@ -10,15 +10,15 @@ def check_writable(*paths: str | None) -> None:
     """Checks, before the work is done, that its results can be written.
 
     Args:
-      *paths: Files to be written, None where none is wanted.
+      *paths: Files to be written; None is skipped.
 
     Raises:
-      UserError: The folder of one does not exist, there is a folder in its place, the user may not
-        write there, or two are the same.
+      UserError: The folder of a file does not exist or is not writable, a path is a folder, or two
+        paths are the same file.
     """
     wanted = [path for path in paths if path is not None]
     if len({Path(path).resolve() for path in wanted}) < len(wanted):
-        raise UserError(f"{' and '.join(wanted)} are one file, and two are to be written")
+        raise UserError(f"{' and '.join(wanted)} are the same file; give two names")
     for path in wanted:
         folder = Path(path).parent
         if Path(path).is_dir():

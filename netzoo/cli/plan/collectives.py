@@ -1,7 +1,8 @@
-"""How many bytes each device sends in a compiled program, read from its text.
+"""Counts the bytes that each device sends in a compiled program, from the program's text.
 
-Collectives are taken to run around a ring, where each of n devices sends: for an all-reduce of b
-bytes 2 (n - 1) / n b, for an all-gather or a reduce-scatter whose whole has b bytes (n - 1) / n b.
+Collectives are assumed to run around a ring of n devices. Each device then sends 2 (n - 1) / n
+times the bytes of an all-reduce, and (n - 1) / n times the bytes of the whole array of an
+all-gather or a reduce-scatter.
 """
 
 import math
@@ -22,11 +23,11 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 def bytes_sent(program: str, devices: int) -> Counter[str]:
     """Adds up what each device sends, by kind of collective.
 
-    What a loop sends counts as often as it runs, where XLA knows that, and of the branches of a
-    condition the one that sends most.
+    The body of a loop counts once for each turn, if XLA knows their number. Of the branches of a
+    condition, the one that sends most counts.
 
     Args:
-      program: A compiled program as text, as of `jax.stages.Compiled.as_text`.
+      program: The text of a compiled program; see `jax.stages.Compiled.as_text`.
       devices: Devices that it runs on.
 
     Returns:
@@ -36,9 +37,9 @@ def bytes_sent(program: str, devices: int) -> Counter[str]:
     lines: list[str] = []
     entry = ""
     for line in program.splitlines():
-        if found := _COMPUTATION.match(line):
-            lines = computations[found[1]] = []
-            entry = found[1] if line.startswith("ENTRY") else entry
+        if match := _COMPUTATION.match(line):
+            lines = computations[match[1]] = []
+            entry = match[1] if line.startswith("ENTRY") else entry
         else:
             lines.append(line)
     return _sent_by(entry, computations, devices)
@@ -47,8 +48,8 @@ def bytes_sent(program: str, devices: int) -> Counter[str]:
 def _sent_by(name: str, computations: dict[str, list[str]], devices: int) -> Counter[str]:
     total: Counter[str] = Counter()
     for line in computations[name]:
-        if found := _COLLECTIVE.search(line):
-            total[found["kind"]] += _bytes_of(found["kind"], found["type"], line, devices)
+        if match := _COLLECTIVE.search(line):
+            total[match["kind"]] += _bytes_of(match["kind"], match["type"], line, devices)
             continue
         called = [_sent_by(each, computations, devices) for each in _CALLED.findall(line)]
         if branches := _BRANCHES.search(line):
@@ -80,13 +81,13 @@ def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
 
 def _group_size(line: str, devices: int) -> int:
     """Returns how many devices take part together; XLA has three ways to write it."""
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
-        sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", found[1])}
-        # An axis may be there in part: 'axis_0':(2)4 are 4 of its devices.
-        axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+        sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
+        # A group may have part of an axis: 'axis_0':(2)4 are 4 of its devices.
+        axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
         return math.prod(int(part) if part else sizes[axis] for axis, part in axes)
-    if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
-        return int(found[1])
-    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
-        return found[1].count(",") + 1
+    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
+        return int(match[1])
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
+        return match[1].count(",") + 1
     return devices

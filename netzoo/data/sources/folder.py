@@ -81,8 +81,8 @@ class FolderSource:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     # A class may be called "train": only a folder that holds folders is a split.
-    found = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
-    return found if "train" in found else {"train": root}
+    splits = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
+    return splits if "train" in splits else {"train": root}
 
 
 def _folders(path: Path) -> list[str]:
@@ -97,14 +97,14 @@ def _files(root: Path, split: Path) -> list[str]:
     for class_name in sorted(_folders(split)):
         if root.resolve().is_relative_to((split / class_name).resolve()):
             raise SourceError(f"The class folder {split / class_name} leads back to {root}.")
-        found = [
+        images = [
             path.relative_to(root).as_posix()
             for path in files_below(split / class_name)
             if not _is_hidden(path.relative_to(root))
         ]
-        if not found:
+        if not images:
             raise SourceError(f"The class folder {split / class_name} holds no images; remove it.")
-        files += found
+        files += images
     return sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
 
 
@@ -124,7 +124,7 @@ def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
         return None
 
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        bad = [found for found in pool.map(problem, files) if found]
+        bad = [reason for reason in pool.map(problem, files) if reason]
     if bad and not skip_corrupt:
         raise ImageError(
             f"{bad[0]} ({len(bad)} such of {len(files):,} files in {root}.) {CORRUPT_HINT}"

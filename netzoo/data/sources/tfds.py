@@ -118,13 +118,13 @@ def download_and_prepare(builder: tfds.core.DatasetBuilder, **options: Any) -> N
 
 
 def download(builder: tfds.core.DatasetBuilder) -> None:
-    """Downloads and prepares a data set, giving up within seconds where there is no network.
+    """Downloads and prepares a data set; gives up within seconds if there is no network.
 
     Raises:
       DatasetNotFoundError: It cannot be downloaded; the message lists what else to do.
     """
-    # TFDS itself would retry for minutes, so one address is tried first. Data sets to be fetched
-    # by hand list addresses too, but need none of them.
+    # TFDS itself would retry for minutes, so one address is tried first. Data sets that are fetched
+    # by hand list addresses too, but do not need them.
     by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
     urls = [] if by_hand else list(builder.url_infos or {})
     if urls and (reason := _unreachable(urls[0])):
@@ -208,8 +208,8 @@ def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
     expected = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
     if not all(k in features and isinstance(features[k], kind) for k, kind in expected.items()):
         raise SourceError(
-            f"{builder.name} is no image-classification data set: expected the features 'image' "
-            f"(Image) and 'label' (ClassLabel), found {', '.join(sorted(features))}."
+            f"{builder.name} is not an image-classification data set: expected the features "
+            f"'image' (Image) and 'label' (ClassLabel), found {', '.join(sorted(features))}."
         )
     return tuple(features["label"].names)
 

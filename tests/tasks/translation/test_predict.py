@@ -110,7 +110,7 @@ def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
 
 def test_one_file_for_two_things_is_refused(run, tmp_path):
     """Protects the translations from the picture that would be written over them."""
-    with pytest.raises(UserError, match="are one file"):
+    with pytest.raises(UserError, match="same file"):
         run("1", output=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
     with pytest.raises(UserError, match="it is a folder"):
         run("1", output="")
