@@ -1,15 +1,13 @@
 """Classification metrics, all from exact counts.
 
 The device adds up one small dictionary per batch and the host adds those in int64 and float64, so
-that every figure here is exact whatever the batch size and the number of devices:
+that every metric is exact whatever the batch size and the number of devices:
 
     confusion      int [C, C]   rows are true classes, columns are predicted classes
     topk_correct   int          examples whose true class is among the k highest logits
     loss_sum       float        sum (not mean) of the per-example loss, in nats
     count          int          examples seen, padding excluded
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,12 +19,12 @@ from netzoo.errors import UserError
 
 
 def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Score interval of a proportion; it stays honest at 0 and 1 and for small `n`.
+    """Returns the score interval of a proportion, which holds at 0 and 1 and for small `n` too.
 
     Args:
-      correct: successes, 0 to n.
-      n: trials, at least 1.
-      z: standard normal quantile; 1.959964 gives 95 %.
+      correct: Successes, 0 to n.
+      n: Trials, at least 1.
+      z: Standard normal quantile; 1.959964 gives 95 %.
 
     Returns:
       (lower, upper), fractions within [0, 1].
@@ -38,7 +36,7 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
       Journal of the American Statistical Association 22 (158), 1927, pp. 209-212.
     """
     if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"expected 0 <= correct <= n with n >= 1, found correct={correct}, n={n}")
+        raise ValueError(f"expected 0 <= correct <= n with n >= 1, got correct={correct}, n={n}")
     share = correct / n
     denominator = 1 + z * z / n
     center = (share + z * z / (2 * n)) / denominator
@@ -55,9 +53,9 @@ def metrics_from_sums(
     """Turns the summed counts of a whole split into the metrics of the report.
 
     Args:
-      sums: the dictionary described at the top of this module, summed over all batches.
+      sums: The dictionary described at the top of this module, summed over all batches.
       class_names: C names, in label order.
-      top_k: the k that `topk_correct` was counted with, 1 to C.
+      top_k: The k that `topk_correct` was counted with.
 
     Returns:
       A JSON-serialisable dictionary: `accuracy`, `top{k}_accuracy`, `macro_recall` (fractions),
@@ -69,12 +67,25 @@ def metrics_from_sums(
       A non-finite loss is None too, since JSON has no NaN.
 
     Raises:
-      ValueError: nothing was evaluated, or shapes and counts contradict each other.
+      UserError: Nothing was evaluated.
+      ValueError: Shapes and counts contradict each other.
     """
     confusion = np.asarray(sums["confusion"], np.int64)
     count, topk_correct = int(sums["count"]), int(sums["topk_correct"])
     correct = int(np.trace(confusion))
-    _check(confusion, count, correct, topk_correct, class_names, top_k)
+    if count < 1:
+        raise UserError("no example was evaluated: the split is empty or everything was masked")
+    classes = len(class_names)
+    if (
+        confusion.shape != (classes, classes)
+        or confusion.sum() != count
+        or not correct <= topk_correct <= count
+    ):
+        raise ValueError(
+            f"expected a confusion matrix of {classes} classes with {count} examples, and "
+            f"topk_correct between {correct} and {count}; got shape {confusion.shape}, "
+            f"{confusion.sum()} examples and {topk_correct}: all must leave out the same padding"
+        )
     loss = float(sums["loss_sum"]) / count
     per_class = [
         _class_metrics(name, int(confusion[i, i]), int(confusion[i].sum()), int(column))
@@ -105,33 +116,3 @@ def _class_metrics(name: str, hits: int, support: int, predicted: int) -> dict[s
 
 def _ratio(numerator: int, denominator: int) -> float | None:
     return numerator / denominator if denominator else None
-
-
-def _check(
-    confusion: np.ndarray,
-    count: int,
-    correct: int,
-    topk_correct: int,
-    class_names: Sequence[str],
-    top_k: int,
-) -> None:
-    classes = len(class_names)
-    if confusion.shape != (classes, classes):
-        raise ValueError(
-            f"expected a confusion matrix of shape {(classes, classes)} for {classes} class "
-            f"names, found {confusion.shape}"
-        )
-    if count < 1:
-        raise UserError("no example was evaluated: the split is empty or everything was masked")
-    if confusion.sum() != count:
-        raise ValueError(
-            f"the confusion matrix holds {confusion.sum()} examples but count is {count}: "
-            "both must leave out the same padding"
-        )
-    if not 1 <= top_k <= classes:
-        raise ValueError(f"expected top_k between 1 and {classes} (the classes), found {top_k}")
-    if not correct <= topk_correct <= count:
-        raise ValueError(
-            f"expected topk_correct between {correct} (the correct ones) and {count} (all), "
-            f"found {topk_correct}"
-        )

@@ -1,9 +1,9 @@
-"""Names what is in images, with the weights of a run."""
+"""Classifies images with the weights of a run."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -37,11 +37,7 @@ class Options(NamedTuple):
     figure: str | None = None
 
 
-class Prediction(NamedTuple):
-    """The most probable classes of one image, best first."""
-
-    path: Path
-    scores: list[tuple[str, float]]
+Prediction = tuple[Path, list[tuple[str, float]]]  # an image and its classes, best first
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
@@ -78,16 +74,23 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
                 errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         if images:
             scores = predictor.top_k(predictor.probabilities(images), options.top_k)
-            predictions.extend(map(Prediction, read, scores))
+            predictions.extend(zip(read, scores, strict=True))
             thumbnails.extend(images if options.figure else [])
     if options.json:
-        text = json.dumps([_plain(prediction) for prediction in predictions], ensure_ascii=False)
-        # Bytes of a file name that are no UTF-8 become the escapes of JSON that Python reads back.
+        entries = [
+            {
+                "path": str(path),
+                "predictions": [{"class": name, "probability": value} for name, value in scores],
+            }
+            for path, scores in predictions
+        ]
+        # Bytes of a file name that are not UTF-8 become JSON's escapes, which Python reads back.
+        text = json.dumps(entries, ensure_ascii=False)
         print(text.encode("utf-8", "backslashreplace").decode())
     else:
         _print(console, predictions)
     if options.figure and predictions:
-        rows = [(printable(prediction.path.name), prediction.scores) for prediction in predictions]
+        rows = [(printable(path.name), scores) for path, scores in predictions]
         try:
             prediction_sheet(thumbnails, rows, options.figure)
         except ValueError as error:
@@ -97,7 +100,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
 
 
 def _find(paths: Sequence[str]) -> list[Path]:
-    """Returns the images in folders, and what is no folder as it is, there or not."""
+    """Returns the images in folders, and every other path as it is, whether it exists or not."""
     files = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -113,18 +116,12 @@ def _find(paths: Sequence[str]) -> list[Path]:
     return files
 
 
-def _plain(prediction: Prediction) -> dict[str, Any]:
-    scores = [{"class": name, "probability": value} for name, value in prediction.scores]
-    return {"path": str(prediction.path), "predictions": scores}
-
-
 def _print(console: Console, predictions: Sequence[Prediction]) -> None:
     if not predictions:
         return
-    places = len(predictions[0].scores)
-    table = Table("image", *(f"{place}." for place in range(1, places + 1)))
-    for prediction in predictions:
+    table = Table("image", *(f"{place}." for place in range(1, len(predictions[0][1]) + 1)))
+    for path, scores in predictions:
         # As Text, since square brackets in names are not styles.
-        cells = (Text(f"{name} {value:.1%}") for name, value in prediction.scores)
-        table.add_row(Text(printable(str(prediction.path))), *cells)
+        cells = (Text(f"{name} {value:.1%}") for name, value in scores)
+        table.add_row(Text(printable(str(path))), *cells)
     console.print(table)

@@ -33,7 +33,7 @@ from netzoo.weights import CATALOGUE
 
 CLASSES_FILE = "classes.json"
 CONFUSION_FIGURE = "confusion_matrix.png"
-# Maps bytes to [-1, 1], which networks start from well that no published weights bind.
+# Maps bytes to [-1, 1]: a good start for networks that are trained from random weights.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
@@ -84,7 +84,7 @@ class ImageClassification:
             raise UserError(
                 f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
                 f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
-                "taken for each other: name and order the classes of the data likewise"
+                "mixed up: give the classes of the data the same names and order"
             )
         if config.train.batch_size > len(train):
             raise UserError(
@@ -265,7 +265,9 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     """
     path = Path(workdir) / CLASSES_FILE
     if not path.is_file():
-        raise UserError(f"{path} does not exist: {workdir} holds no run of image classification")
+        raise UserError(
+            f"{path} does not exist: expected a run of image classification in {workdir}"
+        )
     try:
         names = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:

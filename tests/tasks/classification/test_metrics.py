@@ -93,19 +93,13 @@ def test_numpy_sums_do_not_leak_into_the_result():
     ("change", "message"),
     [
         ({"count": 0, "confusion": np.zeros((3, 3), int)}, "no example was evaluated"),
-        ({"count": 7}, "holds 6 examples but count is 7"),
-        ({"confusion": np.eye(2)}, "3 class names"),
-        ({"topk_correct": 5}, "between 6 .* found 5"),
-        ({"topk_correct": 7}, "6 .all., found 7"),
+        ({"count": 7}, "7 examples.* got .* 6 examples"),
+        ({"confusion": np.eye(2)}, "3 classes"),
+        ({"topk_correct": 5}, "between 6 and 6; .* and 5"),
+        ({"topk_correct": 7}, "between 6 and 6; .* and 7"),
     ],
 )
 def test_contradictions_are_errors(change, message):
     """Protects against padding counted in one sum but not in another."""
     with pytest.raises(ValueError, match=message):
         metrics_from_sums({**sums(np.diag([1, 2, 3]), 6), **change}, NAMES, top_k=2)
-
-
-def test_top_k_beyond_the_classes_is_an_error():
-    """Protects the five-flower data set from a meaningless top-10 accuracy."""
-    with pytest.raises(ValueError, match="between 1 and 3"):
-        metrics_from_sums(sums(np.diag([1, 2, 3]), 6), NAMES, top_k=10)
