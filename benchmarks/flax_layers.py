@@ -102,13 +102,6 @@ class Dropout(nn.Dropout):
         return super().__call__(x, deterministic=not train)
 
 
-def PatchEmbedding(
-    features: int, patch: int, dtype: jnp.dtype = jnp.float32, name: str | None = None
-) -> nn.Conv:
-    """Returns `flax.linen.Conv` for the arguments of `netzoo.models.vit.PatchEmbedding`."""
-    return nn.Conv(features, (patch, patch), strides=patch, dtype=dtype, name=name)
-
-
 class MultiHeadAttention(nn.Module):
     """Self-attention by `flax.linen.dot_product_attention`, with the parameters of netzoo's."""
 

@@ -31,7 +31,7 @@ from netzoo.models.summary import summarize
 
 NUM_CLASSES = 1000
 # Layers of netzoo that `flax_layers` has too.
-REPLACED = {"BatchNorm", "Conv", "Dense", "Dropout", "MultiHeadAttention", "PatchEmbedding"}
+REPLACED = {"BatchNorm", "Conv", "Dense", "Dropout", "MultiHeadAttention"}
 REPLACED |= {"StandardizedConv", "gelu", "max_pool"}
 
 

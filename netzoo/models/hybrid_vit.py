@@ -138,9 +138,7 @@ class HybridViT(vit.ViT):
             stages.append((2 if stage else 1, depth * [make]))
         x = conv_norm_act(images, STEM_CHANNELS, 7, stride=2, name="stem", train=train)
         x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
-        x = trunk(self, x, stages, train=train)
-        v = self.variant
-        return vit.PatchEmbedding(v.width, v.patch, self.dtype, name="embedding")(x)
+        return self._embed_patches(trunk(self, x, stages, train=train))
 
     def pixels_per_token(self) -> int:
         """Returns the side of the square of pixels that becomes one token."""

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError
-from netzoo.layers import Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
+from netzoo.layers import Conv, Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
 from netzoo.models.blocks import classifier, drop_path_rates, scan_unroll
 from netzoo.models.registry import register
 
@@ -104,38 +104,6 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     """Returns `[new, old]` weights; row `i` reads at `i * (old - 1) / (new - 1)`."""
     places = np.linspace(0, old - 1, new)
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
-
-
-class PatchEmbedding(nn.Module):
-    """Projects every patch; the same as a convolution whose stride is its kernel.
-
-    Written as a product of matrices: XLA's gradient of such a convolution is ten times slower on
-    CPU. The parameters are the convolution's: `kernel` `[patch, patch, channels, features]` and
-    `bias` `[features]`.
-
-    Attributes:
-      features: Width of the tokens.
-      patch: Side of a patch, in pixels of the input.
-      dtype: Compute type; parameters stay float32.
-    """
-
-    features: int
-    patch: int
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, H, W, channels]` to `[batch, H / patch, W / patch, features]`."""
-        batch, height, width, channels = x.shape
-        size = self.patch
-        rows, columns = height // size, width // size
-        shape = (size, size, channels, self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        x = x.astype(self.dtype).reshape(batch, rows, size, columns, size, channels)
-        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch * rows * columns, -1)
-        y = x @ kernel.astype(self.dtype).reshape(-1, self.features) + bias.astype(self.dtype)
-        return y.reshape(batch, rows, columns, self.features)
 
 
 class EncoderBlock(nn.Module):
@@ -332,10 +300,20 @@ class ViT(nn.Module):
     def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
         del train  # only the ResNet of a hybrid needs it
-        embedding = PatchEmbedding(
-            self.variant.width, self.variant.patch, self.dtype, name="embedding"
-        )
-        return endpoint(self, "stem", embedding(images))
+        return endpoint(self, "stem", self._embed_patches(images))
+
+    def _embed_patches(self, x: jax.Array) -> jax.Array:
+        """Projects every patch: a convolution whose stride is its kernel."""
+        return Conv(
+            self.variant.width,
+            self.variant.patch,
+            stride=self.variant.patch,
+            use_bias=True,
+            padding=((0, 0), (0, 0)),
+            dtype=self.dtype,
+            kernel_init=nn.initializers.lecun_normal(),
+            name="embedding",
+        )(x)
 
     def pixels_per_token(self) -> int:
         """Returns the side of the square of pixels that becomes one token."""

@@ -10,11 +10,10 @@ from benchmarks.worker import make_program, with_layers_of
 from netzoo.layers import BatchNorm, Conv, Dropout, MultiHeadAttention
 from netzoo.models import create_model
 from netzoo.models.hybrid_vit import StandardizedConv
-from netzoo.models.vit import PatchEmbedding
 
 NETWORKS = ("alexnet_owt", "googlenet_tv", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small",
             "resnet18", "vgg11_bn", "vit_ti16", "r26_s32")  # fmt: skip
-OURS = {BatchNorm, Conv, Dropout, MultiHeadAttention, PatchEmbedding, StandardizedConv}
+OURS = {BatchNorm, Conv, Dropout, MultiHeadAttention, StandardizedConv}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -19,6 +19,8 @@ import pytest
 from jax import lax
 
 from netzoo import kernels
+from netzoo.kernels.conv import convolve
+from netzoo.kernels.padding import NO_PADS
 from netzoo.layers import BatchNorm, Conv, Dropout, GroupNorm, gelu, max_pool
 
 TOLERANCE = 1e-5
@@ -97,6 +99,13 @@ LAYERS = {
         (3, 2, 1, 8),
     ]
 } | {
+    "conv of patches": (
+        lambda kernel, x: convolve(x, kernel, 4, NO_PADS, 1, 1),
+        lambda kernel, x: lax.conv_general_dilated(
+            x, kernel, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ),
+        (4, 4, CHANNELS, CHANNELS),
+    ),
     "batch norm": (
         *normalize(
             batch_norm(BatchNorm(), train=True),
