@@ -18,6 +18,10 @@ import flax.linen as nn
 
 from netzoo.weights.state_dict import Layout
 
+IN21K, FINE_TUNED = "augreg_in21k", "augreg_in21k_ft_in1k"
+FINE_TUNED_384 = "augreg_in21k_ft_in1k_384"
+IN1K, IN1K_384 = "augreg_in1k", "augreg_in1k_384"
+
 
 class Preprocessing(NamedTuple):
     """How an image becomes the input of a network.
@@ -113,27 +117,27 @@ def torchvision_weights(
 
 
 def google_weights(
-    model: str,
     tag: str,
+    model: str,
     network: str,
     augmentation: str,
     weight_decay: float,
     drop_rate: float,
-    learning_rate: float | None,
+    learning_rate: float,
 ) -> PublishedWeights:
-    """Returns a row of Google's AugReg weights (Steiner et al., arXiv:2106.10270).
+    """Returns what is known of a file of Google's AugReg (Steiner et al., arXiv:2106.10270).
 
     Addresses and crops are those of timm 1.0.31's `default_cfgs` (vision_transformer.py,
     vision_transformer_hybrid.py), which gives no checksums.
 
     Args:
-      model: Name in netzoo's registry.
       tag: One of the tags above.
+      model: Name in netzoo's registry.
       network: Google's name of the network.
       augmentation: Augmentation of the first training.
       weight_decay: Weight decay of the first training.
       drop_rate: Rate of dropout and of stochastic depth in the first training.
-      learning_rate: Learning rate of the fine-tuning on ImageNet-1k; None without fine-tuning.
+      learning_rate: Learning rate of the fine-tuning on ImageNet-1k.
     """
     data = "i21k" if "in21k" in tag else "i1k"
     size = 384 if tag.endswith("_384") else 224
@@ -141,7 +145,7 @@ def google_weights(
         f"{network}-{data}-300ep-lr_0.001-aug_{augmentation}-wd_{weight_decay}"
         f"-do_{drop_rate}-sd_{drop_rate}"
     )
-    if learning_rate is not None:
+    if tag != IN21K:
         file += f"--imagenet2012-steps_20k-lr_{learning_rate}-res_{size}"
     half = (127.5, 127.5, 127.5)
     # timm's `crop_pct` is 0.9 at 224 pixels and 1 at 384.
@@ -149,7 +153,7 @@ def google_weights(
     return PublishedWeights(
         name=f"{model}.{tag}",
         model=model,
-        num_classes=1000 if tag != "augreg_in21k" else 21843,
+        num_classes=21843 if tag == IN21K else 1000,
         options={"gelu_approximate": True},
         address=f"https://storage.googleapis.com/vit_models/augreg/{file}.npz",
         sha256=None,

@@ -2,7 +2,7 @@
 
 from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families.vit import google_layout, timm_layout
-from netzoo.weights.published import Family, google_weights
+from netzoo.weights.published import FINE_TUNED, FINE_TUNED_384, IN21K, Family, google_weights
 from netzoo.weights.state_dict import Layout, block_names
 
 
@@ -32,18 +32,16 @@ def google(model: HybridViT, shapes) -> Layout:
     return google_layout(model, shapes, names)
 
 
-# Columns: the arguments of `google_weights`.
+# Columns: the arguments of `google_weights` after the tag, and the tags.
 GOOGLE = (
-    ("r_ti16", "augreg_in21k_ft_in1k", "R_Ti_16", "none", 0.03, 0.0, 0.03),
-    ("r_ti16", "augreg_in21k_ft_in1k_384", "R_Ti_16", "none", 0.03, 0.0, 0.03),
-    ("r26_s32", "augreg_in21k_ft_in1k", "R26_S_32", "light0", 0.03, 0.1, 0.03),
-    ("r26_s32", "augreg_in21k_ft_in1k_384", "R26_S_32", "medium2", 0.03, 0.0, 0.03),
-    ("r50_l32", "augreg_in21k_ft_in1k", "R50_L_32", "medium1", 0.1, 0.1, 0.01),
-    ("r50_l32", "augreg_in21k_ft_in1k_384", "R50_L_32", "medium2", 0.1, 0.0, 0.01),
-    ("r_ti16", "augreg_in21k", "R_Ti_16", "none", 0.03, 0.0, None),
-    ("r26_s32", "augreg_in21k", "R26_S_32", "medium2", 0.03, 0.0, None),
-    ("r50_l32", "augreg_in21k", "R50_L_32", "medium2", 0.1, 0.0, None),
+    ("r_ti16", "R_Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("r26_s32", "R26_S_32", "light0", 0.03, 0.1, 0.03, (FINE_TUNED,)),
+    ("r26_s32", "R26_S_32", "medium2", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED_384)),
+    ("r50_l32", "R50_L_32", "medium1", 0.1, 0.1, 0.01, (FINE_TUNED,)),
+    ("r50_l32", "R50_L_32", "medium2", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED_384)),
 )
 FAMILY = Family(
-    HybridViT, {"timm": timm, "google": google}, [google_weights(*row) for row in GOOGLE]
+    HybridViT,
+    {"timm": timm, "google": google},
+    [google_weights(tag, *row) for *row, tags in GOOGLE for tag in tags],
 )

@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from netzoo.models.vit import ViT
-from netzoo.weights.published import Family, google_weights, torchvision_weights
+from netzoo.weights.published import (
+    FINE_TUNED,
+    FINE_TUNED_384,
+    IN1K,
+    IN1K_384,
+    IN21K,
+    Family,
+    google_weights,
+    torchvision_weights,
+)
 from netzoo.weights.state_dict import (
     DENSE,
     SAME,
@@ -146,34 +155,19 @@ TORCHVISION = (
     ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
     ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
 )
-# Columns: the arguments of `google_weights`.
+# Columns: the arguments of `google_weights` after the tag, and the tags.
 GOOGLE = (
-    ("vit_ti16", "augreg_in21k_ft_in1k", "Ti_16", "none", 0.03, 0.0, 0.03),
-    ("vit_ti16", "augreg_in21k_ft_in1k_384", "Ti_16", "none", 0.03, 0.0, 0.03),
-    ("vit_s32", "augreg_in21k_ft_in1k", "S_32", "light1", 0.03, 0.0, 0.03),
-    ("vit_s32", "augreg_in21k_ft_in1k_384", "S_32", "light1", 0.03, 0.0, 0.03),
-    ("vit_s16", "augreg_in21k_ft_in1k", "S_16", "light1", 0.03, 0.0, 0.03),
-    ("vit_s16", "augreg_in21k_ft_in1k_384", "S_16", "light1", 0.03, 0.0, 0.03),
-    ("vit_b32", "augreg_in21k_ft_in1k", "B_32", "medium1", 0.03, 0.0, 0.03),
-    ("vit_b32", "augreg_in21k_ft_in1k_384", "B_32", "light1", 0.1, 0.0, 0.03),
-    ("vit_b16", "augreg_in21k_ft_in1k", "B_16", "medium1", 0.1, 0.0, 0.01),
-    ("vit_b16", "augreg_in21k_ft_in1k_384", "B_16", "medium1", 0.1, 0.0, 0.01),
-    ("vit_b8", "augreg_in21k_ft_in1k", "B_8", "medium1", 0.1, 0.0, 0.01),
-    ("vit_l16", "augreg_in21k_ft_in1k", "L_16", "medium1", 0.1, 0.1, 0.01),
-    ("vit_l16", "augreg_in21k_ft_in1k_384", "L_16", "medium1", 0.1, 0.1, 0.01),
-    ("vit_s16", "augreg_in1k", "S_16", "medium2", 0.1, 0.0, 0.01),
-    ("vit_s16", "augreg_in1k_384", "S_16", "medium2", 0.1, 0.0, 0.01),
-    ("vit_b32", "augreg_in1k", "B_32", "medium2", 0.1, 0.1, 0.01),
-    ("vit_b32", "augreg_in1k_384", "B_32", "medium2", 0.1, 0.1, 0.01),
-    ("vit_b16", "augreg_in1k", "B_16", "strong2", 0.1, 0.1, 0.01),
-    ("vit_b16", "augreg_in1k_384", "B_16", "strong2", 0.1, 0.1, 0.01),
-    ("vit_ti16", "augreg_in21k", "Ti_16", "none", 0.03, 0.0, None),
-    ("vit_s32", "augreg_in21k", "S_32", "light1", 0.03, 0.0, None),
-    ("vit_s16", "augreg_in21k", "S_16", "light1", 0.03, 0.0, None),
-    ("vit_b32", "augreg_in21k", "B_32", "medium1", 0.03, 0.0, None),
-    ("vit_b16", "augreg_in21k", "B_16", "medium1", 0.1, 0.0, None),
-    ("vit_b8", "augreg_in21k", "B_8", "medium1", 0.1, 0.0, None),
-    ("vit_l16", "augreg_in21k", "L_16", "medium1", 0.1, 0.1, None),
+    ("vit_ti16", "Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("vit_s32", "S_32", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("vit_s16", "S_16", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("vit_b32", "B_32", "medium1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED)),
+    ("vit_b32", "B_32", "light1", 0.1, 0.0, 0.03, (FINE_TUNED_384,)),
+    ("vit_b16", "B_16", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("vit_b8", "B_8", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED)),
+    ("vit_l16", "L_16", "medium1", 0.1, 0.1, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+    ("vit_s16", "S_16", "medium2", 0.1, 0.0, 0.01, (IN1K, IN1K_384)),
+    ("vit_b32", "B_32", "medium2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
+    ("vit_b16", "B_16", "strong2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
 )
 FAMILY = Family(
     ViT,
@@ -185,6 +179,6 @@ FAMILY = Family(
     },
     [
         *(torchvision_weights(*row) for row in TORCHVISION),
-        *(google_weights(*row) for row in GOOGLE),
+        *(google_weights(tag, *row) for *row, tags in GOOGLE for tag in tags),
     ],
 )
