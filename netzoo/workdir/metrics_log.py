@@ -5,7 +5,7 @@ One line of `metrics.jsonl` is one JSON object:
     {"kind": "train", "step": 50, "epoch": 0.5, "loss": 1.2, ..., "timing": {"wall_seconds": 9.1}}
 
 Everything outside "timing" depends on the run alone: a resumed run leaves the same bytes there as
-an uninterrupted one. Whatever a clock had a say in belongs inside "timing".
+an uninterrupted one. Whatever a clock measures belongs inside "timing".
 """
 
 from __future__ import annotations

@@ -96,12 +96,12 @@ def train_dataset(
 
     Returns:
       An endless `grain.IterDataset` of `{"source": int32 [R, L], "target": int32 [R, L + 1],
-      "weight": float32 [R]}` with R the rows of this process. A source row is tokens, END,
-      padding; a target row is START, tokens, END, padding, so `target[:, :-1]` is the decoder's
-      input and `target[:, 1:]` its labels. A row of padding has END as its only source token, so
-      that attention has something to look at, and no target. `weight` is the rows over the labels
-      of the whole batch, the same in all rows: the mean over rows of weight times the sum of a
-      row's losses is the mean over labels, however the batch is divided.
+      "weight": float32 [R]}` with R the rows of this process. A source row is tokens, END, padding;
+      a target row is START, tokens, END, padding, so `target[:, :-1]` is the decoder's input and
+      `target[:, 1:]` its labels. A row of padding has END as its only source token, so that
+      attention has something to look at, and no target. `weight` is the rows over the labels of the
+      whole batch, the same in all rows: the mean over rows of weight times the sum of a row's
+      losses is the mean over labels, however the batch is divided.
 
     Raises:
       UserError: No pair fits.

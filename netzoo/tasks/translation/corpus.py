@@ -17,8 +17,8 @@ class Ragged:
     A list of arrays would take a hundred bytes more for each of millions of sentences.
 
     Attributes:
-      flat: int32, all tokens.
-      offsets: int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
+      flat: Int32, all tokens.
+      offsets: Int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
     """
 
     flat: np.ndarray

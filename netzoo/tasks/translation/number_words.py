@@ -31,10 +31,10 @@ def in_words(number: int) -> str:
     """Returns the English name of a number, such as `thirty-one thousand four hundred fifteen`.
 
     Args:
-        number: 0 to 999,999.
+      number: 0 to 999,999.
 
     Raises:
-        ValueError: if it is outside.
+      ValueError: If it is outside.
     """
     if not 0 <= number < 1_000_000:
         raise ValueError(f"in_words names 0 to 999,999, found {number:,}.")
@@ -55,7 +55,7 @@ def number_pairs(split: str) -> list[tuple[str, str]]:
     comes first is drawn, so evenly spaced pairs have both.
 
     Args:
-        split: `train`, `validation` or `test`.
+      split: `train`, `validation` or `test`.
     """
     numbers, words_first = _draw()[split]
     pairs = []

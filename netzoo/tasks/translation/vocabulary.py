@@ -30,7 +30,7 @@ class Vocabulary:
         """Reads a serialised SentencePiece model.
 
         Raises:
-            UserError: if it is none, or its special tokens have other numbers than ours.
+          UserError: If it is none, or its special tokens have other numbers than ours.
         """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -61,12 +61,12 @@ class Vocabulary:
         """Learns a vocabulary; equal texts give equal vocabularies.
 
         Args:
-            texts: sentences, of both languages.
-            size: pieces, including the four special ones. Every character of the texts is a
-                piece, and every digit stays one.
+          texts: Sentences, of both languages.
+          size: Pieces, including the four special ones. Every character of the texts is a piece,
+            and every digit stays one.
 
         Raises:
-            UserError: if the texts do not give that many pieces, or have more characters.
+          UserError: If the texts do not give that many pieces, or have more characters.
         """
         model = io.BytesIO()
         try:
@@ -96,7 +96,7 @@ class Vocabulary:
         """Reads a file that `save` wrote.
 
         Raises:
-            UserError: if there is none, or it is damaged.
+          UserError: If there is none, or it is damaged.
         """
         try:
             return cls(Path(path).read_bytes())
