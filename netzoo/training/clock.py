@@ -1,4 +1,4 @@
-"""Where the time of the training loop goes."""
+"""Measures where the time of the training loop goes."""
 
 import contextlib
 import time
@@ -8,18 +8,17 @@ from collections.abc import Iterator
 class Clock:
     """Measures the rate of training and the share of it that is spent waiting for data.
 
-    Evaluation and checkpoints do not count: `paused` stops the watch. The first step, which
-    compiles, does not count either.
+    Evaluation, checkpoints (see `paused`) and the first step, which compiles, are left out.
     """
 
     def __init__(self):
         """Starts the watch."""
-        self._born = time.monotonic()
+        self._started = time.monotonic()
         self._compiled = False
         self._restart()
 
     def _restart(self) -> None:
-        self._units, self._waited, self._began = 0, 0.0, time.monotonic()
+        self._count, self._waited, self._interval_start = 0, 0.0, time.monotonic()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -30,26 +29,26 @@ class Clock:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the time inside out."""
+        """Leaves out the time inside."""
         began = time.monotonic()
         yield
-        self._began += time.monotonic() - began
+        self._interval_start += time.monotonic() - began
 
-    def step_done(self, units: int) -> None:
-        """Counts a step that took `units` in, say images."""
+    def step_done(self, count: int) -> None:
+        """Adds a step that trained on `count` of what throughput is counted in, say images."""
         if self._compiled:
-            self._units += units
+            self._count += count
         else:
             self._compiled = True
             self._restart()
 
     def rates(self) -> tuple[float, float]:
-        """Returns units a second and the waiting share since the last call, and starts anew."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        result = self._units / seconds, self._waited / seconds
+        """Returns the count per second and the share of waiting, both since the last call."""
+        seconds = max(time.monotonic() - self._interval_start, 1e-9)
+        result = self._count / seconds, self._waited / seconds
         self._restart()
         return result
 
     def elapsed(self) -> float:
-        """Returns the seconds since the watch was made, pauses included."""
-        return time.monotonic() - self._born
+        """Returns the seconds since the start, pauses included."""
+        return time.monotonic() - self._started

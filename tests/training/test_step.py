@@ -51,7 +51,7 @@ class _ToyNetwork(nn.Module):
         return nn.Dense(2, name="logits")(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
 
 
-def assemble(task, config):
+def state_and_step(task, config):
     """Returns the state before the first step and the step function."""
     variables = jax.jit(task.init)(jax.random.key(0))
     learning_rate = create_schedule(config, task.steps_per_epoch)
@@ -74,7 +74,7 @@ def toy(dropout_rate: float = 0.5, **options):
         "x": jnp.asarray(rng.normal(size=(8, 6)), jnp.float32),
         "label": jnp.asarray(rng.integers(0, 2, 8), jnp.int32),
     }
-    return config, *assemble(ToyTask(dropout_rate), config), batch
+    return config, *state_and_step(ToyTask(dropout_rate), config), batch
 
 
 def test_golden_step(pictures, quick_compilation):
@@ -88,7 +88,7 @@ def test_golden_step(pictures, quick_compilation):
     config = tiny_config(pictures)
     config.model.update(name="mobilenet_v2", width_multiplier=0.35)
     config.schedule.warmup_epochs = 0.0
-    state, step = assemble(create_task(config), config)
+    state, step = state_and_step(create_task(config), config)
     rng = np.random.default_rng(0)
     batch = {
         "image": jnp.asarray(rng.integers(0, 256, (8, 32, 32, 3)), jnp.uint8),
