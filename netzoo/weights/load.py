@@ -51,10 +51,10 @@ def load_weights(
         (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, of which the last
         checkpoint is read, with averaged weights if it has them.
       model: Name in the registry; not needed for published weights and for netzoo's own files. Or
-        the network itself, which has its number of classes and options, and needs `image_size`.
+        the network itself, which has its number of classes and options.
       num_classes: Length of the logits; 0 leaves the head out.
       image_size: Side of the images in pixels, which position embeddings are resized for; by
-        default that of the published weights, or else that of the registry.
+        default that of the published weights, or else that of the registry for a name.
       seed: Seed of a head that is initialised.
       **options: Options of `create_model`.
 
@@ -72,9 +72,10 @@ def load_weights(
     model = model or (published.model if published else file.metadata.get("model"))
     if model is None:
         raise UserError(f"{path} does not say of which network it is: give model=NAME")
-    if image_size is None:
-        of_registry = model_entry(model).image_size
-        image_size = published.preprocessing.crop_size if published else of_registry
+    if image_size is None and published:
+        image_size = published.preprocessing.crop_size
+    elif image_size is None:
+        image_size = model_entry(model).image_size
     built = isinstance(model, nn.Module)
     module = model if built else create_model(model, num_classes, **options)
     network = _Network(module, image_size, variable_shapes(module, image_size))

@@ -124,7 +124,7 @@ class Predictor:
         published = CATALOGUE[name]
         classes = published.num_classes
         model = create_model(published.model, num_classes=classes, **published.options)
-        variables = load_weights(name, num_classes=classes, **published.options)
+        variables = load_weights(name, model)
         return cls(
             model, variables, published.preprocessing, [f"class {i}" for i in range(classes)]
         )
