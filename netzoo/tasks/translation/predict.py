@@ -84,22 +84,9 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     _, _, variables = restore_variables(workdir, options.checkpoint)
     model = create_network(config, len(vocabulary))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, options.top_k)
-    for line in _doubts(translator.encode(sentences), config.data.lengths[-1]):
+    for line in _warnings(translator.encode(sentences), config.data.lengths[-1]):
         errors.print(line)
-    best, seconds = [], 0.0
-    with _opened(options.output, options.json) as file:
-        for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
-            part = sentences[first : first + SENTENCES_AT_A_TIME]
-            where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
-            found, taken = translator.translate(part, f"translating {where}", errors)
-            rows = [row[: options.top_k] for row in found]
-            if options.json:
-                file.write((",\n" if first else "\n") + _json(part, rows))
-            else:
-                file.write(_text(rows, first + 1 if options.top_k > 1 else None))
-            file.flush()
-            best += [row[0] for row in found]
-            seconds += taken
+    best, seconds = _write_translations(translator, sentences, options, errors)
     written = [options.output] if options.output else []
     examples = translator.attention(sentences, best, MOST_SENTENCES) if options.figure else []
     if examples:
@@ -118,6 +105,27 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     return 1 if options.figure and not examples else 0
 
 
+def _write_translations(
+    translator: Translator, sentences: Sequence[str], options: Options, errors: Console
+) -> tuple[list[Hypothesis], float]:
+    """Writes the translations part by part; returns the best ones, and the seconds they took."""
+    best, seconds = [], 0.0
+    with _opened(options.output, options.json) as file:
+        for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
+            part = sentences[first : first + SENTENCES_AT_A_TIME]
+            where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
+            found, taken = translator.translate(part, f"translating {where}", errors)
+            rows = [row[: options.top_k] for row in found]
+            if options.json:
+                file.write((",\n" if first else "\n") + _json(part, rows))
+            else:
+                file.write(_text(rows, first + 1 if options.top_k > 1 else None))
+            file.flush()
+            best += [row[0] for row in found]
+            seconds += taken
+    return best, seconds
+
+
 def _lines(path: str) -> list[str]:
     if path == "-":
         if sys.stdin is None:
@@ -126,8 +134,8 @@ def _lines(path: str) -> list[str]:
     return decode_lines(Path(path).read_bytes(), path)
 
 
-def _doubts(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
-    """Yields of how many sentences the network may not make much, being unlike its training."""
+def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
+    """Yields a warning for each way in which sentences are unlike those trained on."""
     cases = (
         ("characters that the training text does not have", lambda row: UNKNOWN in row),
         (f"more than the {longest} tokens trained on", lambda row: len(row) + 1 > longest),
@@ -140,7 +148,7 @@ def _doubts(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _opened(path: str | None, as_json: bool) -> Iterator[TextIO]:
-    """Opens the output, and puts brackets around what is written, also if that breaks off."""
+    """Opens the output, with the brackets of a JSON list around it even after an error."""
     with contextlib.ExitStack() as stack:
         file = sys.stdout
         if path is not None:
@@ -153,7 +161,7 @@ def _opened(path: str | None, as_json: bool) -> Iterator[TextIO]:
 
 
 def _text(found: Sequence[Sequence[Hypothesis]], first: int | None) -> str:
-    """Returns lines with the number of the sentence and the score if `first`, its number, is."""
+    """Returns a line for each translation; with a sentence number and score if `first` is given."""
     if first is None:
         return "".join(f"{row[0].text}\n" for row in found)
     return "".join(
@@ -164,7 +172,7 @@ def _text(found: Sequence[Sequence[Hypothesis]], first: int | None) -> str:
 
 
 def _json(sentences: Sequence[str], found: Sequence[Sequence[Hypothesis]]) -> str:
-    """Returns entries of a list, without what is between lists of them and around."""
+    """Returns the entries of a JSON list, without its brackets."""
     rows: list[dict[str, Any]] = [
         {"source": sentence, "translations": [{"text": h.text, "score": h.score} for h in row]}
         for sentence, row in zip(sentences, found, strict=True)
