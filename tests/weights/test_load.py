@@ -116,7 +116,6 @@ def test_auxiliary_classifiers(tmp_path):
     variables = draw(shapes_of("googlenet_tv", CLASSES)[1])
     save_safetensors(tmp_path / "a.safetensors", variables, "googlenet_tv", "torchvision")
     path, heads = tmp_path / "a.safetensors", ("aux1", "aux2")
-    assert_identical(netzoo.load_weights(path, "googlenet_tv", CLASSES), variables)
     found = netzoo.load_weights(path, "googlenet_tv", CLASSES, auxiliary=False)
     assert_identical(found, without(variables, *heads))
     found = netzoo.load_weights(path, "googlenet_tv", 0)
