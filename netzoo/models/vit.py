@@ -106,24 +106,34 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
 
 
-class EncoderBlock(nn.Module):
-    """Attention and MLP, each after a norm and beside a residual connection.
+class BlockOptions(NamedTuple):
+    """What all blocks of an encoder have in common.
 
     Attributes:
-      mlp_dim: Width between the two layers of the MLP.
-      heads: Heads of the attention.
+      mlp_dim: Width between the two layers of an MLP.
+      heads: Heads of an attention.
       dropout_rate: Dropout of both branches and inside the MLP.
-      norm_epsilon: LayerNorm's epsilon.
+      norm_epsilon: LayerNorm's epsilon, also of the norm after the blocks.
       gelu_approximate: GELU by its tanh formula.
       dtype: Compute type; parameters stay float32.
     """
 
     mlp_dim: int
     heads: int
-    dropout_rate: float
-    norm_epsilon: float
-    gelu_approximate: bool
-    dtype: jnp.dtype
+    dropout_rate: float = 0.0
+    norm_epsilon: float = 1e-6
+    gelu_approximate: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    def norm(self, name: str) -> nn.LayerNorm:
+        """Makes the norm before a branch, or after all blocks."""
+        return nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name=name)
+
+
+class EncoderBlock(nn.Module):
+    """Attention and MLP, each after a norm and beside a residual connection."""
+
+    options: BlockOptions
 
     @nn.compact
     def __call__(
@@ -140,21 +150,21 @@ class EncoderBlock(nn.Module):
         Returns:
           The tokens, and the outputs of `attention`, `mlp` and the block, `""`, if asked for.
         """
-        norm = functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
-        dropout = functools.partial(Dropout(self.dropout_rate), train=train)
-        attention = MultiHeadAttention(self.heads, dtype=self.dtype, name="attention")(
-            norm(name="attention_norm")(x), train=train
+        o = self.options
+        dropout = functools.partial(Dropout(o.dropout_rate), train=train)
+        attention = MultiHeadAttention(o.heads, dtype=o.dtype, name="attention")(
+            o.norm("attention_norm")(x), train=train
         )
         branch = dropout(attention)
         x = x + (branch if factors is None else factors[0] * branch)
         mlp = Mlp(
-            self.mlp_dim,
-            functools.partial(gelu, approximate=self.gelu_approximate),
-            dropout_rate=self.dropout_rate,
-            dtype=self.dtype,
+            o.mlp_dim,
+            functools.partial(gelu, approximate=o.gelu_approximate),
+            dropout_rate=o.dropout_rate,
+            dtype=o.dtype,
             bias_init=nn.initializers.normal(1e-6),
             name="mlp",
-        )(norm(name="mlp_norm")(x), train=train)
+        )(o.norm("mlp_norm")(x), train=train)
         branch = dropout(mlp)
         x = x + (branch if factors is None else factors[1] * branch)
         return x, {"/attention": attention, "/mlp": mlp, "": x} if hand_out else {}
@@ -168,24 +178,14 @@ class Encoder(nn.Module):
 
     Attributes:
       depth: Blocks.
-      mlp_dim: Width between the two layers of an MLP.
-      heads: Heads of an attention.
-      dropout_rate: See `EncoderBlock`.
-      drop_path_rate: Of the branches of the last block; earlier ones less, in proportion
+      options: What the blocks have in common.
+      drop_path_rate: Drop path of the branches of the last block; earlier ones less, in proportion
         to their place, the first 0.
-      norm_epsilon: LayerNorm's epsilon.
-      gelu_approximate: GELU by its tanh formula.
-      dtype: Compute type; parameters stay float32.
     """
 
     depth: int
-    mlp_dim: int
-    heads: int
-    dropout_rate: float = 0.0
+    options: BlockOptions
     drop_path_rate: float = 0.0
-    norm_epsilon: float = 1e-6
-    gelu_approximate: bool = False
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -204,16 +204,9 @@ class Encoder(nn.Module):
             in_axes=(0, nn.broadcast, nn.broadcast),
         )
         hand_out = endpoints_wanted(self)
-        x, stacks = blocks(
-            self.mlp_dim,
-            self.heads,
-            self.dropout_rate,
-            self.norm_epsilon,
-            self.gelu_approximate,
-            self.dtype,
-            name="blocks",
-        )(x, self._branch_factors(x.shape[0], train), train, hand_out)
-        x = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name="norm")(x)
+        factors = self._branch_factors(x.shape[0], train)
+        x, stacks = blocks(self.options, name="blocks")(x, factors, train, hand_out)
+        x = self.options.norm("norm")(x)
         return x, {
             f"block{index + 1}{name}": stack[index]
             for name, stack in stacks.items()
@@ -226,11 +219,11 @@ class Encoder(nn.Module):
             return None
         shares = 1 - np.array(drop_path_rates(self.drop_path_rate, self.depth))
         # Not in `dtype`: bfloat16 has too few random numbers for small rates.
-        wide = jnp.promote_types(self.dtype, jnp.float32)
+        wide = jnp.promote_types(self.options.dtype, jnp.float32)
         shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
         shape = (self.depth, 2, batch, 1, 1)
         factors = jax.random.bernoulli(self.make_rng("dropout"), shares, shape) / shares
-        return factors.astype(self.dtype)
+        return factors.astype(self.options.dtype)
 
 
 class ViT(nn.Module):
@@ -282,17 +275,16 @@ class ViT(nn.Module):
             x = jnp.concatenate([token, x], axis=1)
         x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
         x = Dropout(self.dropout_rate)(x, train=train)
-        x, blocks = Encoder(
-            depth=self.variant.depth,
-            mlp_dim=self.variant.mlp_dim,
-            heads=self.variant.heads,
-            dropout_rate=self.dropout_rate,
-            drop_path_rate=self.drop_path_rate,
-            norm_epsilon=self.norm_epsilon,
-            gelu_approximate=self.gelu_approximate,
-            dtype=self.dtype,
-            name="encoder",
-        )(x, train=train)
+        options = BlockOptions(
+            self.variant.mlp_dim,
+            self.variant.heads,
+            self.dropout_rate,
+            self.norm_epsilon,
+            self.gelu_approximate,
+            self.dtype,
+        )
+        encoder = Encoder(self.variant.depth, options, self.drop_path_rate, name="encoder")
+        x, blocks = encoder(x, train=train)
         for name, value in blocks.items():
             endpoint(self, f"encoder/{name}", value)
         return self._classify(endpoint(self, "encoder", x), train=train)

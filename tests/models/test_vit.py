@@ -13,7 +13,13 @@ import scipy.ndimage
 from netzoo.errors import UserError
 from netzoo.layers import MultiHeadAttention
 from netzoo.models import create_model, vit
-from netzoo.models.vit import Encoder, EncoderBlock, Variant, resize_position_embedding
+from netzoo.models.vit import (
+    BlockOptions,
+    Encoder,
+    EncoderBlock,
+    Variant,
+    resize_position_embedding,
+)
 
 SMALL = Variant(width=32, depth=3, mlp_dim=48, heads=2, patch=8)
 IMAGES = jax.random.normal(jax.random.key(1), (4, 16, 24, 3))  # 2x3 patches
@@ -132,7 +138,7 @@ def test_initialisation_is_the_authors():
 
 def test_blocks_follow_each_other_and_have_endpoints(variables, evaluated):
     """The scan is block after block, residual around attention and around MLP (equations 2, 3)."""
-    block = EncoderBlock(SMALL.mlp_dim, SMALL.heads, 0.0, 1e-6, False, jnp.float32)
+    block = EncoderBlock(BlockOptions(SMALL.mlp_dim, SMALL.heads))
     run = jax.jit(lambda params, x: block.apply({"params": params}, x, None, False, False)[0])
     params, (_, endpoints) = variables["params"], evaluated
     x = endpoints["stem"].reshape(4, -1, SMALL.width)
@@ -239,13 +245,14 @@ def test_randomness_follows_its_key(trained, variables):
         jax.eval_shape(lambda: small().apply(variables, IMAGES, train=True))
 
 
-def encoder_steps(batch, **options):
+def encoder_steps(batch, dropout_rate=0.0, drop_path_rate=0.0):
     """Trains a stack in which every branch of attention gives 1 and every MLP 0.
 
     Returns:
       What each block added to the tokens, `[depth, batch, length, width]`.
     """
-    encoder = Encoder(depth=3, mlp_dim=4, heads=1, **options)
+    options = BlockOptions(mlp_dim=4, heads=1, dropout_rate=dropout_rate)
+    encoder = Encoder(3, options, drop_path_rate)
     x = jnp.zeros((batch, 3, 4))
     tree = jax.eval_shape(lambda key: encoder.init(key, x, train=False), jax.random.key(0))
     tree = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), tree)
@@ -288,7 +295,7 @@ def test_options_arrive_in_every_layer():
         if isinstance(layer, MultiHeadAttention):
             seen.add(("attention", layer.dropout_rate, layer.dtype))
         if isinstance(layer, EncoderBlock):
-            seen.add(("block", layer.dropout_rate, layer.gelu_approximate))
+            seen.add(("block", layer.options.dropout_rate, layer.options.gelu_approximate))
         return next_call(*args, **kwargs)
 
     options = {"norm_epsilon": 1e-5, "gelu_approximate": True, "dtype": jnp.bfloat16}
