@@ -27,7 +27,7 @@ from netzoo.kernels.compiler_options import compiler_options
 from netzoo.layers import AUXILIARY, mlp
 from netzoo.models import blocks, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
-from netzoo.models.summary import summarize
+from netzoo.models.summary import model_summary
 
 NUM_CLASSES = 1000
 # Layers of netzoo that `flax_layers` has too.
@@ -84,7 +84,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
     }
     compiler = {}
     if contestant == "netzoo":
-        facts["macs"], compiler = summarize(model, side).macs, compiler_options()
+        facts["macs"], compiler = model_summary(model, side).macs, compiler_options()
         if not train:
             model, variables = fold_batch_norm(model, variables)
     loss = make_loss(model, train, settings["remat"])

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
-from netzoo.models.summary import summarize
+from netzoo.models.summary import model_summary
 from netzoo.progress import track
 from netzoo.weights import reported_accuracy
 
@@ -45,7 +45,7 @@ def _list(pattern: str, classes: int) -> None:
         column.justify = "right"
     for name in track(names, "tracing", Console(stderr=True)):
         entry, accuracy = model_entry(name), reported_accuracy(name)
-        summary = summarize(create_model(name, num_classes=classes), entry.image_size)
+        summary = model_summary(create_model(name, num_classes=classes), entry.image_size)
         table.add_row(
             name,
             f"{summary.parameters:,}",
@@ -59,7 +59,7 @@ def _list(pattern: str, classes: int) -> None:
 
 def _show(name: str, classes: int, size: int | None) -> None:
     size = model_entry(name).image_size if size is None else size
-    summary = summarize(create_model(name, num_classes=classes), size)
+    summary = model_summary(create_model(name, num_classes=classes), size)
     table = Table("part", "output", "parameters", "MACs")
     for column in table.columns[2:]:
         column.justify = "right"

@@ -61,7 +61,7 @@ def variable_shapes(model: nn.Module, image_size: int) -> Any:
     )
 
 
-def summarize(model: nn.Module, image_size: int) -> Summary:
+def model_summary(model: nn.Module, image_size: int) -> Summary:
     """Traces the evaluating network on one example.
 
     Args:

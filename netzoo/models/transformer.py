@@ -264,8 +264,8 @@ class Transformer(nn.Module):
         embedding = self.embedding if self.share_embeddings else self.source_embedding
         x = self._embed(embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
-        x, found = self.encoder(x, mask, train=train, details=endpoints_wanted(self))
-        self._hand_out("encoder", found)
+        x, details = self.encoder(x, mask, train=train, details=endpoints_wanted(self))
+        self._hand_out("encoder", details)
         return x
 
     def decode(
@@ -288,7 +288,7 @@ class Transformer(nn.Module):
     def _decode(self, memory, source_mask, target, train):
         self._check_tokens("target", target)
         length = target.shape[1]
-        x, found = self.decoder(
+        x, details = self.decoder(
             self._embed_target(target, self._positions(length), train),
             jnp.tri(length, dtype=bool)[None, None],
             memory,
@@ -296,7 +296,7 @@ class Transformer(nn.Module):
             train=train,
             details=endpoints_wanted(self),
         )
-        self._hand_out("decoder", found)
+        self._hand_out("decoder", details)
         return endpoint(self, "pre_logits", x)
 
     def init_cache(
@@ -313,12 +313,12 @@ class Transformer(nn.Module):
         # A target without tokens: only the keys and values of the memory are computed.
         batch, _, width = memory.shape
         nothing = jnp.zeros((batch, 0, width), self.dtype)
-        _, found = self.decoder(nothing, None, memory, train=False, details=True)
+        _, details = self.decoder(nothing, None, memory, train=False, details=True)
         heads = self.variant.heads
         value = jnp.zeros((batch, heads, max_length * beams, width // heads), self.dtype)
         empty = (KeyValue(value.swapaxes(2, 3), value),) * self.variant.layers
         ancestors = jnp.zeros((batch, beams, max_length), jnp.int32)
-        return Cache(empty, found.cross_memory, source_mask, ancestors, jnp.zeros((), jnp.int32))
+        return Cache(empty, details.cross_memory, source_mask, ancestors, jnp.zeros((), jnp.int32))
 
     def decode_step(self, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Decodes one token more; together the steps give what `decode` gives at once.
@@ -336,7 +336,7 @@ class Transformer(nn.Module):
         ancestors = cache.ancestors.at[:, :, position].set(beam)
         past = jnp.arange(max_length) <= position
         mask = (ancestors[..., None] == beam) & past[:, None]
-        x, found = self.decoder(
+        x, details = self.decoder(
             self._embed_target(tokens, self._positions(max_length)[position], train=False),
             mask.reshape(batch, 1, beams, max_length * beams),
             cache.cross_attention,
@@ -347,7 +347,7 @@ class Transformer(nn.Module):
             details=True,
         )
         memory = tuple(
-            jax.tree.map(lambda x, layer=layer: x[layer], found.memory)
+            jax.tree.map(lambda x, layer=layer: x[layer], details.memory)
             for layer in range(self.variant.layers)
         )
         cache = cache._replace(self_attention=memory, ancestors=ancestors, position=position + 1)
@@ -372,12 +372,12 @@ class Transformer(nn.Module):
         kernel = self.embedding.embedding.T if self.share_embeddings else self.logits()
         return x.astype(kernel.dtype), kernel
 
-    def _hand_out(self, stack: str, found: BlockDetails | None) -> None:
-        if found is None:
+    def _hand_out(self, stack: str, details: BlockDetails | None) -> None:
+        if details is None:
             return
-        names = {"": found.output, "/attention_weights": found.attention}
-        if found.cross_attention is not None:
-            names["/cross_attention_weights"] = found.cross_attention
+        names = {"": details.output, "/attention_weights": details.attention}
+        if details.cross_attention is not None:
+            names["/cross_attention_weights"] = details.cross_attention
         for name, values in names.items():
             for layer, value in enumerate(values, start=1):
                 endpoint(self, f"{stack}/block{layer}{name}", value)

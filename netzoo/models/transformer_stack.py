@@ -50,12 +50,12 @@ class Block(nn.Module):
         position: jax.Array | None,
     ) -> tuple[jax.Array, BlockDetails | None]:
         """Maps `[batch, length, width]` to the same shape; see `Stack`."""
-        found = {}
+        attentions = {}
 
         def attend(name, y, *args, **options):
             layer = self.attention(name=name)
-            found[name] = layer(y, *args, train=self.train, details=True, **options)
-            return found[name].output
+            attentions[name] = layer(y, *args, train=self.train, details=True, **options)
+            return attentions[name].output
 
         def self_attention(y):
             return attend("attention", y, None, mask, cache=cache, position=position)
@@ -69,7 +69,7 @@ class Block(nn.Module):
         x = self._residual("mlp_norm", functools.partial(self.mlp(name="mlp"), train=self.train), x)
         if not self.details:
             return x, None
-        own, cross = found["attention"], found.get("cross_attention")
+        own, cross = attentions["attention"], attentions.get("cross_attention")
         if cross is None:
             return x, BlockDetails(x, own.weights, None, own.memory, None)
         return x, BlockDetails(x, own.weights, cross.weights, own.memory, cross.memory)
@@ -129,5 +129,5 @@ class Stack(nn.Module):
             length=self.layers,
             unroll=scan_unroll(self.layers),
         )(**self.block, train=train, details=details, name="blocks")
-        x, found = blocks(x, mask, memory, memory_mask, cache, position)
-        return self.block["norm"](name="norm")(x) if self.final_norm else x, found
+        x, block_details = blocks(x, mask, memory, memory_mask, cache, position)
+        return self.block["norm"](name="norm")(x) if self.final_norm else x, block_details

@@ -6,7 +6,7 @@ import pytest
 import netzoo
 from netzoo.errors import UserError
 from netzoo.models.registry import create_model, list_models, model_entry, register
-from netzoo.models.summary import summarize, variable_shapes
+from netzoo.models.summary import model_summary, variable_shapes
 
 # Parameters with 1000 and with 5 classes (of a Transformer: tokens), BatchNorm's running statistics
 # and millions of multiply-adds. The counts follow from the layer tables of the papers and equal
@@ -91,7 +91,7 @@ def test_sizes(name):
     thousand, five, statistics, millions = SIZES[name]
     size = model_entry(name).image_size
     classes = {"num_classes": 1000}  # a Transformer's own default is the paper's vocabulary
-    summary = summarize(create_model(name, **classes), size)
+    summary = model_summary(create_model(name, **classes), size)
     assert (summary.parameters, summary.statistics) == (thousand, statistics)
     if millions is not None:
         assert summary.macs == pytest.approx(1e6 * millions, rel=0.01)
