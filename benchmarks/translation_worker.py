@@ -16,7 +16,7 @@ from benchmarks.sentences import PAD, draw_pairs
 from benchmarks.worker import make_training
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models.transformer import Transformer, Variant
-from netzoo.tasks.translation.beam_search import beam_search
+from netzoo.tasks.translation.beam_search import SearchOptions, beam_search
 
 # Never produced, so that every translation is as long as it may be.
 NO_END = -1
@@ -49,19 +49,12 @@ def make_translation(
 ) -> tuple[Callable, ArrayTree]:
     """Returns `(state, source, target) -> (state, mean score)`, and a state."""
     rows, beams, length = (settings[name] for name in ("rows", "beams", "length"))
+    options = SearchOptions(length, beams, length_penalty=0.0, end=NO_END)
 
     def step(state, source, target):
         del target
         variables, _ = state
-        found = beam_search(
-            model,
-            variables,
-            source,
-            beam_size=beams,
-            max_length=length,
-            length_penalty=0.0,
-            end=NO_END,
-        )
+        found = beam_search(model, variables, source, options)
         return (variables, found.tokens), found.scores[:, 0].mean()
 
     # The tokens are in the state only to be computed, as what is not used would not be.

@@ -1,23 +1,50 @@
 """Beam search for the most probable translation (Wu et al., arXiv:1609.08144, section 7).
 
-A beam is what a sentence has of hypotheses: the `beam_size` most probable ones, those that have
-ended among them, which keep their places until more probable ones take them. With a single place
-that is greedy decoding. Finally they are ranked by their score, equation 14 of the paper without
-its coverage: the log probability over `((5 + length) / 6) ** length_penalty`, the end counted.
+The beam of a sentence holds its `beam_size` most probable hypotheses. Those that have ended stay in
+it until more probable ones take their places. With a single place that is greedy decoding. At the
+end the hypotheses are ranked by their score, equation 14 of the paper without its coverage: the log
+probability over `((5 + length) / 6) ** length_penalty`, where the length includes the end symbol.
 """
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.models.transformer import Cache
+from netzoo.tasks.translation.vocabulary import END, START
 
 BLOCK = 128  # tokens of which only the largest logit is looked at first
-SHORTEST_CACHE = 16  # in tokens; every length more is one loop more to compile
+SHORTEST_CACHE = 16  # in tokens; every further length is one more loop to compile
+
+
+class SearchOptions(NamedTuple):
+    """Options of `beam_search`.
+
+    Attributes:
+      max_length: The most tokens of a translation, the end symbol included.
+      beam_size: Hypotheses of every sentence; 1 is greedy decoding, the paper on the Transformer
+        has 4 (arXiv:1706.03762, section 6.1).
+      length_penalty: Alpha of the paper; 0 ranks by probability alone, which favours short
+        translations.
+      n_best: How many hypotheses are wanted; those beyond may be unfinished.
+      start: The token before the first. Neither it nor padding is ever produced.
+      end: The token that ends a translation.
+    """
+
+    max_length: int
+    beam_size: int = 4
+    length_penalty: float = 0.6
+    n_best: int = 1
+    start: int = START
+    end: int = END
+
+    def score(self, log_probs: jax.Array, length: jax.Array | int) -> jax.Array:
+        """Returns the scores of hypotheses that have `length` tokens."""
+        return log_probs / ((5.0 + length) / 6.0) ** self.length_penalty
 
 
 class Beams(NamedTuple):
@@ -38,129 +65,117 @@ class Beams(NamedTuple):
 
 
 class _State(NamedTuple):
-    """`Beams` in the making; `last` are the tokens `[batch, beam_size]` to go on from."""
+    """Beams in the making, whose scores are log probabilities, and the tokens to continue from."""
 
     cache: Cache
-    last: jax.Array
-    tokens: jax.Array
-    log_probs: jax.Array
-    lengths: jax.Array
-    ended: jax.Array
+    last: jax.Array  # [batch, beam_size]
+    beams: Beams
 
 
 def beam_search(
-    model: nn.Module,
-    variables: Any,
-    source: jax.Array,
-    *,
-    beam_size: int,
-    max_length: int,
-    length_penalty: float = 0.6,
-    n_best: int = 1,
-    start: int = 1,
-    end: int = 2,
+    model: nn.Module, variables: ArrayTree, source: jax.Array, options: SearchOptions
 ) -> Beams:
-    """Translates sentences; everything but `variables` and `source` is static under `jax.jit`.
+    """Translates sentences; under `jax.jit`, `model` and `options` are static.
 
-    A sentence is finished when none of its hypotheses can still become one of the `n_best` that
-    have ended, however long it became; it then stays as it is, whatever else is in the batch.
+    A sentence is finished when no unfinished hypothesis can still become one of the `n_best` that
+    have ended, however long it becomes. It then stays as it is, whatever else is in the batch.
 
     Args:
       model: A Transformer.
-      variables: Its parameters.
+      variables: Its variables.
       source: Tokens `[batch, S]`, padded at the end. A row of padding costs no time.
-      beam_size: Hypotheses of every sentence; 1 is greedy decoding, the paper on the Transformer
-        has 4 (arXiv:1706.03762, section 6.1).
-      max_length: Of a translation, in tokens, the end symbol included.
-      length_penalty: Alpha of the paper; 0 ranks by probability alone, which favours the short.
-      n_best: How many hypotheses are wanted; those beyond may be unfinished.
-      start: The token before the first. Neither it nor padding is ever produced.
-      end: The token that ends a translation.
+      options: See `SearchOptions`.
 
     Raises:
       UserError: An option is out of its range.
     """
-    _check(beam_size, max_length, length_penalty, n_best)
-
-    def finished(state):
-        return _finished(state, max_length, length_penalty, n_best)
+    if not (options.max_length >= 1 <= options.n_best <= options.beam_size) or (
+        options.length_penalty < 0
+    ):
+        raise UserError(
+            "expected max_length and beam_size of at least 1, n_best from 1 to beam_size and "
+            f"length_penalty of at least 0, got {options}"
+        )
 
     def step(state):
         logits, cache = model.apply(variables, state.last, state.cache, method="decode_step")
-        rests = state.ended | finished(state)[:, None]
-        return _advance(state._replace(cache=cache), logits, rests, (model.pad_id, start), end)
+        rests = state.beams.ended | _finished(state, options)[:, None]
+        return _advance(state._replace(cache=cache), logits, rests, model.pad_id, options)
 
-    state = _begin(model, variables, source, (beam_size, max_length), start)
+    state = _begin(model, variables, source, options)
     # Few translations are as long as they may be, and a step costs by the length of the cache.
-    for length in _doubling(max_length):
+    for length in _doubling(options.max_length):
 
         def unfinished(state, length=length):
-            return (state.cache.position < length) & ~finished(state).all()
+            return (state.cache.position < length) & ~_finished(state, options).all()
 
         state = state._replace(cache=state.cache.grow(length))
         state = jax.lax.while_loop(unfinished, step, state)
-    return _ranked(state, length_penalty, model.pad_id)
+    return _ranked(state.beams, model.pad_id, options)
 
 
 def _begin(
-    model: nn.Module, variables: Any, source: jax.Array, size: tuple[int, int], start: int
+    model: nn.Module, variables: ArrayTree, source: jax.Array, options: SearchOptions
 ) -> _State:
-    """Returns the state before the first token; `size` is that of a sentence's `Beams.tokens`."""
+    """Returns the state before the first token."""
     memory = model.apply(variables, source, train=False, method="encode")
     mask = source != model.pad_id
-    cache = model.apply(variables, memory, mask, 0, size[0], method="init_cache")
-    shape = (source.shape[0], size[0])
+    cache = model.apply(variables, memory, mask, 0, options.beam_size, method="init_cache")
+    shape = (source.shape[0], options.beam_size)
     # All begin alike: only one of them may, or the beam would hold every sequence several times.
-    first = jnp.where(jnp.arange(size[0]) == 0, 0.0, -jnp.inf).astype(jnp.float32)
-    return _State(
-        cache=cache,
-        last=jnp.full(shape, start, jnp.int32),
-        tokens=jnp.full((source.shape[0], *size), model.pad_id, jnp.int32),
-        log_probs=jnp.broadcast_to(first, shape),
+    first = jnp.where(jnp.arange(options.beam_size) == 0, 0.0, -jnp.inf).astype(jnp.float32)
+    beams = Beams(
+        tokens=jnp.full((*shape, options.max_length), model.pad_id, jnp.int32),
+        scores=jnp.broadcast_to(first, shape),
         lengths=jnp.zeros(shape, jnp.int32),
         ended=jnp.zeros(shape, bool),
     )
+    return _State(cache, jnp.full(shape, options.start, jnp.int32), beams)
 
 
-def _finished(state: _State, max_length: int, length_penalty: float, n_best: int) -> jax.Array:
-    """Returns booleans `[batch]`: nothing can beat the best that ended, or nothing is there."""
-    scores = _score(state.log_probs, state.lengths, length_penalty)
-    best, _ = jax.lax.top_k(jnp.where(state.ended, scores, -jnp.inf), n_best)
+def _finished(state: _State, options: SearchOptions) -> jax.Array:
+    """Returns booleans `[batch]`: no hypothesis can beat the best ended ones, or it is padding."""
+    _, log_probs, lengths, ended = state.beams
+    scores = jnp.where(ended, options.score(log_probs, lengths), -jnp.inf)
+    best, _ = jax.lax.top_k(scores, options.n_best)
     # Log probabilities only fall, and the penalty is largest at the full length.
-    hopes = _score(state.log_probs, max_length, length_penalty)
-    hope = jnp.where(state.ended, -jnp.inf, hopes).max(axis=1)
+    hopes = options.score(log_probs, options.max_length)
+    hope = jnp.where(ended, -jnp.inf, hopes).max(axis=1)
     return (best[:, -1] >= hope) | ~state.cache.source_mask.any(axis=1)
 
 
 def _advance(
-    state: _State, logits: jax.Array, rests: jax.Array, forbidden: tuple[int, int], end: int
+    state: _State, logits: jax.Array, rests: jax.Array, pad: int, options: SearchOptions
 ) -> _State:
-    """Replaces the beams by their most probable continuations, of which one that rests has one."""
-    (batch, beams), pad = rests.shape, forbidden[0]
-    log_probs, candidates = most_probable(logits.astype(jnp.float32), beams, forbidden)
+    """Replaces hypotheses by their most probable continuations; one that rests stays as it is."""
+    batch, size = rests.shape
+    log_probs, candidates = most_probable(logits.astype(jnp.float32), size, (pad, options.start))
     alone = jnp.where(jnp.arange(log_probs.shape[-1]) == 0, 0.0, -jnp.inf)
     log_probs = jnp.where(rests[..., None], alone, log_probs)
     candidates = jnp.where(rests[..., None], pad, candidates).reshape(batch, -1)
-    log_probs = (state.log_probs[..., None] + log_probs).reshape(batch, -1)
-    log_probs, chosen = jax.lax.top_k(log_probs, beams)
-    parents = chosen // (candidates.shape[1] // beams)
+    log_probs = (state.beams.scores[..., None] + log_probs).reshape(batch, -1)
+    log_probs, chosen = jax.lax.top_k(log_probs, size)
     last = jnp.take_along_axis(candidates, chosen, axis=1)
-    position = state.cache.position - 1
-    cache, tokens, lengths, ended = state.cache, state.tokens, state.lengths, state.ended
-    if beams > 1:
-        cache = cache.reorder(parents)
-        tokens = jnp.take_along_axis(tokens, parents[..., None], axis=1)
-        lengths, ended, rests = (
-            jnp.take_along_axis(x, parents, axis=1) for x in (lengths, ended, rests)
-        )
-    return _State(
-        cache=cache,
-        last=last,
-        tokens=tokens.at[:, :, position].set(last),
-        log_probs=log_probs,
-        lengths=jnp.where(rests, lengths, lengths + 1),
-        ended=(ended | (last == end)) & (log_probs > -jnp.inf),
+    cache, beams = state.cache, state.beams
+    if size > 1:
+        parents = chosen // (candidates.shape[1] // size)
+        cache, (beams, rests) = cache.reorder(parents), _reorder((beams, rests), parents)
+    beams = Beams(
+        tokens=beams.tokens.at[:, :, cache.position - 1].set(last),
+        scores=log_probs,
+        lengths=jnp.where(rests, beams.lengths, beams.lengths + 1),
+        ended=(beams.ended | (last == options.end)) & (log_probs > -jnp.inf),
     )
+    return _State(cache, last, beams)
+
+
+def _reorder(tree: ArrayTree, order: jax.Array) -> ArrayTree:
+    """Takes the hypotheses `order`, `[batch, beam_size]`, of arrays `[batch, beam_size, ...]`."""
+
+    def take(x):
+        return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
+
+    return jax.tree.map(take, tree)
 
 
 def most_probable(
@@ -168,19 +183,18 @@ def most_probable(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the most probable tokens' log probabilities `[..., count]`, in nats, and the tokens.
 
-    They are looked for in the blocks of the vocabulary that have the largest maxima: maxima are
-    fast, `top_k` of a whole vocabulary takes longer than its logits. Of equals comes the lower.
+    Only the blocks of the vocabulary with the largest maxima are searched: maxima are fast, and
+    `top_k` of a whole vocabulary takes longer than its logits. The lower of equal tokens is first.
 
     Args:
       logits: `[..., classes]`, float32.
-      count: Of tokens; there are no more than `classes`.
+      count: How many tokens are wanted; there are no more than `classes`.
       forbidden: Tokens that count in the softmax and have log probability -inf.
     """
     classes = logits.shape[-1]
     largest = logits.max(-1, keepdims=True)
     log_sum = jnp.log(jnp.exp(logits - largest).sum(-1, keepdims=True))
-    token = jnp.arange(classes)
-    allowed = functools.reduce(jnp.logical_and, (token != other for other in forbidden))
+    allowed = (jnp.arange(classes)[:, None] != jnp.array(forbidden)).all(-1)
     logits = jnp.where(allowed, logits, -jnp.inf)
     blocks = -(-classes // BLOCK)
     full = [(0, 0)] * (logits.ndim - 1) + [(0, blocks * BLOCK - classes)]
@@ -195,16 +209,15 @@ def most_probable(
     return values - largest - log_sum, jnp.take_along_axis(tokens, places, axis=-1)
 
 
-def _ranked(state: _State, length_penalty: float, pad: int) -> Beams:
-    scores = _score(state.log_probs, state.lengths, length_penalty)
-    order = jnp.lexsort((-scores, ~state.ended), axis=-1)
-    tokens, scores, lengths, ended = (
-        jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
-        for x in (state.tokens, scores, state.lengths, state.ended)
+def _ranked(beams: Beams, pad: int, options: SearchOptions) -> Beams:
+    """Returns beams with scores, best first; what does not exist has no tokens."""
+    beams = beams._replace(scores=options.score(beams.scores, beams.lengths))
+    beams = _reorder(beams, jnp.lexsort((-beams.scores, ~beams.ended), axis=-1))
+    exists = beams.scores > -jnp.inf
+    return beams._replace(
+        tokens=jnp.where(exists[..., None], beams.tokens, pad),
+        lengths=jnp.where(exists, beams.lengths, 0),
     )
-    exists = scores > -jnp.inf
-    tokens, lengths = jnp.where(exists[..., None], tokens, pad), jnp.where(exists, lengths, 0)
-    return Beams(tokens, scores, lengths, ended)
 
 
 def _doubling(max_length: int) -> list[int]:
@@ -213,20 +226,3 @@ def _doubling(max_length: int) -> list[int]:
     while lengths[0] > 2 * SHORTEST_CACHE:
         lengths.insert(0, -(-lengths[0] // 2))
     return lengths
-
-
-def _score(log_probs: jax.Array, length: jax.Array | int, length_penalty: float) -> jax.Array:
-    return log_probs / ((5.0 + length) / 6.0) ** length_penalty
-
-
-def _check(beam_size: int, max_length: int, length_penalty: float, n_best: int) -> None:
-    for name, value in (("beam_size", beam_size), ("max_length", max_length)):
-        if value < 1:
-            raise UserError(f"{name} is {value}; it is a number of places, at least 1")
-    if not 1 <= n_best <= beam_size:
-        raise UserError(f"n_best is {n_best}; expected 1 to beam_size, which is {beam_size}")
-    if length_penalty < 0:
-        raise UserError(
-            f"length_penalty is {length_penalty}; expected 0, which ranks by probability alone, or "
-            "more, which favours longer translations; the paper has 0.6"
-        )
