@@ -1,18 +1,15 @@
-"""Metrics of translation: of the labels, given what comes before them, and of whole sentences.
+"""Metrics of translation: of labels, given the labels before them, and of whole sentences.
 
-The first kind comes from sums that the device makes, one small dictionary per batch, as for images
-(`netzoo/tasks/classification/metrics.py`); padding is in none of them:
+The metrics of labels come from sums over a batch that the device makes, without padding:
 
     loss_sum   float   sum of the cross-entropies of the labels, in nats, without label smoothing
     correct    int     labels that were the most probable ones, after the true labels before them
     tokens     int     labels, each sentence's end included
     count      int     sentences
 
-The second kind compares translations with references and is left to sacrebleu, whose signatures
-tell how: scores that others have made by another recipe are not comparable.
+The metrics of sentences compare translations with references. sacrebleu computes them, and its
+signatures say how: scores of another recipe are not comparable.
 """
-
-from __future__ import annotations
 
 import json
 import math
@@ -28,62 +25,57 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
     """Turns the summed counts of a whole split into the metrics of the report.
 
     Args:
-      sums: the dictionary described at the top of this module, summed over all batches.
+      sums: The sums described at the top of this module, over all batches.
 
     Returns:
       A JSON-serialisable dictionary: `loss` (mean over labels, nats), `perplexity` (e to the
       loss), `token_accuracy` (a fraction), `tokens` and `count`. A loss or perplexity that is not
-      finite is None, since JSON has neither.
+      finite is None, since JSON has no such number.
 
     Raises:
-      ValueError: nothing was evaluated, or the counts contradict each other.
+      ValueError: Nothing was evaluated, or the counts contradict each other.
     """
     count, tokens, correct = (int(sums[name]) for name in ("count", "tokens", "correct"))
     if count < 1:
         raise ValueError("no sentence was evaluated: the split is empty or everything was masked")
     if tokens < count:
         raise ValueError(
-            f"expected at least one label a sentence, its end, found {tokens} labels of "
+            f"expected at least one label a sentence, its end, got {tokens} labels of "
             f"{count} sentences"
         )
     if not 0 <= correct <= tokens:
-        raise ValueError(f"expected correct between 0 and {tokens} (all labels), found {correct}")
+        raise ValueError(f"expected correct between 0 and {tokens} (all labels), got {correct}")
     loss = float(sums["loss_sum"]) / tokens
+    try:
+        perplexity = math.exp(loss)
+    except OverflowError:
+        perplexity = math.inf
     return {
         "loss": loss if math.isfinite(loss) else None,
-        "perplexity": _perplexity(loss),
+        "perplexity": perplexity if math.isfinite(perplexity) else None,
         "token_accuracy": correct / tokens,
         "tokens": tokens,
         "count": count,
     }
 
 
-def _perplexity(loss: float) -> float | None:
-    try:
-        perplexity = math.exp(loss)
-    except OverflowError:
-        return None
-    return perplexity if math.isfinite(perplexity) else None
-
-
 def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """Scores the translations of a whole split.
 
     Args:
-      hypotheses: translations as text, not as tokens; an empty one is a bad translation.
-      references: one right translation for each, in the same order.
+      hypotheses: Translations as text, not as tokens; an empty one is a bad translation.
+      references: One right translation for each, in the same order.
 
     Returns:
       A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of
-      sacrebleu's 13a tokens with and without regard to case; `bleu_interval` is [low, high], the
+      sacrebleu's 13a tokens with and without regard to case. `bleu_interval` is [low, high], the
       95 % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as `sacrebleu
-      --confidence` gives it (of random seed 12345, or of SACREBLEU_SEED in the environment).
-      `chrf` is chrF2, 0 to 100. `bleu_signature`, `bleu_lowercased_signature` and
-      `chrf_signature` are what to give beside a score. `exact_match` is the fraction of
-      sentences that equal their reference.
+      --confidence` gives it (seed 12345, or SACREBLEU_SEED in the environment). `chrf` is chrF2,
+      0 to 100. The three `_signature`s belong beside the scores wherever they are published.
+      `exact_match` is the fraction of sentences that equal their reference.
 
     Raises:
-      ValueError: not one reference for each translation, or none at all.
+      ValueError: There is no translation, or not one reference for each.
 
     Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL
       2002; Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015; Post,
@@ -92,7 +84,7 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
     """
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
-            f"expected one reference for each translation and at least one, found "
+            f"expected one reference for each translation and at least one, got "
             f"{len(hypotheses)} translations and {len(references)} references"
         )
     bleu, lowercased, chrf = BLEU(tokenize="13a"), BLEU(tokenize="13a", lowercase=True), CHRF()
@@ -114,5 +106,5 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
 
 
 def _clip(score: float) -> float:
-    """Takes off what rounding adds to a perfect score, and an interval to what is possible."""
+    """Limits a score to 0 to 100: rounding and intervals may lead beyond."""
     return min(max(float(score), 0.0), 100.0)

@@ -1,16 +1,16 @@
 """Numbers and their English names: a translation data set that is computed, not stored.
 
-Both directions are in it, digits into words and words into digits; the source itself shows which
-is asked for. What is held out is numbers: no number of `validation` or `test` occurs in `train`,
-in either direction, so a network that only remembers pairs fails on them.
+It has both directions, digits into words and words into digits; a source shows its direction. No
+number of `validation` or `test` occurs in `train`, in either direction, so a network that only
+remembers pairs fails on them.
 """
 
 import functools
 
 import numpy as np
 
-# Numbers with 1, 2, ... 6 digits. There are 10, 90 and 900 of the first three kinds, and a draw
-# from all numbers would hardly ever bring one up.
+# Numbers with 1, 2, ... 6 digits, drawn apart: a draw from all numbers would hardly ever give one
+# of the 1,000 shorter ones.
 _COUNTS = {
     "train": (8, 72, 720, 5200, 7000, 7000),
     "validation": (1, 6, 53, 120, 160, 160),
@@ -37,7 +37,7 @@ def in_words(number: int) -> str:
       ValueError: If it is outside.
     """
     if not 0 <= number < 1_000_000:
-        raise ValueError(f"in_words names 0 to 999,999, found {number:,}.")
+        raise ValueError(f"expected a number from 0 to 999,999, got {number:,}.")
     if number < 20:
         return _BELOW_TWENTY[number]
     if number < 100:
@@ -51,7 +51,7 @@ def in_words(number: int) -> str:
 def number_pairs(split: str) -> list[tuple[str, str]]:
     """Returns the `(source, target)` texts of a split, the same ones at every call.
 
-    The two pairs of a number are neighbours, so slices hold out numbers too; which direction
+    The two pairs of a number are neighbours, so slices hold out numbers too. The direction that
     comes first is drawn, so evenly spaced pairs have both.
 
     Args:
@@ -68,15 +68,15 @@ def number_pairs(split: str) -> list[tuple[str, str]]:
 
 @functools.cache
 def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    # RandomState, because NumPy promises its numbers for good, and those of Generator not: the
+    # NumPy promises that the numbers of RandomState never change, and those of Generator may: the
     # test split must not change with the version.
     rng = np.random.RandomState(_SEED)
     parts: dict[str, list[np.ndarray]] = {split: [] for split in _COUNTS}
     for place in range(6):
         first = 10**place if place else 0
         ends = np.cumsum([counts[place] for counts in _COUNTS.values()])
-        # 200,007 and other round numbers are what people try, and even draws hardly have any: here
-        # a third of the digits are zeros, as far as there are such numbers.
+        # People try round numbers such as 200,007, of which an even draw has hardly any. Here a
+        # third of the digits are zeros, as far as there are such numbers.
         digits = rng.randint(14, size=(2 * ends[-1], place + 1))
         drawn = np.where(digits < 10, digits, 0) @ 10 ** np.arange(place + 1)
         rest = first + rng.permutation(10 ** (place + 1) - first)

@@ -23,7 +23,7 @@ from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
-# Translated, and written, together: enough for full batches of every length.
+# Sentences that are translated and written together: enough for full batches of every length.
 SENTENCES_AT_A_TIME = 4096
 
 

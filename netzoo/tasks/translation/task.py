@@ -32,11 +32,7 @@ DRAWN_SENTENCES = 10
 
 
 class Translation:
-    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.task.Task`.
-
-    Batches are those of `netzoo.tasks.translation.batches`: a few shapes, padded, with the weight
-    that makes the mean over rows the mean over real tokens.
-    """
+    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.task.Task`."""
 
     main_metric = "token_accuracy"
     throughput_unit = RECORD.throughput_unit
@@ -60,7 +56,7 @@ class Translation:
     @functools.cached_property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training pairs that are not too long."""
-        return self._buckets("train").steps(self._train_corpus)
+        return self._buckets("train").steps(self._corpus(self._config.data.train_split))
 
     def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
         config = self._config
@@ -80,7 +76,7 @@ class Translation:
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
     def save(self, workdir: Path) -> None:
-        """Writes the vocabulary, which the weights mean nothing without."""
+        """Writes the vocabulary, without which the weights mean nothing."""
         self.vocabulary.save(workdir / VOCABULARY_FILE)
 
     def _read(self, split: str) -> list[Pair]:
@@ -89,16 +85,12 @@ class Translation:
     def _encode(self, split: str) -> Corpus:
         return Corpus.encode(self._pairs(split), self.vocabulary)
 
-    @property
-    def _train_corpus(self) -> Corpus:
-        return self._corpus(self._config.data.train_split)
-
     def _buckets(self, purpose: str) -> Buckets:
         data = self._config.data
         return Buckets(tuple(data.lengths), self._config[purpose].batch_size, data.row_multiple)
 
     def batch_sizes(self) -> dict[str, int]:
-        """Returns what the rows of every batch are a multiple of."""
+        """Returns a number that divides the rows of every batch."""
         data, parts = self._config.data, self._config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
@@ -118,14 +110,15 @@ class Translation:
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
         config, buckets = self._config, self._buckets("train")
-        if long := buckets.left_out(self._train_corpus):
+        corpus = self._corpus(config.data.train_split)
+        if long := buckets.left_out(corpus):
             print(
-                f"{long:,} of {len(self._train_corpus):,} training pairs are longer than the last "
+                f"{long:,} of {len(corpus):,} training pairs are longer than the last "
                 f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
             )
         return iter(
             train_dataset(
-                self._train_corpus,
+                corpus,
                 buckets,
                 seed=config.seed,
                 num_threads=config.data.num_threads,
@@ -190,7 +183,7 @@ class Translation:
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Translates the split; returns its scores, and what writes translations and a figure."""
+        """Translates the split; returns its scores, and a writer of translations and a figure."""
         del sums
         evaluation = self._config.evaluation
         sources, references = zip(*self._pairs(split), strict=True)
@@ -237,7 +230,7 @@ TASK = Translation
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Writes columns with tabs between and nothing quoted, so that `cut` gives the texts back."""
+    """Writes columns with tabs between and no quotes, so that `cut` returns the texts."""
     spaces = str.maketrans("\t\n\r", "   ")
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in (header, *rows):

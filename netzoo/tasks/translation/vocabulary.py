@@ -21,26 +21,26 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 class Vocabulary:
     """Turns text into piece numbers and back.
 
-    Runs of white space count as one space, and those at the ends for nothing: `decode` gives an
-    encoded text back exactly but for that, if all its characters were in the text that the
-    vocabulary was learned from. A stretch of other characters becomes one UNKNOWN, shown as `⁇`.
+    A run of white space counts as one space, and none at the ends. Otherwise `decode` returns the
+    text that `encode` was given, if the text that the vocabulary was learned from has all its
+    characters. A run of other characters becomes one UNKNOWN, shown as `⁇`.
     """
 
     def __init__(self, model: bytes):
         """Reads a serialised SentencePiece model.
 
         Raises:
-          UserError: If it is none, or its special tokens have other numbers than ours.
+          UserError: It is no such model, or its special tokens have other numbers than ours.
         """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-            # A file that was cut off between two of its fields parses as well.
+            # A file that was cut off between two of its fields parses as well; this is the last.
             proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-            if not proto.HasField("normalizer_spec"):  # it is the last
+            if not proto.HasField("normalizer_spec"):
                 raise RuntimeError("a part is missing")
-            # Each has to be text, and so has what stands for the unknown.
+            # Every piece has to be text, and so has the sign of the unknown.
             self.pieces(range(len(self)))
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
@@ -52,8 +52,8 @@ class Vocabulary:
         if found != (PAD, START, END, UNKNOWN):
             raise UserError(
                 "This SentencePiece model numbers padding, start, end and unknown as "
-                f"{found}, expected {(PAD, START, END, UNKNOWN)} (-1: there is none). Learn it "
-                "with Vocabulary.learn."
+                f"{found}, expected {(PAD, START, END, UNKNOWN)} (-1: it has none). Learn it with "
+                "Vocabulary.learn."
             )
 
     @classmethod
@@ -78,7 +78,7 @@ class Vocabulary:
                 character_coverage=1.0,
                 normalization_rule_name="identity",
                 split_digits=True,
-                max_sentence_length=2**20,  # bytes; longer ones are left out without a word
+                max_sentence_length=2**20,  # bytes; longer ones are left out silently
                 pad_id=PAD,
                 bos_id=START,
                 eos_id=END,
@@ -121,11 +121,11 @@ class Vocabulary:
         return self._processor.encode([_tidy(text) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of piece numbers. PAD, START and END are left out, wherever they are."""
+        """Returns the text of piece numbers, without PAD, START and END."""
         return self._processor.decode([int(i) for i in ids])
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Returns the pieces themselves, special ones too; `▁` marks a space before."""
+        """Returns pieces as they are, special ones too; `▁` marks a space before."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
 

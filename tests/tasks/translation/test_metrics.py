@@ -40,9 +40,9 @@ def test_what_is_not_finite_is_none_and_the_result_is_json(loss_sum, loss):
     ("change", "message"),
     [
         ({"count": 0}, "no sentence was evaluated"),
-        ({"count": 21}, "found 20 labels of 21 sentences"),
-        ({"correct": 21}, "between 0 and 20 .* found 21"),
-        ({"correct": -1}, "between 0 and 20 .* found -1"),
+        ({"count": 21}, "got 20 labels of 21 sentences"),
+        ({"correct": 21}, "between 0 and 20 .* got 21"),
+        ({"correct": -1}, "between 0 and 20 .* got -1"),
     ],
 )
 def test_contradictions_are_errors(change, message):
@@ -125,5 +125,5 @@ def test_the_interval_surrounds_the_score_and_is_the_same_again():
 @pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
 def test_sentences_without_a_partner_are_errors(hypotheses, references):
     """Protects against scores of sentences shifted by one, and of nothing."""
-    with pytest.raises(ValueError, match=f"found {len(hypotheses)} translations and"):
+    with pytest.raises(ValueError, match=f"got {len(hypotheses)} translations and"):
         corpus_scores(hypotheses, references)
