@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/quickstart
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-all test-real bench lint format clean
@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
-test: $(VENV)/.installed-dev  ## Run the tests (16 min on 2 cores).
+test: $(VENV)/.installed-dev  ## Run the tests (8 min on 2 cores; again, from compiled programs, 3).
 	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
 
 test-all: test  ## Run the slow tests as well.

@@ -27,8 +27,8 @@ class Case(NamedTuple):
       arguments: Of the reference's constructor.
       edit: Function of `parity.reference_edits` that changes the reference first, if any.
       layout: Whose names the reference's tensors have.
-      in_tests: Whether the tests compare training mode too. Compiling it takes 10 s or more, so
-        they do it for what differs in structure, and `python -m parity.compare` for all.
+      in_tests: Whether the slow tests compare training mode too. Compiling it takes 10 s or more,
+        so they do it for what differs in structure, and `python -m parity.compare` for all.
       tolerance: Largest relative error of the logits in evaluation mode, in float32.
     """
 

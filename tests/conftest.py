@@ -1,8 +1,8 @@
-"""What several tests need: a small folder of pictures and a configuration that learns from it."""
+"""How tests compile, and what several need: a folder of pictures, tiny configurations."""
 
+import os
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -10,16 +10,29 @@ from PIL import Image
 
 from netzoo.config import default_config
 
+# Set before anything imports JAX, for the workers and for the processes that tests start too.
+# A program is compiled once for all of them, and for the next run of the tests; without most of
+# XLA's optimizations, since it runs once or twice: the same operations in the same types.
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "netzoo"
+os.environ["NETZOO_CACHE"] = str(CACHE)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compiles without most of XLA's optimizations, for networks that run once or twice.
 
-    The same operations in the same types; what speed and fusions do is for other tests.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+@pytest.fixture
+def full_compilation():
+    """Compiles as training does, for what XLA's optimizations might change."""
+    import jax
+
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def slow(*values):
+    """Leaves a case of a parametrized test to the slow tier."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 COLORS = {"daisy": (230, 230, 230), "roses": (180, 30, 60), "tulips": (60, 160, 60)}

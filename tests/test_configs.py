@@ -15,8 +15,6 @@ from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
 from netzoo.training.step import build_train_program
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FOLDER = Path(__file__).parents[1] / "configs"
 # Not those that share network and recipe with another: tests/training has their speciality.
 LEFT_OUT = ("__init__", "flowers", "quickstart", "mobilenet_v2_finetune", "transformer_quickstart")

@@ -152,7 +152,7 @@ def drawn(shapes, seed=0):
 
 @pytest.mark.slow  # tests/kernels compares the forms one by one
 @pytest.mark.parametrize("name", FAMILIES)
-def test_both_backends_compute_the_same(name, quick_compilation):
+def test_both_backends_compute_the_same(name):
     """Logits, loss, statistics and gradients of a whole network.
 
     In float64: in float32 rounding moves single activations across the kink of a ReLU. Relative to

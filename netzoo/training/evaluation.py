@@ -50,8 +50,8 @@ def evaluate(
     results = [eval_step(variables, put(batch)) for batch in batches]
 
     def total(*values):
-        values = np.stack([np.asarray(value) for value in values])
+        values = np.stack(values)
         wide = np.float64 if np.issubdtype(values.dtype, np.floating) else np.int64
         return values.sum(0, dtype=wide)
 
-    return jax.tree.map(total, *results)
+    return jax.tree.map(total, *jax.device_get(results))

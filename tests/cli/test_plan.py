@@ -71,7 +71,6 @@ def config_file(tmp_path):
 
 def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
     """Protects the command as documented: every number of devices, both strategies."""
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     out = tmp_path / "plans" / "plan.csv"
     command = ("--devices", 1, 2, "--config", config_file, "--config.sharding.min_size=64")
     done = run("-m", "netzoo.cli", "plan", *command, "--out", out)

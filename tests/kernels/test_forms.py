@@ -22,6 +22,8 @@ from netzoo import kernels
 from netzoo.kernels.conv import convolve
 from netzoo.kernels.padding import NO_PADS
 from netzoo.layers import BatchNorm, Conv, Dropout, GroupNorm, gelu, max_pool
+from tests.conftest import slow
+from tests.training.runs import ROOT
 
 TOLERANCE = 1e-5
 CHANNELS = 16
@@ -170,7 +172,9 @@ def assert_close(ours, theirs, tolerance=TOLERANCE):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * float(jnp.abs(b).max()))
 
 
-@pytest.mark.parametrize(("backend", "seed"), [("cpu", 0), ("cpu", 1), ("cpu", 2), ("native", 0)])
+@pytest.mark.parametrize(
+    ("backend", "seed"), [("cpu", 0), slow("cpu", 1), slow("cpu", 2), ("native", 0)]
+)
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients_are_those_of_the_plain_layer(name, backend, seed):
     """A form that drops a tap, a border row or a term of a gradient is found."""
@@ -193,6 +197,7 @@ def test_vmap_is_a_loop(name):
     assert_close(batched, looped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWICE)
 def test_gradients_of_gradients_are_those_of_the_plain_layer(name):
     """What a gradient penalty needs. Second derivatives cancel, hence 1e-4."""
@@ -208,10 +213,13 @@ def test_gradients_of_gradients_are_those_of_the_plain_layer(name):
     assert_close(penalty(ours)(*arguments), penalty(theirs)(*arguments), 1e-4)
 
 
+@pytest.mark.slow  # the fast test of BatchNorm on many devices is test_sharding.py's
 def test_eight_devices_compute_what_one_does():
     """Sharded over the batch, BatchNorm's statistics and dropout's mask are those of the whole."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    subprocess.run([sys.executable, __file__], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, "-m", "tests.kernels.test_forms"], cwd=ROOT, check=True, env=environment
+    )
 
 
 def compare_devices():

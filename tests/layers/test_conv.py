@@ -9,9 +9,6 @@ import pytest
 
 from netzoo.layers import Conv
 
-# What optimizations do to these layers is for tests/kernels.
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Kernel, stride, groups, features, dilation, bias; 8 channels come in.
 CASES = {
     "pointwise": (1, 1, 1, 12, 1, False),

@@ -127,14 +127,6 @@ def test_all_blocks_are_found(name, monkeypatch):
     assert found == blocks and blocks
 
 
-@pytest.fixture
-def full_compilation():
-    """Undoes `quick_compilation`, for what optimisations might change."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @pytest.mark.parametrize("make", [small_resnet, small_vit])
 def test_less_memory(make, full_compilation):
     """The compiler does not undo it: blocks of their own and scanned ones need less memory."""

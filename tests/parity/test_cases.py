@@ -4,6 +4,21 @@ import pytest
 
 from parity.cases import CASES
 from parity.compare import Comparison
+from tests.conftest import slow
+
+# One case a family, the smallest; the others are in the slow tier.
+FAST = (
+    "alexnet_owt",
+    "googlenet_tv",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "r_ti16",
+    "resnet18",
+    "transformer",
+    "vgg11_bn",
+    "vit_ti16",
+)
 
 # In float64. What is left is the order of sums: 3e-12 at most so far.
 TOLERANCE = 1e-10
@@ -17,6 +32,7 @@ def comparison(request):
 
 def of_cases(names):
     """Parametrizes a test with the comparisons of cases."""
+    names = [name if name in FAST else slow(name) for name in names]
     return pytest.mark.parametrize("comparison", names, indirect=True, scope="module")
 
 
@@ -26,7 +42,7 @@ def test_logits(comparison):
     assert comparison.evaluation_error() <= comparison.case.tolerance
 
 
-@of_cases([name for name in CASES if CASES[name].in_tests])
+@of_cases([name for name in CASES if CASES[name].in_tests or name in FAST])
 def test_training_mode(comparison):
     """One step's logits, new statistics and gradients of every parameter are the reference's."""
     errors = comparison.training_errors()

@@ -18,24 +18,16 @@ STEPS = 20  # 4 epochs of 5
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs `python ARGUMENTS` at the top of the repository, compiling in a hurry."""
+    """Runs `python ARGUMENTS` at the top of the repository."""
     command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def start(
-    data, workdir, cache, step=0, name="NONE", devices=1, umask=-1
-) -> subprocess.CompletedProcess:
+def start(data, workdir, step=0, name="NONE", devices=1, umask=-1) -> subprocess.CompletedProcess:
     """Runs a training process on `data`, pictures or `number_words`, to its end."""
     command = [sys.executable, "-m", "tests.training.stopped_run"]
     arguments = [str(data), str(workdir), str(step), name]
-    environment = {
-        **os.environ,
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     return subprocess.run(
         command + arguments, cwd=ROOT, env=environment, capture_output=True, text=True, umask=umask
     )

@@ -1,36 +1,44 @@
-"""Runs a tiny training that stops itself by a signal; started as a process by test_loop.py.
+"""Runs a tiny training that stops itself by a signal; started as a process by tests.
 
 python -m tests.training.stopped_run DATA WORKDIR STEP SIGNAL
 
 DATA is a folder of pictures, or `number_words` for translation.
 
 The process sends itself SIGNAL (a name; NONE for no signal) when the metrics of STEP have been
-read, which is while the step after it computes, in the middle of an epoch.
+read, which is while the step after it computes, in the middle of an epoch. In the loop a transfer
+to a device that the program does not ask for is an error.
 """
 
 import os
 import signal
 import sys
 
+import jax
+
 from netzoo.errors import UserError
-from netzoo.training import loop
+from netzoo.training.loop import TrainingLoop, train
 from tests.conftest import tiny_config, tiny_translation_config
 
 
 def main(data: str, workdir: str, step: str, name: str) -> int:
     """Trains; returns the exit status of the loop."""
-    finish_step = loop.TrainingLoop.finish_step
+    run, finish_step = TrainingLoop.run, TrainingLoop.finish_step
+
+    def guarded_run(*arguments):
+        with jax.transfer_guard("disallow"):
+            run(*arguments)
 
     def finish_and_stop(self, at, *rest):
         finish_step(self, at, *rest)
         if at == int(step):
             os.kill(os.getpid(), getattr(signal, name))
 
-    config = tiny_translation_config() if data == "number_words" else tiny_config(data)
+    TrainingLoop.run = guarded_run
     if name != "NONE":
-        loop.TrainingLoop.finish_step = finish_and_stop
+        TrainingLoop.finish_step = finish_and_stop
+    config = tiny_translation_config() if data == "number_words" else tiny_config(data)
     try:
-        return loop.train(config, workdir)
+        return train(config, workdir)
     except UserError as error:
         print(f"error: {error}")
         return 1

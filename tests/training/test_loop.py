@@ -19,21 +19,15 @@ from netzoo.training import train
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
-from tests.conftest import tiny_config
+from tests.conftest import slow, tiny_config
 from tests.training.runs import ROOT, assert_same_run, start
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Compiled programs shared by the processes of this file; only the first compiles."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def whole(pictures, cache, tmp_path_factory):
+def whole(pictures, tmp_path_factory):
     """The run that nothing interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = start(pictures, workdir, cache, umask=0o027)
+    done = start(pictures, workdir, umask=0o027)
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
 
@@ -41,27 +35,27 @@ def whole(pictures, cache, tmp_path_factory):
 # Checkpoints are taken every 3 steps, an epoch has 5: step 8 is in the middle of an epoch and of
 # the stretch between checkpoints, step 6 is while its checkpoint is being written, and step 2 is
 # before the first.
-@pytest.mark.parametrize("step", [2, 6, 8])
-def test_killed_run_resumes_bit_identically(step, pictures, whole, cache, tmp_path):
+@pytest.mark.parametrize("step", [slow(2), slow(6), 8])
+def test_killed_run_resumes_bit_identically(step, pictures, whole, tmp_path):
     """Protects the promise of the trainer: SIGKILL and the same command again change nothing."""
-    killed = start(pictures, tmp_path, cache, step, "SIGKILL")
+    killed = start(pictures, tmp_path, step, "SIGKILL")
     assert killed.returncode == -signal.SIGKILL
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
-    resumed = start(pictures, tmp_path, cache)
+    resumed = start(pictures, tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_run(tmp_path, whole)
 
 
-def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, cache, tmp_path):
+def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
     """Protects preempted jobs: one checkpoint, status 143, and the continuation is exact."""
-    stopped = start(pictures, tmp_path, cache, 7, "SIGTERM")
+    stopped = start(pictures, tmp_path, 7, "SIGTERM")
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stdout + stopped.stderr
     assert "The same command continues" in stopped.stdout
     # The signal comes while step 8 computes; the checkpoint is of the step it finished.
     steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
     assert max(steps) in (8, 9)
-    resumed = start(pictures, tmp_path, cache)
-    assert f"continuing at step {max(steps)}" in resumed.stdout
+    assert train(tiny_config(pictures), tmp_path) == 0
+    assert f"continuing at step {max(steps)}" in capsys.readouterr().out
     assert_same_run(tmp_path, whole)
 
 
@@ -72,23 +66,20 @@ def damage(folder: Path) -> None:
         file.truncate(largest.stat().st_size // 2)
 
 
-def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, cache, tmp_path):
+def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_path, capsys):
     """Protects the run from a damaged disk: the older checkpoint is used, and that is said."""
     workdir = tmp_path / "run"
-    stopped = start(pictures, workdir, cache, 11, "SIGKILL")
-    assert stopped.returncode == -signal.SIGKILL
-    newest = max(ocp.utils.checkpoint_steps(workdir / "checkpoints"))
+    shutil.copytree(whole, workdir)
+    older, newest = sorted(ocp.utils.checkpoint_steps(workdir / "checkpoints"))[-2:]
     damage(workdir / "checkpoints" / str(newest) / "state")
-    resumed = start(pictures, workdir, cache)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{newest}" in resumed.stdout
-    assert "continuing at step" in resumed.stdout
+    assert train(tiny_config(pictures), workdir) == 0
+    printed = capsys.readouterr().out
+    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{newest}" in printed
+    assert f"continuing at step {older}" in printed
     assert_same_run(workdir, whole)
 
 
-def test_nothing_readable_is_an_error_that_keeps_everything(
-    whole, pictures, tmp_path, quick_compilation
-):
+def test_nothing_readable_is_an_error_that_keeps_everything(whole, pictures, tmp_path):
     """Protects what is left: with every checkpoint damaged the run stops and deletes nothing."""
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
@@ -114,12 +105,12 @@ def test_what_a_run_leaves_behind(whole):
     assert {"train_accuracy", "test_accuracy", "train_loss", "test_loss"} <= set(evaluations[0])
 
 
-def test_nothing_is_wider_than_the_umask(whole, cache):
+def test_nothing_is_wider_than_the_umask(whole):
     """Protects private data: the run was made with umask 027, so no bit of it may be set.
 
-    The folder itself and the cache's top were made by the test.
+    The folder itself was made by the test.
     """
-    paths = [*whole.rglob("*"), *cache.rglob("*")]
+    paths = list(whole.rglob("*"))
     assert len(paths) > 50
     wide = [path for path in paths if path.stat().st_mode & 0o027]
     assert not wide
@@ -141,7 +132,6 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(("mode", "failed"), [("stop", 2), ("skip", 11)])
 def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
     mode, failed, pictures, tmp_path
@@ -166,7 +156,7 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
 def test_batch_that_devices_cannot_divide(pictures, tmp_path):
     """Protects multi-device users: the error comes at once and names sizes that work."""
     code = (
-        "from netzoo.training import train; from tests.conftest import tiny_config;"
+        "from netzoo.training import train; from tests.conftest import slow, tiny_config;"
         f"train(tiny_config({str(pictures)!r}), {str(tmp_path)!r})"
     )
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}

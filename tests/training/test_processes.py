@@ -17,83 +17,20 @@ import pytest
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
+from tests.conftest import slow
 from tests.training.runs import ROOT, STEPS, lines_of
-
-# One shape of batches, so that there is less to compile. The keys' biases are frozen: softmax does
-# not change when a number is added to all scores of a query, their true gradient is 0, and Adam
-# would make steps of its rounding. Epsilon keeps small gradients from the same.
-# Every process notes the examples of each step, and how often its programs were compiled.
-CONFIG = """
-import jax
-from netzoo.training.loop import TrainingLoop
-from tests.conftest import tiny_translation_config
-
-run = TrainingLoop.run
-
-def noted(self, *arguments):
-    put, rows = self.put, self.workdir / f"rows{jax.process_index()}.txt"
-
-    def put_and_note(batch):
-        if "mask" not in batch:
-            with rows.open("a") as file:
-                print(batch["source"].tolist(), file=file)
-        return put(batch)
-
-    self.put = put_and_note
-    run(self, *arguments)
-    print("compiled", self.train_step._cache_size(), self.eval_step._cache_size())
-
-TrainingLoop.run = noted
-
-def get_config():
-    config = tiny_translation_config()
-    config.data.lengths = (16,)
-    config.optimizer.epsilon = 1e-3
-    config.optimizer.lr_mults = ((r".*/key/bias", 0.0), (r".*", 1.0))
-    config.evaluation.every_epochs = 0
-    config.sharding.min_size = 64
-    return config
-"""
 
 # One step; the evaluation for two lengths, since it leaves out no pair, none for batches not full.
 COMPILED = "compiled 1 2\n"
 
-# Process 1 gets a signal when the metrics of step 6 have been read, while step 7 computes.
-STOPPED = f"""{CONFIG}
-import os, signal
-from netzoo.cli import launch
 
-launch.HEARTBEAT_TIMEOUT_SECONDS = 4
-finish_step = TrainingLoop.finish_step
-
-def finish_and_stop(self, at, *rest):
-    finish_step(self, at, *rest)
-    if at == 6 and jax.process_index() == 1:
-        os.kill(os.getpid(), signal.SIGNAL)
-
-TrainingLoop.finish_step = finish_and_stop
-"""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with the configuration and the cache of compiled programs."""
-    folder = tmp_path_factory.mktemp("processes")
-    (folder / "config.py").write_text(CONFIG)
-    for name in ("SIGTERM", "SIGKILL"):
-        (folder / f"{name}.py").write_text(STOPPED.replace("SIGNAL", name))
-    return folder
-
-
-def begin(place, *arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
+def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
     """Starts `python ARGUMENTS` as so many processes with so many devices each."""
-    environment = {
-        **os.environ,
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "NETZOO_CACHE": str(place / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    if processes > 1:
+        # Process 0 alone fills the cache. Where it finds its program there and another process
+        # compiles, the two wait for each other's transfers for ever.
+        environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"
     command = [sys.executable, *map(str, arguments)]
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -121,21 +58,21 @@ def finish(started, status: int = 0) -> list[str]:
     return [printed for printed, _ in outputs]
 
 
-def train(place, workdir, *flags, config="config.py", **options) -> list[subprocess.Popen]:
-    command = ("train.py", "--config", place / config, "--workdir", workdir, *flags)
-    return begin(place, *command, **options)
+def train(workdir, *flags, stopped_by="", **options) -> list[subprocess.Popen]:
+    config = "tests/training/noted_run.py" + (stopped_by and f":{stopped_by}")
+    command = ("train.py", "--config", config, "--workdir", workdir, *flags)
+    return begin(*command, **options)
 
 
 @pytest.fixture(scope="module")
-def two(place):
+def two(tmp_path_factory):
     """The run of two processes with two devices each, which share parameters two by two."""
-    printed = finish(
-        train(place, place / "two", "--config.sharding.fsdp=2", devices=2, processes=2)
-    )
+    workdir = tmp_path_factory.mktemp("processes") / "two"
+    printed = finish(train(workdir, "--config.sharding.fsdp=2", devices=2, processes=2))
     assert "4 cpu device(s), 2 process(es)" in printed[0]
     assert "step" not in printed[1], "only process 0 prints"
     assert COMPILED in printed[0]
-    return place / "two"
+    return workdir
 
 
 def without(workdir, step: int, copy):
@@ -167,29 +104,29 @@ def assert_agree(workdir, other):
     chex.assert_trees_all_close(weights, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_two_processes_agree_with_one(place, two):
+def test_two_processes_agree_with_one(two, tmp_path):
     """Protects multi-host training: same losses, evaluations and weights as one process with four.
 
     What lies on disk is one run: one log, one configuration, one checkpoint of both processes.
     """
-    [printed] = finish(train(place, place / "one", "--config.sharding.fsdp=2", devices=4))
-    assert_agree(two, place / "one")
-    assert examples_of(two) == examples_of(place / "one")
+    [printed] = finish(train(tmp_path, "--config.sharding.fsdp=2", devices=4))
+    assert_agree(two, tmp_path)
+    assert examples_of(two) == examples_of(tmp_path)
     assert COMPILED in printed
     assert len(read_metrics(two / "metrics.jsonl")) == STEPS + 1
     assert len(list((two / "tensorboard").iterdir())) == 1
     assert (two / "curves.png").exists()
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_other_devices_continue_with_the_same_examples(place, two, devices, tmp_path):
+@pytest.mark.parametrize("devices", [1, slow(4)])
+def test_other_devices_continue_with_the_same_examples(two, devices, tmp_path):
     """Protects moving a run: saved by two processes that share, continued by one or four devices.
 
     The examples of the steps that follow are those of the run that was not moved, in their order.
     """
     copy = without(two, STEPS, tmp_path / "run")
     flag = f"--config.sharding.fsdp={min(devices, 2)}"
-    [printed] = finish(train(place, copy, flag, devices=devices))
+    [printed] = finish(train(copy, flag, devices=devices))
     assert "continuing at step 18" in printed
     assert_agree(copy, two)
     assert examples_of(copy) == examples_of(two)[18:]
@@ -197,13 +134,14 @@ def test_other_devices_continue_with_the_same_examples(place, two, devices, tmp_
     assert json.loads(position.read_text()) == {"next_index": STEPS}
 
 
-def test_evaluation_by_one_and_by_two_processes(place, two, tmp_path):
+@pytest.mark.slow
+def test_evaluation_by_one_and_by_two_processes(two, tmp_path):
     """Protects eval.py: counts are exact, scores are one process's, and only one process writes."""
     reports = []
     for processes in (1, 2):
         copy = tmp_path / str(processes)
         shutil.copytree(two, copy)
-        evaluate = begin(place, "eval.py", "--workdir", copy, devices=1, processes=processes)
+        evaluate = begin("eval.py", "--workdir", copy, devices=1, processes=processes)
         printed = finish(evaluate)
         assert "BLEU" in printed[0]
         assert not any(printed[1:])
@@ -219,49 +157,51 @@ def test_evaluation_by_one_and_by_two_processes(place, two, tmp_path):
         np.testing.assert_allclose(report["loss"], trained["test_loss"], rtol=1e-5)
 
 
-def test_prediction_from_a_run_of_two_processes(place, two):
+@pytest.mark.slow
+def test_prediction_from_a_run_of_two_processes(two):
     """Protects predict.py: one device reads what two processes wrote in parts."""
     command = ("predict.py", "--workdir", two, "--json", "12", "four")
-    [printed] = finish(begin(place, *command, devices=1))
+    [printed] = finish(begin(*command, devices=1))
     assert [entry["source"] for entry in json.loads(printed)] == ["12", "four"]
 
 
-def test_four_processes_stop_together_and_one_goes_on(place, two, tmp_path):
+@pytest.mark.slow
+def test_four_processes_stop_together_and_one_goes_on(two, tmp_path):
     """Protects preempted jobs: a signal to one of four stops all after the same step, saved.
 
     Eight devices share the parameters. Their steps are those of two processes, and one device
     takes the run to the same end.
     """
     workdir, flag = tmp_path / "run", "--config.sharding.fsdp=-1"
-    started = train(place, workdir, flag, config="SIGTERM.py", devices=2, processes=4)
+    started = train(workdir, flag, stopped_by="SIGTERM", devices=2, processes=4)
     printed = finish(started, status=128 + signal.SIGTERM)
     assert "8 cpu device(s), 4 process(es)" in printed[0]
     assert "stopped by SIGTERM; saved" in printed[0]
     assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == 7
     assert max(ocp.utils.checkpoint_steps(workdir / "checkpoints")) == 7
     assert examples_of(workdir) == examples_of(two)[:7]
-    finish(train(place, workdir, devices=1))
+    finish(train(workdir, devices=1))
     assert_agree(workdir, two)
 
 
-def test_killed_process_ends_the_other_with_a_message(place, tmp_path):
+def test_killed_process_ends_the_other_with_a_message(tmp_path):
     """Protects a job from waiting for a process that is gone; JAX's own limit is 100 s.
 
     The limit here is 4 s. XLA ends the process that is left, with a message that names the other.
     """
-    first, second = train(place, tmp_path, config="SIGKILL.py", devices=2, processes=2)
-    _, errors = first.communicate(timeout=120)
+    first, second = train(tmp_path, stopped_by="SIGKILL", devices=2, processes=2)
+    _, errors = first.communicate(timeout=300)
     second.communicate()
     assert (first.returncode, second.returncode) == (-signal.SIGABRT, -signal.SIGKILL)
     assert "stopped sending heartbeats" in errors
     assert "The same command on all machines continues" in errors
 
 
-def test_refusal_ends_both_processes(place, two, tmp_path):
+def test_refusal_ends_both_processes(two, tmp_path):
     """Protects a job from hanging: process 0 finds the folder taken, and process 1 learns of it."""
     copy = without(two, STEPS, tmp_path / "run")
     with lock_run(copy):
-        started = train(place, copy, "--config.sharding.fsdp=2", devices=2, processes=2)
+        started = train(copy, "--config.sharding.fsdp=2", devices=2, processes=2)
         for process in started:
             _, errors = process.communicate()
             assert process.returncode == 1
@@ -272,14 +212,14 @@ def test_refusal_ends_both_processes(place, two, tmp_path):
     ("flags", "message"),
     [
         (("--coordinator", "localhost:1"), "--processes and --process missing"),
-        (("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
-        (("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
-        (("--distributed",), "found no others"),
+        slow(("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
+        slow(("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
+        slow(("--distributed",), "found no others"),
     ],
 )
-def test_flags_that_do_not_fit(place, flags, message, tmp_path):
+def test_flags_that_do_not_fit(flags, message, tmp_path):
     """Protects users from a job that waits for processes that never come."""
-    [process] = train(place, tmp_path / "run", *flags, devices=1)
+    [process] = train(tmp_path / "run", *flags, devices=1)
     _, errors = process.communicate()
     assert process.returncode == 1
     assert re.search(f"^error: .*{message}", errors, re.MULTILINE), errors

@@ -5,7 +5,6 @@ import shutil
 import signal
 
 import chex
-import jax
 import numpy as np
 import pytest
 
@@ -18,26 +17,21 @@ from tests.training.runs import assert_same_run, lines_of, run, start
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Compiled programs shared by the processes of this file; only the first compiles."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def whole(cache, tmp_path_factory):
+def whole(tmp_path_factory):
     """The run that nothing interrupts."""
     workdir = tmp_path_factory.mktemp("whole")
-    done = start("number_words", workdir, cache)
+    done = start("number_words", workdir)
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir
 
 
-def test_killed_run_resumes_bit_identically(whole, cache, tmp_path):
+@pytest.mark.slow  # the fast one is test_loop's, of the same loop
+def test_killed_run_resumes_bit_identically(whole, tmp_path):
     """Protects translation's part of the promise: vocabulary, batches of two shapes, dropout."""
-    killed = start("number_words", tmp_path, cache, 8, "SIGKILL")
+    killed = start("number_words", tmp_path, 8, "SIGKILL")
     assert killed.returncode == -signal.SIGKILL
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == 8
-    resumed = start("number_words", tmp_path, cache)
+    resumed = start("number_words", tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_run(tmp_path, whole)
 
@@ -75,12 +69,13 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     assert "there is no folder" in done.stderr
 
 
+@pytest.mark.slow  # the fast ones are those of test_sharding.py and test_processes.py
 def test_eight_devices_agree_with_one(whole, tmp_path):
     """Protects the weights of rows: the mean is that of the tokens of the whole batch.
 
     Twenty steps of Adam carry float32 rounding along: losses agree to 1e-4, relative.
     """
-    done = start("number_words", tmp_path, tmp_path / "cache", devices=8)
+    done = start("number_words", tmp_path, devices=8)
     assert done.returncode == 0, done.stdout + done.stderr
     for one, eight in zip(lines_of(whole), lines_of(tmp_path), strict=True):
         assert one.keys() == eight.keys()
@@ -114,8 +109,4 @@ def test_one_compilation_a_shape(monkeypatch, tmp_path):
         return chex.assert_max_traces(make(*args, **options), n=len(shapes))
 
     monkeypatch.setattr(step, "make_train_step", counted)
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        assert loop.train(config, tmp_path) == 0
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    assert loop.train(config, tmp_path) == 0

@@ -32,7 +32,7 @@ def drawn(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_of_keras(name, quick_compilation):
+def test_logits_of_keras(name):
     """From its weights, with padding "same" and epsilon 1e-3, come the numbers of Keras."""
     model, _, variables, _ = drawn(name)
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))

@@ -14,8 +14,6 @@ from netzoo.models.transformer import Transformer
 from netzoo.tasks.translation.beam_search import SearchOptions, beam_search, most_probable
 from tests.models.small_transformer import SMALL, SOURCE, VOCABULARY, draw
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PAD, START, END = 0, 1, 5  # the end is a token that this network likes
 LENGTH = 7
 

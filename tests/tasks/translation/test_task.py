@@ -17,8 +17,6 @@ from netzoo.tasks.translation.vocabulary import END, PAD, START
 from netzoo.training.evaluation import evaluate
 from tests.conftest import tiny_translation_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def task():

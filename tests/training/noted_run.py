@@ -1,0 +1,73 @@
+"""The configuration of runs of several processes, which note what they train on.
+
+    python train.py --config tests/training/noted_run.py:SIGTERM --workdir RUN
+
+Every process adds a line to `rows{PROCESS}.txt` in the run folder for each batch that it trains on,
+and prints at its end how often the step and the evaluation were compiled.
+"""
+
+import os
+import signal
+
+import jax
+from ml_collections import ConfigDict
+
+from netzoo.cli import launch
+from netzoo.training.loop import TrainingLoop
+from tests.conftest import tiny_translation_config
+
+STOPPED_AT = 6
+
+
+def get_config(stopped_by: str = "") -> ConfigDict:
+    """Returns the configuration, and has the process take notes.
+
+    Args:
+      stopped_by: The name of a signal, which process 1 gets when the metrics of step `STOPPED_AT`
+        have been read, while the step after it computes. Heartbeats that stay away are noticed
+        after 4 seconds then.
+    """
+    _take_notes()
+    if stopped_by:
+        launch.HEARTBEAT_TIMEOUT_SECONDS = 4
+        _stop(getattr(signal, stopped_by))
+    # One shape of batches, so that there is less to compile. The keys' biases are frozen: softmax
+    # does not change when a number is added to all scores of a query, their true gradient is 0, and
+    # Adam would make steps of its rounding. Epsilon keeps small gradients from the same.
+    config = tiny_translation_config()
+    config.data.lengths = (16,)
+    config.optimizer.epsilon = 1e-3
+    config.optimizer.lr_mults = ((r".*/key/bias", 0.0), (r".*", 1.0))
+    config.evaluation.every_epochs = 0
+    config.sharding.min_size = 64
+    return config
+
+
+def _take_notes() -> None:
+    run = TrainingLoop.run
+
+    def noted_run(self, *arguments):
+        put, rows = self.put, self.workdir / f"rows{jax.process_index()}.txt"
+
+        def put_and_note(batch):
+            if "mask" not in batch:  # as those of evaluations have
+                with rows.open("a") as file:
+                    print(batch["source"].tolist(), file=file)
+            return put(batch)
+
+        self.put = put_and_note
+        run(self, *arguments)
+        print("compiled", self.train_step._cache_size(), self.eval_step._cache_size())
+
+    TrainingLoop.run = noted_run
+
+
+def _stop(number: int) -> None:
+    finish_step = TrainingLoop.finish_step
+
+    def finish_and_stop(self, at, *rest):
+        finish_step(self, at, *rest)
+        if at == STOPPED_AT and jax.process_index() == 1:
+            os.kill(os.getpid(), number)
+
+    TrainingLoop.finish_step = finish_and_stop
