@@ -26,7 +26,7 @@ def classifier_cross_entropy(
     weights: jax.Array,
     smoothing: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the weighted sum of the cross-entropies of `x @ kernel`, and which logits are right.
+    """Returns the weighted sum of the cross-entropies of `x @ kernel`, and which labels are right.
 
     The targets are `(1 - smoothing) one_hot(labels) + smoothing / classes` (Szegedy et al.,
     arXiv:1512.00567, section 7). The gradients, for `x` and `kernel` alone, are computed together
@@ -40,8 +40,8 @@ def classifier_cross_entropy(
       smoothing: Share of the targets that is spread evenly over all classes.
 
     Returns:
-      The sum, a scalar in nats, float32 or what is wider in `x`; and booleans `[batch, length]`,
-      True where no class has a larger logit than the label.
+      The sum, a scalar in nats, float32 or wider where `x` is; and booleans `[batch, length]`, True
+      where no class has a larger logit than the label.
     """
     size = math.prod(labels.shape) * kernel.shape[1]
     blocks = math.ceil(size / BLOCK_SIZE) if backend() == "cpu" else 1
@@ -83,7 +83,7 @@ def _forward(x, kernel, labels, weights, smoothing, blocks):
 
 def _backward(smoothing, blocks, gradients, cotangents):
     del smoothing, blocks
-    d_loss, _ = cotangents  # what is right has no gradient
+    d_loss, _ = cotangents  # booleans have no gradient
     d_x, d_kernel = (d_loss.astype(gradient.dtype) * gradient for gradient in gradients)
     return d_x, d_kernel, None, None
 
@@ -94,7 +94,7 @@ _cross_entropy.defvjp(_forward, _backward)
 def _losses(logits, labels, smoothing):
     """Returns exponentials of the logits and their sum, losses, and which labels are right."""
     wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # All of differences from the largest, which do not overflow.
+    # Differences from the largest logit do not overflow.
     largest = wide.max(-1, keepdims=True)
     exponentials = jnp.exp(wide - largest)
     norm = exponentials.sum(-1, keepdims=True)

@@ -8,9 +8,9 @@ from jax.sharding import AbstractMesh, Mesh
 from netzoo.kernels.switch import backend
 
 # YNN, XLA 0.10's own kernels, run products of matrices well and the sums of BatchNorm several times
-# as fast, but convolutions on one core: all of them by default, and with sums still those that only
-# a sum or a pooling reads. There are none: the poolings of a classifier are products, those of 2x2
-# pixels slices.
+# as fast, but convolutions on one core. By default that is all convolutions. With these options it
+# is those that only a sum or a pooling reads; no network has one, since the poolings of classifiers
+# are products and those of 2x2 pixels are slices.
 OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"

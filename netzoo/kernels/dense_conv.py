@@ -1,10 +1,9 @@
-"""Convolution of all channels with all, whose gradients are fast wherever they stand.
+"""Convolution with one group, whose gradients are fast on CPU in loops and branches too.
 
-XLA's CPU backend hands a convolution to Eigen if the features come last in the images and in what
-comes out. Into that form it brings gradients in the outermost computation only: in a loop or a
-branch, as of rematerialisation and of gradients accumulated over parts of a batch, they keep a
-scalar form, with which a ResNet-50's step takes eighteen times as long. So the gradients are
-written in that form here.
+XLA's CPU backend hands a convolution to Eigen if the features come last in its input and in its
+output. It rewrites gradients to that form in the outermost computation only. In a loop or a branch,
+as for rematerialisation or accumulated gradients, they keep a scalar form: a ResNet-50's step takes
+eighteen times as long. Here the gradients are written in the fast form.
 """
 
 import functools
@@ -50,7 +49,7 @@ def _kernel_gradient(x, kernel, dy, stride: int, pads: Pads, dilation: int):
     for length, out, taps, (before, _) in _axes(x, kernel, dy, pads):
         end = dilation * (taps - 1) + (out - 1) * stride + 1
         margins.append((before, end - length - before))
-    # The examples are what is summed over, so they take the place of channels.
+    # The sum runs over the examples, so they take the place of channels.
     images, window = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
     gradient = xla_conv(images, window, dilation, margins, stride)
     return gradient.transpose(1, 2, 0, 3)

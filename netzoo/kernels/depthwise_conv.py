@@ -4,8 +4,8 @@ XLA's CPU backend lowers a convolution with one group per channel to a scalar lo
 slower than the arithmetic needs. Written as `kernel height x kernel width` shifted multiply-adds
 over the channel axis it vectorises and threads. The gradients need the same care:
 
-* the input gradient is again a sum of shifted products, taken apart by the phase of the stride
-  so that no tap multiplies an inserted zero;
+* the input gradient is again a sum of shifted products, computed phase by phase of the stride, so
+  that no tap multiplies an inserted zero;
 * the kernel gradient reduces over batch and space. As separate reductions XLA passes over the
   images once per tap, without threads; accumulated image by image in a scan, all taps read an
   image while it is in cache and only the small per-position sums are reduced at the end.

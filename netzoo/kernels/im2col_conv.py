@@ -1,8 +1,8 @@
 """Convolution of images with fewer pixels than the kernel has taps, as one product on CPU.
 
 XLA exchanges images and kernel where that makes the window smaller, and its CPU backend has no fast
-form for what comes out: 3x3 on 2x2 pixels, in the last stage of a ResNet at 64 px, then takes 45
-times as long as on 4x4. What every tap sees, side by side, times the kernel needs no window at all.
+form for the result: 3x3 on 2x2 pixels, in the last stage of a ResNet at 64 px, takes 45 times as
+long as on 4x4. The pixels of all taps, side by side, times the kernel need no window at all.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """Windows that slide over images, as slices that XLA's CPU backend vectorises and threads.
 
-What depthwise and grouped convolution and pooling share: pixel `stride * o + i * dilation - pad` of
-the image is tap `i` of window `o`, along each axis.
+Depthwise and grouped convolution and pooling share them: along each axis, pixel
+`stride * o + i * dilation - pad` of the image is tap `i` of window `o`.
 """
 
 import itertools
@@ -14,12 +14,12 @@ from netzoo.kernels.padding import Pads
 
 
 def each_tap(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Goes through a window, row by row."""
+    """Yields the taps of a window, row by row."""
     return itertools.product(range(rows), range(columns))
 
 
 def tap(padded: jax.Array, i: int, j: int, size: tuple[int, int], stride: int) -> jax.Array:
-    """Pixels from `(i, j)` on, every `stride`-th, of `[..., H, W, C]`: `[..., *size, C]`."""
+    """Takes every `stride`-th pixel from `(i, j)` on: `[..., H, W, C]` to `[..., *size, C]`."""
     rows = slice(i, i + (size[0] - 1) * stride + 1, stride)
     columns = slice(j, j + (size[1] - 1) * stride + 1, stride)
     return padded[..., rows, columns, :]
@@ -33,7 +33,7 @@ def taps(
     dilation: int = 1,
     fill: float = 0.0,
 ) -> list[jax.Array]:
-    """What every tap of the window sees.
+    """Returns the pixels that every tap of the window sees.
 
     Args:
       x: `[batch, height, width, channels]`.
@@ -44,7 +44,7 @@ def taps(
       fill: Value of padded pixels.
 
     Returns:
-      For every tap, row by row, `[batch, out_height, out_width, channels]`.
+      `[batch, out_height, out_width, channels]` for every tap, row by row.
     """
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
     height, width = (
@@ -66,15 +66,15 @@ def add_taps(
     pads: Pads,
     dilation: int = 1,
 ) -> jax.Array:
-    """Adds up, for every pixel, what the windows that hold it give it: the transpose of `taps`.
+    """Adds up, for every pixel, the terms of the windows that hold it: the transpose of `taps`.
 
-    It is taken apart by the phase of the stride (row mod stride, column mod stride), so that no tap
-    meets an inserted zero.
+    Pixels are computed phase by phase of the stride (row mod stride, column mod stride), so that no
+    tap multiplies an inserted zero.
 
     Args:
-      term: `term(i, j, *arrays)`, what windows give to their pixel at tap `(i, j)`. It has to be 0
-        where the arrays are.
-      arrays: `[batch, out_height, out_width, channels]` each, the windows.
+      term: `term(i, j, *arrays)` is the share of the pixel at tap `(i, j)` of each window. It has
+        to be 0 where the arrays are 0.
+      arrays: Values of the windows, `[batch, out_height, out_width, channels]` each.
       size: Height and width of the image.
       kernel: Taps along height and width.
       stride: Step between windows.

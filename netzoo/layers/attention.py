@@ -20,8 +20,8 @@ from netzoo.layers.dropout import Dropout
 class KeyValue(NamedTuple):
     """Projected keys and values of the positions that attention looks at.
 
-    The heads come first, and keys are transposed, because that is what the products read: from a
-    cache, which is read once a token, every other order would be turned round each time.
+    The heads come first and the keys are transposed, because the products read them so. A cache in
+    any other order would be transposed for each token.
 
     Attributes:
       key: `[batch, heads, width / heads, memory_length]`.
@@ -38,7 +38,7 @@ class Attention(NamedTuple):
     Attributes:
       output: `[batch, length, width]`.
       weights: `[batch, heads, length, memory_length]`, float32 or wider, without dropout.
-      memory: Keys and values that were looked at; None where they were given as such.
+      memory: Projected keys and values of `memory`; None if the caller gave them.
     """
 
     output: jax.Array
@@ -83,7 +83,7 @@ class MultiHeadAttention(nn.Module):
             position may be looked at.
           train: Whether dropout acts.
           cache: Keys and values of a longer memory, into which those of `memory` are written before
-            all of it is looked at.
+            attention looks at all of it.
           position: Where in the cache they are written.
           details: Whether to return `Attention` instead of its output alone.
 
@@ -130,7 +130,7 @@ class MultiHeadAttention(nn.Module):
 
 
 class _Affine(nn.Module):
-    """The parameters of a square `flax.linen.Dense`, for someone else to apply."""
+    """Returns the parameters of a square `flax.linen.Dense` without applying them."""
 
     width: int
     kernel_init: nn.initializers.Initializer
