@@ -114,6 +114,38 @@ def test_imports_go_down():
     assert only_offenders(wrong) == {}
 
 
+def test_families_import_layers_from_one_place():
+    """`netzoo.layers` offers what networks are written with; how it is computed is below that."""
+    wrong = {}
+    for path in (ROOT / "netzoo" / "models").glob("*.py"):
+        nodes = ast.walk(parsed(path))
+        modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        wrong[path.name] = {
+            m for m in modules if m.startswith(("netzoo.layers.", "netzoo.kernels."))
+        }
+    assert only_offenders(wrong) == {}
+
+
+def test_nobody_else_compares_task_names():
+    """A third task is a folder of netzoo/tasks and its keys, nothing else."""
+    tasks, at_home = {"translation", "image_classification"}, ("tasks", "config")
+    wrong = {}
+    for path in PACKAGE + ENTRY_POINTS:
+        if not any(path.is_relative_to(ROOT / "netzoo" / part) for part in at_home):
+            nodes = ast.walk(parsed(path))
+            wrong[relative(path)] = tasks & {
+                node.value
+                for node in nodes
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
+    assert only_offenders(wrong) == {}
+
+
+def test_no_program_asks_for_its_platform():
+    """Which form of an operation runs is decided before it is traced, by `netzoo.kernels`."""
+    assert [relative(p) for p in PACKAGE if "platform_dependent" in p.read_text()] == []
+
+
 def test_no_import_circles():
     """Within a floor too there is an order, lazy imports included."""
     graph = {name_of(path): {n for n in imports(path) if n in MODULES} for path in PACKAGE}
