@@ -175,7 +175,7 @@ def trunk(
 def classifier(
     network: nn.Module,
     features: jax.Array,
-    dropout: Dropout,
+    dropout: Dropout | None,
     kernel_init: nn.initializers.Initializer,
     *,
     train: bool,
@@ -185,7 +185,7 @@ def classifier(
     Args:
       network: The network that calls; its `num_classes` may be 0 for no classifier.
       features: `[batch, width]`, float32 or wider.
-      dropout: Acts on the features before the dense layer.
+      dropout: Acts on the features before the dense layer; None for no dropout.
       kernel_init: Initializer of the dense layer's kernel.
       train: Whether dropout acts.
 
@@ -195,7 +195,7 @@ def classifier(
     features = endpoint(network, "pre_logits", features)
     if network.num_classes == 0:
         return features
-    features = dropout(features, train=train)
+    features = dropout(features, train=train) if dropout else features
     return nn.Dense(network.num_classes, kernel_init=kernel_init, name="logits")(features)
 
 
@@ -234,7 +234,7 @@ def hidden_layers_classifier(
     x = dropout(nn.relu(hidden(name="hidden1")(x)), train=train)
     x = nn.relu(hidden(name="hidden2")(x))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    last_dropout = Dropout(0.0) if dropout_first else dropout
+    last_dropout = None if dropout_first else dropout
     return classifier(network, x, last_dropout, kernel_init, train=train)
 
 

@@ -316,7 +316,7 @@ class ViT(nn.Module):
         x = x[:, 0].astype(wide) if self.pool == "token" else x.mean(1, dtype=wide)
         if self.representation_size is not None:
             x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
-        return classifier(self, x, Dropout(0.0), nn.initializers.zeros, train=train)
+        return classifier(self, x, None, nn.initializers.zeros, train=train)
 
     def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, int]) -> jax.Array:
         if self.has_variable("params", "position_embedding"):
