@@ -17,7 +17,7 @@ _AT_ONCE = 256  # examples; bounds what waits in memory
 
 
 def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
-    """Yields why an example cannot be read, for each that cannot, in order.
+    """Yields, in order, why each corrupt example cannot be read.
 
     Args:
       source: The examples; each is decoded in full.

@@ -23,7 +23,7 @@ from netzoo.errors import UserError
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
 
 # JAX's own is 100. Heartbeats come from a thread of C++, which goes on while Python, a compilation
-# or a checkpoint keeps the process busy; what is silent for so long is dead or cut off.
+# or a checkpoint keeps the process busy; a process that is silent for so long is dead or cut off.
 HEARTBEAT_TIMEOUT_SECONDS = 30
 # How long a process that has finished, or failed, waits for the others; JAX's own is 300.
 SHUTDOWN_TIMEOUT_SECONDS = 60
@@ -86,11 +86,11 @@ def _use_huge_pages() -> None:
 
 def _define_process_flags() -> None:
     flags.DEFINE_bool(
-        "distributed", False, "One of several processes: Cloud TPU, Slurm or Kubernetes say which."
+        "distributed", False, "One of several processes that Cloud TPU, Slurm or Kubernetes number."
     )
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where nothing says which.")
-    flags.DEFINE_integer("processes", None, "With --coordinator: how many.", 1)
-    flags.DEFINE_integer("process", None, "With --coordinator: which, from 0.", 0)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, without --distributed.")
+    flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.", 1)
+    flags.DEFINE_integer("process", None, "With --coordinator: this one's number, from 0.", 0)
 
 
 def _join_processes() -> None:
@@ -136,9 +136,9 @@ def _join_processes() -> None:
 
 
 def _explain_abort() -> None:
-    """Has a shell say what happened if this process ends without a word of its own.
+    """Starts a shell that prints what happened if this process ends without its own message.
 
-    Where another process dies, XLA aborts this one from a thread of C++, past all of Python. The
+    When another process dies, XLA aborts this one from a C++ thread, and Python runs no more. The
     shell waits for a line from a pipe, and the pipe closes with this process, however it ends.
     """
     import jax
@@ -157,7 +157,7 @@ def _explain_abort() -> None:
 
     def dismiss():
         jax.distributed.shutdown()  # waits for the others, and aborts here if one of them is gone
-        if not hasattr(sys, "last_value"):  # there after an exception that nothing caught
+        if not hasattr(sys, "last_value"):  # set by an uncaught exception
             shell.communicate(b"\n")
 
     atexit.register(dismiss)

@@ -17,7 +17,7 @@ COMMANDS = {
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
     "record": ("netzoo.cli.record", "keep the results of a finished run, or list those kept"),
     "configs": ("netzoo.cli.configs", "list the keys of configurations"),
-    "plan": ("netzoo.cli.plan.command", "estimate what a run needs on devices that are not there"),
+    "plan": ("netzoo.cli.plan.command", "estimate what a run needs on devices that you lack"),
 }
 
 

@@ -37,7 +37,7 @@ class Key(NamedTuple):
 _SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
 _NO_DECAY_FOR_VECTORS = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
 
-# What is empty or 0 here and must not be, the task sets; see `DEFAULTS` there.
+# A task sets the keys that are empty or 0 here and must not be; see its `DEFAULTS`.
 KEYS = (
     Key("seed", 0, rules.SEED, "initial parameters, order of examples, augmentation, dropout"),
     Key("model.name", "", rules.NAME, "network; its options stand beside the name"),
@@ -123,5 +123,5 @@ OPTIONS = {
     "num_classes": rules.FORBIDDEN,
 }
 
-# Prefixes of keys with which a run may be continued otherwise: no result depends on them.
+# Prefixes of keys that may change when a run is continued: no result depends on them.
 FREE = ("data.data_dir", "data.num_threads", "checkpoint.", "sharding.", "profile")

@@ -30,7 +30,7 @@ class Table(NamedTuple):
       keys: By their names, the keys of every task first.
       conflicts: Functions that check keys against each other; see `netzoo.config.keys`.
       options: Rules for options of networks, which stand under `model`.
-      free: Prefixes of keys that a run may be continued with other values of.
+      free: Prefixes of keys that may change when a run is continued.
     """
 
     keys: dict[str, Key]

@@ -46,7 +46,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
     Greyscale is repeated over the channels, 16-bit samples are scaled to 8 bits, CMYK is
     converted (inverted or not, as its Adobe marker says), transparency is composited over white,
-    and the image is turned as its EXIF orientation says. Of an animation, the first frame.
+    and the image is turned as its EXIF orientation says. An animation gives its first frame.
 
     Args:
       data: The encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,

@@ -110,8 +110,8 @@ def train_dataset(
       num_threads: Threads that read and augment.
       shard: `(index, count)` of this process among those that share each batch. A process gets its
         rows of the same batch, so their number changes no image.
-      skip_corrupt: Takes note of the examples that cannot be read, each of which is replaced by the
-        next sound one of the source; None stops with the error of the first.
+      skip_corrupt: Records the examples that cannot be read; the next sound one of the source
+        replaces each. None stops at the first of them.
 
     Returns:
       An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B
@@ -154,8 +154,8 @@ def eval_batches(
       crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
       num_threads: Threads that read and resize.
       shard: As for `train_dataset`.
-      skip_corrupt: Takes note of the examples that cannot be read, whose `mask` is False; None
-        stops with the error of the first.
+      skip_corrupt: Records the examples that cannot be read, whose `mask` is False. None stops at
+        the first of them.
 
     Returns:
       Batches that can be iterated again and again, with a length.
@@ -190,7 +190,7 @@ class _Batches:
 
     source: Source
     batch_size: int  # over all processes
-    rows: range  # of them those of this process
+    rows: range  # those of this process
     image_size: int
     skip_corrupt: SkipCorrupt | None
 

@@ -69,7 +69,7 @@ class SkipCorrupt:
         return len(self._messages)
 
     def add(self, error: ImageError) -> None:
-        """Takes note of a corrupt example."""
+        """Records a corrupt example."""
         with self._lock:
             if str(error) in self._messages:
                 return
@@ -78,7 +78,7 @@ class SkipCorrupt:
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
-    """Takes note of a corrupt example, or raises the error again if `skip` is None."""
+    """Records a corrupt example, or raises the error again if `skip` is None."""
     if skip is None:
         raise ImageError(f"{error} {CORRUPT_HINT}") from error
     skip.add(error)
@@ -119,7 +119,7 @@ def resolve_split(
     Raises:
       SourceError: On a malformed expression, an unknown split or an empty selection.
     """
-    # TFDS can parse few names, and all is a word of its own: it knows the splits by others.
+    # TFDS can parse few names, and `all` is its own keyword, so it gets other names for the splits.
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}

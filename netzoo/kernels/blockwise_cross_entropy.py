@@ -1,7 +1,7 @@
 """Cross-entropy of a linear classifier with many classes, on CPU without holding all logits.
 
-Where the classes are a vocabulary, the logits are by far the largest array of a step, and memory is
-what their loss waits for. Here the logits of some positions are computed, turned into losses and
+Where the classes are a vocabulary, the logits are by far the largest array of a step, and their
+loss is bound by memory. Here the logits of some positions are computed, turned into losses and
 their gradients, and forgotten, before those of the next positions. The native form computes all
 logits at once: dividing them has not been measured on other devices.
 """

@@ -68,8 +68,8 @@ def _backward(residuals, dy):
     x, kernel = residuals
     rows, d_rows = (values.reshape(-1, values.shape[-1]) for values in (x, dy))
     d_kernel = lax.dot_general(rows, d_rows, (((0,), (0,)), ((), ())))
-    # Kept apart from a transpose that follows, as of a shared embedding. To spare that little one
-    # XLA turns the product around, which then takes a quarter more time.
+    # The barrier keeps a transpose that follows, as of a shared embedding, apart from the product.
+    # To save that small transpose XLA would turn the product around, which takes a quarter longer.
     return dy @ kernel.T, lax.optimization_barrier(d_kernel)
 
 

@@ -58,8 +58,8 @@ def _xla_max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Arr
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
-    # Where windows overlap in part, slices forward are no faster. Where they do not, XLA would take
-    # the pooling and the convolutions before it into one kernel, as in `adaptive_avg_pool`.
+    # If windows overlap, slices are no faster in the forward pass. If they do not, XLA would fuse
+    # the pooling with the convolutions before it, as in `adaptive_avg_pool`.
     if 1 < stride < window:
         return _xla_max_pool(x, window, stride, pads)
     pixels_of_taps = taps(x, (window, window), stride, pads, fill=-jnp.inf)
@@ -101,11 +101,11 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     batch, height, width, channels = x.shape
     if height == width == size:
         return x
-    wide = jnp.promote_types(x.dtype, jnp.float32)  # half precision has no third
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # half precision rounds 1/3
     if size == 1 and backend() == "native":
         return x.mean((1, 2), dtype=wide, keepdims=True).astype(x.dtype)
-    # As a product: of a sum, XLA's CPU backend makes one kernel together with the convolutions
-    # that only it reads, which then run on one core.
+    # A product, because XLA's CPU backend would fuse a sum with the convolutions that only the sum
+    # reads, which then run on one core.
     shares = np.kron(_shares(height, size), _shares(width, size))
     means = jnp.einsum(
         "pk,nkc->npc",

@@ -46,7 +46,7 @@ def backend(mesh: Mesh | AbstractMesh | None = None) -> Backend:
 
 @contextlib.contextmanager
 def use_backend(name: Backend) -> Iterator[None]:
-    """Programs that are traced within consist of the forms for `name`.
+    """Makes programs that are traced within it consist of the forms for `name`.
 
     It is a decorator as well, for functions that are traced later.
 

@@ -15,8 +15,8 @@ class Mlp(nn.Module):
 
     Attributes:
       mlp_dim: Width between the two.
-      activation: Between the two.
-      dropout_rate: After the activation.
+      activation: Activation between the two.
+      dropout_rate: Dropout after the activation.
       dtype: Compute type; parameters stay float32.
       kernel_init: Initializer of both kernels.
       bias_init: Initializer of both biases.

@@ -58,9 +58,9 @@ class Layer(NamedTuple):
     """A convolution with the ReLU after it.
 
     Attributes:
-      name: Of the endpoint.
+      name: Name of the endpoint.
       kernel_size: Taps along each axis.
-      divided: Between the two GPUs of 2012.
+      divided: Whether it was divided between the two GPUs of 2012.
       normalized: Whether response normalisation follows.
       pooled: Whether a pool follows.
     """
@@ -85,13 +85,14 @@ class Variant(NamedTuple):
     """What differs between the two networks.
 
     Attributes:
-      channels: Of the five convolutions.
-      groups: Of the divided convolutions.
+      channels: Channels of the five convolutions.
+      groups: Groups of the divided convolutions.
       response_norm: Whether there is response normalisation.
       stem_padding: Zeros on every side of the image; None fills it up to `4 n + 3`.
       dropout_first: Dropout before the hidden layers rather than after.
-      kernel_init: Of the convolutions.
-      bias_init: Of the divided convolutions and the hidden layers; the others start with 0.
+      kernel_init: Initializer of the convolutions' kernels.
+      bias_init: Initializer of the biases of divided convolutions and hidden layers; the other
+        biases start at 0.
     """
 
     channels: tuple[int, int, int, int, int]

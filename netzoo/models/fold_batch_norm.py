@@ -23,7 +23,7 @@ Path = tuple[str, ...]
 
 # Side of the images that a network is traced with; all take it, and no convolution depends on it.
 TRACED_IMAGE_SIZE = 224
-# Shown of the variables that do not fit; the rest is counted.
+# How many of the variables that do not fit an error shows; the rest is counted.
 SHOWN = 8
 
 
@@ -70,9 +70,9 @@ def fold_batch_norm(model: nn.Module, variables: ArrayTree) -> tuple[nn.Module, 
       variables: What its `apply` takes.
 
     Returns:
-      A module for evaluation and its variables, NumPy arrays where they changed. What has no
-      `batch_stats`, as ViT, VGG without BatchNorm, or a network that is folded already, is returned
-      as it was given.
+      A module for evaluation and its variables, NumPy arrays where they changed. A network without
+      `batch_stats`, such as ViT, VGG without BatchNorm or a folded one, is returned as it was
+      given.
 
     Raises:
       UserError: There are `batch_stats`, and the variables are not the model's.

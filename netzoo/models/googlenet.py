@@ -202,7 +202,7 @@ class GoogLeNet(nn.Module):
       num_classes: Length of the logits; 0 returns the pooled features `[batch, 1024]`.
       auxiliary: Whether there are auxiliary classifiers. They need parameters always and
         computation in training; with `num_classes=0` there are none.
-      auxiliary_weight: Of each one's loss beside that of the logits, for the training task.
+      auxiliary_weight: Weight of each auxiliary loss beside that of the logits, for the task.
       auxiliary_dropout_rate: Dropout in them before the logits.
       transform_input: Whether the images are normalised with ImageNet's mean and standard
         deviation and are to be mapped to [-1, 1], which torchvision's weights expect.

@@ -105,8 +105,8 @@ class HybridViT(vit.ViT):
       stages: Blocks in each stage of the ResNet.
       padding: Padding convention, see `netzoo.kernels.padding`.
       group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX code, 1e-5 in timm.
-      standardize_epsilon: Of the standardised kernels: 1e-5 in the authors' JAX code, added to the
-        standard deviation; 1e-8 in timm, added to the variance.
+      standardize_epsilon: Epsilon of the standardised kernels: 1e-5 in the authors' JAX code, added
+        to the standard deviation; 1e-8 in timm, added to the variance.
       standardize_epsilon_place: What it is added to, `"deviation"` or `"variance"`.
     """
 

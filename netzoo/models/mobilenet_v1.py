@@ -60,7 +60,7 @@ MIN_IMAGE_SIZE = 32
 def thin_channels(channels: int, width_multiplier: float) -> int:
     """Returns `channels * width_multiplier` cut to an integer, at least 8, as TF-slim does.
 
-    Unlike in MobileNetV2 and V3 it is no multiple of 8 for every multiplier.
+    Unlike in MobileNetV2 and V3, it need not be a multiple of 8.
     """
     return max(int(channels * width_multiplier), MIN_CHANNELS)
 

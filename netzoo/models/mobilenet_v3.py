@@ -20,11 +20,11 @@ blocks with one number of channels; SE is squeeze-excite, RE is ReLU, HS is hard
 (section 5.1). One version of Table 2 prints 1280 for V3-Small and a squeeze-excite in its head;
 the published networks, and the paper's count of parameters, have 1024 and none.
 
-The minimalistic networks, of the authors' code, have no squeeze-excite, ReLU instead of hard-swish
+The minimalistic networks of the authors' code have no squeeze-excite, ReLU instead of hard-swish
 and 3x3 instead of 5x5.
 
 The width multiplier scales the stages' channels and the head's. The expansion factors multiply the
-scaled channels, the stem stays at 16 channels, and `pre_logits` is not narrowed below 1: so in the
+scaled channels, the stem stays at 16 channels, and `pre_logits` is not narrowed below 1, as in the
 published weights of width 0.75 (TF-slim, Keras, timm) and in the paper's Table 3. torchvision's
 `width_mult` scales the table's expanded channels and `pre_logits` as well; no published weights
 have that form.
@@ -54,12 +54,12 @@ class Stage(NamedTuple):
     """Consecutive rows of Table 1 or 2 with one number of output channels.
 
     Attributes:
-      channels: Of the output.
+      channels: Channels of the output.
       expansions: Expanded channels of each block in multiples of its input's.
-      kernel_size: Of the depthwise convolutions, in taps.
-      stride: Of the first block.
+      kernel_size: Taps of the depthwise convolutions along each axis.
+      stride: Step of the first block.
       squeeze_excite: Whether the blocks have it.
-      activation: After the first two convolutions of a block.
+      activation: Activation after the first two convolutions of a block.
     """
 
     channels: int

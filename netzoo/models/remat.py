@@ -28,7 +28,7 @@ _ACTIVE = contextvars.ContextVar("rematerialized_blocks", default=False)
 
 @contextlib.contextmanager
 def rematerialized_blocks() -> Iterator[None]:
-    """Networks that are called within compute their blocks again in the backward pass.
+    """Makes networks that are called within it compute their blocks again in the backward pass.
 
     Nothing else changes: neither results nor gradients, beyond rounding, nor statistics.
 
@@ -87,7 +87,7 @@ def _in_branch(
     """Runs a rematerialised block in a branch that is always taken.
 
     XLA's CPU backend drops the barrier that holds the second computation back until the gradient
-    arrives, and keeps the results of all blocks after all. A branch it does not take apart.
+    arrives, and keeps the results of all blocks after all. It does not take a branch apart.
     """
     alone = block.clone(parent=None)
     keys = {"dropout": jax.random.key(0)}
@@ -95,7 +95,7 @@ def _in_branch(
         lambda v, x: alone.apply(v, x, mutable=True, rngs=keys, **kwargs), block.variables, x
     )
     pixel = x.reshape(-1)[0]
-    # True also for NaN, which XLA does not see.
+    # Always true, even for NaN, but XLA does not know that.
     taken = (pixel == pixel) | (pixel != pixel)
     return nn.cond(
         taken, nn.remat(call), lambda block, x: jnp.zeros(like.shape, like.dtype), block, x

@@ -46,7 +46,7 @@ class Variant(NamedTuple):
     Attributes:
       depths: Blocks in each stage.
       bottleneck: 1x1, 3x3, 1x1 blocks rather than two 3x3.
-      groups: Of the 3x3 convolutions.
+      groups: Groups of the 3x3 convolutions.
       group_width: Channels of one group in stage 1.
     """
 
@@ -128,7 +128,7 @@ class ResNet(nn.Module):
       zero_init_last_norm: Start every residual branch at 0 (Goyal et al., arXiv:1706.02677,
         section 5.1).
       dropout_rate: Dropout before the logits.
-      drop_path_rate: Of the last block; earlier ones less, in proportion to their place.
+      drop_path_rate: Drop path of the last block; that of earlier ones grows with their place.
       padding: Padding convention, see `netzoo.kernels.padding`.
       norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon.

@@ -19,7 +19,7 @@ class Part(NamedTuple):
 
     Attributes:
       name: E.g. `stem`, `stage1`, `logits`.
-      shape: Of its output for one example, batch axis included.
+      shape: Shape of its output for one example, batch axis included.
       parameters: Trainable scalars in it.
       macs: Multiply-adds of its convolutions, dense layers and attention products.
     """

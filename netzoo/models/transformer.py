@@ -58,8 +58,8 @@ class Variant(NamedTuple):
       layers: Blocks of the encoder, and of the decoder.
       width: Width of the embeddings and every block's output.
       mlp_dim: Width between the two layers of an MLP.
-      heads: Of every attention.
-      dropout_rate: That the paper trains it with.
+      heads: Heads of every attention.
+      dropout_rate: Dropout that the paper trains it with.
     """
 
     layers: int
@@ -87,9 +87,9 @@ class Cache(NamedTuple):
       self_attention: A layer each, `max_length * beams` long: the beams of the first position, of
         the second, and so on. Not stacked: where the layers are written out, a loop over the tokens
         then writes in place.
-      cross_attention: Of the encoder's output, S long, stacked over the layers.
+      cross_attention: Keys and values of the encoder's output, S long, stacked over the layers.
       source_mask: `[batch, S]`, True where the source is no padding.
-      ancestors: `[batch, beams, max_length]`: in which beam's place a position of this one lies.
+      ancestors: `[batch, beams, max_length]`: the beam in whose place a position of this one lies.
       position: Number of tokens decoded so far, a scalar.
     """
 
@@ -105,7 +105,7 @@ class Cache(NamedTuple):
         return self._replace(ancestors=chosen)
 
     def grow(self, max_length: int) -> "Cache":
-        """Returns the cache with room for more tokens: a step costs by the room, not its use."""
+        """Returns the cache with room for more tokens; the cost of a step grows with the room."""
         more = max_length - self.ancestors.shape[-1]
 
         def pad(x, axis, amount):
@@ -127,7 +127,7 @@ def sinusoidal_positions(length: int, width: int) -> np.ndarray:
 
 
 class _Kernel(nn.Module):
-    """The parameter of a `flax.linen.Dense` without bias, for someone else to apply."""
+    """The parameter of a `flax.linen.Dense` without bias, for the caller to apply."""
 
     shape: tuple[int, int]
     init: nn.initializers.Initializer
@@ -171,7 +171,7 @@ class Transformer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
-        # A configuration has no records.
+        # A configuration gives a tuple.
         object.__setattr__(self, "variant", Variant(*self.variant))
         super().__post_init__()
 
@@ -184,7 +184,7 @@ class Transformer(nn.Module):
             )
         v = self.variant
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        # Times sqrt(width) the embeddings, and through the transposed matrix the logits, begin with
+        # The embeddings, times sqrt(width), and the logits, by the transposed matrix, begin with
         # variance 1.
         init = nn.initializers.normal(v.width**-0.5)
         embed = functools.partial(

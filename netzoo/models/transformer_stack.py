@@ -14,7 +14,7 @@ class BlockDetails(NamedTuple):
     """What a block computes on the way; without a cross-attention in the encoder.
 
     Attributes:
-      output: Of the block, `[batch, length, width]`.
+      output: Output of the block, `[batch, length, width]`.
       attention: Weights `[batch, heads, length, length]`.
       cross_attention: Weights `[batch, heads, T, S]`.
       memory: Keys and values of the self-attention.

@@ -14,7 +14,7 @@ Shape contract of `vgg16` at 224x224 pixels (Table 1 of the paper, column D):
 
 A block is a convolution with a bias, then BatchNorm in the `_bn` networks, then ReLU; a stage ends
 with a 2x2 max-pool. Columns A, B, D and E are `vgg11`, `vgg13`, `vgg16` and `vgg19`; column C,
-`vgg16_c`, has 1x1 kernels in the third blocks. BatchNorm is not of the paper (torchvision's).
+`vgg16_c`, has 1x1 kernels in the third blocks. BatchNorm is torchvision's, not the paper's.
 
 The hidden layers see 7x7 pixels. Images of sizes that do not end in 7x7 are averaged or repeated to
 that, as in torchvision.

@@ -83,7 +83,7 @@ def resize_position_embedding(
       `[1, rows * columns (+ 1), width]` in the embedding's dtype.
 
     Raises:
-      UserError: The positions make no square.
+      UserError: The positions do not form a square.
     """
     embedding = np.asarray(embedding)
     token, patches = np.split(embedding[0], [int(has_class_token)])
@@ -214,7 +214,7 @@ class Encoder(nn.Module):
         }
 
     def _branch_factors(self, batch: int, train: bool) -> jax.Array | None:
-        """Draws stochastic depth, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share kept."""
+        """Draws drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share that is kept."""
         if self.drop_path_rate == 0 or not train:
             return None
         shares = 1 - np.array(drop_path_rates(self.drop_path_rate, self.depth))
@@ -234,10 +234,10 @@ class ViT(nn.Module):
       num_classes: Length of the logits; 0 returns the features before them.
       pool: `"token"` classifies by a class token, `"gap"` by the average over the patches.
       representation_size: Width of a dense layer and tanh before the logits, `pre_logits`, as in
-        pre-training (section 3.1, "one hidden layer"); None for none.
-      dropout_rate: Of the embedded patches and the blocks; 0.1 when training on ImageNet from
-        scratch (Table 3). Attention weights are not dropped.
-      drop_path_rate: Of the last block, see `Encoder`; 0.1 in Steiner et al.,
+        pre-training (section 3.1, "one hidden layer"); None leaves it out.
+      dropout_rate: Dropout of the embedded patches and the blocks; 0.1 when training on ImageNet
+        from scratch (Table 3). Attention weights are not dropped.
+      drop_path_rate: Drop path of the last block, see `Encoder`; 0.1 in Steiner et al.,
         arXiv:2106.10270, section 3.3.
       norm_epsilon: LayerNorm's epsilon.
       gelu_approximate: GELU by its tanh formula, as in the authors' JAX code and its weights;
@@ -260,7 +260,7 @@ class ViT(nn.Module):
         """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
 
         Raises:
-          UserError: The sides are no multiples of the patch, the position embedding is of another
+          UserError: The sides are not multiples of the patch, the position embedding is of another
             image size, or `pool` is unknown.
         """
         self._check(images.shape)

@@ -57,7 +57,7 @@ def apply_in_training(
       *inputs: Its inputs.
       train: Its switch for statistics and dropout.
       key: Random key of dropout.
-      method: Of the network, that takes the inputs.
+      method: Name of the network's method that takes the inputs.
     """
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         return model.apply(

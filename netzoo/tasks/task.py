@@ -63,7 +63,7 @@ class Task(Protocol):
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Returns what only the final evaluation tells, and what draws it into a folder.
+        """Returns the scores of the final evaluation, and a function that draws its figures.
 
         Each process computes all of it, with variables on a device of its own; one draws.
         """

@@ -21,7 +21,7 @@ from netzoo.workdir.outputs import check_writable
 def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict[str, Any]:
     """Evaluates the weights of a run on `config.data.test_split`.
 
-    Writes `eval.json` (the metrics, and which weights, step and split they are of) and the pictures
+    Writes `eval.json` (the metrics, and which weights, step and split they are of) and the figures
     of the task, and prints the summary.
 
     Args:

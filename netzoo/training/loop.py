@@ -173,7 +173,7 @@ def _draw_curves(config: ConfigDict, workdir: Path, task: Task) -> None:
 
 
 class _StopSignal:
-    """Takes note of the first SIGTERM or SIGINT; a second one ends the process at once.
+    """Records the first SIGTERM or SIGINT; a second one ends the process at once.
 
     Attributes:
       signal: Its number, None before there was one.
@@ -189,7 +189,7 @@ class _StopSignal:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number
-        self._announce("stopping after this step; once more stops at once")
+        self._announce("stopping after this step; a second signal stops at once")
 
     def agreed(self, logging: bool) -> bool:
         """Returns whether the run ends after this step, the same for all processes.
@@ -236,7 +236,7 @@ class TrainingLoop:
             state, metrics = self.train_step(state, self.put(batch))
             if unread:
                 self.finish_step(*unread)
-            # An estimate where every process reads other rows.
+            # This is an estimate where every process reads other rows.
             count = self.task.count(batch) * jax.process_count()
             unread = (step, count, metrics)
             last = step == self.total_steps
@@ -280,7 +280,7 @@ class TrainingLoop:
         self.progress.update(step, epoch=epoch, rate=rate, loss=values["loss"], data_wait=data_wait)
 
     def _check_finite(self, step: int, values: dict[str, float]) -> None:
-        """Ends the run at a step that is not finite, unless it was skipped and few before it."""
+        """Ends the run at a step that is not finite, unless it is skipped as one of a few."""
         self.skipped_in_a_row = int(values.get("skipped_in_a_row", 0))
         if np.isfinite([values[name] for name in MUST_BE_FINITE]).all():
             return

@@ -120,5 +120,5 @@ def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTra
 
 
 def _trained(tree, rate_factors):
-    """Leaves of frozen parameters become optax's sign for what an optimizer does not see."""
+    """Replaces leaves of frozen parameters by optax's mark for what optimizers do not see."""
     return jax.tree.map(lambda x, rate: x if rate else optax.MaskedNode(), tree, rate_factors)

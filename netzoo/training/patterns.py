@@ -26,7 +26,7 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
       what: What the table is for, named in errors.
 
     Raises:
-      UserError: A pattern is no regular expression or decides nothing, or a leaf has no pattern.
+      UserError: A pattern is not a regular expression or decides nothing, or none matches a leaf.
     """
     try:
         compiled = [(re.compile(pattern), value) for pattern, value in table]

@@ -15,7 +15,7 @@ class Skipping(NamedTuple):
     Attributes:
       inner: State of the optimizer.
       total: Steps skipped, int32 scalar.
-      in_a_row: Of those the last ones, int32 scalar; 0 after a step that was not skipped.
+      in_a_row: Steps skipped since the last that was not, int32 scalar.
     """
 
     inner: ArrayTree

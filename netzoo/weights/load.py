@@ -71,7 +71,7 @@ def load_weights(
     file = _read(path)
     model = model or (published.model if published else file.metadata.get("model"))
     if model is None:
-        raise UserError(f"{path} does not say of which network it is: give model=NAME")
+        raise UserError(f"{path} does not say which network it is for: give model=NAME")
     if image_size is None and published:
         image_size = published.preprocessing.crop_size
     elif image_size is None:
@@ -96,9 +96,7 @@ def _read(path: Path) -> WeightFile:
     if not path.is_file():
         near = difflib.get_close_matches(str(path), CATALOGUE, n=MAX_SUGGESTIONS, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "list_weights() has the names"
-        raise UserError(
-            f"{path} is neither a file nor a run nor a name of published weights; {hint}"
-        )
+        raise UserError(f"{path} is not a file, a run or a name of published weights; {hint}")
     return read_weights(path)
 
 

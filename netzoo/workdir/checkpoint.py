@@ -30,8 +30,8 @@ from netzoo.workdir.checksums import ChecksummedPath, check_files
 
 _METRIC = "metrics/metrics"  # the file of Orbax's item of JSON
 
-# Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; what
-# goes wrong it raises as well.
+# Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; it also
+# raises what goes wrong.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -141,7 +141,7 @@ class BestCheckpoint(_CheckpointFolder):
         super().__init__(
             workdir / BEST,
             max_to_keep=1,  # the newest is the best: only what beats it is saved
-            lightweight_initialize=True,  # else it opens no folder with a damaged metric
+            lightweight_initialize=True,  # else Orbax does not open a folder with a damaged metric
         )
 
         def read_value(folder: Path) -> float:
@@ -155,7 +155,7 @@ class BestCheckpoint(_CheckpointFolder):
 
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
         """Starts writing `weights` if `value` is higher than every one before; see `_save`."""
-        # A resumed run comes once more to steps up to the best: that one has beaten them.
+        # A resumed run repeats steps up to the best one, which has beaten them already.
         if step <= self._step or not value > self._value:
             return
         self._step, self._value = step, value

@@ -1,1 +1,1 @@
-"""What a run would need on devices that are not there."""
+"""What a run would need on devices that need not exist."""

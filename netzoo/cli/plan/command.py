@@ -1,4 +1,4 @@
-"""Estimates what a run needs on devices that need not be there.
+"""Estimates what a run needs on devices that need not exist.
 
 netzoo plan --config configs/vit.py --devices 1 8 64 512 4096 [--classes 1000]
     [--fixed_batch] [--out plan.csv] [--config.train.batch_size=64 ...]
@@ -69,7 +69,7 @@ def estimate_layouts(
     Args:
       config: The configuration. Its `sharding.fsdp` devices share the parameters, all if it is 1.
       devices: Numbers of devices.
-      classes: Number of classes, and no data is read; None takes it from the data.
+      classes: Number of classes, with which no data is read; None takes it from the data.
       fixed_batch: Divide `train.batch_size` over the devices; otherwise each device gets as much.
       track: Wraps the list of compilations, say in a progress bar.
 
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT")
     parser.add_argument("--devices", type=int, nargs="+", required=True, help="numbers of devices")
-    parser.add_argument("--classes", type=int, help="of images; then no data is needed")
+    parser.add_argument("--classes", type=int, help="number of image classes; needs no data then")
     parser.add_argument(
         "--fixed_batch",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Estimates what one training step needs on devices that need not be there."""
+"""Estimates what one training step needs on devices that need not exist."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from netzoo.tasks.task import Task
 from netzoo.training.step import build_train_program
 
 DATA_PARALLEL, SHARED = "data parallel", "fsdp"
-# XLA takes more CPU devices than these for another process's, and compiles nothing for them.
+# XLA takes CPU devices beyond this number for another process's, and compiles nothing for them.
 MAX_DEVICES = 2048
 
 
@@ -28,12 +28,12 @@ class Estimate:
       compiled_for: Devices of the program; fewer than `devices` where XLA compiles for no more.
       rows: Rows of the batch on each device.
       parameters: Bytes of the parameters that a device keeps.
-      optimizer: Of the optimizer's state.
-      average: Of the moving average.
-      rest: Of statistics, step and key.
-      batch: Of the rows.
-      gradients: Of the gradients after they were summed; part of the temporaries.
-      temporaries: Of what the step needs besides, and of what it returns in new memory.
+      optimizer: Bytes of the optimizer's state.
+      average: Bytes of the moving average.
+      rest: Bytes of statistics, step and key.
+      batch: Bytes of the rows.
+      gradients: Bytes of the summed gradients; part of the temporaries.
+      temporaries: Bytes that the step needs besides, and of what it returns in new memory.
       flops: Floating-point operations of a step.
       sends_by_kind: Bytes that a step sends, by kind of collective.
     """
@@ -128,7 +128,7 @@ def estimate(
 
 
 def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> AbstractMesh:
-    """Returns a mesh of devices that need not be there; raises UserError if the rows do not fit."""
+    """Returns a mesh of devices that need not exist; raises UserError if the rows do not fit."""
     shape = meshes.mesh_shape(devices, fsdp)
     mesh = AbstractMesh(shape, (meshes.DATA, meshes.FSDP), axis_types=meshes.AXIS_TYPES)
     part = rows // config.train.grad_accum_steps

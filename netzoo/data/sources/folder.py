@@ -39,9 +39,9 @@ class FolderSource:
             the order is decided by names alone; see `netzoo.data.images`.
 
         Raises:
-          SourceError: On a missing folder, no classes, a class that is empty, a circle or no text,
-            or an unknown split.
-          ImageError: Naming the first unreadable file, if `skip_corrupt` is off.
+          SourceError: The folder is missing or has no classes, the split is unknown, or a class is
+            empty, leads back to the folder, or has a name that is not text.
+          ImageError: A file cannot be read and `skip_corrupt` is off; names the first such file.
         """
         self._root = Path(path).expanduser()
         self.name = f"folder:{path}"

@@ -24,8 +24,8 @@ def open_source(
       split: A TFDS split expression, such as `train[:80%]`.
       data_dir: Where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`). Folders ignore it.
-      skip_corrupt: Warn of unreadable files of a folder instead of failing; what becomes of them is
-        decided by `skip_corrupt` of `train_dataset` and `eval_batches`.
+      skip_corrupt: Warn of unreadable files of a folder instead of failing. `skip_corrupt` of
+        `train_dataset` and `eval_batches` then decides what becomes of them.
 
     Returns:
       The source; examples hold encoded images.
@@ -33,7 +33,7 @@ def open_source(
     Raises:
       SourceError: On an unknown specification, split or folder.
       DatasetNotFoundError: If the data set is not prepared and cannot be downloaded.
-      ImageError: If a file of a folder is no image and `skip_corrupt` is off.
+      ImageError: If a file of a folder is not an image and `skip_corrupt` is off.
     """
     kind, _, rest = spec.partition(":")
     if kind == "folder" and rest:

@@ -48,7 +48,7 @@ class TfdsSource:
             label = record["label"].int64_list.value[0]
         except Exception as error:  # array_record and protobuf raise half a dozen types for damage
             reason = printable(f"{error}".strip().splitlines()[0]) if str(error) else repr(error)
-            if "open() failed" in reason:  # all of a file is missing: no example to go on without
+            if "open() failed" in reason:  # a whole file is missing, not one example
                 raise SourceError(f"Cannot read {name}: {reason}.") from error
             raise ImageError(f"Cannot read {name}, its record is damaged: {reason}.") from error
         return {"image": image, "label": label, "name": name}
@@ -76,7 +76,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
 
 
 def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a data set, downloading and preparing it where it is not yet there.
+    """Returns the builder of a data set, downloading and preparing it where it is missing.
 
     Raises:
       SourceError: If TFDS knows no such data set, or it lies here in another file format.

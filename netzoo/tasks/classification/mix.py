@@ -87,14 +87,14 @@ def cutmix(
 def mix(
     key: jax.Array, augment: ConfigDict, images: jax.Array, targets: jax.Array, labels: jax.Array
 ) -> Mixed:
-    """Applies mixup or CutMix, as the configuration says; with both on, one drawn for the batch.
+    """Applies mixup or CutMix, as the configuration says; with both on, draws one for the batch.
 
     Args:
       key: Random key.
       augment: Section of the configuration with the alphas `mixup` and `cutmix`; 0 is off.
-      images: See `mixup`, as for the rest.
-      targets: Likewise.
-      labels: Likewise.
+      images: See `mixup`.
+      targets: See `mixup`.
+      labels: See `mixup`.
     """
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
     mixed = [

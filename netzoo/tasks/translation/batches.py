@@ -173,10 +173,10 @@ def eval_batches(
       corpus: The pairs.
       buckets: The shapes of batches.
       shard: As for `train_dataset`.
-      limit: Use at most so many pairs, evenly spaced; None is all.
+      limit: Use at most this many pairs, evenly spaced; None is all.
 
     Raises:
-      UserError: A pair has more than `MOST_TOKENS` on a side, with the end.
+      UserError: A pair has more than `MOST_TOKENS` on a side, its end included.
     """
     count = min(len(corpus), limit or len(corpus))
     chosen = np.arange(count) * len(corpus) // max(count, 1)

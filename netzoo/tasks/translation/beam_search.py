@@ -103,7 +103,7 @@ def beam_search(
         return _advance(state._replace(cache=cache), logits, rests, model.pad_id, options)
 
     state = _begin(model, variables, source, options)
-    # Few translations are as long as they may be, and a step costs by the length of the cache.
+    # Few translations are as long as allowed, and a step costs more with a longer cache.
     for length in _doubling(options.max_length):
 
         def unfinished(state, length=length):
@@ -122,7 +122,7 @@ def _begin(
     mask = source != model.pad_id
     cache = model.apply(variables, memory, mask, 0, options.beam_size, method="init_cache")
     shape = (source.shape[0], options.beam_size)
-    # All begin alike: only one of them may, or the beam would hold every sequence several times.
+    # All begin alike, so only one may continue: else the beam would hold each sequence many times.
     first = jnp.where(jnp.arange(options.beam_size) == 0, 0.0, -jnp.inf).astype(jnp.float32)
     beams = Beams(
         tokens=jnp.full((*shape, options.max_length), model.pad_id, jnp.int32),
@@ -184,7 +184,7 @@ def most_probable(
     """Returns the most probable tokens' log probabilities `[..., count]`, in nats, and the tokens.
 
     Only the blocks of the vocabulary with the largest maxima are searched: maxima are fast, and
-    `top_k` of a whole vocabulary takes longer than its logits. The lower of equal tokens is first.
+    `top_k` of a whole vocabulary takes longer than its logits. Ties go to the lower token.
 
     Args:
       logits: `[..., classes]`, float32.

@@ -62,7 +62,7 @@ def _read_tfds(
     features = builder.info.features
     if not isinstance(features, tfds.features.Translation):
         raise SourceError(
-            f"{builder.name} is no translation data set: expected the feature Translation, "
+            f"{builder.name} is not a translation data set: expected the feature Translation, "
             f"got {type(features).__name__} of {', '.join(sorted(features))}."
         )
     _check_languages(f"tfds:{builder.name}", languages, features.languages)
@@ -121,7 +121,7 @@ def _read_files(*paths: Path) -> list[Pair]:
     if len(sources) != len(targets):
         raise SourceError(
             f"{paths[0]} has {len(sources):,} lines and {paths[1]} has {len(targets):,}; line n of "
-            "the one must be the translation of line n of the other."
+            "one must be the translation of line n of the other."
         )
     return list(zip(sources, targets, strict=True))
 
@@ -134,14 +134,14 @@ def decode_lines(data: bytes, name: str) -> list[str]:
       name: The file's name in error messages.
 
     Raises:
-      SourceError: The file is no UTF-8 text, or no complete gzip file.
+      SourceError: The file is not UTF-8 text, or is gzip and incomplete.
     """
     if data.startswith(_GZIP):
         limit = max_unpacked(len(data))
         try:
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise SourceError(f"{name} is no complete gzip file: {error}") from error
+            raise SourceError(f"{name} is not a complete gzip file: {error}") from error
         if len(data) > limit:
             raise SourceError(f"{name} does not end within {limit:,} bytes, as text would")
     try:

@@ -69,8 +69,8 @@ class Translation:
             if beside.exists():
                 return Vocabulary.load(beside)
             raise UserError(
-                f"init.weights are of a vocabulary, and there is no {beside}: give its file as "
-                "data.vocabulary, or as init.weights the folder of a run"
+                f"init.weights belong to a vocabulary, and {beside} does not exist: give its file "
+                "as data.vocabulary, or the folder of a run as init.weights"
             )
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)

@@ -50,7 +50,7 @@ class SourceBatch(NamedTuple):
 
 
 class Translator:
-    """Translates with `config.evaluation`'s beam search, compiled once a shape."""
+    """Translates by beam search with `config.evaluation`; compiles once for each shape."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Translator:
         vocabulary: Vocabulary,
         n_best: int = 1,
     ):
-        """Translates with a network; `n_best` translations of each sentence will be finished."""
+        """Takes a network; the search will finish `n_best` translations of each sentence."""
         self._config, self._model, self._n_best = config, model, n_best
         self._variables, self._vocabulary = variables, vocabulary
         compiled = functools.partial(jax.jit, compiler_options=compiler_options())
@@ -103,7 +103,7 @@ class Translator:
           UserError: One is not UTF-8, or has `MOST_TOKENS` or more, without its end.
         """
         for number, sentence in enumerate(sentences, 1):
-            # Python reads arguments that are not in its encoding as such characters.
+            # Python reads bytes of arguments that are not in its encoding as surrogates.
             if any("\ud800" <= character <= "\udfff" for character in sentence):
                 raise UserError(f"sentence {number:,} is not UTF-8: {sentence!a}")
         encoded = self._vocabulary.encode_all(sentences)
@@ -181,8 +181,9 @@ class Translator:
     ) -> list[Example]:
         """Returns pieces of source and translation, and where the decoder's last block looked.
 
-        They are those of the first sentences that can be drawn, at most `most`: sentences that are
-        not blank, and that have, as their translations, at most `MOST_PIECES` pieces with the end.
+        They belong to the first sentences that can be drawn, at most `most`. A sentence that can be
+        drawn is not blank, and neither it nor its translation has more than `MOST_PIECES` pieces,
+        the end included.
         The weights `[translation, source]` are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)

@@ -30,7 +30,7 @@ class Vocabulary:
         """Reads a serialised SentencePiece model.
 
         Raises:
-          UserError: It is no such model, or its special tokens have other numbers than ours.
+          UserError: It is not such a model, or its special tokens have other numbers than ours.
         """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -45,7 +45,7 @@ class Vocabulary:
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
             raise UserError(
-                f"This is no SentencePiece model, or a damaged one: {error}."
+                f"This is not a SentencePiece model, or a damaged one: {error}."
             ) from error
         p = self._processor
         found = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())

@@ -24,7 +24,7 @@ def probe(path: Path, max_bytes: int) -> str | None:
       max_bytes: Datasets of more bytes are not read.
 
     Returns:
-      What went wrong; None if the library returned, be it with an error.
+      What went wrong; None if the library returned, even with an error.
     """
     limit = SECONDS + path.stat().st_size / BYTES_A_SECOND
     # -P: the folder of this file, which is put into the search path otherwise, holds `torch`,

@@ -113,7 +113,7 @@ def _by_number(
 
 def _unclear(path: Path, group: str, count: int) -> str:
     return (
-        f"{path} does not say which variable is which: {group} holds {count}, and no layer's name "
-        f"or not what one of {', '.join(VARIABLES)} holds. Files from before Keras 3.6 lack the "
-        "names; save with model.save('NAME.h5')"
+        f"{path} does not say which variable is which: {group} holds {count}, and either no name "
+        f"of a layer, or not what a {' or '.join(VARIABLES)} holds. Files before Keras 3.6 lack "
+        "the names; save with model.save('NAME.h5')"
     )
