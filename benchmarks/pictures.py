@@ -1,4 +1,4 @@
-"""The picture of a table of throughputs."""
+"""Figures of a table of throughputs."""
 
 from collections.abc import Sequence
 from pathlib import Path

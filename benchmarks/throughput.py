@@ -74,7 +74,7 @@ def check_alike(processes: Sequence[Process]) -> None:
 
     Raises:
       SystemExit: Another number of parameters, another loss of the same network in JAX, or a loss
-        that is no number.
+        that is not a number.
     """
     first = processes[0]
     for other in processes:

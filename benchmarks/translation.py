@@ -2,7 +2,7 @@
 
 python -m benchmarks.translation --peer-python ~/torch/bin/python --out results/translation_speed
 
-Training is forward, cross-entropy with smoothed labels of what is no padding, backward and AdamW;
+Training is forward, cross-entropy with smoothed labels without padding, backward and AdamW;
 its speed is in target tokens, padding not counted. Decoding is greedy or a beam search from a cache
 and gives translations of `length` tokens, so that all do the same work; its speed is in sentences.
 The contestants take turns and ratios are taken within a turn, as in `benchmarks.throughput`.

@@ -8,7 +8,7 @@ Expects the text of Multi30k (Elliott et al., arXiv:1605.00459) in the folder `m
 `train.en`, `train.de`, `val.en`, `val.de`, `test_2016_flickr.en`, `test_2016_flickr.de`, each plain
 or with `.gz`. Another folder or other languages: `--config.data.source='parallel:FOLDER.{fr,de}'`.
 
-Measured on two CPU cores (AMD EPYC, other work beside): 47 min; BLEU 38.03 with seed 0 and 37.03
+Measured on two CPU cores (AMD EPYC, under other load): 47 min; BLEU 38.03 with seed 0 and 37.03
 with seed 1 on the 1,000 pairs of test_2016_flickr (cased, 13a; bootstrap 95 % intervals 36.37 to
 39.63 and 35.40 to 38.58), beam 4, the mean of the last five checkpoints;
 results/transformer_multi30k and transformer_multi30k_seed1. Pre-LN, learning rate and dropout were

@@ -24,7 +24,7 @@ def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> M
 
     Args:
       fsdp: Devices that share the parameters among them, -1 for all; `data` gets the rest.
-      devices: None: all devices of all processes.
+      devices: The devices; None takes all of all processes.
 
     Raises:
       UserError: `fsdp` does not divide the devices.
@@ -53,12 +53,12 @@ def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device has the whole array."""
+    """Returns the sharding that gives every device the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """The first axis is divided over all devices."""
+    """Returns the sharding that divides the first axis over all devices."""
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 

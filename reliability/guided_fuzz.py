@@ -4,7 +4,7 @@ python -m reliability.guided_fuzz --target decode --seconds 120
 
 Atheris (`pip install atheris`) belongs to no extra of netzoo. The Python of netzoo and Pillow is
 instrumented, and inputs that reach new places are kept and changed further. The first exception
-that is no UserError, hang of 10 s or use of 4 GB ends the process with an error; the last lines
+that is not a UserError, hang of 10 s or use of 4 GB ends the process with an error; the last lines
 that libFuzzer prints count the inputs.
 """
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--data-dir", help="of TFDS (default: ~/tensorflow_datasets)")
+    parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     source = open_source(options.source, options.split, options.data_dir, skip_corrupt=True)

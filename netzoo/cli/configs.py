@@ -1,4 +1,4 @@
-"""Shows the keys of configurations: what each means, its default, and what it may be.
+"""Shows the keys of configurations: the meaning, the default and the valid values of each.
 
 netzoo configs [--markdown]
 """
@@ -13,7 +13,7 @@ _HEAD = "| key | type | default | expected | meaning |\n|---|---|---|---|---|"
 
 
 def tables() -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yields titles and rows: first of the keys that are the same for all tasks, then of each task.
+    """Yields titles and rows: first those of keys that all tasks share, then those of each task.
 
     A row is the key, its type, its default, what is expected, and what the key means.
     """

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         "source", help="a source, such as synthetic_flowers, tfds:NAME or folder:PATH"
     )
     parser.add_argument("--split", default="train")
-    parser.add_argument("--data-dir", help="of TFDS (default: ~/tensorflow_datasets)")
+    parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
     parser.add_argument("--columns", type=int, default=12)
     parser.add_argument("--rows-per-class", type=int, default=1)
     parser.add_argument("--tile-size", type=int, default=96, help="in pixels")

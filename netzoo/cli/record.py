@@ -44,7 +44,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     Returns:
       The contents of `record.json`. `images_per_second`, or `tokens_per_second`, is the median
       over the train lines. `wall_seconds` is the time spent training, over all processes that the
-      run took; time that a kill lost, and whose lines a resume cut off, is not in it.
+      run took. It leaves out time that was lost to a kill, whose lines a resume cut off.
 
     Raises:
       UserError: A file or key is missing, the task is unknown, the run is unfinished, its
@@ -151,7 +151,7 @@ def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog="netzoo record", description="Keep a finished run, or list them."
+        prog="netzoo record", description="Keeps a finished run, or lists those kept."
     )
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to make, usually results/NAME")

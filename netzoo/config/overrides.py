@@ -54,7 +54,7 @@ def read_config(file: str) -> ConfigDict:
       file: `FILE`, or `FILE:ARGUMENT` to call its `get_config` with an argument.
 
     Raises:
-      UserError: The file cannot be read, or its code failed; with the line that did.
+      UserError: The file cannot be read, or its code failed; names the line that failed.
     """
     path, colon, argument = file.partition(":")
     try:

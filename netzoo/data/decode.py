@@ -49,7 +49,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     and the image is turned as its EXIF orientation says. An animation gives its first frame.
 
     Args:
-      data: The encoded file: JPEG (also of several pictures), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,
+      data: The encoded file: JPEG (also of several images), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,
         JPEG 2000, ICO or TGA.
       name: The file's name, for error messages.
 
@@ -218,7 +218,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:
-        # Damaged metadata is no reason to lose a good picture.
+        # A good image with damaged metadata is kept.
         return 1
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 _CROP_ATTEMPTS = 10
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_FASTER_BY_AREA = 4.0  # shrinking by more: a blur of so many taps costs more than INTER_AREA
+_FASTER_BY_AREA = 4.0  # shrinking by more would need a blur that costs more than INTER_AREA
 
 
 def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
@@ -93,8 +93,8 @@ def sample_crop(
     rectangle of an allowed shape is taken.
 
     Args:
-      height: Of the image, in pixels.
-      width: Of the image, in pixels.
+      height: Height of the image, in pixels.
+      width: Width of the image, in pixels.
       rng: Decides area, shape and place.
       scale: Bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
       ratio: Bounds of its width over height; the logarithm is drawn uniformly.

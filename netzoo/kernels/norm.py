@@ -40,8 +40,8 @@ def normalize_batch(
     return y.reshape(x.shape), mean, variance
 
 
-# By hand: automatic differentiation would chain through mean and variance and pass over the images
-# seven times. This is two sums forward, two backward, and one fused `a dy + b x + c`.
+# Automatic differentiation would chain through mean and variance, and pass over the images seven
+# times. This is two sums forward, two backward, and one fused `a dy + b x + c`.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _normalize_batch(x, scale, bias, epsilon, one_pass):
     return _forward(x, scale, bias, epsilon, one_pass)[0]

@@ -21,7 +21,7 @@ class Dropout(nn.Module):
     same on any number of devices.
 
     Attributes:
-      rate: Probability of an element to be dropped.
+      rate: Probability that an element is dropped.
     """
 
     rate: float

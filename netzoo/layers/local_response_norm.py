@@ -49,7 +49,7 @@ def _forward(x, size, k, alpha, beta):
 
 
 def _backward(size, k, alpha, beta, x, dy):
-    """By hand: only `x` is kept from the forward pass, and the windows are summed in one loop."""
+    """Keeps only `x` from the forward pass, and sums the windows in one loop."""
     wide, dy_wide = _widen(x), _widen(dy)
     denominator = _denominator(wide, size, k, alpha)
     factor = _inverse_power(denominator, beta)

@@ -19,7 +19,7 @@ class BatchNorm(nn.Module):
     Attributes:
       momentum: Decay of the running statistics, `new = momentum * old + (1 - momentum) * batch`.
         This is one minus PyTorch's `momentum`. Statistics of short runs lag behind with the
-        usual 0.99: 3,000 pictures make about 100 steps an epoch.
+        usual 0.99: 3,000 images make about 100 steps an epoch.
       epsilon: Added to the variance.
       dtype: Compute type; statistics and parameters stay float32.
       scale_init: Initializer of the scale.

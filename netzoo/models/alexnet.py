@@ -112,7 +112,7 @@ ONE_TOWER = Variant((64, 192, 384, 256, 256), 1, False, 2, True, HE_FAN_OUT, ZER
 class AlexNet(nn.Module):
     """AlexNet of 2012 or in one tower.
 
-    There is no choice of padding: no weights were published for another one.
+    The padding is fixed: no weights were published for another one.
 
     Attributes:
       variant: The paper's network or the one in one tower.

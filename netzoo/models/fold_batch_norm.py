@@ -130,7 +130,7 @@ def _trace(model: nn.Module) -> tuple[ArrayTree, list[_Pair]]:
 
     `init` is traced, since it visits auxiliary classifiers too.
     """
-    # The outputs are kept beside the paths, since the `id` of a dead object may come again.
+    # The outputs are kept beside the paths, since another object may get the `id` of a dead one.
     outputs: dict[int, tuple[Path, jax.Array]] = {}
     pairs = []
 

@@ -88,7 +88,7 @@ class Cache(NamedTuple):
         the second, and so on. Not stacked: where the layers are written out, a loop over the tokens
         then writes in place.
       cross_attention: Keys and values of the encoder's output, S long, stacked over the layers.
-      source_mask: `[batch, S]`, True where the source is no padding.
+      source_mask: `[batch, S]`, True where the source is not padding.
       ancestors: `[batch, beams, max_length]`: the beam in whose place a position of this one lies.
       position: Number of tokens decoded so far, a scalar.
     """
@@ -147,7 +147,7 @@ class Transformer(nn.Module):
       dropout_rate: Dropout of the embeddings and of every sublayer's output (section 5.4).
       attention_dropout_rate: Dropout of the attention weights; the paper has none,
         `torch.nn.Transformer` as much as elsewhere.
-      mlp_dropout_rate: Dropout inside the MLP; likewise.
+      mlp_dropout_rate: Dropout inside the MLP; the paper has none here either.
       norm_first: Normalise before every sublayer and not after the sum.
       final_norm: Whether a LayerNorm ends each stack; None for `norm_first`. `torch.nn.Transformer`
         has it in any case.
@@ -224,7 +224,7 @@ class Transformer(nn.Module):
           train: Whether dropout acts; it needs the key `dropout`.
 
         Raises:
-          UserError: The arguments are no tokens.
+          UserError: The arguments are not tokens.
         """
         return matmul(*self._classified(self._features(source, target, train=train)))
 
@@ -253,7 +253,7 @@ class Transformer(nn.Module):
           where no token is more probable than the label.
 
         Raises:
-          UserError: The arguments are no tokens.
+          UserError: The arguments are not tokens.
         """
         x, kernel = self._classified(self._features(source, target, train=train))
         return classifier_cross_entropy(x, kernel, labels, weights, smoothing)
@@ -275,7 +275,7 @@ class Transformer(nn.Module):
 
         Args:
           memory: `[batch, S, width]`.
-          source_mask: Booleans `[batch, S]`, True where the source is no padding.
+          source_mask: Booleans `[batch, S]`, True where the source is not padding.
           target: Tokens `[batch, T]`, shifted right.
           train: Whether dropout acts.
         """
@@ -306,7 +306,7 @@ class Transformer(nn.Module):
 
         Args:
           memory: The encoder's output `[batch, S, width]`.
-          source_mask: Booleans `[batch, S]`, True where the source is no padding.
+          source_mask: Booleans `[batch, S]`, True where the source is not padding.
           max_length: Tokens that can be decoded with it.
           beams: Hypotheses of every sentence.
         """
@@ -325,7 +325,7 @@ class Transformer(nn.Module):
 
         Args:
           tokens: `[batch, beams]`, the last of every hypothesis so far; first the start symbol.
-          cache: Of the tokens before. One that already holds its `max_length` gives nonsense.
+          cache: The cache of the tokens before. A full one gives meaningless logits.
 
         Returns:
           Logits `[batch, beams, num_classes]` of the next token, and the cache with this one.

@@ -110,7 +110,7 @@ class Stack(nn.Module):
           memory: What the decoder looks at, `[batch, S, width]`, or its keys and values stacked
             over the layers; None in the encoder.
           memory_mask: Booleans that broadcast to `[batch, heads, length, S]`.
-          cache: Of the self-attention, stacked over the layers.
+          cache: Keys and values of the self-attention, stacked over the layers.
           position: Where the keys and values of `x` go in the cache.
           train: Whether dropout acts.
           details: Whether to return `BlockDetails` too, stacked over the layers.

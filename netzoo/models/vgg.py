@@ -73,7 +73,7 @@ VARIANTS = {
 class VGG(nn.Module):
     """VGG.
 
-    There is no choice of padding: without a stride both conventions are the same.
+    The padding is fixed: without a stride both conventions are the same.
 
     Attributes:
       variant: Depths and kind of the blocks.

@@ -39,7 +39,7 @@ from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
 PROFILED_STEPS = (10, 20)
-# A bad batch spoils one step. Ten in a row are no coincidence, even if a quarter of the batches is
+# A bad batch spoils one step. Ten in a row are not chance, even if a quarter of the batches are
 # bad (1e-6): then the parameters are bad, and no later batch mends them.
 MAX_SKIPPED_IN_A_ROW = 10
 

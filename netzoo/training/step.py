@@ -116,9 +116,9 @@ def make_train_step(
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
     Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
-    `learning_rate`, all of this step. A state that may skip steps (`Skipping`) stays as it is where
-    one of `loss`, `grad_norm` and `update_norm` is not finite, but for the step and its counts;
-    these are metrics too, `skipped` and `skipped_in_a_row`.
+    `learning_rate`, all of this step. If `loss`, `grad_norm` or `update_norm` is not finite, a
+    state that may skip steps (`Skipping`) stays as it is, except for the step and its counts. The
+    counts are metrics too, `skipped` and `skipped_in_a_row`.
 
     Args:
       task: Gives the loss.

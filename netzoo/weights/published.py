@@ -51,7 +51,7 @@ class PublishedWeights(NamedTuple):
       num_classes: Length of the logits.
       options: Options that `create_model` needs.
       address: Where the file is downloaded from.
-      sha256: SHA-256 of the file, or its first digits; None where nobody published it.
+      sha256: SHA-256 of the file, or its first digits; None where none is published.
       licence: Licence of the file.
       preprocessing: What the weights expect of their input.
       accuracy: Reported top-1 on ImageNet's validation images, in percent.

@@ -1,7 +1,7 @@
 """The folder of a run, and the names of what every task's run has in it.
 
     config.json          the configuration; training writes it at the start
-    environment.json     the machine and the versions of packages; likewise
+    environment.json     the machine and the versions of packages; training writes it too
     metrics.jsonl        a line for each logged step and each evaluation; tensorboard/ has the same
     checkpoints/STEP/    the last few training states
     best/STEP/           the weights with the highest metric on the validation split

@@ -18,8 +18,8 @@ def lock_run(workdir: Path) -> TextIO | None:
     """Locks a run folder for this process and writes its name into the lock file.
 
     Returns:
-      The lock file, which unlocks when it is closed, or None if another process holds the lock. If
-      the file system has no locks, the file as well, after a warning.
+      The lock file, which unlocks when it is closed, or None if another process holds the lock. On
+      a file system without locks it is the file too, after a warning.
 
     Raises:
       OSError: The folder cannot be written.

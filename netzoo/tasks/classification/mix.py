@@ -51,8 +51,8 @@ def cutmix(
 ) -> Mixed:
     """Pastes a box of the example at the mirror place of the batch into each example.
 
-    The box has the share of the area that the mirror example gets, and its centre is anywhere in
-    the image. What lies outside of the image is cut off, and the share is that of what is left.
+    The area of the box is the share that is drawn for the mirror example, and its centre is
+    anywhere in the image. Parts outside the image are cut off, and labels mix by the area left.
 
     Args:
       key: Random key.

@@ -180,7 +180,7 @@ class ImageClassification:
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Returns every example of the split once, or of its evenly spaced `limit`."""
+        """Returns every example of the split once, or `limit` evenly spaced ones."""
         config = self._config
         return eval_batches(
             self._source(split) if limit is None else _Thinned(self._source(split), limit),

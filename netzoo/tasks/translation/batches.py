@@ -31,9 +31,9 @@ class Buckets:
 
     Attributes:
       lengths: Positions of each bucket, rising. A pair goes into the first bucket that holds it.
-      batch_tokens: Tokens of a batch on each side, padding included. A batch has at most as many,
-        but never fewer than `row_multiple` rows.
-      row_multiple: What rows are divisible by: a multiple of devices times gradient accumulation.
+      batch_tokens: The most tokens of a batch on each side, padding included; but a batch never
+        has fewer than `row_multiple` rows.
+      row_multiple: Divides the rows of a batch: a multiple of devices times gradient accumulation.
     """
 
     lengths: tuple[int, ...]

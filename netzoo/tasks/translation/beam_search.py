@@ -188,7 +188,7 @@ def most_probable(
 
     Args:
       logits: `[..., classes]`, float32.
-      count: How many tokens are wanted; there are no more than `classes`.
+      count: Number of tokens, at most `classes`.
       forbidden: Tokens that count in the softmax and have log probability -inf.
     """
     classes = logits.shape[-1]

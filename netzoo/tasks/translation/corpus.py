@@ -52,7 +52,7 @@ class Corpus:
 
     @classmethod
     def encode(cls, pairs: Sequence[Pair], vocabulary: Vocabulary) -> "Corpus":
-        """Tokenises sentence pairs, of which there is at least one."""
+        """Tokenises sentence pairs, at least one."""
         return cls(*(Ragged.of(vocabulary.encode_all(side)) for side in zip(*pairs, strict=True)))
 
     def __len__(self) -> int:

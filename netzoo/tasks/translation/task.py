@@ -149,7 +149,7 @@ class Translation:
         return loss, model_state, metrics
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Returns every pair of the split once, or of its evenly spaced `limit`."""
+        """Returns every pair of the split once, or `limit` evenly spaced ones."""
         corpus, buckets = self._corpus(split), self._buckets("evaluation")
         try:
             return eval_batches(corpus, buckets, shard=process_shard(), limit=limit)

@@ -31,7 +31,7 @@ VARIABLES = {
 }
 # What Keras 2.13 to 2.15 call `layers`, without names.
 LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"
-# Not a layer: variables that a model holds itself, of which these networks have none.
+# Not a layer: variables of the model itself, which these networks do not have.
 TOP_LEVEL = "top_level_model_weights"
 
 

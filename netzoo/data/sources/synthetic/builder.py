@@ -31,7 +31,7 @@ _JPEG_QUALITY = 92
 
 
 def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
-    """Draws one example; the same arguments always give the same picture.
+    """Draws one example; the same arguments always give the same image.
 
     Args:
       split: `train` or `test`.

@@ -39,7 +39,7 @@ _GROUNDS = {  # darkest and lightest colour of each kind of background
 
 @functools.cache
 def _interpolation(knots: int) -> Array:
-    """Matrix that interpolates `knots` values smoothly to IMAGE_SIZE positions."""
+    """Returns the matrix that interpolates `knots` values smoothly to IMAGE_SIZE positions."""
     position = np.linspace(0.0, knots - 1.0, IMAGE_SIZE)
     distance = np.abs(position[:, None] - np.arange(knots))
     weight = np.clip(1.0 - distance, 0.0, 1.0)
@@ -47,7 +47,7 @@ def _interpolation(knots: int) -> Array:
 
 
 def _noise(rng: np.random.Generator, rows: int, columns: int) -> Array:
-    """Smooth noise in [0, 1] with the given number of knots along each axis."""
+    """Returns smooth noise in [0, 1] with the given number of knots along each axis."""
     knots = rng.random((rows, columns), np.float32)
     return _interpolation(rows) @ knots @ _interpolation(columns).T
 
@@ -63,7 +63,7 @@ def _window(centre: float, extent: float) -> slice:
 
 
 def _background(rng: np.random.Generator) -> Array:
-    """A ground of noise between two colours, blades of grass, and out-of-focus spots."""
+    """Paints noise between two colours, blades of grass, and out-of-focus spots."""
     kind = rng.choice(list(_GROUNDS))
     dark, light = (
         np.array(colour, np.float32) * rng.uniform(0.8, 1.15, 3).astype(np.float32)
@@ -85,7 +85,7 @@ def _background(rng: np.random.Generator) -> Array:
 
 
 def _spot(canvas: Array, rng: np.random.Generator) -> None:
-    """One out-of-focus light or far-away flower: a soft disk without structure."""
+    """Paints one out-of-focus light or far-away flower: a soft disk without structure."""
     row, column = rng.uniform(0, IMAGE_SIZE, 2)
     extent = rng.uniform(3.0, 12.0)
     rows, columns = _window(row, extent), _window(column, extent)
@@ -103,7 +103,7 @@ def _green(rng: np.random.Generator) -> Array:
 
 
 def _stem(canvas: Array, rng: np.random.Generator, row: float, column: float, slope: float) -> None:
-    """A bent stalk from (row, column) to the bottom edge."""
+    """Paints a bent stalk from (row, column) to the bottom edge."""
     below = slice(int(np.clip(row, 0, IMAGE_SIZE - 1)), IMAGE_SIZE)
     fall = _ROWS[below] - np.float32(row)
     path = column + slope * fall + rng.uniform(-0.006, 0.006) * fall**2
@@ -114,7 +114,7 @@ def _stem(canvas: Array, rng: np.random.Generator, row: float, column: float, sl
 
 
 def _leaf(canvas: Array, rng: np.random.Generator, row: float, column: float, size: float) -> None:
-    """A lance-shaped leaf with a midrib, centred at (row, column)."""
+    """Paints a lance-shaped leaf with a midrib, centred at (row, column)."""
     rows, columns = _window(row, size), _window(column, size)
     down, right = _ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column
     angle = rng.uniform(0.0, shapes.TAU)
@@ -136,7 +136,7 @@ def _bloom(
     colours: tuple[Array, Array],
     light: tuple[float, float],
 ) -> None:
-    """One flower of the class `name`, at (row, column, radius) = `place`, with its stem."""
+    """Paints a flower of the class `name`, at (row, column, radius) = `place`, with its stem."""
     row, column, size = place
     above = rng.random() < 0.15
     from_side = name == "tulips" and not above
@@ -163,7 +163,7 @@ def _bloom(
 
 
 def _places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
-    """Row, column and radius of each bloom, the farthest (smallest) first."""
+    """Returns row, column and radius of each bloom, the farthest (smallest) first."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.25, 0.12, 0.08]))
     biggest = (46.0, 32.0, 27.0, 24.0)[count - 1]
     sizes = np.sort(rng.uniform(0.75, 1.0, count) * biggest)
@@ -185,7 +185,7 @@ def _places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
 def _in_front(
     canvas: Array, rng: np.random.Generator, places: list[tuple[float, float, float]]
 ) -> None:
-    """Leaves and stalks that hide a part of some bloom."""
+    """Paints leaves and stalks that hide a part of some bloom."""
     for _ in range(int(rng.integers(0, 3))):
         row, column, size = places[rng.integers(len(places))]
         angle = rng.uniform(0.0, shapes.TAU)
@@ -198,7 +198,7 @@ def _in_front(
 
 
 def _photograph(canvas: Array, rng: np.random.Generator) -> Array:
-    """Light from one side, exposure, colour cast, lens blur and sensor noise; to uint8."""
+    """Adds light from one side, exposure, colour cast, lens blur and noise; returns uint8."""
     slope_row, slope_column = rng.uniform(-0.25, 0.25, 2) / IMAGE_SIZE
     exposure = np.exp(rng.uniform(-0.3, 0.3))
     light = exposure * (1.0 + slope_row * (_ROWS - 48.0) + slope_column * (_COLUMNS - 48.0))
@@ -214,11 +214,11 @@ def _photograph(canvas: Array, rng: np.random.Generator) -> Array:
 
 
 def paint(name: str, rng: np.random.Generator) -> Array:
-    """Paints one picture of the class `name`.
+    """Paints one image of the class `name`.
 
     Args:
       name: Class name, a key of :data:`netzoo.data.sources.synthetic.shapes.PALETTES`.
-      rng: The only source of variation: the same state gives the same picture.
+      rng: The only source of variation: the same state gives the same image.
 
     Returns:
       uint8 image [IMAGE_SIZE, IMAGE_SIZE, 3].

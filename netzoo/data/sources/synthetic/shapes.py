@@ -58,7 +58,7 @@ class BloomGrid:
     pixel: float
 
     def edge(self, inside: Array) -> Array:
-        """Opacity of the region where `inside`, a signed distance, is positive."""
+        """Returns the opacity of the region where `inside`, a signed distance, is positive."""
         return np.clip(inside * np.float32(1.0 / self.pixel) + np.float32(0.5), 0.0, 1.0)
 
 
@@ -97,7 +97,7 @@ def _whorl(
     twist: float = 0.0,
     phase: float | None = None,
 ) -> tuple[Array, Array, Array]:
-    """One ring of petals.
+    """Draws one ring of petals.
 
     Args:
       grid: Where to draw.
@@ -128,13 +128,13 @@ def _whorl(
 
 
 def _dome(grid: BloomGrid, size: float, colour: Array, texture: Array) -> Bloom:
-    """A round disk of florets, darker towards its rim."""
+    """Draws a round disk of florets, darker towards its rim."""
     height = 1.0 - 0.45 * np.clip(grid.radius / size, 0.0, 1.2) ** 2
     return grid.edge(size - grid.radius), (height * texture)[..., None] * colour
 
 
 def daisy(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
-    """Long, thin, separate ray petals around a small bright disk."""
+    """Draws long, thin, separate ray petals around a small bright disk."""
     count = int(rng.integers(12, 20))
     size = rng.uniform(0.2, 0.29)
     widest = rng.uniform(0.52, 0.68) * np.pi / count
@@ -158,7 +158,7 @@ def daisy(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array
 
 
 def sunflower(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
-    """Broad, pointed petals in two whorls around a large dark disk of spirals."""
+    """Draws broad, pointed petals in two whorls around a large dark disk of spirals."""
     count = int(rng.integers(13, 20))
     size = rng.uniform(0.43, 0.54)
     widest = rng.uniform(0.85, 1.0) * np.pi / count * 0.72
@@ -185,7 +185,7 @@ def sunflower(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, A
 
 
 def dandelion(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
-    """A flower head of very many fine rays without a disk, or the seed head that follows it."""
+    """Draws a head of very many fine rays without a disk, or the seed head that follows it."""
     if rng.random() < 0.35:
         return _seed_head(grid, rng)
     opacity = np.zeros_like(grid.radius)
@@ -206,7 +206,7 @@ def dandelion(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, A
 
 
 def _seed_head(grid: BloomGrid, rng: np.random.Generator) -> Bloom:
-    """A translucent ball of parachutes: thin spokes that end in tufts."""
+    """Draws a translucent ball of parachutes: thin spokes that end in tufts."""
     sphere = np.clip(1.0 - grid.radius**2, 0.0, 1.0)
     haze = grid.edge(1.0 - grid.radius) * (0.3 + 0.25 * (1.0 - np.sqrt(sphere)))
     hair = np.zeros_like(haze)
@@ -233,7 +233,7 @@ def _seed_head(grid: BloomGrid, rng: np.random.Generator) -> Bloom:
 def tulip(
     grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array], above: bool = False
 ) -> Bloom:
-    """A cup of few large overlapping petals, from the side or from `above`."""
+    """Draws a cup of few large overlapping petals, from the side or from `above`."""
     if above:
         return _open_tulip(grid, rng, colours)
     openness = rng.uniform(0.0, 0.5)
@@ -261,7 +261,7 @@ def tulip(
 
 
 def _open_tulip(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
-    """Six large petals seen from above, with a dark star and stamens at the base."""
+    """Draws six large petals seen from above, with a dark star and stamens at the base."""
 
     def half_width(along: Array) -> Array:
         return np.float32(0.5) * np.sqrt(np.sqrt(along)) * np.sqrt(1.0 - along**5)
@@ -289,7 +289,7 @@ def _open_tulip(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array,
 
 
 def rose(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
-    """Rounded petals that overlap in a spiral and close towards the centre."""
+    """Draws rounded petals that overlap in a spiral and close towards the centre."""
     layers = int(rng.integers(5, 7))
     opacity = np.zeros_like(grid.radius)
     tone, mix = opacity, opacity
