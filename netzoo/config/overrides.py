@@ -1,5 +1,6 @@
 """The configuration that a command line gives: a file of it, and `--config.KEY=VALUE`."""
 
+import re
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,16 @@ from ml_collections import ConfigDict
 from netzoo.config.table import parse
 from netzoo.errors import UserError
 
+_FLAG = re.compile(r"-(?![\d.])")  # as opposed to a negative number
+
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separates the overrides from the other arguments.
 
     Args:
       arguments: As typed. An override is `--config.KEY=VALUE` or `--config.KEY VALUE`;
-        `--config.KEY` before another flag or at the end, and `--noconfig.KEY`, are switches.
+        `--config.KEY` before another flag or at the end, and `--noconfig.KEY`, are switches. A
+        negative number is a value.
 
     Returns:
       The other arguments, and the texts of the values by key.
@@ -28,7 +32,7 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
         dashes, _, key = flag.partition("config.")
         if dashes in ("-", "--"):
             if not equals:
-                value = left.pop(0) if left and not left[0].startswith("-") else "True"
+                value = left.pop(0) if left and not _FLAG.match(left[0]) else "True"
             overrides[key] = value
         elif dashes in ("-no", "--no"):
             overrides[key] = "False"
@@ -73,6 +77,7 @@ def _located(error: Exception, path: Path) -> str:
         text = f"{type(error).__name__}: {text}"
     folder = path.resolve().parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).resolve().parent == folder:
+        file = Path(frame.filename)
+        if file.is_file() and file.resolve().parent == folder:  # <frozen runpy> is no file
             return f"{frame.filename}:{frame.lineno}: {frame.line}: {text}"
     return f"{path}: {text}"

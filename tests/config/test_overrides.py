@@ -33,13 +33,13 @@ def test_overrides_are_split_from_the_other_arguments():
     typed = [
         *("predict.py", "--config.seed=1", "-config.data.source", "a b", "--workdir=x"),
         *("--noconfig.augment.flip", "--config.train.remat", "--config.profile", "--json", "photo"),
-        *("--", "--config.seed=2"),
+        *("--config.sharding.fsdp", "-1", "--config.x", "-.5", "--", "--config.seed=2"),
     ]
     rest, overrides = split_overrides(typed)
     assert rest == ["predict.py", "--workdir=x", "--json", "photo", "--", "--config.seed=2"]
     assert overrides == {
         **{"seed": "1", "data.source": "a b", "augment.flip": "False"},
-        **{"train.remat": "True", "profile": "True"},
+        **{"train.remat": "True", "profile": "True", "sharding.fsdp": "-1", "x": "-.5"},
     }
 
 
@@ -113,10 +113,12 @@ def test_mistakes(arguments, lines, message, read):
     assert "Traceback" not in str(error.value)
 
 
-def test_file_that_is_not_there():
-    """Protects users who mistype the path."""
-    with pytest.raises(UserError, match="nowhere"):
-        read_config("nowhere.py")
+def test_file_that_is_not_there(tmp_path, monkeypatch):
+    """Protects users who mistype the path: the message starts with it, in any folder."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("nowhere.py", "configs/nowhere.py"):
+        with pytest.raises(UserError, match=f"^{file}: FileNotFoundError"):
+            read_config(file)
 
 
 def test_argument_of_a_file(tmp_path):
