@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from chex import ArrayTree
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
 from netzoo.workdir import BEST, CHECKPOINTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
@@ -177,8 +177,10 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
       ...}`.
 
     Raises:
-      UserError: There is no such checkpoint, or none that can be read.
+      UserError: `which` is none of the three, or there is no such checkpoint that can be read.
     """
+    if which not in (valid := ("last", "best", "average")):
+        raise unknown_name("checkpoint", which, valid)
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     sound = _sound(directory, steps, _read_arrays)

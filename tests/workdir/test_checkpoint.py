@@ -58,6 +58,12 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
 
 
+def test_misspelt_checkpoint_is_refused(kept):
+    """Protects callers from the last weights in place of those that they meant."""
+    with pytest.raises(UserError, match=r"'avrage'.*average"):
+        restore_variables(kept, "avrage")
+
+
 def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
     """Protects evaluation from one bad file: the others are averaged, and it is named."""
     for path in (kept / "checkpoints" / "3" / "state").rglob("*"):
