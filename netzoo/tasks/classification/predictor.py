@@ -15,12 +15,13 @@ import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.config import load_config, validate
+from netzoo.config import load_config
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError, unknown_name
 from netzoo.kernels.compiler_options import compiler_options
 from netzoo.models import create_model, fold_batch_norm
+from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.network import create_network
@@ -91,8 +92,7 @@ class Predictor:
           UserError: The folder has no run of image classification, or it cannot be read.
         """
         workdir = Path(workdir)
-        config = config or load_config(workdir)
-        validate(config)
+        config = resolve_config(config or load_config(workdir))
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
         data, evaluation = config.data, config.evaluation

@@ -111,6 +111,17 @@ def test_all_sizes_and_numbers_are_one_program():
     assert predictor.top_k(predictor(images[:1]), 1) == [[("b", pytest.approx(0.75))]]
 
 
+def test_a_configuration_with_open_values(run, pictures, tmp_path, monkeypatch):
+    """Protects `--config.data.mean=None`: it means the mean of the weights, as for eval.py."""
+    task, variables, predictor = run
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
+    task.save(tmp_path)
+    config = tiny_config(pictures)
+    config.data.mean = None
+    resolved = Predictor.from_run(tmp_path, config=config).preprocessing
+    assert resolved == predictor.preprocessing
+
+
 def test_a_name_for_each_class():
     """Protects against labels shifted by one."""
     with pytest.raises(UserError, match="expected 2 class names, one for each logit, got 1"):
