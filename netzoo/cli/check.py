@@ -12,6 +12,7 @@ from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.source import Source
 from netzoo.data.sources.open import open_source
+from netzoo.errors import UserError
 
 _AT_ONCE = 256  # examples; bounds what waits in memory
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
+    if options.threads < 1:
+        raise UserError(f"--threads {options.threads}; expected at least 1")
     source = open_source(options.source, options.split, options.data_dir, skip_corrupt=True)
     bad = 0
     for reason in corrupt_examples(source, options.threads):

@@ -82,6 +82,8 @@ def main(arguments: Sequence[str]) -> None:
     sizes = options.columns, options.rows_per_class, options.tile_size
     if min(sizes) < 1:
         raise UserError(f"columns, rows and tiles are {sizes}; expected at least 1 of each")
+    if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"--out {options.out}; expected the name of a .png or .jpg file")
     source = open_source(options.source, options.split, options.data_dir)
     sheet = contact_sheet(source, *sizes)
     options.out.parent.mkdir(parents=True, exist_ok=True)

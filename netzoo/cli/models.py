@@ -58,7 +58,10 @@ def _list(pattern: str, classes: int) -> None:
 
 
 def _show(name: str, classes: int, size: int | None) -> None:
-    size = model_entry(name).image_size if size is None else size
+    default = model_entry(name).image_size
+    if size is not None and not default:
+        raise UserError(f"{name} reads tokens, not images; leave out --size")
+    size = default if size is None else size
     summary = model_summary(create_model(name, num_classes=classes), size)
     table = Table("part", "output", "parameters", "MACs")
     for column in table.columns[2:]:

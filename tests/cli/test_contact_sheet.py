@@ -27,10 +27,12 @@ def test_missing_examples_stay_blank():
 
 
 def test_command(tmp_path, capsys):
-    """Protects the command: it writes an image, and refuses an empty grid in one line."""
+    """Protects the command: it writes an image, and refuses an empty grid and unknown formats."""
     folder = write_classes(tmp_path / "flowers")
     out = tmp_path / "sheets" / "sheet.png"
     assert main(["contact_sheet", f"folder:{folder}", "--columns", "4", "--out", str(out)]) == 0
     assert out.stat().st_size > 1000
     assert main(["contact_sheet", f"folder:{folder}", "--columns", "0", "--out", str(out)]) == 1
     assert "expected at least 1" in capsys.readouterr().err
+    assert main(["contact_sheet", f"folder:{folder}", "--out", "sheet.xyz"]) == 1
+    assert "sheet.xyz" in capsys.readouterr().err

@@ -26,6 +26,12 @@ def test_show(capsys):
     assert "5 classes, 128x128" in small and "1000 classes" not in small
 
 
+def test_network_on_text_has_no_size():
+    """Protects from a traceback of the network, which got an image."""
+    with pytest.raises(UserError, match="--size"):
+        main(["show", "transformer_base", "--size", "224"])
+
+
 @pytest.mark.parametrize("arguments", [["list", "nothing*"], ["show", "resnet5O"]])
 def test_unknown_names(arguments):
     """An unknown pattern or name is an error that gives names."""

@@ -14,6 +14,7 @@ from netzoo.data import (
     with_cache,
 )
 from netzoo.data.source import SourceError
+from netzoo.errors import UserError
 from tests.data.conftest import jpeg
 from tests.data.test_images import PLAIN, digest, identities, make, take
 
@@ -156,4 +157,6 @@ def test_the_check_decodes_everything(flowers, capsys):
     (flowers / "tulips" / "page.jpg").write_bytes(b"<html>")
     assert check([f"folder:{flowers}"]) == 1
     said = capsys.readouterr().out
+    with pytest.raises(UserError, match="--threads 0"):
+        check([f"folder:{flowers}", "--threads", "0"])
     assert "roses/half.jpg" in said and "tulips/page.jpg" in said and "2 of 22 images" in said
