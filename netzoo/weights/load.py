@@ -54,7 +54,8 @@ def load_weights(
         the network itself, which has its number of classes and options.
       num_classes: Length of the logits; 0 leaves the head out.
       image_size: Side of the images in pixels, which position embeddings are resized for; by
-        default that of the published weights, or else that of the registry for a name.
+        default that of the published weights, or else that of the registry for a name. A network
+        and a file need it; 0 for networks on text.
       seed: Seed of a head that is initialised.
       **options: Options of `create_model`.
 
@@ -72,11 +73,13 @@ def load_weights(
     model = model or (published.model if published else file.metadata.get("model"))
     if model is None:
         raise UserError(f"{path} does not say which network it is for: give model=NAME")
+    built = isinstance(model, nn.Module)
     if image_size is None and published:
         image_size = published.preprocessing.crop_size
+    elif image_size is None and built:
+        raise UserError(f"expected image_size for {type(model).__name__} and {path}, got None")
     elif image_size is None:
         image_size = model_entry(model).image_size
-    built = isinstance(model, nn.Module)
     module = model if built else create_model(model, num_classes, **options)
     network = _Network(module, image_size, variable_shapes(module, image_size))
     layout = _recognised_layout(file.tensors, network)

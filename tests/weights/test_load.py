@@ -57,6 +57,16 @@ def test_own_files_say_of_which_network_they_are(tmp_path, variables):
         netzoo.load_weights(tmp_path / "b.safetensors")
 
 
+def test_network_and_file_need_an_image_size(tmp_path, variables):
+    """Protects callers who hand over a network: no name says how large its images are."""
+    save_safetensors(tmp_path / "a.safetensors", variables, MODEL)
+    network = netzoo.create_model(MODEL, CLASSES)
+    with pytest.raises(UserError, match="image_size"):
+        netzoo.load_weights(tmp_path / "a.safetensors", network)
+    found = netzoo.load_weights(tmp_path / "a.safetensors", network, image_size=32)
+    assert_identical(found, variables)
+
+
 @pytest.mark.parametrize("average", [False, True])
 def test_run(tmp_path, variables, average):
     """A run's newest checkpoint, and the averaged weights where it keeps some."""
