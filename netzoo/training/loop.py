@@ -240,7 +240,11 @@ class TrainingLoop:
             count = self.task.count(batch) * jax.process_count()
             unread = (step, count, metrics)
             last = step == self.total_steps
-            stopping = self.stop.agreed(step % self.config.train.log_every_steps == 0)
+            logging = step % self.config.train.log_every_steps == 0
+            if logging and jax.process_count() > 1:
+                # Transfers of two programs at once can wait for each other.
+                jax.block_until_ready(metrics)
+            stopping = self.stop.agreed(logging)
             evaluating = last or self._evaluates_after(step)
             saving = last or stopping or step % checkpoint_every == 0
             if evaluating or saving:

@@ -27,10 +27,6 @@ COMPILED = "compiled 1 2\n"
 def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
     """Starts `python ARGUMENTS` as so many processes with so many devices each."""
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
-    if processes > 1:
-        # Process 0 alone fills the cache. Where it finds its program there and another process
-        # compiles, the two wait for each other's transfers for ever.
-        environment["JAX_ENABLE_COMPILATION_CACHE"] = "0"
     command = [sys.executable, *map(str, arguments)]
     with socket.socket() as free:
         free.bind(("localhost", 0))
