@@ -37,6 +37,7 @@ def test_every_layer_is_replaced_and_the_parameters_stay(name):
     assert nn.Conv in seen and not OURS & seen
 
 
+@pytest.mark.slow
 def test_both_compute_the_same():
     """What is compared is one network; the second loss tells of its gradients too."""
     losses = {}

@@ -69,6 +69,7 @@ def config_file(tmp_path):
     return path
 
 
+@pytest.mark.slow  # test_sharding.py has the numbers
 def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
     """Protects the command as documented: every number of devices, both strategies."""
     out = tmp_path / "plans" / "plan.csv"

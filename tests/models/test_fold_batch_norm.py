@@ -12,6 +12,7 @@ from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model, list_models
 from netzoo.models.summary import variable_shapes
+from tests.conftest import slow
 
 # One small network for each that is built differently, and its options.
 NETWORKS = {
@@ -23,6 +24,8 @@ NETWORKS = {
     "resnext50_32x4d": {},
     "vgg11_bn": {"hidden_features": 16},
 }
+# The deepest, of whose layers smaller ones have all.
+SLOW = ("googlenet_bn", "resnext50_32x4d")
 SIZE = 32
 
 
@@ -61,7 +64,7 @@ def evaluate(model, variables):
     return jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [slow(n) if n in SLOW else n for n in NETWORKS])
 def test_same_logits_without_normalisation(name):
     """Every norm finds its convolution, and the logits change by float64's rounding at most."""
     with jax.enable_x64(True):

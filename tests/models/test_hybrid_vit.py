@@ -179,6 +179,7 @@ def test_padding_conventions_differ_in_value_only(variables, evaluated):
     assert not np.allclose(logits, evaluated[0], rtol=1e-2)
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_training_reaches_every_parameter(variables):
     """Gradients are finite, and nothing is cut off from the loss."""
     model = small(stages=(1, 1), drop_path_rate=0.1)

@@ -100,6 +100,7 @@ def test_bfloat16(small, variables, images, evaluated):
     np.testing.assert_allclose(half, logits, atol=0.1 * np.abs(logits).max())
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_is_trained(small, variables, images):
     """Each has a finite gradient that is not zero; every statistic moves."""
 

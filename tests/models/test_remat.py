@@ -12,6 +12,7 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.models import create_model, resnet, vit
 from netzoo.models.remat import rematerialized_blocks
+from tests.conftest import slow
 from tests.models.small_transformer import SOURCE, TARGET
 from tests.models.small_transformer import small as small_transformer
 
@@ -82,7 +83,7 @@ def temporary_bytes(model, image_size, batch_size, remat, device=None):
     return step.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", [k if k == "vit" else slow(k) for k in NETWORKS])
 def test_same_loss_gradients_and_statistics(kind):
     """In float64, to rounding: nothing is drawn anew, and no statistic moves twice."""
     make, inputs = NETWORKS[kind]
@@ -127,6 +128,7 @@ def test_all_blocks_are_found(name, monkeypatch):
     assert found == blocks and blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_resnet, small_vit])
 def test_less_memory(make, full_compilation):
     """The compiler does not undo it: blocks of their own and scanned ones need less memory."""

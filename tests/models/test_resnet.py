@@ -102,6 +102,7 @@ def test_endpoints_change_nothing(variables):
     np.testing.assert_array_equal(pooled, state["endpoints"]["pre_logits"])
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_training_reaches_every_parameter(variables, dtype):
     """No parameter without a gradient, none that is not finite; statistics all move."""

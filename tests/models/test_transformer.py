@@ -256,6 +256,7 @@ def test_attention_learns_in_bfloat16():
     np.testing.assert_allclose(found.astype(jnp.float32), exact, atol=0.05 * np.abs(exact).max())
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns():
     """Every layer of every parameter has a gradient, but for the bias of the keys.
 

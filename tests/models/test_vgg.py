@@ -197,6 +197,7 @@ def test_endpoints_and_evaluation(variables, images):
     np.testing.assert_allclose(seen["pre_logits"], np.maximum(x, 0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns(train):
     """A gradient that is zero throughout is a layer that is not connected.
 
