@@ -46,9 +46,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON file.
 
     Raises:
-      UserError: It is not JSON; the message names it.
+      UserError: It is not JSON, or no object of JSON; the message names it.
     """
     try:
-        return json.loads(path.read_text())
+        fields = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} holds a {type(fields).__name__}; expected keys and values")
+    return fields

@@ -313,3 +313,12 @@ def test_environment_record_is_json_and_complete():
     assert set(made["versions"]) == {"python", *environment._PACKAGES}
     assert set(made["machine"]) == {"cpu", "cores", "memory", "devices", "platform"}
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{"])
+def test_damaged_record_is_named(tmp_path, text):
+    """Protects from a traceback that does not say which of many files is damaged."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "record.json").write_text(text)
+    with pytest.raises(UserError, match=r"record\.json"):
+        results_tables(tmp_path)
