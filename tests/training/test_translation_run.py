@@ -36,6 +36,7 @@ def test_killed_run_resumes_bit_identically(whole, tmp_path):
     assert_same_run(tmp_path, whole)
 
 
+@pytest.mark.slow  # six processes; the fast one is that of test_entry_points.py
 def test_eval_and_predict_read_a_run(whole, tmp_path):
     """Protects the way from a run to translations: scores, files, n-best lists and JSON."""
     workdir = tmp_path / "run"

@@ -12,6 +12,7 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.models.transformer import Transformer
 from netzoo.tasks.translation.beam_search import SearchOptions, beam_search, most_probable
+from tests.conftest import slow
 from tests.models.small_transformer import SMALL, SOURCE, VOCABULARY, draw
 
 PAD, START, END = 0, 1, 5  # the end is a token that this network likes
@@ -153,7 +154,7 @@ def growing(monkeypatch):
     monkeypatch.setattr("netzoo.tasks.translation.beam_search.SHORTEST_CACHE", 2)
 
 
-@pytest.mark.parametrize(("beam_size", "n_best"), [(2, 1), (4, 1), (4, 3), (4, 4)])
+@pytest.mark.parametrize(("beam_size", "n_best"), [(2, 1), slow(4, 1), slow(4, 3), (4, 4)])
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
     """All hypotheses, their scores and order; and running on would not find better ones."""
