@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 test: $(VENV)/.installed-dev  ## Run the tests (8 min on 2 cores; 3 once programs are compiled).
 	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
 
-test-all: test  ## Run the slow tests as well (25 min on 2 cores).
+test-all: test  ## Run the slow tests as well.
 	$(BIN)/python -m pytest -m "not real_data and slow" $(PARALLEL)
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.

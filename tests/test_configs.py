@@ -14,6 +14,7 @@ from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
 from netzoo.training.step import build_train_program
+from tests.conftest import slow
 
 FOLDER = Path(__file__).parents[1] / "configs"
 # Not those that share network and recipe with another: tests/training has their speciality.
@@ -85,7 +86,7 @@ def test_the_step_can_be_traced(path, drawn_flowers):
     assert sums["loss_sum"].shape == ()
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [n if n == "mobilenet_v1" else slow(n) for n in TRAINED])
 def test_a_few_steps(name, drawn_flowers, tmp_path):
     """Protects the loop's way through a run card: losses, an evaluation and a checkpoint."""
     config = load(FOLDER / f"{name}.py")

@@ -46,6 +46,7 @@ def test_killed_run_resumes_bit_identically(step, pictures, whole, tmp_path):
     assert_same_run(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
     """Protects preempted jobs: one checkpoint, status 143, and the continuation is exact."""
     stopped = start(pictures, tmp_path, 7, "SIGTERM")
@@ -132,7 +133,7 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-@pytest.mark.parametrize(("mode", "failed"), [("stop", 2), ("skip", 11)])
+@pytest.mark.parametrize(("mode", "failed"), [("stop", 2), slow("skip", 11)])
 def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
     mode, failed, pictures, tmp_path
 ):

@@ -114,7 +114,8 @@ def test_two_processes_agree_with_one(two, tmp_path):
     assert (two / "curves.png").exists()
 
 
-@pytest.mark.parametrize("devices", [1, slow(4)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 4])
 def test_other_devices_continue_with_the_same_examples(two, devices, tmp_path):
     """Protects moving a run: saved by two processes that share, continued by one or four devices.
 
@@ -180,6 +181,7 @@ def test_four_processes_stop_together_and_one_goes_on(two, tmp_path):
     assert_agree(workdir, two)
 
 
+@pytest.mark.slow
 def test_killed_process_ends_the_other_with_a_message(tmp_path):
     """Protects a job from waiting for a process that is gone; JAX's own limit is 100 s.
 
