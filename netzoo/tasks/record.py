@@ -64,9 +64,7 @@ RUN = (
     Column("record", lambda r: r["record"], right=False),
     Column("model", lambda r: r["model"], right=False),
     Column("init", lambda r: r["init"], right=False),
-    Column(
-        "data", lambda r: f"{r['dataset']}: {r['train_split']} → {r['test_split']}", right=False
-    ),
+    Column("data", _data, right=False),
 )
 TRAINING = (Column("epochs", lambda r: f"{r['epochs']:g}"), Column("seed", lambda r: r["seed"]))
 PARAMETERS = Column("parameters", lambda r: f"{r['parameters'] / 1e6:.2f} M")
