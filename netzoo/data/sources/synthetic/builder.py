@@ -4,11 +4,8 @@ It stands in for photographs wherever there is no network: the tests, a first ru
 machine. Neither drawing nor preparing it needs TensorFlow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -27,7 +24,6 @@ SPLIT_SIZES = {"train": 3000, "test": 750}
 
 _SEED = 20240229
 _SPLIT_SEEDS = {"train": 0, "test": 1}
-_JPEG_QUALITY = 92
 
 
 def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
@@ -47,11 +43,8 @@ def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
 
 def _encode(image: np.ndarray) -> bytes:
     # TFDS encodes arrays with TensorFlow; bytes it stores as they are.
-    flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
-    if not done:
-        raise RuntimeError("OpenCV could not encode the image as JPEG.")
-    return data.tobytes()
+    flags = [cv2.IMWRITE_JPEG_QUALITY, 92]
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1].tobytes()
 
 
 class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
@@ -61,7 +54,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side = painter.IMAGE_SIZE
+        shape = (painter.IMAGE_SIZE, painter.IMAGE_SIZE, 3)
         return self.dataset_info_from_configs(
             description=(
                 "Procedurally drawn pictures of the five flowers of tf_flowers. Petal colours "
@@ -69,7 +62,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
             ),
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(side, side, 3), encoding_format="jpeg"),
+                    "image": tfds.features.Image(shape=shape, encoding_format="jpeg"),
                     "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
                 }
             ),
@@ -81,31 +74,25 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLIT_SIZES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        bar = Console(stderr=True)
         indices = range(SPLIT_SIZES[split])
-        for index in track(indices, f"drawing {split}", bar):
+        for index in track(indices, f"drawing {split}", Console(stderr=True)):
             image, label = draw_example(split, index)
             yield index, {"image": _encode(image), "label": label}
 
 
 def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of the prepared dataset, drawing the dataset first if need be.
+    """Returns the builder of the prepared dataset in `data_dir`, drawing it first if need be.
 
     TFDS writes into a temporary directory that it renames at the end, so an interrupted
     preparation leaves no half dataset behind.
-
-    Args:
-      data_dir: TFDS data directory; TFDS's own default if None.
     """
     builder = SyntheticFlowers(data_dir=data_dir, file_format=FILE_FORMAT)
     if builder.is_prepared():
         return builder
     total = sum(SPLIT_SIZES.values())
     print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", flush=True)
-    start = time.perf_counter()
     # TFDS would announce a download, and its progress bars fill a log with names of files.
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         download_and_prepare(builder)
-    print(f"Drawn in {time.perf_counter() - start:.1f} s.", flush=True)
     return builder

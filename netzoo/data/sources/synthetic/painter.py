@@ -4,29 +4,28 @@ Everything but the blooms (see :mod:`netzoo.data.sources.synthetic.shapes`) is d
 distribution for every class: neither the background nor the light may give the class away.
 """
 
-from __future__ import annotations
-
 import functools
-from collections.abc import Callable
+import math
 
 import numpy as np
+from numpy.random import Generator
 
 from netzoo.data.sources.synthetic import shapes
-from netzoo.data.sources.synthetic.shapes import Array, BloomGrid
+from netzoo.data.sources.synthetic.shapes import Array, BloomGrid, Colours
 
 IMAGE_SIZE = 96
 
-_BLOOMS: dict[str, Callable[..., shapes.Bloom]] = {
+Place = tuple[float, float, float]  # row, column and radius of a bloom
+
+_BLOOMS = {  # seen from above
     "dandelion": shapes.dandelion,
     "daisy": shapes.daisy,
-    "tulips": shapes.tulip,
+    "tulips": shapes.open_tulip,
     "sunflowers": shapes.sunflower,
     "roses": shapes.rose,
 }
 
-_ROWS, _COLUMNS = np.meshgrid(
-    np.arange(IMAGE_SIZE, dtype=np.float32), np.arange(IMAGE_SIZE, dtype=np.float32), indexing="ij"
-)
+_ROWS, _COLUMNS = np.indices((IMAGE_SIZE, IMAGE_SIZE), np.float32)
 
 _GROUNDS = {  # darkest and lightest colour of each kind of background
     "grass": ((0.08, 0.2, 0.04), (0.45, 0.62, 0.2)),
@@ -46,23 +45,29 @@ def _interpolation(knots: int) -> Array:
     return (weight**2 * (3.0 - 2.0 * weight)).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, rows: int, columns: int) -> Array:
+def _noise(rng: Generator, rows: int, columns: int) -> Array:
     """Returns smooth noise in [0, 1] with the given number of knots along each axis."""
     knots = rng.random((rows, columns), np.float32)
     return _interpolation(rows) @ knots @ _interpolation(columns).T
 
 
-def _blend(canvas: Array, colour: Array, opacity: Array, rows: slice, columns: slice) -> None:
-    patch = canvas[rows, columns]
+def _blend(patch: Array, colour: Array, opacity: Array) -> None:
+    """Paints over a part of the canvas, in place."""
     patch += opacity[..., None] * (colour - patch)
 
 
-def _window(centre: float, extent: float) -> slice:
-    low = int(np.clip(np.floor(centre - extent), 0, IMAGE_SIZE - 1))
-    return slice(low, int(np.clip(np.ceil(centre + extent) + 1, low + 1, IMAGE_SIZE)))
+def _around(row: float, column: float, extent: float) -> tuple[tuple[slice, slice], Array, Array]:
+    """Returns the window of pixels around a place, and how far below and right of it they lie."""
+
+    def window(centre: float) -> slice:
+        low = int(np.clip(np.floor(centre - extent), 0, IMAGE_SIZE - 1))
+        return slice(low, int(np.clip(np.ceil(centre + extent) + 1, low + 1, IMAGE_SIZE)))
+
+    at = window(row), window(column)
+    return at, _ROWS[at] - row, _COLUMNS[at] - column
 
 
-def _background(rng: np.random.Generator) -> Array:
+def _background(rng: Generator) -> Array:
     """Paints noise between two colours, blades of grass, and out-of-focus spots."""
     kind = rng.choice(list(_GROUNDS))
     dark, light = (
@@ -84,25 +89,25 @@ def _background(rng: np.random.Generator) -> Array:
     return canvas
 
 
-def _spot(canvas: Array, rng: np.random.Generator) -> None:
+def _spot(canvas: Array, rng: Generator) -> None:
     """Paints one out-of-focus light or far-away flower: a soft disk without structure."""
     row, column = rng.uniform(0, IMAGE_SIZE, 2)
     extent = rng.uniform(3.0, 12.0)
-    rows, columns = _window(row, extent), _window(column, extent)
-    distance = np.hypot(_ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column)
+    at, down, right = _around(row, column, extent)
     softness = rng.uniform(1.5, 5.0)
-    opacity = np.clip((extent - distance) / softness, 0.0, 1.0) * rng.uniform(0.25, 0.75)
+    opacity = np.clip((extent - np.hypot(down, right)) / softness, 0.0, 1.0)
+    opacity = opacity * rng.uniform(0.25, 0.75)
     names = list(shapes.PETAL_COLOURS)
     colour = np.array(shapes.PETAL_COLOURS[names[rng.integers(len(names))]], np.float32)
-    _blend(canvas, colour, opacity, rows, columns)
+    _blend(canvas[at], colour, opacity)
 
 
-def _green(rng: np.random.Generator) -> Array:
+def _green(rng: Generator) -> Array:
     shade = rng.uniform(0.45, 1.1)
     return (np.array([rng.uniform(0.2, 0.45), 0.55, 0.16]) * shade).astype(np.float32)
 
 
-def _stem(canvas: Array, rng: np.random.Generator, row: float, column: float, slope: float) -> None:
+def _stem(canvas: Array, rng: Generator, row: float, column: float, slope: float) -> None:
     """Paints a bent stalk from (row, column) to the bottom edge."""
     below = slice(int(np.clip(row, 0, IMAGE_SIZE - 1)), IMAGE_SIZE)
     fall = _ROWS[below] - np.float32(row)
@@ -110,14 +115,13 @@ def _stem(canvas: Array, rng: np.random.Generator, row: float, column: float, sl
     offset = (_COLUMNS[below] - path) / np.float32(rng.uniform(1.2, 2.4))
     opacity = np.clip(2.0 - 1.6 * np.abs(offset), 0.0, 1.0)
     shading = np.clip(0.85 - 0.25 * offset, 0.5, 1.1)
-    _blend(canvas, shading[..., None] * _green(rng), opacity, below, slice(None))
+    _blend(canvas[below], shading[..., None] * _green(rng), opacity)
 
 
-def _leaf(canvas: Array, rng: np.random.Generator, row: float, column: float, size: float) -> None:
+def _leaf(canvas: Array, rng: Generator, row: float, column: float, size: float) -> None:
     """Paints a lance-shaped leaf with a midrib, centred at (row, column)."""
-    rows, columns = _window(row, size), _window(column, size)
-    down, right = _ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column
-    angle = rng.uniform(0.0, shapes.TAU)
+    at, down, right = _around(row, column, size)
+    angle = rng.uniform(0.0, math.tau)
     along = (right * np.cos(angle) + down * np.sin(angle)).astype(np.float32)
     bend = rng.uniform(-0.4, 0.4) / size
     across = (down * np.cos(angle) - right * np.sin(angle) + bend * along**2).astype(np.float32)
@@ -125,20 +129,15 @@ def _leaf(canvas: Array, rng: np.random.Generator, row: float, column: float, si
     opacity = np.clip(width - np.abs(across) + 0.5, 0.0, 1.0)
     tone = 0.85 + 0.2 * np.sign(across) * rng.uniform(-1.0, 1.0)
     tone += 0.3 * np.exp(-(across**2)) + 0.06 * np.cos(1.6 * (along - np.abs(across)))
-    _blend(canvas, tone[..., None] * _green(rng), opacity, rows, columns)
+    _blend(canvas[at], tone[..., None] * _green(rng), opacity)
 
 
 def _bloom(
-    canvas: Array,
-    rng: np.random.Generator,
-    name: str,
-    place: tuple[float, float, float],
-    colours: tuple[Array, Array],
-    light: tuple[float, float],
+    canvas: Array, rng: Generator, name: str, place: Place, colours: Colours, light: Array
 ) -> None:
-    """Paints a flower of the class `name`, at (row, column, radius) = `place`, with its stem."""
+    """Paints a flower of the class `name` with its stem."""
     row, column, size = place
-    above = rng.random() < 0.15
+    above = rng.random() < 0.15  # drawn for every class
     from_side = name == "tulips" and not above
     # A cup seen from the side stands on its stem; everything else faces the viewer any way up.
     turn = rng.uniform(-0.6, 0.6) if from_side else rng.uniform(-np.pi, np.pi)
@@ -147,8 +146,7 @@ def _bloom(
     slope = -np.tan(turn) if from_side else rng.uniform(-0.6, 0.6)
     if rng.random() < 0.85:
         _stem(canvas, rng, row, column, slope)
-    rows, columns = _window(row, 1.12 * size), _window(column, 1.12 * size)
-    down, right = _ROWS[rows, columns] - row, _COLUMNS[rows, columns] - column
+    at, down, right = _around(row, column, 1.12 * size)
     cos, sin = np.cos(squash_angle), np.sin(squash_angle)
     wide = (right * cos + down * sin) / (size * squash)
     high = (down * cos - right * sin) / size
@@ -156,13 +154,13 @@ def _bloom(
     u = (wide * cos + high * sin).astype(np.float32)
     v = (wide * sin - high * cos).astype(np.float32)
     grid = BloomGrid(u, v, np.hypot(u, v), np.arctan2(v, u), 1.0 / size)
-    extra = {"above": above} if name == "tulips" else {}
-    opacity, rgb = _BLOOMS[name](grid, rng, colours, **extra)
+    draw = shapes.tulip if from_side else _BLOOMS[name]
+    opacity, rgb = draw(grid, rng, colours)
     lit = 1.0 + (light[0] * down + light[1] * right) / size
-    _blend(canvas, rgb * lit[..., None].astype(np.float32), opacity, rows, columns)
+    _blend(canvas[at], rgb * lit[..., None].astype(np.float32), opacity)
 
 
-def _places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def _places(rng: Generator) -> list[Place]:
     """Returns row, column and radius of each bloom, the farthest (smallest) first."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.25, 0.12, 0.08]))
     biggest = (46.0, 32.0, 27.0, 24.0)[count - 1]
@@ -172,23 +170,21 @@ def _places(rng: np.random.Generator) -> list[tuple[float, float, float]]:
         low, high = min(margin, 44.0), max(IMAGE_SIZE - margin, 52.0)
         return [(rng.uniform(low, high), rng.uniform(low, high), float(sizes[0]))]
     # Several blooms stand around the middle, far enough apart to stay recognisable.
-    start = rng.uniform(0.0, shapes.TAU)
+    start = rng.uniform(0.0, math.tau)
     places = []
     for index, size in enumerate(sizes):
-        angle = start + shapes.TAU * index / count + rng.uniform(-0.3, 0.3)
+        angle = start + math.tau * index / count + rng.uniform(-0.3, 0.3)
         away = rng.uniform(21.0, 30.0)
         row, column = 48.0 + away * np.sin(angle), 48.0 + away * np.cos(angle)
         places.append((row, column, float(size)))
     return places
 
 
-def _in_front(
-    canvas: Array, rng: np.random.Generator, places: list[tuple[float, float, float]]
-) -> None:
+def _in_front(canvas: Array, rng: Generator, places: list[Place]) -> None:
     """Paints leaves and stalks that hide a part of some bloom."""
     for _ in range(int(rng.integers(0, 3))):
         row, column, size = places[rng.integers(len(places))]
-        angle = rng.uniform(0.0, shapes.TAU)
+        angle = rng.uniform(0.0, math.tau)
         away = size * rng.uniform(0.8, 1.2)
         at_row, at_column = row + away * np.sin(angle), column + away * np.cos(angle)
         if rng.random() < 0.3:
@@ -197,7 +193,7 @@ def _in_front(
             _leaf(canvas, rng, at_row, at_column, size * rng.uniform(0.4, 0.8))
 
 
-def _photograph(canvas: Array, rng: np.random.Generator) -> Array:
+def _photograph(canvas: Array, rng: Generator) -> Array:
     """Adds light from one side, exposure, colour cast, lens blur and noise; returns uint8."""
     slope_row, slope_column = rng.uniform(-0.25, 0.25, 2) / IMAGE_SIZE
     exposure = np.exp(rng.uniform(-0.3, 0.3))
@@ -213,7 +209,7 @@ def _photograph(canvas: Array, rng: np.random.Generator) -> Array:
     return (np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def paint(name: str, rng: np.random.Generator) -> Array:
+def paint(name: str, rng: Generator) -> Array:
     """Paints one image of the class `name`.
 
     Args:
@@ -229,7 +225,7 @@ def paint(name: str, rng: np.random.Generator) -> Array:
         row, column = rng.uniform(0, IMAGE_SIZE, 2)
         _leaf(canvas, rng, row, column, rng.uniform(14.0, 34.0))
     colours = shapes.petal_colours(name, rng)
-    light = tuple(rng.uniform(-0.22, 0.22, 2))
+    light = rng.uniform(-0.22, 0.22, 2)
     for place in places:
         _bloom(canvas, rng, name, place, colours, light)
     _in_front(canvas, rng, places)

@@ -5,17 +5,16 @@ centres) and returns the opacity and the colour of the bloom at those pixels. Wh
 classes apart is shape and texture; the petal colours are drawn from palettes that overlap.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 Array = np.ndarray
 Bloom = tuple[Array, Array]  # opacity [H, W] and colour [H, W, 3]
-
-TAU = 2.0 * np.pi
+Colours = tuple[Array, Array]  # of a petal, at its base and at its tip
 
 PETAL_COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.96, 0.96, 0.94),
@@ -62,7 +61,7 @@ class BloomGrid:
         return np.clip(inside * np.float32(1.0 / self.pixel) + np.float32(0.5), 0.0, 1.0)
 
 
-def petal_colours(name: str, rng: np.random.Generator) -> tuple[Array, Array]:
+def petal_colours(name: str, rng: Generator) -> Colours:
     """Draws a base and a tip colour for the petals of one plant of the class `name`."""
     palette = PALETTES[name]
     names = list(palette)
@@ -76,20 +75,32 @@ def petal_colours(name: str, rng: np.random.Generator) -> tuple[Array, Array]:
     return base.astype(np.float32), tip.astype(np.float32)
 
 
-def _tint(tone: Array, mix: Array, colours: tuple[Array, Array]) -> Array:
-    base, tip = colours
-    return tone[..., None] * (base + mix[..., None] * (tip - base))
-
-
 def _over(below: Array, above: Array, opacity: Array) -> Array:
     if below.ndim > opacity.ndim:
         opacity = opacity[..., None]
     return below + opacity * (above - below)
 
 
+class _Petals:
+    """Petals laid over each other, the farthest first."""
+
+    def __init__(self, grid: BloomGrid):
+        self.opacity = self.tone = self.mix = np.zeros_like(grid.radius)
+
+    def add(self, opacity: Array, tone: Array, mix: Array) -> None:
+        """Lays a petal on top: its brightness, and its share of the tip's colour."""
+        self.tone = _over(self.tone, tone, opacity)
+        self.mix = _over(self.mix, mix, opacity)
+        self.opacity = np.maximum(self.opacity, opacity)
+
+    def bloom(self, colours: Colours) -> Bloom:
+        base, tip = colours
+        return self.opacity, self.tone[..., None] * (base + self.mix[..., None] * (tip - base))
+
+
 def _whorl(
     grid: BloomGrid,
-    rng: np.random.Generator,
+    rng: Generator,
     count: int,
     reach: tuple[float, float],
     half_width: Callable[[Array], Array],
@@ -113,27 +124,29 @@ def _whorl(
       The opacity, the position along the petal (0 at its base, 1 at its tip) and the position
       across it (-1 and 1 at its edges).
     """
-    turn = (grid.angle + twist * grid.radius) * np.float32(count / TAU)
-    phase = rng.uniform(0.0, TAU) if phase is None else phase
-    turn = turn - np.float32(phase * count / TAU)
+    turn = (grid.angle + twist * grid.radius) * np.float32(count / math.tau)
+    phase = rng.uniform(0.0, math.tau) if phase is None else phase
+    turn = turn - np.float32(phase * count / math.tau)
     whole = np.floor(turn)
     petal = whole.astype(np.int32) % count
     inner, outer = reach
     length = (outer * (1.0 - jitter * rng.random(count))).astype(np.float32)[petal]
     along = np.clip((grid.radius - inner) / (length - inner), 0.0, 1.0)
-    across = (turn - whole - np.float32(0.5)) * np.float32(TAU / count) * grid.radius
+    across = (turn - whole - np.float32(0.5)) * np.float32(math.tau / count) * grid.radius
     width = half_width(along)
     opacity = grid.edge(width - np.abs(across)) * grid.edge(length - grid.radius)
     return opacity, along, across / (width + np.float32(1e-3))
 
 
-def _dome(grid: BloomGrid, size: float, colour: Array, texture: Array) -> Bloom:
-    """Draws a round disk of florets, darker towards its rim."""
+def _add_disk(bloom: Bloom, grid: BloomGrid, size: float, colour: Array, texture: Array) -> Bloom:
+    """Draws a round disk of florets, darker towards its rim, over the petals."""
+    opacity, rgb = bloom
     height = 1.0 - 0.45 * np.clip(grid.radius / size, 0.0, 1.2) ** 2
-    return grid.edge(size - grid.radius), (height * texture)[..., None] * colour
+    alpha = grid.edge(size - grid.radius)
+    return np.maximum(opacity, alpha), _over(rgb, (height * texture)[..., None] * colour, alpha)
 
 
-def daisy(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
+def daisy(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     """Draws long, thin, separate ray petals around a small bright disk."""
     count = int(rng.integers(12, 20))
     size = rng.uniform(0.2, 0.29)
@@ -142,22 +155,17 @@ def daisy(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array
     def half_width(along: Array) -> Array:
         return np.float32(widest) * (0.5 + 0.5 * along) * np.sqrt(1.0 - along**8)
 
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
+    petals = _Petals(grid)
     twist = rng.uniform(-0.15, 0.15)
     for layer_tone in (0.74, 1.0) if rng.random() < 0.5 else (1.0,):
         alpha, along, across = _whorl(grid, rng, count, (0.1, 1.0), half_width, 0.16, twist)
-        tone = _over(tone, layer_tone * (1.0 - 0.18 * across**2), alpha)
-        mix = _over(mix, along, alpha)
-        opacity = np.maximum(opacity, alpha)
-    rgb = _tint(tone, mix, colours)
+        petals.add(alpha, layer_tone * (1.0 - 0.18 * across**2), along)
     disk_colour = np.array([rng.uniform(0.82, 0.98), rng.uniform(0.55, 0.8), 0.1], np.float32)
     bumps = 0.9 + 0.14 * np.cos(42.0 * grid.u) * np.cos(42.0 * grid.v)
-    disk_alpha, disk = _dome(grid, size, disk_colour, bumps)
-    return np.maximum(opacity, disk_alpha), _over(rgb, disk, disk_alpha)
+    return _add_disk(petals.bloom(colours), grid, size, disk_colour, bumps)
 
 
-def sunflower(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
+def sunflower(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     """Draws broad, pointed petals in two whorls around a large dark disk of spirals."""
     count = int(rng.integers(13, 20))
     size = rng.uniform(0.43, 0.54)
@@ -166,30 +174,25 @@ def sunflower(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, A
     def half_width(along: Array) -> Array:
         return np.float32(widest) * np.minimum(1.0, 1.9 * (1.0 - along)) * (0.8 + 0.2 * along)
 
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
+    petals = _Petals(grid)
     for layer_tone, outer in ((0.7, 1.0), (1.0, 0.93)):
         alpha, along, across = _whorl(grid, rng, count, (0.25, outer), half_width, 0.12)
-        tone = _over(tone, layer_tone * (0.82 + 0.18 * (1.0 - np.abs(across))), alpha)
-        mix = _over(mix, along, alpha)
-        opacity = np.maximum(opacity, alpha)
-    rgb = _tint(tone, mix, colours)
+        petals.add(alpha, layer_tone * (0.82 + 0.18 * (1.0 - np.abs(across))), along)
     # Two families of spirals turning against each other, in the Fibonacci numbers 13 and 21,
     # are what the florets of a sunflower head look like.
     spiral = np.float32(7.0) * np.log(grid.radius + np.float32(0.08))
     florets = np.cos(13.0 * grid.angle + spiral) * np.cos(21.0 * grid.angle - spiral)
     ring = np.exp(-((grid.radius / size - 0.62) ** 2) * 40.0)
     brown = np.array([0.34, 0.2, 0.09], np.float32) * np.float32(rng.uniform(0.7, 1.2))
-    disk_alpha, disk = _dome(grid, size, brown, 1.0 + 0.55 * florets + rng.uniform(0, 1) * ring)
-    return np.maximum(opacity, disk_alpha), _over(rgb, disk, disk_alpha)
+    texture = 1.0 + 0.55 * florets + rng.uniform(0, 1) * ring
+    return _add_disk(petals.bloom(colours), grid, size, brown, texture)
 
 
-def dandelion(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
+def dandelion(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     """Draws a head of very many fine rays without a disk, or the seed head that follows it."""
     if rng.random() < 0.35:
         return _seed_head(grid, rng)
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
+    petals = _Petals(grid)
     for outer, layer_tone in ((1.0, 0.74), (0.78, 0.86), (0.54, 0.98), (0.3, 0.95)):
         count = int(rng.integers(34, 46) * (0.45 + 0.55 * outer))
         widest = np.float32(0.95 * np.pi / count * outer)
@@ -199,13 +202,11 @@ def dandelion(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, A
 
         alpha, along, across = _whorl(grid, rng, count, (0.0, outer), half_width, 0.3)
         rays = layer_tone * (0.6 + 0.4 * along) * (1.0 - 0.3 * np.minimum(np.abs(across), 1.0))
-        tone = _over(tone, rays, alpha)
-        mix = _over(mix, np.float32(outer) * along, alpha)
-        opacity = np.maximum(opacity, alpha)
-    return opacity, _tint(tone, mix, colours)
+        petals.add(alpha, rays, np.float32(outer) * along)
+    return petals.bloom(colours)
 
 
-def _seed_head(grid: BloomGrid, rng: np.random.Generator) -> Bloom:
+def _seed_head(grid: BloomGrid, rng: Generator) -> Bloom:
     """Draws a translucent ball of parachutes: thin spokes that end in tufts."""
     sphere = np.clip(1.0 - grid.radius**2, 0.0, 1.0)
     haze = grid.edge(1.0 - grid.radius) * (0.3 + 0.25 * (1.0 - np.sqrt(sphere)))
@@ -230,19 +231,14 @@ def _seed_head(grid: BloomGrid, rng: np.random.Generator) -> Bloom:
     return np.maximum(np.maximum(haze, hair), core), rgb
 
 
-def tulip(
-    grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array], above: bool = False
-) -> Bloom:
-    """Draws a cup of few large overlapping petals, from the side or from `above`."""
-    if above:
-        return _open_tulip(grid, rng, colours)
+def tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
+    """Draws a cup of few large overlapping petals from the side."""
     openness = rng.uniform(0.0, 0.5)
     waist = rng.uniform(0.4, 0.5)
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
+    petals = _Petals(grid)
     # From the back to the front: where the petal leans, how high it reaches, how lit it is.
-    petals = ((-0.3, 0.88, 0.6), (0.3, 0.9, 0.64), (-0.62, 0.95, 0.82), (0.62, 0.95, 0.86))
-    for lean, top, layer_tone in (*petals, (rng.uniform(-0.15, 0.15), 0.78, 1.0)):
+    layers = ((-0.3, 0.88, 0.6), (0.3, 0.9, 0.64), (-0.62, 0.95, 0.82), (0.62, 0.95, 0.86))
+    for lean, top, layer_tone in (*layers, (rng.uniform(-0.15, 0.15), 0.78, 1.0)):
         top = top - rng.uniform(0.0, 0.14)
         height = np.clip((grid.v + 0.92) / (top + 0.92), 0.0, 1.0)
         centre = np.float32(lean) * (0.55 * np.sin(np.pi * 0.6 * height) + openness * height**3)
@@ -253,31 +249,26 @@ def tulip(
         alpha = alpha * grid.edge(grid.v + 0.9)
         rim = np.clip(1.0 - np.abs(across), 0.0, 1.0)
         veins = 0.05 * np.cos(14.0 * across) * height
-        petal_tone = layer_tone * (0.68 + 0.32 * np.minimum(1.0, 3.0 * rim) + veins)
-        tone = _over(tone, petal_tone - 0.16 * across * np.sign(lean) * (abs(lean) > 0.5), alpha)
-        mix = _over(mix, height, alpha)
-        opacity = np.maximum(opacity, alpha)
-    return opacity, _tint(tone, mix, colours)
+        tone = layer_tone * (0.68 + 0.32 * np.minimum(1.0, 3.0 * rim) + veins)
+        petals.add(alpha, tone - 0.16 * across * np.sign(lean) * (abs(lean) > 0.5), height)
+    return petals.bloom(colours)
 
 
-def _open_tulip(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
+def open_tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     """Draws six large petals seen from above, with a dark star and stamens at the base."""
 
     def half_width(along: Array) -> Array:
         return np.float32(0.5) * np.sqrt(np.sqrt(along)) * np.sqrt(1.0 - along**5)
 
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
-    phase = rng.uniform(0.0, TAU)
+    petals = _Petals(grid)
+    phase = rng.uniform(0.0, math.tau)
     # Three petals lie behind, three in front of the gaps between them.
-    for layer_tone, outer, turned in ((0.72, 1.0, phase), (1.0, 0.95, phase + TAU / 6.0)):
+    for layer_tone, outer, turned in ((0.72, 1.0, phase), (1.0, 0.95, phase + math.tau / 6.0)):
         alpha, along, across = _whorl(grid, rng, 3, (-0.1, outer), half_width, 0.1, phase=turned)
         rim = np.clip(1.0 - np.abs(across), 0.0, 1.0)
         shade = 0.6 + 0.25 * along + 0.15 * np.minimum(1.0, 3.0 * rim) + 0.04 * np.cos(16 * across)
-        tone = _over(tone, layer_tone * shade, alpha)
-        mix = _over(mix, along, alpha)
-        opacity = np.maximum(opacity, alpha)
-    rgb = _tint(tone, mix, colours)
+        petals.add(alpha, layer_tone * shade, along)
+    opacity, rgb = petals.bloom(colours)
     star = grid.edge(0.28 + 0.08 * np.cos(6.0 * (grid.angle - phase)) - grid.radius)
     dark = np.array([0.12, 0.1, 0.14], np.float32)
     rgb = _over(rgb, dark, 0.85 * star)
@@ -288,30 +279,26 @@ def _open_tulip(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array,
     return opacity, rgb
 
 
-def rose(grid: BloomGrid, rng: np.random.Generator, colours: tuple[Array, Array]) -> Bloom:
+def rose(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     """Draws rounded petals that overlap in a spiral and close towards the centre."""
     layers = int(rng.integers(5, 7))
-    opacity = np.zeros_like(grid.radius)
-    tone, mix = opacity, opacity
+    petals = _Petals(grid)
     sense = 1.0 if rng.random() < 0.5 else -1.0
-    phase = rng.uniform(0.0, TAU)
-    lean, lean_angle = rng.uniform(0.0, 0.1), rng.uniform(0.0, TAU)
+    phase = rng.uniform(0.0, math.tau)
+    lean, lean_angle = rng.uniform(0.0, 0.1), rng.uniform(0.0, math.tau)
     drift = np.float32(lean) * np.cos(grid.angle - np.float32(lean_angle))
     for layer in range(layers):
         depth = layer / layers
         count = 5 if depth < 0.5 else 3
         reach = (1.0 - depth) ** 0.9 * 0.95
         phase += 2.4  # the golden angle: no petal lies right behind another
-        turn = sense * (grid.angle + np.float32(phase)) * np.float32(count / TAU)
+        turn = sense * (grid.angle + np.float32(phase)) * np.float32(count / math.tau)
         part = turn - np.floor(turn)
         lobe = np.sqrt(np.sqrt(np.clip(4.0 * part * (1.0 - part), 0.0, 1.0)))
         # A petal starts under its neighbour and swings outwards: that is the spiral.
         rim = np.float32(reach) * (0.74 + 0.2 * lobe + 0.1 * part)
         inside = rim - grid.radius - np.float32(depth) * drift
-        alpha = grid.edge(inside)
         near_rim = np.exp(-np.clip(inside, 0.0, None) * np.float32(9.0))
-        petal_tone = (1.06 - 0.2 * depth) * (0.5 + 0.5 * near_rim) * (0.7 + 0.3 * part)
-        tone = _over(tone, petal_tone, alpha)
-        mix = _over(mix, 0.2 + 0.8 * near_rim, alpha)
-        opacity = np.maximum(opacity, alpha)
-    return opacity, _tint(tone, mix, colours)
+        tone = (1.06 - 0.2 * depth) * (0.5 + 0.5 * near_rim) * (0.7 + 0.3 * part)
+        petals.add(grid.edge(inside), tone, 0.2 + 0.8 * near_rim)
+    return petals.bloom(colours)
