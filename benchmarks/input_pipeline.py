@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Iterable
 
-from netzoo.data import Augmentation, eval_batches, open_source, train_dataset, with_cache
+from netzoo.data import Augmentation, EvalBatches, TrainBatches, open_source, with_cache
 
 
 def measure(batches: Iterable, seconds: float) -> tuple[float, float]:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--randaugment", type=int, default=2, help="layers, at magnitude 9")
     parser.add_argument("--crop", type=float, default=0.25, help="smallest area of a crop")
-    parser.add_argument("--evaluation", action="store_true", help="measure eval_batches instead")
+    parser.add_argument("--evaluation", action="store_true", help="measure EvalBatches instead")
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
 
@@ -60,12 +60,12 @@ def main() -> None:
         "num_threads": options.threads,
     }
     if options.evaluation:
-        passes = itertools.repeat(eval_batches(source, **common))
+        passes = itertools.repeat(EvalBatches(source, **common))
         batches = itertools.chain.from_iterable(passes)
     else:
         crop = (options.crop, 1.0), (3 / 4, 4 / 3)
         augmentation = Augmentation(*crop, True, options.randaugment, 9.0)
-        batches = train_dataset(source, seed=0, augmentation=augmentation, **common)
+        batches = TrainBatches(source, seed=0, augmentation=augmentation, **common)
     rate, cost = measure(batches, options.seconds)
     print(f"{rate:.0f} images/s, {cost:.2f} ms of processor time an image")
 

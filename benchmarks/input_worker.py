@@ -20,7 +20,7 @@ BUFFERED = 16  # batches, more than any pipeline keeps ready
 
 def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
     """Returns endless batches from the prepared data set."""
-    from netzoo.data import Augmentation, open_source, train_dataset, with_cache
+    from netzoo.data import Augmentation, TrainBatches, open_source, with_cache
 
     source = open_source(settings["source"], settings["split"], settings["data_dir"])
     source = with_cache(source, settings["cache"])
@@ -28,7 +28,7 @@ def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
         for index in range(len(source)):
             source[index]  # what is measured are the epochs after the first
     return iter(
-        train_dataset(
+        TrainBatches(
             source,
             batch_size=settings["batch_size"],
             image_size=settings["image_size"],

@@ -156,12 +156,12 @@ def _in_deletion(number: int) -> None:
 
 def _bad_worker(number: int) -> None:
     """The thread that makes a batch raises; the `number`th batch of this process."""
-    from netzoo.data.images import _TrainBatches
+    from netzoo.data.images import TrainBatches
 
     def fail(*_arguments):
         raise RuntimeError("this batch cannot be made")
 
-    _patch(_TrainBatches, "__getitem__", fail, number=number)
+    _patch(TrainBatches, "__getitem__", fail, number=number)
 
 
 def _bad_loss(number: int, count: int = 1) -> None:

@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netzoo.cli.prepare import main as prepare
-from netzoo.data import Augmentation, decode_image, eval_batches, open_source, train_dataset
+from netzoo.data import Augmentation, EvalBatches, TrainBatches, decode_image, open_source
 from netzoo.data.decode import LazyImage
 from netzoo.data.files import printable, read_file
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
@@ -79,8 +79,8 @@ def _as_folder(path: Path) -> str:
             source = open_source(f"folder:{root}", "train")
             augmentation = Augmentation((0.25, 1.0), (3 / 4, 4 / 3), True, 0, 0.0)
             settings = {"batch_size": 2, "image_size": 16, "num_threads": 0}
-            count = sum(batch["mask"].sum() for batch in eval_batches(source, **settings))
-            next(iter(train_dataset(source, seed=0, augmentation=augmentation, **settings)))
+            count = sum(batch["mask"].sum() for batch in EvalBatches(source, **settings))
+            next(iter(TrainBatches(source, seed=0, augmentation=augmentation, **settings)))
         finally:
             (Path(root) / "roses" / path.name).rename(path)
     return f"{count} of {len(source)} images"

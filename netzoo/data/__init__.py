@@ -1,7 +1,7 @@
 """Sources, transforms and the input pipeline; knows nothing of models and never imports TensorFlow.
 
 source = open_source("tfds:tf_flowers", "train[:80%]")
-batches = train_dataset(source, batch_size=32, image_size=128, seed=0, augmentation=...)
+batches = TrainBatches(source, batch_size=32, image_size=128, seed=0, augmentation=...)
 """
 
 import cv2
@@ -9,7 +9,7 @@ import cv2
 from netzoo.data.cache import CachedSource, with_cache
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.images import Augmentation, eval_batches, train_dataset
+from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.source import DatasetNotFoundError, SkipCorrupt, Source
 from netzoo.data.sources.open import open_source
 
@@ -21,12 +21,12 @@ __all__ = [
     "Augmentation",
     "CachedSource",
     "DatasetNotFoundError",
+    "EvalBatches",
     "ImageError",
     "SkipCorrupt",
     "Source",
+    "TrainBatches",
     "decode_image",
-    "eval_batches",
     "open_source",
-    "train_dataset",
     "with_cache",
 ]

@@ -5,25 +5,12 @@ Batch `i` is a pure function of the seed and `i`. A position in the data is ther
 byte.
 """
 
-from typing import Any, Protocol
-
 import grain
 import numpy as np
+from grain.sources import RandomAccessDataSource
 
 # Enough epochs for any run, and few enough that Grain's batch numbers stay 64-bit integers.
 ENDLESS_BATCHES = 2**48
-
-
-class Batches(Protocol):
-    """Random access to batches."""
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        ...
-
-    def __getitem__(self, step: int) -> Any:
-        """The batch at `step`, the same one at every call."""
-        ...
 
 
 def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
@@ -33,7 +20,7 @@ def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Gener
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
 
 
-def in_threads(batches: Batches, num_threads: int) -> grain.IterDataset:
+def in_threads(batches: RandomAccessDataSource, num_threads: int) -> grain.IterDataset:
     """Makes batches in threads, ahead of their use: two for each thread, and at least four."""
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=max(4, 2 * num_threads)

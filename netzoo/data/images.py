@@ -5,8 +5,8 @@
 """
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import grain
 import numpy as np
@@ -16,12 +16,7 @@ from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
-from netzoo.data.transforms import (
-    random_flip,
-    resize_and_center_crop,
-    resize_fast,
-    sample_crop,
-)
+from netzoo.data.transforms import random_flip, resize_and_center_crop, resize_fast, sample_crop
 
 Batch = dict[str, np.ndarray]
 
@@ -60,23 +55,11 @@ class Augmentation:
 
 
 def evaluation_image(
-    image: bytes | np.ndarray,
-    name: str,
-    size: int,
-    crop_pct: float,
-    interpolation: str = "area",
+    image: bytes | np.ndarray, name: str, size: int, crop_pct: float, interpolation: str = "area"
 ) -> np.ndarray:
-    """Prepares one image as evaluation and prediction see it: its resized centre.
+    """Returns an image as evaluation and prediction see it; see `resize_and_center_crop`.
 
-    Args:
-      image: The encoded file, or pixels uint8 `[H, W, 3]`.
-      name: The file's name, for error messages.
-      size: Side of the result in pixels.
-      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
-      interpolation: See `resize`.
-
-    Returns:
-      Pixels, uint8 `[size, size, 3]`, RGB.
+    `image` is the encoded file or pixels, and `name` the file's name, for error messages.
 
     Raises:
       ImageError: The file cannot be decoded.
@@ -85,147 +68,70 @@ def evaluation_image(
     return resize_and_center_crop(pixels, size, crop_pct, interpolation)
 
 
-def train_dataset(
-    source: Source,
-    *,
-    batch_size: int,
-    image_size: int,
-    seed: int,
-    augmentation: Augmentation,
-    num_threads: int = 2,
-    shard: tuple[int, int] = (0, 1),
-    skip_corrupt: SkipCorrupt | None = None,
-) -> grain.IterDataset:
-    """Makes the endless sequence of training batches.
-
-    Every epoch is shuffled anew and has `len(source) // batch_size` batches; an example occurs
-    in it at most once, and those left over after the last whole batch are dropped.
-
-    Args:
-      source: The examples.
-      batch_size: Examples a batch, over all processes.
-      image_size: Side of the images in pixels.
-      seed: Decides order and augmentation.
-      augmentation: How images are augmented.
-      num_threads: Threads that read and augment.
-      shard: `(index, count)` of this process among those that share each batch. A process gets its
-        rows of the same batch, so their number changes no image.
-      skip_corrupt: Records the examples that cannot be read; the next sound one of the source
-        replaces each. None stops at the first of them.
-
-    Returns:
-      An endless `grain.IterDataset` of `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B
-      the rows of this process. `iter()` of it has `get_state` and `set_state`, and is what
-      `grain.checkpoint.CheckpointSave` takes.
-
-    Raises:
-      ValueError: The batch is larger than the source, or the processes cannot divide it.
-    """
-    if batch_size > len(source):
-        raise ValueError(
-            f"batch_size {batch_size} is larger than the {len(source):,} examples of {source.name} "
-            f"{source.split}; use at most {len(source)}."
-        )
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be in [0, 2**63), found {seed}.")
-    rows = _rows_of_process(batch_size, shard)
-    batches = _TrainBatches(
-        source, batch_size, rows, image_size, skip_corrupt, seed=seed, augmentation=augmentation
-    )
-    return in_threads(batches, num_threads)
-
-
-def eval_batches(
-    source: Source,
-    *,
-    batch_size: int,
-    image_size: int,
-    crop_pct: float = 0.875,
-    num_threads: int = 2,
-    shard: tuple[int, int] = (0, 1),
-    skip_corrupt: SkipCorrupt | None = None,
-) -> "EvalBatches":
-    """Makes the batches of one pass over every example, exactly once and in order.
-
-    Args:
-      source: The examples.
-      batch_size: Examples a batch, over all processes.
-      image_size: Side of the images in pixels.
-      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
-      num_threads: Threads that read and resize.
-      shard: As for `train_dataset`.
-      skip_corrupt: Records the examples that cannot be read, whose `mask` is False. None stops at
-        the first of them.
-
-    Returns:
-      Batches that can be iterated again and again, with a length.
-    """
-    return EvalBatches(
-        source,
-        batch_size,
-        _rows_of_process(batch_size, shard),
-        image_size,
-        skip_corrupt,
-        crop_pct=crop_pct,
-        num_threads=num_threads,
-    )
-
-
-def _rows_of_process(batch_size: int, shard: tuple[int, int]) -> range:
-    """Returns the rows of each batch that the process `shard`, `(index, count)`, makes."""
-    index, count = shard
-    if batch_size < 1 or batch_size % count:
-        raise ValueError(
-            f"batch_size must be a positive multiple of the {count} processes that share "
-            f"each batch, found {batch_size}."
-        )
-    if not 0 <= index < count:
-        raise ValueError(f"shard must be (index, count) with index below count, found {shard}.")
-    return range(index * batch_size // count, (index + 1) * batch_size // count)
-
-
 @dataclass(frozen=True)
 class _Batches:
-    """What batches of training and evaluation have in common."""
+    """What batches of training and evaluation have in common.
+
+    Attributes:
+      source: The examples.
+      batch_size: Examples a batch, over all processes.
+      image_size: Side of the images in pixels.
+      num_threads: Threads that read and augment or resize.
+      shard: `(index, count)` of this process among those that share each batch. A process gets its
+        rows of the same batch, so their number changes no image.
+      skip_corrupt: Records the examples that cannot be read. None stops at the first of them.
+    """
 
     source: Source
-    batch_size: int  # over all processes
-    rows: range  # those of this process
+    _: KW_ONLY
+    batch_size: int
     image_size: int
-    skip_corrupt: SkipCorrupt | None
+    num_threads: int = 2
+    shard: tuple[int, int] = (0, 1)
+    skip_corrupt: SkipCorrupt | None = None
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return iter(in_threads(self, self.num_threads))
+
+    def _of_process(self, indices: Sequence[int], step: int) -> Sequence[int]:
+        """Returns those of `indices` that this process reads for the batch at `step`."""
+        first = step * self.batch_size + self.shard[0] * self._rows
+        return indices[first : first + self._rows]
+
+    @property
+    def _rows(self) -> int:
+        return self.batch_size // self.shard[1]
 
     def _empty_batch(self) -> Batch:
-        count, size = len(self.rows), self.image_size
+        size = self.image_size
         return {
-            "image": np.zeros((count, size, size, 3), np.uint8),
-            "label": np.zeros(count, np.int32),
+            "image": np.zeros((self._rows, size, size, 3), np.uint8),
+            "label": np.zeros(self._rows, np.int32),
         }
 
 
 @dataclass(frozen=True)
 class EvalBatches(_Batches):
-    """Batches `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`.
+    """Every example exactly once and in order.
 
-    All have one shape, so that evaluation compiles once: the last is filled up with zeros, and
-    `mask` is True where there is an example.
+    Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`, with B the
+    rows of this process. All have one shape, so that evaluation compiles once: the last is filled
+    up with zeros, and `mask` is True where there is an example that can be read.
+
+    Attributes:
+      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
     """
 
-    crop_pct: float
-    num_threads: int
+    _: KW_ONLY
+    crop_pct: float = 0.875
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(in_threads(self, self.num_threads))
-
     def __getitem__(self, step: int) -> Batch:
         batch = self._empty_batch()
-        batch["mask"] = np.zeros(len(self.rows), bool)
-        indices = range(len(self.source))[step * self.batch_size :][
-            self.rows.start : self.rows.stop
-        ]
-        for row, index in enumerate(indices):
+        batch["mask"] = np.zeros(len(batch["label"]), bool)
+        for row, index in enumerate(self._of_process(range(len(self.source)), step)):
             try:
                 example = self.source[index]
                 batch["image"][row] = evaluation_image(
@@ -240,11 +146,35 @@ class EvalBatches(_Batches):
 
 
 @dataclass(frozen=True)
-class _TrainBatches(_Batches):
-    """Random access to the endless sequence of training batches."""
+class TrainBatches(_Batches):
+    """Endless batches for training.
 
+    Every epoch is shuffled anew and has `len(source) // batch_size` batches; an example occurs
+    in it at most once, and those left over after the last whole batch are dropped. Where corrupt
+    examples are skipped, the next sound one of the source replaces each.
+
+    Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B the rows of this
+    process. `iter()` has `get_state` and `set_state`, and is what `grain.checkpoint.CheckpointSave`
+    takes.
+
+    Attributes:
+      seed: Decides order and augmentation.
+      augmentation: How images are augmented.
+
+    Raises:
+      ValueError: The batch is larger than the source.
+    """
+
+    _: KW_ONLY
     seed: int
     augmentation: Augmentation
+
+    def __post_init__(self):
+        if self.batch_size > len(self.source):
+            raise ValueError(
+                f"batch_size {self.batch_size} is larger than the {len(self.source):,} examples of "
+                f"{self.source.name} {self.source.split}; use at most {len(self.source)}."
+            )
 
     def __len__(self) -> int:
         return ENDLESS_BATCHES
@@ -253,7 +183,7 @@ class _TrainBatches(_Batches):
         epoch, step = divmod(step, len(self.source) // self.batch_size)
         batch = self._empty_batch()
         order = _epoch_order(self.seed, epoch, len(self.source))
-        indices = order[step * self.batch_size :][self.rows.start : self.rows.stop].tolist()
+        indices = self._of_process(order, step).tolist()
         # Generators for the whole batch at once: between images, with cold caches, each takes
         # several times as long.
         rngs = [self._generator(epoch, index) for index in indices]

@@ -6,11 +6,11 @@ import pytest
 from netzoo.cli.check import main as check
 from netzoo.data import (
     CachedSource,
+    EvalBatches,
     ImageError,
     SkipCorrupt,
-    eval_batches,
+    TrainBatches,
     open_source,
-    train_dataset,
     with_cache,
 )
 from netzoo.data.source import SourceError
@@ -39,7 +39,7 @@ def test_stops_and_says_how_to_go_on(broken):
     with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
         take(make(broken(8, 3)), 2)
     with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
-        list(eval_batches(broken(8, 3), batch_size=4, image_size=8))
+        list(EvalBatches(broken(8, 3), batch_size=4, image_size=8))
 
 
 def test_training_takes_the_next_sound_one(broken, memory_source, capsys):
@@ -85,7 +85,7 @@ def test_evaluation_masks_them(broken, capsys):
     """The metric is over what could be read, and nothing is counted twice."""
     skip = SkipCorrupt()
     batches = list(
-        eval_batches(broken(6, 0, 4), batch_size=4, image_size=8, skip_corrupt=skip, num_threads=1)
+        EvalBatches(broken(6, 0, 4), batch_size=4, image_size=8, skip_corrupt=skip, num_threads=1)
     )
     mask = np.concatenate([batch["mask"] for batch in batches])
     assert mask.tolist() == [False, True, True, True, False, True, False, False]
@@ -118,11 +118,11 @@ def test_a_record_that_is_no_image(flowers, tmp_path):
     source = open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
     settings = {"batch_size": 7, "image_size": 8}
     with pytest.raises(ImageError, match=r"Cannot decode tf_flowers train example \d+"):
-        list(eval_batches(source, **settings))
-    batches = eval_batches(source, skip_corrupt=SkipCorrupt(), **settings)
+        list(EvalBatches(source, **settings))
+    batches = EvalBatches(source, skip_corrupt=SkipCorrupt(), **settings)
     assert sum(batch["mask"].sum() for batch in batches) == 20
     settings |= {"seed": 0, "augmentation": PLAIN}
-    assert len(take(train_dataset(source, skip_corrupt=SkipCorrupt(), **settings), 6)) == 6
+    assert len(take(TrainBatches(source, skip_corrupt=SkipCorrupt(), **settings), 6)) == 6
 
 
 def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from netzoo.cli.check import corrupt_examples
 from netzoo.cli.prepare import prepare
-from netzoo.data import DatasetNotFoundError, ImageError, Source, eval_batches, open_source
+from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
 from netzoo.data.source import SourceError, resolve_split
 from netzoo.data.sources import tfds
 from netzoo.errors import UserError
@@ -306,5 +306,5 @@ def test_real_flowers():
     assert len(source) == 3670 and source.class_names == FLOWERS
     assert not list(corrupt_examples(source))
     assert len(open_source(f"folder:{folder}", "train[:80%]")) == 2936
-    batches = eval_batches(source, batch_size=128, image_size=32)
+    batches = EvalBatches(source, batch_size=128, image_size=32)
     assert sum(batch["mask"].sum() for batch in batches) == 3670

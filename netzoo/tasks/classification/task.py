@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
-from netzoo.data.images import Augmentation, eval_batches, train_dataset
+from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.source import SkipCorrupt
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
@@ -133,11 +133,11 @@ class ImageClassification:
         return pretrained_variables(self._config, self.model, self._config.data.image_size)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
-        """Returns endless augmented batches; see `netzoo.data.images.train_dataset`."""
+        """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""
         config, augment = self._config, self._config.augment
         on_host = (field.name for field in dataclasses.fields(Augmentation))
         return iter(
-            train_dataset(
+            TrainBatches(
                 self._source(config.data.train_split),
                 batch_size=config.train.batch_size,
                 image_size=config.data.image_size,
@@ -182,7 +182,7 @@ class ImageClassification:
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or `limit` evenly spaced ones."""
         config = self._config
-        return eval_batches(
+        return EvalBatches(
             self._source(split) if limit is None else _Thinned(self._source(split), limit),
             batch_size=config.evaluation.batch_size,
             image_size=config.data.image_size,
