@@ -11,7 +11,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-MAX_MAGNITUDE = 10.0
 _ROTATE_DEGREES = 30.0
 _SHEAR = 0.3
 _TRANSLATE = 150 / 331  # AutoAugment moved its 331 px images by up to 150 px
@@ -21,50 +20,57 @@ _FILL = (128, 128, 128)  # what comes in from outside: mid-grey, as in the autho
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _RAMP = np.arange(256, dtype=np.float32)
 
-# An operation takes the image and a level: the strength in [-1, 1], its sign drawn at random.
-# Operations without a direction use the absolute value.
-Operation = Callable[[np.ndarray, float], np.ndarray]
-
 
 def rand_augment(
     image: np.ndarray, rng: np.random.Generator, num_layers: int, magnitude: float
 ) -> np.ndarray:
-    """Applies `num_layers` operations, each drawn uniformly, with replacement.
+    """Applies `num_layers` operations to uint8 `[H, W, 3]`, drawn uniformly with replacement.
 
-    Args:
-      image: uint8 `[H, W, 3]`.
-      rng: Decides the operations and their directions.
-      num_layers: Operations, at least 0.
-      magnitude: Their strength, 0 (none, or next to none) to 10; 9 is the usual setting.
-
-    Returns:
-      uint8 `[H, W, 3]`; may be `image` itself.
+    `magnitude` is their strength, 0 (none, or next to none) to 10; 9 is the usual setting. The
+    result may be `image` itself.
     """
-    level = magnitude / MAX_MAGNITUDE
-    for choice in rng.integers(2 * len(_TABLE), size=num_layers):
+    level = magnitude / 10
+    operations = list(OPERATIONS.values())
+    for choice in rng.integers(2 * len(operations), size=num_layers):
         operation, sign = divmod(int(choice), 2)
-        image = _TABLE[operation](image, level if sign else -level)
+        image = operations[operation](image, level if sign else -level)
     return image
 
 
-def identity(image: np.ndarray, level: float) -> np.ndarray:
-    """Leaves the image as it is."""
-    return image
+def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Replaces every value by its entry in `table`, `[256]` or one column a channel `[256, 3]`."""
+    table = np.clip(np.rint(table), 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table if table.ndim == 1 else table.reshape(1, 256, 3))
 
 
-def autocontrast(image: np.ndarray, level: float) -> np.ndarray:
-    """Stretches each channel so that its darkest value becomes 0 and its lightest 255."""
+def _blend(base: np.ndarray, image: np.ndarray, level: float) -> np.ndarray:
+    """Moves `image` away from `base`, or towards it where `level` is negative."""
+    factor = 1 + _ENHANCE * level
+    return cv2.addWeighted(image, factor, base, 1 - factor, 0)
+
+
+def _warp(image: np.ndarray, *matrix: float) -> np.ndarray:
+    """Warps by a 2 x 3 matrix from places in `image` to places in the result, row by row."""
+    return cv2.warpAffine(
+        image,
+        np.reshape(matrix, (2, 3)),
+        (image.shape[1], image.shape[0]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=_FILL,
+    )
+
+
+def _autocontrast(image: np.ndarray, level: float) -> np.ndarray:
     # Over rows first: long contiguous rows vectorise, three-value pixels do not.
     low = image.min(axis=0).min(axis=0).astype(np.float32)
     high = image.max(axis=0).max(axis=0).astype(np.float32)
     flat = high <= low
     scale = 255 / np.where(flat, 255, high - low)
-    table = _RAMP[:, None] * scale - np.where(flat, 0, low) * scale
-    return _look_up(image, table)
+    return _look_up(image, _RAMP[:, None] * scale - np.where(flat, 0, low) * scale)
 
 
-def equalize(image: np.ndarray, level: float) -> np.ndarray:
-    """Spreads each channel's values so that all occur about equally often."""
+def _equalize(image: np.ndarray, level: float) -> np.ndarray:
     tables = []
     for channel in range(3):
         counts = cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(256)
@@ -78,105 +84,59 @@ def equalize(image: np.ndarray, level: float) -> np.ndarray:
     return _look_up(image, np.stack(tables, axis=-1))
 
 
-def posterize(image: np.ndarray, level: float) -> np.ndarray:
-    """Keeps the high bits of each value: 8 at level 0, down to 4."""
+def _posterize(image: np.ndarray, level: float) -> np.ndarray:
     dropped = round(_POSTERIZE_BITS * abs(level))
     return image & np.uint8((0xFF << dropped) & 0xFF)
 
 
-def solarize(image: np.ndarray, level: float) -> np.ndarray:
-    """Inverts values from a threshold on: 256 (none) at level 0, down to 0 (all)."""
+def _solarize(image: np.ndarray, level: float) -> np.ndarray:
     return _look_up(image, np.where(256 * (1 - abs(level)) <= _RAMP, 255 - _RAMP, _RAMP))
 
 
-def color(image: np.ndarray, level: float) -> np.ndarray:
-    """Moves between greyscale and exaggerated colour, by a factor of 0.1 to 1.9."""
+def _color(image: np.ndarray, level: float) -> np.ndarray:
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     return _blend(grey, image, level)
 
 
-def contrast(image: np.ndarray, level: float) -> np.ndarray:
-    """Scales the distance from the mean grey, by a factor of 0.1 to 1.9."""
+def _contrast(image: np.ndarray, level: float) -> np.ndarray:
     mean = round(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0])
     return _look_up(image, mean + (_RAMP - mean) * (1 + _ENHANCE * level))
 
 
-def brightness(image: np.ndarray, level: float) -> np.ndarray:
-    """Scales all values, by a factor of 0.1 to 1.9."""
-    return _look_up(image, _RAMP * (1 + _ENHANCE * level))
-
-
-def sharpness(image: np.ndarray, level: float) -> np.ndarray:
-    """Moves between a smoothed and a sharpened image, by a factor of 0.1 to 1.9."""
-    return _blend(cv2.filter2D(image, -1, _SMOOTH), image, level)
-
-
-def rotate(image: np.ndarray, level: float) -> np.ndarray:
-    """Turns about the centre, by up to 30 degrees either way."""
+def _rotate(image: np.ndarray, level: float) -> np.ndarray:
     height, width = image.shape[:2]
     centre = (width - 1) / 2, (height - 1) / 2
-    return _warp(image, cv2.getRotationMatrix2D(centre, _ROTATE_DEGREES * level, 1.0))
+    return _warp(image, *cv2.getRotationMatrix2D(centre, _ROTATE_DEGREES * level, 1.0).flat)
 
 
-def shear_x(image: np.ndarray, level: float) -> np.ndarray:
-    """Shifts each row in proportion to its height, by up to 0.3."""
-    return _warp(image, np.array([[1, _SHEAR * level, 0], [0, 1, 0]]))
-
-
-def shear_y(image: np.ndarray, level: float) -> np.ndarray:
-    """Shifts each column in proportion to its place, by up to 0.3."""
-    return _warp(image, np.array([[1, 0, 0], [_SHEAR * level, 1, 0]]))
-
-
-def translate_x(image: np.ndarray, level: float) -> np.ndarray:
-    """Moves the image sideways, by up to 45 % of its width."""
-    return _warp(image, np.array([[1, 0, _TRANSLATE * level * image.shape[1]], [0, 1, 0]]))
-
-
-def translate_y(image: np.ndarray, level: float) -> np.ndarray:
-    """Moves the image up or down, by up to 45 % of its height."""
-    return _warp(image, np.array([[1, 0, 0], [0, 1, _TRANSLATE * level * image.shape[0]]]))
-
-
-OPERATIONS: dict[str, Operation] = {
-    function.__name__: function
-    for function in (
-        identity,
-        autocontrast,
-        equalize,
-        rotate,
-        posterize,
-        solarize,
-        color,
-        contrast,
-        brightness,
-        sharpness,
-        shear_x,
-        shear_y,
-        translate_x,
-        translate_y,
-    )
+# An operation takes the image and a level: the strength in [-1, 1], its sign drawn at random.
+# Operations without a direction use the absolute value.
+OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "identity": lambda image, level: image,
+    # Stretches each channel so that its darkest value becomes 0 and its lightest 255.
+    "autocontrast": _autocontrast,
+    # Spreads each channel's values so that all occur about equally often.
+    "equalize": _equalize,
+    # Turns about the centre, by up to 30 degrees either way.
+    "rotate": _rotate,
+    # Keeps the high bits of each value: 8 at level 0, down to 4.
+    "posterize": _posterize,
+    # Inverts values from a threshold on: 256 (none) at level 0, down to 0 (all).
+    "solarize": _solarize,
+    # The next four scale by 0.1 to 1.9: the difference from greyscale, from the mean grey, from
+    # black, and from a smoothed image.
+    "color": _color,
+    "contrast": _contrast,
+    "brightness": lambda image, level: _look_up(image, _RAMP * (1 + _ENHANCE * level)),
+    "sharpness": lambda image, level: _blend(cv2.filter2D(image, -1, _SMOOTH), image, level),
+    # Shifts each row in proportion to its height, each column in proportion to its place.
+    "shear_x": lambda image, level: _warp(image, 1, _SHEAR * level, 0, 0, 1, 0),
+    "shear_y": lambda image, level: _warp(image, 1, 0, 0, _SHEAR * level, 1, 0),
+    # Moves the image by up to 45 % of its width, or of its height.
+    "translate_x": lambda image, level: _warp(
+        image, 1, 0, _TRANSLATE * level * image.shape[1], 0, 1, 0
+    ),
+    "translate_y": lambda image, level: _warp(
+        image, 1, 0, 0, 0, 1, _TRANSLATE * level * image.shape[0]
+    ),
 }
-_TABLE = tuple(OPERATIONS.values())
-
-
-def _look_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Replaces every value by its entry in `table`, `[256]` or one column a channel `[256, 3]`."""
-    table = np.clip(np.rint(table), 0, 255).astype(np.uint8)
-    return cv2.LUT(image, table if table.ndim == 1 else table.reshape(1, 256, 3))
-
-
-def _blend(base: np.ndarray, image: np.ndarray, level: float) -> np.ndarray:
-    factor = 1 + _ENHANCE * level
-    return cv2.addWeighted(image, factor, base, 1 - factor, 0)
-
-
-def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return cv2.warpAffine(
-        image,
-        matrix,
-        (image.shape[1], image.shape[0]),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=_FILL,
-    )
