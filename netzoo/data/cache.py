@@ -3,7 +3,8 @@
 from typing import Literal, get_args
 
 from netzoo.data.decode import decode_image
-from netzoo.data.source import Example, Source, nearest
+from netzoo.data.source import Example, Source
+from netzoo.errors import unknown_name
 
 CacheMode = Literal["none", "encoded", "decoded"]
 
@@ -44,13 +45,10 @@ def with_cache(source: Source, mode: CacheMode) -> Source:
     """Returns `source` behind a cache, or as it is where `mode` is `none` or it has that cache.
 
     Raises:
-      ValueError: On an unknown mode.
+      UserError: On an unknown mode.
     """
-    modes = get_args(CacheMode)
-    if mode not in modes:
-        raise ValueError(
-            f"cache must be one of {', '.join(modes)}, found {mode!r}.{nearest(mode, modes)}"
-        )
+    if mode not in get_args(CacheMode):
+        raise unknown_name("cache", mode, get_args(CacheMode))
     if mode == "none" or (isinstance(source, CachedSource) and source.mode == mode):
         return source
     return CachedSource(source, mode)

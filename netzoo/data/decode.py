@@ -48,10 +48,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     converted (inverted or not, as its Adobe marker says), transparency is composited over white,
     and the image is turned as its EXIF orientation says. An animation gives its first frame.
 
-    Args:
-      data: The encoded file: JPEG (also of several images), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF,
-        JPEG 2000, ICO or TGA.
-      name: The file's name, for error messages.
+    `data` is a JPEG (also of several images), PNG, GIF, WebP, TIFF, BMP, PPM, AVIF, JPEG 2000, ICO
+    or TGA, and `name` the file's name, for error messages.
 
     Returns:
       Pixels, uint8 `[H, W, 3]`, RGB, contiguous and writable.
@@ -93,11 +91,7 @@ class LazyImage:
     """
 
     def __init__(self, image: bytes | np.ndarray, name: str):
-        """Reads the size, from the header alone where the format allows that.
-
-        Args:
-          image: The encoded file, or pixels uint8 `[H, W, 3]`.
-          name: The file's name, for error messages.
+        """Reads the size of a file or of pixels, from the header alone where the format allows it.
 
         Raises:
           ImageError: As `decode_image`.
@@ -127,11 +121,7 @@ class LazyImage:
 
 
 def check_header(file: BinaryIO, name: str) -> None:
-    """Checks that a file is an image, without decoding its pixels.
-
-    Args:
-      file: Open for reading.
-      name: Its name in error messages.
+    """Checks that an open file is an image, without decoding its pixels.
 
     Raises:
       ImageError: If the file is empty, not an image, or a decompression bomb.

@@ -29,11 +29,7 @@ def printable(name: str) -> str:
 
 
 def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """Opens a regular file of at most `MAX_BYTES`, without waiting.
-
-    Args:
-      path: The file.
-      name: Its name in error messages.
+    """Opens a regular file of at most `MAX_BYTES`, without waiting; `name` is for error messages.
 
     Raises:
       ImageError: It is missing, unreadable, too large, or not a regular file.

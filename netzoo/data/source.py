@@ -39,11 +39,9 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """Number of examples in the split."""
-        ...
 
     def __getitem__(self, index: int) -> Example:
         """The example at `index`, the same one at every call."""
-        ...
 
 
 class SourceError(UserError):
@@ -71,10 +69,9 @@ class SkipCorrupt:
     def add(self, error: ImageError) -> None:
         """Records a corrupt example."""
         with self._lock:
-            if str(error) in self._messages:
-                return
-            self._messages.add(str(error))
-            warn(f"Warning: corrupt example left out ({len(self)} so far): {error}")
+            if str(error) not in self._messages:
+                self._messages.add(str(error))
+                warn(f"Warning: corrupt example left out ({len(self)} so far): {error}")
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
@@ -90,12 +87,7 @@ def warn(text: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?`, or an empty string where nothing is near.
-
-    Args:
-      name: What was asked for.
-      known: Every valid name.
-    """
+    """Returns ` Did you mean ...?` with the valid names near `name`, or "" where none is near."""
     matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 

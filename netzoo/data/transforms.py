@@ -12,22 +12,13 @@ _FASTER_BY_AREA = 4.0  # shrinking by more would need a blur that costs more tha
 
 
 def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
-    """Resizes without aliasing.
+    """Resizes without aliasing; returns `image` itself where the size is right already.
 
     `"area"` treats each axis by the method that suits it. Shrinking averages over the area that
     falls into each new pixel (INTER_AREA): interpolation would look at a few source pixels only and
     alias the rest away. Growing has no such source pixels and interpolates (INTER_CUBIC), where
-    INTER_AREA would repeat pixels in blocks.
-
-    Args:
-      image: uint8 `[H, W, 3]`.
-      height: New height in pixels.
-      width: New width in pixels.
-      interpolation: `"area"`; or `"bilinear"` or `"bicubic"`, Pillow's with antialiasing, which
-        published weights were evaluated with.
-
-    Returns:
-      uint8 `[height, width, C]`; `image` itself where the size is right already.
+    INTER_AREA would repeat pixels in blocks. `"bilinear"` and `"bicubic"` are Pillow's, with
+    antialiasing, which published weights were evaluated with.
     """
     if interpolation != "area" and (height, width) != image.shape[:2]:
         resized = Image.fromarray(image).resize((width, height), _PILLOW[interpolation])
@@ -43,17 +34,9 @@ def resize(image: np.ndarray, height: int, width: int, interpolation: str = "are
 def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resizes for training: grows as `resize` does, and shrinks without aliasing at less cost.
 
-    What would alias is blurred away before cubic interpolation. The blur is that with which
-    linear interpolation would come to the usual antialiasing filter, a triangle as wide as the
-    shrinking asks; cubic interpolation is a little sharper.
-
-    Args:
-      image: uint8 `[H, W, C]`.
-      height: New height in pixels.
-      width: New width in pixels.
-
-    Returns:
-      uint8 `[height, width, C]`; `image` itself where the size is right already.
+    What would alias is blurred away before cubic interpolation. With linear interpolation the
+    same blur would give the usual antialiasing filter, a triangle as wide as the shrinking asks;
+    cubic interpolation is a little sharper.
     """
     down, across = image.shape[0] / height, image.shape[1] / width
     if max(down, across) > _FASTER_BY_AREA:
@@ -89,15 +72,9 @@ def sample_crop(
 ) -> tuple[int, int, int, int]:
     """Draws a rectangle within a `height` by `width` image (Szegedy et al. 2015, section 6).
 
-    After ten draws that do not fit (a long image and a large area, say), the largest central
-    rectangle of an allowed shape is taken.
-
-    Args:
-      height: Height of the image, in pixels.
-      width: Width of the image, in pixels.
-      rng: Decides area, shape and place.
-      scale: Bounds of the rectangle's area, as fractions of the image's; drawn uniformly.
-      ratio: Bounds of its width over height; the logarithm is drawn uniformly.
+    Its area, as a fraction of the image's, is uniform between the bounds `scale`, and the logarithm
+    of its width over height is uniform between those of `ratio`. After ten draws that do not fit (a
+    long image and a large area, say), the largest central rectangle of an allowed shape is taken.
 
     Returns:
       `(top, left, height, width)` in pixels.
@@ -126,22 +103,15 @@ def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def resize_and_center_crop(
     image: np.ndarray, size: int, crop_pct: float, interpolation: str = "area"
 ) -> np.ndarray:
-    """Resizes the shorter side to `size / crop_pct` and keeps the central square.
+    """Resizes the shorter side to `size / crop_pct` and keeps the central square, `size` wide.
 
-    Args:
-      image: uint8 `[H, W, 3]`.
-      size: Side of the result in pixels.
-      crop_pct: Share of the shorter side that is kept, in (0, 1]; 0.875 gives the usual 256 to 224.
-      interpolation: See `resize`.
-
-    Returns:
-      uint8 `[size, size, 3]`.
+    A `crop_pct` of 0.875 gives the usual 256 to 224.
 
     Raises:
-      ValueError: If `crop_pct` is out of range.
+      ValueError: `crop_pct` is not in (0, 1].
     """
     if not 0 < crop_pct <= 1:
-        raise ValueError(f"crop_pct must be in (0, 1], found {crop_pct}.")
+        raise ValueError(f"expected a crop_pct in (0, 1], got {crop_pct}")
     shorter = round(size / crop_pct)
     factor = shorter / min(image.shape[:2])
     height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])

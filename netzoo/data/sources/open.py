@@ -38,12 +38,13 @@ def open_source(
     kind, _, rest = spec.partition(":")
     if kind == "folder" and rest:
         return FolderSource(rest, split, skip_corrupt=skip_corrupt)
+    if spec in (SYNTHETIC, f"tfds:{SYNTHETIC}"):
+        # Importing the module registers its builder with TFDS, which only this source needs.
+        from netzoo.data.sources.synthetic import builder
+
+        return TfdsSource(builder.prepare(data_dir), split)
     if kind == "tfds" and rest:
-        if rest == SYNTHETIC:
-            return _open_synthetic(split, data_dir)
         return TfdsSource(open_builder(rest, data_dir), split)
-    if spec == SYNTHETIC:
-        return _open_synthetic(split, data_dir)
     raise SourceError(
         f"Unknown source {spec!r}. Expected {', '.join(_FORMS[:-1])} or {_FORMS[-1]}.{_hint(spec)}"
     )
@@ -56,10 +57,3 @@ def _hint(spec: str) -> str:
     if f"tfds:{spec}" in known:
         return f" Did you mean 'tfds:{spec}'?"
     return nearest(spec, sorted({*known, "folder:PATH", SYNTHETIC}))
-
-
-def _open_synthetic(split: str, data_dir: str | None) -> Source:
-    # Imported here because registering the builder is needed only by those who ask for it.
-    from netzoo.data.sources.synthetic import builder
-
-    return TfdsSource(builder.prepare(data_dir), split)

@@ -55,12 +55,7 @@ class TfdsSource:
 
 
 def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequence:
-    """Returns the records of a prepared data set.
-
-    Args:
-      builder: The data set.
-      split: Any TFDS split expression.
-      **options: Passed on to TFDS's `as_data_source`.
+    """Returns the records of a prepared data set; `options` are those of `as_data_source`.
 
     Raises:
       SourceError: If there is no such split, or it is empty.
@@ -102,11 +97,11 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         # ImportError: the builders of some data sets need packages of their own. For a damaged
         # description TFDS raises what its parsing runs into.
         raise SourceError(f"Cannot open the TFDS data set {name!r}: {error}") from error
-    if builder.info.splits and FILE_FORMAT not in _formats(builder):
+    if builder.info.splits and (prepared := builder.info.file_format.value) != FILE_FORMAT:
         raise SourceError(
-            f"{name} lies prepared in {builder.data_dir} as {_formats(builder)}, and "
-            f"{FILE_FORMAT} is needed to read it without TensorFlow. Prepare it elsewhere: "
-            f"netzoo prepare {name} --data-dir DIR, and give that data_dir."
+            f"{name} lies prepared in {builder.data_dir} as {prepared}, and {FILE_FORMAT} is "
+            f"needed to read it without TensorFlow. Prepare it elsewhere: netzoo prepare {name} "
+            "--data-dir DIR, and give that data_dir."
         )
     return builder
 
@@ -212,7 +207,3 @@ def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
             f"'image' (Image) and 'label' (ClassLabel), found {', '.join(sorted(features))}."
         )
     return tuple(features["label"].names)
-
-
-def _formats(builder: tfds.core.DatasetBuilder) -> str:
-    return str(builder.info.file_format.value)
