@@ -6,7 +6,8 @@ netzoo configs [--markdown]
 import argparse
 from collections.abc import Iterator, Sequence
 
-from netzoo.config.table import TYPES, task_table
+from netzoo.config.rules import TYPES
+from netzoo.config.table import task_table
 from netzoo.config.tasks import TASKS
 
 _HEAD = "| key | type | default | expected | meaning |\n|---|---|---|---|---|"
@@ -28,7 +29,7 @@ def _rows(task: str) -> Iterator[tuple[str, ...]]:
     for key in task_table(task).keys.values():
         kind = key.type.__name__ + " or None" * key.optional
         default = None if key.optional else key.default
-        expected = key.rule.wanted if key.rule else TYPES[key.type]
+        expected = key.rule.wanted if key.rule else TYPES[key.type].wanted
         yield key.name, kind, repr(default), expected, key.meaning
 
 

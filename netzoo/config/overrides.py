@@ -78,6 +78,6 @@ def _located(error: Exception, path: Path) -> str:
     folder = path.resolve().parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_file() and file.resolve().parent == folder:  # <frozen runpy> is no file
+        if file.is_file() and file.resolve().parent == folder:  # not <frozen runpy>
             return f"{frame.filename}:{frame.lineno}: {frame.line}: {text}"
     return f"{path}: {text}"

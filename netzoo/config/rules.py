@@ -68,6 +68,14 @@ SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
 FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
 COUNT = Rule(lambda x: is_whole(x) and x >= 1, "a whole number of at least 1")
 SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
+# What a value of each type is.
+TYPES = {
+    bool: SWITCH,
+    int: Rule(is_whole, "a whole number"),
+    float: Rule(is_number, "a finite number"),
+    str: Rule(lambda x: isinstance(x, str), "text"),
+    tuple: Rule(lambda x: isinstance(x, tuple | list), "a tuple, such as (1, 2)"),
+}
 NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")

@@ -10,17 +10,9 @@ from ml_collections import ConfigDict
 
 from netzoo.config import keys
 from netzoo.config.keys import Key
-from netzoo.config.rules import Rule, is_number
+from netzoo.config.rules import TYPES, Rule, or_none
 from netzoo.config.tasks import DEFAULT_TASK, task_module
 from netzoo.errors import UserError, unknown_name
-
-TYPES = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a finite number",
-    str: "text",
-    tuple: "a tuple, such as (1, 2)",
-}
 
 
 class Table(NamedTuple):
@@ -104,11 +96,14 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     ]
     if missing := [name for name in table.keys if name not in values]:
         faults.append(f"missing: {', '.join(missing)}; start from default_config")
+
+    def fault(name, expected):
+        return f"{name} is {values[name]!r}; expected {expected}"
+
     if not faults:
-        found = [(name, _expected(table, name, value)) for name, value in values.items()]
-        if not any(wanted for _, wanted in found):
-            found = [pair for check in table.conflicts for pair in check(values, training)]
-        faults = [f"{name} is {values[name]!r}; expected {e}" for name, e in found if e]
+        faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
+    if not faults:
+        faults = [fault(n, e) for check in table.conflicts for n, e in check(values, training)]
     if faults:
         raise UserError("\n".join(faults))
 
@@ -121,25 +116,20 @@ def _table(config: ConfigDict) -> Table:
 
 def _expected(table: Table, name: str, value: Any) -> str | None:
     """Returns what was expected instead of a value, or None if the value is right."""
-    key, rule = table.keys.get(name), table.options.get(name.removeprefix("model."))
-    if key:
-        if value is None and key.optional:
-            return None
-        if not _is_a(value, key.type):
-            return TYPES[key.type] + ", or None" * key.optional
-        rule = key.rule
-    try:
-        return None if rule is None or rule.holds(value) else rule.wanted
-    except (TypeError, ValueError, re.error):  # a value of another shape
-        return rule.wanted
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    if kind is float:
-        return is_number(value)
-    if kind is tuple:
-        return isinstance(value, tuple | list)
-    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    key = table.keys.get(name)
+    if key is None:
+        rules = [table.options.get(name.removeprefix("model."))]
+    elif key.optional:
+        rules = [or_none(TYPES[key.type]), key.rule if value is not None else None]
+    else:
+        rules = [TYPES[key.type], key.rule]
+    for rule in filter(None, rules):
+        try:
+            if not rule.holds(value):
+                return rule.wanted
+        except (TypeError, ValueError, OverflowError, re.error):  # a value of another shape
+            return rule.wanted
+    return None
 
 
 def parse(config: ConfigDict, name: str, text: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from netzoo.cli import configs
 from netzoo.config import default_config, task_table, validate
-from netzoo.config.table import TYPES
+from netzoo.config.rules import TYPES
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
 
@@ -117,7 +117,10 @@ def test_out_of_range():
                 continue
             key = TABLE_OF[TASK_OF[name]].keys[name]
             expected = message.splitlines()[0].partition(f"{name} is {value!r}; expected ")[2]
-            assert expected.removesuffix(", or None") in (key.rule.wanted, TYPES[key.type]), message
+            assert expected.removesuffix(", or None") in (
+                key.rule.wanted,
+                TYPES[key.type].wanted,
+            ), message
 
 
 def test_wrong_type():
@@ -126,7 +129,7 @@ def test_wrong_type():
         if name != "task":
             kind = TABLE_OF[task].keys[name].type
             message = changed(name, WRONG[kind])
-            assert f"{name} is {WRONG[kind]!r}; expected {TYPES[kind]}" in message
+            assert f"{name} is {WRONG[kind]!r}; expected {TYPES[kind].wanted}" in message
 
 
 def test_all_faults_are_reported_at_once():

@@ -4,7 +4,7 @@ import pytest
 
 from netzoo.config import default_config, flatten, task_table, validate
 from netzoo.config.overrides import override, read_config, split_overrides
-from netzoo.config.table import TYPES
+from netzoo.config.rules import TYPES
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
 
@@ -67,7 +67,7 @@ def test_typed_values(task):
             override(config, {name: WRONG[key.type]})
             with pytest.raises(UserError, match=f"{name} is .*; expected") as error:
                 validate(config)
-            assert TYPES[key.type] in str(error.value)
+            assert TYPES[key.type].wanted in str(error.value)
 
 
 @pytest.mark.parametrize(
