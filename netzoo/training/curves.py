@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 
 from netzoo.figures import BLUE, FAINT, INK, MUTED, SKY, TEAL, new_figure
 
+Records = Sequence[Mapping[str, Any]]
+
 # The splits of eval lines, as the first part of a value's name: label, colour, line.
 _SPLITS = {
     "train": ("train slice", TEAL, "-"),
@@ -19,10 +21,7 @@ _FEW_POINTS = 15  # up to which each point has a marker
 
 
 def training_curves(
-    records: Sequence[Mapping[str, Any]],
-    path: str | os.PathLike[str],
-    title: str,
-    metric: str = "accuracy",
+    records: Records, path: str | os.PathLike[str], title: str, metric: str = "accuracy"
 ) -> None:
     """Draws loss, main metric and learning rate of a run over its epochs.
 
@@ -49,17 +48,14 @@ def training_curves(
     rates.plot(*_series(train, "learning_rate"), color=INK, linewidth=1.4)
     rates.set_ylim(bottom=0)
     averaged = " (EMA weights)" if evals and evals[-1].get("weights") == "ema" else ""
-    _dress(losses, "Loss")
-    _dress(metrics, metric.replace("_", " ").capitalize() + averaged)
-    _dress(rates, "Learning rate")
-    for axes in (losses, metrics, rates):
+    names = ("Loss", metric.replace("_", " ").capitalize() + averaged, "Learning rate")
+    for axes, name in zip((losses, metrics, rates), names, strict=True):
+        _dress(axes, name)
         axes.set_xlim(0, max(record["epoch"] for record in records))
     figure.savefig(path, format="png")
 
 
-def _draw_losses(
-    axes: Axes, train: Sequence[Mapping[str, Any]], evals: Sequence[Mapping[str, Any]]
-) -> None:
+def _draw_losses(axes: Axes, train: Records, evals: Records) -> None:
     epochs, losses = _series(train, "loss")
     if len(losses):
         smooth = _smooth(losses)
@@ -72,24 +68,20 @@ def _draw_losses(
     _draw_evals(axes, evals, "loss", "{:.3f}")
 
 
-def _draw_evals(
-    axes: Axes, evals: Sequence[Mapping[str, Any]], metric: str, number_format: str
-) -> None:
+def _draw_evals(axes: Axes, evals: Records, metric: str, number_format: str) -> None:
     """Draws the curves of the splits that were evaluated, with their last values as labels."""
     for split, (name, color, style) in _SPLITS.items():
         epochs, values = _series(evals, f"{split}_{metric}")
         if len(values):
+            line = {"color": color, "linestyle": style, "linewidth": 1.6}
+            marker = {"marker": "o" if len(values) <= _FEW_POINTS else None, "markersize": 3}
             label = f"{name} {number_format.format(values[-1])}"
-            marker = "o" if len(values) <= _FEW_POINTS else None
-            points = {"marker": marker, "markersize": 3}
-            axes.plot(
-                epochs, values, color=color, linestyle=style, linewidth=1.6, label=label, **points
-            )
+            axes.plot(epochs, values, label=label, **line, **marker)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, labelcolor="linecolor")
 
 
-def _series(records: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
     points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
     return tuple(np.array(points, float).reshape(-1, 2).T)
 

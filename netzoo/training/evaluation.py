@@ -37,12 +37,7 @@ def evaluate(
     """Adds up the sums of all batches.
 
     The device works on one batch while the next is loaded; nothing waits for it until the end.
-
-    Args:
-      eval_step: Made by `make_eval_step`.
-      variables: Variables of the network.
-      batches: Masked batches of one shape.
-      put: Places a batch on the devices.
+    `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices.
 
     Returns:
       Counts as int64 and sums as float64: adding up to 2^53 examples loses nothing.

@@ -161,8 +161,7 @@ def _announce(
     if start >= config.train.epochs * steps:
         print(f"training is complete at step {start}; nothing to do", flush=True)
     else:
-        first = f"continuing at step {start}" if start else "compiling the training step"
-        print(first, flush=True)
+        print(f"continuing at step {start}" if start else "compiling the training step", flush=True)
 
 
 def _draw_curves(config: ConfigDict, workdir: Path, task: Task) -> None:
@@ -228,6 +227,7 @@ class TrainingLoop:
     def run(self, state: TrainState, start: int, iterator: grain.DatasetIterator) -> None:
         """Takes the steps after `start`, to the end or to a signal."""
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
+        evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         unread: tuple[int, int, Metrics] | None = None
         for step in range(start + 1, self.total_steps + 1):
             self._profile(step - start)
@@ -245,7 +245,7 @@ class TrainingLoop:
                 # Transfers of two programs at once can wait for each other.
                 jax.block_until_ready(metrics)
             stopping = self.stop.agreed(logging)
-            evaluating = last or self._evaluates_after(step)
+            evaluating = last or (evaluate_every > 0 and step % evaluate_every == 0)
             saving = last or stopping or step % checkpoint_every == 0
             if evaluating or saving:
                 self.finish_step(*unread)
@@ -259,10 +259,6 @@ class TrainingLoop:
                     self.checkpoints.save(step, state, iterator)
             if stopping:
                 return
-
-    def _evaluates_after(self, step: int) -> bool:
-        period = self.config.evaluation.every_epochs * self.task.steps_per_epoch
-        return period > 0 and step % period == 0
 
     def finish_step(self, step: int, count: int, metrics: Metrics) -> None:
         """Waits for the metrics of a step, checks them, and logs them if it is time."""

@@ -1,10 +1,11 @@
 """Optimizers and schedules by name, on optax."""
 
+import operator
+
 import jax
 import optax
 from ml_collections import ConfigDict
 
-from netzoo.errors import unknown_name
 from netzoo.training import patterns
 
 
@@ -19,35 +20,24 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     * `inverse_sqrt`: with the inverse square root of the step, through the peak at the end of the
       warm-up (Vaswani et al., arXiv:1706.03762, section 5.3);
     * `constant`.
-
-    Raises:
-      UserError: The name is unknown.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
     warmup = round(schedule.warmup_epochs * steps_per_epoch)
     rest = config.train.epochs * steps_per_epoch - warmup
-    after = {
-        "cosine": lambda: optax.cosine_decay_schedule(peak, max(rest, 1)),
-        "exponential": lambda: optax.exponential_decay(
-            peak,
-            transition_steps=max(1, round(schedule.decay_epochs * steps_per_epoch)),
-            decay_rate=schedule.decay_rate,
-            staircase=True,
+    stair = round(schedule.decay_epochs * steps_per_epoch)
+    knee = max(warmup, 1)
+    main = {
+        "cosine": optax.cosine_decay_schedule(peak, max(rest, 1)),
+        "exponential": optax.exponential_decay(
+            peak, max(stair, 1), schedule.decay_rate, staircase=True
         ),
-        "inverse_sqrt": lambda: _inverse_sqrt(peak, max(warmup, 1)),
-        "constant": lambda: optax.constant_schedule(peak),
-    }
-    if schedule.name not in after:
-        raise unknown_name("schedule.name", schedule.name, after)
-    main = after[schedule.name]()
+        # Joined schedules count their steps from where they begin.
+        "inverse_sqrt": lambda step: peak * (knee / (knee + step)) ** 0.5,
+        "constant": optax.constant_schedule(peak),
+    }[schedule.name]
     if warmup == 0:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
-
-
-def _inverse_sqrt(peak: float, warmup: int) -> optax.Schedule:
-    # Joined schedules count their steps from where they begin.
-    return lambda step: peak * (warmup / (warmup + step)) ** 0.5
 
 
 def create_optimizer(
@@ -61,29 +51,25 @@ def create_optimizer(
     the gradient for `sgd` and `rmsprop`, as in the recipes that use these.
 
     Raises:
-      UserError: The name is unknown, or a table of factors does not fit `params`.
+      UserError: A table of factors does not fit `params`.
     """
     o = config.optimizer
     factors = lr_mults(config, params)
     decay = _weight_decay(config, params, factors)
-    recipes = {
-        "adamw": lambda: (optax.scale_by_adam(b1=o.b1, b2=o.b2, eps=o.epsilon), decay),
-        "sgd": lambda: (decay, optax.trace(o.momentum, nesterov=o.nesterov)),
-        "rmsprop": lambda: (
-            decay,
-            optax.scale_by_rms(decay=o.decay, eps=o.epsilon),
-            optax.trace(o.momentum),
-        ),
-    }
-    if o.name not in recipes:
-        raise unknown_name("optimizer.name", o.name, recipes)
+    momentum, rms = optax.trace(o.momentum, o.nesterov), optax.scale_by_rms(o.decay, o.epsilon)
+    update = {
+        "adamw": (optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay),
+        "sgd": (decay, momentum),
+        "rmsprop": (decay, rms, momentum),  # `validate` refuses Nesterov's here
+    }[o.name]
     clip = config.train.clip_norm
     first = () if clip is None else (optax.clip_by_global_norm(clip),)
-    rates = optax.scale_by_learning_rate(learning_rate)
-    optimizer = optax.chain(*first, *recipes[o.name](), rates)
+    optimizer = optax.chain(*first, *update, optax.scale_by_learning_rate(learning_rate))
     if set(jax.tree.leaves(factors)) == {1.0}:
         return optimizer
-    optimizer = optax.chain(optimizer, _scale_each(_trained(factors, factors)))
+    mults = _trained(factors, factors)
+    scale = optax.stateless(lambda updates, _: jax.tree.map(operator.mul, updates, mults))
+    optimizer = optax.chain(optimizer, scale)
     labels = jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
     return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
@@ -96,14 +82,6 @@ def lr_mults(config: ConfigDict, params):
     """
     table = config.optimizer.lr_mults
     return patterns.match(table, params, "optimizer.lr_mults")
-
-
-def _scale_each(factors) -> optax.GradientTransformation:
-    def update(updates, params):
-        del params
-        return jax.tree.map(lambda u, f: u * f, updates, factors)
-
-    return optax.stateless(update)
 
 
 def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTransformation:

@@ -29,20 +29,18 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
       UserError: A pattern is not a regular expression or decides nothing, or none matches a leaf.
     """
     try:
-        compiled = [(re.compile(pattern), value) for pattern, value in table]
+        compiled = [re.compile(pattern) for pattern, _ in table]
     except re.error as error:
-        raise UserError(f"{what}: {error.pattern!r} is no regular expression: {error}") from None
+        raise UserError(f"{what}: {error.pattern!r} is not a regular expression: {error}") from None
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     names = [path_name(path) for path, _ in paths]
     used, values = set(), []
     for name in names:
-        for index, (pattern, value) in enumerate(compiled):
-            if pattern.fullmatch(name):
-                used.add(index)
-                values.append(value)
-                break
-        else:
+        index = next((i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)), None)
+        if index is None:
             raise UserError(f"{what}: no pattern matches {name}; end the table with '.*'")
+        used.add(index)
+        values.append(table[index][1])
     idle = [table[index][0] for index in range(len(table)) if index not in used]
     if idle:
         raise UserError(

@@ -7,7 +7,7 @@ parameters before it uses them, and shards their gradients.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -39,23 +39,17 @@ def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> Ar
     choices = patterns.match(table, params, "sharding.parameters")
     parts = mesh.shape[FSDP]
 
-    def sharding(path, leaf, choice):
-        axis = choice
-        if choice == LARGEST:
-            axis = (
-                _largest_axis(leaf.shape, parts) if leaf.size >= config.sharding.min_size else None
-            )
+    def sharding(path, leaf, axis):
+        if axis == LARGEST:
+            large = leaf.size >= config.sharding.min_size
+            axis = _largest_axis(leaf.shape, parts) if large else None
         if axis is None or parts == 1:
             return replicated(mesh)
         _check_axis(patterns.path_name(path), leaf.shape, axis, parts)
         axis %= leaf.ndim
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, FSDP))
 
-    # None is a leaf of the choices.
-    flat, structure = jax.tree_util.tree_flatten_with_path(params)
-    flat_choices = structure.flatten_up_to(choices)
-    shardings = [sharding(*leaf, choice) for leaf, choice in zip(flat, flat_choices, strict=True)]
-    return structure.unflatten(shardings)
+    return jax.tree_util.tree_map_with_path(sharding, params, choices)
 
 
 def _largest_axis(shape: tuple[int, ...], parts: int) -> int | None:
@@ -89,14 +83,9 @@ def state_shardings(
       state: A training state, or its shapes.
       params: Its parameters.
       shardings: Those of `params`.
-      mesh: The mesh they are of.
+      mesh: Their mesh.
     """
-    places = {
-        patterns.path_name(path): (leaf.shape, sharding)
-        for (path, leaf), sharding in zip(
-            jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(shardings), strict=True
-        )
-    }
+    places = {name: (leaf.shape, place) for name, leaf, place in _by_name(params, shardings)}
 
     def sharding(path, leaf):
         names = patterns.path_name(path).split("/")
@@ -114,27 +103,23 @@ def make_all_gather(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
 
     The gradients are sharded again. Left to itself, XLA may divide the activations as the
     parameters are, and then moves those instead, which are many times larger.
-
-    Args:
-      shardings: Those of the parameters.
     """
 
-    def constrain(tree, replicate):
+    def constrain(tree, to):
         def constrained(x, sharding):
             if sharding.is_fully_replicated:
                 return x
-            to = replicated(sharding.mesh) if replicate else sharding
-            return jax.lax.with_sharding_constraint(x, to)
+            return jax.lax.with_sharding_constraint(x, to(sharding))
 
         return jax.tree.map(constrained, tree, shardings)
 
     @jax.custom_vjp
     def all_gather(params):
-        return constrain(params, replicate=True)
+        return constrain(params, lambda sharding: replicated(sharding.mesh))
 
     all_gather.defvjp(
         lambda params: (all_gather(params), None),
-        lambda _, grads: (constrain(grads, replicate=False),),
+        lambda _, grads: (constrain(grads, lambda sharding: sharding),),
     )
     return all_gather
 
@@ -142,12 +127,11 @@ def make_all_gather(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
 def describe(params: ArrayTree, shardings: ArrayTree) -> str:
     """Returns a title and one line a parameter: shape, how it is divided, bytes on each device."""
     rows, total = [], 0
-    flat = jax.tree_util.tree_leaves_with_path(params)
-    for (path, leaf), sharding in zip(flat, jax.tree.leaves(shardings), strict=True):
+    for name, leaf, sharding in _by_name(params, shardings):
         size = math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         axes = [axis for axis, name in enumerate(sharding.spec) if name]
         where = f"axis {axes[0]} over {sharding.mesh.shape[FSDP]}" if axes else "whole"
-        rows.append((patterns.path_name(path), _dimensions(leaf.shape), where, f"{size:,}"))
+        rows.append((name, _dimensions(leaf.shape), where, f"{size:,}"))
         total += size
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -155,6 +139,12 @@ def describe(params: ArrayTree, shardings: ArrayTree) -> str:
         for name, shape, where, size in rows
     ]
     return "\n".join(["parameters on the devices:", *lines, f"  bytes a device: {total:,}"])
+
+
+def _by_name(params: ArrayTree, shardings: ArrayTree) -> Iterator[tuple[str, Any, NamedSharding]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for (path, leaf), sharding in zip(leaves, jax.tree.leaves(shardings), strict=True):
+        yield patterns.path_name(path), leaf, sharding
 
 
 def _dimensions(shape: tuple[int, ...]) -> str:

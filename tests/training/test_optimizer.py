@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from netzoo.config import default_config
-from netzoo.errors import UserError
 from netzoo.training.optimizer import create_optimizer, create_schedule
 
 PARAMS = {"dense": {"kernel": jnp.array([[2.0, -4.0]]), "bias": jnp.array([3.0])}}
@@ -106,11 +105,3 @@ def test_frozen_parameters_have_no_state_and_no_part_in_clipping():
     huge = {"dense": {"kernel": jnp.array([[1e6, 1e6]]), "bias": jnp.array([0.5])}}
     updates, _ = optimizer.update(huge, optimizer.init(PARAMS), PARAMS)
     np.testing.assert_allclose(updates["dense"]["bias"], [-0.1 * 0.5], rtol=1e-6)
-
-
-def test_unknown_names_give_the_nearest():
-    """Protects users from typing errors."""
-    with pytest.raises(UserError, match="did you mean adamw"):
-        first_update(**{"optimizer.name": "adam"})
-    with pytest.raises(UserError, match="did you mean cosine"):
-        create_schedule(config(**{"schedule.name": "cosin"}), 10)

@@ -33,7 +33,7 @@ def test_a_parameter_without_a_pattern_is_an_error():
 
 def test_a_broken_expression_is_an_error_that_names_the_table():
     """Protects users from a traceback out of `re`."""
-    with pytest.raises(UserError, match=r"t: '\(' is no regular expression"):
+    with pytest.raises(UserError, match=r"t: '\(' is not a regular expression"):
         patterns.match([("(", 0)], TREE, "t")
 
 
