@@ -1,4 +1,4 @@
-"""The error that means: the user can mend this."""
+"""The error that means: the user can mend this; and names that are safe to print."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,3 +18,8 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
     return UserError(f"unknown {kind} {found!r}; {hint}")
+
+
+def printable(name: str) -> str:
+    """Returns a name with every character that is not printable written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -30,7 +30,8 @@ from rich.text import Text
 from netzoo.cli.prepare import main as prepare
 from netzoo.data import Augmentation, EvalBatches, TrainBatches, decode_image, open_source
 from netzoo.data.decode import LazyImage
-from netzoo.data.files import printable, read_file
+from netzoo.data.files import read_file
+from netzoo.errors import printable
 from reliability.child import FAILED, READ, REFUSED, Outcome, in_child
 from reliability.hostile_archives import archives
 from reliability.hostile_images import encoded, picture, write_plain, write_specials

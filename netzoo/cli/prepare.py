@@ -21,11 +21,11 @@ from typing import IO
 import tensorflow_datasets as tfds
 
 from netzoo.data.decode import check_header
-from netzoo.data.files import MAX_BYTES, files_below, open_file, printable
+from netzoo.data.files import MAX_BYTES, files_below, open_file
 from netzoo.data.source import SourceError, warn
 from netzoo.data.sources.open import SYNTHETIC
 from netzoo.data.sources.tfds import download, download_and_prepare, find_builder
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670

@@ -15,7 +15,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from netzoo.data.files import ImageError, printable
+from netzoo.data.files import ImageError
+from netzoo.errors import printable
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other

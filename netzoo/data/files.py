@@ -1,4 +1,4 @@
-"""Reads files from unknown sources, and makes their names safe to print."""
+"""Reads files from unknown sources."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 
 MAX_BYTES = 1 << 29  # of one image file; the largest that can be decoded has 89 million pixels
 # Errors of the machine or its disk, not of the file: going on without the file would hide them.
@@ -21,11 +21,6 @@ _FILE_TYPES = {
 
 class ImageError(UserError):
     """Bytes that are not a whole, readable image; the message names the file and the reason."""
-
-
-def printable(name: str) -> str:
-    """Returns a name with every character that is not printable written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:

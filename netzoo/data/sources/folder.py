@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from netzoo.data.decode import check_header
-from netzoo.data.files import ImageError, files_below, open_file, printable, read_file
+from netzoo.data.files import ImageError, files_below, open_file, read_file
 from netzoo.data.source import (
     CORRUPT_HINT,
     Example,
@@ -15,6 +15,7 @@ from netzoo.data.source import (
     validation_alias,
     warn,
 )
+from netzoo.errors import printable
 
 _SPLIT_FOLDERS = ("train", "test", "val", "validation")
 _LITTER = {"thumbs.db", "desktop.ini"}

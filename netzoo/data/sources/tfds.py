@@ -14,8 +14,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
-from netzoo.data.files import ImageError, printable
+from netzoo.data.files import ImageError
 from netzoo.data.source import DatasetNotFoundError, Example, SourceError, nearest, split_error
+from netzoo.errors import printable
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
 _PROBE_SECONDS = 5.0

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from netzoo.data.files import files_below, printable
-from netzoo.errors import UserError
+from netzoo.data.files import files_below
+from netzoo.errors import UserError, printable
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
