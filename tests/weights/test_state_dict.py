@@ -11,7 +11,7 @@ import pytest
 
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import keras_layout, to_ours, to_theirs
+from netzoo.weights.state_dict import make_layout, to_ours, to_theirs
 from tests.weights import keras_logits
 
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
@@ -67,4 +67,4 @@ def test_every_module_needs_a_name():
     """A layer without a name is a mistake in the table, not a tensor to leave out."""
     shapes = {"params": {"stem_norm": {"scale": np.ones(8)}}}
     with pytest.raises(KeyError, match="stem_norm"):
-        keras_layout(shapes, {})
+        make_layout(shapes, {})

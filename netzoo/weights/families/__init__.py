@@ -1,6 +1,6 @@
 """Weights of each family: other projects' names for its tensors, and its published files.
 
-A family is one file here, which ends with its `Family`, and one line below.
+A family is one file here, which ends with its `Family`, and a name in the lists below.
 """
 
 import fnmatch
@@ -25,20 +25,10 @@ from netzoo.weights.families import (
 from netzoo.weights.published import Family, PublishedWeights
 from netzoo.weights.state_dict import Layout
 
+_CONVOLUTIONAL = (alexnet, vgg, googlenet, resnet, mobilenet_v1, mobilenet_v2, mobilenet_v3)
+_WITH_ATTENTION = (transformer, vit, hybrid_vit)
 FAMILIES: dict[type[nn.Module], Family] = {
-    family.module: family
-    for family in (
-        alexnet.FAMILY,
-        googlenet.FAMILY,
-        hybrid_vit.FAMILY,
-        mobilenet_v1.FAMILY,
-        mobilenet_v2.FAMILY,
-        mobilenet_v3.FAMILY,
-        resnet.FAMILY,
-        transformer.FAMILY,
-        vgg.FAMILY,
-        vit.FAMILY,
-    )
+    file.FAMILY.module: file.FAMILY for file in _CONVOLUTIONAL + _WITH_ATTENTION
 }
 CATALOGUE: dict[str, PublishedWeights] = {
     weights.name: weights for family in FAMILIES.values() for weights in family.published

@@ -2,7 +2,7 @@
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
+from netzoo.weights.state_dict import Layout, flattened_dense, make_layout
 
 
 def torchvision(model: AlexNet, shapes) -> Layout:
@@ -18,11 +18,11 @@ def torchvision(model: AlexNet, shapes) -> Layout:
         "logits": "classifier.6",
     }
     flattened = flattened_dense(model.variant.channels[-1], DENSE_SIDE)
-    return torch_layout(shapes, names, transforms={"hidden1": flattened})
+    return make_layout(shapes, names, transforms={"hidden1": flattened})
 
 
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (("alexnet_owt", "tv_in1k", "alexnet-owt-7be5be79.pth", 256, 56.522),)
 FAMILY = Family(
-    AlexNet, {"torchvision": torchvision}, [torchvision_weights(*row) for row in TORCHVISION]
+    AlexNet,
+    {"torchvision": torchvision},
+    torchvision_weights(("alexnet_owt", "tv_in1k", "alexnet-owt-7be5be79.pth", 256, 56.522)),
 )

@@ -2,7 +2,7 @@
 
 from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, flattened_dense, torch_layout
+from netzoo.weights.state_dict import Layout, flattened_dense, make_layout
 
 
 def torchvision(model: GoogLeNet, shapes) -> Layout:
@@ -20,27 +20,21 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
                 units[f"{ours}/branch{branch}_reduce"] = f"{theirs}.branch{branch}.0"
                 units[f"{ours}/branch{branch}"] = f"{theirs}.branch{branch}.1"
             units[f"{ours}/branch4"] = f"{theirs}.branch4.1"
-    heads = tuple(AUXILIARY.values())
-    units |= {f"{head}/conv": f"{head}.conv" for head in heads}
-    names = {"logits": "fc"}
-    for head in heads:
+    names, transforms = {"logits": "fc"}, {}
+    for head in AUXILIARY.values():
+        units[f"{head}/conv"] = f"{head}.conv"
         names |= {f"{head}/hidden": f"{head}.fc1", f"{head}/logits": f"{head}.fc2"}
+        transforms[f"{head}/hidden"] = flattened_dense(128, 4)
     for ours, theirs in units.items():
-        names[ours] = f"{theirs}.conv"
-        names[f"{ours}_norm"] = f"{theirs}.bn"
-    return torch_layout(
-        shapes,
-        names,
-        transforms={f"{head}/hidden": flattened_dense(128, 4) for head in heads},
-        head=("logits", *heads),
-    )
+        names |= {ours: f"{theirs}.conv", f"{ours}_norm": f"{theirs}.bn"}
+    return make_layout(shapes, names, transforms=transforms, head=("logits", *AUXILIARY.values()))
 
 
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778),)
 FAMILY = Family(
     GoogLeNet,
     {"torchvision": torchvision},
-    [torchvision_weights(*row, transform_input=True) for row in TORCHVISION],
+    torchvision_weights(
+        ("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778), transform_input=True
+    ),
     reported={"googlenet": (68.7, "readme of Caffe's bvlc_googlenet")},
 )

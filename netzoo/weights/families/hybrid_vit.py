@@ -1,7 +1,7 @@
 """Names of the hybrids' tensors in timm and Google's JAX code."""
 
 from netzoo.models.hybrid_vit import HybridViT
-from netzoo.weights.families.vit import google_layout, timm_layout
+from netzoo.weights.families import vit
 from netzoo.weights.published import FINE_TUNED, FINE_TUNED_384, IN21K, Family, google_weights
 from netzoo.weights.state_dict import Layout, block_names
 
@@ -18,8 +18,8 @@ def timm(model: HybridViT, shapes) -> Layout:
     template = backbone + ".stages.{stage0}.blocks.{block0}.{layer}"
     stem = f"{backbone}.stem" if model.stages else backbone
     names = block_names(model.stages, template, layers)
-    names |= {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm", "embedding": "patch_embed.proj"}
-    return timm_layout(model, shapes, names)
+    names |= {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm"}
+    return vit.timm(model, shapes, names)
 
 
 def google(model: HybridViT, shapes) -> Layout:
@@ -28,20 +28,17 @@ def google(model: HybridViT, shapes) -> Layout:
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"gn{index}"}
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
-    names |= {"stem": "conv_root", "stem_norm": "gn_root"}
-    return google_layout(model, shapes, names)
+    return vit.google(model, shapes, names | {"stem": "conv_root", "stem_norm": "gn_root"})
 
 
-# Columns: the arguments of `google_weights` after the tag, and the tags.
-GOOGLE = (
-    ("r_ti16", "R_Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("r26_s32", "R26_S_32", "light0", 0.03, 0.1, 0.03, (FINE_TUNED,)),
-    ("r26_s32", "R26_S_32", "medium2", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED_384)),
-    ("r50_l32", "R50_L_32", "medium1", 0.1, 0.1, 0.01, (FINE_TUNED,)),
-    ("r50_l32", "R50_L_32", "medium2", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED_384)),
-)
 FAMILY = Family(
     HybridViT,
     {"timm": timm, "google": google},
-    [google_weights(tag, *row) for *row, tags in GOOGLE for tag in tags],
+    google_weights(
+        ("r_ti16", "R_Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+        ("r26_s32", "R26_S_32", "light0", 0.03, 0.1, 0.03, (FINE_TUNED,)),
+        ("r26_s32", "R26_S_32", "medium2", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED_384)),
+        ("r50_l32", "R50_L_32", "medium1", 0.1, 0.1, 0.01, (FINE_TUNED,)),
+        ("r50_l32", "R50_L_32", "medium2", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED_384)),
+    ),
 )

@@ -2,7 +2,13 @@
 
 from netzoo.models.mobilenet_v1 import STAGES, MobileNetV1
 from netzoo.weights.published import Family
-from netzoo.weights.state_dict import Layout, block_names, keras_layout, torch_layout
+from netzoo.weights.state_dict import (
+    KERAS_POINTWISE,
+    Layout,
+    block_names,
+    keras_naming,
+    make_layout,
+)
 
 DEPTHS = [stage.blocks for stage in STAGES]
 
@@ -12,7 +18,7 @@ def timm(model: MobileNetV1, shapes) -> Layout:
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
     names |= {"stem": "conv_stem", "stem_norm": "bn1", "logits": "classifier"}
-    return torch_layout(shapes, names)
+    return make_layout(shapes, names)
 
 
 def keras(model: MobileNetV1, shapes) -> Layout:
@@ -26,19 +32,17 @@ def keras(model: MobileNetV1, shapes) -> Layout:
     }
     names = block_names(DEPTHS, "{layer}", layers)
     names |= {"stem": "conv1", "stem_norm": "conv1_bn", "logits": "conv_preds"}
-    return keras_layout(shapes, names, pointwise_dense=["logits"])
+    return make_layout(shapes, names, keras_naming, transforms={"logits": KERAS_POINTWISE})
 
 
 SLIM = "TF-slim's table of MobileNetV1 checkpoints"
-# Top-1 of the authors' weights, in percent.
-SLIM_ACCURACIES = {
-    "mobilenet_v1_025": 49.8,
-    "mobilenet_v1_050": 63.3,
-    "mobilenet_v1_075": 68.4,
-    "mobilenet_v1": 70.9,
-}
 FAMILY = Family(
     MobileNetV1,
     {"timm": timm, "keras": keras},
-    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+    reported={
+        "mobilenet_v1_025": (49.8, SLIM),
+        "mobilenet_v1_050": (63.3, SLIM),
+        "mobilenet_v1_075": (68.4, SLIM),
+        "mobilenet_v1": (70.9, SLIM),
+    },
 )

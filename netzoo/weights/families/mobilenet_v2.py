@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, block_names, keras_layout, torch_layout
+from netzoo.weights.state_dict import Layout, block_names, keras_naming, make_layout
 
 DEPTHS = [stage.blocks for stage in STAGES]
 
@@ -22,7 +22,7 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
         "head_norm": "features.18.1",
         "logits": "classifier.1",
     }
-    return torch_layout(shapes, names)
+    return make_layout(shapes, names)
 
 
 def timm(model: MobileNetV2, shapes) -> Layout:
@@ -35,7 +35,7 @@ def timm(model: MobileNetV2, shapes) -> Layout:
         "head_norm": "bn2",
         "logits": "classifier",
     }
-    return torch_layout(shapes, names)
+    return make_layout(shapes, names)
 
 
 def timm_block_names(depths: Sequence[int]) -> dict[str, str]:
@@ -65,26 +65,22 @@ def keras(model: MobileNetV2, shapes) -> Layout:
         "head_norm": "Conv_1_bn",
         "logits": "predictions",
     }
-    return keras_layout(shapes, names)
+    return make_layout(shapes, names, keras_naming)
 
 
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (
-    ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
-    ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),
-)
 SLIM = "TF-slim's table of MobileNetV2 checkpoints"
-# Top-1 of the authors' weights, in percent.
-SLIM_ACCURACIES = {
-    "mobilenet_v2_035": 60.3,
-    "mobilenet_v2_050": 65.4,
-    "mobilenet_v2_075": 69.8,
-    "mobilenet_v2_130": 74.4,
-    "mobilenet_v2_140": 75.0,
-}
 FAMILY = Family(
     MobileNetV2,
     {"torchvision": torchvision, "timm": timm, "keras": keras},
-    [torchvision_weights(*row) for row in TORCHVISION],
-    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+    torchvision_weights(
+        ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
+        ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),
+    ),
+    reported={
+        "mobilenet_v2_035": (60.3, SLIM),
+        "mobilenet_v2_050": (65.4, SLIM),
+        "mobilenet_v2_075": (69.8, SLIM),
+        "mobilenet_v2_130": (74.4, SLIM),
+        "mobilenet_v2_140": (75.0, SLIM),
+    },
 )

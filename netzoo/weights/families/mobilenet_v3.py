@@ -3,20 +3,7 @@
 from netzoo.models.mobilenet_v3 import MobileNetV3
 from netzoo.weights.families.mobilenet_v2 import timm_block_names
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, Transform, block_names, torch_layout
-
-# A dense layer that PyTorch has as a 1x1 convolution [out, in, 1, 1].
-POINTWISE_DENSE = Transform(lambda x: x.reshape(x.shape[:2]).T, lambda x: x.T[:, :, None, None])
-
-
-def _gates(model: MobileNetV3) -> dict[str, Transform]:
-    """Returns the transforms of all squeeze-excite layers, for kernels."""
-    return {
-        f"stage{index}_block{block}/squeeze_excite/{layer}": POINTWISE_DENSE
-        for index, stage in enumerate(model.variant.stages, start=1)
-        for block in range(1, len(stage.expansions) + 1)
-        for layer in ("reduce", "expand")
-    }
+from netzoo.weights.state_dict import Layout, block_names, covering_conv, make_layout
 
 
 def torchvision(model: MobileNetV3, shapes) -> Layout:
@@ -25,26 +12,22 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
     Goes with `norm_epsilon=1e-3`. torchvision's `width_mult` makes networks of another shape.
     """
     names = {"stem": "features.0.0", "stem_norm": "features.0.1"}
-    number = 0
+    number = 1
     for index, stage in enumerate(model.variant.stages, start=1):
+        gate = ["squeeze_excite"] if stage.squeeze_excite and not model.minimalistic else []
         for block, expansion in enumerate(stage.expansions, start=1):
-            number += 1
-            ours, theirs = f"stage{index}_block{block}", f"features.{number}.block"
-            layers = ["depthwise", "project"]
-            if expansion != 1:
-                layers.insert(0, "expand")
-            if stage.squeeze_excite and not model.minimalistic:
-                layers.insert(-1, "squeeze_excite")
-            for place, layer in enumerate(layers):
+            expand = ["expand"] if expansion != 1 else []
+            for place, layer in enumerate([*expand, "depthwise", *gate, "project"]):
+                ours = f"stage{index}_block{block}/{layer}"
+                theirs = f"features.{number}.block.{place}"
                 if layer == "squeeze_excite":
-                    names[f"{ours}/{layer}/reduce"] = f"{theirs}.{place}.fc1"
-                    names[f"{ours}/{layer}/expand"] = f"{theirs}.{place}.fc2"
+                    names |= {f"{ours}/reduce": f"{theirs}.fc1", f"{ours}/expand": f"{theirs}.fc2"}
                 else:
-                    names[f"{ours}/{layer}"] = f"{theirs}.{place}.0"
-                    names[f"{ours}/{layer}_norm"] = f"{theirs}.{place}.1"
-    names["head"], names["head_norm"] = f"features.{number + 1}.0", f"features.{number + 1}.1"
-    names["pre_logits"], names["logits"] = "classifier.0", "classifier.3"
-    return torch_layout(shapes, names, transforms=_gates(model))
+                    names |= {ours: f"{theirs}.0", f"{ours}_norm": f"{theirs}.1"}
+            number += 1
+    names |= {"head": f"features.{number}.0", "head_norm": f"features.{number}.1"}
+    names |= {"pre_logits": "classifier.0", "logits": "classifier.3"}
+    return _layout(shapes, names)
 
 
 def timm(model: MobileNetV3, shapes) -> Layout:
@@ -55,38 +38,39 @@ def timm(model: MobileNetV3, shapes) -> Layout:
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
-    names = timm_block_names(depths)
-    names |= block_names(depths, "blocks.{stage0}.{block0}.{layer}", gates)
-    last = f"blocks.{len(model.variant.stages)}.0"
-    names |= {
+    last = f"blocks.{len(depths)}.0"
+    names = {
         "stem": "conv_stem",
         "stem_norm": "bn1",
+        **timm_block_names(depths),
+        **block_names(depths, "blocks.{stage0}.{block0}.{layer}", gates),
         "head": f"{last}.conv",
         "head_norm": f"{last}.bn1",
         "pre_logits": "conv_head",
         "logits": "classifier",
     }
-    transforms = {**_gates(model), "pre_logits": POINTWISE_DENSE}
-    return torch_layout(shapes, names, transforms=transforms)
+    return _layout(shapes, names, "pre_logits")
 
 
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (
-    ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
-    ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),
-    ("mobilenet_v3_large", "tv2_in1k", "mobilenet_v3_large-5c1a4163.pth", 232, 75.274),
-)
+def _layout(shapes, names: dict[str, str], *convolutions: str) -> Layout:
+    """Makes a layout where squeeze-excite, and the layers named, are 1x1 convolutions."""
+    convolutions += tuple(name for name in names if "squeeze_excite" in name)
+    return make_layout(shapes, names, transforms=dict.fromkeys(convolutions, covering_conv(1)))
+
+
 SLIM = "TF-slim's table of MobileNetV3 checkpoints"
-# Top-1 of the authors' weights, in percent.
-SLIM_ACCURACIES = {
-    "mobilenet_v3_large_075": 73.3,
-    "mobilenet_v3_large_minimalistic": 72.3,
-    "mobilenet_v3_small_075": 65.4,
-    "mobilenet_v3_small_minimalistic": 61.9,
-}
 FAMILY = Family(
     MobileNetV3,
     {"torchvision": torchvision, "timm": timm},
-    [torchvision_weights(*row) for row in TORCHVISION],
-    reported={model: (accuracy, SLIM) for model, accuracy in SLIM_ACCURACIES.items()},
+    torchvision_weights(
+        ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
+        ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),
+        ("mobilenet_v3_large", "tv2_in1k", "mobilenet_v3_large-5c1a4163.pth", 232, 75.274),
+    ),
+    reported={
+        "mobilenet_v3_large_075": (73.3, SLIM),
+        "mobilenet_v3_large_minimalistic": (72.3, SLIM),
+        "mobilenet_v3_small_075": (65.4, SLIM),
+        "mobilenet_v3_small_minimalistic": (61.9, SLIM),
+    },
 )

@@ -2,10 +2,13 @@
 
 from netzoo.models.transformer import Transformer
 from netzoo.weights.published import Family
-from netzoo.weights.state_dict import DENSE, SAME, Entry, Layout, torch_layout
+from netzoo.weights.state_dict import Entry, Layout, joint_projection, make_layout
 
-SELF_ATTENTION = {"attention": "self_attn"}
-CROSS_ATTENTION = {"attention": "self_attn", "cross_attention": "multihead_attn"}
+EMBEDDINGS = ("embedding", "source_embedding", "target_embedding")
+ATTENTIONS = {
+    "encoder": {"attention": "self_attn"},
+    "decoder": {"attention": "self_attn", "cross_attention": "multihead_attn"},
+}
 
 
 def torch(model: Transformer, shapes) -> Layout:
@@ -14,42 +17,25 @@ def torch(model: Transformer, shapes) -> Layout:
     Its own constructor ends both stacks with a norm: `final_norm=True` here. Embeddings that are
     not shared are `source_embedding`, `target_embedding` and, for the logits, `logits`.
     """
-    names: dict[str, str | list[str]] = {
-        "encoder/norm": "encoder.norm",
-        "decoder/norm": "decoder.norm",
-    }
-    if not model.share_embeddings:
-        names["logits"] = "logits"
+    names: dict[str, str | list[str]] = {} if model.share_embeddings else {"logits": "logits"}
     extra = [
         Entry(("params", name, "embedding"), f"{name}.weight")
-        for name in ("embedding", "source_embedding", "target_embedding")
+        for name in EMBEDDINGS
         if name in shapes["params"]
     ]
-    for stack, attentions in (("encoder", SELF_ATTENTION), ("decoder", CROSS_ATTENTION)):
-        layers = [f"{stack}.layers.{index}" for index in range(model.variant.layers)]
-        sublayers = (*attentions, "mlp")
-        theirs = {"mlp/expand": "linear1", "mlp/project": "linear2"}
-        for ours, attention in attentions.items():
-            theirs[f"{ours}/out"] = f"{attention}.out_proj"
-            extra += _joint_projection((stack, "blocks", ours), f".{attention}.in_proj_", layers)
-        for number, ours in enumerate(sublayers, start=1):
-            theirs[f"{ours}_norm"] = f"norm{number}"
-        for ours, name in theirs.items():
-            names[f"{stack}/blocks/{ours}"] = [f"{layer}.{name}" for layer in layers]
-    head = ("embedding", "source_embedding", "target_embedding", "logits")
-    return torch_layout(shapes, names, extra=extra, head=head)
+    for stack, attentions in ATTENTIONS.items():
+        blocks = [f"{stack}.layers.{index}." for index in range(model.variant.layers)]
+        layers = {"mlp/expand": "linear1", "mlp/project": "linear2"}
+        for number, sublayer in enumerate((*attentions, "mlp"), start=1):
+            layers[f"{sublayer}_norm"] = f"norm{number}"
+        for ours, theirs in attentions.items():
+            layers[f"{ours}/out"] = f"{theirs}.out_proj"
+            joint = [f"{block}{theirs}.in_proj_" for block in blocks]
+            extra += joint_projection(f"{stack}/blocks/{ours}", joint)
+        for ours, theirs in layers.items():
+            names[f"{stack}/blocks/{ours}"] = [block + theirs for block in blocks]
+        names[f"{stack}/norm"] = f"{stack}.norm"
+    return make_layout(shapes, names, extra=extra, head=(*EMBEDDINGS, "logits"))
 
 
-def _joint_projection(module: tuple[str, ...], suffix: str, layers: list[str]) -> list[Entry]:
-    """Entries of a query, key and value that PyTorch keeps in one tensor, in this order."""
-    return [
-        Entry(
-            ("params", *module, ours, leaf), f"{name}{suffix}{theirs}", transform, layer, (part, 3)
-        )
-        for layer, name in enumerate(layers)
-        for part, ours in enumerate(("query", "key", "value"))
-        for leaf, theirs, transform in (("kernel", "weight", DENSE), ("bias", "bias", SAME))
-    ]
-
-
-FAMILY = Family(Transformer, {"torch": torch}, [])
+FAMILY = Family(Transformer, {"torch": torch})

@@ -2,59 +2,45 @@
 
 from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import CONV, Layout, Transform, flattened_dense, torch_layout
+from netzoo.weights.state_dict import Layout, covering_conv, flattened_dense, make_layout
 
 
 def torchvision(model: VGG, shapes) -> Layout:
     """`features.N` counts BatchNorm, activations and pools too; so does `classifier.N`."""
     names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
     flattened = flattened_dense(STAGE_CHANNELS[-1], DENSE_SIDE)
-    return torch_layout(shapes, names | _features(model), transforms={"hidden1": flattened})
+    return make_layout(shapes, names | _features(model), transforms={"hidden1": flattened})
 
 
 def timm(model: VGG, shapes) -> Layout:
     """The hidden layers are convolutions, 7x7 and 1x1, with a single position."""
     names = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "logits": "head.fc"}
-    transforms = {"hidden1": _single_position(DENSE_SIDE), "hidden2": _single_position(1)}
-    return torch_layout(shapes, names | _features(model), transforms=transforms)
+    transforms = {"hidden1": covering_conv(DENSE_SIDE), "hidden2": covering_conv(1)}
+    return make_layout(shapes, names | _features(model), transforms=transforms)
 
 
 def _features(model: VGG) -> dict[str, str]:
     names, number = {}, 0
     for stage, depth in enumerate(model.variant.depths, start=1):
         for block in range(1, depth + 1):
-            names[f"stage{stage}_block{block}"] = f"features.{number}"
-            names[f"stage{stage}_block{block}_norm"] = f"features.{number + 1}"
+            ours = f"stage{stage}_block{block}"
+            names |= {ours: f"features.{number}", f"{ours}_norm": f"features.{number + 1}"}
             number += 3 if model.variant.batch_norm else 2
         number += 1
     return names
 
 
-def _single_position(side: int) -> Transform:
-    """The transform of a convolution whose kernel covers its whole input to a dense layer."""
-
-    def to_ours(x):
-        return CONV.to_ours(x).reshape(-1, x.shape[0])
-
-    def to_theirs(x):
-        return CONV.to_theirs(x.reshape(side, side, -1, x.shape[1]))
-
-    return Transform(to_ours, to_theirs)
-
-
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (
-    ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
-    ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),
-    ("vgg16", "tv_in1k", "vgg16-397923af.pth", 256, 71.592),
-    ("vgg19", "tv_in1k", "vgg19-dcbb9e9d.pth", 256, 72.376),
-    ("vgg11_bn", "tv_in1k", "vgg11_bn-6002323d.pth", 256, 70.370),
-    ("vgg13_bn", "tv_in1k", "vgg13_bn-abd245e5.pth", 256, 71.586),
-    ("vgg16_bn", "tv_in1k", "vgg16_bn-6c64b313.pth", 256, 73.360),
-    ("vgg19_bn", "tv_in1k", "vgg19_bn-c79401a0.pth", 256, 74.218),
-)
 FAMILY = Family(
     VGG,
     {"torchvision": torchvision, "timm": timm},
-    [torchvision_weights(*row) for row in TORCHVISION],
+    torchvision_weights(
+        ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
+        ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),
+        ("vgg16", "tv_in1k", "vgg16-397923af.pth", 256, 71.592),
+        ("vgg19", "tv_in1k", "vgg19-dcbb9e9d.pth", 256, 72.376),
+        ("vgg11_bn", "tv_in1k", "vgg11_bn-6002323d.pth", 256, 70.370),
+        ("vgg13_bn", "tv_in1k", "vgg13_bn-abd245e5.pth", 256, 71.586),
+        ("vgg16_bn", "tv_in1k", "vgg16_bn-6c64b313.pth", 256, 73.360),
+        ("vgg19_bn", "tv_in1k", "vgg19_bn-c79401a0.pth", 256, 74.218),
+    ),
 )

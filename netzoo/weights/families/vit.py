@@ -14,18 +14,16 @@ from netzoo.weights.published import (
     torchvision_weights,
 )
 from netzoo.weights.state_dict import (
-    DENSE,
     SAME,
     Entry,
     Layout,
     Path,
     Transform,
-    layout_by_modules,
-    torch_layout,
+    joint_projection,
+    make_layout,
 )
 
-PROJECTIONS = ("query", "key", "value")
-ATTENTION = ("encoder", "blocks", "attention")
+ATTENTION = "encoder/blocks/attention"
 # Layers of a block: ours, torchvision's, timm's, Google's.
 BLOCK_LAYERS = (
     ("attention_norm", "ln_1", "norm1", "LayerNorm_0"),
@@ -34,83 +32,94 @@ BLOCK_LAYERS = (
     ("mlp/expand", "mlp.0", "mlp.fc1", "MlpBlock_3/Dense_0"),
     ("mlp/project", "mlp.3", "mlp.fc2", "MlpBlock_3/Dense_1"),
 )
-# Files from pre-training hold the hidden layer that fine-tuning leaves out.
-PRE_LOGITS = r"pre_logits[./].*"
 
 
-def torchvision(model: ViT, shapes, renamed: Mapping[str, str] | None = None) -> Layout:
+def torchvision(model: ViT, shapes) -> Layout:
     """`conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
-    renamed = renamed or {}
-    blocks = [f"encoder.layers.encoder_layer_{index}" for index in range(model.variant.depth)]
+    blocks = [f"encoder.layers.encoder_layer_{index}." for index in range(model.variant.depth)]
     names = {
         "embedding": "conv_proj",
         "encoder/norm": "encoder.ln",
         "pre_logits": "heads.pre_logits",
         "logits": "heads.head",
-        **{f"encoder/blocks/{ours}": [f"{b}.{renamed.get(theirs, theirs)}" for b in blocks]
-           for ours, theirs, _, _ in BLOCK_LAYERS},
-    }  # fmt: skip
-    tokens = _tokens(model, "class_token", "encoder.pos_embedding")
-    attention = ".self_attention.in_proj_"
-    qkv = _joint_projection(blocks, f"{attention}weight", f"{attention}bias")
-    return torch_layout(shapes, names, extra=tokens + qkv)
+        **_in_blocks(blocks, 1),
+    }
+    extra = _tokens(model, "class_token", "encoder.pos_embedding")
+    extra += joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
+    return make_layout(shapes, names, extra=extra)
 
 
 def torchvision_0_12(model: ViT, shapes) -> Layout:
     """`mlp.linear_1` for `mlp.0`: the published files, which torchvision renames as it loads."""
-    return torchvision(model, shapes, {"mlp.0": "mlp.linear_1", "mlp.3": "mlp.linear_2"})
+
+    def renamed(name: str) -> str:
+        return name.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2")
+
+    layout = torchvision(model, shapes)
+    entries = [entry._replace(source=renamed(entry.source)) for entry in layout.entries]
+    return layout._replace(entries=entries)
 
 
-def timm(model: ViT, shapes) -> Layout:
-    """`patch_embed.proj`, `blocks.0.attn.qkv`, `head`; `pre_logits.fc` is of old versions."""
-    return timm_layout(model, shapes, {"embedding": "patch_embed.proj"})
+def timm(model: ViT, shapes, backbone: Mapping[str, str] | None = None) -> Layout:
+    """`patch_embed.proj`, `blocks.0.attn.qkv`, `head`; `pre_logits.fc` is of old versions.
 
-
-def google(model: ViT, shapes) -> Layout:
-    """`embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`."""
-    return google_layout(model, shapes, {})
-
-
-def timm_layout(model: ViT, shapes, embedding: Mapping[str, str]) -> Layout:
-    """Returns timm's names, given those of the modules up to the tokens."""
-    blocks = [f"blocks.{index}" for index in range(model.variant.depth)]
+    `backbone` are the names of the modules before the embedding.
+    """
+    blocks = [f"blocks.{index}." for index in range(model.variant.depth)]
     names = {
-        **embedding,
+        **(backbone or {}),
+        "embedding": "patch_embed.proj",
         "encoder/norm": "norm",
         "pre_logits": "pre_logits.fc",
         "logits": "head",
-        **{f"encoder/blocks/{ours}": [f"{b}.{timm}" for b in blocks]
-           for ours, _, timm, _ in BLOCK_LAYERS},
-    }  # fmt: skip
-    tokens = _tokens(model, "cls_token", "pos_embed")
-    qkv = _joint_projection(blocks, ".attn.qkv.weight", ".attn.qkv.bias")
-    return torch_layout(shapes, names, extra=tokens + qkv, ignored=_ignored(model))
+        **_in_blocks(blocks, 2),
+    }
+    extra = _tokens(model, "cls_token", "pos_embed")
+    extra += joint_projection(ATTENTION, [f"{block}attn.qkv." for block in blocks])
+    return make_layout(shapes, names, extra=extra, ignored=_ignored(model))
 
 
-def google_layout(model: ViT, shapes, embedding: Mapping[str, str]) -> Layout:
-    """Returns Google's names, given those of the modules up to the tokens.
+def google(model: ViT, shapes, backbone: Mapping[str, str] | None = None) -> Layout:
+    """`embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`.
 
     Kernels are as ours. The projections of attention have the heads as an axis of their own, and
-    GroupNorms of old files are `[1, 1, 1, channels]`.
+    GroupNorms of old files are `[1, 1, 1, channels]`. `backbone` is as in `timm`.
     """
     blocks = [f"Transformer/encoderblock_{index}/" for index in range(model.variant.depth)]
-    names: dict[str, str | Sequence[str]] = {
+    names = {
+        **(backbone or {}),
         "embedding": "embedding",
-        **embedding,
         "encoder/norm": "Transformer/encoder_norm",
         "pre_logits": "pre_logits",
         "logits": "head",
-        **{f"encoder/blocks/{ours}": [b + google for b in blocks]
-           for ours, _, _, google in BLOCK_LAYERS},
-        **{f"encoder/blocks/attention/{name}": [
-            f"{b}MultiHeadDotProductAttention_1/{name}" for b in blocks] for name in PROJECTIONS},
-    }  # fmt: skip
+        **_in_blocks(blocks, 3),
+    }
+    for name in ("query", "key", "value"):
+        names[f"{ATTENTION}/{name}"] = [f"{b}MultiHeadDotProductAttention_1/{name}" for b in blocks]
+    split = (model.variant.heads, -1)
 
-    def tensor_of(target: Path, rank: int) -> tuple[str, Transform]:
-        return f"/{target[-1]}", _google_transform(target, model.variant.heads)
+    def naming(target: Path, rank: int) -> tuple[str, Transform]:
+        transform = SAME
+        if target[-2:] == ("out", "kernel"):
+            transform = Transform(
+                lambda x: x.reshape(-1, x.shape[-1]), lambda x: x.reshape(*split, x.shape[-1])
+            )
+        elif target[-2] in ("query", "key", "value"):
+            transform = Transform(
+                lambda x: x.reshape(*x.shape[:-2], -1),
+                lambda x: x.reshape(*x.shape[:-1], *split),
+            )
+        elif target[-1] in ("scale", "bias"):
+            transform = Transform(lambda x: x.reshape(-1), lambda x: x)
+        return f"/{target[-1]}", transform
 
-    tokens = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")
-    return layout_by_modules(shapes, names, tensor_of, extra=tokens, ignored=_ignored(model))
+    extra = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")
+    return make_layout(shapes, names, naming, extra=extra, ignored=_ignored(model))
+
+
+def _in_blocks(blocks: Sequence[str], column: int) -> dict[str, list[str]]:
+    """Returns our paths of the layers in the blocks to the names in a column of `BLOCK_LAYERS`."""
+    return {f"encoder/blocks/{row[0]}": [b + row[column] for b in blocks] for row in BLOCK_LAYERS}
 
 
 def _tokens(model: ViT, class_token: str, position_embedding: str) -> list[Entry]:
@@ -120,55 +129,11 @@ def _tokens(model: ViT, class_token: str, position_embedding: str) -> list[Entry
     return entries
 
 
-def _joint_projection(blocks: Sequence[str], weight: str, bias: str) -> list[Entry]:
-    """Queries, keys and values are the thirds of one dense layer."""
-    return [
-        Entry(("params", *ATTENTION, name, leaf), block + theirs, transform, layer, (third, 3))
-        for layer, block in enumerate(blocks)
-        for third, name in enumerate(PROJECTIONS)
-        for leaf, theirs, transform in (("kernel", weight, DENSE), ("bias", bias, SAME))
-    ]
-
-
-def _google_transform(target: Path, heads: int) -> Transform:
-    if target[1:-1] == (*ATTENTION, "out") and target[-1] == "kernel":
-        return Transform(
-            lambda x: x.reshape(-1, x.shape[-1]), lambda x: x.reshape(heads, -1, x.shape[-1])
-        )
-    if target[1:4] == ATTENTION and target[4] in PROJECTIONS:
-        return Transform(
-            lambda x: x.reshape(*x.shape[:-2], -1), lambda x: x.reshape(*x.shape[:-1], heads, -1)
-        )
-    if target[-1] in ("scale", "bias"):
-        return Transform(lambda x: x.reshape(-1), lambda x: x)
-    return SAME
-
-
 def _ignored(model: ViT) -> tuple[str, ...]:
-    return () if model.representation_size is not None else (PRE_LOGITS,)
+    """Files from pre-training hold the hidden layer that fine-tuning leaves out."""
+    return () if model.representation_size is not None else (r"pre_logits[./].*",)
 
 
-# Columns: the arguments of `torchvision_weights`.
-TORCHVISION = (
-    ("vit_b16", "tv_in1k", "vit_b_16-c867db91.pth", 256, 81.072),
-    ("vit_b32", "tv_in1k", "vit_b_32-d86f8d99.pth", 256, 75.912),
-    ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
-    ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
-)
-# Columns: the arguments of `google_weights` after the tag, and the tags.
-GOOGLE = (
-    ("vit_ti16", "Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("vit_s32", "S_32", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("vit_s16", "S_16", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("vit_b32", "B_32", "medium1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED)),
-    ("vit_b32", "B_32", "light1", 0.1, 0.0, 0.03, (FINE_TUNED_384,)),
-    ("vit_b16", "B_16", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("vit_b8", "B_8", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED)),
-    ("vit_l16", "L_16", "medium1", 0.1, 0.1, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-    ("vit_s16", "S_16", "medium2", 0.1, 0.0, 0.01, (IN1K, IN1K_384)),
-    ("vit_b32", "B_32", "medium2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
-    ("vit_b16", "B_16", "strong2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
-)
 FAMILY = Family(
     ViT,
     {
@@ -178,7 +143,24 @@ FAMILY = Family(
         "google": google,
     },
     [
-        *(torchvision_weights(*row) for row in TORCHVISION),
-        *(google_weights(tag, *row) for *row, tags in GOOGLE for tag in tags),
+        *torchvision_weights(
+            ("vit_b16", "tv_in1k", "vit_b_16-c867db91.pth", 256, 81.072),
+            ("vit_b32", "tv_in1k", "vit_b_32-d86f8d99.pth", 256, 75.912),
+            ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
+            ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
+        ),
+        *google_weights(
+            ("vit_ti16", "Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+            ("vit_s32", "S_32", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+            ("vit_s16", "S_16", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+            ("vit_b32", "B_32", "medium1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED)),
+            ("vit_b32", "B_32", "light1", 0.1, 0.0, 0.03, (FINE_TUNED_384,)),
+            ("vit_b16", "B_16", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+            ("vit_b8", "B_8", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED)),
+            ("vit_l16", "L_16", "medium1", 0.1, 0.1, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
+            ("vit_s16", "S_16", "medium2", 0.1, 0.0, 0.01, (IN1K, IN1K_384)),
+            ("vit_b32", "B_32", "medium2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
+            ("vit_b16", "B_16", "strong2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
+        ),
     ],
 )
