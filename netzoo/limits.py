@@ -18,11 +18,11 @@ def check_unpacked(path: Path, unpacked: int) -> None:
     """Checks the bytes of numbers that a file claims to hold, before memory is taken for them.
 
     Raises:
-      UserError: The file is a decompression bomb.
+      UserError: The file is a decompression bomb; the caller names it.
     """
     size = path.stat().st_size
     if unpacked > max_unpacked(size):
         raise UserError(
-            f"{path} has {size:,} bytes and claims to hold {unpacked:,} bytes of numbers, over "
+            f"it has {size:,} bytes and claims to hold {unpacked:,} bytes of numbers, over "
             f"{MAX_RATIO} times as many; nothing was read. It is damaged or hostile: fetch it anew"
         )

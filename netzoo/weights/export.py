@@ -44,10 +44,10 @@ def save_safetensors(
     """Writes variables to a .safetensors file; it appears under its name when it is complete.
 
     Args:
-      path: Where the file is written.
-      variables: As `create_model(model, **options).apply` takes them.
-      model: Name in the registry, kept in the file.
-      project: The project whose names are used; by default netzoo, `params/stem/kernel`.
+      path: The file.
+      variables: As in `to_torch`, `model` and `options` too.
+      model: Kept in a file with netzoo's names.
+      project: As in `to_torch`; by default netzoo, `params/stem/kernel`.
       **options: Options of `create_model`.
     """
     if project is None:

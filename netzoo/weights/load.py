@@ -1,9 +1,9 @@
 """Weights of other projects, or netzoo's own, as the variables of a network."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import flax.linen as nn
 import flax.traverse_util
@@ -18,18 +18,8 @@ from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
-from netzoo.weights.formats.read import WeightFile, read_weights
+from netzoo.weights.formats.read import model_name, read_weights
 from netzoo.weights.state_dict import Entry, Layout, to_ours
-
-MAX_SUGGESTIONS = 3
-
-
-class _Network(NamedTuple):
-    """The network that weights are read for, the side of its images, and its variables' shapes."""
-
-    module: nn.Module
-    image_size: int
-    shapes: ArrayTree
 
 
 def load_weights(
@@ -64,126 +54,124 @@ def load_weights(
       `create_model(model, num_classes, **options).apply` takes.
 
     Raises:
-      UserError: There is no such file or name, the file is damaged or would run code, or its
-        tensors do not fit the network; the message lists them.
+      UserError: There is no such file or name, the file cannot be read, or its tensors do not fit
+        the network; the message lists them.
     """
     published = None if Path(name_or_path).exists() else CATALOGUE.get(str(name_or_path))
     path = download(published) if published else Path(name_or_path).expanduser()
-    file = _read(path)
-    model = model or (published.model if published else file.metadata.get("model"))
+    tensors = _read(path)
+    model = model or (published.model if published else model_name(path))
     if model is None:
         raise UserError(f"{path} does not say which network it is for: give model=NAME")
     built = isinstance(model, nn.Module)
-    if image_size is None and published:
-        image_size = published.preprocessing.crop_size
-    elif image_size is None and built:
-        raise UserError(f"expected image_size for {type(model).__name__} and {path}, got None")
-    elif image_size is None:
-        image_size = model_entry(model).image_size
+    if image_size is None:
+        if built and not published:
+            raise UserError(f"expected image_size for {type(model).__name__} and {path}, got None")
+        image_size = (
+            published.preprocessing.crop_size if published else model_entry(model).image_size
+        )
     module = model if built else create_model(model, num_classes, **options)
-    network = _Network(module, image_size, variable_shapes(module, image_size))
-    layout = _recognised_layout(file.tensors, network)
-    tensors = _with_resized_positions(file.tensors, layout, network)
+    shapes = variable_shapes(module, image_size)
+    layout = _recognised_layout(tensors, module, shapes)
+    tensors = _with_resized_positions(tensors, layout, module, shapes)
     what = f"{path} for {type(model).__name__ if built else model}"
-    variables = to_ours(tensors, layout, network.shapes, what)
-    return _with_new_head(variables, network, tensors, layout, what, seed)
+    variables = flax.traverse_util.flatten_dict(to_ours(tensors, layout, shapes, what))
+    absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
+    if absent:
+        _announce_new_head(absent, tensors, layout, module.num_classes, what)
+        variables |= _initial(absent, module, image_size, seed)
+    return flax.traverse_util.unflatten_dict(variables)
 
 
-def _read(path: Path) -> WeightFile:
+def _read(path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         from netzoo.workdir.checkpoint import restore_variables
 
         _, _, variables = restore_variables(path)
-        flat = flax.traverse_util.flatten_dict(variables, sep="/")
-        return WeightFile({name: np.asarray(value) for name, value in flat.items()})
+        return flax.traverse_util.flatten_dict(variables, sep="/")
     if not path.is_file():
-        near = difflib.get_close_matches(str(path), CATALOGUE, n=MAX_SUGGESTIONS, cutoff=0.5)
+        near = difflib.get_close_matches(str(path), CATALOGUE, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "list_weights() has the names"
         raise UserError(f"{path} is not a file, a run or a name of published weights; {hint}")
     return read_weights(path)
 
 
-def _recognised_layout(tensors: Mapping[str, np.ndarray], network: _Network) -> Layout:
+def _recognised_layout(
+    tensors: Mapping[str, np.ndarray], module: nn.Module, shapes: ArrayTree
+) -> Layout:
     """Returns the layout with most of its names among those of the tensors."""
-    family = FAMILIES.get(type(network.module))
-    functions = family.layouts.values() if family else ()
-    layouts = [layout(network.module, network.shapes) for layout in functions]
-    heads = dict.fromkeys(module for layout in layouts for module in layout.head)
-    layouts.append(_own_layout(network, tuple(heads) or ("logits",)))
+    family = FAMILIES.get(type(module))
+    layouts = [layout(module, shapes) for layout in family.layouts.values()] if family else []
+    # netzoo's own files: `params/stem/kernel`, nothing transformed.
+    own = [Entry(path, "/".join(path)) for path in flax.traverse_util.flatten_dict(shapes)]
+    head = tuple({name: None for layout in layouts for name in layout.head}) or ("logits",)
+    ignored = () if module.num_classes else tuple(rf"\w+/{name}/.*" for name in head)
+    layouts.append(Layout(own, ignored, head))
     return max(layouts, key=lambda layout: sum(e.source in tensors for e in layout.entries))
 
 
-def _own_layout(network: _Network, head: tuple[str, ...]) -> Layout:
-    """Returns the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
-    paths = flax.traverse_util.flatten_dict(network.shapes)
-    ignored = () if network.module.num_classes else tuple(rf"\w+/{module}/.*" for module in head)
-    return Layout([Entry(path, "/".join(path)) for path in paths], ignored, head)
-
-
 def _with_resized_positions(
-    tensors: Mapping[str, np.ndarray], layout: Layout, network: _Network
+    tensors: Mapping[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
 ) -> Mapping[str, np.ndarray]:
     """Interpolates the position embedding of another image size."""
     for entry in layout.entries:
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
-        old, new = tensors[entry.source], network.shapes["params"]["position_embedding"]
-        if old.shape[-1:] != new.shape[-1:] or old.shape == new.shape:
-            continue
-        side = network.image_size // network.module.pixels_per_token()
-        has_token = network.module.pool == "token"
-        resized = resize_position_embedding(np.asarray(old), (side, side), has_token)
-        tensors = {**tensors, entry.source: resized}
+        old, new = np.asarray(tensors[entry.source]), shapes["params"]["position_embedding"]
+        fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
+        if fits_otherwise and old.shape != new.shape:
+            has_token = module.pool == "token"
+            side = math.isqrt(new.shape[1] - has_token)
+            resized = resize_position_embedding(old, (side, side), has_token)
+            return {**tensors, entry.source: resized}
     return tensors
 
 
-def _with_new_head(
-    variables: ArrayTree,
-    network: _Network,
+def _announce_new_head(
+    absent: list[tuple[str, ...]],
     tensors: Mapping[str, np.ndarray],
     layout: Layout,
+    num_classes: int,
     what: str,
-    seed: int,
-) -> ArrayTree:
-    """Initialises the modules of the head that the conversion left out, and prints which.
+) -> None:
+    """Prints which modules of the head the conversion left out, and why.
 
     Raises:
       UserError: The head has the number of classes asked for, and yet another shape.
     """
-    converted = flax.traverse_util.flatten_dict(variables)
-    needed = flax.traverse_util.flatten_dict(network.shapes)
-    absent = [path for path in needed if path not in converted]
-    if not absent:
-        return variables
-    modules = list(dict.fromkeys(path[1] for path in absent))
-    in_file = {entry.target[1] for entry in layout.entries if entry.source in tensors}
-    classes, asked = _number_of_classes(tensors, layout), network.module.num_classes
-    if not in_file.intersection(modules):
+    modules = {path[1]: None for path in absent}
+    in_file = [entry for entry in layout.entries if entry.source in tensors]
+    sizes = [
+        len(tensors[entry.source])
+        for entry in in_file
+        if entry.target[1] in layout.head
+        # A network on text may use its embedding as the head: one row a word.
+        and (entry.target[-2:] == ("logits", "bias") or entry.target[-1] == "embedding")
+    ]
+    classes = sizes[0] if sizes else None
+    if not any(entry.target[1] in modules for entry in in_file):
         print(f"{', '.join(modules)} initialised: not in {what}", flush=True)
-    elif classes == asked:
+    elif classes == num_classes:
         raise UserError(
             f"{what} does not fit the network: {', '.join(modules)} are of another shape, though "
             f"the file has {classes} classes too"
         )
     else:
-        print(f"head re-initialised: file has {classes} classes, asked for {asked}", flush=True)
+        print(
+            f"head re-initialised: file has {classes} classes, asked for {num_classes}", flush=True
+        )
+
+
+def _initial(
+    paths: list[tuple[str, ...]], module: nn.Module, image_size: int, seed: int
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Initialises some of the variables of a network, by their paths."""
 
     @jax.jit  # XLA drops the initialisers of all other variables
     def initial(key):
-        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(network.image_size)]
-        flat = flax.traverse_util.flatten_dict(network.module.init(key, *inputs, train=False))
-        return [flat[path] for path in absent]
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(image_size)]
+        flat = flax.traverse_util.flatten_dict(module.init(key, *inputs, train=False))
+        return [flat[path] for path in paths]
 
-    for path, value in zip(absent, initial(jax.random.key(seed)), strict=True):
-        converted[path] = np.asarray(value, np.float32)
-    return flax.traverse_util.unflatten_dict(converted)
-
-
-def _number_of_classes(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
-    for entry in layout.entries:
-        module, leaf = entry.target[-2:]
-        of_head = entry.target[1] in layout.head and entry.source in tensors
-        # A network on text may use its embedding as the head: one row a word.
-        if of_head and ((module, leaf) == ("logits", "bias") or leaf == "embedding"):
-            return len(tensors[entry.source])
-    return None
+    values = initial(jax.random.key(seed))
+    return {path: np.asarray(x, np.float32) for path, x in zip(paths, values, strict=True)}

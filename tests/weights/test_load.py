@@ -160,6 +160,14 @@ def test_another_network(tmp_path, variables):
     assert "unknown: blocks.0.0." in text
 
 
+def test_unknown_names_are_escaped(tmp_path, variables):
+    """A name from the internet reaches the terminal as text, not as its commands."""
+    tensors = to_torch(variables, MODEL, "timm") | {"w\x1b[31m": np.ones(1, np.float32)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"unknown: w\\x1b\[31m"):
+        netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
+
+
 def test_another_width(tmp_path, variables):
     """Misshapen tensors with both shapes."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")

@@ -29,38 +29,27 @@ VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-# What Keras 2.13 to 2.15 call `layers`, without names.
-LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"
+LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"  # `layers` in 2.13 to 2.15, without names
 # Not a layer: variables of the model itself, which these networks do not have.
 TOP_LEVEL = "top_level_model_weights"
 
+Items = dict[str, h5py.Group | h5py.Dataset]  # by their paths in the file
+
 
 def read_keras_file(path: Path) -> dict[str, np.ndarray]:
-    """Reads the variables of a Keras model.
-
-    Args:
-      path: Written by `model.save_weights` or `model.save`.
+    """Reads the variables of a file that `model.save_weights` or `model.save` wrote.
 
     Returns:
-      Arrays by `LAYER/VARIABLE`.
-
-    Raises:
-      UserError: The file is damaged, is not Keras', or does not say which layer is which.
+      Arrays by `LAYER/VARIABLE`; see `read_weights`.
     """
     if trouble := probe(path, max_unpacked(path.stat().st_size)):
-        raise UserError(f"{path} is damaged: {trouble}. Fetch it anew")
-    try:
-        with h5py.File(path, "r") as file:
-            items = dict(items_below(file))
-            numbered = "layers" in file or LAYERS_OF_KERAS_2 in file
-            named = _by_number(items, path) if numbered else _by_name(file, items, path)
-            datasets = dict(named)
-            check_unpacked(path, sum(map(_bytes_to_read, datasets.values())))
-            return {name: dataset[()] for name, dataset in datasets.items()}
-    except UserError:
-        raise
-    except Exception as error:  # h5py raises half a dozen types for damage
-        raise UserError(f"{path} is damaged or truncated: {error}") from None
+        raise ValueError(trouble)
+    with h5py.File(path, "r") as file:
+        items = dict(items_below(file))
+        numbered = "layers" in file or LAYERS_OF_KERAS_2 in file
+        datasets = dict(_by_number(items) if numbered else _by_name(file, items))
+        check_unpacked(path, sum(map(_bytes_to_read, datasets.values())))
+        return {name: dataset[()] for name, dataset in datasets.items()}
 
 
 def _bytes_to_read(dataset: h5py.Dataset) -> int:
@@ -70,14 +59,12 @@ def _bytes_to_read(dataset: h5py.Dataset) -> int:
     return max(dataset.nbytes, chunk)
 
 
-def _by_name(
-    file: h5py.File, items: dict[str, h5py.Group | h5py.Dataset], path: Path
-) -> Iterator[tuple[str, h5py.Dataset]]:
+def _by_name(file: h5py.File, items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
     root = "model_weights/" if "model_weights" in items else ""
     if not any(name.startswith("layer_names") for name in items.get(root[:-1], file).attrs):
         raise UserError(
-            f"{path} is not a file of Keras: expected `layers`, or an attribute `layer_names`; "
-            f"found {', '.join([*file, *file.attrs])[:200] or 'nothing'}"
+            "it is not a file of Keras: expected `layers`, or an attribute `layer_names`; found "
+            f"{', '.join([*file, *file.attrs])[:200] or 'nothing'}"
         )
     # Keras 3 calls a depthwise kernel `kernel` too, and describes the model.
     layers = json.loads(file.attrs.get("model_config", "{}")).get("config", {}).get("layers", [])
@@ -92,12 +79,10 @@ def _by_name(
         yield f"{layer}/{variable}", item
 
 
-def _by_number(
-    items: dict[str, h5py.Group | h5py.Dataset], path: Path
-) -> Iterator[tuple[str, h5py.Dataset]]:
+def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
     counts = collections.Counter(name.rpartition("/")[0] for name in items)
     if "layers" not in items:
-        raise UserError(_unclear(path, LAYERS_OF_KERAS_2, 0))
+        raise _unclear(LAYERS_OF_KERAS_2, 0)
     for group, count in counts.items():
         match = re.fullmatch(r"layers/(.+?)(_\d+)?/vars", group)
         if match is None:
@@ -106,14 +91,14 @@ def _by_number(
         # A layer without a bias lacks its last one; of the moments any could be lacking.
         complete = count == len(names) or (count == 1 and len(names) == 2)
         if layer is None or not complete:
-            raise UserError(_unclear(path, group, count))
+            raise _unclear(group, count)
         for index, name in enumerate(names[:count]):
             yield f"{layer}/{name}", items[f"{group}/{index}"]
 
 
-def _unclear(path: Path, group: str, count: int) -> str:
-    return (
-        f"{path} does not say which variable is which: {group} holds {count}, and either no name "
-        f"of a layer, or not what a {' or '.join(VARIABLES)} holds. Files before Keras 3.6 lack "
-        "the names; save with model.save('NAME.h5')"
+def _unclear(group: str, count: int) -> UserError:
+    return UserError(
+        f"it does not say which variable is which: {group} holds {count}, and either no name of a "
+        f"layer, or not what a {' or '.join(VARIABLES)} holds. Files before Keras 3.6 lack the "
+        "names; save with model.save('NAME.h5')"
     )

@@ -1,39 +1,27 @@
 """Reads the tensors of a file of any known format, without running anything that it holds."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 from netzoo.limits import check_unpacked
 from netzoo.weights.formats.keras import read_keras_file
 from netzoo.weights.formats.torch import read_torch_file
 
-
-class WeightFile(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-      tensors: Arrays by the names that the file gives them, in the file's types.
-      metadata: Text beside the tensors; only .safetensors has any.
-    """
-
-    tensors: dict[str, np.ndarray]
-    metadata: Mapping[str, str] = {}
-
-
 # Google's training programs put one of these before the names of parameters, and other prefixes
 # before the state of the optimizer.
 GOOGLE_PREFIXES = ("params/", "opt/target/")
-BFLOAT16 = "bfloat16"
 
 
-def read_weights(path: Path) -> WeightFile:
+def read_weights(path: Path) -> dict[str, np.ndarray]:
     """Reads a file of weights; its suffix says the format.
+
+    Returns:
+      Arrays by the names that the file gives them, in the file's types. They may share memory.
 
     Raises:
       UserError: The suffix is unknown, the file is damaged, or it holds anything but tensors.
@@ -44,74 +32,68 @@ def read_weights(path: Path) -> WeightFile:
             f"expected one of {', '.join(READERS)}"
         )
     try:
-        read = READERS[path.suffix](path)
+        path.open("rb").close()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    for name, value in read.tensors.items():
-        if value.dtype.kind not in "fiub" and value.dtype.name != BFLOAT16:
-            raise UserError(f"{path}: {name} holds {value.dtype}, expected numbers")
-    # A tensor of PyTorch may be a few numbers repeated as often as its shape says.
-    check_unpacked(path, sum(value.nbytes for value in read.tensors.values()))
-    return read
-
-
-def _read_safetensors(path: Path) -> WeightFile:
     try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return WeightFile(tensors, file.metadata() or {})
-    except Exception as error:  # beside its own, what NumPy raises for types and shapes
-        raise UserError(f"{path} is damaged or truncated: {error}") from None
+        tensors = READERS[path.suffix](path)
+        for name, value in tensors.items():
+            if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
+                raise UserError(f"{name} holds {value.dtype}, expected numbers")
+        # A tensor of PyTorch may be a few numbers repeated as often as its shape says.
+        check_unpacked(path, sum(value.nbytes for value in tensors.values()))
+    except UserError as error:
+        raise UserError(f"{path}: {printable(str(error))}") from None
+    except Exception as error:  # libraries raise a dozen types for damage
+        reason = printable(str(error))
+        raise UserError(f"{path} is damaged or truncated: {reason}. Fetch it anew") from None
+    return tensors
 
 
-def _read_npz(path: Path) -> WeightFile:
-    tensors = {}
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is not an archive of arrays")
-        with np.load(path, allow_pickle=False) as file:
-            check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
-            for name in file.files:
-                tensors[name] = _member(file, name)
-    except UserError:
-        raise
-    except Exception as error:  # NumPy, zipfile and zlib raise half a dozen types for damage
-        if "Object arrays" in str(error):
-            raise UserError(
-                f"{path} holds Python objects, which may run code when they are read; nothing was "
-                "run. Save arrays of numbers"
-            ) from None
-        raise UserError(f"{path} is damaged or truncated: {error}") from None
+def model_name(path: Path) -> str | None:
+    """Returns the network that a readable file of netzoo's own is for, None for other files."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, framework="numpy") as file:
+        return (file.metadata() or {}).get("model")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an archive of arrays")
+    with np.load(path, allow_pickle=False) as file:
+        check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
+        try:
+            tensors = {name: file[name] for name in file.files}
+        except ValueError as error:
+            if "Object arrays" in str(error):
+                raise UserError(
+                    "it holds Python objects, which may run code when they are read; nothing was "
+                    "run. Save arrays of numbers"
+                ) from None
+            raise
+    for name, value in tensors.items():
+        if not isinstance(value, np.ndarray):  # NumPy returns the bytes of other members
+            raise ValueError(f"{name} is not an array")
     for prefix in GOOGLE_PREFIXES:
         parameters = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
         if parameters:
-            return WeightFile(parameters)
-    return WeightFile(tensors)
+            return parameters
+    return tensors
 
 
-def _member(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    """Reads an array; NumPy returns the bytes of a member that is not one."""
-    value = file[name]
-    if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name} is not an array")
-    return value
-
-
-def _read_torch(path: Path) -> WeightFile:
-    return WeightFile(read_torch_file(path))
-
-
-def _read_keras(path: Path) -> WeightFile:
-    return WeightFile(read_keras_file(path))
-
-
-READERS: dict[str, Callable[[Path], WeightFile]] = {
+READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".safetensors": _read_safetensors,
-    ".pth": _read_torch,
-    ".pt": _read_torch,
-    ".bin": _read_torch,
-    ".tar": _read_torch,  # timm's training writes `.pth.tar`
+    ".pth": read_torch_file,
+    ".pt": read_torch_file,
+    ".bin": read_torch_file,
+    ".tar": read_torch_file,  # timm's training writes `.pth.tar`
     ".npz": _read_npz,
-    ".h5": _read_keras,
-    ".hdf5": _read_keras,
+    ".h5": read_keras_file,
+    ".hdf5": read_keras_file,
 }

@@ -1,10 +1,8 @@
 """Reads the pickles that PyTorch writes without executing them.
 
-Python's own unpickler imports and calls what a file names. Even one whose `find_class` allows
-nothing takes a gigabyte for 9 bytes (a large index of its memo) and twice the time for each byte
-more (nested tuples as a key). Here the operations are followed one by one on a stack of plain
-values; what they name is looked up in a table of three functions and ten types. Known are the
-operations that `torch.save` writes with protocol 2 and above.
+The operations are followed one by one on a stack of plain values, and what they name is looked up
+in a table of three functions and ten types. Known are the operations that `torch.save` writes with
+protocol 2 and above. docs/design.md says what Python's own unpickler lacks.
 """
 
 import pickletools
@@ -18,17 +16,11 @@ from netzoo.errors import UserError
 
 
 class StorageReference(NamedTuple):
-    """A piece of memory that lies elsewhere in the file.
+    """A piece of memory that lies elsewhere in the file."""
 
-    Attributes:
-      key: Its name there.
-      dtype: Type of its elements.
-      offset: Index of its first element, where it is a view of another one.
-    """
-
-    key: str
+    key: str  # its name there
     dtype: np.dtype
-    offset: int = 0
+    offset: int  # index of its first element, where it is a view of another one
 
 
 class TensorReference(NamedTuple):
@@ -56,10 +48,6 @@ def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
     return TensorReference(storage, offset, tuple(shape), tuple(strides))
 
 
-def _parameter(tensor, *rest) -> TensorReference:
-    return tensor
-
-
 def _dictionary(pairs: Iterable = ()) -> dict:
     result = {}
     for key, value in pairs:
@@ -72,7 +60,7 @@ def _dictionary(pairs: Iterable = ()) -> dict:
 # What a file may name: functions by which tensors and dictionaries are made, types of storages.
 _NAMES: dict[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_parameter": _parameter,
+    "torch._utils _rebuild_parameter": lambda tensor, *rest: tensor,
     "collections OrderedDict": _dictionary,
     "torch DoubleStorage": np.dtype(np.float64),
     "torch FloatStorage": np.dtype(np.float32),
@@ -85,7 +73,6 @@ _NAMES: dict[str, Any] = {
     "torch ByteStorage": np.dtype(np.uint8),
     "torch BoolStorage": np.dtype(np.bool_),
 }
-_MARK = object()
 _CONSTANTS = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -93,7 +80,6 @@ _CONSTANTS = {
     "EMPTY_DICT": dict,
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
-    "MARK": lambda: _MARK,
 }
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
@@ -101,43 +87,33 @@ _LITERALS = {
 }  # fmt: skip
 
 
-def unpickle(file: BinaryIO, what: str) -> tuple[Any, dict[str, np.dtype]]:
-    """Reads one pickle from the position of `file` and leaves that after its end.
-
-    Args:
-      file: Open for reading bytes.
-      what: The file, named in errors.
+def unpickle(file: BinaryIO) -> tuple[Any, dict[str, np.dtype]]:
+    """Reads one pickle from the position of `file`, which is after its end then.
 
     Returns:
       A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
       types of the storages that it refers to, by their keys.
 
     Raises:
-      UserError: The pickle names anything but tensors and dictionaries, or does not follow the
-        format.
+      UserError: The pickle names anything but tensors and dictionaries.
+      Exception: It does not follow the format.
     """
-    machine = _Machine(what)
-    try:
-        for operation, argument, _ in pickletools.genops(file):
-            if operation.name == "STOP":
-                return machine.stack.pop(), machine.storages
+    machine = _Machine()
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name != "STOP":
             machine.step(operation.name, argument)
-    except UserError:
-        raise
-    except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
-        raise UserError(f"{what} is damaged or not a file of PyTorch: {error}") from None
-    raise UserError(f"{what} ends in the middle")
+    return machine.stack.pop(), machine.storages
 
 
 class _Machine:
     """The stack and the memo of a pickle."""
 
-    def __init__(self, what: str):
+    def __init__(self):
         self.stack: list[Any] = []
         self.storages: dict[str, np.dtype] = {}
+        self._marks: list[int] = []  # lengths of the stack
         self._memo: dict[int, Any] = {}
         self._pairs_left = MAX_PAIRS
-        self._what = what
 
     def step(self, name: str, argument: Any) -> None:
         """Follows one operation."""
@@ -145,6 +121,8 @@ class _Machine:
         match name:
             case "PROTO" | "FRAME":
                 pass
+            case "MARK":
+                self._marks.append(len(self.stack))
             case "TUPLE":
                 push(tuple(self._take_to_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
@@ -178,29 +156,19 @@ class _Machine:
             case _ if name in _CONSTANTS:
                 push(_CONSTANTS[name]())
             case _:
-                raise self._refusal(f"{name} {argument!r:.100}")
-
-    def _refusal(self, what: str) -> UserError:
-        return UserError(
-            f"{self._what} wants to run or build {what}, which a file of weights has no need of; "
-            "nothing was run. Save the state dict alone: torch.save(model.state_dict(), PATH), or "
-            "as .safetensors"
-        )
+                raise _refusal(f"{name} {argument!r:.100}")
 
     def _take(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
+        """Takes the last values off the stack."""
+        start = len(self.stack) - count
+        if not 0 <= start <= len(self.stack):
             raise ValueError("values are missing")
-        values = self.stack[-count:]
-        del self.stack[-count:]
+        values = self.stack[start:]
+        del self.stack[start:]
         return values
 
     def _take_to_mark(self) -> list[Any]:
-        for index in range(len(self.stack) - 1, -1, -1):
-            if self.stack[index] is _MARK:
-                values = self.stack[index + 1 :]
-                del self.stack[index:]
-                return values
-        raise ValueError("a mark is missing")
+        return self._take(len(self.stack) - self._marks.pop())
 
     def _last(self, kind: type) -> Any:
         if not self.stack or type(self.stack[-1]) is not kind:
@@ -209,12 +177,12 @@ class _Machine:
 
     def _named(self, name: str) -> Any:
         if name not in _NAMES:
-            raise self._refusal(f"{name.replace(' ', '.', 1)!r:.100}")
+            raise _refusal(f"{name.replace(' ', '.', 1)!r:.100}")
         return _NAMES[name]
 
     def _call(self, function: Any, arguments: Any) -> Any:
         if not callable(function) or type(arguments) is not tuple:
-            raise self._refusal("a call of something without a name")
+            raise _refusal("a call of something without a name")
         if len(arguments) > MAX_ARGUMENTS:
             raise ValueError(f"a call with more than {MAX_ARGUMENTS} arguments")
         if function is _dictionary and arguments:
@@ -225,10 +193,17 @@ class _Machine:
 
     def _storage(self, values: Any) -> StorageReference:
         if type(values) is not tuple or values[:1] != ("storage",):
-            raise self._refusal("an object that is not a tensor")
+            raise _refusal("an object that is not a tensor")
         _, dtype, key, _, _, *view = values
         offset = view[0][1] if view and view[0] is not None else 0
         if not isinstance(dtype, np.dtype) or type(key) is not str or type(offset) is not int:
             raise ValueError("a storage without a type, a key or a place")
         self.storages[key] = dtype
         return StorageReference(key, dtype, offset)
+
+
+def _refusal(what: str) -> UserError:
+    return UserError(
+        f"it wants to run or build {what}, which weights do not need; nothing was run. Save the "
+        "state dict alone: torch.save(model.state_dict(), PATH), or as .safetensors"
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.weights.formats import hdf5
-from netzoo.weights.formats.keras import read_keras_file
+from netzoo.weights.formats.read import read_weights
 
 # By layer: class, and variables in the order in which the layer makes them.
 LAYERS = {
@@ -100,7 +100,7 @@ def write_keras_3(path, *, names=True, layers="layers"):
 def test_names(tmp_path, write):
     """Layer and variable, whatever the version; nothing but variables of layers."""
     write(tmp_path / "a.h5")
-    found, expected = read_keras_file(tmp_path / "a.h5"), values()
+    found, expected = read_weights(tmp_path / "a.h5"), values()
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, strict=True)
@@ -110,10 +110,10 @@ def test_files_without_names(tmp_path):
     """Numbers alone do not say which layer is which, and guessing would be silent when wrong."""
     write_keras_3(tmp_path / "a.weights.h5", names=False)
     with pytest.raises(UserError, match=r"before Keras 3\.6"):
-        read_keras_file(tmp_path / "a.weights.h5")
+        read_weights(tmp_path / "a.weights.h5")
     write_keras_3(tmp_path / "b.h5", names=False, layers="_layer_checkpoint_dependencies")
     with pytest.raises(UserError, match=r"before Keras 3\.6"):
-        read_keras_file(tmp_path / "b.h5")
+        read_weights(tmp_path / "b.h5")
 
 
 def test_other_layers(tmp_path):
@@ -123,7 +123,7 @@ def test_other_layers(tmp_path):
         group.attrs["name"] = "query"
         group["0"] = np.ones(2)
     with pytest.raises(UserError, match="einsum_dense/vars holds 1"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")
 
 
 def test_not_keras(tmp_path):
@@ -131,7 +131,7 @@ def test_not_keras(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["images"] = np.ones(2)
     with pytest.raises(UserError, match="found images"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize("write", [write_keras_2, write_keras_3])
@@ -143,7 +143,7 @@ def test_truncated(tmp_path, write):
     for share in (0, 0.5, 0.99):
         path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(UserError, match="damaged or truncated"):
-            read_keras_file(path)
+            read_weights(path)
 
 
 def test_links_are_not_followed(tmp_path):
@@ -169,7 +169,7 @@ def test_links_are_not_followed(tmp_path):
             file.attrs["layer_names"] = [b"conv"]
             write(file.create_group("conv"))
         with pytest.raises(UserError, match=r"somewhere else|in another file"):
-            read_keras_file(tmp_path / "a.h5")
+            read_weights(tmp_path / "a.h5")
 
 
 def test_huge_datasets_are_refused(tmp_path):
@@ -178,7 +178,7 @@ def test_huge_datasets_are_refused(tmp_path):
         file.attrs["layer_names"] = [b"conv"]
         file.create_dataset("conv/kernel", (10**12,), np.float32, chunks=(1024,))
     with pytest.raises(UserError, match="claims to hold 4,000,000,000,000 bytes"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")
 
 
 def test_circles_are_refused(tmp_path):
@@ -188,7 +188,7 @@ def test_circles_are_refused(tmp_path):
         group = file.create_group("conv/inner")
         group["again"] = group["once_more"] = file["conv"]
     with pytest.raises(UserError, match="in two places"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")
 
 
 def test_text_is_not_read(tmp_path):
@@ -197,7 +197,7 @@ def test_text_is_not_read(tmp_path):
         file.attrs["layer_names"] = [b"conv"]
         file["conv/kernel"] = ["a" * 1000]
     with pytest.raises(UserError, match="holds object"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")
 
 
 def test_a_file_on_which_hdf5_hangs(tmp_path, monkeypatch):
@@ -210,4 +210,4 @@ def test_a_file_on_which_hdf5_hangs(tmp_path, monkeypatch):
     (tmp_path / "a.h5").write_bytes(data)
     monkeypatch.setattr(hdf5, "SECONDS", 3.0)
     with pytest.raises(UserError, match="did not come to its end within 3 s"):
-        read_keras_file(tmp_path / "a.h5")
+        read_weights(tmp_path / "a.h5")

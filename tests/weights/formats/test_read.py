@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from netzoo import limits
 from netzoo.errors import UserError
-from netzoo.weights.formats.read import READERS, read_weights
+from netzoo.weights.formats.read import READERS, model_name, read_weights
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
 
@@ -36,9 +36,8 @@ def assert_arrays(found, expected=ARRAYS):
 def test_safetensors(tmp_path):
     """Tensors, and the text beside them."""
     save_file(ARRAYS, tmp_path / "a.safetensors", {"model": "resnet50"})
-    read = read_weights(tmp_path / "a.safetensors")
-    assert_arrays(read.tensors)
-    assert read.metadata == {"model": "resnet50"}
+    assert_arrays(read_weights(tmp_path / "a.safetensors"))
+    assert model_name(tmp_path / "a.safetensors") == "resnet50"
 
 
 def test_safetensors_in_bfloat16(tmp_path):
@@ -47,7 +46,7 @@ def test_safetensors_in_bfloat16(tmp_path):
     header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + values.tobytes())
-    np.testing.assert_array_equal(read_weights(path).tensors["w"].astype(np.float32), [0.5, -3.0])
+    np.testing.assert_array_equal(read_weights(path)["w"].astype(np.float32), [0.5, -3.0])
 
 
 @pytest.mark.parametrize("prefix", ["", "params/", "opt/target/"])
@@ -56,7 +55,7 @@ def test_npz(tmp_path, prefix):
     others = {"opt/state/step": np.array(3)} if prefix else {}
     named = {f"{prefix}{name}": value for name, value in ARRAYS.items()}
     np.savez(tmp_path / "a.npz", **named, **others)
-    assert_arrays(read_weights(tmp_path / "a.npz").tensors)
+    assert_arrays(read_weights(tmp_path / "a.npz"))
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -148,3 +147,17 @@ def test_a_folder_is_an_error(tmp_path, suffix):
     (tmp_path / f"a{suffix}").mkdir()
     with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
         read_weights(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_names_from_a_file_are_escaped(tmp_path, suffix):
+    """A name from the internet reaches the terminal as text, not as its commands."""
+    path, name = tmp_path / f"a{suffix}", "w\x1b[31m"
+    if suffix == ".npz":
+        np.savez(path, **{name: np.array(["daisy"])})
+    else:
+        header = json.dumps({name: {"dtype": "NO", "shape": [1], "data_offsets": [0, 4]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(UserError) as error:
+        read_weights(path)
+    assert str(error.value).isprintable()

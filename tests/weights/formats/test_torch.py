@@ -10,7 +10,6 @@ import pytest
 
 from netzoo.errors import UserError
 from netzoo.weights.formats.read import read_weights
-from netzoo.weights.formats.torch import read_torch_file
 from tests.weights.pth_files import (
     dictionary,
     literal,
@@ -50,7 +49,7 @@ FOUR_NUMBERS = {"0": np.arange(4, dtype=np.float32).tobytes()}
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_files_of_pytorch(path):
     """Types, strides, offsets into shared storages and `_metadata` as PyTorch writes them."""
-    found = read_torch_file(path)
+    found = read_weights(path)
     assert list(found) == list(EXPECTED)
     for name, expected in EXPECTED.items():
         dtype = "bfloat16" if name == "bfloat16" else expected.dtype.name
@@ -61,7 +60,7 @@ def test_files_of_pytorch(path):
 @pytest.mark.parametrize("under", [(), ("state_dict",), ("model",), ("model_ema",)])
 def test_nested_state_dicts(tmp_path, under):
     """Training scripts keep the state dict among other things."""
-    found = read_torch_file(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, under=under))
+    found = read_weights(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, under=under))
     np.testing.assert_array_equal(found["w"], WEIGHT)
 
 
@@ -75,20 +74,20 @@ def test_averaged_weights_come_first(tmp_path):
         }
     )
     storages = {"0": (0 * WEIGHT).tobytes(), "1": WEIGHT.tobytes()}
-    found = read_torch_file(write_zip(tmp_path / "a.pth", operations, storages))
+    found = read_weights(write_zip(tmp_path / "a.pth", operations, storages))
     np.testing.assert_array_equal(found["w"], WEIGHT)
 
 
 def test_prefix_of_wrappers(tmp_path):
     """`DataParallel` calls the network `module`, `AveragedModel` adds a count."""
     arrays = {"n_averaged": np.array(5), "module.w": WEIGHT, "module.b": WEIGHT}
-    found = read_torch_file(write_state_dict(tmp_path / "a.pth", arrays))
+    found = read_weights(write_state_dict(tmp_path / "a.pth", arrays))
     assert list(found) == ["w", "b"]
 
 
 def test_byte_order(tmp_path):
     """Files from machines with the other byte order."""
-    found = read_torch_file(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, order="big"))
+    found = read_weights(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, order="big"))
     np.testing.assert_array_equal(found["w"], WEIGHT)
 
 
@@ -109,7 +108,7 @@ def test_tensors_stay_in_their_storage(tmp_path, count, shape, strides, offset):
     """A shape that reaches beyond its storage would read the memory of this process."""
     operations = dictionary({"w": tensor("0", "FloatStorage", count, shape, strides, offset)})
     with pytest.raises(UserError, match="damaged"):
-        read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+        read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
 
 
 def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
@@ -145,7 +144,7 @@ def test_nothing_is_run(tmp_path, name, form):
     else:
         path.write_bytes(program(operations))
     with pytest.raises(UserError, match=offence):
-        read_torch_file(path)
+        read_weights(path)
     assert not marker.exists()
 
 
@@ -162,7 +161,7 @@ def test_truncated(tmp_path, path):
     for length in range(0, len(content), 61):
         cut.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"cut\.pth"):
-            read_torch_file(cut)
+            read_weights(cut)
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
@@ -176,7 +175,7 @@ def test_damaged(tmp_path, path):
         changed[place] ^= int(rng.integers(1, 256))
         damaged.write_bytes(changed)
         try:
-            read_torch_file(damaged)
+            read_weights(damaged)
         except UserError:
             refused += 1
     assert refused > 50
@@ -188,14 +187,14 @@ def test_compressed_archive(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", program(dictionary({})))
     with pytest.raises(UserError, match="compressed"):
-        read_torch_file(path)
+        read_weights(path)
 
 
 def test_no_state_dict(tmp_path):
     """A file of something else says what it holds."""
     path = write_zip(tmp_path / "a.pth", dictionary({"optimizer": literal({}), "epoch": b"N"}), {})
     with pytest.raises(UserError, match="found optimizer, epoch"):
-        read_torch_file(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize("content", [pickle.dumps({"w": [1.0]}, 2), b"", b"<html>not found</html>"])
@@ -204,7 +203,7 @@ def test_not_pytorch(tmp_path, content):
     path = tmp_path / "a.pth"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a\.pth"):
-        read_torch_file(path)
+        read_weights(path)
 
 
 def test_repeated_numbers_are_bounded(tmp_path):
@@ -216,7 +215,7 @@ def test_repeated_numbers_are_bounded(tmp_path):
             with pytest.raises(UserError, match="claims to hold 4,000,000,000 bytes"):
                 read_weights(path)
         else:
-            assert read_weights(path).tensors["w"].shape == (count,)
+            assert read_weights(path)["w"].shape == (count,)
 
 
 def test_members_that_share_their_bytes(tmp_path):
@@ -229,7 +228,7 @@ def test_members_that_share_their_bytes(tmp_path):
             archive.filelist[-1].filename = f"archive/data/{index}"
         archive._didModify = True
     with pytest.raises(UserError, match="claims to hold 41"):
-        read_torch_file(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +263,7 @@ def test_members_that_share_their_bytes(tmp_path):
 def test_calls_are_bounded(tmp_path, operations, message):
     """A few bytes that use a long list again must not take memory or time for all of it."""
     with pytest.raises(UserError, match=message):
-        read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+        read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
 
 
 def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
@@ -272,7 +271,7 @@ def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
     operations = dictionary(
         {"w": tensor("0", "FloatStorage", 4, (4,), (1,)) + b"r\xff\xff\xff\xff"}
     )
-    found = read_torch_file(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+    found = read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
     assert found["w"].shape == (4,)
 
 
@@ -287,4 +286,4 @@ def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
 def test_numbers_that_are_too_large(tmp_path, content, message):
     """What NumPy raises for a size that no machine has is damage too."""
     with pytest.raises(UserError, match=f"{message}|no state dict"):
-        read_torch_file(write_zip(tmp_path / "a.pth", content, FOUR_NUMBERS))
+        read_weights(write_zip(tmp_path / "a.pth", content, FOUR_NUMBERS))
