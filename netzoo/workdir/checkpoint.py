@@ -28,8 +28,6 @@ from netzoo.errors import UserError, unknown_name
 from netzoo.workdir import BEST, CHECKPOINTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
-_METRIC = "metrics/metrics"  # the file of Orbax's item of JSON
-
 # Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; it also
 # raises what goes wrong.
 for _name in ("absl", "asyncio"):
@@ -37,22 +35,15 @@ for _name in ("absl", "asyncio"):
 
 
 class _CheckpointFolder:
-    """A folder of checkpoints that is written without holding up the training.
-
-    Attributes:
-      directory: The folder.
-    """
+    """A folder of checkpoints that is written without holding up the training."""
 
     def __init__(self, directory: Path, **options: Any):
         """Opens the folder, or creates it; `options` are Orbax's."""
         self.directory = directory.absolute()
+        options |= {"temporary_path_class": ChecksummedPath}
+        options |= {"cleanup_tmp_directories": True}  # of a process that was killed
         self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                cleanup_tmp_directories=True,  # of a process that was killed
-                temporary_path_class=ChecksummedPath,
-                **options,
-            ),
+            self.directory, options=ocp.CheckpointManagerOptions(**options)
         )
 
     def _save(self, step: int, **items: ocp.args.CheckpointArgs) -> None:
@@ -108,12 +99,18 @@ class Checkpoints(_CheckpointFolder):
         def read(folder: Path) -> ArrayTree:
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like))
             restored = self._manager.restore(int(folder.name), args=arguments)
-            iterator.set_state(_position(folder / "data"))
+            # The position is the same for all processes.
+            position = min((folder / "data").glob("process_*.json"))
+            iterator.set_state(json.loads(position.read_text()))
             return restored.state
 
-        steps = self._manager.all_steps()
+        steps = sorted(self._manager.all_steps())
         for step, state in _sound(self.directory, steps, read):
-            self._discard_others(step)
+            # Damaged newer ones go, whose steps are about to be saved again, and older ones beyond
+            # those to keep, which a process killed while deleting left.
+            kept = [older for older in steps if older <= step][-self._keep :]
+            for other in sorted(set(steps) - set(kept)):
+                self._manager.delete(other)
             return step, state
         if steps:
             raise UserError(
@@ -121,16 +118,6 @@ class Checkpoints(_CheckpointFolder):
                 "listed above. Delete the folder to start this run over, or give a new --workdir."
             )
         return None
-
-    def _discard_others(self, step: int) -> None:
-        """Removes damaged newer checkpoints, whose steps are about to be saved again.
-
-        Older ones beyond those to keep, which a process killed while deleting left, go as well.
-        """
-        steps = sorted(self._manager.all_steps())
-        kept = [older for older in steps if older <= step][-self._keep :]
-        for other in sorted(set(steps) - set(kept)):
-            self._manager.delete(other)
 
 
 class BestCheckpoint(_CheckpointFolder):
@@ -145,11 +132,11 @@ class BestCheckpoint(_CheckpointFolder):
         )
 
         def read_value(folder: Path) -> float:
-            return json.loads((folder / _METRIC).read_text())["value"]
+            # The file of Orbax's item of JSON.
+            return json.loads((folder / "metrics" / "metrics").read_text())["value"]
 
         steps = self._manager.all_steps()
-        sound = _sound(self.directory, steps, read_value)
-        self._step, self._value = next(sound, (0, -np.inf))
+        self._step, self._value = next(_sound(self.directory, steps, read_value), (0, -np.inf))
         for other in set(steps) - {self._step}:
             self._manager.delete(other)
 
@@ -173,8 +160,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
 
     Returns:
       The step, the newest of those averaged; which weights these are: `"params"`, `"ema"` where
-      the run keeps a moving average, or say `"mean of 5"`; and `{"params": ..., "batch_stats":
-      ...}`.
+      the run keeps a moving average, or say `"mean of 5"`; and the variables.
 
     Raises:
       UserError: `which` is none of the three, or there is no such checkpoint that can be read.
@@ -188,14 +174,13 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     if step is None:
         hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
         raise UserError(f"no {which} checkpoint in {directory}, or only damaged ones{hint}")
-    if which == "average":
-        total, count = _trained(state), 1
-        for _, older in sound:
-            total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
-        return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
-    if state.get("ema"):
-        return step, "ema", state["ema"]
-    return step, "params", _trained(state)
+    if which != "average":
+        ema = state.get("ema")
+        return (step, "ema", ema) if ema else (step, "params", _trained(state))
+    total, count = _trained(state), 1
+    for _, older in sound:
+        total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
+    return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
 
 
 def _trained(state: ArrayTree) -> ArrayTree:
@@ -213,27 +198,18 @@ def _sound(
             value = read(folder)
         except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
             if folder.exists():  # else a training that goes on has deleted it meanwhile
-                message = f"checkpoint damaged, left out: {folder}: {_first_line(error)}"
-                print(message, flush=True)
-            continue
-        yield step, value
+                print(f"checkpoint damaged, left out: {folder}: {_first_line(error)}", flush=True)
+        else:
+            yield step, value
 
 
 def _read_arrays(folder: Path) -> ArrayTree:
     """Reads the state as NumPy arrays, which do not depend on the devices that saved it."""
-
-    def like(leaf):
-        # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
-        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
-
     with ocp.StandardCheckpointer() as reader:
         saved = reader.metadata(folder / "state").item_metadata.tree
-        return reader.restore(folder / "state", jax.tree.map(like, saved))
-
-
-def _position(folder: Path) -> dict[str, Any]:
-    """Reads the position in the data, which is the same for all processes."""
-    return json.loads(min(folder.glob("process_*.json")).read_text())
+        # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
+        like = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved)
+        return reader.restore(folder / "state", like)
 
 
 @contextlib.contextmanager
@@ -251,6 +227,5 @@ def _explained(directory: Path) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return (
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200] if str(error) else ''}"
-    )
+    first, _, _ = str(error).strip().partition("\n")
+    return f"{type(error).__name__}: {first[:200]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from netzoo.workdir import ENVIRONMENT_FILE
 
@@ -29,37 +29,32 @@ _PACKAGES = (
 
 
 def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
-    """Writes `environment.json`; see `environment_record`."""
-    record = environment_record(command, parameters, init)
-    (workdir / ENVIRONMENT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    """Writes `environment.json`: what a run runs on.
 
-
-def environment_record(command: Sequence[str], parameters: int, init: str) -> dict[str, Any]:
-    """Describes what a run runs on.
+    It has `command` (one shell line; the interpreter without its folder, which differs between
+    machines), `parameters`, `init`, `versions` (package to version; one that is not installed is
+    left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None
+    where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
+    (JAX's name: cpu, gpu or tpu).
 
     Args:
+      workdir: The run folder.
       command: The argument list as typed, say ["python", "train.py", "--config", ...].
       parameters: Number of trainable scalars.
       init: "random", or the name of the weights training starts from.
-
-    Returns:
-      `command` (one shell line; the interpreter without its folder, which differs between
-      machines), `parameters`, `init`, `versions` (package to version; one that is not installed is
-      left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes,
-      None where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and
-      `platform` (JAX's name: cpu, gpu or tpu).
     """
     import jax  # Only training needs devices: making tables must not wake them.
 
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     devices = Counter(device.device_kind for device in jax.devices())
     has_affinity = hasattr(os, "sched_getaffinity")
-    return {
+    memory = None
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    record = {
         "command": shlex.join([Path(command[0]).name, *command[1:]]),
         "parameters": int(parameters),
         "init": init,
@@ -67,11 +62,12 @@ def environment_record(command: Sequence[str], parameters: int, init: str) -> di
         "machine": {
             "cpu": cpu_model(),
             "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
-            "memory": _memory_bytes(),
+            "memory": memory,
             "devices": [f"{count} x {name}" for name, count in devices.items()],
             "platform": jax.default_backend(),
         },
     }
+    (workdir / ENVIRONMENT_FILE).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def cpu_model() -> str:
@@ -83,10 +79,3 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -30,7 +30,7 @@ from netzoo.workdir import METRICS_FILE, TENSORBOARD
 _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
-class MetricsWriter:
+class MetricsWriter(contextlib.AbstractContextManager):
     """Appends to the metrics log; every line is on its way to the disk when `write` returns."""
 
     def __init__(self, workdir: str | os.PathLike[str], *, resume_step: int | None) -> None:
@@ -45,10 +45,9 @@ class MetricsWriter:
           OSError: The folder cannot be written or its disk is full; names the file.
           UserError: A line of the existing log, other than a torn last one, is not JSON.
         """
-        workdir = Path(workdir)
-        self._path = workdir / METRICS_FILE
-        folder = workdir / TENSORBOARD
-        folder.mkdir(parents=True, exist_ok=True)
+        self._path = Path(workdir) / METRICS_FILE
+        self._folder = Path(workdir) / TENSORBOARD
+        self._folder.mkdir(parents=True, exist_ok=True)
         with _naming(self._path):
             if resume_step is None:
                 self._path.write_bytes(b"")
@@ -56,12 +55,12 @@ class MetricsWriter:
                 _truncate(self._path, resume_step)
         if resume_step is None:
             # TensorBoard would draw the old run and the new one as a single zigzag.
-            for old in folder.glob("events.out.tfevents.*"):
+            for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
         # Unbuffered: after a failed write nothing is left behind to fail again on closing.
         self._file = self._path.open("ab", buffering=0)
-        self._events_path = folder
-        self._events: EventsWriter | None = _open_events(folder, resume_step)
+        with _naming(self._folder):
+            self._events = _open_events(self._folder, resume_step)
 
     def write(
         self,
@@ -85,7 +84,7 @@ class MetricsWriter:
           ValueError: The writer is closed, or a name in `values` is one of the line's own.
           OSError: The disk is full; names the file.
         """
-        if self._events is None:
+        if self._file.closed:
             raise ValueError(f"{self._path} is closed: write before close()")
         taken = [name for name in values if name in _OWN_KEYS]
         if taken:
@@ -97,31 +96,24 @@ class MetricsWriter:
         with _naming(self._path):
             while data:
                 data = data[self._file.write(data) :]
-        with _naming(self._events_path):
-            self._write_scalars(kind, int(step), values)
-            self._write_scalars("timing", int(step), timing or {})
+        with _naming(self._folder):
+            for group, numbers in ((kind, values), ("timing", timing or {})):
+                for name, value in _plain(numbers).items():
+                    if isinstance(value, int | float):
+                        summary = scalar(f"{group}/{name}", value)
+                        event = Event(wall_time=time.time(), step=int(step), summary=summary)
+                        self._events.write_event(event)
             self._events.flush()
 
     def close(self) -> None:
         """Closes both files; a second call does nothing."""
-        if self._events is None:
-            return
-        events, self._events = self._events, None
-        self._file.close()
-        with _naming(self._events_path):
-            events.close()
-
-    def __enter__(self) -> MetricsWriter:
-        return self
+        if not self._file.closed:
+            self._file.close()
+            with _naming(self._folder):
+                self._events.close()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _write_scalars(self, group: str, step: int, values: Mapping[str, Any]) -> None:
-        for name, value in _plain(values).items():
-            if isinstance(value, int | float):
-                summary = scalar(f"{group}/{name}", value)
-                self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -131,20 +123,17 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
       FileNotFoundError: There is no such file.
       UserError: Another line is not JSON; names file and line.
     """
-    path = Path(path)
-    lines = path.read_bytes().split(b"\n")
-    records = []
+    records, lines = [], Path(path).read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            record = json.loads(line) if line.strip() else None
+            records.append(json.loads(line))
         except ValueError as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path}, line {number} is not JSON: {line[:80]!r}. Mend or remove that line."
-            ) from error
-        if record is not None:
-            records.append(record)
+            if number < len(lines):
+                raise UserError(
+                    f"{path}, line {number} is not JSON: {line[:80]!r}. Mend or remove that line."
+                ) from error
     return records
 
 
@@ -167,15 +156,14 @@ def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
     This is what tensorboardX's `SummaryWriter` does around the same class, less its background
     thread: there a full disk ends the thread and then blocks the training in a full queue.
     """
-    with _naming(folder):
-        # The writer's own name has the resolution of a second, and it overwrites.
-        events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-        if resume_step is not None:
-            purge = resume_step + 1
-            events.write_event(Event(step=purge, file_version="brain.Event:2"))
-            start = SessionLog(status=SessionLog.START)
-            events.write_event(Event(step=purge, session_log=start))
-        events.flush()
+    # The writer's own name has the resolution of a second, and it overwrites.
+    events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+    if resume_step is not None:
+        purge = resume_step + 1
+        events.write_event(Event(step=purge, file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        events.write_event(Event(step=purge, session_log=start))
+    events.flush()
     return events
 
 
