@@ -24,10 +24,10 @@ def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> M
 
     Args:
       fsdp: Devices that share the parameters among them, -1 for all; `data` gets the rest.
-      devices: The devices; None takes all of all processes.
+      devices: By default all of all processes.
 
     Raises:
-      UserError: `fsdp` does not divide the devices.
+      UserError: As in `mesh_shape`.
     """
     # Sorted by process, since a process has consecutive rows of a batch. Neighbours share
     # parameters, so that these travel between processes as little as possible.

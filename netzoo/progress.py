@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TypeVar
 
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 
 _PLAIN_SECONDS = 10.0
 
@@ -26,9 +26,8 @@ def track(
 ) -> Iterable[Item]:
     """Returns `items`, whose iteration draws a bar on a terminal, and nothing elsewhere."""
     console = console or Console()
-    if not _is_terminal(console):
-        return items
-    return rich.progress.track(items, description, console=console, transient=True)
+    hidden = not _is_terminal(console)
+    return rich.progress.track(items, description, console=console, transient=True, disable=hidden)
 
 
 class Progress:
@@ -59,35 +58,31 @@ class Progress:
           clock: Seconds that only ever grow; tests pass their own.
         """
         self._total, self._start, self._description = total_steps, start_step, description
-        self._unit = unit
+        self._unit, self._clock = unit, clock
         self._console = console or Console()
-        self._clock = clock
-        self._began = self._shown_at = clock()
-        self._bar: RichProgress | None = None
-        if _is_terminal(self._console):
-            self._bar = RichProgress(
-                TextColumn("{task.description}", style="bold"),
-                BarColumn(bar_width=None),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-                expand=True,
-                # Updates come once per logging interval, too rare for the usual half minute.
-                speed_estimate_period=600,
-            )
-            self._row = self._bar.add_task(
-                description, total=total_steps, completed=start_step, facts="compiling"
-            )
+        self._terminal = _is_terminal(self._console)
+        self._bar = rich.progress.Progress(
+            TextColumn("{task.description}", style="bold"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            expand=True,
+            # Updates come once per logging interval, too rare for the usual half minute.
+            speed_estimate_period=600,
+            disable=not self._terminal,
+        )
+        self._row = self._bar.add_task(
+            description, total=total_steps, completed=start_step, facts="compiling"
+        )
 
     def __enter__(self) -> Progress:
         self._began = self._shown_at = self._clock()
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._bar.stop()
 
     def update(
         self, step: int, *, epoch: float, rate: float, loss: float, data_wait: float
@@ -105,33 +100,22 @@ class Progress:
             f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "
             f"loss {loss:.4f}  {rate:,.0f} {self._unit}/s  data wait {data_wait:.0%}"
         )
-        if self._bar is not None:
-            self._bar.update(self._row, completed=step, facts=facts)
-            return
+        self._bar.update(self._row, completed=step, facts=facts)
         now = self._clock()
-        if step < self._total and now - self._shown_at < _PLAIN_SECONDS:
+        if self._terminal or (step < self._total and now - self._shown_at < _PLAIN_SECONDS):
             return
         self._shown_at = now
         left = (now - self._began) * (self._total - step) / max(step - self._start, 1)
-        ending = f"  {_duration(left)} left" if step < self._total else ""
+        ending = f"  {timedelta(seconds=round(left))} left" if step < self._total else ""
         self.message(f"{self._description}  step {step}/{self._total}  {facts}{ending}")
 
     def message(self, text: str) -> None:
         """Prints `text` on a line of its own, above the bar where there is one."""
-        if self._bar is not None:
-            # No markup: a tensor shape such as [32, 224] is text, not a style.
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=self._console.file, flush=True)
+        # Not `print`: a tensor shape such as [32, 224] is text, not a style.
+        self._console.out(text, highlight=False)
 
 
 def _is_terminal(console: Console) -> bool:
     # `file.isatty` and not `is_terminal` alone: variables such as FORCE_COLOR set the latter, and
     # a log file full of redrawn bars is of no use.
     return console.is_interactive and console.file.isatty()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
