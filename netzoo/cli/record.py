@@ -14,18 +14,18 @@ import os
 import shlex
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netzoo.cli.record_tables import RECORD_FILE, read_json, results_tables
 from netzoo.config import CONFIG_FILE
-from netzoo.config.tasks import DEFAULT_TASK, task_module
+from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.metrics_log import read_metrics
 
+RECORD_FILE = "record.json"
 _MAKERS = {
     CONFIG_FILE: "train.py writes it at the start",
     METRICS_FILE: "train.py writes it while it runs",
@@ -51,46 +51,46 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         evaluation is of another step or split, or `out` exists. Nothing has been written then.
     """
     workdir, out = Path(workdir), Path(out)
-    _check_files(workdir)
-    config = read_json(workdir / CONFIG_FILE)
-    try:
-        description = task_module(config["task"], "record").RECORD
-        record = _fields(workdir, config, description)
-    except KeyError as error:
-        files = ", ".join(_MAKERS)
-        raise UserError(
-            f"a file of {workdir} ({files}) lacks the key {error}: it was written by another "
-            "version of netzoo, so train and evaluate again with this one"
-        ) from error
-    if out.exists():
-        raise UserError(f"{out} exists: choose another name, or delete the old record first")
-    out.mkdir(parents=True)
-    own = (workdir / name for name in description.files)
-    for path in (
-        *(workdir / name for name in _MAKERS),
-        *workdir.glob("*.png"),
-        *filter(Path.exists, own),
-    ):
-        shutil.copyfile(path, out / path.name)
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    return record
-
-
-def _check_files(workdir: Path) -> None:
     for name, maker in _MAKERS.items():
         if not (workdir / name).exists():
             raise UserError(
                 f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
             )
+    config = _read_json(workdir / CONFIG_FILE)
+    try:
+        record = _fields(workdir, config)
+    except KeyError as error:
+        raise UserError(
+            f"a file of {workdir} ({', '.join(_MAKERS)}) lacks the key {error}: it was written by "
+            "another version of netzoo, so train and evaluate again with this one"
+        ) from error
+    if out.exists():
+        raise UserError(f"{out} exists: choose another name, or delete the old record first")
+    out.mkdir(parents=True)
+    optional = [workdir / name for name in _description(config).files]
+    paths = [*(workdir / name for name in _MAKERS), *workdir.glob("*.png")]
+    for path in [*paths, *filter(Path.exists, optional)]:
+        shutil.copyfile(path, out / path.name)
+    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return record
 
 
-def _fields(workdir: Path, config: Mapping[str, Any], description: Record) -> dict[str, Any]:
-    evaluation, environment = (read_json(workdir / name) for name in (EVAL_FILE, ENVIRONMENT_FILE))
+def _description(fields: Mapping[str, Any]) -> Record:
+    return task_module(fields.get("task", DEFAULT_TASK), "record").RECORD
+
+
+def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    evaluation, environment = (_read_json(workdir / name) for name in (EVAL_FILE, ENVIRONMENT_FILE))
     lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
-    data, rate = config["data"], f"{description.throughput_unit}_per_second"
     _check_finished(workdir, lines, config["train"]["epochs"])
-    _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
-    timings = [line["timing"] for line in lines]
+    _check_evaluation(workdir, evaluation, lines[-1]["step"], config["data"])
+    description, data = _description(config), config["data"]
+    timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
+    # The last clock reading of each process that took part.
+    seconds: dict[str, float] = {}
+    for timing in timings:
+        process = timing["process"]
+        seconds[process] = max(seconds.get(process, 0.0), timing["wall_seconds"])
     return {
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
         "model": config["model"]["name"],
@@ -104,7 +104,7 @@ def _fields(workdir: Path, config: Mapping[str, Any], description: Record) -> di
         **{name: evaluation[key] for name, key in description.scores.items()},
         "parameters": environment["parameters"],
         rate: statistics.median(timing[rate] for timing in timings),
-        "wall_seconds": _wall_seconds(timings),
+        "wall_seconds": sum(seconds.values()),
         **{name: environment[name] for name in ("command", "versions", "machine")},
     }
 
@@ -122,30 +122,72 @@ def _check_finished(workdir: Path, lines: Sequence[Mapping[str, Any]], epochs: f
 def _check_evaluation(
     workdir: Path, evaluation: Mapping[str, Any], last_step: int, data: Mapping[str, Any]
 ) -> None:
-    again = f"run `python eval.py --workdir {shlex.quote(str(workdir))}` again"
+    problem = None
     # With a validation split the weights may be those of the best step, chosen without the test.
     chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
     if evaluation["step"] != last_step and not chosen:
-        raise UserError(
-            f"{workdir / EVAL_FILE} is of step {evaluation['step']}, but the run ended at step "
-            f"{last_step}: {again}"
-        )
+        problem = f"step {evaluation['step']}, but the run ended at step {last_step}"
     # A record's scores are of the test split, never of examples that training has seen.
-    test_split = data["test_split"]
-    if evaluation["split"] not in ("test", test_split):
+    elif evaluation["split"] not in ("test", data["test_split"]):
+        problem = (
+            f"the split {evaluation['split']!r}, expected the test split {data['test_split']!r}"
+        )
+    if problem:
         raise UserError(
-            f"{workdir / EVAL_FILE} is of the split {evaluation['split']!r}, expected the test "
-            f"split {test_split!r}: {again}"
+            f"{workdir / EVAL_FILE} is of {problem}: run `python eval.py --workdir "
+            f"{shlex.quote(str(workdir))}` again"
         )
 
 
-def _wall_seconds(timings: Sequence[Mapping[str, Any]]) -> float:
-    """Adds up the last clock reading of each process that took part, in seconds."""
-    latest: dict[str, float] = {}
-    for timing in timings:
-        process = timing["process"]
-        latest[process] = max(latest.get(process, 0.0), timing["wall_seconds"])
-    return sum(latest.values())
+def results_tables(results_dir: str | os.PathLike[str]) -> str:
+    """Returns a Markdown table for each task that has records directly under a folder, best first.
+
+    Raises:
+      UserError: The folder has no record, or one lacks a field.
+    """
+    paths = list(Path(results_dir).glob(f"*/{RECORD_FILE}"))
+    if not paths:
+        raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
+    rows: dict[str, list[tuple[float, str, str]]] = {}
+    for path in paths:
+        record = {**_read_json(path), "record": path.parent.name}
+        try:
+            description = _description(record)
+            cells = _row(str(column.cell(record)) for column in description.columns())
+            row = (-record[description.rank], path.parent.name, cells)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: expected the fields of a record, got {type(error).__name__}: {error}; "
+                "make it again from its run"
+            ) from error
+        rows.setdefault(record.get("task", DEFAULT_TASK), []).append(row)
+    return "\n\n".join(_table(task, rows[task]) for task in TASKS if task in rows)
+
+
+def _table(task: str, rows: list[tuple[float, str, str]]) -> str:
+    columns = task_module(task, "record").RECORD.columns()
+    rule = "|" + "|".join("--:" if column.right else "---" for column in columns) + "|"
+    head = _row(column.title for column in columns)
+    return "\n".join([head, rule, *(row for _, _, row in sorted(rows))])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file.
+
+    Raises:
+      UserError: It is not JSON, or no object of JSON; the message names it.
+    """
+    try:
+        fields = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path} holds a {type(fields).__name__}; expected keys and values")
+    return fields
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -162,7 +204,6 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("expected either WORKDIR --out results/NAME, or --table results alone")
     if making:
         record = make_record(flags.workdir, flags.out)
-        description = task_module(record.get("task", DEFAULT_TASK), "record").RECORD
-        print(f"{flags.out}: {record['model']}, {description.headline(record)}")
+        print(f"{flags.out}: {record['model']}, {_description(record).headline(record)}")
     else:
         print(results_tables(flags.table))

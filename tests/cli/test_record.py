@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netzoo.cli.record import main, make_record
-from netzoo.cli.record_tables import results_tables
+from netzoo.cli.record import main, make_record, results_tables
 from netzoo.errors import UserError
 from netzoo.workdir import environment
 
@@ -315,10 +314,19 @@ def test_environment_is_complete(tmp_path):
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "{"])
-def test_damaged_record_is_named(tmp_path, text):
-    """Protects from a traceback that does not say which of many files is damaged."""
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("[1, 2]", "list"),
+        ("{", "JSON"),
+        (json.dumps({**OLD_RECORD, "accuracy": None}), "accuracy|NoneType"),
+        (json.dumps({k: v for k, v in OLD_RECORD.items() if k != "accuracy"}), "'accuracy'"),
+        (json.dumps({**OLD_RECORD, "task": "translatio"}), "'translatio'"),
+    ],
+)
+def test_damaged_record_is_named(tmp_path, text, name):
+    """Protects from a traceback that does not say which of many files is damaged, and of what."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "record.json").write_text(text)
-    with pytest.raises(UserError, match=r"record\.json"):
+    with pytest.raises(UserError, match=rf"a/record\.json.*({name})"):
         results_tables(tmp_path)

@@ -3,16 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from netzoo.tasks.record import (
-    MACHINE,
-    PARAMETERS,
-    RUN,
-    TRAINING,
-    Column,
-    Record,
-    count,
-    throughput,
-)
+from netzoo.tasks.record import Column, Record
 
 
 def _accuracy(record: Mapping[str, Any]) -> str:
@@ -21,19 +12,12 @@ def _accuracy(record: Mapping[str, Any]) -> str:
 
 
 RECORD = Record(
-    throughput_unit="images",
-    settings=("image_size",),
+    settings={"image_size": "px"},
     scores={"accuracy": "accuracy", "num_examples": "count", "interval": "interval"},
+    score_columns=(Column("accuracy, % (95 % interval)", _accuracy),),
     rank="accuracy",
     headline=lambda record: f"accuracy {100 * record['accuracy']:.2f} %",
-    columns=(
-        *RUN,
-        Column("px", lambda record: record["image_size"]),
-        *TRAINING,
-        Column("accuracy, % (95 % interval)", _accuracy),
-        count("images"),
-        PARAMETERS,
-        throughput("img/s", "images"),
-        *MACHINE,
-    ),
+    examples="images",
+    throughput_unit="images",
+    throughput_title="img/s",
 )

@@ -3,16 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from netzoo.tasks.record import (
-    MACHINE,
-    PARAMETERS,
-    RUN,
-    TRAINING,
-    Column,
-    Record,
-    count,
-    throughput,
-)
+from netzoo.tasks.record import Column, Record
 
 TRANSLATIONS_FILE = "translations.tsv"
 
@@ -29,21 +20,17 @@ def _perplexity(record: Mapping[str, Any]) -> str:
 
 _SCORES = ("bleu", "bleu_interval", "bleu_signature", "chrf", "exact_match", "perplexity")
 RECORD = Record(
-    throughput_unit="tokens",
-    settings=(),
+    settings={},
     scores={**{name: name for name in _SCORES}, "num_examples": "count"},
-    rank="bleu",
-    headline=lambda record: f"BLEU {record['bleu']:.2f}",
-    columns=(
-        *RUN,
-        *TRAINING,
+    score_columns=(
         Column("BLEU (95 % interval)", _bleu),
         Column("chrF", lambda record: f"{record['chrf']:.2f}"),
         Column("perplexity", _perplexity),
-        count("sentences"),
-        PARAMETERS,
-        throughput("tokens/s", "tokens"),
-        *MACHINE,
     ),
+    rank="bleu",
+    headline=lambda record: f"BLEU {record['bleu']:.2f}",
+    examples="sentences",
+    throughput_unit="tokens",
+    throughput_title="tokens/s",
     files=(TRANSLATIONS_FILE,),
 )
