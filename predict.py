@@ -21,7 +21,7 @@ _OPTIONS = (
         "top_k", None, "Classes of an image (default: 3), or translations of a sentence (1).", 1
     ),
     flags.DEFINE_bool("json", None, "Print JSON."),
-    flags.DEFINE_string("figure", None, "PNG of images and classes, or of the attention."),
+    flags.DEFINE_string("figure", None, "File for a figure of classes or attention, e.g. a.png."),
     flags.DEFINE_string("input", None, "Text to translate, a sentence a line; - for stdin."),
     flags.DEFINE_string("output", None, "File for translations instead of stdout."),
 )

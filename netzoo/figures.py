@@ -5,8 +5,13 @@ is involved and a headless machine draws the same. Blue means right or the test 
 wrong, grey is context.
 """
 
+from pathlib import Path
+
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
+
+from netzoo.errors import UserError
 
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
@@ -31,3 +36,10 @@ def hide_frame(axes: Axes) -> None:
 def shorten(text: str, longest: int) -> str:
     """Returns a text of at most `longest` characters; what is cut off becomes an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def check_format(path: str | None) -> None:
+    """Raises UserError, before the work is done, if no figure can be written as `path` ends."""
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path is not None and Path(path).suffix.lower().removeprefix(".") not in formats:
+        raise UserError(f"cannot write {path}: expected a figure's extension, such as .png or .pdf")

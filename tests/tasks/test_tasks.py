@@ -19,3 +19,12 @@ def test_an_unknown_task_is_named(tmp_path):
     config.task = "translatio"
     with pytest.raises(UserError, match="unknown task 'translatio'; did you mean translation"):
         predict(config, tmp_path, [], {})
+
+
+@pytest.mark.parametrize("config", [tiny_config("unused"), tiny_translation_config()])
+@pytest.mark.parametrize("name", ["sheet.xyz", "sheet"])
+def test_figures_of_an_unknown_format_are_refused_at_once(config, name, tmp_path):
+    """Protects from a PNG under another name, before the run is read: there is none here."""
+    options = {"figure": str(tmp_path / name)}
+    with pytest.raises(UserError, match=rf"{name}: expected .*\.png"):
+        predict(config, tmp_path, ["input"], options)

@@ -39,7 +39,7 @@ def confusion_matrix(
     Args:
       confusion: Counts `[C, C]`, rows are true classes, columns predicted ones.
       class_names: C names.
-      path: PNG to write.
+      path: File to write; its extension decides the format.
       title: One line above the matrix.
 
     Raises:
@@ -71,15 +71,13 @@ def confusion_matrix(
     axes.set_ylabel("true", color=MUTED, fontsize=9)
     axes.set(xticks=[], yticks=[])
     if classes <= _MOST_NAMED:
-        recalls = [
-            f"{share:.1%}" if count else "no images"
-            for share, count in zip(np.diag(shares), support, strict=True)
-        ]
-        _name_classes(axes, class_names, recalls, size)
+        recalls = zip(np.diag(shares), support, strict=True)
+        texts = [f"{recall:.1%}" if count else "no images" for recall, count in recalls]
+        _name_classes(axes, class_names, texts, size)
     if classes <= _MOST_NUMBERED:
         _write_counts(axes, confusion, shares, size)
     hide_frame(axes)
-    figure.savefig(path, format="png")
+    figure.savefig(path)
 
 
 def _name_classes(
@@ -118,11 +116,10 @@ def prediction_sheet(
       images: uint8 arrays `[height, width, 3]`, each of its own size.
       rows: For each image its caption (say the file's name) and its (class name, probability)
         pairs, the most probable first.
-      path: PNG to write.
+      path: File to write; its extension decides the format.
 
     Raises:
-      ValueError: There is not one row per image, no image, or more than 300, which no PNG viewer
-        shows.
+      ValueError: There is not one row per image, no image, or more than 300, which no viewer shows.
     """
     if len(images) != len(rows) or not 1 <= len(images) <= _MOST_IMAGES:
         raise ValueError(
@@ -144,15 +141,13 @@ def prediction_sheet(
         style = PLAIN | {"color": MUTED, "fontsize": 8}  # not a title, which is slow to place
         pair[1].text(0, 1.02, shorten(caption, 34), transform=pair[1].transAxes, **style)
         _draw_scores(pair[1], scores, height / 0.4)
-    figure.savefig(path, format="png")
+    figure.savefig(path)
 
 
 def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]], places: float) -> None:
-    values, bars = [score for _, score in scores], np.arange(len(scores)) + 0.3
-    colors = [BLUE] + [MUTED] * (len(scores) - 1)
-    axes.barh(bars, np.ones(len(bars)), height=0.16, color=FAINT)
-    axes.barh(bars, values, height=0.16, color=colors)
     for row, (name, value) in enumerate(scores):
+        axes.barh(row + 0.3, 1, height=0.16, color=FAINT)
+        axes.barh(row + 0.3, value, height=0.16, color=MUTED if row else BLUE)
         style = {"fontsize": 9, "va": "center", "weight": "normal" if row else "bold"}
         style |= PLAIN | {"color": MUTED if row else INK}
         axes.text(0, row - 0.08, shorten(name, 18), ha="left", **style)

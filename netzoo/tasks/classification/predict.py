@@ -12,10 +12,13 @@ from rich.text import Text
 
 from netzoo.data.files import files_below
 from netzoo.errors import UserError, printable
+from netzoo.figures import check_format
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
+
+Predictions = Sequence[tuple[Path, list[tuple[str, float]]]]  # images and their classes, best first
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -28,16 +31,13 @@ class Options(NamedTuple):
       top_k: Classes to name for each image.
       json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
         ...}]}]` instead of the table.
-      figure: PNG file to draw the images and their classes into, if any.
+      figure: File to draw the images and their classes into, if any, e.g. `sheet.png`.
     """
 
     checkpoint: str = "last"
     top_k: int = 3
     json: bool = False
     figure: str | None = None
-
-
-Prediction = tuple[Path, list[tuple[str, float]]]  # an image and its classes, best first
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
@@ -58,11 +58,11 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
         `options.figure` cannot be written.
     """
     check_writable(options.figure)
+    check_format(options.figure)
     files = _find(paths)
     predictor = Predictor.from_run(workdir, options.checkpoint, config)
-    console, errors = Console(), Console(stderr=True)
-    predictions, thumbnails, broken = [], [], 0
-    size = predictor.batch_size
+    errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    predictions, thumbnails, size = [], [], predictor.batch_size
     for start in track(range(0, len(files), size), "predicting", errors):
         read, images = [], []
         for path in files[start : start + size]:
@@ -70,33 +70,20 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
                 images.append(predictor.preprocess(path))
                 read.append(path)
             except UserError as error:
-                broken += 1
-                errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+                errors.print(f"error: {error}")
         if images:
             scores = predictor.top_k(predictor.probabilities(images), options.top_k)
             predictions.extend(zip(read, scores, strict=True))
             thumbnails.extend(images if options.figure else [])
-    if options.json:
-        entries = [
-            {
-                "path": str(path),
-                "predictions": [{"class": name, "probability": value} for name, value in scores],
-            }
-            for path, scores in predictions
-        ]
-        # Bytes of a file name that are not UTF-8 become JSON's escapes, which Python reads back.
-        text = json.dumps(entries, ensure_ascii=False)
-        print(text.encode("utf-8", "backslashreplace").decode())
-    else:
-        _print(console, predictions)
+    (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
         rows = [(printable(path.name), scores) for path, scores in predictions]
         try:
             prediction_sheet(thumbnails, rows, options.figure)
         except ValueError as error:
             raise UserError(f"{options.figure} is not written: {error}") from None
-        errors.print(f"written: {options.figure}", highlight=False, markup=False)
-    return 1 if broken else 0
+        errors.print(f"written: {options.figure}")
+    return 1 if len(predictions) < len(files) else 0
 
 
 def _find(paths: Sequence[str]) -> list[Path]:
@@ -104,8 +91,7 @@ def _find(paths: Sequence[str]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (p for p in files_below(path) if p.suffix.lower() in SUFFIXES)
-            files.extend(sorted(inside))
+            files += sorted(p for p in files_below(path) if p.suffix.lower() in SUFFIXES)
         else:
             files.append(path)
     if not files:
@@ -116,7 +102,20 @@ def _find(paths: Sequence[str]) -> list[Path]:
     return files
 
 
-def _print(console: Console, predictions: Sequence[Prediction]) -> None:
+def _print_json(predictions: Predictions) -> None:
+    entries = [
+        {
+            "path": str(path),
+            "predictions": [{"class": name, "probability": value} for name, value in scores],
+        }
+        for path, scores in predictions
+    ]
+    # Bytes of a file name that are not UTF-8 become JSON's escapes, which Python reads back.
+    text = json.dumps(entries, ensure_ascii=False)
+    print(text.encode("utf-8", "backslashreplace").decode())
+
+
+def _print_table(predictions: Predictions) -> None:
     if not predictions:
         return
     table = Table("image", *(f"{place}." for place in range(1, len(predictions[0][1]) + 1)))
@@ -124,4 +123,4 @@ def _print(console: Console, predictions: Sequence[Prediction]) -> None:
         # As Text, since square brackets in names are not styles.
         cells = (Text(f"{name} {value:.1%}") for name, value in scores)
         table.add_row(Text(printable(str(path))), *cells)
-    console.print(table)
+    Console().print(table)

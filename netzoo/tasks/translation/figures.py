@@ -27,7 +27,7 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
       examples: 1 to `MOST_SENTENCES` of (source pieces, S of them; target pieces, T of them;
         weights `[T, S]`, from 0 to 1), with no more than `MOST_PIECES` on a side. A row is the
         piece that the decoder gave, not the one that it was given.
-      path: PNG to write.
+      path: File to write; its extension decides the format.
       title: One line above the maps.
 
     Raises:
@@ -43,32 +43,18 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     widths = [max(len(source) for source, _, _ in examples[i::columns]) for i in range(columns)]
     heights = [max(len(target) for _, target, _ in line) for line in lines]
     cell = float(np.clip(8 / max(widths + heights), 0.145, 0.27))
-    figure = new_figure(
-        max(cell * sum(widths) + _LABELS * columns, 6),
-        cell * sum(heights) + _LABELS * len(lines) + 1,
-        title,
-    )
-    # A column gets room for its longest sentence, and for the labels.
-    panels = figure.subplots(
-        len(lines),
-        columns,
-        squeeze=False,
-        width_ratios=[width + _LABELS / cell for width in widths],
-        height_ratios=[height + _LABELS / cell for height in heights],
-    )
+    # A column gets room for its longest sentence, and for the labels; all in inches.
+    widths, heights = ([cell * n + _LABELS for n in sizes] for sizes in (widths, heights))
+    figure = new_figure(max(sum(widths), 6), sum(heights) + 1, title)
+    ratios = {"width_ratios": widths, "height_ratios": heights}
+    panels = figure.subplots(len(lines), columns, squeeze=False, **ratios)
     for axes in panels.flat[len(examples) :]:
         axes.set_axis_off()
     for axes, example in zip(panels.flat, examples, strict=False):
         image = _draw_map(axes, *example, size=cell * 34)
-    figure.colorbar(
-        image,
-        ax=panels,
-        location="bottom",
-        label="attention weight; source across, translation down",
-        shrink=0.3,
-        aspect=40,
-    )
-    figure.savefig(path, format="png")
+    label = "attention weight; source across, translation down"
+    figure.colorbar(image, ax=panels, location="bottom", label=label, shrink=0.3, aspect=40)
+    figure.savefig(path)
 
 
 def _check(source: Sequence[str], target: Sequence[str], weights: np.ndarray) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from netzoo.config import validate
 from netzoo.errors import UserError
+from netzoo.figures import check_format
 from netzoo.tasks.network import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
@@ -35,7 +36,7 @@ class Options(NamedTuple):
       top_k: Translations of each sentence. With more than one there is a line for each: the number
         of the sentence from 1, the score and the text, with tabs between.
       json: Write a JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
-      figure: PNG file to draw the attention of the first sentences into, if any.
+      figure: File to draw the attention of the first sentences into, if any, e.g. `sheet.png`.
       input: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
       output: File to write to instead of standard output, in UTF-8; gzip if it ends in `.gz`.
     """
@@ -51,8 +52,7 @@ class Options(NamedTuple):
 def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options: Options) -> int:
     """Translates sentences and then the lines of a file, and writes a line for each.
 
-    Translations are written every `SENTENCES_AT_A_TIME` sentences. Progress, speed, and warnings
-    of sentences that are unlike the training text go to standard error.
+    Progress, speed, and warnings of sentences unlike the training text go to standard error.
 
     Args:
       config: The configuration of the run; `evaluation` has the settings of the beam search.
@@ -74,6 +74,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
             f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={options.top_k}"
         )
     check_writable(options.output, options.figure)
+    check_format(options.figure)
     if options.output is None and sys.stdout is None:
         raise UserError("standard output is closed; give --output FILE")
     sentences = [*sentences, *(_lines(options.input) if options.input else ())]
@@ -88,42 +89,59 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
         errors.print(line)
     best, seconds = _write_translations(translator, sentences, options, errors)
     written = [options.output] if options.output else []
-    examples = translator.attention(sentences, best, MOST_SENTENCES) if options.figure else []
-    if examples:
-        attention_figure(examples, options.figure, f"{config.model.name}: where the decoder looked")
-        written.append(options.figure)
-    elif options.figure:
-        errors.print(
-            f"{options.figure} is not written: every sentence is blank, or it or its translation "
-            f"is longer than the {MOST_PIECES - 1} pieces that can be drawn"
-        )
-    count = len(sentences)
+    status, count = 0, len(sentences)
+    if options.figure:
+        if examples := translator.attention(sentences, best, MOST_SENTENCES):
+            title = f"{config.model.name}: where the decoder looked"
+            attention_figure(examples, options.figure, title)
+            written.append(options.figure)
+        else:
+            status = 1
+            errors.print(
+                f"{options.figure} is not written: every sentence is blank, or it or its "
+                f"translation is longer than the {MOST_PIECES - 1} pieces that can be drawn"
+            )
     errors.print(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
         "sentences/s" + (f"; written: {', '.join(written)}" if written else "")
     )
-    return 1 if options.figure and not examples else 0
+    return status
 
 
 def _write_translations(
     translator: Translator, sentences: Sequence[str], options: Options, errors: Console
 ) -> tuple[list[Hypothesis], float]:
     """Writes the translations part by part; returns the best ones, and the seconds they took."""
-    best, seconds = [], 0.0
-    with _opened(options.output, options.json) as file:
+    best, seconds, file = [], 0.0, sys.stdout
+    with contextlib.ExitStack() as stack:
+        if options.output is not None:
+            open_file = gzip.open if options.output.endswith(".gz") else open
+            file = stack.enter_context(open_file(options.output, "wt", encoding="utf-8"))
+        if options.json:
+            file.write("[")
+            stack.callback(file.write, "\n]\n")  # even after an error
         for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
             part = sentences[first : first + SENTENCES_AT_A_TIME]
             where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
-            found, taken = translator.translate(part, f"translating {where}", errors)
-            rows = [row[: options.top_k] for row in found]
-            if options.json:
-                file.write((",\n" if first else "\n") + _json(part, rows))
-            else:
-                file.write(_text(rows, first + 1 if options.top_k > 1 else None))
+            translations, taken = translator.translate(part, f"translating {where}", errors)
+            answers = enumerate(zip(part, translations, strict=True), first + 1)
+            for number, (sentence, hypotheses) in answers:
+                file.write(_entry(number, sentence, hypotheses[: options.top_k], options))
+                best.append(hypotheses[0])
             file.flush()
-            best += [row[0] for row in found]
             seconds += taken
     return best, seconds
+
+
+def _entry(number: int, sentence: str, hypotheses: Sequence[Hypothesis], options: Options) -> str:
+    """Returns the lines for a sentence, or its entry in the JSON list."""
+    if options.json:
+        translations = [{"text": h.text, "score": h.score} for h in hypotheses]
+        entry = {"source": sentence, "translations": translations}
+        return (",\n" if number > 1 else "\n") + json.dumps(entry, ensure_ascii=False)
+    if options.top_k == 1:
+        return f"{hypotheses[0].text}\n"
+    return "".join(f"{number}\t{h.score:.4f}\t{h.text}\n" for h in hypotheses)
 
 
 def _lines(path: str) -> list[str]:
@@ -144,37 +162,3 @@ def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
         if numbers := [number for number, row in enumerate(encoded, 1) if applies(row)]:
             others = f" and {len(numbers) - 1:,} more" if len(numbers) > 1 else ""
             yield f"doubtful, with {unlike}: sentence {numbers[0]:,}{others}"
-
-
-@contextlib.contextmanager
-def _opened(path: str | None, as_json: bool) -> Iterator[TextIO]:
-    """Opens the output, with the brackets of a JSON list around it even after an error."""
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout
-        if path is not None:
-            open_file = gzip.open if path.endswith(".gz") else open
-            file = stack.enter_context(open_file(path, "wt", encoding="utf-8"))
-        if as_json:
-            file.write("[")
-            stack.callback(file.write, "\n]\n")
-        yield file
-
-
-def _text(found: Sequence[Sequence[Hypothesis]], first: int | None) -> str:
-    """Returns a line for each translation; with a sentence number and score if `first` is given."""
-    if first is None:
-        return "".join(f"{row[0].text}\n" for row in found)
-    return "".join(
-        f"{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n"
-        for number, row in enumerate(found, first)
-        for hypothesis in row
-    )
-
-
-def _json(sentences: Sequence[str], found: Sequence[Sequence[Hypothesis]]) -> str:
-    """Returns the entries of a JSON list, without its brackets."""
-    rows: list[dict[str, Any]] = [
-        {"source": sentence, "translations": [{"text": h.text, "score": h.score} for h in row]}
-        for sentence, row in zip(sentences, found, strict=True)
-    ]
-    return ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
