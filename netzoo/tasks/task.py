@@ -10,6 +10,8 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from netzoo.errors import UserError
+
 
 class Task(Protocol):
     """A network with its data, loss and metrics. The loop and the evaluation are the same for all.
@@ -26,7 +28,16 @@ class Task(Protocol):
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
-        """Fills in, in place, what a configuration leaves to be decided by its other keys."""
+        """Fills in, in place, what a configuration leaves to its other keys; by default nothing."""
+
+    @classmethod
+    def without_data(cls, config: ConfigDict, classes: int) -> "Task":
+        """Returns a task whose training step can be compiled, if it depends on nothing else.
+
+        Raises:
+          UserError: The step depends on the data, as it does by default.
+        """
+        raise UserError(f"{config.task} takes no number of classes but reads its data")
 
     def save(self, workdir: Path) -> None:
         """Writes what prediction needs besides weights and configuration, e.g. class names."""
@@ -42,6 +53,11 @@ class Task(Protocol):
 
     def pretrained_variables(self) -> ArrayTree | None:
         """Returns the variables that `config.init` asks to start from, or None."""
+
+    def batch_shapes(self) -> ArrayTree:
+        """Returns the shapes of a training batch."""
+        batch = next(self.train_iterator())
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless training batches; its position can be saved and restored."""

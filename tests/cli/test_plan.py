@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from netzoo.cli.plan.collectives import bytes_sent
-from netzoo.cli.plan.command import _WithoutData
 from netzoo.config import default_config
+from netzoo.tasks.classification.task import ImageClassification
 from tests.training.runs import run
 
 # A loop of four turns, a condition, and the ways in which XLA writes types and groups.
@@ -50,15 +50,14 @@ def test_bytes_that_a_program_sends():
     }
 
 
-def test_images_need_not_be_there():
+def test_classes_need_no_data():
     """Protects `--classes`: the network and the batch are the configuration's, without data."""
     config = default_config()
     config.data.source = "folder:nowhere"
-    config.data.mean = config.data.std = (127.5, 127.5, 127.5)
-    task = _WithoutData(config, classes=7)
+    task = ImageClassification.without_data(config, classes=7)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     assert jax.tree.leaves(shapes["params"]["logits"])[0].shape[-1] == 7
-    assert next(task.train_iterator())["image"].shape == (32, 96, 96, 3)
+    assert task.batch_shapes()["image"].shape == (32, 96, 96, 3)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--classes=5",), "--classes is for images"),
+        (("--classes=5",), "takes no number of classes"),
         (("--config.train.epoch=3",), "epoch"),
         (("--fixed_batch",), "7 devices cannot divide evenly"),
     ],

@@ -9,10 +9,9 @@ communication from the program; docs/scaling.md says which of the figures are ex
 
 import argparse
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -25,66 +24,25 @@ from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks import resolve_config
+
+_BYTES = (
+    *("parameters", "optimizer", "average", "batch"),
+    *("gradients", "temporaries", "memory", "sends"),
+)
 
 
-class _WithoutData(ImageClassification):
-    """Image classification with a given number of classes, without any images."""
-
-    def __init__(self, config: ConfigDict, classes: int):
-        self._classes = classes
-        super().__init__(config)
-
-    def _open(self, split: str):
-        return _NoImages(1000 * self._config.train.batch_size, self._classes)
-
-    def train_iterator(self):
-        """Returns the shapes of a batch."""
-        rows, size = self._config.train.batch_size, self._config.data.image_size
-        yield {
-            "image": jax.ShapeDtypeStruct((rows, size, size, 3), "uint8"),
-            "label": jax.ShapeDtypeStruct((rows,), "int32"),
-        }
-
-
-class _NoImages:
-    def __init__(self, count: int, classes: int):
-        self._count, self.class_names = count, tuple(map(str, range(classes)))
-
-    def __len__(self) -> int:
-        return self._count
-
-
-def estimate_layouts(
-    config: ConfigDict,
-    devices: Sequence[int],
-    *,
-    classes: int | None = None,
-    fixed_batch: bool = False,
-    track: Callable[[list], Any] = list,
+def _estimate_layouts(
+    config: ConfigDict, devices: Sequence[int], classes: int | None, fixed_batch: bool
 ) -> list[Estimate]:
     """Estimates a step for every number of devices, data parallel and with shared parameters.
 
-    Args:
-      config: The configuration. Its `sharding.fsdp` devices share the parameters, all if it is 1.
-      devices: Numbers of devices.
-      classes: Number of classes, with which no data is read; None takes it from the data.
-      fixed_batch: Divide `train.batch_size` over the devices; otherwise each device gets as much.
-      track: Wraps the list of compilations, say in a progress bar.
-
-    Raises:
-      UserError: Configuration, data or numbers do not fit together.
+    `sharding.fsdp` devices share the parameters, or all devices if it is 1.
     """
     config = resolve_config(config)
-    if classes is None:
-        task = create_task(config)
-    elif issubclass(task_module(config.task, "task").TASK, ImageClassification):
-        task = _WithoutData(config, classes)
-    else:
-        raise UserError(f"--classes is for images, and task is {config.task}; leave it out")
-    batch = next(iter(task.train_iterator()))
-    batch = with_rows(batch, jax.tree.leaves(batch)[0].shape[0])
+    task_class = task_module(config.task, "task").TASK
+    task = task_class(config) if classes is None else task_class.without_data(config, classes)
+    batch = task.batch_shapes()
     shared = -1 if config.sharding.fsdp == 1 else config.sharding.fsdp
     layouts = [(n, fsdp) for n in devices for fsdp in ((1, min(shared, n)) if n > 1 else (1,))]
     rows = {n: jax.tree.leaves(batch)[0].shape[0] * (1 if fixed_batch else n) for n in devices}
@@ -92,20 +50,8 @@ def estimate_layouts(
         abstract_mesh(config, rows[count], count, fsdp)  # before the first compilation
     return [
         estimate(config, task, with_rows(batch, rows[count]), count, fsdp=fsdp)
-        for count, fsdp in track(layouts)
+        for count, fsdp in track(layouts, "compiling", Console(stderr=True))
     ]
-
-
-_BYTES = (
-    "parameters",
-    "optimizer",
-    "average",
-    "batch",
-    "gradients",
-    "temporaries",
-    "memory",
-    "sends",
-)
 
 
 def _print_table(estimates: Sequence[Estimate], title: str) -> None:
@@ -120,9 +66,9 @@ def _print_table(estimates: Sequence[Estimate], title: str) -> None:
 
 
 def _write_csv(estimates: Sequence[Estimate], path: Path) -> None:
+    rows = [{**asdict(e), "memory": e.memory, "sends": e.sends} for e in estimates]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
-        rows = [{**asdict(e), "memory": e.memory, "sends": e.sends} for e in estimates]
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
@@ -153,13 +99,8 @@ def main(arguments: Sequence[str]) -> None:
     override(config, overrides)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", min(max(options.devices), MAX_DEVICES))
-    results = estimate_layouts(
-        config,
-        sorted(set(options.devices)),
-        classes=options.classes,
-        fixed_batch=options.fixed_batch,
-        track=lambda layouts: track(layouts, "compiling", Console(stderr=True)),
-    )
+    devices = sorted(set(options.devices))
+    results = _estimate_layouts(config, devices, options.classes, options.fixed_batch)
     each = "divided" if options.fixed_batch else "on each device"
     title = f"{config.model.name}, train.batch_size {config.train.batch_size} {each}"
     _print_table(results, title)

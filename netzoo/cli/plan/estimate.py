@@ -20,37 +20,22 @@ MAX_DEVICES = 2048
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one training step needs; bytes and operations are those of each device.
-
-    Attributes:
-      devices: How many there are.
-      strategy: "data parallel" or "fsdp".
-      compiled_for: Devices of the program; fewer than `devices` where XLA compiles for no more.
-      rows: Rows of the batch on each device.
-      parameters: Bytes of the parameters that a device keeps.
-      optimizer: Bytes of the optimizer's state.
-      average: Bytes of the moving average.
-      rest: Bytes of statistics, step and key.
-      batch: Bytes of the rows.
-      gradients: Bytes of the summed gradients; part of the temporaries.
-      temporaries: Bytes that the step needs besides, and of what it returns in new memory.
-      flops: Floating-point operations of a step.
-      sends_by_kind: Bytes that a step sends, by kind of collective.
-    """
+    """What one training step needs; rows, bytes and operations are those of each device."""
 
     devices: int
-    strategy: str
-    compiled_for: int
+    strategy: str  # DATA_PARALLEL or SHARED
+    compiled_for: int  # devices of the program; fewer where XLA compiles for no more
     rows: int
+    # Bytes.
     parameters: int
-    optimizer: int
-    average: int
-    rest: int
-    batch: int
-    gradients: int
-    temporaries: int
+    optimizer: int  # its state
+    average: int  # the moving average
+    rest: int  # statistics, step and key
+    batch: int  # the rows
+    gradients: int  # summed; a part of the temporaries
+    temporaries: int  # what the step needs besides, and what it returns in new memory
     flops: float
-    sends_by_kind: Counter[str]
+    sends_by_kind: Counter[str]  # bytes that a step sends, by kind of collective
 
     @property
     def arguments(self) -> int:
@@ -83,7 +68,7 @@ def estimate(
       config: The configuration.
       task: Its task.
       batch: The batch of all devices, or its shapes.
-      devices: How many there are to be.
+      devices: The number of devices.
       fsdp: Devices that share the parameters, -1 for all.
       max_devices: The program is compiled for at most this number of devices. If there are more,
         it has as many rows on each of them, and only what lies on a device between steps is

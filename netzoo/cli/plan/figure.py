@@ -3,22 +3,13 @@
 import os
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from netzoo.cli.plan.estimate import DATA_PARALLEL, SHARED, Estimate
-from netzoo.figures import BLUE, DPI, INK, MUTED, RED
+from netzoo.figures import BLUE, INK, MUTED, RED, new_figure
 
 
 def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str) -> None:
-    """Draws both strategies.
-
-    Args:
-      estimates: For several numbers of devices; one for a single device belongs to both strategies.
-      path: PNG to write.
-      title: One line above.
-    """
-    figure = Figure(figsize=(10, 4), dpi=DPI, layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=11)
+    """Draws both strategies into a PNG; the estimate for a single device belongs to both."""
+    figure = new_figure(10, 4, title)
     memory, sends = figure.subplots(1, 2)
     for strategy, color, line in ((DATA_PARALLEL, BLUE, "s-"), (SHARED, RED, "o--")):
         chosen = [e for e in estimates if e.strategy == strategy or e.devices == 1]
@@ -29,11 +20,9 @@ def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str
         ):
             sizes = [getattr(e, name) / 2**20 for e in chosen]
             axes.plot([e.devices for e in chosen], sizes, form, color=color, label=label)
-    for axes, name in (
-        (memory, "Memory of a device, MiB"),
-        (sends, "Sent by a device in a step, MiB"),
-    ):
-        axes.set_title(name, color=INK, fontsize=10, loc="left")
+    titles = {memory: "Memory of a device, MiB", sends: "Sent by a device in a step, MiB"}
+    for axes, text in titles.items():
+        axes.set_title(text, color=INK, fontsize=10, loc="left")
         axes.set_xscale("log", base=2)
         axes.set_xticks([e.devices for e in estimates], [str(e.devices) for e in estimates])
         axes.minorticks_off()

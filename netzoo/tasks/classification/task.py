@@ -18,7 +18,7 @@ from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
-from netzoo.data.source import SkipCorrupt
+from netzoo.data.source import SkipCorrupt, Source
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 from netzoo.layers import AUXILIARY
@@ -29,6 +29,7 @@ from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.task import Task
 from netzoo.weights import CATALOGUE
 
 CLASSES_FILE = "classes.json"
@@ -37,8 +38,8 @@ CONFUSION_FIGURE = "confusion_matrix.png"
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
-class ImageClassification:
-    """Trains a network of the zoo on labelled images; implements `netzoo.tasks.task.Task`.
+class ImageClassification(Task):
+    """Trains a network of the zoo on labelled images.
 
     Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
     evaluation, `"mask": bool [batch]`. Normalising and mixing happen on the device.
@@ -63,11 +64,9 @@ class ImageClassification:
                     f"{config.model.name}"
                 )
             mean, std = published.preprocessing.mean, published.preprocessing.std
+            config.model.update({**published.options, **config.model})
         config.data.mean = mean if config.data.mean is None else config.data.mean
         config.data.std = std if config.data.std is None else config.data.std
-        for option, value in (published.options if published else {}).items():
-            if option not in config.model:
-                config.model[option] = value
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data and makes the network.
@@ -77,27 +76,42 @@ class ImageClassification:
         """
         self._config = config
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
-        self._source = functools.lru_cache(maxsize=None)(self._open)
+        self._source = functools.cache(self._open)
         train = self._source(config.data.train_split)
-        self.class_names = train.class_names
+        self.class_names, classes = train.class_names, len(train.class_names)
         if workdir and (saved := load_class_names(workdir)) != self.class_names:
             raise UserError(
                 f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
                 f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
                 "mixed up: give the classes of the data the same names and order"
             )
-        if config.train.batch_size > len(train):
+        batch, top_k = config.train.batch_size, config.evaluation.top_k
+        if batch > len(train):
             raise UserError(
-                f"train.batch_size is {config.train.batch_size} and {config.data.source} "
-                f"{config.data.train_split} has {len(train)} examples"
+                f"train.batch_size is {batch} and {config.data.source} {config.data.train_split} "
+                f"has {len(train)} examples"
             )
-        self.steps_per_epoch = len(train) // config.train.batch_size
-        if not 1 <= config.evaluation.top_k <= len(self.class_names):
-            raise UserError(
-                f"evaluation.top_k is {config.evaluation.top_k}; there are "
-                f"{len(self.class_names)} classes"
-            )
-        self.model = create_network(config, len(self.class_names))
+        if top_k > classes:
+            raise UserError(f"evaluation.top_k is {top_k}; there are {classes} classes")
+        self.steps_per_epoch = len(train) // batch
+        self.model = create_network(config, classes)
+
+    @classmethod
+    def without_data(cls, config: ConfigDict, classes: int) -> "ImageClassification":
+        """Returns the task for a number of classes; its training step can be compiled, not run."""
+        task = cls.__new__(cls)
+        task._config, task.class_names = config, tuple(map(str, range(classes)))
+        task.steps_per_epoch = 1000  # some number, for the schedule
+        task.model = create_network(config, classes)
+        return task
+
+    def batch_shapes(self) -> ArrayTree:
+        """Returns the shapes of a training batch, and reads none."""
+        rows, size = self._config.train.batch_size, self._config.data.image_size
+        return {
+            "image": jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8),
+            "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
+        }
 
     def save(self, workdir: Path) -> None:
         """Writes the class names in label order, which prediction needs."""
@@ -106,21 +120,19 @@ class ImageClassification:
 
     def batch_sizes(self) -> dict[str, int]:
         """Returns the sizes of batches, and of their parts where they are split."""
-        train, evaluation = self._config.train, self._config.evaluation
+        train = self._config.train
         return {
             "train.batch_size / train.grad_accum_steps": train.batch_size // train.grad_accum_steps,
-            "evaluation.batch_size": evaluation.batch_size,
+            "evaluation.batch_size": self._config.evaluation.batch_size,
         }
 
     def count(self, batch: ArrayTree) -> int:
         """Returns the number of images."""
         return len(batch["label"])
 
-    def _open(self, split: str):
-        data = self._config.data
-        skip = self._skip_corrupt is not None
-        source = open_source(data.source, split, data.data_dir, skip_corrupt=skip)
-        return with_cache(source, data.cache)
+    def _open(self, split: str) -> Source:
+        data, skip = self._config.data, self._skip_corrupt is not None
+        return with_cache(open_source(data.source, split, data.data_dir, skip), data.cache)
 
     def init(self, key: jax.Array) -> ArrayTree:
         """Returns initial variables; fails here if the network refuses the image size."""
@@ -134,20 +146,19 @@ class ImageClassification:
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""
-        config, augment = self._config, self._config.augment
-        on_host = (field.name for field in dataclasses.fields(Augmentation))
-        return iter(
-            TrainBatches(
-                self._source(config.data.train_split),
-                batch_size=config.train.batch_size,
-                image_size=config.data.image_size,
-                seed=config.seed,
-                augmentation=Augmentation(**{name: augment[name] for name in on_host}),
-                num_threads=config.data.num_threads,
-                shard=process_shard(),
-                skip_corrupt=self._skip_corrupt,
-            )
-        )
+        config, names = self._config, (field.name for field in dataclasses.fields(Augmentation))
+        augmentation = Augmentation(**{name: config.augment[name] for name in names})
+        source, shared = self._source(config.data.train_split), self._batch_options("train")
+        return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
+
+    def _batch_options(self, purpose: str) -> dict[str, Any]:
+        return {
+            "batch_size": self._config[purpose].batch_size,
+            "image_size": self._config.data.image_size,
+            "num_threads": self._config.data.num_threads,
+            "shard": process_shard(),
+            "skip_corrupt": self._skip_corrupt,
+        }
 
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
@@ -157,20 +168,15 @@ class ImageClassification:
         Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
         or CutMix the accuracy counts the label of the larger part.
         """
-        data = self._config.data
+        config, labels = self._config, batch["label"]
         mix_key, dropout_key = jax.random.split(key)
-        images = normalize(batch["image"], data.mean, data.std)
-        labels = batch["label"]
+        images = normalize(batch["image"], config.data.mean, config.data.std)
         targets = jax.nn.one_hot(labels, len(self.class_names))
-        targets = optax.smooth_labels(targets, self._config.train.label_smoothing)
-        images, targets, labels = mix(mix_key, self._config.augment, images, targets, labels)
+        targets = optax.smooth_labels(targets, config.train.label_smoothing)
+        images, targets, labels = mix(mix_key, config.augment, images, targets, labels)
+        train = not config.train.freeze_batch_norm
         logits, model_state = apply_in_training(
-            self._config,
-            self.model,
-            variables,
-            images,
-            train=not self._config.train.freeze_batch_norm,
-            key=dropout_key,
+            config, self.model, variables, images, train=train, key=dropout_key
         )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         for auxiliary in model_state.pop(AUXILIARY, {}).values():
@@ -181,16 +187,9 @@ class ImageClassification:
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or `limit` evenly spaced ones."""
-        config = self._config
-        return EvalBatches(
-            self._source(split) if limit is None else _Thinned(self._source(split), limit),
-            batch_size=config.evaluation.batch_size,
-            image_size=config.data.image_size,
-            crop_pct=config.evaluation.crop_pct,
-            num_threads=config.data.num_threads,
-            shard=process_shard(),
-            skip_corrupt=self._skip_corrupt,
-        )
+        source = self._source(split) if limit is None else _Thinned(self._source(split), limit)
+        crop_pct = self._config.evaluation.crop_pct
+        return EvalBatches(source, crop_pct=crop_pct, **self._batch_options("evaluation"))
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
@@ -271,20 +270,18 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     try:
         names = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged: {error}; expected a list of class names") from None
+        names = error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} is damaged: expected a list of class names")
+        raise UserError(f"{path} is damaged: expected a list of class names, got {names!r:.200}")
     return tuple(names)
 
 
 class _Thinned:
     """Evenly spaced examples of a source, at most `limit`."""
 
-    def __init__(self, source, limit: int):
-        self._source = source
-        count = min(limit, len(source))
+    def __init__(self, source: Source, limit: int):
+        self._source, count = source, min(limit, len(source))
         self._indices = np.arange(count) * len(source) // max(count, 1)
-        self.name, self.split, self.class_names = source.name, source.split, source.class_names
 
     def __len__(self) -> int:
         return len(self._indices)

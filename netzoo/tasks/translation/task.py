@@ -17,12 +17,13 @@ from netzoo.errors import UserError
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.task import Task
 from netzoo.tasks.translation.batches import Buckets, eval_batches, train_dataset
 from netzoo.tasks.translation.corpus import Corpus
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
-from netzoo.tasks.translation.sources import Pair, read_pairs
+from netzoo.tasks.translation.sources import read_pairs
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
@@ -31,15 +32,11 @@ ATTENTION_FIGURE = "attention.png"
 DRAWN_SENTENCES = 10
 
 
-class Translation:
-    """Trains the Transformer on pairs of sentences; implements `netzoo.tasks.task.Task`."""
+class Translation(Task):
+    """Trains the Transformer on pairs of sentences."""
 
     main_metric = "token_accuracy"
     throughput_unit = RECORD.throughput_unit
-
-    @staticmethod
-    def resolve(config: ConfigDict) -> None:
-        """Leaves the configuration as it is: no key depends on another."""
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data, learns or loads the vocabulary, and makes the network.
@@ -48,8 +45,12 @@ class Translation:
           UserError: The data, the vocabulary or the network is not as the configuration says.
         """
         self._config = config
-        self._pairs = functools.cache(self._read)
-        self._corpus = functools.cache(self._encode)
+        self._pairs = functools.cache(
+            lambda split: read_pairs(config.data.source, split, config.data.data_dir)
+        )
+        self._corpus = functools.cache(
+            lambda split: Corpus.encode(self._pairs(split), self.vocabulary)
+        )
         self.vocabulary = self._find_vocabulary(workdir)
         self.model = create_network(config, len(self.vocabulary))
 
@@ -66,24 +67,18 @@ class Translation:
             return Vocabulary.load(config.data.vocabulary)
         if config.init.weights:
             beside = Path(config.init.weights) / VOCABULARY_FILE
-            if beside.exists():
-                return Vocabulary.load(beside)
-            raise UserError(
-                f"init.weights belong to a vocabulary, and {beside} does not exist: give its file "
-                "as data.vocabulary, or the folder of a run as init.weights"
-            )
+            if not beside.exists():
+                raise UserError(
+                    f"init.weights belong to a vocabulary, and {beside} does not exist: give its "
+                    "file as data.vocabulary, or the folder of a run as init.weights"
+                )
+            return Vocabulary.load(beside)
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
     def save(self, workdir: Path) -> None:
         """Writes the vocabulary, without which the weights mean nothing."""
         self.vocabulary.save(workdir / VOCABULARY_FILE)
-
-    def _read(self, split: str) -> list[Pair]:
-        return read_pairs(self._config.data.source, split, self._config.data.data_dir)
-
-    def _encode(self, split: str) -> Corpus:
-        return Corpus.encode(self._pairs(split), self.vocabulary)
 
     def _buckets(self, purpose: str) -> Buckets:
         data = self._config.data
@@ -116,37 +111,22 @@ class Translation:
                 f"{long:,} of {len(corpus):,} training pairs are longer than the last "
                 f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
             )
+        threads, shard = config.data.num_threads, process_shard()
         return iter(
-            train_dataset(
-                corpus,
-                buckets,
-                seed=config.seed,
-                num_threads=config.data.num_threads,
-                shard=process_shard(),
-            )
+            train_dataset(corpus, buckets, seed=config.seed, num_threads=threads, shard=shard)
         )
 
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
-        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        config, (inputs, labels) = self._config, _inputs_and_labels(batch)
         weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
+        inputs = (*inputs, labels, weights, config.train.label_smoothing)
         (loss, correct), model_state = apply_in_training(
-            self._config,
-            self.model,
-            variables,
-            batch["source"],
-            target,
-            labels,
-            weights,
-            self._config.train.label_smoothing,
-            train=True,
-            key=key,
-            method="cross_entropy",
+            config, self.model, variables, *inputs, train=True, key=key, method="cross_entropy"
         )
-        metrics = {"loss": loss, "token_accuracy": (weights * correct).sum()}
-        return loss, model_state, metrics
+        return loss, model_state, {"loss": loss, "token_accuracy": (weights * correct).sum()}
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every pair of the split once, or `limit` evenly spaced ones."""
@@ -158,17 +138,10 @@ class Translation:
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
-        target, labels = batch["target"][:, :-1], batch["target"][:, 1:]
+        inputs, labels = _inputs_and_labels(batch)
         real = labels != PAD
-        loss, correct = self.model.apply(
-            variables,
-            batch["source"],
-            target,
-            labels,
-            real.astype(jnp.float32),
-            train=False,
-            method="cross_entropy",
-        )
+        inputs = (*inputs, labels, real.astype(jnp.float32))
+        loss, correct = self.model.apply(variables, *inputs, train=False, method="cross_entropy")
         return {
             "loss_sum": loss,
             "correct": (real & correct).sum(),
@@ -188,12 +161,12 @@ class Translation:
         evaluation = self._config.evaluation
         sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self._config, self.model, variables, self.vocabulary)
-        found, seconds = translator.translate(sources, f"translating {split}")
-        best = [row[0] for row in found]
-        hypotheses = [hypothesis.text for hypothesis in best]
+        translations, seconds = translator.translate(sources, f"translating {split}")
+        best = [hypotheses[0] for hypotheses in translations]
+        texts = [hypothesis.text for hypothesis in best]
 
         def draw(folder: Path) -> None:
-            rows = zip(sources, references, hypotheses, strict=True)
+            rows = zip(sources, references, texts, strict=True)
             _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
             (folder / ATTENTION_FIGURE).unlink(missing_ok=True)  # of another split, perhaps
             title = f"{self._config.model.name} on {self._config.data.source} {split}"
@@ -201,7 +174,7 @@ class Translation:
                 attention_figure(examples, folder / ATTENTION_FIGURE, title)
 
         return {
-            **corpus_scores(hypotheses, references),
+            **corpus_scores(texts, references),
             "beam_size": evaluation.beam_size,
             "length_penalty": evaluation.length_penalty,
             "sentences_per_second": len(sources) / seconds,
@@ -227,6 +200,11 @@ class Translation:
 
 
 TASK = Translation
+
+
+def _inputs_and_labels(batch: ArrayTree) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """Returns the source and the target, shifted right, and the tokens to be predicted."""
+    return (batch["source"], batch["target"][:, :-1]), batch["target"][:, 1:]
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
