@@ -26,52 +26,44 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lays out the first examples of each class in rows, with the name of the class beside them.
 
+    Reads no more of the source than it needs. Places for which a class has no example stay blank.
+
     Args:
-      source: The examples; only as much as needed is read.
+      source: The examples.
       columns: Examples in a row.
       rows_per_class: Rows for each class.
       tile_size: Side of an example in the sheet, in pixels.
 
     Returns:
-      uint8 image `[height, width, 3]`. Places for which a class has no example stay blank.
+      uint8 image `[height, width, 3]`.
     """
-    names = source.class_names
-    margin = 12 + max(cv2.getTextSize(name, _FONT, _TEXT_SCALE, 1)[0][0] for name in names)
-    pitch = tile_size + _GAP
-    height = len(names) * rows_per_class * pitch + _GAP
-    sheet = np.full((height, margin + columns * pitch + _GAP, 3), _PAPER, np.uint8)
-    for label, tiles in enumerate(_first_tiles(source, columns * rows_per_class, tile_size)):
-        middle = int((label + 0.5) * rows_per_class * pitch) + 5
-        cv2.putText(sheet, names[label], (6, middle), _FONT, _TEXT_SCALE, _INK, 1, cv2.LINE_AA)
-        for place, tile in enumerate(tiles):
-            row, column = divmod(place, columns)
-            top = (label * rows_per_class + row) * pitch + _GAP
-            left = margin + column * pitch + _GAP
-            sheet[top : top + tile_size, left : left + tile_size] = tile
-    return sheet
-
-
-def _first_tiles(source: Source, count: int, size: int) -> list[list[np.ndarray]]:
-    """Returns the first `count` images of each class, cut to squares of one size."""
-    tiles: list[list[np.ndarray]] = [[] for _ in source.class_names]
+    names, places, pitch = source.class_names, rows_per_class * columns, tile_size + _GAP
+    tiles = np.full((len(names), places, pitch, pitch, 3), _PAPER, np.uint8)
+    counts = [0] * len(names)
     for index in range(len(source)):
-        if all(len(row) == count for row in tiles):
+        if min(counts) == places:
             break
         example = source[index]
-        row = tiles[example["label"]]
-        if len(row) < count:
-            row.append(evaluation_image(example["image"], example["name"], size, crop_pct=1.0))
-    return tiles
+        label, place = example["label"], counts[example["label"]]
+        if place < places:
+            image, name = example["image"], example["name"]
+            tiles[label, place, _GAP:, _GAP:] = evaluation_image(image, name, tile_size, 1.0)
+            counts[label] += 1
+    rows = tiles.reshape(-1, columns, pitch, pitch, 3).swapaxes(1, 2)
+    sheet = rows.reshape(-1, columns * pitch, 3)
+    margin = 12 + max(cv2.getTextSize(name, _FONT, _TEXT_SCALE, 1)[0][0] for name in names)
+    sheet = np.pad(sheet, ((0, _GAP), (margin, _GAP), (0, 0)), constant_values=_PAPER)
+    for label, name in enumerate(names):
+        middle = int((label + 0.5) * rows_per_class * pitch) + 5
+        cv2.putText(sheet, name, (6, middle), _FONT, _TEXT_SCALE, _INK, 1, cv2.LINE_AA)
+    return sheet
 
 
 def main(arguments: Sequence[str]) -> None:
     """Writes the contact sheet of a data set to a file."""
-    parser = argparse.ArgumentParser(
-        prog="netzoo contact_sheet", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "source", help="a source, such as synthetic_flowers, tfds:NAME or folder:PATH"
-    )
+    parser = argparse.ArgumentParser(prog="netzoo contact_sheet", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
     parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
     parser.add_argument("--columns", type=int, default=12)
@@ -88,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     sheet = contact_sheet(source, *sizes)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(sheet)
-    if options.out.suffix == ".png":
+    if options.out.suffix.lower() == ".png":
         image = image.quantize(256)  # a third of the size, and fit for a repository
     image.save(options.out, optimize=True)
     print(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")

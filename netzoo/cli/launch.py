@@ -99,10 +99,10 @@ def _join_processes() -> None:
     Raises:
       UserError: The flags do not belong together, or nothing says which process this is.
     """
-    names = ("coordinator", "processes", "process")
-    coordinator, count, index = found = [flags.FLAGS[name].value for name in names]
-    missing = [f"--{name}" for name, value in zip(names, found, strict=True) if value is None]
-    if 0 < len(missing) < len(names):
+    given = {name: flags.FLAGS[name].value for name in ("coordinator", "processes", "process")}
+    coordinator, count, index = given.values()
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if 0 < len(missing) < len(given):
         raise UserError(
             f"{' and '.join(missing)} missing; give all of --coordinator HOST:PORT --processes N "
             "--process I, or --distributed alone"

@@ -32,25 +32,19 @@ FLOWERS_EXAMPLES = 3670
 _ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip")
 # Types of members that describe the next member, and that tarfile reads into memory.
 _DESCRIPTIONS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 _MAX_DESCRIPTION = 1 << 20  # bytes
 
 
 def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Prepares a data set, unless it is prepared already.
+    """Prepares a data set, unless it is prepared already, and returns its builder.
 
     Args:
       name: A TFDS data set, or `synthetic_flowers`.
       origin: Folder or archive to read tf_flowers from instead of the network.
       data_dir: Where to put it; None is TFDS's default.
-
-    Returns:
-      The builder, prepared.
 
     Raises:
       SourceError: The name is unknown, or the local files are not as expected.
@@ -113,32 +107,27 @@ def _photographs(
       ImageError: A photograph is not an image.
     """
     count = 0
-    for name, data in _read_jpegs(origin, members):
-        member = PurePosixPath(name)
-        if member.parent.name.lower() not in class_names:
-            raise SourceError(
-                f"{origin} holds {printable(name)}; expected photographs in folders named "
-                f"{', '.join(class_names)}."
-            )
-        check_header(io.BytesIO(data), name)  # an error now, not in the middle of a training
-        count += 1
-        yield name, io.BytesIO(data)
-    if not count:
-        raise SourceError(f"{origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg.")
-
-
-def _read_jpegs(
-    origin: Path, members: Iterator[tuple[str, IO[bytes]]]
-) -> Iterator[tuple[str, bytes]]:
     try:
         for name, file in members:
-            if name.endswith(".jpg") and not PurePosixPath(name).name.startswith("."):
-                # Read here: where TFDS read, it would make damage its own, longer error.
-                yield name, file.read()
+            path = PurePosixPath(name)
+            if not name.endswith(".jpg") or path.name.startswith("."):
+                continue
+            if path.parent.name.lower() not in class_names:
+                raise SourceError(
+                    f"{origin} holds {printable(name)}; expected photographs in folders named "
+                    f"{', '.join(class_names)}."
+                )
+            # Read here: where TFDS read, it would make damage its own, longer error.
+            data = file.read()
+            check_header(io.BytesIO(data), name)  # an error now, not in the middle of a training
+            count += 1
+            yield name, io.BytesIO(data)
     except UserError:
         raise
     except Exception as error:  # a dozen types of three modules, for damage
         raise SourceError(f"{origin} is damaged or no archive ({error}); fetch it anew.") from error
+    if not count:
+        raise SourceError(f"{origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg.")
 
 
 def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -212,14 +201,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     builder = prepare(options.name, options.origin, options.data_dir)
-    _report(builder, time.perf_counter() - start)
-
-
-def _report(builder: tfds.core.DatasetBuilder, seconds: float) -> None:
+    seconds = time.perf_counter() - start
     print(f"{builder.info.full_name} is ready in {builder.data_dir} ({seconds:.1f} s)")
-    if "label" not in builder.info.features:
-        return
-    for split, counts in count_classes(builder).items():
+    counts_of_splits = count_classes(builder) if "label" in builder.info.features else {}
+    for split, counts in counts_of_splits.items():
         total = sum(counts.values())
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"{split}: {total:,} examples: {listed}")

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def resolve_config(config: ConfigDict, *, training: bool = False) -> FrozenConfigDict:
     """Checks a configuration and decides what it leaves open, as it is saved with the run.
 
-    Args:
-      config: The configuration; a frozen one is resolved already, and is returned.
-      training: See `netzoo.config.validate`.
+    A frozen one is resolved already, and is returned. `netzoo.config.validate` explains `training`.
 
     Raises:
       UserError: A key or value is not right, or the network or one of its options is unknown.
@@ -38,9 +36,7 @@ def resolve_config(config: ConfigDict, *, training: bool = False) -> FrozenConfi
 def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
     """Returns the task that `config.task` names, with its data opened.
 
-    Args:
-      config: The configuration.
-      workdir: The run folder, from which the task takes what it saved there, if any.
+    Of a run folder it takes what it has saved there, such as the vocabulary.
 
     Raises:
       UserError: The task, the network or the data is not as the configuration says.
@@ -51,16 +47,13 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
 def predict(
     config: ConfigDict, workdir: Path, inputs: Sequence[str], options: Mapping[str, Any]
 ) -> int:
-    """Predicts with the weights of a run, and prints or writes the answers.
+    """Predicts with the weights of a run, prints or writes the answers, and returns the status.
 
     Args:
       config: The configuration of the run.
       workdir: The run folder.
       inputs: What to predict for: files and folders of images, or sentences.
       options: Values for fields of the task's `Options`; the other fields keep their defaults.
-
-    Returns:
-      The exit status.
 
     Raises:
       UserError: The task has no such option, or raises it; see its `predict`.

@@ -29,10 +29,8 @@ def pretrained_variables(
 ) -> ArrayTree | None:
     """Returns the variables of `init.weights` for a network, or None where it is unset.
 
-    Args:
-      config: The configuration.
-      model: The network; weights for another number of classes get a new head.
-      image_size: Side of its images in pixels; 0 for networks on text.
+    Weights for another number of classes get a new head. `image_size` is the side of the network's
+    images in pixels; 0 for networks on text.
     """
     if config.init.weights is None:
         return None
@@ -51,20 +49,15 @@ def apply_in_training(
     """Returns the output of the network and the collections that it changed or handed out.
 
     Args:
-      config: Says whether activations are computed twice.
+      config: Says whether activations are computed twice (`train.remat`).
       model: The network.
       variables: Its variables.
-      *inputs: Its inputs.
+      *inputs: What its `method` takes.
       train: Its switch for statistics and dropout.
       key: Random key of dropout.
-      method: Name of the network's method that takes the inputs.
+      method: Name of the method.
     """
+    mutable = [*(name for name in variables if name != "params"), AUXILIARY]
+    options = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
-        return model.apply(
-            variables,
-            *inputs,
-            train=train,
-            mutable=[*(name for name in variables if name != "params"), AUXILIARY],
-            rngs={"dropout": key},
-            method=method,
-        )
+        return model.apply(variables, *inputs, train=train, **options)

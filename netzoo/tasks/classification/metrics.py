@@ -26,9 +26,6 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
       n: Trials, at least 1.
       z: Standard normal quantile; 1.959964 gives 95 %.
 
-    Returns:
-      (lower, upper), fractions within [0, 1].
-
     Raises:
       ValueError: `n` is not positive or `correct` lies outside 0 to n.
 
@@ -37,14 +34,11 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"expected 0 <= correct <= n with n >= 1, got correct={correct}, n={n}")
-    share = correct / n
-    denominator = 1 + z * z / n
+    share, denominator = correct / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / denominator
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / denominator
     # At 0 and n the formula gives exactly 0 and 1, up to a rounding error on the wrong side.
-    lower = 0.0 if correct == 0 else center - half
-    upper = 1.0 if correct == n else center + half
-    return lower, upper
+    return 0.0 if correct == 0 else center - half, 1.0 if correct == n else center + half
 
 
 def metrics_from_sums(
@@ -53,7 +47,7 @@ def metrics_from_sums(
     """Turns the summed counts of a whole split into the metrics of the report.
 
     Args:
-      sums: The dictionary described at the top of this module, summed over all batches.
+      sums: The sums described at the top of this module, over all batches.
       class_names: C names, in label order.
       top_k: The k that `topk_correct` was counted with.
 
@@ -70,17 +64,13 @@ def metrics_from_sums(
       UserError: Nothing was evaluated.
       ValueError: Shapes and counts contradict each other.
     """
-    confusion = np.asarray(sums["confusion"], np.int64)
+    confusion, classes = np.asarray(sums["confusion"], np.int64), len(class_names)
     count, topk_correct = int(sums["count"]), int(sums["topk_correct"])
     correct = int(np.trace(confusion))
     if count < 1:
         raise UserError("no example was evaluated: the split is empty or everything was masked")
-    classes = len(class_names)
-    if (
-        confusion.shape != (classes, classes)
-        or confusion.sum() != count
-        or not correct <= topk_correct <= count
-    ):
+    fits = confusion.shape == (classes, classes) and confusion.sum() == count
+    if not fits or not correct <= topk_correct <= count:
         raise ValueError(
             f"expected a confusion matrix of {classes} classes with {count} examples, and "
             f"topk_correct between {correct} and {count}; got shape {confusion.shape}, "

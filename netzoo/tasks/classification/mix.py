@@ -1,4 +1,10 @@
-"""What happens to a batch of images on the device: normalising and mixing."""
+"""What happens to a batch of images on the device: normalising and mixing.
+
+Mixing takes images `[batch, height, width, channels]`, targets, which are probabilities `[batch,
+classes]`, and labels `[batch]`. It returns the same, and each label is that of the larger part of
+its image. The partner of an example stands at the mirror place of the batch. One weight is drawn
+for the whole batch, from Beta(alpha, alpha).
+"""
 
 from collections.abc import Sequence
 
@@ -10,10 +16,10 @@ Mixed = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """Maps uint8 images to float32 of about unit variance.
+    """Maps uint8 images `[..., 3]` to float32 of about unit variance.
 
     Args:
-      images: `[..., 3]`.
+      images: The images.
       mean: Mean of red, green and blue, on the scale 0 to 255.
       std: Their standard deviations, on the same scale.
     """
@@ -24,46 +30,22 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 def mixup(
     key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
 ) -> Mixed:
-    """Blends each example with the one at the mirror place of the batch.
-
-    Args:
-      key: Random key.
-      alpha: Parameter of Beta(alpha, alpha), from which one weight is drawn for the batch.
-      images: `[batch, height, width, channels]`.
-      targets: Probabilities `[batch, classes]`.
-      labels: `[batch]`.
-
-    Returns:
-      Blended images and targets, and for each example the label of its larger part.
+    """Blends each example with its partner.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
     """
     weight = jax.random.beta(key, alpha, alpha)
-
-    def blend(x):
-        return weight * x + (1 - weight) * x[::-1]
-
-    return blend(images), blend(targets), jnp.where(weight >= 0.5, labels, labels[::-1])
+    images, targets = (weight * x + (1 - weight) * x[::-1] for x in (images, targets))
+    return images, targets, jnp.where(weight >= 0.5, labels, labels[::-1])
 
 
 def cutmix(
     key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
 ) -> Mixed:
-    """Pastes a box of the example at the mirror place of the batch into each example.
+    """Pastes a box of its partner into each example.
 
-    The area of the box is the share that is drawn for the mirror example, and its centre is
-    anywhere in the image. Parts outside the image are cut off, and labels mix by the area left.
-
-    Args:
-      key: Random key.
-      alpha: Parameter of Beta(alpha, alpha), from which one share is drawn for the batch.
-      images: `[batch, height, width, channels]`.
-      targets: Probabilities `[batch, classes]`.
-      labels: `[batch]`.
-
-    Returns:
-      Images and targets in the proportion of the areas, and for each example the label of its
-      larger part.
+    The area of the box is the share of the partner, and its centre is anywhere in the image. Parts
+    outside the image are cut off, and targets mix by the area left.
 
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features", arXiv:1905.04899, section 3.1.
@@ -84,22 +66,10 @@ def cutmix(
     return images, targets, jnp.where(kept >= 0.5, labels, labels[::-1])
 
 
-def mix(
-    key: jax.Array, augment: ConfigDict, images: jax.Array, targets: jax.Array, labels: jax.Array
-) -> Mixed:
-    """Applies mixup or CutMix, as the configuration says; with both on, draws one for the batch.
-
-    Args:
-      key: Random key.
-      augment: Section of the configuration with the alphas `mixup` and `cutmix`; 0 is off.
-      images: See `mixup`.
-      targets: See `mixup`.
-      labels: See `mixup`.
-    """
+def mix(key: jax.Array, augment: ConfigDict, *batch: jax.Array) -> Mixed:
+    """Applies the methods whose alphas in `augment` are not 0; of both, draws one for the batch."""
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
-    mixed = [
-        method(key, alpha, images, targets, labels) for method, alpha in methods if alpha > 0
-    ] or [(images, targets, labels)]
+    mixed = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0] or [batch]
     if len(mixed) == 1:
         return mixed[0]
     coin = jax.random.bernoulli(jax.random.fold_in(key, 1))

@@ -33,13 +33,7 @@ ImageLike = np.ndarray | bytes | str | os.PathLike[str]
 
 
 class Predictor:
-    """Maps images of any size to probabilities; one compilation serves all of them.
-
-    Attributes:
-      preprocessing: How an image becomes the input of the network.
-      class_names: Names of the classes in the order of the probabilities.
-      batch_size: Images that are predicted together; fewer are padded.
-    """
+    """Maps images of any size to probabilities; one compilation serves all of them."""
 
     def __init__(
         self,
@@ -54,9 +48,9 @@ class Predictor:
         Args:
           model: A network of the zoo.
           variables: What its `apply` takes.
-          preprocessing: What the variables were trained for.
+          preprocessing: How an image becomes the input that the variables were trained for.
           class_names: A name for each logit.
-          batch_size: Images that are predicted together.
+          batch_size: Images that are predicted together; fewer are padded.
 
         Raises:
           UserError: There is not one name for each logit, or the variables are not the model's.
@@ -95,12 +89,12 @@ class Predictor:
         config = resolve_config(config or load_config(workdir))
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
-        data, evaluation = config.data, config.evaluation
+        size, evaluation = config.data.image_size, config.evaluation
         preprocessing = Preprocessing(
-            mean=tuple(data.mean),
-            std=tuple(data.std),
-            resize_size=round(data.image_size / evaluation.crop_pct),
-            crop_size=data.image_size,
+            mean=tuple(config.data.mean),
+            std=tuple(config.data.std),
+            resize_size=round(size / evaluation.crop_pct),
+            crop_size=size,
             interpolation="area",
         )
         model = create_network(config, len(class_names))
@@ -112,9 +106,7 @@ class Predictor:
 
         The classes are those of ImageNet, in its usual order. netzoo has no names for them and
         numbers them: "class 281" is the 282nd of ImageNet-1k, the tabby cat.
-
-        Args:
-          name: One of `netzoo.weights.list_weights()`, e.g. `"mobilenet_v2.tv_in1k"`.
+        `netzoo.weights.list_weights()` has the names of weights, e.g. `"mobilenet_v2.tv_in1k"`.
 
         Raises:
           UserError: The name is unknown, or the file cannot be downloaded or read.
@@ -122,31 +114,27 @@ class Predictor:
         if name not in CATALOGUE:
             raise unknown_name("weights", name, CATALOGUE)
         published = CATALOGUE[name]
-        classes = published.num_classes
-        model = create_model(published.model, num_classes=classes, **published.options)
-        variables = load_weights(name, model)
-        return cls(
-            model, variables, published.preprocessing, [f"class {i}" for i in range(classes)]
-        )
+        class_names = [f"class {i}" for i in range(published.num_classes)]
+        model = create_model(published.model, num_classes=len(class_names), **published.options)
+        return cls(model, load_weights(name, model), published.preprocessing, class_names)
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
         """Returns the probabilities of the classes, float32 `[n, classes]`.
 
-        Args:
-          images: One image or several, each the path of a file, the bytes of a file, or RGB pixels
-            uint8 `[height, width, 3]`. Sizes may differ.
+        An image is the path of a file, the bytes of a file, or RGB pixels uint8 `[height, width,
+        3]`. The images of a sequence may differ in size.
 
         Raises:
           UserError: A file cannot be read or decoded, or an array is not uint8 `[H, W, 3]`.
         """
-        several = isinstance(images, Sequence) and not isinstance(images, bytes | str)
-        if isinstance(images, np.ndarray):
-            several = images.ndim == 4
-        images = list(images) if several else [images]
-        batches = [images[i : i + self.batch_size] for i in range(0, len(images), self.batch_size)]
-        empty = np.zeros((0, len(self.class_names)), np.float32)
-        answers = (self.probabilities([self.preprocess(image) for image in b]) for b in batches)
-        return np.concatenate([empty, *answers])
+        is_batch = isinstance(images, np.ndarray) and images.ndim == 4
+        is_sequence = isinstance(images, Sequence) and not isinstance(images, bytes | str)
+        images = list(images) if is_batch or is_sequence else [images]
+        answers = [np.zeros((0, len(self.class_names)), np.float32)]
+        for first in range(0, len(images), self.batch_size):
+            batch = map(self.preprocess, images[first : first + self.batch_size])
+            answers.append(self.probabilities(list(batch)))
+        return np.concatenate(answers)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
         """Returns what the network sees of an image: uint8 `[crop_size, crop_size, 3]`.
@@ -154,13 +142,13 @@ class Predictor:
         Raises:
           UserError: See `__call__`.
         """
+        _, _, resize_size, size, interpolation = self.preprocessing
         name = "the image"
         if isinstance(image, str | os.PathLike):
             name, image = str(image), read_file(image, str(image))
         elif not isinstance(image, bytes):
             _check_pixels(image)
-        size, shorter = self.preprocessing.crop_size, self.preprocessing.resize_size
-        return evaluation_image(image, name, size, size / shorter, self.preprocessing.interpolation)
+        return evaluation_image(image, name, size, size / resize_size, interpolation)
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the probabilities for at most `batch_size` images that `preprocess` returned."""
@@ -170,11 +158,9 @@ class Predictor:
         return np.asarray(self._apply(self._variables, batch))[: len(preprocessed)]
 
     def top_k(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
-        """Returns the names and probabilities of the `k` most probable classes, best first.
+        """Returns names and probabilities of the `k` most probable classes of each row, best first.
 
-        Args:
-          probabilities: `[n, classes]`.
-          k: Classes for each image; ties go to the lower index.
+        Ties go to the lower index.
         """
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         return [
@@ -184,9 +170,9 @@ class Predictor:
 
 
 def _check_pixels(image: np.ndarray) -> None:
-    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
-    right = isinstance(image, np.ndarray) and dtype == np.uint8 and image.ndim == 3
-    if not right or shape[2] != 3 or not image.size:
+    shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", type(image).__name__)
+    is_rgb = len(shape) == 3 and shape[2] == 3 and 0 not in shape
+    if not (is_rgb and isinstance(image, np.ndarray) and dtype == np.uint8):
         raise UserError(
             "expected an image as a path, the bytes of a file, or a NumPy array uint8 "
             f"[height, width, 3] with red, green and blue from 0 to 255; got {dtype} {shape or ''}"

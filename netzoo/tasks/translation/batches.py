@@ -5,7 +5,7 @@ a few buckets. A bucket has one length, and its batches have one shape.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import grain
@@ -111,50 +111,22 @@ def train_dataset(
             f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
             "length of the last bucket; give a longer one, or more text."
         )
-    return in_threads(_TrainBatches(corpus, buckets, seed, shard), num_threads)
+    members, steps = buckets.divide(corpus.lengths), buckets.steps(corpus)
 
-
-class _TrainBatches:
-    """Random access to the endless sequence of training batches."""
-
-    def __init__(self, corpus: Corpus, buckets: Buckets, seed: int, shard: tuple[int, int]):
-        self._corpus, self._buckets, self._seed, self._shard = corpus, buckets, seed, shard
-        self._members = buckets.divide(corpus.lengths)
-        self._steps = buckets.steps(corpus)
-        # Threads work on neighbouring batches, so two epochs are in use at most.
-        self._epoch = functools.lru_cache(maxsize=2)(self._shuffle)
-
-    def __len__(self) -> int:
-        return ENDLESS_BATCHES
-
-    def __getitem__(self, step: int) -> Batch:
-        epoch, step = divmod(step, self._steps)
-        return _make_batch(self._corpus, *self._epoch(epoch)[step], self._shard)
-
-    def _shuffle(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        batches = self._buckets.batches(
-            generator(self._seed, _BUCKET_STREAM, epoch, bucket).permutation(members)
-            for bucket, members in enumerate(self._members)
+    @functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, of two epochs at most
+    def shuffled(epoch: int) -> list[tuple[int, np.ndarray]]:
+        batches = buckets.batches(
+            generator(seed, _BUCKET_STREAM, epoch, bucket).permutation(indices)
+            for bucket, indices in enumerate(members)
         )
-        order = generator(self._seed, _BATCH_STREAM, epoch, 0).permutation(len(batches))
+        order = generator(seed, _BATCH_STREAM, epoch, 0).permutation(len(batches))
         return [batches[i] for i in order]
 
+    def batch(step: int) -> Batch:
+        epoch, step = divmod(step, steps)
+        return _make_batch(corpus, *shuffled(epoch)[step], shard)
 
-@dataclass(frozen=True)
-class EvalBatches(Sequence[Batch]):
-    """Batches as `eval_batches` describes them, each made when it is asked for."""
-
-    corpus: Corpus
-    batches: list[tuple[int, np.ndarray]]
-    shard: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> Batch:
-        length, indices = self.batches[step]
-        mask = _rows_of_process(indices, self.shard) != _PADDING_ROW
-        return {**_make_batch(self.corpus, length, indices, self.shard), "mask": mask}
+    return in_threads(_Batches(ENDLESS_BATCHES, batch), num_threads)
 
 
 def eval_batches(
@@ -163,7 +135,7 @@ def eval_batches(
     *,
     shard: tuple[int, int] = (0, 1),
     limit: int | None = None,
-) -> EvalBatches:
+) -> Sequence[Batch]:
     """Makes the batches of one pass over the corpus, with every pair exactly once.
 
     Batches are those of `train_dataset` and a `mask`, bool [R], that is False for rows of padding.
@@ -191,7 +163,27 @@ def eval_batches(
     further = range(2 * last, int(lengths.max(initial=0)) + last, last)
     buckets = replace(buckets, lengths=(*buckets.lengths, *further))
     batches = buckets.batches(chosen[part] for part in buckets.divide(lengths))
-    return EvalBatches(corpus, batches, shard)
+
+    def batch(step: int) -> Batch:
+        length, indices = batches[step]
+        mask = _rows_of_process(indices, shard) != _PADDING_ROW
+        return {**_make_batch(corpus, length, indices, shard), "mask": mask}
+
+    return _Batches(len(batches), batch)
+
+
+@dataclass(frozen=True)
+class _Batches(Sequence[Batch]):
+    """Batches that are made when they are asked for."""
+
+    size: int
+    make: Callable[[int], Batch]
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.make(step)
 
 
 def _rows_of_process(indices: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
@@ -209,11 +201,9 @@ def _make_batch(corpus: Corpus, length: int, indices: np.ndarray, shard: tuple[i
             source[row, 0] = END
             continue
         tokens, translation = corpus.source[index], corpus.target[index]
-        source[row, : len(tokens)] = tokens
-        source[row, len(tokens)] = END
-        target[row, 0] = START
+        source[row, : len(tokens)], source[row, len(tokens)] = tokens, END
+        target[row, 0], target[row, len(translation) + 1] = START, END
         target[row, 1 : len(translation) + 1] = translation
-        target[row, len(translation) + 1] = END
     real = indices[indices != _PADDING_ROW]
     labels = np.sum(corpus.target.lengths[real] + 1)
     weight = np.full(len(rows), len(indices) / labels, np.float32)

@@ -75,23 +75,17 @@ class _State(NamedTuple):
 def beam_search(
     model: nn.Module, variables: ArrayTree, source: jax.Array, options: SearchOptions
 ) -> Beams:
-    """Translates sentences; under `jax.jit`, `model` and `options` are static.
+    """Translates sentences with a Transformer; under `jax.jit`, `model` and `options` are static.
 
     A sentence is finished when no unfinished hypothesis can still become one of the `n_best` that
     have ended, however long it becomes. It then stays as it is, whatever else is in the batch.
-
-    Args:
-      model: A Transformer.
-      variables: Its variables.
-      source: Tokens `[batch, S]`, padded at the end. A row of padding costs no time.
-      options: See `SearchOptions`.
+    `source` has tokens `[batch, S]`, padded at the end. A row of padding costs no time.
 
     Raises:
       UserError: An option is out of its range.
     """
-    if not (options.max_length >= 1 <= options.n_best <= options.beam_size) or (
-        options.length_penalty < 0
-    ):
+    in_range = options.max_length >= 1 <= options.n_best <= options.beam_size
+    if not in_range or options.length_penalty < 0:
         raise UserError(
             "expected max_length and beam_size of at least 1, n_best from 1 to beam_size and "
             f"length_penalty of at least 0, got {options}"

@@ -15,14 +15,10 @@ class Ragged:
     """Sequences of different lengths, end to end in one array.
 
     A list of arrays would take a hundred bytes more for each of millions of sentences.
-
-    Attributes:
-      flat: Int32, all tokens.
-      offsets: Int64 [sequences + 1]; sequence i is `flat[offsets[i] : offsets[i + 1]]`.
     """
 
-    flat: np.ndarray
-    offsets: np.ndarray
+    flat: np.ndarray  # int32, all tokens
+    offsets: np.ndarray  # int64 [sequences + 1]; sequence i is flat[offsets[i] : offsets[i + 1]]
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Ragged":
@@ -37,7 +33,7 @@ class Ragged:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.flat[self.offsets[index] : self.offsets[index + 1]]
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each sequence, int64 [sequences]."""
         return np.diff(self.offsets)

@@ -78,7 +78,12 @@ def _read_folder(folder: Path, languages: Sequence[str], split: str) -> list[Pai
             f"{folder} is not a folder; expected one with files such as {folder}/train.{source} "
             f"and {folder}/train.{target}, plain or .gz."
         )
-    paths = _list_files(folder)
+    # By stem and language; a plain file replaces a compressed one.
+    paths: dict[tuple[str, str], Path] = {}
+    for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".gz"):
+        stem, _, language = path.name.removesuffix(".gz").rpartition(".")
+        if stem and path.is_file():
+            paths[stem, language] = path
     _check_languages(str(folder), languages, sorted({language for _, language in paths}))
     # Stems that no split expression can name are left out.
     stems = {stem for stem, _ in paths if not re.search(r"[\[+]|^\s|\s$", stem)}
@@ -101,19 +106,9 @@ def _read_folder(folder: Path, languages: Sequence[str], split: str) -> list[Pai
 
 def _select(pairs: dict[str, list[Pair]], split: str) -> list[Pair]:
     """Returns the pairs that a split expression selects from the pairs of each split."""
-    lengths = {name: len(found) for name, found in pairs.items()}
+    lengths = {name: len(of_split) for name, of_split in pairs.items()}
     parts = resolve_split(split, lengths, validation_alias(pairs))
     return [pairs[name][i] for name, part in parts for i in part]
-
-
-def _list_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """Returns the files of a folder by stem and language; plain ones go before compressed."""
-    found = {}
-    for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".gz"):
-        stem, _, language = path.name.removesuffix(".gz").rpartition(".")
-        if stem and path.is_file():
-            found[stem, language] = path
-    return found
 
 
 def _read_files(*paths: Path) -> list[Pair]:
@@ -127,11 +122,7 @@ def _read_files(*paths: Path) -> list[Pair]:
 
 
 def decode_lines(data: bytes, name: str) -> list[str]:
-    """Returns the sentences of a file, one a line.
-
-    Args:
-      data: What the file holds; gzip is unpacked.
-      name: The file's name in error messages.
+    """Returns the sentences of a file, plain or gzip, one a line; `name` is for error messages.
 
     Raises:
       SourceError: The file is not UTF-8 text, or is gzip and incomplete.

@@ -38,15 +38,10 @@ class Hypothesis(NamedTuple):
 
 
 class SourceBatch(NamedTuple):
-    """Sentences of one padded shape.
+    """Sentences of one padded shape."""
 
-    Attributes:
-      indices: Places of the sentences in the order in which they were given.
-      tokens: int32 `[rows, length]`; rows beyond the sentences are padding.
-    """
-
-    indices: list[int]
-    tokens: np.ndarray
+    indices: list[int]  # places of the sentences in the order in which they were given
+    tokens: np.ndarray  # int32 [rows, length]; rows beyond the sentences are padding
 
 
 class Translator:
@@ -75,12 +70,7 @@ class Translator:
     def translate(
         self, sentences: Sequence[str], description: str, console: Console | None = None
     ) -> tuple[list[list[Hypothesis]], float]:
-        """Translates sentences, and shows the progress.
-
-        Args:
-          sentences: Texts in the source language.
-          description: Label of the progress bar.
-          console: Where the bar is shown; None for standard output.
+        """Translates sentences, with a progress bar on the console.
 
         Returns:
           The hypotheses of every sentence, best first, and the seconds without compiling.
@@ -88,13 +78,13 @@ class Translator:
         Raises:
           UserError: A sentence cannot be encoded, or the network gives no finite probabilities.
         """
-        batches, found = self.batches(sentences), {}
+        batches, answers = self.batches(sentences), {}
         for shape in track({batch.tokens.shape for batch in batches}, "compiling", console):
             self._program(shape)
         began = time.monotonic()
         for batch in track(batches, description, console):
-            found |= self._translate(batch)
-        return [found[index] for index in range(len(sentences))], time.monotonic() - began
+            answers |= self._translate(batch)
+        return [answers[index] for index in range(len(sentences))], time.monotonic() - began
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Returns the tokens of sentences, without an end.
@@ -147,33 +137,30 @@ class Translator:
     def _translate(self, batch: SourceBatch) -> dict[int, list[Hypothesis]]:
         """Returns the hypotheses of every sentence by its index, best first."""
         beams = jax.device_get(self._program(batch.tokens.shape)(self._variables, batch.tokens))
-        found = {}
-        for index, *beam in zip(
-            batch.indices, beams.tokens, beams.scores, beams.lengths, strict=False
-        ):
-            found[index] = [
-                Hypothesis(
-                    self._vocabulary.decode(tokens[:n]), float(score), (*map(int, tokens[:n]),)
-                )
-                for tokens, score, n in zip(*beam, strict=True)
+        answers = {}
+        for row, index in enumerate(batch.indices):
+            beam = zip(beams.tokens[row], beams.scores[row], beams.lengths[row], strict=True)
+            answers[index] = [
+                self._hypothesis(tokens[:length], score)
+                for tokens, score, length in beam
                 if score > -np.inf  # else there are fewer sequences than places
             ]
-        if not all(found.values()):
+        if not all(answers.values()):
             raise UserError(
                 "the network's probabilities are not finite, most likely because its weights are "
                 "not; take another --checkpoint"
             )
-        return found
+        return answers
+
+    def _hypothesis(self, tokens: np.ndarray, score: np.floating) -> Hypothesis:
+        return Hypothesis(self._vocabulary.decode(tokens), float(score), tuple(tokens.tolist()))
 
     def _compile(self, shape: tuple[int, int]) -> jax.stages.Compiled:
-        evaluation = self._config.evaluation
+        settings, tokens = self._config.evaluation, jax.ShapeDtypeStruct(shape, np.int32)
+        max_length = shape[1] + settings.extra_length
         options = SearchOptions(
-            shape[1] + evaluation.extra_length,
-            evaluation.beam_size,
-            evaluation.length_penalty,
-            self._n_best,
+            max_length, settings.beam_size, settings.length_penalty, self._n_best
         )
-        tokens = jax.ShapeDtypeStruct(shape, np.int32)
         return self._search.lower(self._variables, tokens, options=options).compile()
 
     def attention(
@@ -187,16 +174,16 @@ class Translator:
         The weights `[translation, source]` are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
-        tokens = (([*self._vocabulary.encode(text), END], found.tokens) for text, found in pairs)
+        tokens = (([*self._vocabulary.encode(text), END], best.tokens) for text, best in pairs)
         drawn = (pair for pair in tokens if pair[1] and max(map(len, pair)) <= MOST_PIECES)
         return [self._attention(*pair) for pair in itertools.islice(drawn, most)]
 
     def _attention(self, source: Sequence[int], target: Sequence[int]) -> Example:
         shape = (1, self._padded(max(len(source), len(target))))
         inputs = (_pad([tokens], shape) for tokens in (source, [START, *target[:-1]]))
-        found = self._endpoints(self._variables, *inputs)
+        endpoints = self._endpoints(self._variables, *inputs)
         last = f"decoder/block{self._model.variant.layers}/cross_attention_weights"
-        weights = np.asarray(found[last])[0].mean(0)[: len(target), : len(source)]
+        weights = np.asarray(endpoints[last])[0].mean(0)[: len(target), : len(source)]
         return self._vocabulary.pieces(source), self._vocabulary.pieces(target), weights
 
 

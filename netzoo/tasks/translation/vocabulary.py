@@ -30,7 +30,7 @@ class Vocabulary:
         """Reads a serialised SentencePiece model.
 
         Raises:
-          UserError: It is not such a model, or its special tokens have other numbers than ours.
+          UserError: It is not such a model, or its special tokens have other numbers.
         """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -47,26 +47,23 @@ class Vocabulary:
             raise UserError(
                 f"This is not a SentencePiece model, or a damaged one: {error}."
             ) from error
-        p = self._processor
-        found = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
-        if found != (PAD, START, END, UNKNOWN):
+        p, expected = self._processor, (PAD, START, END, UNKNOWN)
+        special = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
+        if special != expected:
             raise UserError(
                 "This SentencePiece model numbers padding, start, end and unknown as "
-                f"{found}, expected {(PAD, START, END, UNKNOWN)} (-1: it has none). Learn it with "
-                "Vocabulary.learn."
+                f"{special}, expected {expected} (-1: it has none). Learn it with Vocabulary.learn."
             )
 
     @classmethod
     def learn(cls, texts: Iterable[str], size: int) -> "Vocabulary":
-        """Learns a vocabulary; equal texts give equal vocabularies.
+        """Learns `size` pieces from sentences of both languages; equal texts give equal ones.
 
-        Args:
-          texts: Sentences, of both languages.
-          size: Pieces, including the four special ones. Every character of the texts is a piece,
-            and every digit stays one.
+        The four special pieces are included. Every character of the texts is a piece, and every
+        digit stays one.
 
         Raises:
-          UserError: If the texts do not give that many pieces, or have more characters.
+          UserError: The texts do not give that many pieces, or have more characters.
         """
         model = io.BytesIO()
         try:
@@ -96,7 +93,7 @@ class Vocabulary:
         """Reads a file that `save` wrote.
 
         Raises:
-          UserError: If there is none, or it is damaged.
+          UserError: The file does not exist, or is damaged.
         """
         try:
             return cls(Path(path).read_bytes())
@@ -134,15 +131,15 @@ def _tidy(text: str) -> str:
 
 
 def _why_not_learned(error: str, size: int) -> str:
-    if found := re.search(r"value <= (\d+)", error):
+    if match := re.search(r"value <= (\d+)", error):
         return (
-            f"The text gives at most {int(found[1]):,} pieces, and a vocabulary of {size:,} was "
-            f"asked for. Use at most {int(found[1])}, or more text."
+            f"The text gives at most {int(match[1]):,} pieces, and a vocabulary of {size:,} was "
+            f"asked for. Use at most {match[1]}, or more text."
         )
-    if found := re.search(r"required_chars\. \d+ vs (\d+)", error):
+    if match := re.search(r"required_chars\. \d+ vs (\d+)", error):
         return (
             f"A vocabulary of {size:,} pieces is too small: every character of the text is one, "
-            f"with the special ones {int(found[1]):,}. Use at least {int(found[1])}."
+            f"with the special ones {int(match[1]):,}. Use at least {match[1]}."
         )
     if "sentences_.empty()" in error:
         return "There is no text to learn a vocabulary from: every sentence is empty."
