@@ -15,7 +15,7 @@ class UserError(ValueError):
 def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
     """Returns the error for a name that is not one of `valid`, with the nearest valid ones."""
     valid = list(valid)
-    near = difflib.get_close_matches(found, valid, n=3, cutoff=0.5)
+    near = _nearest(found, valid)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
     return UserError(f"unknown {kind} {found!r}; {hint}")
 
@@ -23,3 +23,13 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
 def printable(name: str) -> str:
     """Returns a name with every character that is not printable written as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Returns ` Did you mean ...?` with the valid names near `name`, or "" where none is near."""
+    near = _nearest(name, valid)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _nearest(name: str, valid: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(valid), n=3, cutoff=0.5)

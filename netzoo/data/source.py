@@ -1,9 +1,8 @@
 """What every source of labelled images offers, and the errors and split syntax they share."""
 
-import difflib
 import re
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -11,7 +10,7 @@ import tensorflow_datasets as tfds
 from rich.console import Console
 
 from netzoo.data.files import ImageError
-from netzoo.errors import UserError
+from netzoo.errors import UserError, did_you_mean
 
 CORRUPT_HINT = "Put a sound file in its place, or go on without it: data.on_corrupt=skip."
 
@@ -86,12 +85,6 @@ def warn(text: str) -> None:
     Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?` with the valid names near `name`, or "" where none is near."""
-    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
-
-
 def resolve_split(
     split: str, lengths: Mapping[str, int], aliases: Mapping[str, str] | None = None
 ) -> list[tuple[str, range]]:
@@ -148,7 +141,7 @@ def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> Sou
     """Makes the error for a split expression that TFDS could not use, listing what would do."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
     named = re.split(r"[\[+]", split)[0].strip()
-    hint = "" if named in lengths else nearest(named, lengths)
+    hint = "" if named in lengths else did_you_mean(named, lengths)
     return SourceError(
         f"Cannot read split {split!r}: {reason} {_available(lengths)}.{hint} Slices are written "
         "like 'train[:80%]', 'train[80%:]' or 'train[:100]', and joined with '+'."

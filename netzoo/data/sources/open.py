@@ -4,12 +4,12 @@ import os
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.source import Source, SourceError, nearest
+from netzoo.data.source import Source, SourceError
 from netzoo.data.sources.folder import FolderSource
 from netzoo.data.sources.tfds import TfdsSource, open_builder
+from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
-_FORMS = ("tfds:NAME (for example tfds:tf_flowers)", "folder:PATH", SYNTHETIC)
 
 
 def open_source(
@@ -46,7 +46,8 @@ def open_source(
     if kind == "tfds" and rest:
         return TfdsSource(open_builder(rest, data_dir), split)
     raise SourceError(
-        f"Unknown source {spec!r}. Expected {', '.join(_FORMS[:-1])} or {_FORMS[-1]}.{_hint(spec)}"
+        f"Unknown source {spec!r}. Expected tfds:NAME (for example tfds:tf_flowers), folder:PATH "
+        f"or {SYNTHETIC}.{_hint(spec)}"
     )
 
 
@@ -56,4 +57,4 @@ def _hint(spec: str) -> str:
     known = {f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)}
     if f"tfds:{spec}" in known:
         return f" Did you mean 'tfds:{spec}'?"
-    return nearest(spec, sorted({*known, "folder:PATH", SYNTHETIC}))
+    return did_you_mean(spec, sorted({*known, "folder:PATH", SYNTHETIC}))

@@ -15,8 +15,8 @@ from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
 from netzoo.data.files import ImageError
-from netzoo.data.source import DatasetNotFoundError, Example, SourceError, nearest, split_error
-from netzoo.errors import printable
+from netzoo.data.source import DatasetNotFoundError, Example, SourceError, split_error
+from netzoo.errors import did_you_mean, printable
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
 _PROBE_SECONDS = 5.0
@@ -91,7 +91,7 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         known = sorted(set(tfds.list_builders(with_community_datasets=False)))
         raise SourceError(
-            f"TFDS knows no data set {name!r}.{nearest(name, known)} All of them: "
+            f"TFDS knows no data set {name!r}.{did_you_mean(name, known)} All of them: "
             "https://www.tensorflow.org/datasets/catalog"
         ) from error
     except Exception as error:
@@ -173,7 +173,7 @@ def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
     listed = "\n".join(f"  {number}. {way}" for number, way in enumerate(ways, start=1))
     return (
         f"The data set {name!r} is not prepared in {builder.data_dir} and could not be "
-        f"downloaded ({reason}).\nWays on:\n{listed}"
+        f"downloaded ({reason}).\nWhat to do:\n{listed}"
     )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.source import SourceError, nearest, resolve_split, validation_alias
+from netzoo.data.source import SourceError, resolve_split, validation_alias
 from netzoo.data.sources.tfds import open_builder, open_split
+from netzoo.errors import did_you_mean
 from netzoo.limits import max_unpacked
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
 
@@ -48,7 +49,8 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
         raise SourceError(
             f"Unknown source of sentence pairs {spec!r}. Expected {NUMBER_WORDS}, "
             "parallel:FOLDER.{en,de} (files FOLDER/SPLIT.en and FOLDER/SPLIT.de, plain or .gz) or "
-            f"tfds:NAME.{{en,de}}; in a shell, put it in quotes.{nearest(spec, [NUMBER_WORDS])}"
+            "tfds:NAME.{en,de}; in a shell, put it in quotes."
+            f"{did_you_mean(spec, [NUMBER_WORDS])}"
         )
     kind, place, *languages = match.groups()
     if kind == "parallel":
@@ -97,7 +99,7 @@ def _read_folder(folder: Path, languages: Sequence[str], split: str) -> list[Pai
         if name not in splits:
             raise SourceError(
                 f"{folder} has no split {named!r} in both {source} and {target}; available: "
-                f"{', '.join(splits) or 'none'}.{nearest(named, [*splits, *aliases])}"
+                f"{', '.join(splits) or 'none'}.{did_you_mean(named, [*splits, *aliases])}"
             )
         if name not in pairs:
             pairs[name] = _read_files(paths[name, source], paths[name, target])
@@ -154,5 +156,5 @@ def _check_languages(place: str, languages: Sequence[str], known: Collection[str
         if language not in known:
             raise SourceError(
                 f"{place} has no language {language!r}; available: {', '.join(known) or 'none'}."
-                f"{nearest(language, known)}"
+                f"{did_you_mean(language, known)}"
             )
