@@ -15,13 +15,13 @@ ENDLESS_BATCHES = 2**48
 
 def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
     """Returns the random numbers of one purpose (`stream`) at one place of the data."""
-    # Philox is keyed and counted: the four numbers select disjoint stretches of random numbers
-    # outright, with no hashing together and so no chance of two that coincide.
+    # Philox has a key and a counter. The four numbers select disjoint stretches of random numbers;
+    # hashing them into one seed could give two places the same numbers.
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
 
 
 def in_threads(batches: RandomAccessDataSource, num_threads: int) -> grain.IterDataset:
-    """Makes batches in threads, ahead of their use: two for each thread, and at least four."""
+    """Makes batches in threads ahead of their use: two batches a thread, and at least four."""
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=max(4, 2 * num_threads)
     )

@@ -13,8 +13,8 @@ class CachedSource:
     """A source whose examples are kept in memory once read.
 
     `encoded` keeps the files (tf_flowers: 0.23 GB), `decoded` the pixels (tf_flowers: 1.15 GB, or
-    3 bytes times the pixels of the data set). It fills on first use. Two threads that miss the
-    same example at once both read it and store equal values, so no lock is needed.
+    3 bytes times the pixels of the data set). The cache fills on first use. Two threads that miss
+    the same example at once both read it and store equal values, so no lock is needed.
     """
 
     def __init__(self, source: Source, mode: Literal["encoded", "decoded"]):

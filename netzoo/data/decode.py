@@ -19,11 +19,11 @@ from netzoo.data.files import ImageError
 from netzoo.errors import printable
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files whose rows follow each other
+_JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # of files that hold their rows in order
 _MAX_SCANS = 200  # encoders write some ten; each costs a pass over all pixels, and few bytes
 _MAX_SEGMENTS = 4096  # before the scan; profiles and other metadata fill some hundred at most
-_CONTEXT_ROWS = 16  # more than the rows of colour samples that smooth those above them
-_MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # as EXIF and XMP metadata begin or say it
+_CONTEXT_ROWS = 16  # more than libjpeg reads below a row to smooth its colours
+_MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # what metadata with an orientation hold
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,7 +38,7 @@ _TRANSPOSE = {
 _FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "TGA",
 )  # fmt: skip
-# `_check_size` makes it an error that names the file.
+# Instead of this warning `_check_size` raises an error that names the file.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -73,8 +73,6 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             turn = _TRANSPOSE.get(_orientation(image))
             rgb = _to_rgb(image)
             return np.array(rgb if turn is None else rgb.transpose(turn))
-    except ImageError as error:
-        raise ImageError(f"Cannot decode {printable(name)}: {error}.") from None
     except Exception as error:
         # Pillow's plugins raise whatever their parsing of hostile bytes runs into (OSError,
         # SyntaxError, struct.error, IndexError, ...): for the caller it is all one thing.
@@ -130,8 +128,6 @@ def check_header(file: BinaryIO, name: str) -> None:
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image)
-    except ImageError as error:
-        raise ImageError(f"{printable(name)}: {error}.") from None
     except Exception as error:
         raise ImageError(f"{printable(name)} is not a readable image: {_reason(error)}.") from error
 

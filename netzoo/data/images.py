@@ -112,11 +112,11 @@ class _Batches:
 
 @dataclass(frozen=True)
 class EvalBatches(_Batches):
-    """Every example exactly once and in order.
+    """Batches with every example exactly once and in order.
 
-    Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`, with B the
-    rows of this process. All have one shape, so that evaluation compiles once: the last is filled
-    up with zeros, and `mask` is True where there is an example that can be read.
+    They are `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`, with B the rows
+    of this process. All have one shape, so that evaluation compiles once: the last is filled up
+    with zeros, and `mask` is True where there is an example that can be read.
 
     Attributes:
       crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
@@ -154,8 +154,8 @@ class TrainBatches(_Batches):
     examples are skipped, the next sound one of the source replaces each.
 
     Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B the rows of this
-    process. `iter()` has `get_state` and `set_state`, and is what `grain.checkpoint.CheckpointSave`
-    takes.
+    process. Iterators have `get_state` and `set_state`, and `grain.checkpoint.CheckpointSave` takes
+    them.
 
     Attributes:
       seed: Decides order and augmentation.
@@ -200,7 +200,7 @@ class TrainBatches(_Batches):
         """Returns the augmented example at `index`, or the next sound one if it is corrupt.
 
         Order and augmentation stay functions of the seed and the position: a replacement takes the
-        random numbers of the place, made anew since the corrupt example may have used some.
+        random numbers of its position anew, since the corrupt example may have used some.
         """
         for following in range(index, index + len(self.source)):
             try:

@@ -16,7 +16,7 @@ _SHEAR = 0.3
 _TRANSLATE = 150 / 331  # AutoAugment moved its 331 px images by up to 150 px
 _ENHANCE = 0.9
 _POSTERIZE_BITS = 4
-_FILL = (128, 128, 128)  # what comes in from outside: mid-grey, as in the authors' code
+_FILL = (128, 128, 128)  # pixels from outside the image: mid-grey, as in the authors' code
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _RAMP = np.arange(256, dtype=np.float32)
 

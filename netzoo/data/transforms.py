@@ -42,10 +42,8 @@ def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if max(down, across) > _FASTER_BY_AREA:
         return resize(image, height, width)
     if max(down, across) > 1:
-        # Borders as of INTER_CUBIC.
-        image = cv2.sepFilter2D(
-            image, -1, _blur(across), _blur(down), borderType=cv2.BORDER_REPLICATE
-        )
+        border = cv2.BORDER_REPLICATE  # as INTER_CUBIC has it
+        image = cv2.sepFilter2D(image, -1, _blur(across), _blur(down), borderType=border)
     if (height, width) == image.shape[:2]:
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -53,9 +51,9 @@ def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _blur(factor: float) -> np.ndarray:
     """Returns weights of variance `(factor**2 - 1) / 6`; one weight where `factor` is below 1."""
-    # That is the variance of a triangle of weights that reaches zero at `factor` (and so of
-    # linear interpolation after `factor`-fold shrinking, less the 1/6 of linear interpolation
-    # itself) for whole numbers; between them, the neighbouring triangles are mixed.
+    # The usual antialiasing filter has the variance factor**2 / 6, of which linear interpolation
+    # brings 1/6. For a whole `factor`, weights that fall linearly to zero there have the rest;
+    # between whole numbers the neighbouring triangles are mixed.
     narrow = max(1, math.floor(factor))
     share = max(0.0, factor**2 - narrow**2) / (2 * narrow + 1)
     distance = np.abs(np.arange(-narrow, narrow + 1))

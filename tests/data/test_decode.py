@@ -285,7 +285,7 @@ def test_scans_are_bounded(options):
     bomb = data[:-2] + 200 * data[start:-2] + data[-2:]
     for read in (decode_image, lambda *args: LazyImage(*args).crop(0, 0, 4, 4)):
         if "progressive" in options:
-            with pytest.raises(ImageError, match=r"bomb\.jpg: it has more than 200 scans"):
+            with pytest.raises(ImageError, match=r"bomb\.jpg .*more than 200 scans"):
                 read(bomb, "bomb.jpg")
         else:  # one scan holds all of it, and the decoder stops there
             read(data, "a.jpg")
