@@ -29,7 +29,7 @@ def is_whole(x: Any) -> bool:
 
 
 def at_least(bound: float) -> Rule:
-    """Returns the rule for numbers from `bound` on."""
+    """Returns the rule for numbers of at least `bound`."""
     return Rule(lambda x: is_number(x) and x >= bound, f"at least {bound}")
 
 
@@ -39,7 +39,7 @@ def within(low: float, high: float) -> Rule:
 
 
 def interval(high: float, wanted: str) -> Rule:
-    """Returns the rule for two numbers that do not fall, above 0 and up to `high`."""
+    """Returns the rule for two numbers with 0 < first <= second <= `high`."""
     return Rule(
         lambda x: len(x) == 2 and all(map(is_number, x)) and 0 < x[0] <= x[1] <= high, wanted
     )

@@ -1,4 +1,4 @@
-"""The tasks that the one training loop can train, a folder each: what `netzoo.tasks` is made of.
+"""The tasks that the one training loop can train: one folder of `netzoo.tasks` each.
 
 Modules of a folder are imported when they are needed: records and configuration keys do without
 JAX, which takes seconds to load. A new task is its folder and one line in `TASKS`.
@@ -13,7 +13,7 @@ TASKS = {
     "image_classification": "netzoo.tasks.classification",
     "translation": "netzoo.tasks.translation",
 }
-# Records and configurations that name no task are of this one: they are older than the others.
+# Records and configurations that name no task are from before there was a second one.
 DEFAULT_TASK = "image_classification"
 
 

@@ -1,4 +1,4 @@
-"""The one way to say something about parameters by their names.
+"""Tables that give parameters their values, such as a learning rate's factor, by name.
 
 A table is an ordered sequence of `(regular expression, value)`. The path of a parameter is its
 names joined by slashes (`stage2_block1/expand/kernel`); an expression has to match the whole of

@@ -15,7 +15,7 @@ class Skipping(NamedTuple):
     Attributes:
       inner: State of the optimizer.
       total: Steps skipped, int32 scalar.
-      in_a_row: Steps skipped since the last that was not, int32 scalar.
+      in_a_row: Steps skipped since the last step that was not skipped, int32 scalar.
     """
 
     inner: ArrayTree

@@ -100,6 +100,7 @@ def test_what_is_meant_is_taken(arguments, lines, key, value, read):
         ([], "config.train = 3", "unknown key 'train'"),
         ([], "config = 3", "3; expected what default_config returns"),
         ([], "config.seed = True", "seed is True; expected a whole number"),
+        ([], "config.train.epochs = 10**400", "0; expected a whole number"),
         ([], "import nothing", "experiment.py:6: import nothing: ModuleNotFoundError"),
         ([], "raise ValueError('neither')", "ValueError: neither"),
         ([], "config = (", "SyntaxError"),
