@@ -71,16 +71,12 @@ def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
 
 
 def check_divisible(mesh: Mesh | AbstractMesh, **batch_sizes: int) -> None:
-    """Checks that batches can be divided over the devices.
-
-    Raises:
-      UserError: One cannot; the message gives sizes that can.
-    """
+    """Raises a UserError, which names sizes that fit, if devices cannot divide a batch evenly."""
     devices = mesh.size
     for key, size in batch_sizes.items():
         if size % devices:
-            lower, upper = size // devices * devices, -(-size // devices) * devices
-            near = f"{lower} or {upper}" if lower else str(upper)
+            lower = size // devices * devices
+            near = f"{lower} or {lower + devices}" if lower else str(devices)
             raise UserError(
                 f"{key} is {size}, which {devices} devices cannot divide evenly; use {near}"
             )

@@ -23,9 +23,7 @@ CHUNK = 1 << 20  # bytes
 def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     """Returns the file of published weights, fetching it if it is not there.
 
-    Args:
-      weights: One of `netzoo.weights.CATALOGUE`.
-      folder: Where the file lies or is put; `weights` in `cache_folder()` by default.
+    It lies in `folder`, by default `weights` in `cache_folder()`.
 
     Raises:
       UserError: The network fails, or the file has another checksum; says how to do without.
@@ -38,7 +36,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     try:
         _fetch(weights.address, partial)
     except (OSError, http.client.HTTPException) as error:
-        kept = partial.stat().st_size if partial.exists() else 0
+        kept = _size(partial)
         raise UserError(
             f"cannot fetch {weights.name}: {error}\n"
             + (f"{kept:,} bytes are kept, and another try goes on from there.\n" if kept else "")
@@ -61,12 +59,11 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
 
 def _fetch(address: str, partial: Path) -> None:
     """Appends to `partial` what it lacks; raises OSError if the connection is cut."""
-    start = partial.stat().st_size if partial.exists() else 0
+    start = _size(partial)
     headers = {"User-Agent": "netzoo"} | ({"Range": f"bytes={start}-"} if start else {})
+    request = urllib.request.Request(address, headers=headers)
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=TIMEOUT
-        )
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{start}":
@@ -84,6 +81,9 @@ def _fetch(address: str, partial: Path) -> None:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 progress.advance(bar, len(chunk))
-    size = partial.stat().st_size
-    if total is not None and size < total:
-        raise OSError(f"the connection ended after {size:,} of {total:,} bytes")
+    if total is not None and _size(partial) < total:
+        raise OSError(f"the connection ended after {_size(partial):,} of {total:,} bytes")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -43,12 +43,8 @@ def save_safetensors(
 ) -> None:
     """Writes variables to a .safetensors file; it appears under its name when it is complete.
 
-    Args:
-      path: The file.
-      variables: As in `to_torch`, `model` and `options` too.
-      model: Kept in a file with netzoo's names.
-      project: As in `to_torch`; by default netzoo, `params/stem/kernel`.
-      **options: Options of `create_model`.
+    Arguments are those of `to_torch`. Without a project the names are netzoo's,
+    `params/stem/kernel`, and the file keeps the name of the model.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")

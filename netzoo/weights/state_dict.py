@@ -81,6 +81,10 @@ class Layout(NamedTuple):
     head: tuple[str, ...] = ("logits",)  # our modules that depend on the number of classes
 
 
+# Our module path (`stage1_block1/conv1`) to the name of the other project's (`layer1.0.conv1`). A
+# pair names our layer and the norm after it, `LAYER_norm`; a list has a name for each layer of a
+# scanned stack.
+Names = Mapping[str, str | tuple[str, str] | list[str]]
 # Maps the path of our variable, and the rank that it has in one layer, to what follows the name of
 # the other project's module, and the transform.
 Naming = Callable[[Path, int], tuple[str, Transform]]
@@ -106,26 +110,24 @@ def keras_naming(target: Path, rank: int) -> tuple[str, Transform]:
 
 def block_names(
     depths: Iterable[int], template: str, layers: Mapping[str, str | tuple[str, str]]
-) -> dict[str, str]:
-    """Returns our module paths, `stageS_blockB/LAYER`, to the names of another project.
+) -> dict[str, str | tuple[str, str]]:
+    """Returns the names of `stageS_blockB/LAYER` in another project.
 
     Args:
       depths: Number of blocks in each stage.
       template: The other name, e.g. `"layer{stage}.{block0}.{layer}"`: `stage`, `block` and
         `number`, which counts all blocks, begin at 1, `stage0`, `block0` and `number0` at 0.
-      layers: Our layer in a block to what `layer` stands for; a pair names our layer and the norm
-        after it, `LAYER_norm`.
+      layers: Our layer in a block to what `layer` stands for, or to a pair as in `Names`.
     """
     names = {}
-    blocks = ((stage, block) for stage, depth in enumerate(depths, 1) for block in range(depth))
-    for number0, (stage, block0) in enumerate(blocks):
-        index = {"stage": stage, "block": block0 + 1, "number": number0 + 1}
-        index |= {"stage0": stage - 1, "block0": block0, "number0": number0}
+    blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
+    for number, (stage, block) in enumerate(blocks):
+        index = {"stage0": stage, "block0": block, "number0": number}
+        index |= {"stage": stage + 1, "block": block + 1, "number": number + 1}
         for layer, theirs in layers.items():
-            pair = [theirs] if isinstance(theirs, str) else theirs
-            for ours, name in zip((layer, f"{layer}_norm"), pair, strict=False):
-                path = f"stage{stage}_block{block0 + 1}/{ours}"
-                names[path] = template.replace("{layer}", name).format(**index)
+            pair = (theirs,) if isinstance(theirs, str) else theirs
+            name = tuple(template.replace("{layer}", part).format(**index) for part in pair)
+            names[f"stage{stage + 1}_block{block + 1}/{layer}"] = name if len(name) > 1 else name[0]
     return names
 
 
@@ -148,7 +150,7 @@ def joint_projection(attention: str, layers: Iterable[str]) -> list[Entry]:
 
 def make_layout(
     shapes: ArrayTree,
-    modules: Mapping[str, str | Sequence[str]],
+    modules: Names,
     naming: Naming = torch_naming,
     *,
     transforms: Mapping[str, Transform] | None = None,
@@ -160,8 +162,7 @@ def make_layout(
 
     Args:
       shapes: Our variables, or their shapes.
-      modules: Our module path (`"stage1_block1/conv1"`) to theirs (`"layer1.0.conv1"`); for a
-        scanned stack to the sequence of theirs, one a layer.
+      modules: The names of modules.
       naming: The rule.
       transforms: Our module path to the transform of its kernel, where that of the rule does not
         fit.
@@ -173,6 +174,9 @@ def make_layout(
     Raises:
       KeyError: One of our modules has no name: the layout is incomplete.
     """
+    pairs = {module: names for module, names in modules.items() if isinstance(names, tuple)}
+    norms = {f"{module}_norm": norm for module, (_, norm) in pairs.items()}
+    modules = {**modules, **{module: name for module, (name, _) in pairs.items()}, **norms}
     entries = list(extra)
     by_rule = flax.traverse_util.flatten_dict(shapes)
     for entry in entries:
@@ -180,12 +184,12 @@ def make_layout(
     for target, leaf in by_rule.items():
         module = "/".join(target[1:-1])
         theirs = modules[module]
-        stacked = not isinstance(theirs, str)
-        suffix, transform = naming(target, len(leaf.shape) - stacked)
+        layers = dict(enumerate(theirs)) if isinstance(theirs, list) else {...: theirs}
+        suffix, transform = naming(target, len(leaf.shape) - isinstance(theirs, list))
         if target[-1] == "kernel":
             transform = (transforms or {}).get(module, transform)
-        for layer, name in enumerate(theirs if stacked else [theirs]):
-            entries.append(Entry(target, name + suffix, transform, layer if stacked else ...))
+        for layer, name in layers.items():
+            entries.append(Entry(target, name + suffix, transform, layer))
     absent = {module for module in head if module not in shapes["params"]}
     dropped = [rf"{re.escape(name)}[./]\w+" for module, name in modules.items()
                if module.split("/")[0] in absent]  # fmt: skip

@@ -29,7 +29,8 @@ def write_checksums(folder: Path) -> None:
 
     Files beside the items are Orbax's own bookkeeping, which changes until the end.
     """
-    digests = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
+    paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
+    digests = {str(path.relative_to(folder)): _digest(path) for path in paths}
     (folder / CHECKSUMS_FILE).write_text(json.dumps(digests, indent=1) + "\n")
 
 
@@ -49,10 +50,6 @@ def check_files(folder: Path) -> None:
             raise ValueError(f"{name} is missing")
         if _digest(file) != digest:
             raise ValueError(f"{name} is not what was written: its SHA-256 differs")
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*/**/*") if path.is_file())
 
 
 def _digest(path: Path) -> str:

@@ -7,10 +7,7 @@ from netzoo.errors import UserError
 
 
 def check_writable(*paths: str | None) -> None:
-    """Checks, before the work is done, that its results can be written.
-
-    Args:
-      *paths: Files to be written; None is skipped.
+    """Checks, before the work is done, that its results can be written; None is skipped.
 
     Raises:
       UserError: The folder of a file does not exist or is not writable, a path is a folder, or two

@@ -25,8 +25,7 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
         units[f"{head}/conv"] = f"{head}.conv"
         names |= {f"{head}/hidden": f"{head}.fc1", f"{head}/logits": f"{head}.fc2"}
         transforms[f"{head}/hidden"] = flattened_dense(128, 4)
-    for ours, theirs in units.items():
-        names |= {ours: f"{theirs}.conv", f"{ours}_norm": f"{theirs}.bn"}
+    names |= {ours: (f"{theirs}.conv", f"{theirs}.bn") for ours, theirs in units.items()}
     return make_layout(shapes, names, transforms=transforms, head=("logits", *AUXILIARY.values()))
 
 

@@ -18,8 +18,7 @@ def timm(model: HybridViT, shapes) -> Layout:
     template = backbone + ".stages.{stage0}.blocks.{block0}.{layer}"
     stem = f"{backbone}.stem" if model.stages else backbone
     names = block_names(model.stages, template, layers)
-    names |= {"stem": f"{stem}.conv", "stem_norm": f"{stem}.norm"}
-    return vit.timm(model, shapes, names)
+    return vit.timm(model, shapes, names | {"stem": (f"{stem}.conv", f"{stem}.norm")})
 
 
 def google(model: HybridViT, shapes) -> Layout:
@@ -28,7 +27,7 @@ def google(model: HybridViT, shapes) -> Layout:
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"gn{index}"}
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
-    return vit.google(model, shapes, names | {"stem": "conv_root", "stem_norm": "gn_root"})
+    return vit.google(model, shapes, names | {"stem": ("conv_root", "gn_root")})
 
 
 FAMILY = Family(

@@ -17,7 +17,7 @@ def timm(model: MobileNetV1, shapes) -> Layout:
     """`blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`. Goes with `norm_epsilon=1e-5`."""
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
-    names |= {"stem": "conv_stem", "stem_norm": "bn1", "logits": "classifier"}
+    names |= {"stem": ("conv_stem", "bn1"), "logits": "classifier"}
     return make_layout(shapes, names)
 
 
@@ -31,7 +31,7 @@ def keras(model: MobileNetV1, shapes) -> Layout:
         "pointwise": ("conv_pw_{number}", "conv_pw_{number}_bn"),
     }
     names = block_names(DEPTHS, "{layer}", layers)
-    names |= {"stem": "conv1", "stem_norm": "conv1_bn", "logits": "conv_preds"}
+    names |= {"stem": ("conv1", "conv1_bn"), "logits": "conv_preds"}
     return make_layout(shapes, names, keras_naming, transforms={"logits": KERAS_POINTWISE})
 
 

@@ -14,12 +14,10 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
     layers = {"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")}
     first = {"depthwise": ("0.0", "0.1"), "project": ("1", "2")}
     names = {
-        "stem": "features.0.0",
-        "stem_norm": "features.0.1",
+        "stem": ("features.0.0", "features.0.1"),
         **block_names(DEPTHS, "features.{number}.conv.{layer}", layers),
         **block_names([1], "features.{number}.conv.{layer}", first),
-        "head": "features.18.0",
-        "head_norm": "features.18.1",
+        "head": ("features.18.0", "features.18.1"),
         "logits": "classifier.1",
     }
     return make_layout(shapes, names)
@@ -27,18 +25,11 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 def timm(model: MobileNetV2, shapes) -> Layout:
     """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
-    names = {
-        "stem": "conv_stem",
-        "stem_norm": "bn1",
-        **timm_block_names(DEPTHS),
-        "head": "conv_head",
-        "head_norm": "bn2",
-        "logits": "classifier",
-    }
-    return make_layout(shapes, names)
+    names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
+    return make_layout(shapes, names | timm_block_names(DEPTHS))
 
 
-def timm_block_names(depths: Sequence[int]) -> dict[str, str]:
+def timm_block_names(depths: Sequence[int]) -> dict[str, str | tuple[str, str]]:
     """Returns the names of inverted residuals in timm, of which the first does not expand."""
     template = "blocks.{stage0}.{block0}.{layer}"
     layers = {
@@ -57,12 +48,10 @@ def keras(model: MobileNetV2, shapes) -> Layout:
     """
     layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {
-        "stem": "Conv1",
-        "stem_norm": "bn_Conv1",
+        "stem": ("Conv1", "bn_Conv1"),
         **block_names(DEPTHS, "block_{number0}_{layer}", layers),
         **block_names([1], "expanded_conv_{layer}", layers),
-        "head": "Conv_1",
-        "head_norm": "Conv_1_bn",
+        "head": ("Conv_1", "Conv_1_bn"),
         "logits": "predictions",
     }
     return make_layout(shapes, names, keras_naming)

@@ -3,7 +3,7 @@
 from netzoo.models.mobilenet_v3 import MobileNetV3
 from netzoo.weights.families.mobilenet_v2 import timm_block_names
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, block_names, covering_conv, make_layout
+from netzoo.weights.state_dict import Layout, Names, block_names, covering_conv, make_layout
 
 
 def torchvision(model: MobileNetV3, shapes) -> Layout:
@@ -11,7 +11,7 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 
     Goes with `norm_epsilon=1e-3`. torchvision's `width_mult` makes networks of another shape.
     """
-    names = {"stem": "features.0.0", "stem_norm": "features.0.1"}
+    names: dict[str, str | tuple[str, str]] = {"stem": ("features.0.0", "features.0.1")}
     number = 1
     for index, stage in enumerate(model.variant.stages, start=1):
         gate = ["squeeze_excite"] if stage.squeeze_excite and not model.minimalistic else []
@@ -23,9 +23,9 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
                 if layer == "squeeze_excite":
                     names |= {f"{ours}/reduce": f"{theirs}.fc1", f"{ours}/expand": f"{theirs}.fc2"}
                 else:
-                    names |= {ours: f"{theirs}.0", f"{ours}_norm": f"{theirs}.1"}
+                    names[ours] = (f"{theirs}.0", f"{theirs}.1")
             number += 1
-    names |= {"head": f"features.{number}.0", "head_norm": f"features.{number}.1"}
+    names["head"] = (f"features.{number}.0", f"features.{number}.1")
     names |= {"pre_logits": "classifier.0", "logits": "classifier.3"}
     return _layout(shapes, names)
 
@@ -40,19 +40,17 @@ def timm(model: MobileNetV3, shapes) -> Layout:
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
     last = f"blocks.{len(depths)}.0"
     names = {
-        "stem": "conv_stem",
-        "stem_norm": "bn1",
+        "stem": ("conv_stem", "bn1"),
         **timm_block_names(depths),
         **block_names(depths, "blocks.{stage0}.{block0}.{layer}", gates),
-        "head": f"{last}.conv",
-        "head_norm": f"{last}.bn1",
+        "head": (f"{last}.conv", f"{last}.bn1"),
         "pre_logits": "conv_head",
         "logits": "classifier",
     }
     return _layout(shapes, names, "pre_logits")
 
 
-def _layout(shapes, names: dict[str, str], *convolutions: str) -> Layout:
+def _layout(shapes, names: Names, *convolutions: str) -> Layout:
     """Makes a layout where squeeze-excite, and the layers named, are 1x1 convolutions."""
     convolutions += tuple(name for name in names if "squeeze_excite" in name)
     return make_layout(shapes, names, transforms=dict.fromkeys(convolutions, covering_conv(1)))

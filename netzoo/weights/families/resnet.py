@@ -11,7 +11,7 @@ def torchvision(model: ResNet, shapes) -> Layout:
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"bn{index}"}
     names = block_names(model.variant.depths, "layer{stage}.{block0}.{layer}", layers)
-    return make_layout(shapes, names | {"stem": "conv1", "stem_norm": "bn1", "logits": "fc"})
+    return make_layout(shapes, names | {"stem": ("conv1", "bn1"), "logits": "fc"})
 
 
 FAMILY = Family(

@@ -19,12 +19,11 @@ def timm(model: VGG, shapes) -> Layout:
     return make_layout(shapes, names | _features(model), transforms=transforms)
 
 
-def _features(model: VGG) -> dict[str, str]:
+def _features(model: VGG) -> dict[str, tuple[str, str]]:
     names, number = {}, 0
     for stage, depth in enumerate(model.variant.depths, start=1):
         for block in range(1, depth + 1):
-            ours = f"stage{stage}_block{block}"
-            names |= {ours: f"features.{number}", f"{ours}_norm": f"features.{number + 1}"}
+            names[f"stage{stage}_block{block}"] = (f"features.{number}", f"features.{number + 1}")
             number += 3 if model.variant.batch_norm else 2
         number += 1
     return names

@@ -17,11 +17,7 @@ SECONDS, BYTES_A_SECOND = 8.0, 5_000_000  # for the start of the process; for re
 
 
 def probe(path: Path, max_bytes: int) -> str | None:
-    """Reads all of a file in another process, and keeps nothing.
-
-    Args:
-      path: The file.
-      max_bytes: Datasets of more bytes are not read.
+    """Reads all datasets of at most `max_bytes` in another process, and keeps nothing.
 
     Returns:
       What went wrong; None if the library returned, even with an error.
@@ -45,8 +41,7 @@ def items_below(
     """Yields groups and datasets by their paths below a group.
 
     Raises:
-      ValueError: A link may lead to another file, or a group is in two places. Keras writes
-        neither.
+      ValueError: A link may lead elsewhere, or a group is in two places; Keras writes neither.
     """
     seen = set() if seen is None else seen
     for name in group:

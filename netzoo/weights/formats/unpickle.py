@@ -73,14 +73,7 @@ _NAMES: dict[str, Any] = {
     "torch ByteStorage": np.dtype(np.uint8),
     "torch BoolStorage": np.dtype(np.bool_),
 }
-_CONSTANTS = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "NONE": lambda: None}
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -124,14 +117,14 @@ class _Machine:
             case "MARK":
                 self._marks.append(len(self.stack))
             case "TUPLE":
-                push(tuple(self._take_to_mark()))
+                push(tuple(self._take()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 push(tuple(self._take(int(name[-1]))))
             case "APPEND" | "APPENDS":
-                values = self._take(1) if name == "APPEND" else self._take_to_mark()
+                values = self._take(1) if name == "APPEND" else self._take()
                 self._last(list).extend(values)
             case "SETITEM" | "SETITEMS":
-                values = self._take(2) if name == "SETITEM" else self._take_to_mark()
+                values = self._take(2) if name == "SETITEM" else self._take()
                 pairs = zip(values[::2], values[1::2], strict=True)
                 self._last(dict).update(_dictionary(pairs))
             case "BINPUT" | "LONG_BINPUT":
@@ -153,22 +146,21 @@ class _Machine:
                 push(self._storage(*self._take(1)))
             case _ if name in _LITERALS:
                 push(argument)
-            case _ if name in _CONSTANTS:
-                push(_CONSTANTS[name]())
+            case _ if name in _EMPTY:
+                push(_EMPTY[name]())
+            case "NEWTRUE" | "NEWFALSE":
+                push(name == "NEWTRUE")
             case _:
                 raise _refusal(f"{name} {argument!r:.100}")
 
-    def _take(self, count: int) -> list[Any]:
-        """Takes the last values off the stack."""
-        start = len(self.stack) - count
+    def _take(self, count: int | None = None) -> list[Any]:
+        """Takes the last values off the stack; by default all after the last mark."""
+        start = self._marks.pop() if count is None else len(self.stack) - count
         if not 0 <= start <= len(self.stack):
             raise ValueError("values are missing")
         values = self.stack[start:]
         del self.stack[start:]
         return values
-
-    def _take_to_mark(self) -> list[Any]:
-        return self._take(len(self.stack) - self._marks.pop())
 
     def _last(self, kind: type) -> Any:
         if not self.stack or type(self.stack[-1]) is not kind:
