@@ -19,7 +19,7 @@ import numpy as np
 from netzoo.layers import AUXILIARY
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 from parity import generator
 from parity.cases import CASES, LABEL_SMOOTHING, NUM_CLASSES, Case
 
@@ -48,7 +48,7 @@ class Comparison:
             lambda key: model.init(key, *self.inputs, train=False), jax.random.key(0)
         )
         self.layout = layouts(model)[self.case.layout](model, shapes)
-        self.variables = to_ours(tensors, self.layout, shapes, name)
+        self.variables = to_variables(tensors, self.layout, shapes, name)
 
     def model(self, dtype: jnp.dtype):
         """Makes the network without randomness, computing in `dtype`."""
@@ -90,8 +90,8 @@ class Comparison:
         if set(values) != set(reference):
             raise ValueError(f"outputs are {sorted(values)}, the reference has {sorted(reference)}")
         # In the reference's names and layout; where one kind is asked for, the other fills up.
-        statistics = to_theirs({"params": params, **state}, self.layout)
-        gradients = to_theirs({**variables, "params": gradients}, self.layout)
+        statistics = to_tensors({"params": params, **state}, self.layout)
+        gradients = to_tensors({**variables, "params": gradients}, self.layout)
         return {
             "training": max(_relative(values[name], reference[name]) for name in reference),
             "statistics": _largest(statistics, self.fixture["statistics"]),
@@ -130,7 +130,7 @@ class Comparison:
         reference = self.fixture["translation"]
         return {
             "loss": _relative(value, reference["loss"]),
-            "gradients": _largest(to_theirs(gradients, self.layout), reference["gradients"]),
+            "gradients": _largest(to_tensors(gradients, self.layout), reference["gradients"]),
         }
 
 

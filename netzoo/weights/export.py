@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from netzoo.errors import unknown_name
 from netzoo.models.registry import create_model
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_theirs
+from netzoo.weights.state_dict import to_tensors
 
 
 def to_torch(
@@ -35,7 +35,7 @@ def to_torch(
     known = layouts(module)
     if project not in known:
         raise unknown_name(f"project with names for {model}", project, known)
-    return to_theirs(variables, known[project](module, variables))
+    return to_tensors(variables, known[project](module, variables))
 
 
 def save_safetensors(

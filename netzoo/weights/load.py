@@ -19,7 +19,7 @@ from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
 from netzoo.weights.formats.read import model_name, read_weights
-from netzoo.weights.state_dict import Entry, Layout, to_ours
+from netzoo.weights.state_dict import Entry, Layout, to_variables
 
 
 def load_weights(
@@ -75,7 +75,7 @@ def load_weights(
     layout = _recognised_layout(tensors, module, shapes)
     tensors = _with_resized_positions(tensors, layout, module, shapes)
     what = f"{path} for {type(model).__name__ if built else model}"
-    variables = flax.traverse_util.flatten_dict(to_ours(tensors, layout, shapes, what))
+    variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))
     absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
     if absent:
         _announce_new_head(absent, tensors, layout, module.num_classes, what)

@@ -20,10 +20,10 @@ SHOWN = 8  # names of each list in an error; the rest is counted
 
 
 class Transform(NamedTuple):
-    """How the axes of a tensor differ; both directions lose nothing."""
+    """How the axes of a variable and a tensor differ; both directions lose nothing."""
 
-    to_ours: Callable[[np.ndarray], np.ndarray]
-    to_theirs: Callable[[np.ndarray], np.ndarray]
+    to_variable: Callable[[np.ndarray], np.ndarray]
+    to_tensor: Callable[[np.ndarray], np.ndarray]
 
 
 SAME = Transform(lambda x: x, lambda x: x)
@@ -43,8 +43,8 @@ def covering_conv(side: int) -> Transform:
     The kernel, `[out, in, side, side]`, covers the whole input of the convolution.
     """
     return Transform(
-        lambda x: CONV.to_ours(x).reshape(-1, x.shape[0]),
-        lambda x: CONV.to_theirs(x.reshape(side, side, -1, x.shape[1])),
+        lambda x: CONV.to_variable(x).reshape(-1, x.shape[0]),
+        lambda x: CONV.to_tensor(x.reshape(side, side, -1, x.shape[1])),
     )
 
 
@@ -55,21 +55,21 @@ def flattened_dense(channels: int, side: int) -> Transform:
     """
     conv = covering_conv(side)
     return Transform(
-        lambda x: conv.to_ours(x.reshape(x.shape[0], channels, side, side)),
-        lambda x: conv.to_theirs(x).reshape(x.shape[1], -1),
+        lambda x: conv.to_variable(x.reshape(x.shape[0], channels, side, side)),
+        lambda x: conv.to_tensor(x).reshape(x.shape[1], -1),
     )
 
 
 class Entry(NamedTuple):
-    """One of our tensors, or one layer of it, and where it comes from."""
+    """One of our variables, or one layer of it, and the tensor that it comes from."""
 
-    target: Path
+    target: Path  # of our variable
     source: str  # name of the other project's tensor
     transform: Transform = SAME
-    # Index on the first axis of our tensor, where a scanned stack holds all layers.
+    # Index on the first axis of our variable, where a scanned stack holds all layers.
     layer: int | EllipsisType = ...
-    # `(index, count)`: ours is that part of `count` equal ones along the first axis of the other
-    # project's tensor. The entries of its parts stand in the order of the indices.
+    # `(index, count)`: the variable is that part of `count` equal ones along the first axis of the
+    # tensor. The entries of the parts of a tensor stand in the order of the indices.
     part: tuple[int, int] = (0, 1)
 
 
@@ -196,7 +196,7 @@ def make_layout(
     return Layout(entries, (r".*\.num_batches_tracked", *ignored, *dropped), head)
 
 
-def to_ours(
+def to_variables(
     tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
 ) -> ArrayTree:
     """Converts the tensors of a file to variables; modules of the head may be left out.
@@ -243,13 +243,13 @@ def to_ours(
     return flax.traverse_util.unflatten_dict(kept)
 
 
-def to_theirs(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
-    """Converts variables to the tensors of another project; the inverse of `to_ours`."""
+def to_tensors(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
+    """Converts variables to the tensors of another project; the inverse of `to_variables`."""
     flat = flax.traverse_util.flatten_dict(variables)
     parts: dict[str, list[np.ndarray]] = {}
     for entry in layout.entries:
         value = np.asarray(flat[entry.target])[entry.layer]
-        parts.setdefault(entry.source, []).append(entry.transform.to_theirs(value))
+        parts.setdefault(entry.source, []).append(entry.transform.to_tensor(value))
     return {name: np.ascontiguousarray(np.concatenate(x)) for name, x in parts.items()}
 
 
@@ -260,7 +260,7 @@ def _converted(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray | 
     value = np.asarray(tensors[entry.source])
     index, count = entry.part
     try:
-        return entry.transform.to_ours(np.split(value, count)[index])
+        return entry.transform.to_variable(np.split(value, count)[index])
     except (ValueError, IndexError):
         return None
 

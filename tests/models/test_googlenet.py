@@ -15,7 +15,7 @@ from netzoo.models import create_model
 from netzoo.models.blocks import ConvNormAct
 from netzoo.models.googlenet import AuxiliaryClassifier
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.models.plain_googlenet import PlainGoogLeNet
 
 # Compiles in half the time; the numbers are the same.
@@ -311,10 +311,10 @@ def test_torchvision_file_without_auxiliary_classifiers():
     whole, body = small("googlenet_tv"), small("googlenet_tv", auxiliary=False)
     layout = layouts(whole)["torchvision"]
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes(whole))
-    tensors = to_theirs(variables, layout(whole, shapes(whole)))
+    tensors = to_tensors(variables, layout(whole, shapes(whole)))
     assert tensors["aux1.fc1.weight"].shape == (1024, 2048)
-    read = to_ours(tensors, layout(body, shapes(body)), shapes(body), "file")
+    read = to_variables(tensors, layout(body, shapes(body)), shapes(body), "file")
     assert jax.tree.structure(read) == jax.tree.structure(shapes(body))
     rest = {name: value for name, value in tensors.items() if not name.startswith("aux")}
-    read = to_ours(rest, layout(whole, shapes(whole)), shapes(whole), "file")
+    read = to_variables(rest, layout(whole, shapes(whole)), shapes(whole), "file")
     assert shapes(whole)["params"].keys() - read["params"].keys() == {"aux1", "aux2"}

@@ -14,7 +14,7 @@ from netzoo.layers import BatchNorm, Conv, SqueezeExcite
 from netzoo.models import create_model
 from netzoo.models.blocks import ConvNormAct, InvertedResidual
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.models.drawn import drawn
 
 # Expanded channels, kernel size, output channels, SE, hard-swish and stride of every block: Tables
@@ -166,7 +166,7 @@ def test_where_biases_are(variables):
 def test_names_lose_nothing(project, variables):
     """To the other project's tensors and back without a bit lost, gates and `pre_logits` too."""
     layout = layouts(small())[project](small(), variables)
-    theirs = to_theirs(variables, layout)
+    theirs = to_tensors(variables, layout)
     gates = [tensor.ndim for name, tensor in theirs.items() if re.search(r"\.(fc1|se)\b", name)]
     assert len(gates) >= 9 and set(gates) == {1, 4}
-    chex.assert_trees_all_equal(to_ours(theirs, layout, variables, "weights"), variables)
+    chex.assert_trees_all_equal(to_variables(theirs, layout, variables, "weights"), variables)

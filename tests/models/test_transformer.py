@@ -15,7 +15,7 @@ from netzoo.layers import MultiHeadAttention
 from netzoo.models import create_model
 from netzoo.models.transformer import VARIANTS, Transformer, Variant, sinusoidal_positions
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.models.small_transformer import (
     SMALL,
     SOURCE,
@@ -328,14 +328,14 @@ def test_pytorch_names_and_back(options):
     model = small(**options)
     tree = jax.tree.map(np.asarray, draw(model))
     layout = layouts(model)["torch"](model, shapes(model))
-    tensors = to_theirs(tree, layout)
+    tensors = to_tensors(tree, layout)
     assert tensors["decoder.layers.1.multihead_attn.in_proj_weight"].shape == (48, 16)
     assert ("decoder.norm.weight" in tensors) == bool(options)
     assert ("embedding.weight" in tensors) == (not options)
     query = tree["params"]["decoder"]["blocks"]["cross_attention"]["query"]["kernel"]
     joint = tensors["decoder.layers.1.multihead_attn.in_proj_weight"]
     np.testing.assert_array_equal(joint[:16], query[1].T)
-    chex.assert_trees_all_equal(to_ours(tensors, layout, shapes(model), "tensors"), tree)
+    chex.assert_trees_all_equal(to_variables(tensors, layout, shapes(model), "tensors"), tree)
 
 
 def test_another_vocabulary_leaves_the_embeddings_out():
@@ -343,7 +343,7 @@ def test_another_vocabulary_leaves_the_embeddings_out():
     trained = jax.tree.map(np.asarray, draw(small()))
     model = Transformer(SMALL, VOCABULARY + 3)
     layout = layouts(model)["torch"](model, shapes(model))
-    found = to_ours(to_theirs(trained, layout), layout, shapes(model), "tensors")
+    found = to_variables(to_tensors(trained, layout), layout, shapes(model), "tensors")
     assert set(found["params"]) == {"encoder", "decoder"}
 
 

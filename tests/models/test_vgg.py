@@ -15,7 +15,7 @@ from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv, Dense, Dropout
 from netzoo.models import create_model, list_models
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 
 # Table 1 of the paper, "conv3-64" as (3, 64), stage by stage.
 COLUMNS = {
@@ -255,11 +255,11 @@ def test_names_convert_back_and_forth(project, variables):
     """Exported weights are the ones that were loaded, hidden layers as convolutions included."""
     model = small()
     layout = layouts(model)[project](model, shapes(model))
-    tensors = to_theirs(variables, layout)
+    tensors = to_tensors(variables, layout)
     shape = {"torchvision": ("classifier.0.weight", (16, 25088)),
              "timm": ("pre_logits.fc1.weight", (16, 512, 7, 7))}[project]  # fmt: skip
     assert tensors[shape[0]].shape == shape[1]
-    back = to_ours(tensors, layout, shapes(model), "tensors")
+    back = to_variables(tensors, layout, shapes(model), "tensors")
     chex.assert_trees_all_equal(back, jax.tree.map(np.asarray, variables))
 
 

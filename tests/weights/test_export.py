@@ -11,7 +11,7 @@ from netzoo.errors import UserError
 from netzoo.models import create_model
 from netzoo.weights import save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES, layouts
-from netzoo.weights.state_dict import to_ours, to_theirs
+from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.weights.drawn import assert_identical, draw, shapes_of
 
 # Networks that differ in structure, with their options, and sizes to replace by smaller ones: the
@@ -56,9 +56,9 @@ def test_round_trip(name):
     variables = draw(shapes)
     for project, make_layout in layouts(module).items():
         layout = make_layout(module, shapes)
-        theirs = to_theirs(variables, layout)
+        theirs = to_tensors(variables, layout)
         assert all(value.flags.c_contiguous for value in theirs.values())
-        assert_identical(to_ours(theirs, layout, shapes, project), variables)
+        assert_identical(to_variables(theirs, layout, shapes, project), variables)
 
 
 def test_every_family_is_there():

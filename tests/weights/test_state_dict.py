@@ -11,7 +11,7 @@ import pytest
 
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
-from netzoo.weights.state_dict import make_layout, to_ours, to_theirs
+from netzoo.weights.state_dict import make_layout, to_tensors, to_variables
 from tests.weights import keras_logits
 
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
@@ -28,7 +28,7 @@ def drawn(name):
     layout = layouts(model)["keras"](model, shapes)
     names = json.loads(keras_logits.PATH.read_text())[name]["tensors"]
     tensors = {n: keras_logits.draw(n, tuple(shape)) for n, shape in names.items()}
-    return model, layout, to_ours(tensors, layout, shapes, name), tensors
+    return model, layout, to_variables(tensors, layout, shapes, name), tensors
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -45,7 +45,7 @@ def test_logits_of_keras(name):
 def test_names_lose_nothing(name):
     """Every tensor of Keras comes back as it was."""
     _, layout, variables, tensors = drawn(name)
-    chex.assert_trees_all_equal(to_theirs(variables, layout), tensors)
+    chex.assert_trees_all_equal(to_tensors(variables, layout), tensors)
 
 
 def test_other_number_of_classes_leaves_the_classifier_out():
@@ -55,7 +55,7 @@ def test_other_number_of_classes_leaves_the_classifier_out():
         "conv_preds/kernel": np.zeros((1, 1, 256, 1000), np.float32),
         "conv_preds/bias": np.zeros(1000, np.float32),
     }
-    found = flax.traverse_util.flatten_dict(to_ours(tensors, layout, variables, "weights"))
+    found = flax.traverse_util.flatten_dict(to_variables(tensors, layout, variables, "weights"))
     everything = flax.traverse_util.flatten_dict(variables)
     assert set(everything) - set(found) == {
         ("params", "logits", "kernel"),
