@@ -79,14 +79,14 @@ def build_train_program(
     ]
     if config.sharding.describe:
         tables.append(sharding.describe(params, placed))
+    all_gather, factors = sharding.make_all_gather(placed), lr_mults(config, params)
     step = make_train_step(
         task,
         optimizer,
         learning_rate,
         grad_accum_steps=config.train.grad_accum_steps,
         ema_decay=config.train.ema_decay,
-        frozen=jax.tree.map(lambda factor: factor == 0, lr_mults(config, params)),
-        all_gather=sharding.make_all_gather(placed),
+        prepare=lambda params: _freeze(all_gather(params), factors),
     )
     on_backend = kernels.use_backend(kernels.backend(mesh))
     compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
@@ -103,6 +103,11 @@ def build_train_program(
     )
 
 
+def _freeze(params: ArrayTree, factors: ArrayTree) -> ArrayTree:
+    # The backward pass ends where nothing below is trained.
+    return jax.tree.map(lambda x, f: x if f else jax.lax.stop_gradient(x), params, factors)
+
+
 def make_train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -110,8 +115,7 @@ def make_train_step(
     *,
     grad_accum_steps: int = 1,
     ema_decay: float = 0.0,
-    frozen: ArrayTree | None = None,
-    all_gather: Callable[[ArrayTree], ArrayTree] = lambda params: params,
+    prepare: Callable[[ArrayTree], ArrayTree] = lambda params: params,
 ) -> TrainStep:
     """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
 
@@ -128,16 +132,13 @@ def make_train_step(
         BatchNorm sees a part at a time.
       ema_decay: Decay of the moving average. The first steps use less, `(1 + n) / (10 + n)`, so
         that the average does not start from the initial values.
-      frozen: True for every parameter that takes no gradient, or None. The backward pass ends where
-        nothing below is trained.
-      all_gather: Puts sharded parameters together; see `netzoo.training.sharding.make_all_gather`.
+      prepare: Applied to the parameters before the loss: puts sharded ones together, and stops the
+        gradients of frozen ones.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        grads, model_state, metrics = _gradients(
-            task, state, batch, key, grad_accum_steps, frozen, all_gather
-        )
+        grads, model_state, metrics = _gradients(task, state, batch, key, grad_accum_steps, prepare)
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state
         updates, opt_state = optimizer.update(grads, opt_state, state.params)
@@ -185,16 +186,11 @@ def _gradients(
     batch: ArrayTree,
     key: jax.Array,
     parts: int,
-    frozen: ArrayTree | None,
-    all_gather: Callable[[ArrayTree], ArrayTree],
+    prepare: Callable[[ArrayTree], ArrayTree],
 ):
     def loss(params, model_state, batch, key):
-        params = all_gather(params)
-        if frozen is not None:
-            params = jax.tree.map(
-                lambda p, stop: jax.lax.stop_gradient(p) if stop else p, params, frozen
-            )
-        value, model_state, metrics = task.loss({"params": params, **model_state}, batch, key)
+        variables = {"params": prepare(params), **model_state}
+        value, model_state, metrics = task.loss(variables, batch, key)
         return value, (model_state, metrics)
 
     gradient = jax.grad(loss, has_aux=True)

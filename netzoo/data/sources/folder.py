@@ -56,12 +56,11 @@ class FolderSource:
                 f"{self._root} has no class folders. Expected {self._root}/CLASS/IMAGE, or "
                 f"{self._root}/train/CLASS/IMAGE beside test/ or val/."
             )
-        for name in self.class_names:
-            if not name.isprintable():
-                raise SourceError(
-                    f"The class folder {printable(name)} in {self._root} has a name that is not "
-                    "printable text; rename it."
-                )
+        if odd := [name for name in self.class_names if not name.isprintable()]:
+            raise SourceError(
+                f"The class folder {printable(odd[0])} in {self._root} has a name that is not "
+                "printable text; rename it."
+            )
         files = {name: _files(self._root, folder) for name, folder in splits.items()}
         _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
         lengths = {name: len(listed) for name, listed in files.items()}

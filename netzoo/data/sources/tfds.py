@@ -184,10 +184,10 @@ def _unreachable(url: str) -> str | None:
     def probe() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
-            with contextlib.closing(urllib.request.urlopen(request, timeout=_PROBE_SECONDS)):
-                answer.put(None)
+            urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
+            answer.put(None)
         except urllib.error.HTTPError:
-            answer.put(None)  # the server is there; the download itself will say what is wrong
+            answer.put(None)  # the server answers; the download itself will say what is wrong
         except Exception as error:
             answer.put(f"{url}: {getattr(error, 'reason', error)}")
 
@@ -205,6 +205,6 @@ def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
     if not all(k in features and isinstance(features[k], kind) for k, kind in expected.items()):
         raise SourceError(
             f"{builder.name} is not an image-classification data set: expected the features "
-            f"'image' (Image) and 'label' (ClassLabel), found {', '.join(sorted(features))}."
+            f"'image' (Image) and 'label' (ClassLabel), got {', '.join(sorted(features))}."
         )
     return tuple(features["label"].names)
