@@ -18,12 +18,7 @@ _AT_ONCE = 256  # examples; bounds what waits in memory
 
 
 def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
-    """Yields, in order, why each corrupt example cannot be read.
-
-    Args:
-      source: The examples; each is decoded in full.
-      num_threads: Threads that decode.
-    """
+    """Decodes every example in full; yields, in order, why each corrupt one cannot be read."""
 
     def problem(index: int) -> str | None:
         try:

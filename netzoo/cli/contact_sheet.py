@@ -27,12 +27,7 @@ def contact_sheet(
     """Lays out the first examples of each class in rows, with the name of the class beside them.
 
     Reads no more of the source than it needs. Places for which a class has no example stay blank.
-
-    Args:
-      source: The examples.
-      columns: Examples in a row.
-      rows_per_class: Rows for each class.
-      tile_size: Side of an example in the sheet, in pixels.
+    `tile_size` is the side of an example in pixels.
 
     Returns:
       uint8 image `[height, width, 3]`.

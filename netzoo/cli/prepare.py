@@ -136,9 +136,10 @@ def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
         raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
     if origin.is_dir():
         return _folder_members(origin)
-    if not origin.is_file() or not origin.name.lower().endswith(_ARCHIVES):
+    name = origin.name.lower()
+    if not origin.is_file() or not name.endswith(_ARCHIVES):
         raise SourceError(f"{origin} is neither a folder nor an archive ({', '.join(_ARCHIVES)}).")
-    return _zip_members(origin) if origin.name.lower().endswith(".zip") else _tar_members(origin)
+    return _zip_members(origin) if name.endswith(".zip") else _tar_members(origin)
 
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -191,12 +192,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="netzoo prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
-    parser.add_argument(
-        "--from",
-        dest="origin",
-        metavar="ARCHIVE_OR_FOLDER",
-        help="tf_flowers only: read flower_photos.tgz (.tar, .zip), or its folder, not the network",
+    from_help = (
+        "tf_flowers only: read flower_photos.tgz (.tar, .zip) or its folder, not the network"
     )
+    parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=from_help)
     parser.add_argument("--data-dir", help="where to put it (default: ~/tensorflow_datasets)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()

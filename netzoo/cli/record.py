@@ -1,7 +1,7 @@
 """Turns a finished run into a record that is worth keeping, and records into tables.
 
-    netzoo record runs/v2 --out results/mobilenet_v2_scratch
-    netzoo record --table results
+netzoo record runs/v2 --out results/mobilenet_v2_scratch
+netzoo record --table results
 
 A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
 metrics log, the evaluation, the environment, the figures and the files of its task), so that each
@@ -35,11 +35,7 @@ _MAKERS = {
 
 
 def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Writes the record of a finished and evaluated run.
-
-    Args:
-      workdir: The run's folder.
-      out: Folder to make, usually `results/NAME`.
+    """Writes the record of a finished and evaluated run into a new folder, `results/NAME`.
 
     Returns:
       The contents of `record.json`. `images_per_second`, or `tokens_per_second`, is the median
@@ -192,9 +188,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
-        prog="netzoo record", description="Keeps a finished run, or lists those kept."
-    )
+    parser = argparse.ArgumentParser("netzoo record", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to make, usually results/NAME")
     parser.add_argument("--table", metavar="RESULTS", help="print the tables of these records")

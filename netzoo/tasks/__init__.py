@@ -49,11 +49,8 @@ def predict(
 ) -> int:
     """Predicts with the weights of a run, prints or writes the answers, and returns the status.
 
-    Args:
-      config: The configuration of the run.
-      workdir: The run folder.
-      inputs: What to predict for: files and folders of images, or sentences.
-      options: Values for fields of the task's `Options`; the other fields keep their defaults.
+    `inputs` are files and folders of images, or sentences. `options` are values for fields of the
+    task's `Options`; the other fields keep their defaults.
 
     Raises:
       UserError: The task has no such option, or raises it; see its `predict`.

@@ -6,17 +6,11 @@ from typing import Any, NamedTuple
 
 
 class Column(NamedTuple):
-    """A column of a table of records.
-
-    Attributes:
-      title: Its head.
-      cell: Returns the text for a record, which has its folder's name as `record`.
-      right: Whether it is aligned to the right, as numbers are.
-    """
+    """A column of a table of records."""
 
     title: str
-    cell: Callable[[Mapping[str, Any]], Any]
-    right: bool = True
+    cell: Callable[[Mapping[str, Any]], Any]  # of a record, with its folder's name as "record"
+    right: bool = True  # aligned, as numbers are
 
 
 class Record(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import flax.linen as nn
 import jax
 import numpy as np
 from chex import ArrayTree
@@ -11,20 +12,17 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo.errors import UserError
+from netzoo.weights import load_weights
 
 
 class Task(Protocol):
-    """A network with its data, loss and metrics. The loop and the evaluation are the same for all.
+    """A network with its data, loss and metrics; the loop and the evaluation serve all of them."""
 
-    Attributes:
-      steps_per_epoch: Batches that make one pass over the training examples.
-      main_metric: Name of the metric that "best" is decided by; higher is better.
-      throughput_unit: What throughput is counted in, e.g. `"images"`.
-    """
-
-    steps_per_epoch: int
-    main_metric: str
-    throughput_unit: str
+    main_metric: str  # by which "best" is decided; higher is better
+    throughput_unit: str  # e.g. "images"
+    steps_per_epoch: int  # batches that make one pass over the training examples
+    config: ConfigDict
+    model: nn.Module
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -52,7 +50,11 @@ class Task(Protocol):
         """Returns the initial variables of the network."""
 
     def pretrained_variables(self) -> ArrayTree | None:
-        """Returns the variables that `config.init` asks to start from, or None."""
+        """Returns the variables of `init.weights`, or None; their head becomes one for the data."""
+        config, size = self.config, self.config.data.get("image_size", 0)
+        if config.init.weights is None:
+            return None
+        return load_weights(config.init.weights, self.model, image_size=size, seed=config.seed)
 
     def batch_shapes(self) -> ArrayTree:
         """Returns the shapes of a training batch."""

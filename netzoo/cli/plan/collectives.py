@@ -21,17 +21,10 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def bytes_sent(program: str, devices: int) -> Counter[str]:
-    """Adds up what each device sends, by kind of collective.
+    """Adds up the bytes that each device sends, by the collective's name such as `"all-reduce"`.
 
     The body of a loop counts once for each turn, if XLA knows their number. Of the branches of a
-    condition, the one that sends most counts.
-
-    Args:
-      program: The text of a compiled program; see `jax.stages.Compiled.as_text`.
-      devices: Devices that it runs on.
-
-    Returns:
-      Bytes by the name of the collective, such as `"all-reduce"`.
+    condition, the one that sends most counts. `jax.stages.Compiled.as_text` gives the program.
     """
     computations: dict[str, list[str]] = {}
     lines: list[str] = []

@@ -65,31 +65,15 @@ def _print_table(estimates: Sequence[Estimate], title: str) -> None:
     Console(width=None if Console().is_terminal else 150).print(table)
 
 
-def _write_csv(estimates: Sequence[Estimate], path: Path) -> None:
-    rows = [{**asdict(e), "memory": e.memory, "sends": e.sends} for e in estimates]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
-        prog="netzoo plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = argparse.ArgumentParser("netzoo plan", description=__doc__, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT")
     parser.add_argument("--devices", type=int, nargs="+", required=True, help="numbers of devices")
     parser.add_argument("--classes", type=int, help="number of image classes; needs no data then")
-    parser.add_argument(
-        "--fixed_batch",
-        action="store_true",
-        help="divide train.batch_size over the devices, instead of giving each as much",
-    )
+    fixed = "divide train.batch_size over the devices, instead of giving each as much"
+    parser.add_argument("--fixed_batch", action="store_true", help=fixed)
     parser.add_argument("--out", type=Path, help="CSV to write; the figure goes beside it, .png")
     others, overrides = split_overrides(arguments)
     options = parser.parse_args(others)
@@ -105,5 +89,10 @@ def main(arguments: Sequence[str]) -> None:
     title = f"{config.model.name}, train.batch_size {config.train.batch_size} {each}"
     _print_table(results, title)
     if options.out:
-        _write_csv(results, options.out)
+        rows = [{**asdict(e), "memory": e.memory, "sends": e.sends} for e in results]
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with options.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
         draw(results, options.out.with_suffix(".png"), title)

@@ -62,17 +62,11 @@ def estimate(
     fsdp: int,
     max_devices: int = MAX_DEVICES,
 ) -> Estimate:
-    """Estimates one step.
+    """Estimates one step for the batch of all devices, or its shapes.
 
-    Args:
-      config: The configuration.
-      task: Its task.
-      batch: The batch of all devices, or its shapes.
-      devices: The number of devices.
-      fsdp: Devices that share the parameters, -1 for all.
-      max_devices: The program is compiled for at most this number of devices. If there are more,
-        it has as many rows on each of them, and only what lies on a device between steps is
-        computed for `devices`.
+    `fsdp` devices share the parameters; -1 means all. The program is compiled for at most
+    `max_devices`. If there are more, it has as many rows on each of them, and only what lies on a
+    device between steps is computed for `devices`.
 
     Raises:
       UserError: `devices` cannot divide the batch, or `fsdp` not the devices.

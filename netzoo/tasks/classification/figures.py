@@ -34,13 +34,8 @@ def confusion_matrix(
     Colour is the share of the row (the true class), blue on the diagonal and red off it, on a
     square-root scale that keeps rare confusions visible. Cells show their counts up to 20 classes,
     and a colour scale takes the place of the counts beyond. Rows have names and recalls up to 120
-    classes. The figure grows with the number of classes.
-
-    Args:
-      confusion: Counts `[C, C]`, rows are true classes, columns predicted ones.
-      class_names: C names.
-      path: File to write; its extension decides the format.
-      title: One line above the matrix.
+    classes. The figure grows with the number of classes, and the extension of `path` decides its
+    format. `confusion` has counts `[C, C]`, rows are true classes, columns predicted ones.
 
     Raises:
       ValueError: The matrix is not square, or has not one name per class.

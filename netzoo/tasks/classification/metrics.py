@@ -44,12 +44,7 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
 def metrics_from_sums(
     sums: Mapping[str, Any], class_names: Sequence[str], top_k: int
 ) -> dict[str, Any]:
-    """Turns the summed counts of a whole split into the metrics of the report.
-
-    Args:
-      sums: The sums described at the top of this module, over all batches.
-      class_names: C names, in label order.
-      top_k: The k that `topk_correct` was counted with.
+    """Turns the sums described above, over a whole split, into the metrics of the report.
 
     Returns:
       A JSON-serialisable dictionary: `accuracy`, `top{k}_accuracy`, `macro_recall` (fractions),

@@ -18,10 +18,7 @@ Mixed = tuple[jax.Array, jax.Array, jax.Array]
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """Maps uint8 images `[..., 3]` to float32 of about unit variance.
 
-    Args:
-      images: The images.
-      mean: Mean of red, green and blue, on the scale 0 to 255.
-      std: Their standard deviations, on the same scale.
+    `mean` and `std` are those of red, green and blue, on the scale 0 to 255.
     """
     mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
     return (images.astype(jnp.float32) - mean) / std

@@ -24,30 +24,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Options(NamedTuple):
-    """Options of prediction, which are flags of predict.py.
+    """Options of prediction, which are flags of predict.py."""
 
-    Attributes:
-      checkpoint: `"last"`, `"best"` or `"average"`.
-      top_k: Classes to name for each image.
-      json: Print a JSON list `[{"path": ..., "predictions": [{"class": ..., "probability":
-        ...}]}]` instead of the table.
-      figure: File to draw the images and their classes into, if any, e.g. `sheet.png`.
-    """
-
-    checkpoint: str = "last"
-    top_k: int = 3
+    checkpoint: str = "last"  # or "best" or "average"
+    top_k: int = 3  # classes to name for each image
+    # Print [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}], not a table.
     json: bool = False
-    figure: str | None = None
+    figure: str | None = None  # file to draw the images and their classes into, e.g. sheet.png
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
-    """Predicts, and prints a table or JSON.
-
-    Args:
-      config: The configuration of the run.
-      workdir: The run folder.
-      paths: Images, or folders that are searched for images.
-      options: See `Options`.
+    """Predicts for images, also those in folders, and prints a table or JSON.
 
     Returns:
       The exit status: 0, or 1 if an image could not be read. The others are predicted all the

@@ -28,7 +28,7 @@ from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.network import apply_in_training, create_network
 from netzoo.tasks.task import Task
 from netzoo.weights import CATALOGUE
 
@@ -74,7 +74,7 @@ class ImageClassification(Task):
         Raises:
           UserError: The data or the network is not as the configuration says.
         """
-        self._config = config
+        self.config = config
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.cache(self._open)
         train = self._source(config.data.train_split)
@@ -100,14 +100,14 @@ class ImageClassification(Task):
     def without_data(cls, config: ConfigDict, classes: int) -> "ImageClassification":
         """Returns the task for a number of classes; its training step can be compiled, not run."""
         task = cls.__new__(cls)
-        task._config, task.class_names = config, tuple(map(str, range(classes)))
+        task.config, task.class_names = config, tuple(map(str, range(classes)))
         task.steps_per_epoch = 1000  # some number, for the schedule
         task.model = create_network(config, classes)
         return task
 
     def batch_shapes(self) -> ArrayTree:
         """Returns the shapes of a training batch, and reads none."""
-        rows, size = self._config.train.batch_size, self._config.data.image_size
+        rows, size = self.config.train.batch_size, self.config.data.image_size
         return {
             "image": jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8),
             "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
@@ -120,10 +120,10 @@ class ImageClassification(Task):
 
     def batch_sizes(self) -> dict[str, int]:
         """Returns the sizes of batches, and of their parts where they are split."""
-        train = self._config.train
+        train = self.config.train
         return {
             "train.batch_size / train.grad_accum_steps": train.batch_size // train.grad_accum_steps,
-            "evaluation.batch_size": self._config.evaluation.batch_size,
+            "evaluation.batch_size": self.config.evaluation.batch_size,
         }
 
     def count(self, batch: ArrayTree) -> int:
@@ -131,31 +131,27 @@ class ImageClassification(Task):
         return len(batch["label"])
 
     def _open(self, split: str) -> Source:
-        data, skip = self._config.data, self._skip_corrupt is not None
+        data, skip = self.config.data, self._skip_corrupt is not None
         return with_cache(open_source(data.source, split, data.data_dir, skip), data.cache)
 
     def init(self, key: jax.Array) -> ArrayTree:
         """Returns initial variables; fails here if the network refuses the image size."""
-        size = self._config.data.image_size
+        size = self.config.data.image_size
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return self.model.init(key, images, train=False)
 
-    def pretrained_variables(self) -> ArrayTree | None:
-        """Returns the variables of `init.weights` with a head for the classes of the data."""
-        return pretrained_variables(self._config, self.model, self._config.data.image_size)
-
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""
-        config, names = self._config, (field.name for field in dataclasses.fields(Augmentation))
+        config, names = self.config, (field.name for field in dataclasses.fields(Augmentation))
         augmentation = Augmentation(**{name: config.augment[name] for name in names})
         source, shared = self._source(config.data.train_split), self._batch_options("train")
         return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
 
     def _batch_options(self, purpose: str) -> dict[str, Any]:
         return {
-            "batch_size": self._config[purpose].batch_size,
-            "image_size": self._config.data.image_size,
-            "num_threads": self._config.data.num_threads,
+            "batch_size": self.config[purpose].batch_size,
+            "image_size": self.config.data.image_size,
+            "num_threads": self.config.data.num_threads,
             "shard": process_shard(),
             "skip_corrupt": self._skip_corrupt,
         }
@@ -168,7 +164,7 @@ class ImageClassification(Task):
         Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
         or CutMix the accuracy counts the label of the larger part.
         """
-        config, labels = self._config, batch["label"]
+        config, labels = self.config, batch["label"]
         mix_key, dropout_key = jax.random.split(key)
         images = normalize(batch["image"], config.data.mean, config.data.std)
         targets = jax.nn.one_hot(labels, len(self.class_names))
@@ -188,17 +184,17 @@ class ImageClassification(Task):
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or `limit` evenly spaced ones."""
         source = self._source(split) if limit is None else _Thinned(self._source(split), limit)
-        crop_pct = self._config.evaluation.crop_pct
+        crop_pct = self.config.evaluation.crop_pct
         return EvalBatches(source, crop_pct=crop_pct, **self._batch_options("evaluation"))
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
         classes = len(self.class_names)
-        mask, labels, data = batch["mask"], batch["label"], self._config.data
+        mask, labels, data = batch["mask"], batch["label"], self.config.data
         images = normalize(batch["image"], data.mean, data.std)
         logits = self.model.apply(variables, images, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        _, best = jax.lax.top_k(logits, self._config.evaluation.top_k)
+        _, best = jax.lax.top_k(logits, self.config.evaluation.top_k)
         cells = labels * classes + logits.argmax(-1)
         confusion = jnp.zeros(classes * classes, jnp.int32).at[cells].add(mask.astype(jnp.int32))
         return {
@@ -210,7 +206,7 @@ class ImageClassification(Task):
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns the metrics of a split; see `metrics_from_sums`."""
-        return metrics_from_sums(sums, self.class_names, self._config.evaluation.top_k)
+        return metrics_from_sums(sums, self.class_names, self.config.evaluation.top_k)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
@@ -218,7 +214,7 @@ class ImageClassification(Task):
         """Returns the confusion matrix with the names of classes, and what draws it."""
         del variables
         confusion = sums["confusion"]
-        title = f"{self._config.model.name} on {self._config.data.source} {split}"
+        title = f"{self.config.model.name} on {self.config.data.source} {split}"
 
         def draw(folder: Path) -> None:
             confusion_matrix(confusion, self.class_names, folder / CONFUSION_FIGURE, title)
@@ -226,7 +222,7 @@ class ImageClassification(Task):
         return {
             "confusion": confusion.tolist(),
             "class_names": list(self.class_names),
-            "image_size": self._config.data.image_size,
+            "image_size": self.config.data.image_size,
             "left_out": len(self._source(split)) - int(sums["count"]),
         }, draw
 
@@ -242,7 +238,7 @@ class ImageClassification(Task):
         if report["left_out"]:
             console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
         low, high = report["interval"]
-        top = f"top{self._config.evaluation.top_k}"
+        top = f"top{self.config.evaluation.top_k}"
         console.print(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "

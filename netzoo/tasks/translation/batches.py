@@ -84,15 +84,8 @@ def train_dataset(
 
     Every epoch has `Buckets.steps` batches with each pair exactly once. It is shuffled anew: which
     pairs of a bucket come together, and the order of the batches of all buckets. Pairs longer than
-    the last bucket are left out.
-
-    Args:
-      corpus: The pairs.
-      buckets: The shapes of batches.
-      seed: Decides the order.
-      num_threads: Threads that make batches.
-      shard: `(index, count)` of this process among those that share each batch. A process gets its
-        rows of the same batch, so the number of processes changes no row.
+    the last bucket are left out. `shard` is the `(index, count)` of this process among those that
+    share each batch. A process gets its rows of the same batch, so their number changes no row.
 
     Returns:
       An endless `grain.IterDataset` of `{"source": int32 [R, L], "target": int32 [R, L + 1],
@@ -139,13 +132,8 @@ def eval_batches(
     """Makes the batches of one pass over the corpus, with every pair exactly once.
 
     Batches are those of `train_dataset` and a `mask`, bool [R], that is False for rows of padding.
-    Pairs longer than the last bucket go into further ones, at multiples of its length.
-
-    Args:
-      corpus: The pairs.
-      buckets: The shapes of batches.
-      shard: As for `train_dataset`.
-      limit: Use at most this many pairs, evenly spaced; None is all.
+    Pairs longer than the last bucket go into further ones, at multiples of its length. With a
+    `limit` it is at most this many pairs, evenly spaced.
 
     Raises:
       UserError: A pair has more than `MOST_TOKENS` on a side, its end included.

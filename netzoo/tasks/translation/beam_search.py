@@ -96,9 +96,13 @@ def beam_search(
         rests = state.beams.ended | _finished(state, options)[:, None]
         return _advance(state._replace(cache=cache), logits, rests, model.pad_id, options)
 
+    # Few translations are as long as allowed, and a step costs more with a longer cache: each
+    # length of the cache is about twice the one before.
+    lengths = [options.max_length]
+    while lengths[0] > 2 * SHORTEST_CACHE:
+        lengths.insert(0, -(-lengths[0] // 2))
     state = _begin(model, variables, source, options)
-    # Few translations are as long as allowed, and a step costs more with a longer cache.
-    for length in _doubling(options.max_length):
+    for length in lengths:
 
         def unfinished(state, length=length):
             return (state.cache.position < length) & ~_finished(state, options).all()
@@ -212,11 +216,3 @@ def _ranked(beams: Beams, pad: int, options: SearchOptions) -> Beams:
         tokens=jnp.where(exists[..., None], beams.tokens, pad),
         lengths=jnp.where(exists, beams.lengths, 0),
     )
-
-
-def _doubling(max_length: int) -> list[int]:
-    """Returns the lengths of the cache, each about twice the one before, up to `max_length`."""
-    lengths = [max_length]
-    while lengths[0] > 2 * SHORTEST_CACHE:
-        lengths.insert(0, -(-lengths[0] // 2))
-    return lengths

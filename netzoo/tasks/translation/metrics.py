@@ -22,10 +22,7 @@ _RESAMPLES = 1000
 
 
 def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns the summed counts of a whole split into the metrics of the report.
-
-    Args:
-      sums: The sums described at the top of this module, over all batches.
+    """Turns the sums described above, over a whole split, into the metrics of the report.
 
     Returns:
       A JSON-serialisable dictionary: `loss` (mean over labels, nats), `perplexity` (e to the
@@ -60,11 +57,7 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Scores the translations of a whole split.
-
-    Args:
-      hypotheses: Translations as text, not as tokens; an empty one is a bad translation.
-      references: One right translation for each, in the same order.
+    """Scores the translations of a whole split, as text and not as tokens, against references.
 
     Returns:
       A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of

@@ -30,11 +30,8 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 def in_words(number: int) -> str:
     """Returns the English name of a number, such as `thirty-one thousand four hundred fifteen`.
 
-    Args:
-      number: 0 to 999,999.
-
     Raises:
-      ValueError: If it is outside.
+      ValueError: The number is not from 0 to 999,999.
     """
     if not 0 <= number < 1_000_000:
         raise ValueError(f"expected a number from 0 to 999,999, got {number:,}.")
@@ -49,13 +46,10 @@ def in_words(number: int) -> str:
 
 
 def number_pairs(split: str) -> list[tuple[str, str]]:
-    """Returns the `(source, target)` texts of a split, the same ones at every call.
+    """Returns the `(source, target)` texts of `train`, `validation` or `test`, always the same.
 
     The two pairs of a number are neighbours, so slices hold out numbers too. The direction that
     comes first is drawn, so evenly spaced pairs have both.
-
-    Args:
-      split: `train`, `validation` or `test`.
     """
     numbers, words_first = _draw()[split]
     pairs = []

@@ -29,36 +29,24 @@ SENTENCES_AT_A_TIME = 4096
 
 
 class Options(NamedTuple):
-    """Options of translation, which are flags of predict.py.
+    """Options of translation, which are flags of predict.py."""
 
-    Attributes:
-      checkpoint: `"last"`, `"best"` or `"average"`.
-      top_k: Translations of each sentence. With more than one there is a line for each: the number
-        of the sentence from 1, the score and the text, with tabs between.
-      json: Write a JSON list `[{"source": ..., "translations": [{"text": ..., "score": ...}]}]`.
-      figure: File to draw the attention of the first sentences into, if any, e.g. `sheet.png`.
-      input: UTF-8 text with a sentence a line, plain or gzip, `-` for standard input.
-      output: File to write to instead of standard output, in UTF-8; gzip if it ends in `.gz`.
-    """
-
-    checkpoint: str = "last"
+    checkpoint: str = "last"  # or "best" or "average"
+    # Translations of each sentence. With more than one there is a line for each: the number of the
+    # sentence from 1, the score and the text, with tabs between.
     top_k: int = 1
+    # Write a JSON list [{"source": ..., "translations": [{"text": ..., "score": ...}]}].
     json: bool = False
-    figure: str | None = None
-    input: str | None = None
-    output: str | None = None
+    figure: str | None = None  # file to draw the attention of the first sentences into
+    input: str | None = None  # UTF-8 text with a sentence a line, plain or gzip, - for stdin
+    output: str | None = None  # file instead of standard output, in UTF-8; gzip if it ends in .gz
 
 
 def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options: Options) -> int:
     """Translates sentences and then the lines of a file, and writes a line for each.
 
-    Progress, speed, and warnings of sentences unlike the training text go to standard error.
-
-    Args:
-      config: The configuration of the run; `evaluation` has the settings of the beam search.
-      workdir: The run folder.
-      sentences: In the source language. The translation of a blank one is empty.
-      options: See `Options`.
+    The translation of a blank sentence is empty. Progress, speed, and warnings of sentences unlike
+    the training text go to standard error.
 
     Returns:
       The exit status: 0, or 1 if a figure is wanted and no sentence can be drawn.

@@ -16,7 +16,7 @@ from rich.console import Console
 from netzoo.errors import UserError
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
-from netzoo.tasks.network import apply_in_training, create_network, pretrained_variables
+from netzoo.tasks.network import apply_in_training, create_network
 from netzoo.tasks.task import Task
 from netzoo.tasks.translation.batches import Buckets, eval_batches, train_dataset
 from netzoo.tasks.translation.corpus import Corpus
@@ -44,7 +44,7 @@ class Translation(Task):
         Raises:
           UserError: The data, the vocabulary or the network is not as the configuration says.
         """
-        self._config = config
+        self.config = config
         self._pairs = functools.cache(
             lambda split: read_pairs(config.data.source, split, config.data.data_dir)
         )
@@ -57,10 +57,10 @@ class Translation(Task):
     @functools.cached_property
     def steps_per_epoch(self) -> int:
         """Batches of one pass over the training pairs that are not too long."""
-        return self._buckets("train").steps(self._corpus(self._config.data.train_split))
+        return self._buckets("train").steps(self._corpus(self.config.data.train_split))
 
     def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
-        config = self._config
+        config = self.config
         if workdir and (saved := workdir / VOCABULARY_FILE).exists():
             return Vocabulary.load(saved)
         if config.data.vocabulary:
@@ -81,12 +81,12 @@ class Translation(Task):
         self.vocabulary.save(workdir / VOCABULARY_FILE)
 
     def _buckets(self, purpose: str) -> Buckets:
-        data = self._config.data
-        return Buckets(tuple(data.lengths), self._config[purpose].batch_size, data.row_multiple)
+        data = self.config.data
+        return Buckets(tuple(data.lengths), self.config[purpose].batch_size, data.row_multiple)
 
     def batch_sizes(self) -> dict[str, int]:
         """Returns a number that divides the rows of every batch."""
-        data, parts = self._config.data, self._config.train.grad_accum_steps
+        data, parts = self.config.data, self.config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
     def count(self, batch: ArrayTree) -> int:
@@ -98,13 +98,9 @@ class Translation(Task):
         token = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, token, token, train=False)
 
-    def pretrained_variables(self) -> ArrayTree | None:
-        """Returns the variables of `init.weights`, if that is set."""
-        return pretrained_variables(self._config, self.model)
-
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
-        config, buckets = self._config, self._buckets("train")
+        config, buckets = self.config, self._buckets("train")
         corpus = self._corpus(config.data.train_split)
         if long := buckets.left_out(corpus):
             print(
@@ -120,7 +116,7 @@ class Translation(Task):
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
-        config, (inputs, labels) = self._config, _inputs_and_labels(batch)
+        config, (inputs, labels) = self.config, _inputs_and_labels(batch)
         weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
         inputs = (*inputs, labels, weights, config.train.label_smoothing)
         (loss, correct), model_state = apply_in_training(
@@ -134,7 +130,7 @@ class Translation(Task):
         try:
             return eval_batches(corpus, buckets, shard=process_shard(), limit=limit)
         except UserError as error:
-            raise UserError(f"{self._config.data.source}, split {split!r}: {error}") from None
+            raise UserError(f"{self.config.data.source}, split {split!r}: {error}") from None
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
@@ -158,9 +154,9 @@ class Translation(Task):
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translates the split; returns its scores, and a writer of translations and a figure."""
         del sums
-        evaluation = self._config.evaluation
+        evaluation = self.config.evaluation
         sources, references = zip(*self._pairs(split), strict=True)
-        translator = Translator(self._config, self.model, variables, self.vocabulary)
+        translator = Translator(self.config, self.model, variables, self.vocabulary)
         translations, seconds = translator.translate(sources, f"translating {split}")
         best = [hypotheses[0] for hypotheses in translations]
         texts = [hypothesis.text for hypothesis in best]
@@ -169,7 +165,7 @@ class Translation(Task):
             rows = zip(sources, references, texts, strict=True)
             _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
             (folder / ATTENTION_FIGURE).unlink(missing_ok=True)  # of another split, perhaps
-            title = f"{self._config.model.name} on {self._config.data.source} {split}"
+            title = f"{self.config.model.name} on {self.config.data.source} {split}"
             if examples := translator.attention(sources, best, DRAWN_SENTENCES):
                 attention_figure(examples, folder / ATTENTION_FIGURE, title)
 

@@ -24,17 +24,11 @@ from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
 
 
 class Hypothesis(NamedTuple):
-    """A translation.
+    """A translation."""
 
-    Attributes:
-      text: The translation as a person reads it.
-      score: Log probability over the length penalty.
-      tokens: Its tokens, without the start, and with the end if the search has reached it.
-    """
-
-    text: str
-    score: float
-    tokens: tuple[int, ...]
+    text: str  # as a person reads it
+    score: float  # log probability over the length penalty
+    tokens: tuple[int, ...]  # without the start, and with the end if the search has reached it
 
 
 class SourceBatch(NamedTuple):

@@ -39,7 +39,7 @@ def run(pictures, tmp_path_factory):
     variables = jax.tree_util.tree_map_with_path(draw, shapes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
-        config = task._config
+        config = task.config
         return task, variables, Predictor.from_run(workdir, config=config)
 
 
