@@ -1,4 +1,4 @@
-"""The error that means: the user can mend this; and names that are safe to print."""
+"""Errors that the user can mend, and names that are safe to print."""
 
 import difflib
 from collections.abc import Iterable

@@ -63,7 +63,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
-    """Returns the function that makes global arrays of this process's part of a batch."""
+    """Returns the function that makes global arrays from this process's part of a batch."""
     sharding = split_batch(mesh)
     return lambda batch: jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), batch
@@ -93,7 +93,7 @@ def is_writer() -> bool:
 
 
 def largest(value: int) -> int:
-    """Returns the largest of the processes' values; all of them have to call this, and wait."""
+    """Returns the largest of the processes' values; all processes must call this."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())

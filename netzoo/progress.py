@@ -55,7 +55,7 @@ class Progress:
           description: A few words, say the model's name.
           unit: What the rate counts, say "images".
           console: Where to draw; standard output unless told.
-          clock: Seconds that only ever grow; tests pass their own.
+          clock: A clock in seconds that never goes back; tests pass their own.
         """
         self._total, self._start, self._description = total_steps, start_step, description
         self._unit, self._clock = unit, clock
@@ -92,7 +92,7 @@ class Progress:
         Args:
           step: Steps done, at least 1.
           epoch: Epochs done at `step`, with its fraction; the number of epochs follows from it.
-          rate: Units a second of late, over all devices.
+          rate: Recent units a second, over all devices.
           loss: The recent training loss.
           data_wait: Share of the recent time spent waiting for input, 0 to 1.
         """

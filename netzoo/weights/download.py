@@ -1,6 +1,6 @@
-"""Fetches published weights into a cache folder, once, and goes on where it was cut off.
+"""Downloads published weights into a cache folder once, and resumes interrupted downloads.
 
-A file gets its name when it is whole and its checksum right; until then it is `NAME.partial`.
+A file is called `NAME.partial` until it is complete and its checksum is right.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ CHUNK = 1 << 20  # bytes
 
 
 def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
-    """Returns the file of published weights, fetching it if it is not there.
+    """Returns the file of published weights, which is downloaded if it is absent.
 
     It lies in `folder`, by default `weights` in `cache_folder()`.
 
@@ -39,7 +39,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
         kept = _size(partial)
         raise UserError(
             f"cannot fetch {weights.name}: {error}\n"
-            + (f"{kept:,} bytes are kept, and another try goes on from there.\n" if kept else "")
+            + (f"{kept:,} bytes are kept, and the next try continues from there.\n" if kept else "")
             + f"Without a network: bring {weights.address}\nto {path}\n"
             f"or anywhere, and give the path: load_weights(PATH, model={weights.model!r})"
         ) from None
@@ -58,7 +58,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
 
 
 def _fetch(address: str, partial: Path) -> None:
-    """Appends to `partial` what it lacks; raises OSError if the connection is cut."""
+    """Appends the missing bytes to `partial`; raises OSError if the connection is cut."""
     start = _size(partial)
     headers = {"User-Agent": "netzoo"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(address, headers=headers)
@@ -67,7 +67,7 @@ def _fetch(address: str, partial: Path) -> None:
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{start}":
-                return  # only the last step, the checksum, was lacking
+                return  # only the last step, the checksum, was missing
             partial.unlink()
         raise
     with response:

@@ -1,4 +1,4 @@
-"""The way back: variables under the names of other projects, and netzoo's own files."""
+"""Writes variables under the names of other projects, and netzoo's own files."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def to_torch(
     """Returns variables under the names and in the axes of another project.
 
     `load_weights` undoes it bit for bit. The counts of batches, `num_batches_tracked`, are absent;
-    PyTorch's `load_state_dict` does without them.
+    PyTorch's `load_state_dict` does not need them.
 
     Args:
       variables: As `create_model(model, **options).apply` takes them.

@@ -1,6 +1,5 @@
-"""Weights of other projects, or netzoo's own, as the variables of a network."""
+"""Loads weights of other projects, or netzoo's own, as the variables of a network."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, did_you_mean
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
@@ -33,7 +32,7 @@ def load_weights(
 ) -> ArrayTree:
     """Reads weights for a network.
 
-    The project whose names a file uses is recognised by its tensors. A head for another number of
+    The names of the tensors tell which project a file comes from. A head for another number of
     classes is left out and initialised anew, which is printed.
 
     Args:
@@ -41,11 +40,11 @@ def load_weights(
         (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, of which the last
         checkpoint is read, with averaged weights if it has them.
       model: Name in the registry; not needed for published weights and for netzoo's own files. Or
-        the network itself, which has its number of classes and options.
+        the network itself; `num_classes` and `options` do not matter then.
       num_classes: Length of the logits; 0 leaves the head out.
-      image_size: Side of the images in pixels, which position embeddings are resized for; by
-        default that of the published weights, or else that of the registry for a name. A network
-        and a file need it; 0 for networks on text.
+      image_size: Side of the images in pixels, which position embeddings are resized for; 0 for
+        networks on text. By default the size of the published weights, or of the named network in
+        the registry; needed where a network itself is given with a file.
       seed: Seed of a head that is initialised.
       **options: Options of `create_model`.
 
@@ -90,9 +89,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         _, _, variables = restore_variables(path)
         return flax.traverse_util.flatten_dict(variables, sep="/")
     if not path.is_file():
-        near = difflib.get_close_matches(str(path), CATALOGUE, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "list_weights() has the names"
-        raise UserError(f"{path} is not a file, a run or a name of published weights; {hint}")
+        hint = did_you_mean(str(path), CATALOGUE) or " list_weights() has the names."
+        raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
     return read_weights(path)
 
 

@@ -65,7 +65,7 @@ class Family(NamedTuple):
 def torchvision_weights(
     *table: tuple[str, str, str, int, float], **options
 ) -> list[PublishedWeights]:
-    """Returns rows of torchvision 0.29's weights enumerations, where all their facts stand.
+    """Returns files of torchvision 0.29's weights enumerations, the source of all their facts.
 
     Args:
       *table: For each file the model, the tag, the file's name, which ends with the first eight

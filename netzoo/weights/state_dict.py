@@ -174,16 +174,19 @@ def make_layout(
     Raises:
       KeyError: One of our modules has no name: the layout is incomplete.
     """
-    pairs = {module: names for module, names in modules.items() if isinstance(names, tuple)}
-    norms = {f"{module}_norm": norm for module, (_, norm) in pairs.items()}
-    modules = {**modules, **{module: name for module, (name, _) in pairs.items()}, **norms}
+    names: dict[str, str | list[str]] = {}
+    for module, theirs in modules.items():
+        if isinstance(theirs, tuple):
+            names[module], names[f"{module}_norm"] = theirs
+        else:
+            names[module] = theirs
     entries = list(extra)
     by_rule = flax.traverse_util.flatten_dict(shapes)
     for entry in entries:
         by_rule.pop(entry.target, None)
     for target, leaf in by_rule.items():
         module = "/".join(target[1:-1])
-        theirs = modules[module]
+        theirs = names[module]
         layers = dict(enumerate(theirs)) if isinstance(theirs, list) else {...: theirs}
         suffix, transform = naming(target, len(leaf.shape) - isinstance(theirs, list))
         if target[-1] == "kernel":
@@ -191,7 +194,7 @@ def make_layout(
         for layer, name in layers.items():
             entries.append(Entry(target, name + suffix, transform, layer))
     absent = {module for module in head if module not in shapes["params"]}
-    dropped = [rf"{re.escape(name)}[./]\w+" for module, name in modules.items()
+    dropped = [rf"{re.escape(name)}[./]\w+" for module, name in names.items()
                if module.split("/")[0] in absent]  # fmt: skip
     return Layout(entries, (r".*\.num_batches_tracked", *ignored, *dropped), head)
 

@@ -190,7 +190,7 @@ def _trained(state: ArrayTree) -> ArrayTree:
 def _sound(
     directory: Path, steps: Iterable[int], read: Callable[[Path], Any]
 ) -> Iterator[tuple[int, Any]]:
-    """Yields what `read` returns for the folders of sound steps, newest first; names the others."""
+    """Yields sound steps, newest first, and what `read` returns for them; prints the others."""
     for step in sorted(steps, reverse=True):
         folder = directory / str(step)
         try:
@@ -217,9 +217,9 @@ def _explained(directory: Path) -> Iterator[None]:
     """Turns what Orbax raises while writing into one error that says what to do."""
     try:
         yield
-    except Exception as error:  # as above; errors of a write come with the save after it
+    except Exception as error:  # of any type, as above; a failed write raises in the next save
         full = "No space left on device" in str(error)
-        why = "the disk is full; free space" if full else f"{_first_line(error)}; mend that"
+        why = "the disk is full; free space" if full else f"{_first_line(error)}; mend it"
         raise UserError(
             f"no checkpoint can be written to {directory}: {why}, and the same command continues "
             "from the newest complete one"

@@ -43,7 +43,7 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
       parameters: Number of trainable scalars.
       init: "random", or the name of the weights training starts from.
     """
-    import jax  # Only training needs devices: making tables must not wake them.
+    import jax  # Only training needs devices: making tables must not initialise them.
 
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -75,7 +75,7 @@ def cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
-            # ARM kernels have no such line; the architecture's name has to do there.
+            # ARM kernels have no such line; the architecture's name is used there.
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -19,7 +19,7 @@ def lock_run(workdir: Path) -> TextIO | None:
 
     Returns:
       The lock file, which unlocks when it is closed, or None if another process holds the lock. On
-      a file system without locks it is the file too, after a warning.
+      a file system without locks a warning is printed, and the file is returned.
 
     Raises:
       OSError: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""The metrics log of a run: `metrics.jsonl` for programs, TensorBoard event files for eyes.
+"""The metrics log of a run: `metrics.jsonl` for programs, TensorBoard event files for people.
 
 One line of `metrics.jsonl` is one JSON object:
 
@@ -38,8 +38,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
         Args:
           workdir: The run's folder, made if missing.
-          resume_step: None starts an empty log, whatever lay there before. A step keeps the lines
-            up to and including it and drops later ones, which the resumed run writes again.
+          resume_step: None replaces an old log by an empty one. A step keeps the lines up to and
+            including it and drops later ones, which the resumed run writes again.
 
         Raises:
           OSError: The folder cannot be written or its disk is full; names the file.
@@ -153,10 +153,10 @@ def _truncate(path: Path, last_step: int) -> None:
 def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
     """Opens an event file that makes TensorBoard forget the steps after `resume_step`.
 
-    This is what tensorboardX's `SummaryWriter` does around the same class, less its background
-    thread: there a full disk ends the thread and then blocks the training in a full queue.
+    tensorboardX's `SummaryWriter` does the same with a background thread. A full disk would end
+    that thread, and the training would then wait for a full queue.
     """
-    # The writer's own name has the resolution of a second, and it overwrites.
+    # The writer's default name changes once a second, and it overwrites.
     events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
     if resume_step is not None:
         purge = resume_step + 1
@@ -169,7 +169,7 @@ def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Gives the bare "No space left on device" of a write its file and a way out."""
+    """Adds the file and advice to a bare "No space left on device"."""
     try:
         yield
     except OSError as error:
@@ -180,7 +180,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """Strips arrays and non-finite numbers down to what JSON has."""
+    """Converts arrays and non-finite numbers to what JSON has."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if hasattr(value, "tolist"):

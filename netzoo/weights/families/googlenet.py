@@ -8,8 +8,8 @@ from netzoo.weights.state_dict import Layout, flattened_dense, make_layout
 def torchvision(model: GoogLeNet, shapes) -> Layout:
     """`conv1.conv`, `inception3a.branch2.1.bn`, `aux1.fc1`, `fc`.
 
-    The auxiliary classifiers of the published weights are not trained; without them here, they
-    are ignored there.
+    The auxiliary classifiers of the published weights are not trained. A network without them
+    ignores their tensors.
     """
     units = {"stem/conv1": "conv1", "stem/conv2_reduce": "conv2", "stem/conv2": "conv3"}
     for stage, blocks in STAGES.items():

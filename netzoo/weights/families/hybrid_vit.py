@@ -9,7 +9,7 @@ from netzoo.weights.state_dict import Layout, block_names
 def timm(model: HybridViT, shapes) -> Layout:
     """`patch_embed.backbone.stages.0.blocks.0.conv1`, `patch_embed.proj`, `blocks.0.attn.qkv`.
 
-    A ResNet without stages is not called one: its stem lies in `patch_embed.backbone` itself.
+    A backbone without stages is only a stem, which is called `patch_embed.backbone` itself.
     """
     backbone = "patch_embed.backbone"
     layers = {"shortcut": ("downsample.conv", "downsample.norm")}

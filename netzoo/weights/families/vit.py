@@ -50,7 +50,7 @@ def torchvision(model: ViT, shapes) -> Layout:
 
 
 def torchvision_0_12(model: ViT, shapes) -> Layout:
-    """`mlp.linear_1` for `mlp.0`: the published files, which torchvision renames as it loads."""
+    """The published files: `mlp.linear_1` for `mlp.0`, which torchvision renames as it loads."""
 
     def renamed(name: str) -> str:
         return name.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2")

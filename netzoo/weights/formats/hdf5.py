@@ -1,7 +1,7 @@
-"""Walks through HDF5 files, which a process of its own has to survive first.
+"""Walks through HDF5 files, after another process has read them without harm.
 
 The HDF5 library may loop for ever, or crash, on a damaged file, and nothing within a process stops
-that. As a program this file is run by its path, so that nothing else of netzoo is loaded:
+that. The other process runs this file by its path, so that nothing else of netzoo is loaded:
 
     python netzoo/weights/formats/hdf5.py FILE MAX_BYTES
 """
@@ -23,13 +23,13 @@ def probe(path: Path, max_bytes: int) -> str | None:
       What went wrong; None if the library returned, even with an error.
     """
     limit = SECONDS + path.stat().st_size / BYTES_A_SECOND
-    # -P: the folder of this file, which is put into the search path otherwise, holds `torch`,
-    # `keras` and more that would hide other modules.
+    # Without -P the folder of this file is searched for modules, and its `torch` and `keras` hide
+    # the packages of these names.
     command = [sys.executable, "-P", __file__, str(path.absolute()), str(max_bytes)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return f"the HDF5 library did not come to its end within {limit:.0f} s"
+        return f"the HDF5 library did not finish within {limit:.0f} s"
     if done.returncode < 0:
         return f"the HDF5 library crashed on it (signal {-done.returncode})"
     return None
@@ -59,7 +59,7 @@ def items_below(
 
 
 def holds_numbers(dataset: h5py.Dataset) -> bool:
-    """Returns whether the file itself holds the dataset, and its values have one size."""
+    """Returns whether a dataset lies in the file itself and holds numbers."""
     in_file = not dataset.external and not dataset.is_virtual
     return in_file and dataset.dtype.kind in "fiub"
 

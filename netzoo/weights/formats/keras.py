@@ -4,9 +4,9 @@
     Keras 3, `.h5`          model_weights/LAYER/.../VARIABLE
     Keras 3, `.weights.h5`  layers/CLASS_N/vars/0, 1, ...; the attribute `name` of `vars` is LAYER
 
-Either gives `LAYER/VARIABLE`, e.g. `conv_dw_1/depthwise_kernel`. The last format numbers the
-variables of a layer in the order in which the layer makes them, so that they are named here by its
-class (keras/src/saving/saving_lib.py; checked with files of Keras 3.15).
+All of them give `LAYER/VARIABLE`, e.g. `conv_dw_1/depthwise_kernel`. The last format numbers the
+variables of a layer in the order of their creation, so the layer's class says their names
+(keras/src/saving/saving_lib.py; checked with files of Keras 3.15).
 """
 
 import collections
@@ -88,7 +88,7 @@ def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
         if match is None:
             continue
         layer, names = items[group].attrs.get("name"), VARIABLES.get(match[1], ())
-        # A layer without a bias lacks its last one; of the moments any could be lacking.
+        # A layer without a bias lacks its last variable; in a norm any of them could be missing.
         complete = count == len(names) or (count == 1 and len(names) == 2)
         if layer is None or not complete:
             raise _unclear(group, count)

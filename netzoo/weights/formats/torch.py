@@ -1,7 +1,7 @@
-"""State dicts in PyTorch's own files, `torch.save`'s zip archives and the format before them.
+"""State dicts in PyTorch's own files: `torch.save`'s zip archives and its legacy format.
 
     zip      NAME/data.pkl, NAME/byteorder, NAME/data/KEY: the bytes of one storage
-    before   pickles of a magic number, a version, the machine, the objects and the keys of the
+    legacy   pickles of a magic number, a version, the machine, the objects and the keys of the
              storages; then for each key its count of elements (8 bytes) and its elements
 
 The layout is that of `torch/serialization.py` (PyTorch 2); PyTorch itself is not needed.
@@ -59,8 +59,7 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
 def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
     if unpickle(file)[0] != LEGACY_MAGIC or unpickle(file)[0] != LEGACY_VERSION:
         raise UserError(
-            "it was not written by torch.save, or by one from before 2017; save it again with a "
-            "newer PyTorch"
+            "it was not written by torch.save of 2017 or later; save it again with a newer PyTorch"
         )
     unpickle(file)  # the machine; the bytes are little-endian on every one
     state, dtypes = unpickle(file)

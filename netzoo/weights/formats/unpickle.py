@@ -1,7 +1,7 @@
 """Reads the pickles that PyTorch writes without executing them.
 
 The operations are followed one by one on a stack of plain values, and what they name is looked up
-in a table of three functions and ten types. Known are the operations that `torch.save` writes with
+in a table of three functions and ten types. The operations are those that `torch.save` writes with
 protocol 2 and above. docs/design.md says what Python's own unpickler lacks.
 """
 
@@ -34,8 +34,8 @@ class TensorReference(NamedTuple):
 
 MAX_AXES = 64  # of a tensor, as of NumPy's arrays
 MAX_ARGUMENTS = 8  # of a call; a longer list could be copied again and again
-# Entries of all dictionaries that are made of lists: a list may be used again and again, and each
-# time its entries take memory anew.
+# Entries of all dictionaries made from lists. A list may be used many times, and its entries take
+# new memory each time.
 MAX_PAIRS = 1 << 20
 
 
@@ -81,7 +81,7 @@ _LITERALS = {
 
 
 def unpickle(file: BinaryIO) -> tuple[Any, dict[str, np.dtype]]:
-    """Reads one pickle from the position of `file`, which is after its end then.
+    """Reads one pickle from the position of `file`, and leaves the position after its end.
 
     Returns:
       A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
