@@ -32,11 +32,8 @@ def lock_run(workdir: Path) -> TextIO | None:
         file.close()
         return None
     except OSError as error:
-        print(
-            f"{file.name} cannot be locked ({error.strerror}): train in this folder with one "
-            "process at a time",
-            flush=True,
-        )
+        advice = "train in this folder with one process at a time"
+        print(f"{file.name} cannot be locked ({error.strerror}): {advice}", flush=True)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

@@ -8,8 +8,6 @@ Everything outside "timing" depends on the run alone: a resumed run leaves the s
 an uninterrupted one. Whatever a clock measures belongs inside "timing".
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json
@@ -33,7 +31,7 @@ _OWN_KEYS = ("kind", "step", "epoch", "timing")
 class MetricsWriter(contextlib.AbstractContextManager):
     """Appends to the metrics log; every line is on its way to the disk when `write` returns."""
 
-    def __init__(self, workdir: str | os.PathLike[str], *, resume_step: int | None) -> None:
+    def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
         """Opens the log of a run.
 
         Args:
@@ -45,20 +43,17 @@ class MetricsWriter(contextlib.AbstractContextManager):
           OSError: The folder cannot be written or its disk is full; names the file.
           UserError: A line of the existing log, other than a torn last one, is not JSON.
         """
-        self._path = Path(workdir) / METRICS_FILE
-        self._folder = Path(workdir) / TENSORBOARD
+        self._path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
         self._folder.mkdir(parents=True, exist_ok=True)
-        with _naming(self._path):
-            if resume_step is None:
-                self._path.write_bytes(b"")
-            elif self._path.exists():
-                _truncate(self._path, resume_step)
         if resume_step is None:
             # TensorBoard would draw the old run and the new one as a single zigzag.
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
+        elif self._path.exists():
+            with _naming(self._path):
+                _truncate(self._path, resume_step)
         # Unbuffered: after a failed write nothing is left behind to fail again on closing.
-        self._file = self._path.open("ab", buffering=0)
+        self._file = self._path.open("wb" if resume_step is None else "ab", buffering=0)
         with _naming(self._folder):
             self._events = _open_events(self._folder, resume_step)
 
@@ -116,14 +111,14 @@ class MetricsWriter(contextlib.AbstractContextManager):
         self.close()
 
 
-def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Reads a `metrics.jsonl`, leaving out a last line that a kill cut short.
 
     Raises:
       FileNotFoundError: There is no such file.
       UserError: Another line is not JSON; names file and line.
     """
-    records, lines = [], Path(path).read_bytes().split(b"\n")
+    records, lines = [], path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
