@@ -36,7 +36,7 @@ def resolve_config(config: ConfigDict, *, training: bool = False) -> FrozenConfi
 def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
     """Returns the task that `config.task` names, with its data opened.
 
-    Of a run folder it takes what it has saved there, such as the vocabulary.
+    It takes what it saved in the run folder `workdir`, such as the vocabulary.
 
     Raises:
       UserError: The task, the network or the data is not as the configuration says.

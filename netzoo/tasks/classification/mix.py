@@ -64,7 +64,7 @@ def cutmix(
 
 
 def mix(key: jax.Array, augment: ConfigDict, *batch: jax.Array) -> Mixed:
-    """Applies the methods whose alphas in `augment` are not 0; of both, draws one for the batch."""
+    """Applies mixup or CutMix if its alpha is not 0; with both on, draws one for the batch."""
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
     mixed = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0] or [batch]
     if len(mixed) == 1:

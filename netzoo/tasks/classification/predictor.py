@@ -147,7 +147,15 @@ class Predictor:
         if isinstance(image, str | os.PathLike):
             name, image = str(image), read_file(image, str(image))
         elif not isinstance(image, bytes):
-            _check_pixels(image)
+            shape = getattr(image, "shape", ())
+            dtype = getattr(image, "dtype", type(image).__name__)
+            is_rgb = len(shape) == 3 and shape[2] == 3 and 0 not in shape
+            if not (is_rgb and isinstance(image, np.ndarray) and dtype == np.uint8):
+                raise UserError(
+                    "expected an image as a path, the bytes of a file, or a NumPy array uint8 "
+                    "[height, width, 3] with red, green and blue from 0 to 255; got "
+                    f"{dtype} {shape or ''}"
+                )
         return evaluation_image(image, name, size, size / resize_size, interpolation)
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
@@ -167,13 +175,3 @@ class Predictor:
             [(self.class_names[index], float(row[index])) for index in indices]
             for row, indices in zip(probabilities, best, strict=True)
         ]
-
-
-def _check_pixels(image: np.ndarray) -> None:
-    shape, dtype = getattr(image, "shape", ()), getattr(image, "dtype", type(image).__name__)
-    is_rgb = len(shape) == 3 and shape[2] == 3 and 0 not in shape
-    if not (is_rgb and isinstance(image, np.ndarray) and dtype == np.uint8):
-        raise UserError(
-            "expected an image as a path, the bytes of a file, or a NumPy array uint8 "
-            f"[height, width, 3] with red, green and blue from 0 to 255; got {dtype} {shape or ''}"
-        )

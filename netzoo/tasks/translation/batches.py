@@ -46,7 +46,7 @@ class Buckets:
 
     def divide(self, lengths: np.ndarray) -> list[np.ndarray]:
         """Returns the indices of the pairs of each bucket, in order, from the pairs' lengths."""
-        # The number of buckets that are too short is the number of the one that is not.
+        # Too short buckets come first, so their number is the place of the first that fits.
         bucket = np.searchsorted(self.lengths, lengths)
         return [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
 

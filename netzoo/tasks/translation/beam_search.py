@@ -6,6 +6,7 @@ end the hypotheses are ranked by their score, equation 14 of the paper without i
 probability over `((5 + length) / 6) ** length_penalty`, where the length includes the end symbol.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -91,11 +92,6 @@ def beam_search(
             f"length_penalty of at least 0, got {options}"
         )
 
-    def step(state):
-        logits, cache = model.apply(variables, state.last, state.cache, method="decode_step")
-        rests = state.beams.ended | _finished(state, options)[:, None]
-        return _advance(state._replace(cache=cache), logits, rests, model.pad_id, options)
-
     # Few translations are as long as allowed, and a step costs more with a longer cache: each
     # length of the cache is about twice the one before.
     lengths = [options.max_length]
@@ -108,6 +104,7 @@ def beam_search(
             return (state.cache.position < length) & ~_finished(state, options).all()
 
         state = state._replace(cache=state.cache.grow(length))
+        step = functools.partial(_advance, model, variables, options)
         state = jax.lax.while_loop(unfinished, step, state)
     return _ranked(state.beams, model.pad_id, options)
 
@@ -143,25 +140,27 @@ def _finished(state: _State, options: SearchOptions) -> jax.Array:
 
 
 def _advance(
-    state: _State, logits: jax.Array, rests: jax.Array, pad: int, options: SearchOptions
+    model: nn.Module, variables: ArrayTree, options: SearchOptions, state: _State
 ) -> _State:
-    """Replaces hypotheses by their most probable continuations; one that rests stays as it is."""
-    batch, size = rests.shape
+    """Replaces hypotheses by their most probable continuations; the finished stay as they are."""
+    logits, cache = model.apply(variables, state.last, state.cache, method="decode_step")
+    beams, pad = state.beams, model.pad_id
+    stays = beams.ended | _finished(state, options)[:, None]
+    batch, size = stays.shape
     log_probs, candidates = most_probable(logits.astype(jnp.float32), size, (pad, options.start))
     alone = jnp.where(jnp.arange(log_probs.shape[-1]) == 0, 0.0, -jnp.inf)
-    log_probs = jnp.where(rests[..., None], alone, log_probs)
-    candidates = jnp.where(rests[..., None], pad, candidates).reshape(batch, -1)
-    log_probs = (state.beams.scores[..., None] + log_probs).reshape(batch, -1)
+    log_probs = jnp.where(stays[..., None], alone, log_probs)
+    candidates = jnp.where(stays[..., None], pad, candidates).reshape(batch, -1)
+    log_probs = (beams.scores[..., None] + log_probs).reshape(batch, -1)
     log_probs, chosen = jax.lax.top_k(log_probs, size)
     last = jnp.take_along_axis(candidates, chosen, axis=1)
-    cache, beams = state.cache, state.beams
     if size > 1:
         parents = chosen // (candidates.shape[1] // size)
-        cache, (beams, rests) = cache.reorder(parents), _reorder((beams, rests), parents)
+        cache, (beams, stays) = cache.reorder(parents), _reorder((beams, stays), parents)
     beams = Beams(
         tokens=beams.tokens.at[:, :, cache.position - 1].set(last),
         scores=log_probs,
-        lengths=jnp.where(rests, beams.lengths, beams.lengths + 1),
+        lengths=jnp.where(stays, beams.lengths, beams.lengths + 1),
         ended=(beams.ended | (last == options.end)) & (log_probs > -jnp.inf),
     )
     return _State(cache, last, beams)
@@ -208,7 +207,7 @@ def most_probable(
 
 
 def _ranked(beams: Beams, pad: int, options: SearchOptions) -> Beams:
-    """Returns beams with scores, best first; what does not exist has no tokens."""
+    """Returns beams with scores, best first; places without a sequence have no tokens."""
     beams = beams._replace(scores=options.score(beams.scores, beams.lengths))
     beams = _reorder(beams, jnp.lexsort((-beams.scores, ~beams.ended), axis=-1))
     exists = beams.scores > -jnp.inf

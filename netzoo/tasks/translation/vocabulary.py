@@ -21,9 +21,9 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 class Vocabulary:
     """Turns text into piece numbers and back.
 
-    A run of white space counts as one space, and none at the ends. Otherwise `decode` returns the
-    text that `encode` was given, if the text that the vocabulary was learned from has all its
-    characters. A run of other characters becomes one UNKNOWN, shown as `⁇`.
+    A run of white space becomes one space, and white space at the ends is dropped. Otherwise
+    `decode` returns the text that `encode` was given, if the vocabulary has all its characters. A
+    run of other characters becomes one UNKNOWN, shown as `⁇`.
     """
 
     def __init__(self, model: bytes):
@@ -40,7 +40,7 @@ class Vocabulary:
             proto = sentencepiece_model_pb2.ModelProto.FromString(model)
             if not proto.HasField("normalizer_spec"):
                 raise RuntimeError("a part is missing")
-            # Every piece has to be text, and so has the sign of the unknown.
+            # Every piece must be text, and the sign of the unknown too.
             self.pieces(range(len(self)))
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
