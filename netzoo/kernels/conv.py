@@ -6,42 +6,32 @@ from netzoo.kernels.dense_conv import dense_conv
 from netzoo.kernels.depthwise_conv import depthwise_conv
 from netzoo.kernels.grouped_conv import grouped_conv
 from netzoo.kernels.im2col_conv import has_few_pixels, im2col_conv
-from netzoo.kernels.padding import NO_PADS, Pads
+from netzoo.kernels.padding import NO_PADS
 from netzoo.kernels.switch import backend
+from netzoo.kernels.windows import Window
 from netzoo.kernels.xla_conv import xla_conv
 
 
-def convolve(
-    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int, groups: int
-) -> jax.Array:
-    """Convolves images with a square kernel.
+def convolve(x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1) -> jax.Array:
+    """Convolves images with a square kernel `[taps, taps, channels / groups, features]`.
 
-    Args:
-      x: `[batch, height, width, channels]`.
-      kernel: `[taps, taps, channels / groups, features]`, of `x`'s dtype.
-      stride: Step between output positions, the same in both axes.
-      pads: Zeros before and after height and width.
-      dilation: Distance between taps.
-      groups: A divisor of channels and features.
-
-    Returns:
-      `[batch, out_height, out_width, features]` in `x`'s dtype.
+    Maps `[batch, height, width, channels]` to `[batch, out_height, out_width, features]`; all are
+    of one dtype.
     """
-    window = (stride, pads, dilation)
     if backend() == "native":
-        return xla_conv(x, kernel, *window, groups)
+        return xla_conv(x, kernel, window, groups)
     taps, features, channels = kernel.shape[0], kernel.shape[-1], x.shape[-1]
-    if taps == groups == 1 and pads == NO_PADS:
-        return _pointwise_conv(x, kernel, stride)
-    if taps == stride and groups == dilation == 1 and pads == NO_PADS:
+    if taps == groups == 1 and window.pads == NO_PADS:
+        return _pointwise_conv(x, kernel, window.stride)
+    if groups == 1 and window == Window(stride=taps):
         return _patch_conv(x, kernel)
     if groups == channels == features:
-        return depthwise_conv(x, kernel, *window)
+        return depthwise_conv(x, kernel, window)
     if groups > 1:
-        return grouped_conv(x, kernel, *window, groups)
-    if has_few_pixels(x.shape[1:3], taps, *window):
-        return im2col_conv(x, kernel, *window)
-    return dense_conv(x, kernel, *window)
+        return grouped_conv(x, kernel, window, groups)
+    if has_few_pixels(x.shape[1:3], taps, window):
+        return im2col_conv(x, kernel, window)
+    return dense_conv(x, kernel, window)
 
 
 def _pointwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -19,50 +19,42 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from netzoo.kernels.padding import Pads
-from netzoo.kernels.windows import add_taps, each_tap, tap, taps
+from netzoo.kernels.windows import Window, add_taps, taps
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def depthwise_conv(
-    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int
-) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def depthwise_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """Convolves every channel with its own kernel; see `netzoo.kernels.conv.convolve`."""
-    pixels_of_taps = taps(x, kernel.shape[:2], stride, pads, dilation)
+    pixels_of_taps = taps(x, kernel.shape[:2], window)
     weights = kernel.reshape(-1, kernel.shape[-1])
     return sum(pixels * weight for pixels, weight in zip(pixels_of_taps, weights, strict=True))
 
 
-def _forward(x, kernel, stride, pads, dilation):
-    return depthwise_conv(x, kernel, stride, pads, dilation), (x, kernel)
+def _forward(x, kernel, window):
+    return depthwise_conv(x, kernel, window), (x, kernel)
 
 
-def _backward(stride, pads, dilation, residuals, dy):
+def _backward(window, residuals, dy):
     x, kernel = residuals
-    window = (stride, pads, dilation)
     size, taps_of_kernel = x.shape[1:3], kernel.shape[:2]
-    d_x = add_taps(lambda i, j, dy: dy * kernel[i, j, 0], (dy,), size, taps_of_kernel, *window)
-    return d_x, _kernel_gradient(x, dy, kernel.shape, *window).astype(kernel.dtype)
+    d_x = add_taps(lambda i, j, dy: dy * kernel[i, j, 0], (dy,), size, taps_of_kernel, window)
+    return d_x, _kernel_gradient(x, dy, kernel.shape, window).astype(kernel.dtype)
 
 
 depthwise_conv.defvjp(_forward, _backward)
 
 
-def _kernel_gradient(x, dy, kernel_shape, stride: int, pads: Pads, dilation: int):
-    _, height, width, channels = dy.shape
-
+def _kernel_gradient(x, dy, kernel_shape, window: Window):
     def add_image(sums, image_and_gradient):
         image, gradient = image_and_gradient
-        padded = jnp.pad(image, (*pads, (0, 0)))
+        pixels_of_taps = taps(image, kernel_shape[:2], window)
         sums = tuple(
-            total
-            + tap(padded, i * dilation, j * dilation, (height, width), stride).astype(total.dtype)
-            * gradient
-            for total, (i, j) in zip(sums, each_tap(*kernel_shape[:2]), strict=True)
+            total + pixels.astype(total.dtype) * gradient
+            for total, pixels in zip(sums, pixels_of_taps, strict=True)
         )
         return sums, None
 
     # Float32 sums at least, whatever the compute dtype: thousands of terms would drown in bfloat16.
-    zeros = jnp.zeros((height, width, channels), jnp.promote_types(dy.dtype, jnp.float32))
+    zeros = jnp.zeros(dy.shape[1:], jnp.promote_types(dy.dtype, jnp.float32))
     sums, _ = lax.scan(add_image, (zeros,) * (kernel_shape[0] * kernel_shape[1]), (x, dy))
     return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(kernel_shape)

@@ -14,19 +14,12 @@ def gelu(x: jax.Array, *, approximate: bool = False) -> jax.Array:
 
     `flax.linen.gelu` computes the same from `erfc`. On CPU that takes half a dozen passes over the
     array and keeps several intermediate values for the gradient; the form for CPU keeps `x`.
-
-    Args:
-      x: Any shape.
-      approximate: Use the formula with the hyperbolic tangent.
+    `approximate` takes the formula with the hyperbolic tangent.
     """
     if backend() == "native":
         return nn.gelu(x, approximate=approximate)
-    return jax.checkpoint(_by_tanh if approximate else _by_erf)(x)
+    return jax.checkpoint(nn.gelu if approximate else _by_erf)(x)  # nn.gelu is the approximate one
 
 
 def _by_erf(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + lax.erf(x / math.sqrt(2)))
-
-
-def _by_tanh(x: jax.Array) -> jax.Array:
-    return nn.gelu(x, approximate=True)

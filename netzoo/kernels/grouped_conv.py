@@ -10,23 +10,19 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.kernels.dense_conv import dense_conv
-from netzoo.kernels.padding import Pads
-from netzoo.kernels.windows import taps
+from netzoo.kernels.windows import Window, taps
 
 # With more groups, a convolution for each of them costs more to compile than it gains.
 FEW_GROUPS = 4
 
 
-def grouped_conv(
-    x: jax.Array, kernel: jax.Array, stride: int, pads: Pads, dilation: int, groups: int
-) -> jax.Array:
+def grouped_conv(x: jax.Array, kernel: jax.Array, window: Window, groups: int) -> jax.Array:
     """Convolves each group of channels with its own kernels; see `netzoo.kernels.conv.convolve`."""
     if groups <= FEW_GROUPS:
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-        outputs = [dense_conv(part, k, stride, pads, dilation) for part, k in parts]
-        return jnp.concatenate(outputs, -1)
+        return jnp.concatenate([dense_conv(part, k, window) for part, k in parts], -1)
     rows, columns, group_channels, features = kernel.shape
-    pixels_of_taps = taps(x, (rows, columns), stride, pads, dilation)
+    pixels_of_taps = taps(x, (rows, columns), window)
     weights = kernel.reshape(rows * columns, group_channels, groups, features // groups)
     total = sum(
         jnp.einsum("ngc,cgf->ngf", pixels.reshape(-1, groups, group_channels), weight)

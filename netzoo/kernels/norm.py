@@ -22,14 +22,8 @@ def normalize_batch(
     The native form takes the variance as the mean of squares minus the squared mean, which reads
     the images once. The form for CPU centres the values first: it is exact whatever the mean.
 
-    Args:
-      x: `[..., channels]`.
-      scale: `[channels]`, float32.
-      bias: `[channels]`, float32.
-      epsilon: Added to the variance.
-
     Returns:
-      The normalised `[..., channels]` in `x`'s dtype, and the batch's mean and (biased) variance
+      The normalised `x` `[..., channels]` in its dtype, and the batch's mean and (biased) variance
       `[channels]` in float32. Mean and variance carry no gradient: they only feed the running
       statistics.
     """
@@ -84,17 +78,8 @@ def normalize_groups(
 ) -> jax.Array:
     """Normalises every example and group of channels by its own mean and variance.
 
-    Sums are taken over space first, channel by channel, and then put together for the groups.
-
-    Args:
-      x: `[batch, ..., channels]`, float32 or wider.
-      scale: `[channels]`.
-      bias: `[channels]`.
-      groups: A divisor of the channels.
-      epsilon: Added to the variance.
-
-    Returns:
-      An array of `x`'s shape and dtype.
+    The images are `[batch, ..., channels]`, float32 or wider. Sums are taken over space first,
+    channel by channel, and then put together for the groups.
     """
     shape = x.shape
     if backend() == "cpu":

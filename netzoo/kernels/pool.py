@@ -14,7 +14,7 @@ from jax import lax
 
 from netzoo.kernels.padding import Padding, Pads, spatial_padding
 from netzoo.kernels.switch import backend
-from netzoo.kernels.windows import add_taps, taps
+from netzoo.kernels.windows import Size, Window, add_taps, taps
 
 
 def max_pool(
@@ -40,7 +40,8 @@ def max_pool(
       `[batch, height', width', channels]`.
     """
     form = _xla_max_pool if backend() == "native" else _max_pool
-    return form(x, window, stride, window_pads(x.shape[1:3], window, stride, padding, ceil))
+    pads = window_pads(x.shape[1:3], window, stride, padding, ceil)
+    return form(x, (window, window), Window(stride, pads))
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
@@ -52,40 +53,39 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
     return adaptive_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 1)[:, 0, 0]
 
 
-def _xla_max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
-    return nn.max_pool(x, (window, window), (stride, stride), pads)
+def _xla_max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
+    return nn.max_pool(x, size, (window.stride, window.stride), window.pads)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: jax.Array, window: int, stride: int, pads: Pads) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
     # If windows overlap, slices are no faster in the forward pass. If they do not, XLA would fuse
     # the pooling with the convolutions before it, as in `adaptive_avg_pool`.
-    if 1 < stride < window:
-        return _xla_max_pool(x, window, stride, pads)
-    pixels_of_taps = taps(x, (window, window), stride, pads, fill=-jnp.inf)
-    return functools.reduce(jnp.maximum, pixels_of_taps)
+    if 1 < window.stride < size[0]:
+        return _xla_max_pool(x, size, window)
+    return functools.reduce(jnp.maximum, taps(x, size, window, fill=-jnp.inf))
 
 
-def _forward(x, window, stride, pads):
-    y = _max_pool(x, window, stride, pads)
+def _forward(x, size, window):
+    y = _max_pool(x, size, window)
     return y, (x, y)
 
 
-def _backward(window, stride, pads, residuals, dy):
+def _backward(size, window, residuals, dy):
     x, y = residuals
     # Number of the tap that gave the maximum, the first of several, from 1. A window of padding
     # alone has 0.
-    number_type = jnp.uint8 if window < 16 else jnp.uint16
+    number_type = jnp.uint8 if size[0] < 16 else jnp.uint16
     winner = jnp.zeros(y.shape, number_type)
-    for number, pixels in enumerate(taps(x, (window, window), stride, pads, fill=-jnp.inf), 1):
+    for number, pixels in enumerate(taps(x, size, window, fill=-jnp.inf), 1):
         winner = jnp.where((winner == 0) & (pixels == y), number_type(number), winner)
 
     def term(i, j, winner, dy):
-        return jnp.where(winner == i * window + j + 1, dy, 0)
+        return jnp.where(winner == i * size[1] + j + 1, dy, 0)
 
     # Without the barrier every tap would look for the winner again.
     arrays = (lax.optimization_barrier(winner), dy)
-    return (add_taps(term, arrays, x.shape[1:3], (window, window), stride, pads),)
+    return (add_taps(term, arrays, x.shape[1:3], size, window),)
 
 
 _max_pool.defvjp(_forward, _backward)

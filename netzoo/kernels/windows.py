@@ -5,66 +5,67 @@ Depthwise and grouped convolution and pooling share them: along each axis, pixel
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.padding import Pads
+from netzoo.kernels.padding import NO_PADS, Pads
+
+Size = tuple[int, int]  # along height and width
 
 
-def each_tap(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Yields the taps of a window, row by row."""
-    return itertools.product(range(rows), range(columns))
+class Window(NamedTuple):
+    """How the windows of a convolution or a pooling lie on the images."""
+
+    stride: int = 1  # pixels from window to window
+    pads: Pads = NO_PADS  # pixels added before and after height and width
+    dilation: int = 1  # pixels from tap to tap
+
+    def output_size(self, size: Size, kernel: Size) -> Size:
+        """Returns the number of windows along height and width of images of `size`."""
+        return tuple(
+            (length + sum(pads) - self.dilation * (count - 1) - 1) // self.stride + 1
+            for length, count, pads in zip(size, kernel, self.pads, strict=True)
+        )
 
 
-def tap(padded: jax.Array, i: int, j: int, size: tuple[int, int], stride: int) -> jax.Array:
+def _each_tap(kernel: Size) -> itertools.product:
+    return itertools.product(*map(range, kernel))
+
+
+def _tap(padded: jax.Array, i: int, j: int, size: Size, stride: int) -> jax.Array:
     """Takes every `stride`-th pixel from `(i, j)` on: `[..., H, W, C]` to `[..., *size, C]`."""
     rows = slice(i, i + (size[0] - 1) * stride + 1, stride)
     columns = slice(j, j + (size[1] - 1) * stride + 1, stride)
     return padded[..., rows, columns, :]
 
 
-def taps(
-    x: jax.Array,
-    kernel: tuple[int, int],
-    stride: int,
-    pads: Pads,
-    dilation: int = 1,
-    fill: float = 0.0,
-) -> list[jax.Array]:
+def taps(x: jax.Array, kernel: Size, window: Window, fill: float = 0.0) -> list[jax.Array]:
     """Returns the pixels that every tap of the window sees.
 
     Args:
-      x: `[batch, height, width, channels]`.
+      x: `[..., height, width, channels]`.
       kernel: Taps along height and width.
-      stride: Step between windows.
-      pads: Pixels of value `fill` before and after height and width.
-      dilation: Distance between taps.
+      window: How it slides.
       fill: Value of padded pixels.
 
     Returns:
-      `[batch, out_height, out_width, channels]` for every tap, row by row.
+      `[..., out_height, out_width, channels]` for every tap, row by row.
     """
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
-    height, width = (
-        (size - dilation * (count - 1) - 1) // stride + 1
-        for size, count in zip(padded.shape[1:3], kernel, strict=True)
-    )
-    return [
-        tap(padded, i * dilation, j * dilation, (height, width), stride)
-        for i, j in each_tap(*kernel)
-    ]
+    stride, pads, dilation = window
+    padded = jnp.pad(x, (*((0, 0),) * (x.ndim - 3), *pads, (0, 0)), constant_values=fill)
+    size = window.output_size(x.shape[-3:-1], kernel)
+    return [_tap(padded, i * dilation, j * dilation, size, stride) for i, j in _each_tap(kernel)]
 
 
 def add_taps(
     term: Callable[..., jax.Array],
     arrays: tuple[jax.Array, ...],
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: int,
-    pads: Pads,
-    dilation: int = 1,
+    size: Size,
+    kernel: Size,
+    window: Window,
 ) -> jax.Array:
     """Adds up, for every pixel, the terms of the windows that hold it: the transpose of `taps`.
 
@@ -77,13 +78,12 @@ def add_taps(
       arrays: Values of the windows, `[batch, out_height, out_width, channels]` each.
       size: Height and width of the image.
       kernel: Taps along height and width.
-      stride: Step between windows.
-      pads: Padding before and after height and width.
-      dilation: Distance between taps.
+      window: How it slides.
 
     Returns:
       `[batch, height, width, channels]`.
     """
+    stride, pads, dilation = window
     grid = tuple(-(-length // stride) for length in size)
     starts = [
         [
@@ -104,11 +104,11 @@ def add_taps(
 
     def phase(a: int, b: int) -> jax.Array:
         terms = []
-        for i, j in each_tap(*kernel):
+        for i, j in _each_tap(kernel):
             (row, row_rest), (column, column_rest) = starts[0][a][i], starts[1][b][j]
             if row_rest == column_rest == 0:
                 at = (row + margins[0][0], column + margins[1][0])
-                terms.append(term(i, j, *(tap(array, *at, grid, 1) for array in padded)))
+                terms.append(term(i, j, *(_tap(array, *at, grid, 1) for array in padded)))
         return sum(terms[1:], terms[0]) if terms else zeros
 
     if stride == 1:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from netzoo.kernels.conv import convolve
 from netzoo.kernels.padding import Padding, Pads, spatial_padding
+from netzoo.kernels.windows import Window
 
 
 class Conv(nn.Module):
@@ -62,4 +63,4 @@ class Conv(nn.Module):
                 spatial_padding(size, self.kernel_size, self.stride, pads, self.dilation)
                 for size in x.shape[1:3]
             )
-        return convolve(x, kernel, self.stride, pads, self.dilation, self.groups)
+        return convolve(x, kernel, Window(self.stride, pads, self.dilation), self.groups)

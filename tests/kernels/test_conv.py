@@ -8,6 +8,7 @@ import pytest
 
 from netzoo import kernels
 from netzoo.kernels.conv import convolve
+from netzoo.kernels.windows import Window
 
 X = jnp.zeros((2, 8, 8, 8))
 PADS = ((1, 1), (1, 1))
@@ -21,9 +22,8 @@ def program(platform, taps, stride, dilation, groups, features):
 
     def run(x, kernel, dy):
         pads = PADS if taps == 3 else ((0, 0), (0, 0))
-        y, pull_back = jax.vjp(
-            lambda x, k: convolve(x, k, stride, pads, dilation, groups), x, kernel
-        )
+        window = Window(stride, pads, dilation)
+        y, pull_back = jax.vjp(lambda x, k: convolve(x, k, window, groups), x, kernel)
         return y, pull_back(jnp.full_like(y, dy))
 
     kernel = jnp.zeros((taps, taps, 8 // groups, features))

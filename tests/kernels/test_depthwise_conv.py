@@ -13,6 +13,7 @@ from jax import lax
 
 from netzoo.kernels.depthwise_conv import depthwise_conv
 from netzoo.kernels.padding import spatial_padding
+from netzoo.kernels.windows import Window
 
 CHANNELS = 5
 # Kernel and size of the image: even and odd sides, smaller than the kernel.
@@ -21,14 +22,14 @@ SHAPES = ((3, (7, 10)), (5, (8, 5)), (5, (3, 2)))
 OPTIONS = (*itertools.product((1, 2), (1, 2), ("torch", "same")), (3, 1, "same"), (3, 2, "torch"))
 
 
-def native_conv(x, kernel, stride, pads, dilation):
+def native_conv(x, kernel, window):
     """XLA's own grouped convolution."""
     return lax.conv_general_dilated(
         x,
         kernel,
-        window_strides=(stride, stride),
-        padding=pads,
-        rhs_dilation=(dilation, dilation),
+        window_strides=(window.stride, window.stride),
+        padding=window.pads,
+        rhs_dilation=(window.dilation, window.dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
@@ -39,7 +40,8 @@ def value_and_gradients(conv, stride, padding, dilation, x, kernel, seed=1):
     pads = tuple(
         spatial_padding(size, kernel.shape[0], stride, padding, dilation) for size in x.shape[1:3]
     )
-    y, pull_back = jax.vjp(lambda x, k: conv(x, k, stride, pads, dilation), x, kernel)
+    window = Window(stride, pads, dilation)
+    y, pull_back = jax.vjp(lambda x, k: conv(x, k, window), x, kernel)
     dy = np.random.default_rng(seed).integers(-4, 5, y.shape)
     return y, *pull_back(jnp.asarray(dy, y.dtype))
 
@@ -103,12 +105,12 @@ class NormalNumbersTest(chex.TestCase):
 
 def test_bfloat16_kernel_gradient_is_summed_in_float32():
     """A bfloat16 sum of ones stops at 256; over 320 images the scan would lose a fifth."""
-    x = jnp.ones((320, 5, 5, CHANNELS), jnp.bfloat16)
+    x, window = jnp.ones((320, 5, 5, CHANNELS), jnp.bfloat16), Window(1, ((1, 1), (1, 1)))
     kernel = jnp.ones((3, 3, 1, CHANNELS), jnp.bfloat16)
 
     @jax.jit
     def gradient(kernel):
-        y, pull_back = jax.vjp(lambda k: depthwise_conv(x, k, 1, ((1, 1), (1, 1)), 1), kernel)
+        y, pull_back = jax.vjp(lambda k: depthwise_conv(x, k, window), kernel)
         return pull_back(jnp.ones_like(y))[0]
 
     actual = gradient(kernel)

@@ -20,7 +20,7 @@ from jax import lax
 
 from netzoo import kernels
 from netzoo.kernels.conv import convolve
-from netzoo.kernels.padding import NO_PADS
+from netzoo.kernels.windows import Window
 from netzoo.layers import BatchNorm, Conv, Dropout, GroupNorm, gelu, max_pool
 from tests.conftest import slow
 from tests.training.runs import ROOT
@@ -102,7 +102,7 @@ LAYERS = {
     ]
 } | {
     "conv of patches": (
-        lambda kernel, x: convolve(x, kernel, 4, NO_PADS, 1, 1),
+        lambda kernel, x: convolve(x, kernel, Window(stride=4)),
         lambda kernel, x: lax.conv_general_dilated(
             x, kernel, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
         ),

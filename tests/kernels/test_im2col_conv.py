@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from netzoo.kernels.im2col_conv import has_few_pixels
+from netzoo.kernels.windows import Window
 from tests.kernels.test_forms import CHANNELS, assert_close, conv, native_conv, value_and_gradients
 
 
@@ -38,5 +39,5 @@ def test_images_with_fewer_pixels_than_the_kernel_has_taps(size, kernel_size, st
 
 def test_few_pixels_of_many_stay_a_convolution():
     """Protects memory: AlexNet's 11x11 in steps of 4 would copy each of 1,600 pixels six times."""
-    assert not has_few_pixels((40, 40), 11, 4, ((2, 2), (2, 2)), 1)
-    assert not has_few_pixels((3, 3), 3, 1, ((1, 1), (1, 1)), 1)
+    assert not has_few_pixels((40, 40), 11, Window(4, ((2, 2), (2, 2))))
+    assert not has_few_pixels((3, 3), 3, Window(1, ((1, 1), (1, 1))))

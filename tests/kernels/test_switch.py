@@ -12,7 +12,7 @@ from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.kernels import switch
 from netzoo.kernels.conv import convolve
-from netzoo.kernels.padding import NO_PADS
+from netzoo.kernels.windows import Window
 
 X = jnp.ones((2, 6, 6, 4))
 KERNEL = jnp.ones((3, 3, 1, 4))
@@ -20,7 +20,7 @@ KERNEL = jnp.ones((3, 3, 1, 4))
 
 def depthwise(x, kernel):
     """Is a convolution in the native form and in no other."""
-    return convolve(x, kernel, 1, NO_PADS, 1, 4)
+    return convolve(x, kernel, Window(), groups=4)
 
 
 def total(kernel, x):
