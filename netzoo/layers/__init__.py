@@ -8,7 +8,7 @@ from netzoo.kernels.gelu import gelu
 from netzoo.kernels.matmul import matmul
 from netzoo.kernels.padding import Padding, Pads
 from netzoo.kernels.pool import adaptive_avg_pool, global_avg_pool, max_pool
-from netzoo.layers.attention import KeyValue, MultiHeadAttention
+from netzoo.layers.attention import Attention, KeyValue, MultiHeadAttention
 from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
@@ -27,6 +27,7 @@ from netzoo.layers.squeeze_excite import SqueezeExcite
 __all__ = [
     "AUXILIARY",
     "ENDPOINTS",
+    "Attention",
     "BatchNorm",
     "Conv",
     "Dense",

@@ -5,6 +5,7 @@ give the weights, and takes the softmax in float32 even where the network comput
 it runs by default is the same few products, at the same speed.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -22,28 +23,18 @@ class KeyValue(NamedTuple):
 
     The heads come first and the keys are transposed, because the products read them so. A cache in
     any other order would be transposed for each token.
-
-    Attributes:
-      key: `[batch, heads, width / heads, memory_length]`.
-      value: `[batch, heads, memory_length, width / heads]`.
     """
 
-    key: jax.Array
-    value: jax.Array
+    key: jax.Array  # [batch, heads, width / heads, memory_length]
+    value: jax.Array  # [batch, heads, memory_length, width / heads]
 
 
 class Attention(NamedTuple):
-    """What attention computes.
+    """What attention computes."""
 
-    Attributes:
-      output: `[batch, length, width]`.
-      weights: `[batch, heads, length, memory_length]`, float32 or wider, without dropout.
-      memory: Projected keys and values of `memory`; None if the caller gave them.
-    """
-
-    output: jax.Array
-    weights: jax.Array
-    memory: KeyValue | None
+    output: jax.Array  # [batch, length, width]
+    weights: jax.Array  # [batch, heads, length, memory_length], float32 or wider, without dropout
+    memory: KeyValue | None  # keys and values of the memory; None if the caller gave them
 
 
 class MultiHeadAttention(nn.Module):
@@ -98,13 +89,12 @@ class MultiHeadAttention(nn.Module):
             raise UserError(f"{self.num_heads} heads do not divide a width of {width}")
         given = isinstance(memory, KeyValue)
         if memory is None:
-            query, key, value = self._project(x, "query", "key", "value")
-            memory = KeyValue(key.swapaxes(2, 3), value)
+            query, *projected = self._project(x, "query", "key", "value")
         else:
             (query,) = self._project(x, "query")
-            if not given:
-                key, value = self._project(memory, "key", "value")
-                memory = KeyValue(key.swapaxes(2, 3), value)
+            projected = None if given else self._project(memory, "key", "value")
+        if projected:
+            memory = KeyValue(projected[0].swapaxes(2, 3), projected[1])
         if cache is not None:
             put = jax.lax.dynamic_update_slice_in_dim
             memory = KeyValue(
@@ -114,31 +104,18 @@ class MultiHeadAttention(nn.Module):
         weights = _attention_weights(query, memory.key, mask)
         kept = Dropout(self.dropout_rate)(weights, train=train)
         context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(memory.value.dtype), memory.value)
-        output = Dense(width, kernel_init=self.kernel_init, dtype=self.dtype, name="out")(
-            context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
-        )
+        context = context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
+        output = Dense(width, self.dtype, self.kernel_init, name="out")(context)
         return Attention(output, weights, None if given else memory) if details else output
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
         """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each."""
         width = x.shape[-1]
         heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
-        layers = [_Affine(width, self.kernel_init, name=name)() for name in names]
-        layers = [(k.astype(self.dtype), b.astype(self.dtype)) for k, b in layers]
+        dense = functools.partial(Dense, width, self.dtype, self.kernel_init)
+        layers = [dense(name=name).parameters(width) for name in names]
         projected = affine(x.astype(self.dtype), layers)
         return [part.reshape(heads).swapaxes(1, 2) for part in projected]
-
-
-class _Affine(nn.Module):
-    """Returns the parameters of a square `flax.linen.Dense` without applying them."""
-
-    width: int
-    kernel_init: nn.initializers.Initializer
-
-    @nn.compact
-    def __call__(self) -> tuple[jax.Array, jax.Array]:
-        kernel = self.param("kernel", self.kernel_init, (self.width, self.width))
-        return kernel, self.param("bias", nn.initializers.zeros, (self.width,))
 
 
 def _attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -49,12 +49,18 @@ class Conv(nn.Module):
         """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`."""
         channels = x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = self.transform(kernel).astype(self.dtype)
         y = self._convolve(x.astype(self.dtype), kernel)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
             y = y + bias.astype(self.dtype)
         return y
+
+    @nn.nowrap
+    def transform(self, kernel: jax.Array) -> jax.Array:
+        """Returns the kernel to convolve with; subclasses may compute it from the parameter."""
+        return kernel
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         pads = self.padding

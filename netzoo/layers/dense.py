@@ -14,18 +14,26 @@ class Dense(nn.Module):
       features: Width of the output.
       dtype: Compute type; parameters stay float32.
       kernel_init: Initializer of the kernel.
-      bias_init: Initializer of the bias.
+      bias_init: Initializer of the bias; None for no bias.
     """
 
     features: int
     dtype: jnp.dtype = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros
+    bias_init: nn.initializers.Initializer | None = nn.initializers.zeros
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[..., width]` to `[..., features]`."""
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
+        kernel, bias = self.parameters(x.shape[-1])
+        y = matmul(x.astype(self.dtype), kernel)
+        return y if bias is None else y + bias
+
+    @nn.compact
+    def parameters(self, width: int) -> tuple[jax.Array, jax.Array | None]:
+        """Returns kernel `[width, features]` and bias `[features]` in `dtype`, not applied."""
+        shape = (width, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
+        if self.bias_init is None:
+            return kernel, None
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-        y = matmul(x.astype(self.dtype), kernel.astype(self.dtype))
-        return y + bias.astype(self.dtype)
+        return kernel, bias.astype(self.dtype)

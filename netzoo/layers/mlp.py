@@ -1,5 +1,6 @@
 """The position-wise network of Transformers (Vaswani et al., arXiv:1706.03762, section 3.3)."""
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -32,16 +33,8 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[..., width]` to `[..., width]`."""
-
-        def dense(features, name):
-            return Dense(
-                features,
-                kernel_init=self.kernel_init,
-                bias_init=self.bias_init,
-                dtype=self.dtype,
-                name=name,
-            )
-
-        y = self.activation(dense(self.mlp_dim, "expand")(x))
+        inits = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        dense = functools.partial(Dense, dtype=self.dtype, **inits)
+        y = self.activation(dense(self.mlp_dim, name="expand")(x))
         y = Dropout(self.dropout_rate)(y, train=train)
-        return dense(x.shape[-1], "project")(y)
+        return dense(x.shape[-1], name="project")(y)

@@ -33,13 +33,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from netzoo.layers import (
-    Conv,
-    Pads,
-    endpoint,
-    local_response_norm,
-    max_pool,
-)
+from netzoo.layers import Conv, Pads, endpoint, local_response_norm, max_pool
 from netzoo.models.blocks import check_image_size, hidden_layers_classifier
 from netzoo.models.registry import register
 
@@ -48,27 +42,18 @@ MIN_IMAGE_SIZE = 64
 STEM_STRIDE = 4
 # Side of the image that the dense layers see.
 DENSE_SIDE = 6
-Initializer = nn.initializers.Initializer
 ZEROS, ONES = nn.initializers.zeros, nn.initializers.ones
 DENSE_INIT = nn.initializers.normal(0.01)
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Layer(NamedTuple):
-    """A convolution with the ReLU after it.
+    """A convolution with the ReLU after it."""
 
-    Attributes:
-      name: Name of the endpoint.
-      kernel_size: Taps along each axis.
-      divided: Whether it was divided between the two GPUs of 2012.
-      normalized: Whether response normalisation follows.
-      pooled: Whether a pool follows.
-    """
-
-    name: str
+    name: str  # of the endpoint
     kernel_size: int
-    divided: bool
-    normalized: bool
+    divided: bool  # between the two GPUs of 2012
+    normalized: bool  # response normalisation follows
     pooled: bool
 
 
@@ -82,26 +67,15 @@ LAYERS = (
 
 
 class Variant(NamedTuple):
-    """What differs between the two networks.
-
-    Attributes:
-      channels: Channels of the five convolutions.
-      groups: Groups of the divided convolutions.
-      response_norm: Whether there is response normalisation.
-      stem_padding: Zeros on every side of the image; None fills it up to `4 n + 3`.
-      dropout_first: Dropout before the hidden layers rather than after.
-      kernel_init: Initializer of the convolutions' kernels.
-      bias_init: Initializer of the biases of divided convolutions and hidden layers; the other
-        biases start at 0.
-    """
+    """What differs between the two networks."""
 
     channels: tuple[int, int, int, int, int]
-    groups: int
+    groups: int  # of the divided convolutions
     response_norm: bool
-    stem_padding: int | None
-    dropout_first: bool
-    kernel_init: Initializer
-    bias_init: Initializer
+    stem_padding: int | None  # zeros on every side of the image; None fills it up to `4 n + 3`
+    dropout_first: bool  # before the hidden layers rather than after
+    kernel_init: nn.initializers.Initializer  # of the convolutions
+    bias_init: nn.initializers.Initializer  # of divided convolutions and hidden layers
 
 
 # Section 5 of the paper: normal with deviation 0.01, and biases of 1 that feed the ReLUs.
@@ -130,42 +104,32 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 64 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 64, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self, MIN_IMAGE_SIZE)
         x, v = images, self.variant
         for layer, channels in zip(LAYERS, v.channels, strict=True):
-            conv = _convolution(layer, channels, v, images.shape[1:3], self.dtype)
+            is_stem = layer.name == "stem"
+            conv = Conv(
+                channels,
+                layer.kernel_size,
+                stride=STEM_STRIDE if is_stem else 1,
+                groups=v.groups if layer.divided else 1,
+                use_bias=True,
+                padding=_stem_pads(images.shape[1:3], v.stem_padding) if is_stem else "torch",
+                dtype=self.dtype,
+                kernel_init=v.kernel_init,
+                bias_init=v.bias_init if layer.divided else ZEROS,
+                name=layer.name.replace("/", "_"),
+            )
             x = nn.relu(conv(x))
             if v.response_norm and layer.normalized:
-                x = local_response_norm(x, size=5, k=2.0, alpha=1e-4, beta=0.75)
+                x = local_response_norm(x)
             if layer.pooled:
                 x = max_pool(x, 3, 2, padding=0)
             endpoint(self, layer.name, x)
         return hidden_layers_classifier(
             self, x, DENSE_SIDE, bias_init=v.bias_init, dropout_first=v.dropout_first, train=train
         )
-
-
-def _convolution(
-    layer: Layer, channels: int, variant: Variant, image_size: tuple[int, int], dtype: jnp.dtype
-) -> Conv:
-    stem = layer.name == "stem"
-    return Conv(
-        features=channels,
-        kernel_size=layer.kernel_size,
-        stride=STEM_STRIDE if stem else 1,
-        groups=variant.groups if layer.divided else 1,
-        use_bias=True,
-        padding=_stem_pads(image_size, variant.stem_padding) if stem else "torch",
-        dtype=dtype,
-        kernel_init=variant.kernel_init,
-        bias_init=variant.bias_init if layer.divided else ZEROS,
-        name=layer.name.replace("/", "_"),
-    )
 
 
 def _stem_pads(image_size: tuple[int, int], padding: int | None) -> Pads:

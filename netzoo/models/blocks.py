@@ -1,7 +1,7 @@
-"""What families share: blocks of layers, the trunk that runs them, the classifier at the end."""
+"""What families share: settings, blocks of layers, the trunk that runs them, the classifier."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -25,8 +25,27 @@ Activation = Callable[[jax.Array], jax.Array]
 SQUEEZE_RATIO = 1 / 4
 
 
-def check_image_size(images: jax.Array, minimum: int, network: nn.Module) -> None:
+class ConvNet(nn.Module, kw_only=True):
+    """The settings of a network with BatchNorm.
+
+    Attributes:
+      num_classes: Length of the logits; 0 returns the features before them, `pre_logits`.
+      norm_momentum: Decay of BatchNorm's running statistics; the 0.99 of many papers is for long
+        runs.
+      norm_epsilon: BatchNorm's epsilon.
+      dtype: Compute type; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int = 1000
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    dtype: jnp.dtype = jnp.float32
+
+
+def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -> None:
     """Refuses images `[batch, height, width, channels]` that leave a later stage without pixels.
+
+    Most networks end with 1/32 of the image.
 
     Raises:
       UserError: A side is shorter than `minimum` pixels.
@@ -51,13 +70,7 @@ def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> 
 
 
 class ConvNormAct(NamedTuple):
-    """A convolution, its norm and an activation; calls add both modules to the calling module.
-
-    Attributes:
-      conv: Makes the convolution.
-      norm: Makes the norm; None for no norm.
-      activation: The last of the three.
-    """
+    """What adds a convolution, a norm or None, and an activation to the calling module."""
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None
@@ -65,24 +78,14 @@ class ConvNormAct(NamedTuple):
 
     @classmethod
     def of(
-        cls, network: nn.Module, activation: Activation, *, norm: bool = True, **options
+        cls, network: ConvNet, activation: Activation, *, norm: bool = True, **options
     ) -> "ConvNormAct":
-        """Takes the settings of `Conv` and `BatchNorm` from the fields of a network.
-
-        Args:
-          network: Has the fields `dtype`, for the norm `norm_momentum` and `norm_epsilon`, and
-            `padding` where it leaves a choice.
-          activation: The activation.
-          norm: Whether there is a norm.
-          **options: Other fields of `Conv`.
-        """
+        """Takes the settings of the layers from a network; `options` are other fields of `Conv`."""
         padding, dtype = getattr(network, "padding", "torch"), network.dtype
         conv = functools.partial(Conv, padding=padding, dtype=dtype, **options)
-        if not norm:
-            return cls(conv, None, activation)
-        momentum, epsilon = network.norm_momentum, network.norm_epsilon
-        norm = functools.partial(BatchNorm, momentum=momentum, epsilon=epsilon, dtype=dtype)
-        return cls(conv, norm, activation)
+        settings = {"momentum": network.norm_momentum, "epsilon": network.norm_epsilon}
+        batch_norm = functools.partial(BatchNorm, **settings, dtype=dtype)
+        return cls(conv, batch_norm if norm else None, activation)
 
     def __call__(self, x: jax.Array, features: int, kernel_size: int, **options) -> jax.Array:
         """Returns the activation of what `linear` returns for the same arguments."""
@@ -93,13 +96,8 @@ class ConvNormAct(NamedTuple):
     ) -> jax.Array:
         """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`.
 
-        Args:
-          x: The images.
-          features: Channels of the output.
-          kernel_size: Taps along each spatial axis.
-          name: Name of the convolution; the norm is called `{name}_norm`.
-          train: Whether the norm takes the statistics of the batch.
-          **options: Other fields of the convolution, e.g. `stride=2`.
+        The convolution is called `name`, the norm `{name}_norm`; `options` are other fields of the
+        convolution, e.g. `stride=2`.
         """
         x = self.conv(features, kernel_size, name=name, **options)(x)
         return self.norm(name=f"{name}_norm")(x, train=train) if self.norm else x
@@ -112,23 +110,14 @@ class InvertedResidual(nn.Module):
     before the projection that of MobileNetV3 (Howard et al., arXiv:1905.02244, Figure 4). With
     `expansion` 1 it has no expanding convolution; where input and output have one shape, it adds
     the input.
-
-    Attributes:
-      conv_norm_act: Makes the convolutions and norms, and the activation of the first two.
-      features: Channels of the output.
-      expansion: Expanded channels in multiples of the input's.
-      kernel_size: Taps of the depthwise convolution along each axis.
-      squeeze_excite: Whether squeeze-excite precedes the projection; its bottleneck has a quarter
-        of the expanded channels.
-      stride: Step of the depthwise convolution.
     """
 
     conv_norm_act: ConvNormAct
-    features: int
-    expansion: float
-    kernel_size: int = 3
-    squeeze_excite: bool = False
-    stride: int = 1
+    features: int  # channels of the output
+    expansion: float  # expanded channels in multiples of the input's
+    kernel_size: int = 3  # of the depthwise convolution
+    squeeze_excite: bool = False  # with a quarter of the expanded channels
+    stride: int = 1  # of the depthwise convolution
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -153,16 +142,10 @@ def trunk(
     *,
     train: bool,
 ) -> jax.Array:
-    """Runs the blocks of all stages, which become modules of `network`.
+    """Runs the blocks of all stages, which become modules of `network`, on images.
 
-    Block 2 of stage 1 is called `stage1_block2`; its output is the endpoint `stage1/block2`.
-
-    Args:
-      network: The network that calls.
-      x: Images `[batch, height, width, channels]`.
-      stages: For each stage the stride of its first block, and what makes its blocks from `stride`
-        and `name`.
-      train: What the blocks are called with.
+    Block 2 of stage 1 is called `stage1_block2`; its output is the endpoint `stage1/block2`. A
+    stage is the stride of its first block, and what makes each block from `stride` and `name`.
     """
     for stage, (first_stride, blocks) in enumerate(stages, start=1):
         for block, make_block in enumerate(blocks, start=1):
@@ -180,17 +163,10 @@ def classifier(
     *,
     train: bool,
 ) -> jax.Array:
-    """Ends a network: endpoint `pre_logits`, dropout and the dense layer `logits`.
+    """Ends a network: endpoint `pre_logits`, dropout if there is one, and the dense layer `logits`.
 
-    Args:
-      network: The network that calls; its `num_classes` may be 0 for no classifier.
-      features: `[batch, width]`, float32 or wider.
-      dropout: Acts on the features before the dense layer; None for no dropout.
-      kernel_init: Initializer of the dense layer's kernel.
-      train: Whether dropout acts.
-
-    Returns:
-      The logits `[batch, num_classes]`, or the features for `num_classes=0`.
+    Maps features `[batch, width]`, float32 or wider, to logits `[batch, num_classes]`. With
+    `network.num_classes` 0 it returns the features.
     """
     features = endpoint(network, "pre_logits", features)
     if network.num_classes == 0:
@@ -208,34 +184,20 @@ def hidden_layers_classifier(
     dropout_first: bool = False,
     train: bool,
 ) -> jax.Array:
-    """Ends AlexNet and VGG: two dense layers with ReLU, `hidden1` and `hidden2`, then a classifier.
+    """Ends AlexNet and VGG: two dense layers with ReLU, `hidden1` and `hidden2`, then `classifier`.
 
-    Args:
-      network: The network that calls, with the fields `hidden_features` and `dropout_rate`.
-      x: Images `[batch, height, width, channels]`, averaged or repeated to `side` x `side` pixels.
-      side: Side of the images that the dense layers see.
-      bias_init: Initializer of the biases of both layers.
-      dropout_first: Dropout before each of the two layers rather than after.
-      train: Whether dropout acts.
-
-    Returns:
-      What `classifier` does.
+    The images `x` `[batch, height, width, channels]` are first averaged or repeated to `side` x
+    `side` pixels. Dropout follows each of the two layers, or precedes it with `dropout_first`.
     """
     dropout, kernel_init = Dropout(network.dropout_rate), nn.initializers.normal(0.01)
-    hidden = functools.partial(
-        Dense,
-        network.hidden_features,
-        kernel_init=kernel_init,
-        bias_init=bias_init,
-        dtype=network.dtype,
-    )
+    inits = {"kernel_init": kernel_init, "bias_init": bias_init}
+    hidden = functools.partial(Dense, network.hidden_features, dtype=network.dtype, **inits)
     x = adaptive_avg_pool(x, side).reshape(x.shape[0], -1)
     x = dropout(x, train=train) if dropout_first else x
     x = dropout(nn.relu(hidden(name="hidden1")(x)), train=train)
     x = nn.relu(hidden(name="hidden2")(x))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    last_dropout = None if dropout_first else dropout
-    return classifier(network, x, last_dropout, kernel_init, train=train)
+    return classifier(network, x, None if dropout_first else dropout, kernel_init, train=train)
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
@@ -243,13 +205,32 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
     return [last * index / max(depth - 1, 1) for index in range(depth)]
 
 
-def scan_unroll(depth: int) -> int:
-    """Returns how many of `depth` scanned blocks to write out one after the other.
+def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn.Module]:
+    """Returns what makes `depth` blocks that compile as one, with stacked parameters.
 
-    On CPU it is all of them: a loop would copy what the gradient needs into stacks and out again,
-    which takes a tenth of a training step and saves one or two seconds of compilation. The loop
-    stays on other platforms, and where blocks are computed again in the backward pass: there it
-    holds that computation back.
+    On CPU they are written out one after the other: a loop would copy what the gradient needs into
+    stacks and out again, which takes a tenth of a training step and saves one or two seconds of
+    compilation. The loop stays on other platforms, and where blocks are computed again in the
+    backward pass: there it holds that computation back.
+
+    Args:
+      block: Maps a stream `x` and other inputs to `x` and what it hands out, which is stacked.
+      depth: Number of blocks.
+      in_axes: For each other input 0 to give every block its slice, `nn.broadcast` to give it all.
     """
     unrolled = kernels.backend() == "cpu" and not blocks_are_rematerialized()
-    return depth if unrolled else 1
+    return nn.scan(
+        block,
+        length=depth,
+        unroll=depth if unrolled else 1,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=in_axes,
+    )
+
+
+def block_endpoints(network: nn.Module, stack: str, outputs: Mapping[str, jax.Array]) -> None:
+    """Stores outputs of scanned blocks, `[depth, ...]`: `"/mlp"` as `{stack}/block1/mlp` etc."""
+    for name, values in outputs.items():
+        for block, value in enumerate(values, start=1):
+            endpoint(network, f"{stack}/block{block}{name}", value)

@@ -39,37 +39,22 @@ from netzoo.layers import (
     local_response_norm,
     max_pool,
 )
-from netzoo.models.blocks import (
-    ConvNormAct,
-    check_image_size,
-    classifier,
-)
+from netzoo.models.blocks import ConvNet, ConvNormAct, check_image_size, classifier
 from netzoo.models.registry import register
 
-# With fewer pixels the last stage, 1/32 of the image, would be empty.
-MIN_IMAGE_SIZE = 32
 AUXILIARY_SIDE = 4
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Widths(NamedTuple):
-    """Channels of an Inception module: six columns of Table 1.
+    """Channels of an Inception module: six columns of Table 1."""
 
-    Attributes:
-      branch1: 1x1.
-      reduce2: 1x1 before the 3x3.
-      branch2: 3x3.
-      reduce3: 1x1 before the 5x5.
-      branch3: 5x5.
-      branch4: 1x1 after the pool.
-    """
-
-    branch1: int
-    reduce2: int
-    branch2: int
-    reduce3: int
-    branch3: int
-    branch4: int
+    branch1: int  # 1x1
+    reduce2: int  # 1x1 before the 3x3
+    branch2: int  # 3x3
+    reduce3: int  # 1x1 before the 5x5
+    branch3: int  # 5x5
+    branch4: int  # 1x1 after the pool
 
 
 STAGES = {
@@ -88,20 +73,12 @@ AUXILIARY = {(4, 1): "aux1", (4, 4): "aux2"}
 
 
 class Variant(NamedTuple):
-    """What the variants differ in besides defaults.
+    """What the variants differ in besides defaults."""
 
-    Attributes:
-      batch_norm: BatchNorm rather than biases and local response normalisation.
-      branch3_kernel: Side of the larger convolution of an Inception module.
-      last_pool: Side of the window of the pool before stage 5.
-      adaptive_pool: Pool adaptively before the auxiliary classifiers at every size.
-      kernel_init: Initializer of all kernels.
-    """
-
-    batch_norm: bool
-    branch3_kernel: int
-    last_pool: int
-    adaptive_pool: bool
+    batch_norm: bool  # rather than biases and local response normalisation
+    branch3_kernel: int  # side of the larger convolution of an Inception module
+    last_pool: int  # side of the window of the pool before stage 5
+    adaptive_pool: bool  # before the auxiliary classifiers, at every size
     kernel_init: nn.initializers.Initializer
 
 
@@ -139,9 +116,7 @@ class Stem(nn.Module):
             if not self.response_norm:
                 return x
             # Caffe's constants; the paper gives none.
-            return local_response_norm(
-                x, size=5, k=1.0, alpha=1e-4, beta=0.75, alpha_over_size=True
-            )
+            return local_response_norm(x, k=1.0, alpha_over_size=True)
 
         x = self.conv_norm_act(images, 64, 7, stride=2, name="conv1", train=train)
         x = normalize(self.pool(x, 3))
@@ -194,12 +169,11 @@ class AuxiliaryClassifier(nn.Module):
         return dense(self.num_classes, name="logits")(x)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(ConvNet, kw_only=True):
     """GoogLeNet, also known as Inception v1.
 
-    Attributes:
+    Attributes besides those of `ConvNet`:
       variant: What distinguishes paper, BatchNorm and torchvision.
-      num_classes: Length of the logits; 0 returns the pooled features `[batch, 1024]`.
       auxiliary: Whether there are auxiliary classifiers. They need parameters always and
         computation in training; with `num_classes=0` there are none.
       auxiliary_weight: Weight of each auxiliary loss beside that of the logits, for the task.
@@ -208,31 +182,20 @@ class GoogLeNet(nn.Module):
         deviation and are to be mapped to [-1, 1], which torchvision's weights expect.
       dropout_rate: Dropout before the logits.
       padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_momentum: Decay of BatchNorm's running statistics.
-      norm_epsilon: BatchNorm's epsilon.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
     variant: Variant
-    num_classes: int = 1000
     auxiliary: bool = True
     auxiliary_weight: float = 0.3
     auxiliary_dropout_rate: float = 0.7
     transform_input: bool = False
     dropout_rate: float = 0.4
     padding: Padding = "torch"
-    norm_momentum: float = 0.9
-    norm_epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         v = self.variant
         conv_norm_act = ConvNormAct.of(
             self,
@@ -246,7 +209,21 @@ class GoogLeNet(nn.Module):
         pool = functools.partial(
             max_pool, stride=2, padding=0 if self.padding == "torch" else self.padding, ceil=True
         )
-        x = self._to_unit_range(images) if self.transform_input else images
+        auxiliary_classifier = functools.partial(
+            AuxiliaryClassifier,
+            self.num_classes,
+            self.auxiliary_dropout_rate,
+            v.adaptive_pool,
+            conv_norm_act,
+            v.kernel_init,
+            self.dtype,
+        )
+        classify_early = self.auxiliary and self.num_classes and (train or self.is_initializing())
+
+        x = images
+        if self.transform_input:
+            mean, std = (jnp.asarray(values, x.dtype) for values in (IMAGENET_MEAN, IMAGENET_STD))
+            x = (x * std + mean - 0.5) / 0.5
         x = Stem(conv_norm_act, pool, response_norm=not v.batch_norm, name="stem")(x, train=train)
         endpoint(self, "stem", x)
         for stage, blocks in STAGES.items():
@@ -256,35 +233,16 @@ class GoogLeNet(nn.Module):
                 name = f"stage{stage}_block{block}"
                 x = Inception(widths, v.branch3_kernel, conv_norm_act, name=name)(x, train=train)
                 endpoint(self, f"stage{stage}/block{block}", x)
-                if (stage, block) in AUXILIARY:
-                    self._classify_early(AUXILIARY[stage, block], x, conv_norm_act, train=train)
+                if classify_early and (stage, block) in AUXILIARY:
+                    name = AUXILIARY[stage, block]
+                    auxiliary_logits(self, name, auxiliary_classifier(name=name)(x, train=train))
         dropout = Dropout(self.dropout_rate)
         return classifier(self, global_avg_pool(x), dropout, v.kernel_init, train=train)
 
-    def _to_unit_range(self, images: jax.Array) -> jax.Array:
-        mean, std = (jnp.asarray(x, images.dtype) for x in (IMAGENET_MEAN, IMAGENET_STD))
-        return (images * std + mean - 0.5) / 0.5
 
-    def _classify_early(
-        self, name: str, x: jax.Array, conv_norm_act: ConvNormAct, *, train: bool
-    ) -> None:
-        if not (self.auxiliary and self.num_classes and (train or self.is_initializing())):
-            return
-        logits = AuxiliaryClassifier(
-            self.num_classes,
-            self.auxiliary_dropout_rate,
-            self.variant.adaptive_pool,
-            conv_norm_act,
-            self.variant.kernel_init,
-            self.dtype,
-            name=name,
-        )(x, train=train)
-        auxiliary_logits(self, name, logits)
-
-
-register("googlenet", functools.partial(GoogLeNet, PAPER))
-register("googlenet_bn", functools.partial(GoogLeNet, PAPER_BATCH_NORM))
+register("googlenet", functools.partial(GoogLeNet, variant=PAPER))
+register("googlenet_bn", functools.partial(GoogLeNet, variant=PAPER_BATCH_NORM))
 register(
     "googlenet_tv",
-    functools.partial(GoogLeNet, TORCHVISION, dropout_rate=0.2, norm_epsilon=1e-3),
+    functools.partial(GoogLeNet, variant=TORCHVISION, dropout_rate=0.2, norm_epsilon=1e-3),
 )

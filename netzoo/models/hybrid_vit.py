@@ -23,7 +23,7 @@ the sum. Bottlenecks halve the image in their 3x3 convolution.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -42,60 +42,38 @@ NORM_GROUPS = 32
 EpsilonPlace = Literal["deviation", "variance"]
 
 
-class Variant(NamedTuple):
-    """One hybrid.
-
-    Attributes:
-      transformer: The ViT; its patches are of the ResNet's feature map.
-      stages: Blocks in each stage of the ResNet.
-    """
-
-    transformer: vit.Variant
-    stages: tuple[int, ...]
-
-
+# The Transformer, whose patches are of the ResNet's feature map, and blocks in each stage of that.
 VARIANTS = {
-    "r_ti16": Variant(vit.Variant(192, 12, 768, 3, 8), ()),
-    "r26_s32": Variant(vit.Variant(384, 12, 1536, 6, 1), (2, 2, 2, 2)),
-    "r26_b32": Variant(vit.Variant(768, 12, 3072, 12, 1), (2, 2, 2, 2)),
-    "r50_b16": Variant(vit.Variant(768, 12, 3072, 12, 1), (3, 4, 9)),
-    "r50_l32": Variant(vit.Variant(1024, 24, 4096, 16, 1), (3, 4, 6, 3)),
+    "r_ti16": (vit.Variant(192, 12, 768, 3, 8), ()),
+    "r26_s32": (vit.Variant(384, 12, 1536, 6, 1), (2, 2, 2, 2)),
+    "r26_b32": (vit.Variant(768, 12, 3072, 12, 1), (2, 2, 2, 2)),
+    "r50_b16": (vit.Variant(768, 12, 3072, 12, 1), (3, 4, 9)),
+    "r50_l32": (vit.Variant(1024, 24, 4096, 16, 1), (3, 4, 6, 3)),
 }
-
-
-def standardize(kernel: jax.Array, epsilon: float, place: EpsilonPlace) -> jax.Array:
-    """Gives every output channel of `[height, width, in, out]` mean 0 and deviation 1.
-
-    The authors' JAX code adds `epsilon` to the deviation, PyTorch's timm to the variance.
-    """
-    flat = kernel.reshape(-1, kernel.shape[-1])  # XLA's CPU backend is quick to reduce matrices
-    centred = flat - flat.mean(0)
-    variance = jnp.square(centred).mean(0)
-    if place == "deviation":
-        scale = 1 / (jnp.sqrt(variance) + epsilon)
-    else:
-        scale = jax.lax.rsqrt(variance + epsilon)
-    return (centred * scale).reshape(kernel.shape)
 
 
 class StandardizedConv(Conv):
     """A convolution whose kernel is standardised at every use; the parameter is not.
 
-    Attributes:
-      standardize_epsilon: See `standardize`.
-      standardize_epsilon_place: See `standardize`.
+    Attributes besides those of `Conv`:
+      epsilon: Added to the deviation or the variance of the kernel.
+      epsilon_place: Which of the two.
     """
 
-    standardize_epsilon: float = 1e-5
-    standardize_epsilon_place: EpsilonPlace = "deviation"
+    epsilon: float = 1e-5
+    epsilon_place: EpsilonPlace = "deviation"
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        kernel = standardize(kernel, self.standardize_epsilon, self.standardize_epsilon_place)
-        return self._convolve(x.astype(self.dtype), kernel.astype(self.dtype))
+    @nn.nowrap
+    def transform(self, kernel: jax.Array) -> jax.Array:
+        """Gives every output channel of `[height, width, in, out]` mean 0 and deviation 1."""
+        flat = kernel.reshape(-1, kernel.shape[-1])  # XLA's CPU backend is quick to reduce matrices
+        centred = flat - flat.mean(0)
+        variance = jnp.square(centred).mean(0)
+        if self.epsilon_place == "deviation":
+            scale = 1 / (jnp.sqrt(variance) + self.epsilon)
+        else:
+            scale = jax.lax.rsqrt(variance + self.epsilon)
+        return (centred * scale).reshape(kernel.shape)
 
 
 class HybridViT(vit.ViT):
@@ -122,8 +100,8 @@ class HybridViT(vit.ViT):
             StandardizedConv,
             padding=self.padding,
             kernel_init=nn.initializers.lecun_normal(),
-            standardize_epsilon=self.standardize_epsilon,
-            standardize_epsilon_place=self.standardize_epsilon_place,
+            epsilon=self.standardize_epsilon,
+            epsilon_place=self.standardize_epsilon_place,
             dtype=self.dtype,
         )
         norm = functools.partial(
@@ -145,7 +123,5 @@ class HybridViT(vit.ViT):
         return STEM_STRIDE * 2 ** max(len(self.stages) - 1, 0) * self.variant.patch
 
 
-for _name, _variant in VARIANTS.items():
-    register(
-        _name, functools.partial(HybridViT, variant=_variant.transformer, stages=_variant.stages)
-    )
+for _name, (_variant, _stages) in VARIANTS.items():
+    register(_name, functools.partial(HybridViT, variant=_variant, stages=_stages))

@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
 from netzoo.models.blocks import (
+    ConvNet,
     ConvNormAct,
     check_image_size,
     classifier,
@@ -44,17 +44,9 @@ class Stage(NamedTuple):
     stride: int
 
 
-STAGES = (
-    Stage(64, 1, 1),
-    Stage(128, 2, 2),
-    Stage(256, 2, 2),
-    Stage(512, 6, 2),
-    Stage(1024, 2, 2),
-)
+STAGES = (Stage(64, 1, 1), Stage(128, 2, 2), Stage(256, 2, 2), Stage(512, 6, 2), Stage(1024, 2, 2))
 STEM_CHANNELS = 32
 MIN_CHANNELS = 8
-# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
-MIN_IMAGE_SIZE = 32
 
 
 def thin_channels(channels: int, width_multiplier: float) -> int:
@@ -81,35 +73,25 @@ class SeparableBlock(nn.Module):
         return self.conv_norm_act(x, self.features, 1, name="pointwise", train=train)
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(ConvNet, kw_only=True):
     """MobileNet V1.
 
-    Attributes:
-      num_classes: Length of the logits; 0 returns the pooled features.
+    Attributes besides those of `ConvNet`:
       width_multiplier: Factor on every channel count (section 3.3).
       dropout_rate: Dropout before the logits; TF-slim keeps 0.999.
       padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
-    num_classes: int = 1000
     width_multiplier: float = 1.0
     dropout_rate: float = 0.001
     padding: Padding = "torch"
-    norm_momentum: float = 0.9
     norm_epsilon: float = 1e-3
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(thin_channels, width_multiplier=self.width_multiplier)
         block = functools.partial(SeparableBlock, conv_norm_act)

@@ -26,10 +26,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
 from netzoo.models.blocks import (
+    ConvNet,
     ConvNormAct,
     InvertedResidual,
     check_image_size,
@@ -60,39 +60,27 @@ STAGES = (
 )
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
-# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
-MIN_IMAGE_SIZE = 32
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(ConvNet, kw_only=True):
     """MobileNetV2.
 
-    Attributes:
-      num_classes: Length of the logits; 0 returns the pooled features `[batch, 1280]`.
+    Attributes besides those of `ConvNet`:
       width_multiplier: Factor on every channel count (section 4.1).
       dropout_rate: Dropout before the logits.
       padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_momentum: Decay of BatchNorm's running statistics.
       norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
-    num_classes: int = 1000
     width_multiplier: float = 1.0
     dropout_rate: float = 0.2
     padding: Padding = "torch"
-    norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)
         block = functools.partial(InvertedResidual, conv_norm_act)

@@ -35,11 +35,11 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from netzoo.layers import Dropout, Padding, endpoint, global_avg_pool
 from netzoo.models.blocks import (
     Activation,
+    ConvNet,
     ConvNormAct,
     InvertedResidual,
     check_image_size,
@@ -51,23 +51,14 @@ from netzoo.models.registry import register
 
 
 class Stage(NamedTuple):
-    """Consecutive rows of Table 1 or 2 with one number of output channels.
-
-    Attributes:
-      channels: Channels of the output.
-      expansions: Expanded channels of each block in multiples of its input's.
-      kernel_size: Taps of the depthwise convolutions along each axis.
-      stride: Step of the first block.
-      squeeze_excite: Whether the blocks have it.
-      activation: Activation after the first two convolutions of a block.
-    """
+    """Consecutive rows of Table 1 or 2 with one number of output channels."""
 
     channels: int
-    expansions: tuple[float, ...]
-    kernel_size: int
-    stride: int
+    expansions: tuple[float, ...]  # expanded channels of each block in multiples of its input's
+    kernel_size: int  # of the depthwise convolutions
+    stride: int  # of the first block
     squeeze_excite: bool
-    activation: Activation
+    activation: Activation  # after the first two convolutions of a block
 
 
 class Variant(NamedTuple):
@@ -103,47 +94,47 @@ SMALL = Variant(
     pre_logits_channels=1024,
 )
 STEM_CHANNELS = 16
-# At least this many pixels, so that the last stage, 1/32 of the image, still has one.
-MIN_IMAGE_SIZE = 32
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(ConvNet, kw_only=True):
     """MobileNetV3.
 
-    Attributes:
+    Attributes besides those of `ConvNet`:
       variant: `LARGE` or `SMALL`.
-      num_classes: Length of the logits; 0 returns `pre_logits`.
       width_multiplier: Factor on channel counts, see the docstring of the file.
       minimalistic: No squeeze-excite, no hard-swish, no 5x5.
       dropout_rate: Dropout before the logits; the paper's "dropout of 0.8" keeps 0.8.
       padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_momentum: Decay of BatchNorm's running statistics; the paper's 0.99 suits long runs.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights, 1e-5
         in timm's others.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
     variant: Variant
-    num_classes: int = 1000
     width_multiplier: float = 1.0
     minimalistic: bool = False
     dropout_rate: float = 0.2
     padding: Padding = "torch"
-    norm_momentum: float = 0.9
     norm_epsilon: float = 1e-3
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         v, activation = self.variant, RE if self.minimalistic else HS
         conv_norm_act = ConvNormAct.of(self, activation)
-        stages = [(s.stride, [self._block(s, e) for e in s.expansions]) for s in v.stages]
+        stages = []
+        for s in v.stages:
+            if self.minimalistic:
+                s = s._replace(kernel_size=3, squeeze_excite=False, activation=RE)
+            block = functools.partial(
+                InvertedResidual,
+                ConvNormAct.of(self, s.activation),
+                scale_channels(s.channels, self.width_multiplier),
+                kernel_size=s.kernel_size,
+                squeeze_excite=s.squeeze_excite,
+            )
+            blocks = [functools.partial(block, expansion=expansion) for expansion in s.expansions]
+            stages.append((s.stride, blocks))
 
         x = conv_norm_act(images, STEM_CHANNELS, 3, stride=2, name="stem", train=train)
         x = trunk(self, endpoint(self, "stem", x), stages, train=train)
@@ -154,20 +145,9 @@ class MobileNetV3(nn.Module):
         x = nn.Dense(wide, kernel_init=init, name="pre_logits")(global_avg_pool(x))
         return classifier(self, activation(x), Dropout(self.dropout_rate), init, train=train)
 
-    def _block(self, stage: Stage, expansion: float) -> functools.partial:
-        activation = RE if self.minimalistic else stage.activation
-        return functools.partial(
-            InvertedResidual,
-            ConvNormAct.of(self, activation),
-            scale_channels(stage.channels, self.width_multiplier),
-            expansion,
-            kernel_size=3 if self.minimalistic else stage.kernel_size,
-            squeeze_excite=stage.squeeze_excite and not self.minimalistic,
-        )
-
 
 for _name, _variant in (("mobilenet_v3_large", LARGE), ("mobilenet_v3_small", SMALL)):
-    _factory = functools.partial(MobileNetV3, _variant)
+    _factory = functools.partial(MobileNetV3, variant=_variant)
     register(_name, _factory)
     register(f"{_name}_075", functools.partial(_factory, width_multiplier=0.75))
     register(f"{_name}_minimalistic", functools.partial(_factory, minimalistic=True))

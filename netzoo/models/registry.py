@@ -11,15 +11,10 @@ from netzoo.errors import unknown_name
 
 
 class Entry(NamedTuple):
-    """A registered network.
+    """A registered network."""
 
-    Attributes:
-      factory: `factory(num_classes=..., **options)` makes the module.
-      image_size: Side of the images it was published for, in pixels; 0 for networks on text.
-    """
-
-    factory: Callable[..., nn.Module]
-    image_size: int
+    factory: Callable[..., nn.Module]  # factory(num_classes=..., **options) makes the module
+    image_size: int  # side that it was published for, in pixels; 0 for networks on text
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -38,11 +33,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def model_entry(name: str) -> Entry:
-    """Returns what is known of a network.
-
-    Raises:
-      UserError: The name is unknown; the message gives the nearest valid ones.
-    """
+    """Returns the entry of a network; raises a UserError if the name is unknown."""
     if name not in _ENTRIES:
         raise unknown_name("model", name, list_models())
     return _ENTRIES[name]

@@ -50,9 +50,8 @@ def rematerialized_blocks() -> Iterator[None]:
             return context.orig_method.func(module, *args, **kwargs)
 
         if module.name == SCANNED:
-            # Flags cannot be traced. No barrier: the loop keeps the two computations apart.
-            flags = tuple(i for i, arg in enumerate(args, start=1) if isinstance(arg, bool))
-            return nn.remat(call, static_argnums=flags, prevent_cse=False)(module, *args)
+            # No barrier: the loop keeps the two computations apart.
+            return nn.remat(call, prevent_cse=False)(module, *args)
         if kernels.backend() == "cpu":
             return _in_branch(module, call, *args, **kwargs)
         return nn.remat(call)(module, *args)

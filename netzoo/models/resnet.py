@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from netzoo.layers import Dropout, DropPath, Padding, endpoint, global_avg_pool, max_pool
 from netzoo.models.blocks import (
+    ConvNet,
     ConvNormAct,
     check_image_size,
     classifier,
@@ -36,24 +36,15 @@ from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
-# Below, the last stage, 1/32 of the image, is a single pixel and its 3x3 sees only padding.
-MIN_IMAGE_SIZE = 32
 
 
 class Variant(NamedTuple):
-    """One column of Table 1.
+    """One column of Table 1."""
 
-    Attributes:
-      depths: Blocks in each stage.
-      bottleneck: 1x1, 3x3, 1x1 blocks rather than two 3x3.
-      groups: Groups of the 3x3 convolutions.
-      group_width: Channels of one group in stage 1.
-    """
-
-    depths: tuple[int, int, int, int]
-    bottleneck: bool
-    groups: int = 1
-    group_width: int = 64
+    depths: tuple[int, int, int, int]  # blocks in each stage
+    bottleneck: bool  # blocks of 1x1, 3x3, 1x1 rather than of two 3x3
+    groups: int = 1  # of the 3x3 convolutions
+    group_width: int = 64  # channels of one group in stage 1
 
 
 VARIANTS = {
@@ -70,26 +61,15 @@ VARIANTS = {
 
 
 class ResidualBlock(nn.Module):
-    """Residual block (Figure 5 of the paper).
-
-    Attributes:
-      conv_norm_act: Makes the convolutions, the norms and the activations.
-      features: Channels of the output.
-      bottleneck: Channels between the 1x1 convolutions; None for the basic block of two 3x3.
-      groups: Groups of the bottleneck's 3x3 convolution.
-      stride_in_first: Halve the image in the first convolution of a bottleneck.
-      zero_init_last_norm: Start the residual branch at 0.
-      drop_rate: Share of the examples whose residual branch is dropped in training.
-      stride: Step of the block, in pixels.
-    """
+    """Residual block (Figure 5 of the paper)."""
 
     conv_norm_act: ConvNormAct
-    features: int
-    bottleneck: int | None
-    groups: int = 1
-    stride_in_first: bool = False
-    zero_init_last_norm: bool = False
-    drop_rate: float = 0.0
+    features: int  # channels of the output
+    bottleneck: int | None  # channels between the 1x1 convolutions; None for two 3x3
+    groups: int = 1  # of the bottleneck's 3x3 convolution
+    stride_in_first: bool = False  # halve the image in the first convolution of a bottleneck
+    zero_init_last_norm: bool = False  # start the residual branch at 0
+    drop_rate: float = 0.0  # share of the examples whose branch is dropped in training
     stride: int = 1
 
     @nn.compact
@@ -118,42 +98,30 @@ class ResidualBlock(nn.Module):
         return activation(x + drop_path(y, train=train))
 
 
-class ResNet(nn.Module):
+class ResNet(ConvNet, kw_only=True):
     """ResNet, ResNeXt and Wide ResNet.
 
-    Attributes:
+    Attributes besides those of `ConvNet`:
       variant: Depths and widths.
-      num_classes: Length of the logits; 0 returns the pooled features.
       stride_in_first: Halve the image in the first convolution of a bottleneck ("v1").
       zero_init_last_norm: Start every residual branch at 0 (Goyal et al., arXiv:1706.02677,
         section 5.1).
       dropout_rate: Dropout before the logits.
       drop_path_rate: Drop path of the last block; that of earlier ones grows with their place.
       padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_momentum: Decay of BatchNorm's running statistics.
-      norm_epsilon: BatchNorm's epsilon.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
     variant: Variant
-    num_classes: int = 1000
     stride_in_first: bool = False
     zero_init_last_norm: bool = False
     dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
     padding: Padding = "torch"
-    norm_momentum: float = 0.9
-    norm_epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         v, conv_norm_act = self.variant, ConvNormAct.of(self, nn.relu)
         block = functools.partial(
             ResidualBlock,
@@ -181,4 +149,4 @@ class ResNet(nn.Module):
 
 
 for _name, _variant in VARIANTS.items():
-    register(_name, functools.partial(ResNet, _variant))
+    register(_name, functools.partial(ResNet, variant=_variant))

@@ -1,5 +1,6 @@
 """Sizes of networks: parameters and multiply-adds, without computing anything."""
 
+import functools
 import math
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -15,35 +16,21 @@ TEXT_LENGTH = 16  # tokens of the example for networks on text
 
 
 class Part(NamedTuple):
-    """A stage of a network.
+    """A stage of a network."""
 
-    Attributes:
-      name: E.g. `stem`, `stage1`, `logits`.
-      shape: Shape of its output for one example, batch axis included.
-      parameters: Trainable scalars in it.
-      macs: Multiply-adds of its convolutions, dense layers and attention products.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: int
-    macs: int
+    name: str  # e.g. `stem`, `stage1`, `logits`
+    shape: tuple[int, ...]  # of its output for one example, batch axis included
+    parameters: int  # trainable scalars
+    macs: int  # multiply-adds of convolutions, dense layers and attention products
 
 
 class Summary(NamedTuple):
-    """The sizes of a network; those of all its parts add up to the totals.
-
-    Attributes:
-      parameters: Trainable scalars.
-      statistics: Running statistics of BatchNorm, which are not trained.
-      macs: Multiply-adds for one example.
-      parts: Stage by stage, in the order of the computation.
-    """
+    """The sizes of a network; those of all its parts add up to the totals."""
 
     parameters: int
-    statistics: int
-    macs: int
-    parts: list[Part]
+    statistics: int  # running statistics of BatchNorm, which are not trained
+    macs: int  # for one example
+    parts: list[Part]  # in the order of the computation
 
 
 def example_inputs(image_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -55,22 +42,12 @@ def example_inputs(image_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 def variable_shapes(model: nn.Module, image_size: int) -> Any:
     """Returns the shapes of a network's variables, without making any."""
-    inputs = example_inputs(image_size)
-    return jax.eval_shape(
-        lambda key, *x: model.init(key, *x, train=False), jax.random.key(0), *inputs
-    )
+    init = functools.partial(model.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), *example_inputs(image_size))
 
 
 def model_summary(model: nn.Module, image_size: int) -> Summary:
-    """Traces the evaluating network on one example.
-
-    Args:
-      model: Any network of the registry.
-      image_size: Side of the image in pixels; 0 for networks on text.
-
-    Raises:
-      UserError: The network refuses the image size.
-    """
+    """Traces the evaluating network on one example; see `example_inputs` for `image_size`."""
     variables = variable_shapes(model, image_size)
     outputs: dict[str, tuple[int, ...]] = {}
 
@@ -83,9 +60,8 @@ def model_summary(model: nn.Module, image_size: int) -> Summary:
 
     # Natively every convolution and product is one operation.
     with use_backend("native"), nn.intercept_methods(note):
-        closed = jax.make_jaxpr(lambda v, *x: model.apply(v, *x, train=False))(
-            variables, *example_inputs(image_size)
-        )
+        apply = functools.partial(model.apply, train=False)
+        closed = jax.make_jaxpr(apply)(variables, *example_inputs(image_size))
     macs: dict[str, int] = defaultdict(int)
     _add_macs(closed.jaxpr, "", 1, macs)
     parameters: dict[str, int] = defaultdict(int)

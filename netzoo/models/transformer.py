@@ -38,6 +38,7 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.layers import (
+    Dense,
     Dropout,
     KeyValue,
     Mlp,
@@ -47,26 +48,19 @@ from netzoo.layers import (
     endpoints_wanted,
     matmul,
 )
+from netzoo.models.blocks import block_endpoints
 from netzoo.models.registry import register
 from netzoo.models.transformer_stack import BlockDetails, Stack
 
 
 class Variant(NamedTuple):
-    """One row of Table 3.
+    """One row of Table 3."""
 
-    Attributes:
-      layers: Blocks of the encoder, and of the decoder.
-      width: Width of the embeddings and every block's output.
-      mlp_dim: Width between the two layers of an MLP.
-      heads: Heads of every attention.
-      dropout_rate: Dropout that the paper trains it with.
-    """
-
-    layers: int
-    width: int
-    mlp_dim: int
+    layers: int  # blocks of the encoder, and of the decoder
+    width: int  # of the embeddings and of every block's output
+    mlp_dim: int  # width between the two layers of an MLP
     heads: int
-    dropout_rate: float
+    dropout_rate: float  # that the paper trains it with
 
 
 VARIANTS = {
@@ -126,17 +120,6 @@ def sinusoidal_positions(length: int, width: int) -> np.ndarray:
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
 
 
-class _Kernel(nn.Module):
-    """The parameter of a `flax.linen.Dense` without bias, for the caller to apply."""
-
-    shape: tuple[int, int]
-    init: nn.initializers.Initializer
-
-    @nn.compact
-    def __call__(self) -> jax.Array:
-        return self.param("kernel", self.init, self.shape)
-
-
 class Transformer(nn.Module):
     """The encoder-decoder Transformer.
 
@@ -194,18 +177,13 @@ class Transformer(nn.Module):
             self.embedding = embed()
         else:
             self.source_embedding, self.target_embedding = embed(), embed()
-            self.logits = _Kernel((v.width, self.num_classes), init)
+            self.logits = Dense(self.num_classes, wide, init, bias_init=None)
         self.embedding_dropout = Dropout(self.dropout_rate)
         block = {
             "attention": functools.partial(
-                MultiHeadAttention,
-                num_heads=v.heads,
-                dropout_rate=self.attention_dropout_rate,
-                dtype=self.dtype,
+                MultiHeadAttention, v.heads, self.attention_dropout_rate, self.dtype
             ),
-            "mlp": functools.partial(
-                Mlp, v.mlp_dim, nn.relu, dropout_rate=self.mlp_dropout_rate, dtype=self.dtype
-            ),
+            "mlp": functools.partial(Mlp, v.mlp_dim, nn.relu, self.mlp_dropout_rate, self.dtype),
             "norm": functools.partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype),
             "dropout_rate": self.dropout_rate,
             "norm_first": self.norm_first,
@@ -217,16 +195,13 @@ class Transformer(nn.Module):
     def __call__(self, source: jax.Array, target: jax.Array, *, train: bool) -> jax.Array:
         """Maps tokens `[batch, S]` and `[batch, T]` to float32 logits `[batch, T, num_classes]`.
 
-        Args:
-          source: The sentences, padded at the end.
-          target: Their translations shifted right: the first token is the start symbol, and the
-            logits at a position are those of the next token.
-          train: Whether dropout acts; it needs the key `dropout`.
+        The target is shifted right: its first token is the start symbol, and the logits at a
+        position are those of the next token.
 
         Raises:
           UserError: The arguments are not tokens.
         """
-        return matmul(*self._classified(self._features(source, target, train=train)))
+        return matmul(*self._classified(self._features(source, target, train)))
 
     def cross_entropy(
         self,
@@ -240,22 +215,10 @@ class Transformer(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Returns the loss of `__call__`'s logits, on CPU without ever holding all of them.
 
-        Args:
-          source: Tokens `[batch, S]`.
-          target: Tokens `[batch, T]`, shifted right.
-          labels: Tokens `[batch, T]`, to be predicted.
-          weights: `[batch, T]`, of every label.
-          smoothing: See `netzoo.kernels.blockwise_cross_entropy.classifier_cross_entropy`.
-          train: Whether dropout acts.
-
-        Returns:
-          The weighted sum of the cross-entropies, a scalar in nats, and booleans `[batch, T]`, True
-          where no token is more probable than the label.
-
-        Raises:
-          UserError: The arguments are not tokens.
+        Labels are the tokens `[batch, T]` to be predicted, each with its weight. The results are
+        those of `netzoo.kernels.blockwise_cross_entropy.classifier_cross_entropy`.
         """
-        x, kernel = self._classified(self._features(source, target, train=train))
+        x, kernel = self._classified(self._features(source, target, train))
         return classifier_cross_entropy(x, kernel, labels, weights, smoothing)
 
     def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
@@ -265,63 +228,45 @@ class Transformer(nn.Module):
         x = self._embed(embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
         x, details = self.encoder(x, mask, train=train, details=endpoints_wanted(self))
-        self._hand_out("encoder", details)
+        self._store_details("encoder", details)
         return x
 
-    def decode(
-        self, memory: jax.Array, source_mask: jax.Array, target: jax.Array, *, train: bool
-    ) -> jax.Array:
-        """Maps the encoder's output and the target so far to logits `[batch, T, num_classes]`.
-
-        Args:
-          memory: `[batch, S, width]`.
-          source_mask: Booleans `[batch, S]`, True where the source is not padding.
-          target: Tokens `[batch, T]`, shifted right.
-          train: Whether dropout acts.
-        """
-        return matmul(*self._classified(self._decode(memory, source_mask, target, train)))
-
-    def _features(self, source, target, *, train):
+    def _features(self, source, target, train):
         memory = self.encode(source, train=train)
-        return self._decode(memory, source != self.pad_id, target, train)
-
-    def _decode(self, memory, source_mask, target, train):
         self._check_tokens("target", target)
         length = target.shape[1]
         x, details = self.decoder(
             self._embed_target(target, self._positions(length), train),
             jnp.tri(length, dtype=bool)[None, None],
             memory,
-            source_mask[:, None, None, :],
+            (source != self.pad_id)[:, None, None, :],
             train=train,
             details=endpoints_wanted(self),
         )
-        self._hand_out("decoder", details)
+        self._store_details("decoder", details)
         return endpoint(self, "pre_logits", x)
 
     def init_cache(
         self, memory: jax.Array, source_mask: jax.Array, max_length: int, beams: int = 1
     ) -> Cache:
-        """Returns the cache before the first token.
+        """Returns the cache before the first token, with room for `max_length` tokens a beam.
 
-        Args:
-          memory: The encoder's output `[batch, S, width]`.
-          source_mask: Booleans `[batch, S]`, True where the source is not padding.
-          max_length: Tokens that can be decoded with it.
-          beams: Hypotheses of every sentence.
+        `memory` is the encoder's output `[batch, S, width]`; `source_mask` `[batch, S]` is True
+        where the source is not padding.
         """
         # A target without tokens: only the keys and values of the memory are computed.
         batch, _, width = memory.shape
         nothing = jnp.zeros((batch, 0, width), self.dtype)
         _, details = self.decoder(nothing, None, memory, train=False, details=True)
+        cross_attention = details["cross_attention"].memory
         heads = self.variant.heads
         value = jnp.zeros((batch, heads, max_length * beams, width // heads), self.dtype)
         empty = (KeyValue(value.swapaxes(2, 3), value),) * self.variant.layers
         ancestors = jnp.zeros((batch, beams, max_length), jnp.int32)
-        return Cache(empty, details.cross_memory, source_mask, ancestors, jnp.zeros((), jnp.int32))
+        return Cache(empty, cross_attention, source_mask, ancestors, jnp.zeros((), jnp.int32))
 
     def decode_step(self, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """Decodes one token more; together the steps give what `decode` gives at once.
+        """Decodes one token more; together the steps give what `__call__` gives at once.
 
         Args:
           tokens: `[batch, beams]`, the last of every hypothesis so far; first the start symbol.
@@ -347,7 +292,7 @@ class Transformer(nn.Module):
             details=True,
         )
         memory = tuple(
-            jax.tree.map(lambda x, layer=layer: x[layer], details.memory)
+            jax.tree.map(lambda x, layer=layer: x[layer], details["attention"].memory)
             for layer in range(self.variant.layers)
         )
         cache = cache._replace(self_attention=memory, ancestors=ancestors, position=position + 1)
@@ -369,18 +314,18 @@ class Transformer(nn.Module):
 
     def _classified(self, x):
         """Returns what the logits are the product of, in their dtype."""
-        kernel = self.embedding.embedding.T if self.share_embeddings else self.logits()
+        if self.share_embeddings:
+            kernel = self.embedding.embedding.T
+        else:
+            kernel, _ = self.logits.parameters(x.shape[-1])
         return x.astype(kernel.dtype), kernel
 
-    def _hand_out(self, stack: str, details: BlockDetails | None) -> None:
-        if details is None:
-            return
-        names = {"": details.output, "/attention_weights": details.attention}
-        if details.cross_attention is not None:
-            names["/cross_attention_weights"] = details.cross_attention
-        for name, values in names.items():
-            for layer, value in enumerate(values, start=1):
-                endpoint(self, f"{stack}/block{layer}{name}", value)
+    def _store_details(self, stack: str, details: BlockDetails) -> None:
+        outputs = {
+            "" if name == "output" else f"/{name}_weights": getattr(value, "weights", value)
+            for name, value in details.items()
+        }
+        block_endpoints(self, stack, outputs)
 
     @staticmethod
     def _check_tokens(name: str, tokens: jax.Array, columns: str = "length") -> None:

@@ -1,43 +1,30 @@
 """The blocks of the Transformer (Vaswani et al., arXiv:1706.03762, section 3.1 and Figure 1)."""
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 
-from netzoo.layers import Dropout, KeyValue
-from netzoo.models.blocks import scan_unroll
+from netzoo.layers import Attention, Dropout, KeyValue
+from netzoo.models.blocks import scan_blocks
 
-
-class BlockDetails(NamedTuple):
-    """What a block computes on the way; without a cross-attention in the encoder.
-
-    Attributes:
-      output: Output of the block, `[batch, length, width]`.
-      attention: Weights `[batch, heads, length, length]`.
-      cross_attention: Weights `[batch, heads, T, S]`.
-      memory: Keys and values of the self-attention.
-      cross_memory: Keys and values of the cross-attention, unless they were given as such.
-    """
-
-    output: jax.Array
-    attention: jax.Array
-    cross_attention: jax.Array | None
-    memory: KeyValue
-    cross_memory: KeyValue | None
+# What a block computes on the way: its output under "output", and under "attention" and, in the
+# decoder, "cross_attention" the weights and the memory, without the output.
+BlockDetails = dict[str, jax.Array | Attention]
 
 
 class Block(nn.Module):
     """A block of the encoder, or of the decoder where there is a memory (Figure 1)."""
 
-    attention: type[nn.Module]
-    mlp: type[nn.Module]
-    norm: type[nn.Module]
-    dropout_rate: float
-    norm_first: bool
+    attention: Callable[..., nn.Module]
+    mlp: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    dropout_rate: float  # of every sublayer's output
+    norm_first: bool  # before every sublayer and not after the sum
     train: bool
-    details: bool
+    details: bool  # return BlockDetails
 
     @nn.compact
     def __call__(
@@ -47,15 +34,16 @@ class Block(nn.Module):
         memory: jax.Array | KeyValue | None,
         memory_mask: jax.Array | None,
         cache: KeyValue | None,
-        position: jax.Array | None,
-    ) -> tuple[jax.Array, BlockDetails | None]:
+        position: jax.Array | int,
+    ) -> tuple[jax.Array, BlockDetails]:
         """Maps `[batch, length, width]` to the same shape; see `Stack`."""
-        attentions = {}
+        details = {}
 
         def attend(name, y, *args, **options):
             layer = self.attention(name=name)
-            attentions[name] = layer(y, *args, train=self.train, details=True, **options)
-            return attentions[name].output
+            attended = layer(y, *args, train=self.train, details=True, **options)
+            details[name] = attended._replace(output=None)
+            return attended.output
 
         def self_attention(y):
             return attend("attention", y, None, mask, cache=cache, position=position)
@@ -67,12 +55,7 @@ class Block(nn.Module):
         if memory is not None:
             x = self._residual("cross_attention_norm", cross_attention, x)
         x = self._residual("mlp_norm", functools.partial(self.mlp(name="mlp"), train=self.train), x)
-        if not self.details:
-            return x, None
-        own, cross = attentions["attention"], attentions.get("cross_attention")
-        if cross is None:
-            return x, BlockDetails(x, own.weights, None, own.memory, None)
-        return x, BlockDetails(x, own.weights, cross.weights, own.memory, cross.memory)
+        return x, {"output": x, **details} if self.details else {}
 
     def _residual(self, name: str, sublayer, x: jax.Array) -> jax.Array:
         norm, dropout = self.norm(name=name), Dropout(self.dropout_rate)
@@ -84,9 +67,9 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """The blocks of the encoder or decoder, scanned, and the norm that may follow."""
 
-    layers: int
+    depth: int
     final_norm: bool
-    block: dict[str, Any]
+    block: dict[str, Any]  # fields of Block
 
     @nn.compact
     def __call__(
@@ -100,7 +83,7 @@ class Stack(nn.Module):
         *,
         train: bool,
         details: bool,
-    ) -> tuple[jax.Array, BlockDetails | None]:
+    ) -> tuple[jax.Array, BlockDetails]:
         """Runs all blocks.
 
         Args:
@@ -108,26 +91,17 @@ class Stack(nn.Module):
           mask: Booleans that broadcast to `[batch, heads, length, length]`, True where a position
             may look.
           memory: What the decoder looks at, `[batch, S, width]`, or its keys and values stacked
-            over the layers; None in the encoder.
+            over the blocks; None in the encoder.
           memory_mask: Booleans that broadcast to `[batch, heads, length, S]`.
-          cache: Keys and values of the self-attention, stacked over the layers.
+          cache: Keys and values of the self-attention, stacked over the blocks.
           position: Where the keys and values of `x` go in the cache.
           train: Whether dropout acts.
-          details: Whether to return `BlockDetails` too, stacked over the layers.
+          details: Whether to return details of the blocks too, stacked.
         """
-        blocks = nn.scan(
-            Block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(
-                nn.broadcast,
-                0 if isinstance(memory, KeyValue) else nn.broadcast,
-                nn.broadcast,
-                0,
-                nn.broadcast,
-            ),
-            length=self.layers,
-            unroll=scan_unroll(self.layers),
-        )(**self.block, train=train, details=details, name="blocks")
+        every = nn.broadcast
+        in_axes = (every, 0 if isinstance(memory, KeyValue) else every, every, 0, every)
+        blocks = scan_blocks(Block, self.depth, in_axes)(
+            **self.block, train=train, details=details, name="blocks"
+        )
         x, block_details = blocks(x, mask, memory, memory_mask, cache, position)
         return self.block["norm"](name="norm")(x) if self.final_norm else x, block_details

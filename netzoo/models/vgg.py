@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from netzoo.layers import endpoint, max_pool
 from netzoo.models.blocks import (
+    ConvNet,
     ConvNormAct,
     check_image_size,
     hidden_layers_classifier,
@@ -36,25 +36,16 @@ from netzoo.models.blocks import (
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512, 512)
-# Below, nothing is left after five pools.
-MIN_IMAGE_SIZE = 32
 # Side of the image that the dense layers see.
 DENSE_SIDE = 7
-DENSE_INIT = nn.initializers.normal(0.01)
 
 
 class Variant(NamedTuple):
-    """One column of Table 1.
+    """One column of Table 1."""
 
-    Attributes:
-      depths: Convolutions in each stage.
-      batch_norm: BatchNorm after every convolution.
-      pointwise_third: The third convolution of a stage has a 1x1 kernel.
-    """
-
-    depths: tuple[int, int, int, int, int]
+    depths: tuple[int, int, int, int, int]  # convolutions in each stage
     batch_norm: bool = False
-    pointwise_third: bool = False
+    pointwise_third: bool = False  # the third convolution of a stage has a 1x1 kernel
 
 
 VARIANTS = {
@@ -70,37 +61,25 @@ VARIANTS = {
 }
 
 
-class VGG(nn.Module):
+class VGG(ConvNet, kw_only=True):
     """VGG.
 
     The padding is fixed: without a stride both conventions are the same.
 
-    Attributes:
+    Attributes besides those of `ConvNet`:
       variant: Depths and kind of the blocks.
-      num_classes: Length of the logits; 0 returns the features before them.
       hidden_features: Width of the two hidden dense layers.
       dropout_rate: Dropout after each of the two.
-      norm_momentum: Decay of BatchNorm's running statistics.
-      norm_epsilon: BatchNorm's epsilon.
-      dtype: Compute type; parameters, statistics and logits are float32.
     """
 
     variant: Variant
-    num_classes: int = 1000
     hidden_features: int = 4096
     dropout_rate: float = 0.5
-    norm_momentum: float = 0.9
-    norm_epsilon: float = 1e-5
-    dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
-
-        Raises:
-          UserError: The image is smaller than 32 pixels.
-        """
-        check_image_size(images, MIN_IMAGE_SIZE, self)
+        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        check_image_size(images, self)
         x, v = images, self.variant
         conv_norm_act = ConvNormAct.of(self, nn.relu, norm=v.batch_norm, use_bias=True)
         for stage, (channels, depth) in enumerate(zip(STAGE_CHANNELS, v.depths, strict=True), 1):
@@ -114,4 +93,4 @@ class VGG(nn.Module):
 
 
 for _name, _variant in VARIANTS.items():
-    register(_name, functools.partial(VGG, _variant))
+    register(_name, functools.partial(VGG, variant=_variant))

@@ -18,7 +18,8 @@ another size, resize it with `resize_position_embedding`.
 
 import functools
 import math
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
@@ -27,28 +28,20 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.layers import Conv, Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
-from netzoo.models.blocks import classifier, drop_path_rates, scan_unroll
+from netzoo.models.blocks import block_endpoints, classifier, drop_path_rates, scan_blocks
 from netzoo.models.registry import register
 
 Pool = Literal["token", "gap"]
 
 
 class Variant(NamedTuple):
-    """One row of Table 1, with the side of the patches.
+    """One row of Table 1, with the side of the patches."""
 
-    Attributes:
-      width: Width of the tokens.
-      depth: Blocks.
-      mlp_dim: Width between the two layers of an MLP.
-      heads: Heads of an attention.
-      patch: Side of a patch, in pixels.
-    """
-
-    width: int
+    width: int  # of the tokens
     depth: int
-    mlp_dim: int
+    mlp_dim: int  # width between the two layers of an MLP
     heads: int
-    patch: int
+    patch: int  # side in pixels
 
 
 # Ti and S are those of Touvron et al., arXiv:2012.12877, Table 1.
@@ -106,124 +99,68 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
 
 
-class BlockOptions(NamedTuple):
-    """What all blocks of an encoder have in common.
-
-    Attributes:
-      mlp_dim: Width between the two layers of an MLP.
-      heads: Heads of an attention.
-      dropout_rate: Dropout of both branches and inside the MLP.
-      norm_epsilon: LayerNorm's epsilon, also of the norm after the blocks.
-      gelu_approximate: GELU by its tanh formula.
-      dtype: Compute type; parameters stay float32.
-    """
-
-    mlp_dim: int
-    heads: int
-    dropout_rate: float = 0.0
-    norm_epsilon: float = 1e-6
-    gelu_approximate: bool = False
-    dtype: jnp.dtype = jnp.float32
-
-    def norm(self, name: str) -> nn.LayerNorm:
-        """Makes the norm before a branch, or after all blocks."""
-        return nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name=name)
-
-
 class EncoderBlock(nn.Module):
     """Attention and MLP, each after a norm and beside a residual connection."""
 
-    options: BlockOptions
+    norm: Callable[..., nn.Module]
+    attention: Callable[..., nn.Module]
+    mlp: Callable[..., nn.Module]
+    dropout_rate: float  # of both branches
+    train: bool
+    details: bool  # return what endpoints show
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, factors: jax.Array | None, train: bool, hand_out: bool
+        self, x: jax.Array, factors: jax.Array | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Maps tokens `[batch, length, width]` to the same shape; one step of the scan.
 
-        Args:
-          x: The tokens.
-          factors: On the branches of attention and MLP, `[2, batch, 1, 1]`, or None for 1.
-          train: Whether dropout acts.
-          hand_out: Whether to return what endpoints show.
+        The branches of attention and MLP are multiplied by `factors` `[2, batch, 1, 1]`, if any.
 
         Returns:
           The tokens, and the outputs of `attention`, `mlp` and the block, `""`, if asked for.
         """
-        o = self.options
-        dropout = functools.partial(Dropout(o.dropout_rate), train=train)
-        attention = MultiHeadAttention(o.heads, dtype=o.dtype, name="attention")(
-            o.norm("attention_norm")(x), train=train
-        )
-        branch = dropout(attention)
+        norm, dropout, train = self.norm, Dropout(self.dropout_rate), self.train
+        attention = self.attention(name="attention")(norm(name="attention_norm")(x), train=train)
+        branch = dropout(attention, train=train)
         x = x + (branch if factors is None else factors[0] * branch)
-        mlp = Mlp(
-            o.mlp_dim,
-            functools.partial(gelu, approximate=o.gelu_approximate),
-            dropout_rate=o.dropout_rate,
-            dtype=o.dtype,
-            bias_init=nn.initializers.normal(1e-6),
-            name="mlp",
-        )(o.norm("mlp_norm")(x), train=train)
-        branch = dropout(mlp)
+        mlp = self.mlp(name="mlp")(norm(name="mlp_norm")(x), train=train)
+        branch = dropout(mlp, train=train)
         x = x + (branch if factors is None else factors[1] * branch)
-        return x, {"/attention": attention, "/mlp": mlp, "": x} if hand_out else {}
+        return x, {"/attention": attention, "/mlp": mlp, "": x} if self.details else {}
 
 
 class Encoder(nn.Module):
-    """Blocks and a final norm.
-
-    The blocks are scanned: they compile once whatever the depth, and their parameters, under
-    `blocks`, are stacked along the first axis.
-
-    Attributes:
-      depth: Blocks.
-      options: What the blocks have in common.
-      drop_path_rate: Drop path of the branches of the last block; earlier ones less, in proportion
-        to their place, the first 0.
-    """
+    """Scanned blocks, with their parameters stacked under `blocks`, and a final norm."""
 
     depth: int
-    options: BlockOptions
-    drop_path_rate: float = 0.0
+    block: dict[str, Any]  # fields of EncoderBlock
+    drop_path_rate: float = 0.0  # of the branches of the last block, see drop_path_rates
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Maps tokens `[batch, length, width]` to the same shape.
 
         Returns:
-          The tokens, and what endpoints show of the blocks: `block1/attention`, `block1/mlp`,
-          `block1` and so on, where they are asked for.
+          The tokens, and the outputs of `EncoderBlock`, stacked, where endpoints are asked for.
         """
-        blocks = nn.scan(
-            EncoderBlock,
-            length=self.depth,
-            unroll=scan_unroll(self.depth),
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast, nn.broadcast),
+        blocks = scan_blocks(EncoderBlock, self.depth, in_axes=0)(
+            **self.block, train=train, details=endpoints_wanted(self), name="blocks"
         )
-        hand_out = endpoints_wanted(self)
-        factors = self._branch_factors(x.shape[0], train)
-        x, stacks = blocks(self.options, name="blocks")(x, factors, train, hand_out)
-        x = self.options.norm("norm")(x)
-        return x, {
-            f"block{index + 1}{name}": stack[index]
-            for name, stack in stacks.items()
-            for index in range(self.depth)
-        }
+        x, outputs = blocks(x, self._branch_factors(x, train))
+        return self.block["norm"](name="norm")(x), outputs
 
-    def _branch_factors(self, batch: int, train: bool) -> jax.Array | None:
+    def _branch_factors(self, x: jax.Array, train: bool) -> jax.Array | None:
         """Draws drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share that is kept."""
         if self.drop_path_rate == 0 or not train:
             return None
         shares = 1 - np.array(drop_path_rates(self.drop_path_rate, self.depth))
-        # Not in `dtype`: bfloat16 has too few random numbers for small rates.
-        wide = jnp.promote_types(self.options.dtype, jnp.float32)
+        # Not in `x.dtype`: bfloat16 has too few random numbers for small rates.
+        wide = jnp.promote_types(x.dtype, jnp.float32)
         shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
-        shape = (self.depth, 2, batch, 1, 1)
+        shape = (self.depth, 2, x.shape[0], 1, 1)
         factors = jax.random.bernoulli(self.make_rng("dropout"), shares, shape) / shares
-        return factors.astype(self.options.dtype)
+        return factors.astype(x.dtype)
 
 
 class ViT(nn.Module):
@@ -268,26 +205,34 @@ class ViT(nn.Module):
         grid = x.shape[1:3]
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         if self.pool == "token":
-            token = self.param(
-                "class_token", nn.initializers.zeros, (1, 1, x.shape[-1]), jnp.float32
-            )
+            zeros, shape = nn.initializers.zeros, (1, 1, x.shape[-1])
+            token = self.param("class_token", zeros, shape, jnp.float32)
             token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
             x = jnp.concatenate([token, x], axis=1)
         x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
         x = Dropout(self.dropout_rate)(x, train=train)
-        options = BlockOptions(
-            self.variant.mlp_dim,
-            self.variant.heads,
-            self.dropout_rate,
-            self.norm_epsilon,
-            self.gelu_approximate,
-            self.dtype,
-        )
-        encoder = Encoder(self.variant.depth, options, self.drop_path_rate, name="encoder")
-        x, blocks = encoder(x, train=train)
-        for name, value in blocks.items():
-            endpoint(self, f"encoder/{name}", value)
+        encoder = Encoder(self.variant.depth, self.block(), self.drop_path_rate, name="encoder")
+        x, outputs = encoder(x, train=train)
+        block_endpoints(self, "encoder", outputs)
         return self._classify(endpoint(self, "encoder", x), train=train)
+
+    def block(self) -> dict[str, Any]:
+        """Returns the fields of `EncoderBlock`."""
+        return {
+            "norm": functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype),
+            "attention": functools.partial(
+                MultiHeadAttention, self.variant.heads, dtype=self.dtype
+            ),
+            "mlp": functools.partial(
+                Mlp,
+                self.variant.mlp_dim,
+                functools.partial(gelu, approximate=self.gelu_approximate),
+                dropout_rate=self.dropout_rate,
+                dtype=self.dtype,
+                bias_init=nn.initializers.normal(1e-6),
+            ),
+            "dropout_rate": self.dropout_rate,
+        }
 
     def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""

@@ -148,7 +148,7 @@ def test_folding_again_changes_nothing():
 def test_variables_of_another_network():
     """The error names what differs, with both shapes, before anything is computed."""
     variables = variable_shapes(create_model("mobilenet_v1", num_classes=5), SIZE)
-    with pytest.raises(UserError, match=r"MobileNetV1:\n.*: expected \(.*, found \("):
+    with pytest.raises(UserError, match=r"MobileNetV1:\n.*: expected \(.*, got \("):
         netzoo.fold_batch_norm(small("mobilenet_v1_025"), variables)
 
 

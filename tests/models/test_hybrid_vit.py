@@ -11,7 +11,7 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.layers import Conv, GroupNorm
 from netzoo.models import create_model
-from netzoo.models.hybrid_vit import StandardizedConv, standardize
+from netzoo.models.hybrid_vit import StandardizedConv
 from netzoo.models.vit import Variant
 
 SMALL = Variant(width=16, depth=2, mlp_dim=24, heads=2, patch=1)
@@ -94,23 +94,25 @@ def test_sides_have_to_be_multiples_of_a_token(name, width):
 def test_standardised_kernels(place):
     """Every output channel has mean 0 and deviation 1; the two libraries' epsilons differ."""
     kernel = np.random.default_rng(0).normal(2.0, 0.1, (3, 3, 8, 6)).astype(np.float32)
-    found = standardize(jnp.asarray(kernel), 0.01, place)
+    layer = StandardizedConv(6, 3, epsilon=0.01, epsilon_place=place)
+    standardized = layer.transform(jnp.asarray(kernel))
     flat = kernel.reshape(-1, 6).astype(np.float64)
     std = flat.std(0)
     divisor = std + 0.01 if place == "deviation" else np.sqrt(std**2 + 0.01)
-    np.testing.assert_allclose(found.reshape(-1, 6), (flat - flat.mean(0)) / divisor, atol=1e-5)
+    expected = (flat - flat.mean(0)) / divisor
+    np.testing.assert_allclose(standardized.reshape(-1, 6), expected, atol=1e-5)
 
 
 def test_convolution_standardises_at_every_use():
     """Neither scale nor offset of the parameter matters; it is kept in float32 until then."""
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
-    layer = StandardizedConv(6, 3, stride=2, padding="same", standardize_epsilon=0.0)
+    layer = StandardizedConv(6, 3, stride=2, padding="same", epsilon=0.0)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
     y = layer.apply({"params": {"kernel": kernel}}, x)
     other = layer.apply({"params": {"kernel": 3 * kernel + 5}}, x)
     np.testing.assert_allclose(y, other, rtol=1e-4, atol=1e-4)
     plain = Conv(6, 3, stride=2, padding="same")
-    expected = plain.apply({"params": {"kernel": standardize(kernel, 0.0, "deviation")}}, x)
+    expected = plain.apply({"params": {"kernel": layer.transform(kernel)}}, x)
     np.testing.assert_array_equal(y, expected)
     # In bfloat16 the offset would drown the differences that are left of it.
     half = layer.clone(dtype=jnp.bfloat16).apply({"params": {"kernel": kernel + 300}}, x)
@@ -124,7 +126,7 @@ def test_options_arrive_in_every_layer():
     def note(next_call, args, kwargs, context):
         layer = context.module
         if isinstance(layer, StandardizedConv) and context.method_name == "__call__":
-            epsilon = layer.standardize_epsilon, layer.standardize_epsilon_place
+            epsilon = layer.epsilon, layer.epsilon_place
             convs.append((layer.name, layer.kernel_size, layer.stride, layer.padding, epsilon))
         if isinstance(layer, GroupNorm):
             norms.add((layer.num_groups, layer.epsilon, layer.dtype))

@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(1).normal(size=(2, 32, 32, 3))
 
 def small_resnet(**options):
     variant = resnet.Variant((2, 1, 1, 1), bottleneck=False)
-    return resnet.ResNet(variant, num_classes=5, drop_path_rate=0.5, **options)
+    return resnet.ResNet(variant=variant, num_classes=5, drop_path_rate=0.5, **options)
 
 
 def small_vit(**options):

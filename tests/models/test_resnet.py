@@ -35,7 +35,7 @@ def shapes(model, size=64, **options):
 @pytest.fixture(scope="module")
 def variables():
     """Initial variables of the tiny network with five classes."""
-    model, images = ResNet(TINY, num_classes=5), jnp.zeros((1, 32, 32, 3))
+    model, images = ResNet(variant=TINY, num_classes=5), jnp.zeros((1, 32, 32, 3))
     return jax.jit(functools.partial(model.init, train=False))(jax.random.key(0), images)
 
 
@@ -55,7 +55,7 @@ def test_shape_contract_of_the_docstring():
 @pytest.mark.parametrize(("in_first", "sides"), [(True, (8, 8, 8)), (False, (16, 8, 8))])
 def test_stride_is_in_the_3x3_unless_asked_otherwise(in_first, sides):
     """v1.5 and v1 have the same parameters; published weights fit only one of them."""
-    model = ResNet(TINY, num_classes=5, stride_in_first=in_first)
+    model = ResNet(variant=TINY, num_classes=5, stride_in_first=in_first)
     images = jnp.zeros((1, 64, 64, 3))
 
     def forward(key):
@@ -71,9 +71,8 @@ def test_stride_is_in_the_3x3_unless_asked_otherwise(in_first, sides):
 def test_zero_init_starts_every_branch_at_nothing():
     """Protects the option: only the last norm of a block starts at 0 (Goyal et al.)."""
     images = jnp.zeros((1, 32, 32, 3))
-    init = jax.jit(
-        lambda key: ResNet(TINY, 5, zero_init_last_norm=True).init(key, images, train=False)
-    )
+    model = ResNet(variant=TINY, num_classes=5, zero_init_last_norm=True)
+    init = jax.jit(lambda key: model.init(key, images, train=False))
     scales = {
         "/".join(path[:-1]): np.asarray(value)
         for path, value in flax.traverse_util.flatten_dict(
@@ -88,14 +87,14 @@ def test_zero_init_starts_every_branch_at_nothing():
 
 def test_endpoints_change_nothing(variables):
     """Asking for intermediate values gives the same logits, of the same type."""
-    model = ResNet(TINY, num_classes=5)
+    model = ResNet(variant=TINY, num_classes=5)
     images = jax.random.normal(jax.random.key(1), (2, 40, 48, 3))
     plain = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
     asked, state = jax.jit(lambda v, x: model.apply(v, x, train=False, mutable=["endpoints"]))(
         variables, images
     )
     np.testing.assert_array_equal(plain, asked)
-    features = ResNet(TINY, num_classes=0)
+    features = ResNet(variant=TINY, num_classes=0)
     without = {**variables, "params": {k: v for k, v in variables["params"].items()
                                        if k != "logits"}}  # fmt: skip
     pooled = jax.jit(lambda v, x: features.apply(v, x, train=False))(without, images)
@@ -106,7 +105,7 @@ def test_endpoints_change_nothing(variables):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_training_reaches_every_parameter(variables, dtype):
     """No parameter without a gradient, none that is not finite; statistics all move."""
-    model = ResNet(TINY, 5, drop_path_rate=0.1, dropout_rate=0.1, dtype=dtype)
+    model = ResNet(variant=TINY, num_classes=5, drop_path_rate=0.1, dropout_rate=0.1, dtype=dtype)
     images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
 
     def loss(params):
