@@ -36,7 +36,7 @@ def classifier_cross_entropy(
       x: `[batch, length, width]`; the logits are of its dtype.
       kernel: `[width, classes]`, of the same dtype.
       labels: `[batch, length]`, integers below `classes`.
-      weights: `[batch, length]`, 0 for what does not count.
+      weights: `[batch, length]`, 0 for positions to leave out.
       smoothing: Share of the targets that is spread evenly over all classes.
 
     Returns:

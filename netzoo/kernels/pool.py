@@ -35,9 +35,6 @@ def max_pool(
       stride: Step between windows, in pixels.
       padding: Padding convention, or the number of pixels on every side. Padded pixels never win.
       ceil: Whether a last window may reach past the edge, so that the output size rounds up.
-
-    Returns:
-      `[batch, height', width', channels]`.
     """
     form = _xla_max_pool if backend() == "native" else _max_pool
     pads = window_pads(x.shape[1:3], window, stride, padding, ceil)

@@ -43,16 +43,9 @@ def _tap(padded: jax.Array, i: int, j: int, size: Size, stride: int) -> jax.Arra
 
 
 def taps(x: jax.Array, kernel: Size, window: Window, fill: float = 0.0) -> list[jax.Array]:
-    """Returns the pixels that every tap of the window sees.
+    """Returns the pixels that every tap of a kernel sees, row by row, with `fill` as the padding.
 
-    Args:
-      x: `[..., height, width, channels]`.
-      kernel: Taps along height and width.
-      window: How it slides.
-      fill: Value of padded pixels.
-
-    Returns:
-      `[..., out_height, out_width, channels]` for every tap, row by row.
+    Each tap maps `[..., height, width, channels]` to `[..., out_height, out_width, channels]`.
     """
     stride, pads, dilation = window
     padded = jnp.pad(x, (*((0, 0),) * (x.ndim - 3), *pads, (0, 0)), constant_values=fill)
@@ -76,12 +69,9 @@ def add_taps(
       term: `term(i, j, *arrays)` is the share of the pixel at tap `(i, j)` of each window. It has
         to be 0 where the arrays are 0.
       arrays: Values of the windows, `[batch, out_height, out_width, channels]` each.
-      size: Height and width of the image.
+      size: Height and width of the images to return.
       kernel: Taps along height and width.
-      window: How it slides.
-
-    Returns:
-      `[batch, height, width, channels]`.
+      window: How the kernel slides.
     """
     stride, pads, dilation = window
     grid = tuple(-(-length // stride) for length in size)

@@ -5,7 +5,6 @@ give the weights, and takes the softmax in float32 even where the network comput
 it runs by default is the same few products, at the same speed.
 """
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,6 +15,8 @@ from netzoo.errors import UserError
 from netzoo.kernels.matmul import affine
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout
+
+KERNEL_INIT = nn.initializers.xavier_uniform()
 
 
 class KeyValue(NamedTuple):
@@ -44,13 +45,11 @@ class MultiHeadAttention(nn.Module):
       num_heads: Heads that the width is divided into.
       dropout_rate: Dropout of the attention weights.
       dtype: Compute type; parameters stay float32, the softmax is taken in float32.
-      kernel_init: Initializer of the four kernels.
     """
 
     num_heads: int
     dropout_rate: float = 0.0
     dtype: jnp.dtype = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
 
     @nn.compact
     def __call__(
@@ -105,15 +104,16 @@ class MultiHeadAttention(nn.Module):
         kept = Dropout(self.dropout_rate)(weights, train=train)
         context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(memory.value.dtype), memory.value)
         context = context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
-        output = Dense(width, self.dtype, self.kernel_init, name="out")(context)
+        output = Dense(width, self.dtype, KERNEL_INIT, name="out")(context)
         return Attention(output, weights, None if given else memory) if details else output
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
         """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each."""
         width = x.shape[-1]
         heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
-        dense = functools.partial(Dense, width, self.dtype, self.kernel_init)
-        layers = [dense(name=name).parameters(width) for name in names]
+        layers = [
+            Dense(width, self.dtype, KERNEL_INIT, name=name).parameters(width) for name in names
+        ]
         projected = affine(x.astype(self.dtype), layers)
         return [part.reshape(heads).swapaxes(1, 2) for part in projected]
 

@@ -17,20 +17,17 @@ def local_response_norm(
 ) -> jax.Array:
     """Divides every value by `(k + alpha * sum of squares) ** beta` over neighbouring channels.
 
-    Computed in float32, or wider where `x` is.
+    Computed in float32, or wider where `x` is; the result has the dtype of `x`.
 
     Args:
       x: `[..., channels]`.
       size: Channels that are summed over, `size // 2` before the own one and the rest from it on;
-        beyond the first and the last channel there are zeros.
+        zeros lie beyond the first and the last channel.
       k: Keeps the denominator away from 0: 2 in the paper, 1 in Caffe.
       alpha: Factor on the sum of squares.
       beta: Exponent.
       alpha_over_size: Divide `alpha` by `size`, the convention of Caffe and PyTorch. The paper and
         TensorFlow take the sum as it is.
-
-    Returns:
-      An array of `x`'s shape and dtype.
     """
     if alpha_over_size:
         alpha = alpha / size

@@ -19,7 +19,6 @@ class Mlp(nn.Module):
       activation: Activation between the two.
       dropout_rate: Dropout after the activation.
       dtype: Compute type; parameters stay float32.
-      kernel_init: Initializer of both kernels.
       bias_init: Initializer of both biases.
     """
 
@@ -27,13 +26,12 @@ class Mlp(nn.Module):
     activation: Callable[[jax.Array], jax.Array]
     dropout_rate: float = 0.0
     dtype: jnp.dtype = jnp.float32
-    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
     bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[..., width]` to `[..., width]`."""
-        inits = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        inits = {"kernel_init": nn.initializers.xavier_uniform(), "bias_init": self.bias_init}
         dense = functools.partial(Dense, dtype=self.dtype, **inits)
         y = self.activation(dense(self.mlp_dim, name="expand")(x))
         y = Dropout(self.dropout_rate)(y, train=train)

@@ -58,15 +58,15 @@ def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -
         )
 
 
-def scale_channels(channels: int, width_multiplier: float, divisor: int = 8) -> int:
-    """Rounds `channels * width_multiplier` to the nearest multiple of `divisor`.
+def scale_channels(channels: int, width_multiplier: float) -> int:
+    """Rounds `channels * width_multiplier` to the nearest multiple of 8.
 
     The result is never more than 10 % below the product, by the convention of the authors of
     MobileNetV2 and V3.
     """
     product = channels * width_multiplier
-    rounded = max(divisor, int(product + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * product else rounded
+    rounded = max(8, int(product + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * product else rounded
 
 
 class ConvNormAct(NamedTuple):

@@ -35,14 +35,14 @@ def rematerialized_blocks() -> Iterator[None]:
     Raises:
       UserError: The networks called within have no blocks, only layers (AlexNet, VGG).
     """
-    found = False
+    has_blocks = False
 
     def rematerialize(next_call, args, kwargs, context):
-        nonlocal found
+        nonlocal has_blocks
         module = context.module
         if context.method_name != "__call__" or not _is_block(module):
             return next_call(*args, **kwargs)
-        found = True
+        has_blocks = True
         if module.is_initializing():  # no gradient is taken of that
             return next_call(*args, **kwargs)
 
@@ -62,7 +62,7 @@ def rematerialized_blocks() -> Iterator[None]:
             yield
     finally:
         _ACTIVE.reset(token)
-    if not found:
+    if not has_blocks:
         raise UserError(
             "the network has no blocks that could be computed again in the backward pass; set "
             "train.remat to False"

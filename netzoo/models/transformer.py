@@ -75,23 +75,17 @@ class Cache(NamedTuple):
 
     The hypotheses of a sentence, its beams, share one row of attention: a beam finds its past by
     the mask that `ancestors` gives, so that beams can be exchanged without moving keys and values,
-    and the memory of the source is there once.
-
-    Attributes:
-      self_attention: A layer each, `max_length * beams` long: the beams of the first position, of
-        the second, and so on. Not stacked: where the layers are written out, a loop over the tokens
-        then writes in place.
-      cross_attention: Keys and values of the encoder's output, S long, stacked over the layers.
-      source_mask: `[batch, S]`, True where the source is not padding.
-      ancestors: `[batch, beams, max_length]`: the beam in whose place a position of this one lies.
-      position: Number of tokens decoded so far, a scalar.
+    and the memory of the source is stored once.
     """
 
+    # A layer each, `max_length * beams` long: the beams of the first position, of the second, and
+    # so on. Not stacked: where the layers are written out, a loop over the tokens then writes in
+    # place.
     self_attention: tuple[KeyValue, ...]
-    cross_attention: KeyValue
-    source_mask: jax.Array
-    ancestors: jax.Array
-    position: jax.Array
+    cross_attention: KeyValue  # of the encoder's output, S long, stacked over the layers
+    source_mask: jax.Array  # [batch, S], True where the source is not padding
+    ancestors: jax.Array  # [batch, beams, max_length], in whose place a position of a beam lies
+    position: jax.Array  # tokens decoded so far, a scalar
 
     def reorder(self, parents: jax.Array) -> "Cache":
         """Returns the cache where beam k of a sentence goes on from beam `parents[sentence, k]`."""
@@ -175,6 +169,7 @@ class Transformer(nn.Module):
         )
         if self.share_embeddings:
             self.embedding = embed()
+            self.source_embedding = self.target_embedding = self.embedding
         else:
             self.source_embedding, self.target_embedding = embed(), embed()
             self.logits = Dense(self.num_classes, wide, init, bias_init=None)
@@ -224,8 +219,7 @@ class Transformer(nn.Module):
     def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
         """Maps tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
         self._check_tokens("source", source)
-        embedding = self.embedding if self.share_embeddings else self.source_embedding
-        x = self._embed(embedding, source, self._positions(source.shape[1]), train)
+        x = self._embed(self.source_embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
         x, details = self.encoder(x, mask, train=train, details=endpoints_wanted(self))
         self._store_details("encoder", details)
@@ -236,7 +230,7 @@ class Transformer(nn.Module):
         self._check_tokens("target", target)
         length = target.shape[1]
         x, details = self.decoder(
-            self._embed_target(target, self._positions(length), train),
+            self._embed(self.target_embedding, target, self._positions(length), train),
             jnp.tri(length, dtype=bool)[None, None],
             memory,
             (source != self.pad_id)[:, None, None, :],
@@ -268,12 +262,9 @@ class Transformer(nn.Module):
     def decode_step(self, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Decodes one token more; together the steps give what `__call__` gives at once.
 
-        Args:
-          tokens: `[batch, beams]`, the last of every hypothesis so far; first the start symbol.
-          cache: The cache of the tokens before. A full one gives meaningless logits.
-
-        Returns:
-          Logits `[batch, beams, num_classes]` of the next token, and the cache with this one.
+        Maps the last tokens `[batch, beams]` of all hypotheses, first the start symbol, to the
+        logits `[batch, beams, num_classes]` of the next, and to the cache with this token. A full
+        cache gives meaningless logits.
         """
         self._check_tokens("tokens", tokens, "beams")
         batch, beams, max_length = cache.ancestors.shape
@@ -281,8 +272,9 @@ class Transformer(nn.Module):
         ancestors = cache.ancestors.at[:, :, position].set(beam)
         past = jnp.arange(max_length) <= position
         mask = (ancestors[..., None] == beam) & past[:, None]
+        positions = self._positions(max_length)[position]
         x, details = self.decoder(
-            self._embed_target(tokens, self._positions(max_length)[position], train=False),
+            self._embed(self.target_embedding, tokens, positions, train=False),
             mask.reshape(batch, 1, beams, max_length * beams),
             cache.cross_attention,
             cache.source_mask[:, None, None, :],
@@ -297,10 +289,6 @@ class Transformer(nn.Module):
         )
         cache = cache._replace(self_attention=memory, ancestors=ancestors, position=position + 1)
         return matmul(*self._classified(x)), cache
-
-    def _embed_target(self, target, positions, train):
-        embedding = self.embedding if self.share_embeddings else self.target_embedding
-        return self._embed(embedding, target, positions, train)
 
     def _embed(self, embedding, tokens, positions, train):
         x = embedding(tokens) * math.sqrt(self.variant.width) + positions

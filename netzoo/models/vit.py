@@ -67,13 +67,8 @@ def resize_position_embedding(
     does when it fine-tunes at another size (section 3.2). PyTorch's timm instead resizes with
     antialiased bicubic weights.
 
-    Args:
-      embedding: `[1, positions, width]` of a square grid, row by row.
-      grid: Rows and columns wanted.
-      has_class_token: Whether the first position is the class token's.
-
-    Returns:
-      `[1, rows * columns (+ 1), width]` in the embedding's dtype.
+    Maps `[1, positions, width]` of a square grid, row by row, to `[1, rows * columns (+ 1), width]`
+    in its dtype, for `grid` rows and columns. The first position may be the class token's.
 
     Raises:
       UserError: The positions do not form a square.
@@ -265,11 +260,11 @@ class ViT(nn.Module):
 
     def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, int]) -> jax.Array:
         if self.has_variable("params", "position_embedding"):
-            found = self.get_variable("params", "position_embedding").shape
-            if found != shape:
+            given = self.get_variable("params", "position_embedding").shape
+            if given != shape:
                 raise UserError(
                     f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; the "
-                    f"parameter is {found}, of images of another size: resize it with "
+                    f"parameter is {given}, of images of another size: resize it with "
                     f"netzoo.models.vit.resize_position_embedding"
                 )
         init = nn.initializers.normal(0.02)
