@@ -37,11 +37,6 @@ LEAVES = {
 NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 NEVER = {"tensorflow", "torch", "torchvision", "keras", "clu"}
 MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
-# Functions of netzoo that are longer, each with the reason.
-LONG_FUNCTIONS = {
-    "netzoo/config/defaults.py:_common": "a list of keys",
-    "netzoo/training/step.py:make_train_step": "the step, to be read in one piece",
-}
 
 
 def name_of(path: Path) -> str:
@@ -221,7 +216,7 @@ def test_files_are_short():
 
 
 def test_functions_fit_on_a_screen():
-    """A longer function has its reason in LONG_FUNCTIONS."""
+    """A function is read without scrolling."""
     long = set()
     for path in PACKAGE:
         for node in ast.walk(parsed(path)):
@@ -229,4 +224,4 @@ def test_functions_fit_on_a_screen():
                 lines = node.end_lineno - node.lineno + 1
                 if lines > MAX_FUNCTION_LINES:
                     long.add(f"{relative(path)}:{node.name}")
-    assert long <= set(LONG_FUNCTIONS)
+    assert long == set()

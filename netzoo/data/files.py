@@ -11,12 +11,6 @@ from netzoo.errors import UserError, printable
 MAX_BYTES = 1 << 29  # of one image file; the largest that can be decoded has 89 million pixels
 # Errors of the machine or its disk, not of the file: going on without the file would hide them.
 _MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
-_FILE_TYPES = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
 
 
 class ImageError(UserError):
@@ -38,8 +32,8 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
     status = os.fstat(file.fileno())
     reason = None
     if not stat.S_ISREG(status.st_mode):
-        kind = _FILE_TYPES.get(stat.S_IFMT(status.st_mode), "something else")
-        reason = f"it is {kind}, expected a file"
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a FIFO or a socket"
+        reason = f"expected a file, got {kind}"
     elif status.st_size > MAX_BYTES:
         reason = f"it has {status.st_size:,} bytes, over the limit of {MAX_BYTES:,}"
     if reason:
