@@ -7,6 +7,7 @@ The second kills itself when the metrics of step 12 have been read. `BREAKS` has
 Nothing but functions is changed: the configuration, and the numbers, are those of the first.
 """
 
+import copy
 import itertools
 import os
 import shutil
@@ -170,14 +171,24 @@ def _bad_loss(number: int, count: int = 1) -> None:
 
     from netzoo.training import step as steps
 
-    gradients = steps._gradients
+    make_train_step = steps.make_train_step
 
-    def patched(task, state, *rest):
-        grads, model_state, metrics = gradients(task, state, *rest)
-        bad = (state.step >= number) & (state.step < number + count)
-        return grads, model_state, {**metrics, "loss": jnp.where(bad, jnp.nan, metrics["loss"])}
+    def patched(task, *arguments, **options):
+        def train_step(state, batch):
+            bad = (state.step >= number) & (state.step < number + count)
 
-    steps._gradients = patched
+            def loss(*loss_arguments):
+                value, model_state, metrics = task.loss(*loss_arguments)
+                metrics = {**metrics, "loss": jnp.where(bad, jnp.nan, metrics["loss"])}
+                return value, model_state, metrics
+
+            broken = copy.copy(task)
+            broken.loss = loss
+            return make_train_step(broken, *arguments, **options)(state, batch)
+
+        return train_step
+
+    steps.make_train_step = patched
 
 
 def _fail_to_rename(number: int) -> None:
