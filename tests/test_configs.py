@@ -14,12 +14,13 @@ from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
 from netzoo.training.step import build_train_program
-from tests.conftest import slow
+from tests.conftest import fast_only
 
 FOLDER = Path(__file__).parents[1] / "configs"
 # Not those that share network and recipe with another: tests/training has their speciality.
 LEFT_OUT = ("__init__", "flowers", "quickstart", "mobilenet_v2_finetune", "transformer_quickstart")
 CONFIGS = sorted(p for p in FOLDER.glob("*.py") if p.stem not in LEFT_OUT)
+TRACED = [FOLDER / name for name in ("alexnet.py", "mobilenet_v2.py", "transformer.py", "vit.py")]
 # One with BatchNorm, one without, one of the other task. To compile all takes two minutes more, and
 # tests/models and tests/parity compile networks of every family and their gradients.
 TRAINED = ("alexnet", "mobilenet_v1", "transformer")
@@ -65,7 +66,7 @@ def drawn_flowers(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", fast_only(CONFIGS, TRACED), ids=lambda path: path.stem)
 def test_the_step_can_be_traced(path, drawn_flowers):
     """Protects the run cards: every key is known, and a batch of the data goes through the step."""
     config = load(path)
@@ -86,7 +87,8 @@ def test_the_step_can_be_traced(path, drawn_flowers):
     assert sums["loss_sum"].shape == ()
 
 
-@pytest.mark.parametrize("name", [n if n == "mobilenet_v1" else slow(n) for n in TRAINED])
+@pytest.mark.slow  # the fast ones are those of tests/training
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_few_steps(name, drawn_flowers, tmp_path):
     """Protects the loop's way through a run card: losses, an evaluation and a checkpoint."""
     config = load(FOLDER / f"{name}.py")

@@ -16,6 +16,7 @@ from jax import export
 from netzoo import kernels
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import variable_shapes
+from tests.conftest import fast_only
 
 NUM_CLASSES = 5
 # One network a family, with layers of every kind that the family has.
@@ -24,8 +25,8 @@ FAMILIES = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilene
             "r_ti16")  # fmt: skip
 # Their dense layers would be gigabytes in float64.
 NARROW = {"alexnet": {"hidden_features": 64}, "vgg11_bn": {"hidden_features": 64}}
-# Lower in a second or two; a ResNeXt repeats a ResNet.
-FAST = tuple(name for name in FAMILIES if name != "resnext50_32x4d")
+# A convolution of each kind, a Transformer, and both at once.
+FAST = ("alexnet", "mobilenet_v2_035", "resnet18", "vit_ti16", "r_ti16")
 # `jax.export` compares symbolic sizes by a call that it takes out again before compilation.
 OF_EXPORT = {"shape_assertion"}
 
@@ -35,10 +36,6 @@ def image_networks():
     entries = {name: model_entry(name) for name in list_models()}
     names = [name for name, entry in entries.items() if entry.image_size]
     return [n for n in names if create_model(n).__module__.startswith("netzoo.")]
-
-
-def others_are_slow(names, fast):
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def image_size(model):
@@ -78,7 +75,7 @@ def assert_plain(text):
     assert set(re.findall(r"custom_call @(\w+)", text)) <= OF_EXPORT
 
 
-@pytest.mark.parametrize("name", others_are_slow(image_networks(), FAST))
+@pytest.mark.parametrize("name", fast_only(image_networks(), FAST))
 def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
     """Exports, converters and the compilers of GPU and TPU take them, for any batch."""
     model = create_model(name, num_classes=NUM_CLASSES)
@@ -95,7 +92,7 @@ def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
         assert_plain(text())
 
 
-@pytest.mark.parametrize("name", others_are_slow(image_networks(), ("alexnet", "vit_ti16")))
+@pytest.mark.parametrize("name", fast_only(image_networks(), ("alexnet", "vit_ti16")))
 def test_programs_for_a_cpu_have_a_symbolic_batch(name):
     """No form looks at the number of images, or it goes on without it."""
     model = create_model(name, num_classes=NUM_CLASSES)

@@ -9,6 +9,7 @@ from benchmarks import layers, report, startup
 from benchmarks.input_worker import netzoo_batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["depthwise 5x5, stride 2", "BatchNorm", "max-pool 3x3"])
 def test_layers_of_both_compute_the_same(name):
     """Times of different results say nothing; output and gradients are compared."""

@@ -83,6 +83,7 @@ def test_sentences_are_what_training_has():
         assert end >= 5 and (row[:end] > sentences.END).all() and not row[end + 1 :].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [{"mode": "train", "beams": 0}, {"mode": "decode", "beams": 2}])
 def test_netzoo_does_the_work_that_it_is_timed_for(mode):
     """A step trains, and a translation never ends before its length."""

@@ -16,6 +16,7 @@ NETWORKS = ("alexnet_owt", "googlenet_tv", "mobilenet_v1", "mobilenet_v2", "mobi
 OURS = {BatchNorm, Conv, Dropout, MultiHeadAttention, StandardizedConv}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_is_replaced_and_the_parameters_stay(name):
     """Else the ratio would be 1 or, in part, of netzoo against itself."""

@@ -108,6 +108,7 @@ def test_flowers_can_be_made_out():
     assert images.reshape(100, -1).mean(1).max() < 245.0
 
 
+@pytest.mark.slow
 def test_pixels_and_colours_do_not_give_the_class_away():
     """Protects: the data set asks for a network, because colour or place alone do not decide.
 

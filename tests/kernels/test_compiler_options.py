@@ -8,6 +8,7 @@ import pytest
 
 from netzoo import create_model, fold_batch_norm
 from netzoo.kernels import compiler_options
+from tests.conftest import slow
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_unknown_options_are_left_out(monkeypatch):
     assert compiler_options.compiler_options() == {}
 
 
-@pytest.mark.parametrize("name", ["vgg11_bn", "mobilenet_v3_small", "resnet18"])
+@pytest.mark.parametrize("name", [slow("vgg11_bn"), slow("mobilenet_v3_small"), "resnet18"])
 def test_no_convolution_is_taken_into_a_sum(name):
     """Inference would run it on one core: a sum or a pooling must not be its only reader."""
     model = create_model(name, num_classes=5)

@@ -160,6 +160,7 @@ def test_shape_contract_of_the_docstring(name, padding):
     assert logits.shape == (2, 1000)
 
 
+@pytest.mark.slow  # tests/parity compares the gradients
 def test_training_equals_the_plain_network(training, reference):
     """Order of pool and normalisation, its constants, every branch, every classifier, in float64.
 
@@ -191,6 +192,7 @@ def test_batch_norm_equals_the_plain_network(images):
     assert np.abs(logits - expected).max() / np.abs(expected).max() < 1e-10
 
 
+@pytest.mark.slow  # tests/parity compares the gradients
 def test_every_parameter_learns(training):
     """No parameter is unused or cut off: the loss reaches the whole network."""
     gradients, _ = training
@@ -288,6 +290,7 @@ def test_options_arrive_in_every_layer():
     assert convs == {("same", False, jnp.bfloat16)}
 
 
+@pytest.mark.slow
 def test_bfloat16(variables, images, reference):
     """Only the computation is in bfloat16: the logits are float32, finite and about the same."""
     model = small(dtype=jnp.bfloat16)

@@ -91,6 +91,7 @@ def test_asking_for_endpoints_changes_nothing(variables, evaluated):
     np.testing.assert_allclose(logits, computed, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16(small, variables, images, evaluated):
     """Half precision gives finite float32 logits near those of full precision."""
     logits, _ = evaluated

@@ -7,6 +7,7 @@ from flax import nnx
 
 from netzoo.kernels import use_backend
 from netzoo.models import create_model, transformer, vit
+from tests.conftest import fast_only
 
 SMALL_VIT = vit.Variant(width=8, depth=2, mlp_dim=12, heads=2, patch=8)
 SMALL_TRANSFORMER = transformer.Variant(layers=2, width=8, mlp_dim=12, heads=2, dropout_rate=0.0)
@@ -25,7 +26,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", fast_only(FAMILIES, ["mobilenet_v1_025", "vit_ti16"]))
 def test_logits_and_gradients_are_those_of_linen(name):
     """The NNX module holds Linen's variables under the same paths and computes the same.
 

@@ -7,6 +7,7 @@ import netzoo
 from netzoo.errors import UserError
 from netzoo.models.registry import create_model, list_models, model_entry, register
 from netzoo.models.summary import model_summary, variable_shapes
+from tests.conftest import fast_only
 
 # Parameters with 1000 and with 5 classes (of a Transformer: tokens), BatchNorm's running statistics
 # and millions of multiply-adds. The counts follow from the layer tables of the papers and equal
@@ -85,7 +86,12 @@ def test_every_network_has_a_published_size():
     assert ours == set(SIZES), "add the new network's counts to SIZES"
 
 
-@pytest.mark.parametrize("name", SIZES)
+# One a family, the smallest.
+FAST = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilenet_v2_035",
+        "mobilenet_v3_small", "resnet18", "r_ti16", "transformer_tiny", "vit_ti16")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", fast_only(SIZES, FAST))
 def test_sizes(name):
     """The network is the published one, to the last parameter, and costs what is published."""
     thousand, five, statistics, millions = SIZES[name]

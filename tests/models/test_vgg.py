@@ -213,6 +213,7 @@ def test_every_parameter_learns(train):
             assert size > 1e-3 * scale, path
 
 
+@pytest.mark.slow  # one program of half a minute
 def test_training_moves_every_statistic(train, variables):
     """`train=True` is what feeds the running statistics, of every layer."""
     _, (_, statistics) = train(jax.random.key(0))
@@ -221,6 +222,7 @@ def test_training_moves_every_statistic(train, variables):
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow  # one program of half a minute
 def test_dropout_follows_its_key(train):
     """Dropout acts in training, by the given key and nothing else."""
     first, same, other = (train(jax.random.key(k))[1][0] for k in (0, 0, 1))

@@ -221,6 +221,7 @@ def trained(variables):
     return lambda seed: run(variables["params"], jax.random.key(seed))
 
 
+@pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns(trained):
     """Nothing is cut off from the loss, in any layer of the stack."""
     gradients, logits = trained(0)

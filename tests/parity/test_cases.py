@@ -4,7 +4,7 @@ import pytest
 
 from parity.cases import CASES
 from parity.compare import Comparison
-from tests.conftest import slow
+from tests.conftest import fast_only
 
 # One case a family, the smallest; the others are in the slow tier.
 FAST = (
@@ -20,6 +20,9 @@ FAST = (
     "vit_ti16",
 )
 
+# The largest programs; all of a network is in its logits but the gradients.
+SLOW_TRAINING = ("googlenet_tv", "mobilenet_v3_small", "vgg11_bn")
+
 # In float64. What is left is the order of sums: 3e-12 at most so far.
 TOLERANCE = 1e-10
 
@@ -30,9 +33,9 @@ def comparison(request):
     return Comparison(request.param)
 
 
-def of_cases(names):
+def of_cases(names, fast=FAST):
     """Parametrizes a test with the comparisons of cases."""
-    names = [name if name in FAST else slow(name) for name in names]
+    names = fast_only(names, fast)
     return pytest.mark.parametrize("comparison", names, indirect=True, scope="module")
 
 
@@ -42,7 +45,10 @@ def test_logits(comparison):
     assert comparison.evaluation_error() <= comparison.case.tolerance
 
 
-@of_cases([name for name in CASES if CASES[name].in_tests or name in FAST])
+@of_cases(
+    [name for name in CASES if CASES[name].in_tests or name in FAST],
+    fast=set(FAST) - set(SLOW_TRAINING),
+)
 def test_training_mode(comparison):
     """One step's logits, new statistics and gradients of every parameter are the reference's."""
     errors = comparison.training_errors()

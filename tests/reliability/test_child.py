@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.training.runs import run
 
 # As a program: a process that has loaded JAX must not fork.
@@ -41,6 +43,7 @@ def test_outcomes_of_a_child():
     assert found["address space"] == ["FAILED", "MemoryError: "]
 
 
+@pytest.mark.slow
 def test_fuzzing_counts_and_keeps(tmp_path):
     """Protects the counts: every input is passed, refused or a failure, which is kept."""
     arguments = ("--minutes", 0.03, "--target", "npz", "--target", "torch", "--out", tmp_path)

@@ -67,6 +67,7 @@ def damage(folder: Path) -> None:
         file.truncate(largest.stat().st_size // 2)
 
 
+@pytest.mark.slow  # test_checkpoint.py and test_step.py have the parts
 def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_path, capsys):
     """Protects the run from a damaged disk: the older checkpoint is used, and that is said."""
     workdir = tmp_path / "run"
@@ -133,7 +134,8 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-@pytest.mark.parametrize(("mode", "failed"), [("stop", 2), slow("skip", 11)])
+@pytest.mark.slow  # test_checkpoint.py and test_step.py have the parts
+@pytest.mark.parametrize(("mode", "failed"), [("stop", 2), ("skip", 11)])
 def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
     mode, failed, pictures, tmp_path
 ):
@@ -157,7 +159,7 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
 def test_batch_that_devices_cannot_divide(pictures, tmp_path):
     """Protects multi-device users: the error comes at once and names sizes that work."""
     code = (
-        "from netzoo.training import train; from tests.conftest import slow, tiny_config;"
+        "from netzoo.training import train; from tests.conftest import tiny_config;"
         f"train(tiny_config({str(pictures)!r}), {str(tmp_path)!r})"
     )
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}

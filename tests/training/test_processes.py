@@ -100,6 +100,7 @@ def assert_agree(workdir, other):
     chex.assert_trees_all_close(weights, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow  # test_sharding.py has the numbers
 def test_two_processes_agree_with_one(two, tmp_path):
     """Protects multi-host training: same losses, evaluations and weights as one process with four.
 

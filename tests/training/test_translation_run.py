@@ -97,6 +97,7 @@ def test_splits_that_are_not_there_stop_nothing_later(source, name, tmp_path, re
     assert [path.name for path in tmp_path.iterdir() if path.name != "lock"] == []
 
 
+@pytest.mark.slow
 def test_one_compilation_a_shape(monkeypatch, tmp_path):
     """Protects long runs from compiling again and again: two shapes of batches, two traces."""
     config = tiny_translation_config()

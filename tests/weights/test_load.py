@@ -181,7 +181,7 @@ def test_misshapen_head(tmp_path, variables):
     tensors = to_torch(variables, MODEL, "timm")
     tensors["classifier.weight"] = np.ones((CLASSES, 99), np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="logits are of another shape, though the file has 7"):
+    with pytest.raises(UserError, match=r"logits .* 7"):
         netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from netzoo.figures import BLUE, DPI, RED
 from netzoo.tasks.classification.figures import confusion_matrix, prediction_sheet
+from tests.conftest import slow
 from tests.pixels import count, load
 
 
-@pytest.mark.parametrize("classes", [1, 2, 5, 20, 21, 100, 130])
+@pytest.mark.parametrize("classes", [1, 2, 5, 20, 21, slow(100), slow(130)])
 def test_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, classes):
     """Protects both limits at which numbers and names are left out, and the figure's growth."""
     path = tmp_path / "confusion.png"

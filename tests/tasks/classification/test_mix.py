@@ -16,7 +16,7 @@ BATCH = jnp.broadcast_to(LABELS[:, None, None, None], (4, 20, 30, 1)), jnp.eye(4
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_targets_are_the_areas_of_a_box(alpha, seed):
     """Protects the correction of lambda to the pixels that were pasted, and the labels."""
     images, targets, labels = cutmix(jax.random.key(seed), alpha, *BATCH)

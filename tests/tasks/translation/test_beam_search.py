@@ -154,7 +154,7 @@ def growing(monkeypatch):
     monkeypatch.setattr("netzoo.tasks.translation.beam_search.SHORTEST_CACHE", 2)
 
 
-@pytest.mark.parametrize(("beam_size", "n_best"), [(2, 1), slow(4, 1), slow(4, 3), (4, 4)])
+@pytest.mark.parametrize(("beam_size", "n_best"), [slow(2, 1), slow(4, 1), slow(4, 3), (4, 4)])
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
     """All hypotheses, their scores and order; and running on would not find better ones."""
@@ -180,7 +180,7 @@ def test_wanted_hypotheses_are_finished():
     assert not some_are_cut_off(4)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 20.0])
+@pytest.mark.parametrize("alpha", [slow(0.0), 0.6, slow(20.0)])
 def test_a_wide_beam_is_exact(alpha):
     """With more room than sequences the first is the best there is, and every score is right.
 
@@ -213,6 +213,7 @@ def every_score(following, alpha):
     return scores
 
 
+@pytest.mark.slow
 def test_neighbours_change_nothing():
     """A sentence alone has the same hypotheses as beside longer ones, and beside empty rows."""
     model, variables = network()
@@ -248,6 +249,7 @@ def test_the_end():
         np.testing.assert_array_equal(order, np.tile(np.arange(4), (len(SOURCE), 1)))
 
 
+@pytest.mark.slow
 def test_more_places_than_sequences():
     """What is left over has no tokens and the score -inf, behind the last sequence."""
     model, variables = network()

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from netzoo.figures import DPI, INK
 from netzoo.tasks.translation.figures import MOST_PIECES, attention_figure
+from tests.conftest import slow
 from tests.pixels import count, load
 
 
@@ -15,7 +16,10 @@ def example(source, target, weight=None):
     return [f"▁s{i}" for i in range(source)], [f"t{i}" for i in range(target)], weights
 
 
-@pytest.mark.parametrize("lengths", [[(5, 6)], [(1, 1)], [(5 + i, 25 - i) for i in range(12)]])
+TWELVE = [(5 + i, 25 - i) for i in range(12)]
+
+
+@pytest.mark.parametrize("lengths", [[(5, 6)], [(1, 1)], slow(TWELVE)])
 def test_figures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
     """Protects sheets of mixed lengths: cells of legible size, and no sheet without end."""
     path = tmp_path / "attention.png"
@@ -82,6 +86,7 @@ def test_a_sentence_without_pieces_is_an_error(tmp_path):
         attention_figure([(["a", "b"], [], np.zeros((0, 2)))], tmp_path / "a.png", "title")
 
 
+@pytest.mark.slow
 def test_the_longest_sentences_can_be_drawn(tmp_path, monkeypatch):
     """Protects the limit: matplotlib draws up to 2 ** 16 pixels, and twelve of that length fit.
 

@@ -15,7 +15,7 @@ from netzoo.tasks.translation.task import VOCABULARY_FILE, _write_table
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.tasks.translation.vocabulary import END, PAD, START
 from netzoo.training.evaluation import evaluate
-from tests.conftest import tiny_translation_config
+from tests.conftest import slow, tiny_translation_config
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_parts_of_a_batch_average_to_the_whole(task, variables):
     np.testing.assert_allclose(np.mean([loss(half) for half in halves]), loss(batch), rtol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [8, 64])
+@pytest.mark.parametrize("tokens", [8, slow(64)])
 def test_batch_size_changes_no_count(tokens, variables, task):
     """Protects exact evaluation: every pair once, whatever the batches.
 
