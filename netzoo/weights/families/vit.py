@@ -1,6 +1,6 @@
 """Names of the Vision Transformer's tensors in torchvision, timm and Google's JAX code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from netzoo.models.vit import ViT
 from netzoo.weights.published import (
@@ -17,6 +17,7 @@ from netzoo.weights.state_dict import (
     SAME,
     Entry,
     Layout,
+    Names,
     Path,
     Transform,
     joint_projection,
@@ -24,7 +25,23 @@ from netzoo.weights.state_dict import (
 )
 
 ATTENTION = "encoder/blocks/attention"
-# Layers of a block: ours, torchvision's, timm's, Google's.
+# Columns of the tables below; the first has our names.
+TORCHVISION, TIMM, GOOGLE = 1, 2, 3
+TOKENS = (
+    ("class_token", "class_token", "cls_token", "cls"),
+    (
+        "position_embedding",
+        "encoder.pos_embedding",
+        "pos_embed",
+        "Transformer/posembed_input/pos_embedding",
+    ),
+)
+MODULES = (
+    ("embedding", "conv_proj", "patch_embed.proj", "embedding"),
+    ("encoder/norm", "encoder.ln", "norm", "Transformer/encoder_norm"),
+    ("pre_logits", "heads.pre_logits", "pre_logits.fc", "pre_logits"),
+    ("logits", "heads.head", "head", "head"),
+)
 BLOCK_LAYERS = (
     ("attention_norm", "ln_1", "norm1", "LayerNorm_0"),
     ("attention/out", "self_attention.out_proj", "attn.proj", "MultiHeadDotProductAttention_1/out"),
@@ -37,16 +54,9 @@ BLOCK_LAYERS = (
 def torchvision(model: ViT, shapes) -> Layout:
     """`conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
     blocks = [f"encoder.layers.encoder_layer_{index}." for index in range(model.variant.depth)]
-    names = {
-        "embedding": "conv_proj",
-        "encoder/norm": "encoder.ln",
-        "pre_logits": "heads.pre_logits",
-        "logits": "heads.head",
-        **_in_blocks(blocks, 1),
-    }
-    extra = _tokens(model, "class_token", "encoder.pos_embedding")
-    extra += joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
-    return make_layout(shapes, names, extra=extra)
+    joint = joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
+    extra = _tokens(model, TORCHVISION) + joint
+    return make_layout(shapes, _names(blocks, TORCHVISION), extra=extra)
 
 
 def torchvision_0_12(model: ViT, shapes) -> Layout:
@@ -60,40 +70,26 @@ def torchvision_0_12(model: ViT, shapes) -> Layout:
     return layout._replace(entries=entries)
 
 
-def timm(model: ViT, shapes, backbone: Mapping[str, str] | None = None) -> Layout:
+def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     """`patch_embed.proj`, `blocks.0.attn.qkv`, `head`; `pre_logits.fc` is of old versions.
 
-    `backbone` are the names of the modules before the embedding.
+    `backbone` has the names of the modules before the embedding.
     """
     blocks = [f"blocks.{index}." for index in range(model.variant.depth)]
-    names = {
-        **(backbone or {}),
-        "embedding": "patch_embed.proj",
-        "encoder/norm": "norm",
-        "pre_logits": "pre_logits.fc",
-        "logits": "head",
-        **_in_blocks(blocks, 2),
-    }
-    extra = _tokens(model, "cls_token", "pos_embed")
-    extra += joint_projection(ATTENTION, [f"{block}attn.qkv." for block in blocks])
+    names = {**(backbone or {}), **_names(blocks, TIMM)}
+    joint = joint_projection(ATTENTION, [f"{block}attn.qkv." for block in blocks])
+    extra = _tokens(model, TIMM) + joint
     return make_layout(shapes, names, extra=extra, ignored=_ignored(model))
 
 
-def google(model: ViT, shapes, backbone: Mapping[str, str] | None = None) -> Layout:
+def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     """`embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`.
 
     Kernels are as ours. The projections of attention have the heads as an axis of their own, and
     GroupNorms of old files are `[1, 1, 1, channels]`. `backbone` is as in `timm`.
     """
     blocks = [f"Transformer/encoderblock_{index}/" for index in range(model.variant.depth)]
-    names = {
-        **(backbone or {}),
-        "embedding": "embedding",
-        "encoder/norm": "Transformer/encoder_norm",
-        "pre_logits": "pre_logits",
-        "logits": "head",
-        **_in_blocks(blocks, 3),
-    }
+    names = {**(backbone or {}), **_names(blocks, GOOGLE)}
     for name in ("query", "key", "value"):
         names[f"{ATTENTION}/{name}"] = [f"{b}MultiHeadDotProductAttention_1/{name}" for b in blocks]
     split = (model.variant.heads, -1)
@@ -113,20 +109,21 @@ def google(model: ViT, shapes, backbone: Mapping[str, str] | None = None) -> Lay
             transform = Transform(lambda x: x.reshape(-1), lambda x: x)
         return f"/{target[-1]}", transform
 
-    extra = _tokens(model, "cls", "Transformer/posembed_input/pos_embedding")
+    extra = _tokens(model, GOOGLE)
     return make_layout(shapes, names, naming, extra=extra, ignored=_ignored(model))
 
 
-def _in_blocks(blocks: Sequence[str], column: int) -> dict[str, list[str]]:
-    """Returns our paths of the layers in the blocks to the names in a column of `BLOCK_LAYERS`."""
-    return {f"encoder/blocks/{row[0]}": [b + row[column] for b in blocks] for row in BLOCK_LAYERS}
+def _names(blocks: Sequence[str], column: int) -> dict[str, str | list[str]]:
+    """Returns a project's names of the modules from the embedding on."""
+    names: dict[str, str | list[str]] = {row[0]: row[column] for row in MODULES}
+    for row in BLOCK_LAYERS:
+        names[f"encoder/blocks/{row[0]}"] = [block + row[column] for block in blocks]
+    return names
 
 
-def _tokens(model: ViT, class_token: str, position_embedding: str) -> list[Entry]:
-    entries = [Entry(("params", "position_embedding"), position_embedding)]
-    if model.pool == "token":
-        entries.append(Entry(("params", "class_token"), class_token))
-    return entries
+def _tokens(model: ViT, column: int) -> list[Entry]:
+    rows = TOKENS if model.pool == "token" else TOKENS[1:]
+    return [Entry(("params", row[0]), row[column]) for row in rows]
 
 
 def _ignored(model: ViT) -> tuple[str, ...]:
