@@ -62,18 +62,17 @@ def load_weights(
     model = model or (published.model if published else model_name(path))
     if model is None:
         raise UserError(f"{path} does not say which network it is for: give model=NAME")
-    built = isinstance(model, nn.Module)
-    if image_size is None:
-        if built and not published:
+    if image_size is None and published:
+        image_size = published.preprocessing.crop_size
+    elif image_size is None:
+        if isinstance(model, nn.Module):
             raise UserError(f"expected image_size for {type(model).__name__} and {path}, got None")
-        image_size = (
-            published.preprocessing.crop_size if published else model_entry(model).image_size
-        )
-    module = model if built else create_model(model, num_classes, **options)
+        image_size = model_entry(model).image_size
+    module = create_model(model, num_classes, **options) if isinstance(model, str) else model
     shapes = variable_shapes(module, image_size)
     layout = _recognised_layout(tensors, module, shapes)
     tensors = _with_resized_positions(tensors, layout, module, shapes)
-    what = f"{path} for {type(model).__name__ if built else model}"
+    what = f"{path} for {model if isinstance(model, str) else type(model).__name__}"
     variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))
     absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
     if absent:
@@ -109,8 +108,8 @@ def _recognised_layout(
 
 
 def _with_resized_positions(
-    tensors: Mapping[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
-) -> Mapping[str, np.ndarray]:
+    tensors: dict[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
+) -> dict[str, np.ndarray]:
     """Interpolates the position embedding of another image size."""
     for entry in layout.entries:
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:

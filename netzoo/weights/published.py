@@ -104,7 +104,7 @@ def google_weights(
         and the rate of dropout and stochastic depth in the first training, the learning rate of
         the fine-tuning on ImageNet-1k, and the tags of the files.
     """
-    return [_google_file(tag, *row) for *row, tags in table for tag in tags]
+    return [_google_file(tag, *row[:-1]) for row in table for tag in row[-1]]
 
 
 def _google_file(

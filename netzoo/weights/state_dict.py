@@ -84,7 +84,7 @@ class Layout(NamedTuple):
 # Our module path (`stage1_block1/conv1`) to the name of the other project's (`layer1.0.conv1`). A
 # pair names our layer and the norm after it, `LAYER_norm`; a list has a name for each layer of a
 # scanned stack.
-Names = Mapping[str, str | tuple[str, str] | list[str]]
+Names = dict[str, str | tuple[str, str] | list[str]]
 # Maps the path of our variable, and the rank that it has in one layer, to what follows the name of
 # the other project's module, and the transform.
 Naming = Callable[[Path, int], tuple[str, Transform]]
@@ -110,7 +110,7 @@ def keras_naming(target: Path, rank: int) -> tuple[str, Transform]:
 
 def block_names(
     depths: Iterable[int], template: str, layers: Mapping[str, str | tuple[str, str]]
-) -> dict[str, str | tuple[str, str]]:
+) -> Names:
     """Returns the names of `stageS_blockB/LAYER` in another project.
 
     Args:
@@ -119,15 +119,16 @@ def block_names(
         `number`, which counts all blocks, begin at 1, `stage0`, `block0` and `number0` at 0.
       layers: Our layer in a block to what `layer` stands for, or to a pair as in `Names`.
     """
-    names = {}
+    names: Names = {}
     blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
     for number, (stage, block) in enumerate(blocks):
         index = {"stage0": stage, "block0": block, "number0": number}
         index |= {"stage": stage + 1, "block": block + 1, "number": number + 1}
         for layer, theirs in layers.items():
             pair = (theirs,) if isinstance(theirs, str) else theirs
-            name = tuple(template.replace("{layer}", part).format(**index) for part in pair)
-            names[f"stage{stage + 1}_block{block + 1}/{layer}"] = name if len(name) > 1 else name[0]
+            name, *norm = (template.replace("{layer}", part).format(**index) for part in pair)
+            path = f"stage{stage + 1}_block{block + 1}/{layer}"
+            names[path] = (name, norm[0]) if norm else name
     return names
 
 
@@ -195,7 +196,7 @@ def make_layout(
             entries.append(Entry(target, name + suffix, transform, layer))
     absent = {module for module in head if module not in shapes["params"]}
     dropped = [rf"{re.escape(name)}[./]\w+" for module, name in names.items()
-               if module.split("/")[0] in absent]  # fmt: skip
+               if isinstance(name, str) and module.split("/")[0] in absent]  # fmt: skip
     return Layout(entries, (r".*\.num_batches_tracked", *ignored, *dropped), head)
 
 

@@ -1,7 +1,5 @@
 """The record of the machine and the package versions of a run."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import json

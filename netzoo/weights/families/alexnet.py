@@ -2,12 +2,12 @@
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, flattened_dense, make_layout
+from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
 
 def torchvision(model: AlexNet, shapes) -> Layout:
     """`features.N` and `classifier.N` count activations, pools and dropout too."""
-    names = {
+    names: Names = {
         "stem": "features.0",
         "stage1_block1": "features.3",
         "stage2_block1": "features.6",

@@ -2,7 +2,7 @@
 
 from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, flattened_dense, make_layout
+from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
 
 def torchvision(model: GoogLeNet, shapes) -> Layout:
@@ -20,7 +20,8 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
                 units[f"{ours}/branch{branch}_reduce"] = f"{theirs}.branch{branch}.0"
                 units[f"{ours}/branch{branch}"] = f"{theirs}.branch{branch}.1"
             units[f"{ours}/branch4"] = f"{theirs}.branch4.1"
-    names, transforms = {"logits": "fc"}, {}
+    names: Names = {"logits": "fc"}
+    transforms = {}
     for head in AUXILIARY.values():
         units[f"{head}/conv"] = f"{head}.conv"
         names |= {f"{head}/hidden": f"{head}.fc1", f"{head}/logits": f"{head}.fc2"}

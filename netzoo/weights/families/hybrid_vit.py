@@ -12,7 +12,7 @@ def timm(model: HybridViT, shapes) -> Layout:
     A backbone without stages is only a stem, which is called `patch_embed.backbone` itself.
     """
     backbone = "patch_embed.backbone"
-    layers = {"shortcut": ("downsample.conv", "downsample.norm")}
+    layers: dict[str, str | tuple[str, str]] = {"shortcut": ("downsample.conv", "downsample.norm")}
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"norm{index}"}
     template = backbone + ".stages.{stage0}.blocks.{block0}.{layer}"
@@ -23,7 +23,7 @@ def timm(model: HybridViT, shapes) -> Layout:
 
 def google(model: HybridViT, shapes) -> Layout:
     """`conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
-    layers = {"shortcut": ("conv_proj", "gn_proj")}
+    layers: dict[str, str | tuple[str, str]] = {"shortcut": ("conv_proj", "gn_proj")}
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"gn{index}"}
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)

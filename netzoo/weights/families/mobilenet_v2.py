@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, block_names, keras_naming, make_layout
+from netzoo.weights.state_dict import Layout, Names, block_names, keras_naming, make_layout
 
 DEPTHS = [stage.blocks for stage in STAGES]
 
@@ -25,11 +25,12 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 def timm(model: MobileNetV2, shapes) -> Layout:
     """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
-    names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
-    return make_layout(shapes, names | timm_block_names(DEPTHS))
+    names = timm_block_names(DEPTHS)
+    names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
+    return make_layout(shapes, names)
 
 
-def timm_block_names(depths: Sequence[int]) -> dict[str, str | tuple[str, str]]:
+def timm_block_names(depths: Sequence[int]) -> Names:
     """Returns the names of inverted residuals in timm, of which the first does not expand."""
     template = "blocks.{stage0}.{block0}.{layer}"
     layers = {

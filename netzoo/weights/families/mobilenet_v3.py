@@ -11,7 +11,7 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 
     Goes with `norm_epsilon=1e-3`. torchvision's `width_mult` makes networks of another shape.
     """
-    names: dict[str, str | tuple[str, str]] = {"stem": ("features.0.0", "features.0.1")}
+    names: Names = {"stem": ("features.0.0", "features.0.1")}
     number = 1
     for index, stage in enumerate(model.variant.stages, start=1):
         gate = ["squeeze_excite"] if stage.squeeze_excite and not model.minimalistic else []

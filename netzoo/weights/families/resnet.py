@@ -7,7 +7,7 @@ from netzoo.weights.state_dict import Layout, block_names, make_layout
 
 def torchvision(model: ResNet, shapes) -> Layout:
     """`conv1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`."""
-    layers = {"shortcut": ("downsample.0", "downsample.1")}
+    layers: dict[str, str | tuple[str, str]] = {"shortcut": ("downsample.0", "downsample.1")}
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"bn{index}"}
     names = block_names(model.variant.depths, "layer{stage}.{block0}.{layer}", layers)

@@ -2,7 +2,7 @@
 
 from netzoo.models.transformer import Transformer
 from netzoo.weights.published import Family
-from netzoo.weights.state_dict import Entry, Layout, joint_projection, make_layout
+from netzoo.weights.state_dict import Entry, Layout, Names, joint_projection, make_layout
 
 EMBEDDINGS = ("embedding", "source_embedding", "target_embedding")
 ATTENTIONS = {
@@ -17,7 +17,7 @@ def torch(model: Transformer, shapes) -> Layout:
     Its own constructor ends both stacks with a norm: `final_norm=True` here. Embeddings that are
     not shared are `source_embedding`, `target_embedding` and, for the logits, `logits`.
     """
-    names: dict[str, str | list[str]] = {} if model.share_embeddings else {"logits": "logits"}
+    names: Names = {} if model.share_embeddings else {"logits": "logits"}
     extra = [
         Entry(("params", name, "embedding"), f"{name}.weight")
         for name in EMBEDDINGS

@@ -2,25 +2,26 @@
 
 from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
 from netzoo.weights.published import Family, torchvision_weights
-from netzoo.weights.state_dict import Layout, covering_conv, flattened_dense, make_layout
+from netzoo.weights.state_dict import Layout, Names, covering_conv, flattened_dense, make_layout
 
 
 def torchvision(model: VGG, shapes) -> Layout:
     """`features.N` counts BatchNorm, activations and pools too; so does `classifier.N`."""
-    names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
+    names: Names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
     flattened = flattened_dense(STAGE_CHANNELS[-1], DENSE_SIDE)
     return make_layout(shapes, names | _features(model), transforms={"hidden1": flattened})
 
 
 def timm(model: VGG, shapes) -> Layout:
     """The hidden layers are convolutions, 7x7 and 1x1, with a single position."""
-    names = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "logits": "head.fc"}
+    names: Names = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "logits": "head.fc"}
     transforms = {"hidden1": covering_conv(DENSE_SIDE), "hidden2": covering_conv(1)}
     return make_layout(shapes, names | _features(model), transforms=transforms)
 
 
-def _features(model: VGG) -> dict[str, tuple[str, str]]:
-    names, number = {}, 0
+def _features(model: VGG) -> Names:
+    names: Names = {}
+    number = 0
     for stage, depth in enumerate(model.variant.depths, start=1):
         for block in range(1, depth + 1):
             names[f"stage{stage}_block{block}"] = (f"features.{number}", f"features.{number + 1}")

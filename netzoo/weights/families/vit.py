@@ -113,9 +113,9 @@ def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     return make_layout(shapes, names, naming, extra=extra, ignored=_ignored(model))
 
 
-def _names(blocks: Sequence[str], column: int) -> dict[str, str | list[str]]:
+def _names(blocks: Sequence[str], column: int) -> Names:
     """Returns a project's names of the modules from the embedding on."""
-    names: dict[str, str | list[str]] = {row[0]: row[column] for row in MODULES}
+    names: Names = {row[0]: row[column] for row in MODULES}
     for row in BLOCK_LAYERS:
         names[f"encoder/blocks/{row[0]}"] = [block + row[column] for block in blocks]
     return names

@@ -6,8 +6,9 @@ protocol 2 and above. docs/design.md says what Python's own unpickler lacks.
 """
 
 import pickletools
-from collections.abc import Iterable
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable
+from mmap import mmap
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -73,14 +74,19 @@ _NAMES: dict[str, Any] = {
     "torch ByteStorage": np.dtype(np.uint8),
     "torch BoolStorage": np.dtype(np.bool_),
 }
-_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "NONE": lambda: None}
+_EMPTY: dict[str, Callable[[], Any]] = {
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "NONE": lambda: None,
+}
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
 }  # fmt: skip
 
 
-def unpickle(file: BinaryIO) -> tuple[Any, dict[str, np.dtype]]:
+def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
     """Reads one pickle from the position of `file`, and leaves the position after its end.
 
     Returns:
