@@ -20,15 +20,7 @@ AXIS_TYPES = (jax.sharding.AxisType.Auto,) * 2
 
 
 def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns the devices as `[data, fsdp]`.
-
-    Args:
-      fsdp: Devices that share the parameters among them, -1 for all; `data` gets the rest.
-      devices: By default all of all processes.
-
-    Raises:
-      UserError: As in `mesh_shape`.
-    """
+    """Returns devices, by default all of all processes, as `[data, fsdp]`; see `mesh_shape`."""
     # Sorted by process, since a process has consecutive rows of a batch. Neighbours share
     # parameters, so that these travel between processes as little as possible.
     devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
@@ -37,7 +29,9 @@ def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> M
 
 
 def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
-    """Returns how many devices lie along `data` and along `fsdp`, as `create_mesh` has them.
+    """Returns how many devices lie along `data` and along `fsdp`.
+
+    `fsdp` devices share the parameters among them, -1 for all; `data` gets the rest.
 
     Raises:
       UserError: `fsdp` does not divide the devices.

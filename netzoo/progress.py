@@ -49,13 +49,8 @@ class Progress:
     ) -> None:
         """Prepares the display; it appears on entering the context.
 
-        Args:
-          total_steps: The step at which the run ends.
-          start_step: Steps done already, above zero in a resumed run.
-          description: A few words, say the model's name.
-          unit: What the rate counts, say "images".
-          console: Where to draw; standard output unless told.
-          clock: A clock in seconds that never goes back; tests pass their own.
+        `start_step` is above zero in a resumed run. `description` is a few words, say the model's
+        name; `unit` is what the rate counts, say "images". `clock` gives seconds.
         """
         self._total, self._start, self._description = total_steps, start_step, description
         self._unit, self._clock = unit, clock
@@ -87,14 +82,10 @@ class Progress:
     def update(
         self, step: int, *, epoch: float, rate: float, loss: float, data_wait: float
     ) -> None:
-        """Shows the state after `step`.
+        """Shows the state after `step`, which is at least 1.
 
-        Args:
-          step: Steps done, at least 1.
-          epoch: Epochs done at `step`, with its fraction; the number of epochs follows from it.
-          rate: Recent units a second, over all devices.
-          loss: The recent training loss.
-          data_wait: Share of the recent time spent waiting for input, 0 to 1.
+        `epoch` has a fraction, from which the number of epochs follows. `rate` is in units a second
+        over all devices, `data_wait` the share of time spent waiting for input, 0 to 1.
         """
         facts = (
             f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "

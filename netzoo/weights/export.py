@@ -22,14 +22,10 @@ def to_torch(
     `load_weights` undoes it bit for bit. The counts of batches, `num_batches_tracked`, are absent;
     PyTorch's `load_state_dict` does not need them.
 
-    Args:
-      variables: As `create_model(model, **options).apply` takes them.
-      model: Name in the registry.
-      project: The project whose names are used, e.g. `"torchvision"` or `"timm"`.
-      **options: Options of `create_model`.
+    The variables are those of `create_model(model, **options)`.
 
     Raises:
-      UserError: The names of that project are not known for the network.
+      UserError: The names of the project are not known for the network.
     """
     module = create_model(model, **options)
     known = layouts(module)

@@ -135,9 +135,8 @@ def block_names(
 def joint_projection(attention: str, layers: Iterable[str]) -> list[Entry]:
     """Returns the entries of a query, key and value that PyTorch keeps in one dense layer.
 
-    Args:
-      attention: Our path in a scanned stack, e.g. `"encoder/blocks/attention"`.
-      layers: PyTorch's name of the dense layer in each block, up to `weight` and `bias`.
+    `attention` is our path in a scanned stack, e.g. `"encoder/blocks/attention"`, `layers` has
+    PyTorch's name of the dense layer in each block, up to `weight` and `bias`.
     """
     return [
         Entry(
@@ -159,14 +158,13 @@ def make_layout(
     ignored: Iterable[str] = (),
     head: tuple[str, ...] = ("logits",),
 ) -> Layout:
-    """Makes a layout from the names of modules and a rule for the tensors in one.
+    """Makes a layout from the names of modules and a rule that names the tensors in one.
 
     Args:
       shapes: Our variables, or their shapes.
       modules: The names of modules.
       naming: The rule.
-      transforms: Our module path to the transform of its kernel, where that of the rule does not
-        fit.
+      transforms: Our module path to the transform of its kernel, where the rule's does not fit.
       extra: Entries for tensors that follow no rule. They go before the rule.
       ignored: As in `Layout`. PyTorch's counts of batches are added, and the tensors of a head
         that the network is made without.
@@ -203,17 +201,10 @@ def make_layout(
 def to_variables(
     tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
 ) -> ArrayTree:
-    """Converts the tensors of a file to variables; modules of the head may be left out.
+    """Converts the tensors of a file, which `what` names in errors, to float32 variables.
 
-    Args:
-      tensors: Tensors by the names of the other project.
-      layout: The names of that project.
-      shapes: Shapes of our variables.
-      what: The file, named in errors.
-
-    Returns:
-      Variables of float32 arrays. A module of `layout.head` whose tensors have another number of
-      classes, or are not in the file, is absent as a whole.
+    A module of `layout.head` whose tensors have another number of classes, or are not in the file,
+    is left out as a whole.
 
     Raises:
       UserError: Tensors are missing, unknown or misshapen; all of them are listed.

@@ -82,15 +82,10 @@ class Checkpoints(_CheckpointFolder):
     def restore(
         self, like: ArrayTree, iterator: grain.DatasetIterator
     ) -> tuple[int, ArrayTree] | None:
-        """Restores the newest checkpoint that can be read.
+        """Returns step and state of the newest checkpoint that can be read, or None without any.
 
-        Args:
-          like: A state with the shapes, types and shardings wanted, whatever they were in the
-            processes that saved it.
-          iterator: Set to the position that belongs to the state.
-
-        Returns:
-          The step and the state, or None if there is no checkpoint.
+        `like` is a state with the shapes, types and shardings wanted, whatever they were in the
+        processes that saved it. `iterator` is set to the position that belongs to the state.
 
         Raises:
           UserError: There are checkpoints, and all of them are damaged.

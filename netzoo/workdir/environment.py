@@ -35,11 +35,8 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
     where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
     (JAX's name: cpu, gpu or tpu).
 
-    Args:
-      workdir: The run folder.
-      command: The argument list as typed, say ["python", "train.py", "--config", ...].
-      parameters: Number of trainable scalars.
-      init: "random", or the name of the weights training starts from.
+    `command` is the argument list as typed, `parameters` the number of trainable scalars, `init`
+    "random" or the name of the weights that training starts from.
     """
     import jax  # Only training needs devices: making tables must not initialise them.
 

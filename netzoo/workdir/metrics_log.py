@@ -32,12 +32,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
     """Appends to the metrics log; every line is on its way to the disk when `write` returns."""
 
     def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
-        """Opens the log of a run.
+        """Opens the log of a run, whose folder is created if it is missing.
 
-        Args:
-          workdir: The run's folder, made if missing.
-          resume_step: None replaces an old log by an empty one. A step keeps the lines up to and
-            including it and drops later ones, which the resumed run writes again.
+        A `resume_step` of None replaces an old log by an empty one. A step keeps the lines up to
+        and including it and drops later ones, which the resumed run writes again.
 
         Raises:
           OSError: The folder cannot be written or its disk is full; names the file.
@@ -67,13 +65,9 @@ class MetricsWriter(contextlib.AbstractContextManager):
     ) -> None:
         """Appends one line, and its numbers to TensorBoard as `kind/name` and `timing/name`.
 
-        Args:
-          kind: "train" or "eval".
-          step: Optimizer steps done.
-          epoch: Epochs done, a fraction within an epoch.
-          values: Numbers, 0-d arrays, strings, or lists and dictionaries of them; must be
-            reproducible. NaN and infinity become null, which is all JSON has for them.
-          timing: What a clock measured; left out of the line where None.
+        `kind` is "train" or "eval". `values` are numbers, 0-d arrays, strings, or lists and
+        dictionaries of them, all reproducible; NaN and infinity become null, which is all JSON has
+        for them. `timing` is what a clock measured; None leaves it out.
 
         Raises:
           ValueError: The writer is closed, or a name in `values` is one of the line's own.
