@@ -41,15 +41,14 @@ def _normalize(x: jax.Array, size: int, k: float, alpha: float, beta: float) -> 
 
 def _forward(x, size, k, alpha, beta):
     wide = _widen(x)
-    factor = _inverse_power(_denominator(wide, size, k, alpha), beta)
+    _, factor = _denominator_and_factor(wide, size, k, alpha, beta)
     return (wide * factor).astype(x.dtype), x
 
 
 def _backward(size, k, alpha, beta, x, dy):
     """Keeps only `x` from the forward pass, and sums the windows in one loop."""
     wide, dy_wide = _widen(x), _widen(dy)
-    denominator = _denominator(wide, size, k, alpha)
-    factor = _inverse_power(denominator, beta)
+    denominator, factor = _denominator_and_factor(wide, size, k, alpha, beta)
     # Channel j has channel i in its window if i has j in the mirrored one.
     others = _window_sum(dy_wide * wide * factor / denominator, size, mirrored=True)
     return ((dy_wide * factor - 2 * alpha * beta * wide * others).astype(x.dtype),)
@@ -62,8 +61,13 @@ def _widen(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _denominator(x: jax.Array, size: int, k: float, alpha: float) -> jax.Array:
-    return k + alpha * _window_sum(jnp.square(x), size)
+def _denominator_and_factor(x, size, k, alpha, beta):
+    """Returns `k + alpha * sum of squares`, and that to the power of `-beta`."""
+    denominator = k + alpha * _window_sum(jnp.square(x), size)
+    if beta != 0.75:
+        return denominator, denominator**-beta
+    root = jax.lax.rsqrt(denominator)  # the usual exponent without the slow general power
+    return denominator, root * jnp.sqrt(root)
 
 
 def _window_sum(x: jax.Array, size: int, *, mirrored: bool = False) -> jax.Array:
@@ -72,11 +76,3 @@ def _window_sum(x: jax.Array, size: int, *, mirrored: bool = False) -> jax.Array
     channels = x.shape[-1]
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
     return sum(padded[..., shift : shift + channels] for shift in range(size))
-
-
-def _inverse_power(x: jax.Array, exponent: float) -> jax.Array:
-    """Returns `x ** -exponent`; 0.75, the usual exponent, without the slow general power."""
-    if exponent == 0.75:
-        root = jax.lax.rsqrt(x)
-        return root * jnp.sqrt(root)
-    return x**-exponent

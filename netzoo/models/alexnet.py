@@ -47,30 +47,11 @@ DENSE_INIT = nn.initializers.normal(0.01)
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-class Layer(NamedTuple):
-    """A convolution with the ReLU after it."""
-
-    name: str  # of the endpoint
-    kernel_size: int
-    divided: bool  # between the two GPUs of 2012
-    normalized: bool  # response normalisation follows
-    pooled: bool
-
-
-LAYERS = (
-    Layer("stem", 11, divided=False, normalized=True, pooled=True),
-    Layer("stage1/block1", 5, divided=True, normalized=True, pooled=True),
-    Layer("stage2/block1", 3, divided=False, normalized=False, pooled=False),
-    Layer("stage3/block1", 3, divided=True, normalized=False, pooled=False),
-    Layer("stage4/block1", 3, divided=True, normalized=False, pooled=True),
-)
-
-
 class Variant(NamedTuple):
     """What differs between the two networks."""
 
     channels: tuple[int, int, int, int, int]
-    groups: int  # of the divided convolutions
+    groups: int  # of the convolutions that were divided between the two GPUs of 2012
     response_norm: bool
     stem_padding: int | None  # zeros on every side of the image; None fills it up to `4 n + 3`
     dropout_first: bool  # before the hidden layers rather than after
@@ -107,26 +88,23 @@ class AlexNet(nn.Module):
         """Maps images `[batch, H, W, 3]`, H, W >= 64, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self, MIN_IMAGE_SIZE)
         x, v = images, self.variant
-        for layer, channels in zip(LAYERS, v.channels, strict=True):
-            is_stem = layer.name == "stem"
-            conv = Conv(
-                channels,
-                layer.kernel_size,
-                stride=STEM_STRIDE if is_stem else 1,
-                groups=v.groups if layer.divided else 1,
-                use_bias=True,
-                padding=_stem_pads(images.shape[1:3], v.stem_padding) if is_stem else "torch",
-                dtype=self.dtype,
-                kernel_init=v.kernel_init,
-                bias_init=v.bias_init if layer.divided else ZEROS,
-                name=layer.name.replace("/", "_"),
-            )
-            x = nn.relu(conv(x))
-            if v.response_norm and layer.normalized:
+        options = {"use_bias": True, "dtype": self.dtype, "kernel_init": v.kernel_init}
+        conv = functools.partial(Conv, **options)
+        divided = functools.partial(conv, groups=v.groups, bias_init=v.bias_init)
+        pads = _stem_pads(images.shape[1:3], v.stem_padding)
+        for layer in (
+            conv(v.channels[0], 11, stride=STEM_STRIDE, padding=pads, name="stem"),
+            divided(v.channels[1], 5, name="stage1_block1"),
+            conv(v.channels[2], 3, name="stage2_block1"),
+            divided(v.channels[3], 3, name="stage3_block1"),
+            divided(v.channels[4], 3, name="stage4_block1"),
+        ):
+            x = nn.relu(layer(x))
+            if v.response_norm and layer.name in ("stem", "stage1_block1"):
                 x = local_response_norm(x)
-            if layer.pooled:
+            if layer.name in ("stem", "stage1_block1", "stage4_block1"):
                 x = max_pool(x, 3, 2, padding=0)
-            endpoint(self, layer.name, x)
+            endpoint(self, layer.name.replace("_", "/"), x)
         return hidden_layers_classifier(
             self, x, DENSE_SIDE, bias_init=v.bias_init, dropout_first=v.dropout_first, train=train
         )

@@ -106,23 +106,16 @@ class Stem(nn.Module):
 
     conv_norm_act: ConvNormAct
     pool: Callable[..., jax.Array]
-    response_norm: bool
+    normalize: Callable[[jax.Array], jax.Array]
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images `[batch, H, W, 3]` to `[batch, H / 8, W / 8, 192]`."""
-
-        def normalize(x):
-            if not self.response_norm:
-                return x
-            # Caffe's constants; the paper gives none.
-            return local_response_norm(x, k=1.0, alpha_over_size=True)
-
         x = self.conv_norm_act(images, 64, 7, stride=2, name="conv1", train=train)
-        x = normalize(self.pool(x, 3))
+        x = self.normalize(self.pool(x, 3))
         x = self.conv_norm_act(x, 64, 1, name="conv2_reduce", train=train)
         x = self.conv_norm_act(x, 192, 3, name="conv2", train=train)
-        return self.pool(normalize(x), 3)
+        return self.pool(self.normalize(x), 3)
 
 
 class Inception(nn.Module):
@@ -224,7 +217,10 @@ class GoogLeNet(ConvNet, kw_only=True):
         if self.transform_input:
             mean, std = (jnp.asarray(values, x.dtype) for values in (IMAGENET_MEAN, IMAGENET_STD))
             x = (x * std + mean - 0.5) / 0.5
-        x = Stem(conv_norm_act, pool, response_norm=not v.batch_norm, name="stem")(x, train=train)
+        # Caffe's constants; the paper gives none.
+        response_norm = functools.partial(local_response_norm, k=1.0, alpha_over_size=True)
+        normalize = (lambda x: x) if v.batch_norm else response_norm
+        x = Stem(conv_norm_act, pool, normalize, name="stem")(x, train=train)
         endpoint(self, "stem", x)
         for stage, blocks in STAGES.items():
             if stage > 3:
