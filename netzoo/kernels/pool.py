@@ -27,7 +27,7 @@ def max_pool(
 ) -> jax.Array:
     """Takes the largest value of every window over `[batch, height, width, channels]`.
 
-    The gradient goes to the first pixel that has it, row by row, as in PyTorch.
+    The gradient goes to the first of several largest pixels, row by row, as in PyTorch.
 
     Args:
       x: The images.
@@ -114,7 +114,7 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
 
 
 def _shares(length: int, size: int) -> np.ndarray:
-    """Returns what every one of `length` pixels gives to every one of `size`, `[size, length]`."""
+    """Returns the weights of `length` pixels in `size` means, `[size, length]`."""
     shares = np.zeros((size, length))
     for i, row in enumerate(shares):
         window = slice(i * length // size, -(-(i + 1) * length // size))

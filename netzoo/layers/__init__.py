@@ -12,13 +12,7 @@ from netzoo.layers.attention import Attention, KeyValue, MultiHeadAttention
 from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
-from netzoo.layers.endpoints import (
-    AUXILIARY,
-    ENDPOINTS,
-    auxiliary_logits,
-    endpoint,
-    endpoints_wanted,
-)
+from netzoo.layers.endpoints import AUXILIARY, ENDPOINTS, endpoint, endpoints_wanted
 from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
@@ -41,7 +35,6 @@ __all__ = [
     "Pads",
     "SqueezeExcite",
     "adaptive_avg_pool",
-    "auxiliary_logits",
     "classifier_cross_entropy",
     "endpoint",
     "endpoints_wanted",

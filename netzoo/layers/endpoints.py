@@ -16,23 +16,16 @@ ENDPOINTS = "endpoints"
 AUXILIARY = "auxiliary"
 
 
-def endpoint(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
-    """Stores an intermediate value under `name` if it is wanted; returns the value."""
-    return _store(module, ENDPOINTS, name, value)
-
-
-def auxiliary_logits(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
-    """Stores the logits of an auxiliary classifier under `name` if wanted; returns the logits."""
-    return _store(module, AUXILIARY, name, value)
-
-
-def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:
-    """Returns whether the caller of the network asked for endpoints."""
-    return not module.is_initializing() and module.is_mutable_collection(collection)
-
-
-def _store(module: nn.Module, collection: str, name: str, value: jax.Array) -> jax.Array:
+def endpoint(
+    module: nn.Module, name: str, value: jax.Array, collection: str = ENDPOINTS
+) -> jax.Array:
+    """Stores a value of a network under `name` if the caller asked for it; returns the value."""
     # Not `sow`: it refuses a name that a submodule has too, as `stem` does.
     if endpoints_wanted(module, collection):
         module.put_variable(collection, name, value)
     return value
+
+
+def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:
+    """Returns whether the caller of the network asked for a collection."""
+    return not module.is_initializing() and module.is_mutable_collection(collection)

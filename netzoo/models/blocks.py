@@ -70,7 +70,7 @@ def scale_channels(channels: int, width_multiplier: float) -> int:
 
 
 class ConvNormAct(NamedTuple):
-    """What adds a convolution, a norm or None, and an activation to the calling module."""
+    """Adds a convolution, a norm unless it is None, and an activation to the calling module."""
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None
@@ -144,8 +144,9 @@ def trunk(
 ) -> jax.Array:
     """Runs the blocks of all stages, which become modules of `network`, on images.
 
-    Block 2 of stage 1 is called `stage1_block2`; its output is the endpoint `stage1/block2`. A
-    stage is the stride of its first block, and what makes each block from `stride` and `name`.
+    A stage is given by the stride of its first block and by functions of `stride` and `name` that
+    make its blocks. Block 2 of stage 1 is called `stage1_block2`; its output is the endpoint
+    `stage1/block2`.
     """
     for stage, (first_stride, blocks) in enumerate(stages, start=1):
         for block, make_block in enumerate(blocks, start=1):
@@ -206,17 +207,17 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
 
 
 def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn.Module]:
-    """Returns what makes `depth` blocks that compile as one, with stacked parameters.
+    """Returns a class of `depth` blocks that compile as one and have stacked parameters.
 
-    On CPU they are written out one after the other: a loop would copy what the gradient needs into
-    stacks and out again, which takes a tenth of a training step and saves one or two seconds of
-    compilation. The loop stays on other platforms, and where blocks are computed again in the
+    On CPU the blocks are written out one after the other: a loop would copy what the gradient needs
+    into stacks and out again, which takes a tenth of a training step and saves one or two seconds
+    of compilation. The loop stays on other platforms, and where blocks are computed again in the
     backward pass: there it holds that computation back.
 
     Args:
-      block: Maps a stream `x` and other inputs to `x` and what it hands out, which is stacked.
+      block: Maps `x` and other inputs to the next `x` and to outputs that are stacked.
       depth: Number of blocks.
-      in_axes: For each other input 0 to give every block its slice, `nn.broadcast` to give it all.
+      in_axes: For each other input 0 if every block gets a slice, `nn.broadcast` if it gets all.
     """
     unrolled = kernels.backend() == "cpu" and not blocks_are_rematerialized()
     return nn.scan(

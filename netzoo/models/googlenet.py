@@ -30,10 +30,10 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.layers import (
+    AUXILIARY,
     Dropout,
     Padding,
     adaptive_avg_pool,
-    auxiliary_logits,
     endpoint,
     global_avg_pool,
     local_response_norm,
@@ -68,8 +68,8 @@ STAGES = {
     ),
     5: (Widths(256, 160, 320, 32, 128, 128), Widths(384, 192, 384, 48, 128, 128)),
 }
-# Place of a classifier's input: stage and block.
-AUXILIARY = {(4, 1): "aux1", (4, 4): "aux2"}
+# Auxiliary classifiers by stage and block of their input.
+HEADS = {(4, 1): "aux1", (4, 4): "aux2"}
 
 
 class Variant(NamedTuple):
@@ -229,9 +229,10 @@ class GoogLeNet(ConvNet, kw_only=True):
                 name = f"stage{stage}_block{block}"
                 x = Inception(widths, v.branch3_kernel, conv_norm_act, name=name)(x, train=train)
                 endpoint(self, f"stage{stage}/block{block}", x)
-                if classify_early and (stage, block) in AUXILIARY:
-                    name = AUXILIARY[stage, block]
-                    auxiliary_logits(self, name, auxiliary_classifier(name=name)(x, train=train))
+                if classify_early and (stage, block) in HEADS:
+                    name = HEADS[stage, block]
+                    logits = auxiliary_classifier(name=name)(x, train=train)
+                    endpoint(self, name, logits, AUXILIARY)
         dropout = Dropout(self.dropout_rate)
         return classifier(self, global_avg_pool(x), dropout, v.kernel_init, train=train)
 

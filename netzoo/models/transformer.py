@@ -84,7 +84,7 @@ class Cache(NamedTuple):
     self_attention: tuple[KeyValue, ...]
     cross_attention: KeyValue  # of the encoder's output, S long, stacked over the layers
     source_mask: jax.Array  # [batch, S], True where the source is not padding
-    ancestors: jax.Array  # [batch, beams, max_length], in whose place a position of a beam lies
+    ancestors: jax.Array  # [batch, beams, max_length], the beam that holds each past position
     position: jax.Array  # tokens decoded so far, a scalar
 
     def reorder(self, parents: jax.Array) -> "Cache":
@@ -301,7 +301,7 @@ class Transformer(nn.Module):
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
     def _classified(self, x):
-        """Returns what the logits are the product of, in their dtype."""
+        """Returns the two factors of the logits, in their dtype."""
         if self.share_embeddings:
             kernel = self.embedding.embedding.T
         else:

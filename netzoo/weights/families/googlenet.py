@@ -1,6 +1,6 @@
 """Names of GoogLeNet's tensors in torchvision."""
 
-from netzoo.models.googlenet import AUXILIARY, STAGES, GoogLeNet
+from netzoo.models.googlenet import HEADS, STAGES, GoogLeNet
 from netzoo.weights.published import Family, torchvision_weights
 from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
@@ -22,12 +22,12 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
             units[f"{ours}/branch4"] = f"{theirs}.branch4.1"
     names: Names = {"logits": "fc"}
     transforms = {}
-    for head in AUXILIARY.values():
+    for head in HEADS.values():
         units[f"{head}/conv"] = f"{head}.conv"
         names |= {f"{head}/hidden": f"{head}.fc1", f"{head}/logits": f"{head}.fc2"}
         transforms[f"{head}/hidden"] = flattened_dense(128, 4)
     names |= {ours: (f"{theirs}.conv", f"{theirs}.bn") for ours, theirs in units.items()}
-    return make_layout(shapes, names, transforms=transforms, head=("logits", *AUXILIARY.values()))
+    return make_layout(shapes, names, transforms=transforms, head=("logits", *HEADS.values()))
 
 
 FAMILY = Family(
