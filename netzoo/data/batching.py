@@ -20,6 +20,12 @@ def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Gener
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
 
 
+def evenly_spaced(size: int, limit: int | None) -> np.ndarray:
+    """Returns the indices of `size` examples, or of `limit` of them that are evenly spaced."""
+    count = min(size, limit or size)
+    return np.arange(count) * size // max(count, 1)
+
+
 def in_threads(batches: RandomAccessDataSource, num_threads: int) -> grain.IterDataset:
     """Makes batches in threads ahead of their use: two batches a thread, and at least four."""
     options = grain.ReadOptions(

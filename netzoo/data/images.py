@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 import grain
 import numpy as np
 
-from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
+from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
@@ -120,18 +120,24 @@ class EvalBatches(_Batches):
 
     Attributes:
       crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
+      limit: At most this many examples, evenly spaced; None for all.
     """
 
     _: KW_ONLY
     crop_pct: float = 0.875
+    limit: int | None = None
 
     def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
+        return -(-len(self._indices) // self.batch_size)
+
+    @functools.cached_property
+    def _indices(self) -> list[int]:
+        return evenly_spaced(len(self.source), self.limit).tolist()
 
     def __getitem__(self, step: int) -> Batch:
         batch = self._empty_batch()
         batch["mask"] = np.zeros(len(batch["label"]), bool)
-        for row, index in enumerate(self._of_process(range(len(self.source)), step)):
+        for row, index in enumerate(self._of_process(self._indices, step)):
             try:
                 example = self.source[index]
                 batch["image"][row] = evaluation_image(

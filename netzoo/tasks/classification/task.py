@@ -39,11 +39,7 @@ DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
 class ImageClassification(Task):
-    """Trains a network of the zoo on labelled images.
-
-    Batches are `{"image": uint8 [batch, size, size, 3], "label": int32 [batch]}` and, for
-    evaluation, `"mask": bool [batch]`. Normalising and mixing happen on the device.
-    """
+    """Trains a network of the zoo on labelled images; normalises and mixes them on the device."""
 
     main_metric = "accuracy"
     throughput_unit = RECORD.throughput_unit
@@ -183,9 +179,8 @@ class ImageClassification(Task):
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or `limit` evenly spaced ones."""
-        source = self._source(split) if limit is None else _Thinned(self._source(split), limit)
-        crop_pct = self.config.evaluation.crop_pct
-        return EvalBatches(source, crop_pct=crop_pct, **self._batch_options("evaluation"))
+        crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options("evaluation")
+        return EvalBatches(self._source(split), crop_pct=crop_pct, limit=limit, **shared)
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
@@ -239,13 +234,11 @@ class ImageClassification(Task):
             console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
         low, high = report["interval"]
         top = f"top{self.config.evaluation.top_k}"
-        console.print(
+        console.out(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}",
             highlight=False,
-            soft_wrap=True,
-            markup=False,
         )
 
 
@@ -270,17 +263,3 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} is damaged: expected a list of class names, got {names!r:.200}")
     return tuple(names)
-
-
-class _Thinned:
-    """Evenly spaced examples of a source, at most `limit`."""
-
-    def __init__(self, source: Source, limit: int):
-        self._source, count = source, min(limit, len(source))
-        self._indices = np.arange(count) * len(source) // max(count, 1)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int):
-        return self._source[int(self._indices[index])]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import grain
 import numpy as np
 
-from netzoo.data.batching import ENDLESS_BATCHES, generator, in_threads
+from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.errors import UserError
 from netzoo.tasks.translation.corpus import Corpus
 from netzoo.tasks.translation.vocabulary import END, PAD, START
@@ -27,18 +27,11 @@ MOST_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Buckets:
-    """The shapes of batches. The configuration's table of keys has checked the numbers.
+    """The shapes of batches. The configuration's table of keys has checked the numbers."""
 
-    Attributes:
-      lengths: Positions of each bucket, rising. A pair goes into the first bucket that holds it.
-      batch_tokens: The most tokens of a batch on each side, padding included; but a batch never
-        has fewer than `row_multiple` rows.
-      row_multiple: Divides the rows of a batch: a multiple of devices times gradient accumulation.
-    """
-
-    lengths: tuple[int, ...]
-    batch_tokens: int
-    row_multiple: int
+    lengths: tuple[int, ...]  # rising; a pair goes into the first bucket that is long enough
+    batch_tokens: int  # at most in a batch on each side, with padding, if that allows its rows
+    row_multiple: int  # divides the rows: a multiple of devices times gradient accumulation
 
     def rows(self, length: int) -> int:
         """Returns the rows of a batch, over all processes."""
@@ -58,8 +51,7 @@ class Buckets:
         batches = []
         for length, indices in zip(self.lengths, members, strict=True):
             rows = self.rows(length)
-            fill = (0, -len(indices) % rows)
-            filled = np.pad(indices, fill, constant_values=_PADDING_ROW)
+            filled = np.pad(indices, (0, -len(indices) % rows), constant_values=_PADDING_ROW)
             batches += [(length, part) for part in filled.reshape(-1, rows)]
         return batches
 
@@ -123,11 +115,7 @@ def train_dataset(
 
 
 def eval_batches(
-    corpus: Corpus,
-    buckets: Buckets,
-    *,
-    shard: tuple[int, int] = (0, 1),
-    limit: int | None = None,
+    corpus: Corpus, buckets: Buckets, *, shard: tuple[int, int] = (0, 1), limit: int | None = None
 ) -> Sequence[Batch]:
     """Makes the batches of one pass over the corpus, with every pair exactly once.
 
@@ -138,8 +126,7 @@ def eval_batches(
     Raises:
       UserError: A pair has more than `MOST_TOKENS` on a side, its end included.
     """
-    count = min(len(corpus), limit or len(corpus))
-    chosen = np.arange(count) * len(corpus) // max(count, 1)
+    chosen = evenly_spaced(len(corpus), limit)
     lengths = corpus.lengths[chosen]
     if (long := lengths > MOST_TOKENS).any():
         pair = chosen[long.argmax()]
@@ -153,9 +140,8 @@ def eval_batches(
     batches = buckets.batches(chosen[part] for part in buckets.divide(lengths))
 
     def batch(step: int) -> Batch:
-        length, indices = batches[step]
-        mask = _rows_of_process(indices, shard) != _PADDING_ROW
-        return {**_make_batch(corpus, length, indices, shard), "mask": mask}
+        batch = _make_batch(corpus, *batches[step], shard)
+        return {**batch, "mask": batch["target"][:, 0] == START}
 
     return _Batches(len(batches), batch)
 
@@ -174,21 +160,17 @@ class _Batches(Sequence[Batch]):
         return self.make(step)
 
 
-def _rows_of_process(indices: np.ndarray, shard: tuple[int, int]) -> np.ndarray:
-    index, count = shard
-    return np.split(indices, count)[index]
-
-
 def _make_batch(corpus: Corpus, length: int, indices: np.ndarray, shard: tuple[int, int]) -> Batch:
     """Makes this process's rows of the batch of the pairs `indices`."""
-    rows = _rows_of_process(indices, shard)
+    index, count = shard
+    rows = np.split(indices, count)[index]
     source = np.full((len(rows), length), PAD, np.int32)
     target = np.full((len(rows), length + 1), PAD, np.int32)
-    for row, index in enumerate(rows):
-        if index == _PADDING_ROW:
+    for row, pair in enumerate(rows):
+        if pair == _PADDING_ROW:
             source[row, 0] = END
             continue
-        tokens, translation = corpus.source[index], corpus.target[index]
+        tokens, translation = corpus.source[pair], corpus.target[pair]
         source[row, : len(tokens)], source[row, len(tokens)] = tokens, END
         target[row, 0], target[row, len(translation) + 1] = START, END
         target[row, 1 : len(translation) + 1] = translation

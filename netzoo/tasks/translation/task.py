@@ -67,12 +67,12 @@ class Translation(Task):
             return Vocabulary.load(config.data.vocabulary)
         if config.init.weights:
             beside = Path(config.init.weights) / VOCABULARY_FILE
-            if not beside.exists():
-                raise UserError(
-                    f"init.weights belong to a vocabulary, and {beside} does not exist: give its "
-                    "file as data.vocabulary, or the folder of a run as init.weights"
-                )
-            return Vocabulary.load(beside)
+            if beside.exists():
+                return Vocabulary.load(beside)
+            raise UserError(
+                f"init.weights belong to a vocabulary, and {beside} does not exist: give its "
+                "file as data.vocabulary, or the folder of a run as init.weights"
+            )
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
@@ -107,10 +107,8 @@ class Translation(Task):
                 f"{long:,} of {len(corpus):,} training pairs are longer than the last "
                 f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
             )
-        threads, shard = config.data.num_threads, process_shard()
-        return iter(
-            train_dataset(corpus, buckets, seed=config.seed, num_threads=threads, shard=shard)
-        )
+        options = {"num_threads": config.data.num_threads, "shard": process_shard()}
+        return iter(train_dataset(corpus, buckets, seed=config.seed, **options))
 
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
@@ -179,7 +177,7 @@ class Translation(Task):
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the scores."""
         low, high = report["bleu_interval"]
-        console.print(
+        console.out(
             f"BLEU {report['bleu']:.2f} (95 % interval {low:.2f} to {high:.2f}), "
             f"{report['bleu_signature']}\n"
             f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
@@ -190,8 +188,6 @@ class Translation(Task):
             f"{report['count']:,} pairs of {report['split']}, "
             f"{report['sentences_per_second']:,.0f} sentences/s",
             highlight=False,
-            soft_wrap=True,
-            markup=False,
         )
 
 
