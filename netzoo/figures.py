@@ -7,9 +7,12 @@ wrong, grey is context.
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from netzoo.errors import UserError
 
@@ -31,6 +34,19 @@ def hide_frame(axes: Axes) -> None:
     """Removes the frame and the tick marks of a panel; tick labels stay."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
+
+
+def heat_map(axes: Axes, shares: np.ndarray, *colors: str) -> AxesImage:
+    """Draws shares, 0 to 1, as cells on a square-root scale that keeps small shares visible."""
+    shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])
+    return axes.imshow(shares, cmap=shades, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+
+
+def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> None:
+    """Draws white lines between the cells of a heat map."""
+    axes.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=linewidth)
 
 
 def shorten(text: str, longest: int) -> str:

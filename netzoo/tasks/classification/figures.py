@@ -5,23 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
-from netzoo.figures import (
-    BLUE,
-    FAINT,
-    INK,
-    MUTED,
-    PAPER,
-    PLAIN,
-    RED,
-    hide_frame,
-    new_figure,
-    shorten,
-)
+from netzoo import figures
+from netzoo.errors import UserError
+from netzoo.figures import BLUE, FAINT, INK, MUTED, PLAIN, RED, shorten
 
-_RIGHT = LinearSegmentedColormap.from_list("right", [PAPER, "#8fb5d6", BLUE])
-_WRONG = LinearSegmentedColormap.from_list("wrong", [PAPER, "#e9ab9d", RED])
+_RIGHT, _WRONG = ("#8fb5d6", BLUE), ("#e9ab9d", RED)
 _MOST_NUMBERED, _MOST_NAMED = 20, 120
 _MOST_IMAGES = 300
 
@@ -36,27 +25,17 @@ def confusion_matrix(
     and a colour scale takes the place of the counts beyond. Rows have names and recalls up to 120
     classes. The figure grows with the number of classes, and the extension of `path` decides its
     format. `confusion` has counts `[C, C]`, rows are true classes, columns predicted ones.
-
-    Raises:
-      ValueError: The matrix is not square, or has not one name per class.
     """
-    confusion, classes = np.asarray(confusion), len(class_names)
-    if confusion.shape != (classes, classes):
-        raise ValueError(
-            f"expected a confusion matrix of shape {(classes, classes)} for {classes} class "
-            f"names, got {confusion.shape}"
-        )
-    support = confusion.sum(axis=1)
+    classes, support = len(class_names), confusion.sum(axis=1)
     shares = confusion / np.maximum(support, 1)[:, None]
     cell = float(np.clip(9 / classes, 0.145, 0.9)) if classes <= _MOST_NAMED else 8 / classes
     size = float(np.clip(cell * 38, 6, 10))
     side = cell * classes
-    figure = new_figure(max(side + 3, 5), side + 2.2, title)
+    figure = figures.new_figure(max(side + 3, 5), side + 2.2, title)
     axes = figure.subplots()
-    diagonal, scale = np.eye(classes, dtype=bool), PowerNorm(0.5, 0, 1)
+    diagonal = np.eye(classes, dtype=bool)
     for colors, hidden, label in ((_RIGHT, ~diagonal, "right"), (_WRONG, diagonal, "wrong")):
-        cells = np.ma.masked_where(hidden, shares)
-        image = axes.imshow(cells, cmap=colors, norm=scale, interpolation="nearest")
+        image = figures.heat_map(axes, np.ma.masked_where(hidden, shares), *colors)
         if classes > _MOST_NUMBERED:
             figure.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.4, aspect=40)
     accuracy = np.trace(confusion) / max(confusion.sum(), 1)
@@ -71,7 +50,7 @@ def confusion_matrix(
         _name_classes(axes, class_names, texts, size)
     if classes <= _MOST_NUMBERED:
         _write_counts(axes, confusion, shares, size)
-    hide_frame(axes)
+    figures.hide_frame(axes)
     figure.savefig(path)
 
 
@@ -86,14 +65,11 @@ def _name_classes(
     right = axes.secondary_yaxis("right")
     right.set_yticks(places, recalls, fontsize=size, color=INK)
     right.set_ylabel("recall", color=MUTED, fontsize=9)
-    hide_frame(right)
+    figures.hide_frame(right)
 
 
 def _write_counts(axes: Axes, confusion: np.ndarray, shares: np.ndarray, size: float) -> None:
-    edges = np.arange(len(confusion) + 1) - 0.5
-    axes.set_xticks(edges, minor=True)
-    axes.set_yticks(edges, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
+    figures.separate_cells(axes, *confusion.shape, linewidth=1.5)
     for row, column in zip(*np.nonzero(confusion), strict=True):
         color = "white" if shares[row, column] > 0.42 else INK
         text = str(confusion[row, column])
@@ -108,24 +84,23 @@ def prediction_sheet(
     """Draws each image beside its most probable classes.
 
     Args:
-      images: uint8 arrays `[height, width, 3]`, each of its own size.
+      images: 1 or more uint8 arrays `[height, width, 3]`, each of its own size.
       rows: For each image its caption (say the file's name) and its (class name, probability)
         pairs, the most probable first.
       path: File to write; its extension decides the format.
 
     Raises:
-      ValueError: There is not one row per image, no image, or more than 300, which no viewer shows.
+      UserError: There are more than 300 images, which no viewer shows.
     """
-    if len(images) != len(rows) or not 1 <= len(images) <= _MOST_IMAGES:
-        raise ValueError(
-            f"expected 1 to {_MOST_IMAGES} images and one row for each, got {len(images)} images "
-            f"and {len(rows)} rows"
+    if len(images) > _MOST_IMAGES:
+        raise UserError(
+            f"{path} is not written: expected at most {_MOST_IMAGES} images, got {len(images)}"
         )
     columns = 1 if len(images) == 1 else 2 if len(images) <= 8 else 3
     lines = -(-len(images) // columns)
     height = max(2.3, 0.4 * max(len(scores) for _, scores in rows) + 0.6)
     # The constrained layout takes minutes for 600 panels.
-    figure = new_figure(4.6 * columns, height * lines, "", layout="none")
+    figure = figures.new_figure(4.6 * columns, height * lines, "", layout="none")
     panels = figure.subplots(lines, 2 * columns, squeeze=False)
     figure.subplots_adjust(0.02, 0.01, 0.98, 1 - 0.3 / (height * lines), wspace=0.1, hspace=0.15)
     for axes in panels.flat:

@@ -65,10 +65,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
         rows = [(printable(path.name), scores) for path, scores in predictions]
-        try:
-            prediction_sheet(thumbnails, rows, options.figure)
-        except ValueError as error:
-            raise UserError(f"{options.figure} is not written: {error}") from None
+        prediction_sheet(thumbnails, rows, options.figure)
         errors.print(f"written: {options.figure}")
     return 1 if len(predictions) < len(files) else 0
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.image import AxesImage
 
-from netzoo.figures import BLUE, INK, PAPER, PLAIN, SKY, hide_frame, new_figure, shorten
+from netzoo import figures
+from netzoo.figures import BLUE, INK, PLAIN, SKY, shorten
 
-_SHADES = LinearSegmentedColormap.from_list("attention", [PAPER, SKY, BLUE, INK])
 MOST_SENTENCES, MOST_PIECES = 12, 100
 _COLUMNS = 3
 _LABELS = 1.5  # inches beside and above a map, for its pieces
@@ -25,19 +25,11 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
 
     Args:
       examples: 1 to `MOST_SENTENCES` of (source pieces, S of them; target pieces, T of them;
-        weights `[T, S]`, from 0 to 1), with no more than `MOST_PIECES` on a side. A row is the
-        piece that the decoder gave, not the one that it was given.
+        weights `[T, S]`, from 0 to 1), with 1 to `MOST_PIECES` on a side. A row is the piece that
+        the decoder gave, not the one that it was given.
       path: File to write; its extension decides the format.
       title: One line above the maps.
-
-    Raises:
-      ValueError: There is no sentence or too many, one is too long, or weights do not fit their
-        pieces.
     """
-    if not 1 <= len(examples) <= MOST_SENTENCES:
-        raise ValueError(f"expected 1 to {MOST_SENTENCES} sentences, got {len(examples)}")
-    for example in examples:
-        _check(*example)
     columns = min(len(examples), _COLUMNS)
     lines = [examples[i : i + columns] for i in range(0, len(examples), columns)]
     widths = [max(len(source) for source, _, _ in examples[i::columns]) for i in range(columns)]
@@ -45,7 +37,7 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     cell = float(np.clip(8 / max(widths + heights), 0.145, 0.27))
     # A column gets room for its longest sentence, and for the labels; all in inches.
     widths, heights = ([cell * n + _LABELS for n in sizes] for sizes in (widths, heights))
-    figure = new_figure(max(sum(widths), 6), sum(heights) + 1, title)
+    figure = figures.new_figure(max(sum(widths), 6), sum(heights) + 1, title)
     ratios = {"width_ratios": widths, "height_ratios": heights}
     panels = figure.subplots(len(lines), columns, squeeze=False, **ratios)
     for axes in panels.flat[len(examples) :]:
@@ -57,37 +49,17 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     figure.savefig(path)
 
 
-def _check(source: Sequence[str], target: Sequence[str], weights: np.ndarray) -> None:
-    longest = max(len(source), len(target))
-    if longest > MOST_PIECES:
-        raise ValueError(f"expected at most {MOST_PIECES} pieces on a side, got {longest}")
-    shape = (len(target), len(source))
-    if weights.shape != shape or not weights.size:
-        raise ValueError(
-            f"expected weights of shape {shape} for {shape[0]} pieces of the translation and "
-            f"{shape[1]} of the source, got {weights.shape}"
-        )
-    if not (weights >= 0).all() or not (weights <= 1.001).all():
-        raise ValueError(
-            f"expected weights between 0 and 1, got {weights.min()} to {weights.max()}"
-        )
-
-
 def _draw_map(
     axes: Axes, source: Sequence[str], target: Sequence[str], weights: np.ndarray, size: float
-):
-    """Draws one heat map; returns what a colour scale is made from."""
-    scale = PowerNorm(0.5, 0, 1)
-    image = axes.imshow(weights, cmap=_SHADES, norm=scale, interpolation="nearest")
+) -> AxesImage:
+    image = figures.heat_map(axes, weights, SKY, BLUE, INK)
     turned = {"rotation": 45, "ha": "left", "va": "baseline", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(source)), map(_label, source), fontsize=size, **PLAIN, **turned)
     axes.set_yticks(range(len(target)), map(_label, target), fontsize=size, **PLAIN)
     axes.xaxis.tick_top()
     axes.set_anchor("NW")
-    for set_edges, count in ((axes.set_xticks, len(source)), (axes.set_yticks, len(target))):
-        set_edges(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.8)
-    hide_frame(axes)
+    figures.separate_cells(axes, *weights.shape, linewidth=0.8)
+    figures.hide_frame(axes)
     return image
 
 

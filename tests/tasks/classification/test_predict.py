@@ -90,6 +90,6 @@ def test_nothing_to_predict(run, photos):
 
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     """The answers are printed, and the picture that cannot be drawn is one message."""
-    with pytest.raises(UserError, match=r"sheet\.png is not written: expected 1 to 300 images"):
+    with pytest.raises(UserError, match=r"sheet\.png is not written: expected at most 300 images"):
         run(*301 * [photos / "good.png"], json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301
