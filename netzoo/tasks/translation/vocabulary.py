@@ -5,7 +5,6 @@ Vaswani et al. 2017, section 5.1.
 """
 
 import io
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -44,9 +43,7 @@ class Vocabulary:
             self.pieces(range(len(self)))
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
-            raise UserError(
-                f"This is not a SentencePiece model, or a damaged one: {error}."
-            ) from error
+            raise UserError(f"This is not a whole SentencePiece model: {error}.") from error
         p, expected = self._processor, (PAD, START, END, UNKNOWN)
         special = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
         if special != expected:
@@ -85,7 +82,9 @@ class Vocabulary:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise UserError(_why_not_learned(str(error), size)) from error
+            # After a place in its own source, SentencePiece says which sizes the text allows.
+            reason = str(error).rpartition("] ")[2] or "every sentence is empty: there is no text"
+            raise UserError(f"Cannot learn a vocabulary of {size:,} pieces: {reason}") from error
         return cls(model.getvalue())
 
     @classmethod
@@ -97,10 +96,8 @@ class Vocabulary:
         """
         try:
             return cls(Path(path).read_bytes())
-        except OSError as error:
-            raise UserError(f"Cannot read the vocabulary {path}: {error.strerror}.") from error
-        except UserError as error:
-            raise UserError(f"Cannot use the vocabulary {path}. {error}") from error
+        except (OSError, UserError) as error:
+            raise UserError(f"Cannot read the vocabulary {path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
         """Writes the vocabulary as a SentencePiece model file."""
@@ -128,19 +125,3 @@ class Vocabulary:
 
 def _tidy(text: str) -> str:
     return " ".join(text.split())
-
-
-def _why_not_learned(error: str, size: int) -> str:
-    if match := re.search(r"value <= (\d+)", error):
-        return (
-            f"The text gives at most {int(match[1]):,} pieces, and a vocabulary of {size:,} was "
-            f"asked for. Use at most {match[1]}, or more text."
-        )
-    if match := re.search(r"required_chars\. \d+ vs (\d+)", error):
-        return (
-            f"A vocabulary of {size:,} pieces is too small: every character of the text is one, "
-            f"with the special ones {int(match[1]):,}. Use at least {match[1]}."
-        )
-    if "sentences_.empty()" in error:
-        return "There is no text to learn a vocabulary from: every sentence is empty."
-    return f"Cannot learn a vocabulary of {size:,} pieces: {error}"
