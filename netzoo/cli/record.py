@@ -63,10 +63,9 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     if out.exists():
         raise UserError(f"{out} exists: choose another name, or delete the old record first")
     out.mkdir(parents=True)
-    optional = [workdir / name for name in _description(config).files]
-    paths = [*(workdir / name for name in _MAKERS), *workdir.glob("*.png")]
-    for path in [*paths, *filter(Path.exists, optional)]:
-        shutil.copyfile(path, out / path.name)
+    for name in (*_MAKERS, *_description(config).files, "*.png"):
+        for path in workdir.glob(name):
+            shutil.copyfile(path, out / path.name)
     (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
 
@@ -78,15 +77,18 @@ def _description(fields: Mapping[str, Any]) -> Record:
 def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     evaluation, environment = (_read_json(workdir / name) for name in (EVAL_FILE, ENVIRONMENT_FILE))
     lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
-    _check_finished(workdir, lines, config["train"]["epochs"])
-    _check_evaluation(workdir, evaluation, lines[-1]["step"], config["data"])
-    description, data = _description(config), config["data"]
+    description, data, epochs = _description(config), config["data"], config["train"]["epochs"]
+    done = lines[-1]["epoch"] if lines else 0.0
+    # The epoch of the last step is a quotient, which may miss the whole number by a rounding.
+    if not lines or done < epochs - 1e-6:
+        raise UserError(
+            f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
+            f"{METRICS_FILE}; start train.py with the same command and it goes on"
+        )
+    _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
     timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
-    # The last clock reading of each process that took part.
-    seconds: dict[str, float] = {}
-    for timing in timings:
-        process = timing["process"]
-        seconds[process] = max(seconds.get(process, 0.0), timing["wall_seconds"])
+    # The clock of each process that took part only rises, so the last reading stays.
+    seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
     return {
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
         "model": config["model"]["name"],
@@ -95,7 +97,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "train_split": data["train_split"],
         "test_split": data["test_split"],
         **{name: data[name] for name in description.settings},
-        "epochs": config["train"]["epochs"],
+        "epochs": epochs,
         "seed": config["seed"],
         **{name: evaluation[key] for name, key in description.scores.items()},
         "parameters": environment["parameters"],
@@ -105,34 +107,23 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_finished(workdir: Path, lines: Sequence[Mapping[str, Any]], epochs: float) -> None:
-    done = lines[-1]["epoch"] if lines else 0.0
-    # The epoch of the last step is a quotient, which may miss the whole number by a rounding.
-    if not lines or done < epochs - 1e-6:
-        raise UserError(
-            f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
-            f"{METRICS_FILE}; start train.py with the same command and it goes on"
-        )
-
-
 def _check_evaluation(
     workdir: Path, evaluation: Mapping[str, Any], last_step: int, data: Mapping[str, Any]
 ) -> None:
-    problem = None
+    step, split, test_split = evaluation["step"], evaluation["split"], data["test_split"]
     # With a validation split the weights may be those of the best step, chosen without the test.
     chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
-    if evaluation["step"] != last_step and not chosen:
-        problem = f"step {evaluation['step']}, but the run ended at step {last_step}"
+    if step != last_step and not chosen:
+        problem = f"step {step}, but the run ended at step {last_step}"
     # A record's scores are of the test split, never of examples that training has seen.
-    elif evaluation["split"] not in ("test", data["test_split"]):
-        problem = (
-            f"the split {evaluation['split']!r}, expected the test split {data['test_split']!r}"
-        )
-    if problem:
-        raise UserError(
-            f"{workdir / EVAL_FILE} is of {problem}: run `python eval.py --workdir "
-            f"{shlex.quote(str(workdir))}` again"
-        )
+    elif split not in ("test", test_split):
+        problem = f"the split {split!r}, expected the test split {test_split!r}"
+    else:
+        return
+    raise UserError(
+        f"{workdir / EVAL_FILE} is of {problem}: run `python eval.py --workdir "
+        f"{shlex.quote(str(workdir))}` again"
+    )
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:
@@ -151,7 +142,7 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
             description = _description(record)
             cells = _row(str(column.cell(record)) for column in description.columns())
             row = (-record[description.rank], path.parent.name, cells)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: expected the fields of a record, got {type(error).__name__}: {error}; "
                 "make it again from its run"
@@ -172,11 +163,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file.
-
-    Raises:
-      UserError: It is not JSON, or no object of JSON; the message names it.
-    """
+    """Reads a JSON object, or raises a UserError that names the file."""
     try:
         fields = json.loads(path.read_text())
     except ValueError as error:

@@ -14,51 +14,35 @@ class Column(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A task's part of `record.json` and of the table.
+    """A task's part of `record.json` and of the table."""
 
-    Attributes:
-      settings: Keys of the configuration's `data` that are kept besides those of every task, and
-        the titles of their columns.
-      scores: Fields of the record, in their order, and the keys of `eval.json` they are taken from.
-      score_columns: The columns that show the scores.
-      rank: The field that records are ranked by; higher is better.
-      headline: Returns the score of a record as text, e.g. `"accuracy 87.50 %"`.
-      examples: Title of the column of the number of evaluated examples.
-      throughput_unit: What throughput is counted in, e.g. `"images"`.
-      throughput_title: Title of the column of the median throughput.
-      files: What is copied besides the files of every task, where the run has it.
-    """
-
+    # Keys of the configuration's `data`, besides those of every task, and their columns' titles.
     settings: Mapping[str, str]
-    scores: Mapping[str, str]
+    scores: Mapping[str, str]  # fields, and the keys of `eval.json` that they are taken from
     score_columns: tuple[Column, ...]
-    rank: str
-    headline: Callable[[Mapping[str, Any]], str]
-    examples: str
-    throughput_unit: str
-    throughput_title: str
-    files: tuple[str, ...] = ()
+    rank: str  # the field that records are ranked by; higher is better
+    headline: Callable[[Mapping[str, Any]], str]  # the score as text, e.g. "accuracy 87.50 %"
+    examples: str  # title of the column of the number of evaluated examples
+    throughput_unit: str  # e.g. "images"
+    throughput_title: str  # of the column of the median throughput
+    files: tuple[str, ...] = ()  # copied besides the files of every task, where the run has them
 
     def columns(self) -> tuple[Column, ...]:
         """Returns the columns of the table, in their order."""
         rate = f"{self.throughput_unit}_per_second"
         return (
             *(Column(name, itemgetter(name), right=False) for name in ("record", "model", "init")),
-            Column("data", _data, right=False),
+            Column("data", "{dataset}: {train_split} → {test_split}".format_map, right=False),
             *(Column(title, itemgetter(key)) for key, title in self.settings.items()),
-            Column("epochs", lambda r: f"{r['epochs']:g}"),
+            Column("epochs", "{epochs:g}".format_map),
             Column("seed", itemgetter("seed")),
             *self.score_columns,
-            Column(self.examples, lambda r: f"{r['num_examples']:,}"),
+            Column(self.examples, "{num_examples:,}".format_map),
             Column("parameters", lambda r: f"{r['parameters'] / 1e6:.2f} M"),
-            Column(self.throughput_title, lambda r: f"{r[rate]:,.0f}"),
+            Column(self.throughput_title, f"{{{rate}:,.0f}}".format_map),
             Column("wall time", _wall_time),
             Column("device", lambda r: ", ".join(r["machine"]["devices"]), right=False),
         )
-
-
-def _data(record: Mapping[str, Any]) -> str:
-    return f"{record['dataset']}: {record['train_split']} → {record['test_split']}"
 
 
 def _wall_time(record: Mapping[str, Any]) -> str:
