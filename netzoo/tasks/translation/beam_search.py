@@ -23,25 +23,14 @@ SHORTEST_CACHE = 16  # in tokens; every further length is one more loop to compi
 
 
 class SearchOptions(NamedTuple):
-    """Options of `beam_search`.
+    """Options of `beam_search`; the defaults are those of arXiv:1706.03762, section 6.1."""
 
-    Attributes:
-      max_length: The most tokens of a translation, the end symbol included.
-      beam_size: Hypotheses of every sentence; 1 is greedy decoding, the paper on the Transformer
-        has 4 (arXiv:1706.03762, section 6.1).
-      length_penalty: Alpha of the paper; 0 ranks by probability alone, which favours short
-        translations.
-      n_best: How many hypotheses are wanted; those beyond may be unfinished.
-      start: The token before the first. Neither it nor padding is ever produced.
-      end: The token that ends a translation.
-    """
-
-    max_length: int
-    beam_size: int = 4
-    length_penalty: float = 0.6
-    n_best: int = 1
-    start: int = START
-    end: int = END
+    max_length: int  # the most tokens of a translation, the end symbol included
+    beam_size: int = 4  # hypotheses of every sentence; 1 is greedy decoding
+    length_penalty: float = 0.6  # 0 ranks by probability alone, which favours short translations
+    n_best: int = 1  # hypotheses that are wanted; those beyond may be unfinished
+    start: int = START  # the token before the first; neither it nor padding is ever produced
+    end: int = END  # the token that ends a translation
 
     def score(self, log_probs: jax.Array, length: jax.Array | int) -> jax.Array:
         """Returns the scores of hypotheses that have `length` tokens."""
@@ -51,18 +40,14 @@ class SearchOptions(NamedTuple):
 class Beams(NamedTuple):
     """The hypotheses of every sentence: those that ended, best first, then those that did not.
 
-    Attributes:
-      tokens: int32 `[batch, beam_size, max_length]`: a translation, its end symbol, padding.
-      scores: float32 `[batch, beam_size]`, log probability (nats) by length. -inf where there are
-        fewer sequences than places, 0 where the source is nothing but padding; neither has tokens.
-      lengths: int32 `[batch, beam_size]`, in tokens, the end symbol included.
-      ended: Booleans `[batch, beam_size]`.
+    A place without tokens has the score -inf if there are fewer sequences than places, and 0 if the
+    source is nothing but padding.
     """
 
-    tokens: jax.Array
-    scores: jax.Array
-    lengths: jax.Array
-    ended: jax.Array
+    tokens: jax.Array  # int32 [batch, beam_size, max_length]: a translation, its end, padding
+    scores: jax.Array  # float32 [batch, beam_size], log probability (nats) by length
+    lengths: jax.Array  # int32 [batch, beam_size], in tokens, the end symbol included
+    ended: jax.Array  # booleans [batch, beam_size]
 
 
 class _State(NamedTuple):
@@ -85,8 +70,8 @@ def beam_search(
     Raises:
       UserError: An option is out of its range.
     """
-    in_range = options.max_length >= 1 <= options.n_best <= options.beam_size
-    if not in_range or options.length_penalty < 0:
+    max_length, beam_size, length_penalty, n_best, *_ = options
+    if not (max_length >= 1 <= n_best <= beam_size and length_penalty >= 0):
         raise UserError(
             "expected max_length and beam_size of at least 1, n_best from 1 to beam_size and "
             f"length_penalty of at least 0, got {options}"
@@ -98,13 +83,13 @@ def beam_search(
     while lengths[0] > 2 * SHORTEST_CACHE:
         lengths.insert(0, -(-lengths[0] // 2))
     state = _begin(model, variables, source, options)
+    step = functools.partial(_advance, model, variables, options)
     for length in lengths:
 
         def unfinished(state, length=length):
             return (state.cache.position < length) & ~_finished(state, options).all()
 
         state = state._replace(cache=state.cache.grow(length))
-        step = functools.partial(_advance, model, variables, options)
         state = jax.lax.while_loop(unfinished, step, state)
     return _ranked(state.beams, model.pad_id, options)
 

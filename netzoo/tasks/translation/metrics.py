@@ -13,6 +13,7 @@ signatures say how: scores of another recipe are not comparable.
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,21 +36,15 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
     count, tokens, correct = (int(sums[name]) for name in ("count", "tokens", "correct"))
     if count < 1:
         raise ValueError("no sentence was evaluated: the split is empty or everything was masked")
-    if tokens < count:
+    if not 0 <= correct <= tokens or tokens < count:  # a sentence's end is a label too
         raise ValueError(
-            f"expected at least one label a sentence, its end, got {tokens} labels of "
+            f"expected correct <= tokens >= count, got {correct} correct of {tokens} labels of "
             f"{count} sentences"
         )
-    if not 0 <= correct <= tokens:
-        raise ValueError(f"expected correct between 0 and {tokens} (all labels), got {correct}")
     loss = float(sums["loss_sum"]) / tokens
-    try:
-        perplexity = math.exp(loss)
-    except OverflowError:
-        perplexity = math.inf
     return {
         "loss": loss if math.isfinite(loss) else None,
-        "perplexity": perplexity if math.isfinite(perplexity) else None,
+        "perplexity": math.exp(loss) if loss < math.log(sys.float_info.max) else None,
         "token_accuracy": correct / tokens,
         "tokens": tokens,
         "count": count,

@@ -28,13 +28,7 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 
 def in_words(number: int) -> str:
-    """Returns the English name of a number, such as `thirty-one thousand four hundred fifteen`.
-
-    Raises:
-      ValueError: The number is not from 0 to 999,999.
-    """
-    if not 0 <= number < 1_000_000:
-        raise ValueError(f"expected a number from 0 to 999,999, got {number:,}.")
+    """Returns the English name of a number from 0 to 999,999, such as `one hundred thirty-one`."""
     if number < 20:
         return _BELOW_TWENTY[number]
     if number < 100:

@@ -34,7 +34,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
       data_dir: Where prepared TFDS data sets lie; None is TFDS's default.
 
     Returns:
-      The pairs, always in the same order. Pairs with an empty side are kept.
+      The pairs, also those with an empty side, always in the same order.
 
     Raises:
       SourceError: The specification, a language or the split is unknown, or files do not belong
@@ -52,14 +52,14 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
             "tfds:NAME.{en,de}; in a shell, put it in quotes."
             f"{did_you_mean(spec, [NUMBER_WORDS])}"
         )
-    kind, place, *languages = match.groups()
+    kind, place, source, target = match.groups()
     if kind == "parallel":
-        return _read_folder(Path(place).expanduser(), languages, split)
-    return _read_tfds(open_builder(place, data_dir), languages, split)
+        return _read_folder(Path(place).expanduser(), source, target, split)
+    return _read_tfds(open_builder(place, data_dir), source, target, split)
 
 
 def _read_tfds(
-    builder: tfds.core.DatasetBuilder, languages: Sequence[str], split: str
+    builder: tfds.core.DatasetBuilder, source: str, target: str, split: str
 ) -> list[Pair]:
     features = builder.info.features
     if not isinstance(features, tfds.features.Translation):
@@ -67,14 +67,12 @@ def _read_tfds(
             f"{builder.name} is not a translation data set: expected the feature Translation, "
             f"got {type(features).__name__} of {', '.join(sorted(features))}."
         )
-    _check_languages(f"tfds:{builder.name}", languages, features.languages)
-    source, target = languages
+    _check_languages(f"tfds:{builder.name}", (source, target), features.languages)
     texts = ((record[source], record[target]) for record in open_split(builder, split))
     return [tuple(t.decode() if isinstance(t, bytes) else t for t in pair) for pair in texts]
 
 
-def _read_folder(folder: Path, languages: Sequence[str], split: str) -> list[Pair]:
-    source, target = languages
+def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:
     if not folder.is_dir():
         raise SourceError(
             f"{folder} is not a folder; expected one with files such as {folder}/train.{source} "
@@ -86,7 +84,7 @@ def _read_folder(folder: Path, languages: Sequence[str], split: str) -> list[Pai
         stem, _, language = path.name.removesuffix(".gz").rpartition(".")
         if stem and path.is_file():
             paths[stem, language] = path
-    _check_languages(str(folder), languages, sorted({language for _, language in paths}))
+    _check_languages(str(folder), (source, target), sorted({language for _, language in paths}))
     # Stems that no split expression can name are left out.
     stems = {stem for stem, _ in paths if not re.search(r"[\[+]|^\s|\s$", stem)}
     splits = sorted(s for s in stems if {(s, source), (s, target)} <= paths.keys())

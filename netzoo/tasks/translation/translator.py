@@ -31,13 +31,6 @@ class Hypothesis(NamedTuple):
     tokens: tuple[int, ...]  # without the start, and with the end if the search has reached it
 
 
-class SourceBatch(NamedTuple):
-    """Sentences of one padded shape."""
-
-    indices: list[int]  # places of the sentences in the order in which they were given
-    tokens: np.ndarray  # int32 [rows, length]; rows beyond the sentences are padding
-
-
 class Translator:
     """Translates by beam search with `config.evaluation`; compiles once for each shape."""
 
@@ -49,7 +42,7 @@ class Translator:
         vocabulary: Vocabulary,
         n_best: int = 1,
     ):
-        """Takes a network; the search will finish `n_best` translations of each sentence."""
+        """Takes a network, whose search finishes `n_best` translations of each sentence."""
         self._config, self._model, self._n_best = config, model, n_best
         self._variables, self._vocabulary = variables, vocabulary
         compiled = functools.partial(jax.jit, compiler_options=compiler_options())
@@ -73,11 +66,13 @@ class Translator:
           UserError: A sentence cannot be encoded, or the network gives no finite probabilities.
         """
         batches, answers = self.batches(sentences), {}
-        for shape in track({batch.tokens.shape for batch in batches}, "compiling", console):
+        for shape in track({tokens.shape for _, tokens in batches}, "compiling", console):
             self._program(shape)
         began = time.monotonic()
-        for batch in track(batches, description, console):
-            answers |= self._translate(batch)
+        for indices, tokens in track(batches, description, console):
+            beams = jax.device_get(self._program(tokens.shape)(self._variables, tokens))
+            hypotheses = map(self._hypotheses, beams.tokens, beams.scores, beams.lengths)
+            answers.update(zip(indices, hypotheses, strict=False))
         return [answers[index] for index in range(len(sentences))], time.monotonic() - began
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
@@ -99,11 +94,15 @@ class Translator:
                 )
         return encoded
 
-    def batches(self, sentences: Sequence[str]) -> list[SourceBatch]:
+    def batches(self, sentences: Sequence[str]) -> list[tuple[list[int], np.ndarray]]:
         """Divides sentences into batches of similar length, the longest first.
 
         Blank sentences are rows of padding, whose only translation is the empty one. The rows of a
         batch are a power of two, as many as its tokens allow and no more than are needed.
+
+        Returns:
+          The sentences' indices and their tokens, int32 `[rows, length]`, of each batch. Rows
+          beyond the sentences are padding.
 
         Raises:
           UserError: See `encode`.
@@ -120,7 +119,7 @@ class Translator:
             for first in range(0, len(indices), rows):
                 part = indices[first : first + rows]
                 tokens = _pad((encoded[index] for index in part), (rows, length))
-                batches.append(SourceBatch(part, tokens))
+                batches.append((part, tokens))
         return batches
 
     def _padded(self, length: int) -> int:
@@ -128,44 +127,35 @@ class Translator:
         *_, longest = lengths = self._config.data.lengths
         return next((n for n in lengths if n >= length), -(-length // longest) * longest)
 
-    def _translate(self, batch: SourceBatch) -> dict[int, list[Hypothesis]]:
-        """Returns the hypotheses of every sentence by its index, best first."""
-        beams = jax.device_get(self._program(batch.tokens.shape)(self._variables, batch.tokens))
-        answers = {}
-        for row, index in enumerate(batch.indices):
-            beam = zip(beams.tokens[row], beams.scores[row], beams.lengths[row], strict=True)
-            answers[index] = [
-                self._hypothesis(tokens[:length], score)
-                for tokens, score, length in beam
-                if score > -np.inf  # else there are fewer sequences than places
-            ]
-        if not all(answers.values()):
+    def _hypotheses(self, *beam: np.ndarray) -> list[Hypothesis]:
+        """Returns the hypotheses of a sentence from their tokens, scores and lengths."""
+        places = zip(*(values.tolist() for values in beam), strict=True)
+        hypotheses = [
+            Hypothesis(self._vocabulary.decode(tokens[:length]), score, tuple(tokens[:length]))
+            for tokens, score, length in places
+            if score > -np.inf  # else there are fewer sequences than places
+        ]
+        if not hypotheses:
             raise UserError(
                 "the network's probabilities are not finite, most likely because its weights are "
                 "not; take another --checkpoint"
             )
-        return answers
-
-    def _hypothesis(self, tokens: np.ndarray, score: np.floating) -> Hypothesis:
-        return Hypothesis(self._vocabulary.decode(tokens), float(score), tuple(tokens.tolist()))
+        return hypotheses
 
     def _compile(self, shape: tuple[int, int]) -> jax.stages.Compiled:
-        settings, tokens = self._config.evaluation, jax.ShapeDtypeStruct(shape, np.int32)
-        max_length = shape[1] + settings.extra_length
-        options = SearchOptions(
-            max_length, settings.beam_size, settings.length_penalty, self._n_best
-        )
+        search, tokens = self._config.evaluation, jax.ShapeDtypeStruct(shape, np.int32)
+        max_length = shape[1] + search.extra_length
+        options = SearchOptions(max_length, search.beam_size, search.length_penalty, self._n_best)
         return self._search.lower(self._variables, tokens, options=options).compile()
 
     def attention(
         self, sentences: Sequence[str], hypotheses: Sequence[Hypothesis], most: int
     ) -> list[Example]:
-        """Returns pieces of source and translation, and where the decoder's last block looked.
+        """Returns where the decoder's last block looked, for the first `most` drawable sentences.
 
-        They belong to the first sentences that can be drawn, at most `most`. A sentence that can be
-        drawn is not blank, and neither it nor its translation has more than `MOST_PIECES` pieces,
-        the end included.
-        The weights `[translation, source]` are the mean over the heads of the cross-attention.
+        A drawable sentence is not blank, and neither it nor its translation has more than
+        `MOST_PIECES` pieces, the end included. The weights are the mean over the heads of the
+        cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
         tokens = (([*self._vocabulary.encode(text), END], best.tokens) for text, best in pairs)

@@ -133,16 +133,16 @@ SENTENCES = [
 def test_every_sentence_is_in_one_batch(translator):
     """Protects the order of answers, long sentences, empty ones, and the number of shapes."""
     batches = translator.batches(SENTENCES)
-    indices = [index for batch in batches for index in batch.indices]
-    assert sorted(indices) == list(range(len(SENTENCES)))
-    lengths = [batch.tokens.shape[1] for batch in batches]
+    indices = sorted(index for part, _ in batches for index in part)
+    assert indices == list(range(len(SENTENCES)))
+    lengths = [tokens.shape[1] for _, tokens in batches]
     assert set(lengths) >= {8, 16}
     assert all(length in (8, 16) or length % 16 == 0 for length in lengths)
-    for batch in batches:
-        rows, length = batch.tokens.shape
+    for indices, tokens in batches:
+        rows, length = tokens.shape
         assert rows & (rows - 1) == 0, "powers of two, so that there are few shapes"
         assert rows == 1 or rows * length * 2 <= 64
-        assert not batch.tokens[len(batch.indices) :].any()
+        assert not tokens[len(indices) :].any()
 
 
 def test_translations_are_texts_with_scores_best_first(translator):
