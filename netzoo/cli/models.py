@@ -71,14 +71,13 @@ def _show(name: str, classes: int, size: int | None) -> None:
         table.add_row(part.name, shape, f"{part.parameters:,}", _millions(part.macs))
     console = Console()
     unit = f"{size}x{size} pixels" if size else "tokens"
-    console.print(
+    console.out(
         f"{name}, {classes} classes, {unit}: {summary.parameters:,} parameters, "
         f"{summary.statistics:,} running statistics, {_millions(summary.macs)} multiply-adds",
         highlight=False,
-        soft_wrap=True,
     )
     if accuracy := reported_accuracy(name):
-        console.print(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})", highlight=False)
+        console.out(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})", highlight=False)
     console.print(table)
 
 

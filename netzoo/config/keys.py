@@ -9,19 +9,12 @@ from netzoo.config.rules import Rule, at_least, one_of
 
 
 class Key(NamedTuple):
-    """A key of the configuration.
+    """A key of the configuration."""
 
-    Attributes:
-      name: Section and name, such as `"train.epochs"`.
-      default: The default value; or a type, for a key that may be None and is None by default.
-      rule: What a value has to be besides its type; None where the type says all.
-      meaning: One line for `--help` and docs/configs.md.
-    """
-
-    name: str
-    default: Any
-    rule: Rule | None
-    meaning: str
+    name: str  # section and name, such as "train.epochs"
+    default: Any  # or a type, for a key that may be None and is None by default
+    rule: Rule | None  # what a value has to be besides its type; None where the type says all
+    meaning: str  # one line for --help and docs/configs.md
 
     @property
     def optional(self) -> bool:
@@ -99,9 +92,7 @@ KEYS = (
 def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
     """Yields every key whose value does not fit another key's, and what was expected.
 
-    Args:
-      values: Values by key, each right by its own rule.
-      training: Whether the configuration is for training: evaluation takes any split.
+    Each value is right by its own rule. Only `training` needs splits that are apart.
     """
     warmup, epochs = values["schedule.warmup_epochs"], values["train.epochs"]
     if warmup >= epochs:

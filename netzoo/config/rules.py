@@ -7,15 +7,10 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """A check of one value.
+    """A check of one value."""
 
-    Attributes:
-      holds: Whether a value is right; may raise for values of another shape.
-      wanted: What a right value is, as in "expected at least 1".
-    """
-
-    holds: Callable[[Any], bool]
-    wanted: str
+    holds: Callable[[Any], bool]  # whether a value is right; may raise for one of another shape
+    wanted: str  # what a right value is, as in "expected at least 1"
 
 
 def is_number(x: Any) -> bool:

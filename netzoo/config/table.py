@@ -16,16 +16,9 @@ from netzoo.errors import UserError, unknown_name
 
 
 class Table(NamedTuple):
-    """What may stand in the configuration of a task.
+    """What may stand in the configuration of a task; see `netzoo.config.keys`."""
 
-    Attributes:
-      keys: By their names, the keys of every task first.
-      conflicts: Functions that check keys against each other; see `netzoo.config.keys`.
-      options: Rules for options of networks, which stand under `model`.
-      free: Prefixes of keys that may change when a run is continued.
-    """
-
-    keys: dict[str, Key]
+    keys: dict[str, Key]  # by their names, the keys of every task first
     conflicts: tuple[Callable[..., Iterator[tuple[str, str]]], ...]
     options: dict[str, Rule]
     free: tuple[str, ...]
@@ -80,9 +73,7 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 def validate(config: ConfigDict, *, training: bool = False) -> None:
     """Checks names and values by the table of the task.
 
-    Args:
-      config: The configuration.
-      training: Whether it is for training, whose splits have to be apart; evaluation takes any.
+    The splits have to be apart for `training`; evaluation takes any.
 
     Raises:
       UserError: With every fault, one a line. Keys are compared with each other only if each has a

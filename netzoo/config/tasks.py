@@ -20,11 +20,9 @@ DEFAULT_TASK = "image_classification"
 def task_module(task: str, name: str) -> ModuleType:
     """Imports a module of a task's folder.
 
-    Args:
-      task: A key of `TASKS`.
-      name: `"config"`, which has KEYS, DEFAULTS (for keys that every task has), conflicts, OPTIONS
-        and FREE; `"task"`, which has the class `TASK`; `"predict"`, which has `predict` and its
-        `Options`; or `"record"`, which has `RECORD`.
+    `"config"` has KEYS, DEFAULTS (for keys that every task has), conflicts, OPTIONS and FREE,
+    `"task"` the class `TASK`, `"predict"` a function `predict` and its `Options`, and `"record"`
+    `RECORD`.
 
     Raises:
       UserError: The task is unknown.

@@ -19,12 +19,9 @@ from netzoo.errors import UserError
 
 
 def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Returns the score interval of a proportion, which holds at 0 and 1 and for small `n` too.
+    """Returns the score interval of `correct` in `n`, which holds at 0 and n and for small n too.
 
-    Args:
-      correct: Successes, 0 to n.
-      n: Trials, at least 1.
-      z: Standard normal quantile; 1.959964 gives 95 %.
+    `z` is a standard normal quantile, and 1.959964 gives 95 %.
 
     Raises:
       ValueError: `n` is not positive or `correct` lies outside 0 to n.

@@ -45,12 +45,7 @@ class Predictor:
     ):
         """Folds every BatchNorm into its convolution and puts the variables on the device.
 
-        Args:
-          model: A network of the zoo.
-          variables: What its `apply` takes.
-          preprocessing: How an image becomes the input that the variables were trained for.
-          class_names: A name for each logit.
-          batch_size: Images that are predicted together; fewer are padded.
+        `batch_size` images are predicted together, and fewer are padded.
 
         Raises:
           UserError: There is not one name for each logit, or the variables are not the model's.
@@ -75,12 +70,10 @@ class Predictor:
     def from_run(
         cls, workdir: str | Path, which: str = "last", config: ConfigDict | None = None
     ) -> "Predictor":
-        """Reads the network, weights and class names of a run.
+        """Reads the network, class names and weights of a run.
 
-        Args:
-          workdir: The run folder.
-          which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`.
-          config: Replaces the configuration of the run, e.g. with another `evaluation.crop_pct`.
+        `which` is `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`. `config`
+        replaces the configuration of the run, e.g. with another `evaluation.crop_pct`.
 
         Raises:
           UserError: The folder has no run of image classification, or it cannot be read.
@@ -89,12 +82,12 @@ class Predictor:
         config = resolve_config(config or load_config(workdir))
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
-        size, evaluation = config.data.image_size, config.evaluation
+        data, evaluation = config.data, config.evaluation
         preprocessing = Preprocessing(
-            mean=tuple(config.data.mean),
-            std=tuple(config.data.std),
-            resize_size=round(size / evaluation.crop_pct),
-            crop_size=size,
+            mean=tuple(data.mean),
+            std=tuple(data.std),
+            resize_size=round(data.image_size / evaluation.crop_pct),
+            crop_size=data.image_size,
             interpolation="area",
         )
         model = create_network(config, len(class_names))
@@ -137,7 +130,7 @@ class Predictor:
         return np.concatenate(answers)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
-        """Returns what the network sees of an image: uint8 `[crop_size, crop_size, 3]`.
+        """Returns an image as the network sees it: uint8 `[crop_size, crop_size, 3]`.
 
         Raises:
           UserError: See `__call__`.
