@@ -89,11 +89,14 @@ KEYS = (
 )
 
 
-def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
+def conflicts(values: Mapping[str, Any], divided: str, training: bool) -> Iterator[tuple[str, str]]:
     """Yields every key whose value does not fit another key's, and what was expected.
 
-    Each value is right by its own rule. Only `training` needs splits that are apart.
+    Each value is right by its own rule. `train.grad_accum_steps` must divide the value of the key
+    `divided`. Only `training` needs splits that are apart.
     """
+    if values[divided] % values["train.grad_accum_steps"]:
+        yield "train.grad_accum_steps", f"a divisor of {divided} ({values[divided]})"
     warmup, epochs = values["schedule.warmup_epochs"], values["train.epochs"]
     if warmup >= epochs:
         yield "schedule.warmup_epochs", f"less than train.epochs ({epochs})"

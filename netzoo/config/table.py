@@ -3,7 +3,6 @@
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -16,12 +15,12 @@ from netzoo.errors import UserError, unknown_name
 
 
 class Table(NamedTuple):
-    """What may stand in the configuration of a task; see `netzoo.config.keys`."""
+    """What may stand in the configuration of a task."""
 
     keys: dict[str, Key]  # by their names, the keys of every task first
-    conflicts: tuple[Callable[..., Iterator[tuple[str, str]]], ...]
-    options: dict[str, Rule]
-    free: tuple[str, ...]
+    divided: str  # the key whose value `train.grad_accum_steps` must divide
+    options: dict[str, Rule]  # of networks, which stand under `model`
+    free: tuple[str, ...]  # prefixes of keys that may change when a run is continued
 
 
 @functools.cache
@@ -36,7 +35,7 @@ def task_table(task: str) -> Table:
     table |= {name: table[name]._replace(default=value) for name, value in own.DEFAULTS.items()}
     return Table(
         table | {key.name: key for key in own.KEYS},
-        (keys.conflicts, own.conflicts),
+        own.DIVIDED,
         keys.OPTIONS | own.OPTIONS,
         keys.FREE + own.FREE,
     )
@@ -94,7 +93,7 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     if not faults:
         faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
     if not faults:
-        faults = [fault(n, e) for check in table.conflicts for n, e in check(values, training)]
+        faults = [fault(n, e) for n, e in keys.conflicts(values, table.divided, training)]
     if faults:
         raise UserError("\n".join(faults))
 

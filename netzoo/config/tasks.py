@@ -20,9 +20,9 @@ DEFAULT_TASK = "image_classification"
 def task_module(task: str, name: str) -> ModuleType:
     """Imports a module of a task's folder.
 
-    `"config"` has KEYS, DEFAULTS (for keys that every task has), conflicts, OPTIONS and FREE,
-    `"task"` the class `TASK`, `"predict"` a function `predict` and its `Options`, and `"record"`
-    `RECORD`.
+    `"config"` has KEYS, DEFAULTS for keys that every task has, and DIVIDED, OPTIONS and FREE, which
+    `netzoo.config.table.Table` explains. `"task"` has the class `TASK`, `"predict"` a function
+    `predict` and its `Options`, and `"record"` `RECORD`.
 
     Raises:
       UserError: The task is unknown.

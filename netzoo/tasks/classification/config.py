@@ -1,8 +1,6 @@
 """The configuration keys of image classification; see `netzoo.config.keys`."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from netzoo.config import rules
 from netzoo.config.keys import Key
@@ -43,14 +41,7 @@ KEYS = (
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
-
-def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
-    """Yields every key whose value does not fit another key's, and what was expected."""
-    batch, parts = values["train.batch_size"], values["train.grad_accum_steps"]
-    if batch % parts:
-        yield "train.grad_accum_steps", f"a divisor of train.batch_size ({batch})"
-
-
+DIVIDED = "train.batch_size"
 FREE = ("data.cache", "data.on_corrupt")  # the second after a corrupt image has stopped the run
 
 OPTIONS = {

@@ -1,8 +1,5 @@
 """The configuration keys of translation; see `netzoo.config.keys`."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 from netzoo.config import rules
 from netzoo.config.keys import Key
 from netzoo.config.rules import COUNT, SHARE, SWITCH, Rule, at_least
@@ -29,27 +26,16 @@ _VARIANT = Rule(
 )
 
 KEYS = (
-    Key(
-        "data.vocabulary", str, rules.NAME, "file of subwords; None: learnt from the training text"
-    ),
+    Key("data.vocabulary", str, rules.NAME, "file of subwords; None: learnt from training text"),
     Key("data.vocabulary_size", 4000, at_least(8), "subwords, of both languages together"),
-    Key(
-        "data.lengths", (16, 32, 64), _RISING, "tokens to pad to; training leaves out longer pairs"
-    ),
+    Key("data.lengths", (16, 32, 64), _RISING, "tokens to pad to; training skips longer pairs"),
     Key("data.row_multiple", 8, at_least(1), "divides the number of rows of every batch"),
     Key("evaluation.beam_size", 4, rules.within(1, 256), "hypotheses of the beam search"),
     Key("evaluation.length_penalty", 0.6, at_least(0), "alpha of Wu et al., arXiv:1609.08144"),
     Key("evaluation.extra_length", 50, at_least(0), "tokens of a translation beyond its source's"),
 )
 
-
-def conflicts(values: Mapping[str, Any], training: bool) -> Iterator[tuple[str, str]]:
-    """Yields every key whose value does not fit another key's, and what was expected."""
-    rows, parts = values["data.row_multiple"], values["train.grad_accum_steps"]
-    if rows % parts:
-        yield "train.grad_accum_steps", f"a divisor of data.row_multiple ({rows})"
-
-
+DIVIDED = "data.row_multiple"
 FREE = ()
 
 OPTIONS = {
