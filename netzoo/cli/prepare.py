@@ -41,10 +41,8 @@ _MAX_DESCRIPTION = 1 << 20  # bytes
 def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Prepares a data set, unless it is prepared already, and returns its builder.
 
-    Args:
-      name: A TFDS data set, or `synthetic_flowers`.
-      origin: Folder or archive to read tf_flowers from instead of the network.
-      data_dir: Where to put it; None is TFDS's default.
+    `origin` is a folder or archive to read tf_flowers from instead of the network; `data_dir` None
+    is TFDS's default.
 
     Raises:
       SourceError: The name is unknown, or the local files are not as expected.
@@ -192,10 +190,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="netzoo prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
-    from_help = (
-        "tf_flowers only: read flower_photos.tgz (.tar, .zip) or its folder, not the network"
-    )
-    parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=from_help)
+    origin = "for tf_flowers: flower_photos.tgz (.tar, .zip) or its folder, instead of the network"
+    parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=origin)
     parser.add_argument("--data-dir", help="where to put it (default: ~/tensorflow_datasets)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()

@@ -26,12 +26,7 @@ from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.metrics_log import read_metrics
 
 RECORD_FILE = "record.json"
-_MAKERS = {
-    CONFIG_FILE: "train.py writes it at the start",
-    METRICS_FILE: "train.py writes it while it runs",
-    ENVIRONMENT_FILE: "train.py writes it at the start",
-    EVAL_FILE: "run `python eval.py --workdir {workdir}`",
-}
+_NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE)
 
 
 def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
@@ -47,23 +42,21 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         evaluation is of another step or split, or `out` exists. Nothing has been written then.
     """
     workdir, out = Path(workdir), Path(out)
-    for name, maker in _MAKERS.items():
+    for name in _NEEDED:
         if not (workdir / name).exists():
-            raise UserError(
-                f"{workdir} has no {name}: {maker.format(workdir=shlex.quote(str(workdir)))}"
-            )
+            raise UserError(f"{workdir} has no {name}: train with train.py, then {_eval(workdir)}")
     config = _read_json(workdir / CONFIG_FILE)
     try:
         record = _fields(workdir, config)
     except KeyError as error:
         raise UserError(
-            f"a file of {workdir} ({', '.join(_MAKERS)}) lacks the key {error}: it was written by "
+            f"a file of {workdir} ({', '.join(_NEEDED)}) lacks the key {error}: it was written by "
             "another version of netzoo, so train and evaluate again with this one"
         ) from error
     if out.exists():
         raise UserError(f"{out} exists: choose another name, or delete the old record first")
     out.mkdir(parents=True)
-    for name in (*_MAKERS, *_description(config).files, "*.png"):
+    for name in (*_NEEDED, *_description(config).files, "*.png"):
         for path in workdir.glob(name):
             shutil.copyfile(path, out / path.name)
     (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -120,10 +113,11 @@ def _check_evaluation(
         problem = f"the split {split!r}, expected the test split {test_split!r}"
     else:
         return
-    raise UserError(
-        f"{workdir / EVAL_FILE} is of {problem}: run `python eval.py --workdir "
-        f"{shlex.quote(str(workdir))}` again"
-    )
+    raise UserError(f"{workdir / EVAL_FILE} is of {problem}: {_eval(workdir)} again")
+
+
+def _eval(workdir: Path) -> str:
+    return f"run `python eval.py --workdir {shlex.quote(str(workdir))}`"
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:
