@@ -117,7 +117,7 @@ def test_patches_divide_the_image(pictures):
     ("values", "message"),
     [
         ({"data.vocabulary": "nowhere.model"}, "Cannot read the vocabulary nowhere.model"),
-        ({"data.vocabulary_size": 9}, "A vocabulary of 9 pieces is too small"),
+        ({"data.vocabulary_size": 9}, r"a vocabulary of 9 pieces; .*required_chars"),
         ({"data.source": "parallel:nowhere"}, "Unknown source of sentence pairs"),
         ({"data.validation_split": "x", "data.train_split": "x"}, "Cannot read split 'x'"),
     ],

@@ -84,7 +84,10 @@ class Vocabulary:
         except RuntimeError as error:
             # After a place in its own source, SentencePiece says which sizes the text allows.
             reason = str(error).rpartition("] ")[2] or "every sentence is empty: there is no text"
-            raise UserError(f"Cannot learn a vocabulary of {size:,} pieces: {reason}") from error
+            raise UserError(
+                f"Cannot learn a vocabulary of {size:,} pieces; change data.vocabulary_size or the "
+                f"text. SentencePiece says: {reason}"
+            ) from error
         return cls(model.getvalue())
 
     @classmethod

@@ -95,7 +95,7 @@ def test_saved_and_loaded(vocabulary, tmp_path):
 
 def test_size_that_the_text_cannot_fill():
     """The error names the largest size, and that size works."""
-    with pytest.raises(UserError, match=r"5,000 pieces: .*value <=") as caught:
+    with pytest.raises(UserError, match=r"5,000 pieces; .*value <=") as caught:
         Vocabulary.learn(TEXTS, size=5000)
     largest = int(str(caught.value).rpartition("<= ")[2].rstrip("."))
     assert len(Vocabulary.learn(TEXTS, size=largest)) == largest
@@ -103,7 +103,7 @@ def test_size_that_the_text_cannot_fill():
 
 def test_size_that_the_characters_exceed():
     """The error names the smallest size, and that size works."""
-    with pytest.raises(UserError, match=r"10 pieces: .*required_chars\. 10 vs \d+") as caught:
+    with pytest.raises(UserError, match=r"10 pieces; .*required_chars\. 10 vs \d+") as caught:
         Vocabulary.learn(TEXTS, size=10)
     smallest = int(re.search(r"10 vs (\d+)", str(caught.value))[1])
     assert len(Vocabulary.learn(TEXTS, size=smallest)) == smallest
