@@ -1,17 +1,22 @@
-"""What the training loop needs to know of what it trains."""
+"""What the training loop needs to know of what it trains, and the network that a task trains."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo.errors import UserError
+from netzoo.layers import AUXILIARY
+from netzoo.models import create_model
+from netzoo.models.remat import rematerialized_blocks
 from netzoo.weights import load_weights
 
 
@@ -88,3 +93,28 @@ class Task(Protocol):
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the metrics and what `report` returned, in a few lines."""
+
+
+def create_network(config: ConfigDict, num_classes: int) -> nn.Module:
+    """Makes the network of `config.model`; an unknown network or option is a UserError."""
+    options = {**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)}
+    return create_model(options.pop("name"), num_classes=num_classes, **options)
+
+
+def apply_in_training(
+    config: ConfigDict,
+    model: nn.Module,
+    variables: ArrayTree,
+    *inputs: jax.Array,
+    train: bool,
+    key: jax.Array,
+    method: str = "__call__",
+) -> tuple[jax.Array, ArrayTree]:
+    """Returns the output of the network and the collections that it changed or handed out.
+
+    `train` is the network's switch for statistics and dropout, `key` the random key of dropout.
+    """
+    mutable = [*(name for name in variables if name != "params"), AUXILIARY]
+    options = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
+    with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
+        return model.apply(variables, *inputs, train=train, **options)

@@ -24,7 +24,7 @@ from netzoo.models import create_model, fold_batch_norm
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.task import load_class_names
-from netzoo.tasks.network import create_network
+from netzoo.tasks.task import create_network
 from netzoo.weights import CATALOGUE, load_weights
 from netzoo.weights.published import Preprocessing
 from netzoo.workdir.checkpoint import restore_variables

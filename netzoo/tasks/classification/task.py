@@ -28,8 +28,7 @@ from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.network import apply_in_training, create_network
-from netzoo.tasks.task import Task
+from netzoo.tasks.task import Task, apply_in_training, create_network
 from netzoo.weights import CATALOGUE
 
 CLASSES_FILE = "classes.json"

@@ -15,7 +15,7 @@ from rich.console import Console
 from netzoo.config import validate
 from netzoo.errors import UserError
 from netzoo.figures import check_format
-from netzoo.tasks.network import create_network
+from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
 from netzoo.tasks.translation.task import VOCABULARY_FILE

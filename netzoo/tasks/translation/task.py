@@ -16,10 +16,8 @@ from rich.console import Console
 from netzoo.errors import UserError
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
-from netzoo.tasks.network import apply_in_training, create_network
-from netzoo.tasks.task import Task
-from netzoo.tasks.translation.batches import Buckets, eval_batches, train_dataset
-from netzoo.tasks.translation.corpus import Corpus
+from netzoo.tasks.task import Task, apply_in_training, create_network
+from netzoo.tasks.translation.batches import Buckets, Corpus, eval_batches, train_dataset
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE

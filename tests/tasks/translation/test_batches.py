@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.tasks.translation.batches import MOST_TOKENS, Buckets, eval_batches, train_dataset
-from netzoo.tasks.translation.corpus import Corpus, Ragged
+from netzoo.tasks.translation.batches import (
+    MOST_TOKENS,
+    Buckets,
+    Corpus,
+    Ragged,
+    eval_batches,
+    train_dataset,
+)
 from netzoo.tasks.translation.sources import read_pairs
 from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
 
