@@ -20,7 +20,7 @@ import jax
 from benchmarks import flax_layers, report
 from benchmarks.contestants import ratio, running, serve, spread, take_turns
 from netzoo import layers
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 
 KEY = ("layer", "direction", "batch_size")
 DIRECTIONS = ("forward", "with gradients")

@@ -14,7 +14,7 @@ from chex import ArrayTree
 from benchmarks.contestants import peak_jax_bytes, serve_steps
 from benchmarks.sentences import PAD, draw_pairs
 from benchmarks.worker import make_training
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 from netzoo.models.transformer import Transformer, Variant
 from netzoo.tasks.translation.beam_search import SearchOptions, beam_search
 

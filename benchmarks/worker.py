@@ -23,7 +23,7 @@ from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
 from netzoo.errors import UserError
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 from netzoo.layers import AUXILIARY, mlp
 from netzoo.models import blocks, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks

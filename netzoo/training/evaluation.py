@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from netzoo import kernels
 from netzoo import mesh as meshes
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 
 
 def make_eval_step(

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from netzoo import kernels
 from netzoo import mesh as meshes
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import patterns, sharding

@@ -19,7 +19,7 @@ from netzoo.config import load_config
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError, unknown_name
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 from netzoo.models import create_model, fold_batch_norm
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.mix import normalize

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo.errors import UserError
-from netzoo.kernels.compiler_options import compiler_options
+from netzoo.kernels import compiler_options
 from netzoo.layers import ENDPOINTS
 from netzoo.progress import track
 from netzoo.tasks.translation.batches import MOST_TOKENS

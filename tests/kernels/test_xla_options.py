@@ -7,28 +7,28 @@ import jax.numpy as jnp
 import pytest
 
 from netzoo import create_model, fold_batch_norm
-from netzoo.kernels import compiler_options
+from netzoo.kernels import compiler_options, xla_options
 from tests.conftest import slow
 
 
 @pytest.fixture(autouse=True)
 def forget():
     """The answer is kept for the process."""
-    compiler_options._accepted_options.cache_clear()
+    xla_options._accepted_options.cache_clear()
     yield
-    compiler_options._accepted_options.cache_clear()
+    xla_options._accepted_options.cache_clear()
 
 
 def test_the_installed_xla_knows_the_options():
     """If a new release drops an option, this says so; programs would only become slower."""
     assert jax.default_backend() == "cpu"
-    assert compiler_options.compiler_options() == compiler_options.OPTIONS
+    assert compiler_options() == xla_options.OPTIONS
 
 
 def test_unknown_options_are_left_out(monkeypatch):
     """XLA refuses options that it does not know: that must not stop a training run."""
-    monkeypatch.setattr(compiler_options, "OPTIONS", {"xla_cpu_no_such_option": "1"})
-    assert compiler_options.compiler_options() == {}
+    monkeypatch.setattr(xla_options, "OPTIONS", {"xla_cpu_no_such_option": "1"})
+    assert compiler_options() == {}
 
 
 @pytest.mark.parametrize("name", [slow("vgg11_bn"), slow("mobilenet_v3_small"), "resnet18"])
@@ -41,7 +41,7 @@ def test_no_convolution_is_taken_into_a_sum(name):
     model, variables = fold_batch_norm(model, variables)
     apply = jax.jit(
         lambda variables, x: model.apply(variables, x, train=False),
-        compiler_options=compiler_options.compiler_options(),
+        compiler_options=compiler_options(),
     )
     computations = apply.lower(variables, x).compile().as_text().split("\n\n")
     fused = {
