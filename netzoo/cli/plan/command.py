@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> None:
     title = f"{config.model.name}, train.batch_size {config.train.batch_size} {each}"
     _print_table(results, title)
     if options.out:
-        rows = [{**asdict(e), "memory": e.memory, "sends": e.sends} for e in results]
+        rows = [asdict(e) for e in results]
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with options.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys())

@@ -34,23 +34,11 @@ class Estimate:
     batch: int  # the rows
     gradients: int  # summed; a part of the temporaries
     temporaries: int  # what the step needs besides, and what it returns in new memory
+    arguments: int  # what lies on a device between two steps, and the batch
+    memory: int  # all of it, during a step
+    sends: int  # in a step
+    sends_by_kind: Counter[str]  # the same by kind of collective
     flops: float
-    sends_by_kind: Counter[str]  # bytes that a step sends, by kind of collective
-
-    @property
-    def arguments(self) -> int:
-        """Bytes that lie on a device between two steps, and the batch."""
-        return self.parameters + self.optimizer + self.average + self.rest + self.batch
-
-    @property
-    def memory(self) -> int:
-        """Bytes that a device needs during a step."""
-        return self.arguments + self.temporaries
-
-    @property
-    def sends(self) -> int:
-        """Bytes that a device sends in a step."""
-        return self.sends_by_kind.total()
 
 
 def estimate(
@@ -86,23 +74,28 @@ def estimate(
     if devices > used:  # a ring's share
         growth = (devices - 1) / devices * used / (used - 1)
         sends = Counter({kind: round(count * growth) for kind, count in sends.items()})
+    arguments = {
+        "parameters": _local_bytes(state.params),
+        "optimizer": _local_bytes(state.opt_state),
+        "average": _local_bytes(state.ema),
+        "rest": _local_bytes((state.step, state.key, state.model_state)),
+        "batch": _bytes(batch) // devices,
+    }
+    kept, new = sum(arguments.values()), memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Estimate(
         devices=devices,
         strategy=SHARED if mesh.shape[meshes.FSDP] > 1 else DATA_PARALLEL,
         compiled_for=used,
         rows=rows // devices,
-        parameters=_local_bytes(state.params),
-        optimizer=_local_bytes(state.opt_state),
-        average=_local_bytes(state.ema),
-        rest=_local_bytes((state.step, state.key, state.model_state)),
-        batch=_bytes(batch) // devices,
-        gradients=_local_bytes(state.params),
-        temporaries=(
-            memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        ),
+        **arguments,
+        gradients=arguments["parameters"],
+        temporaries=memory.temp_size_in_bytes + new,
+        arguments=kept,
+        memory=kept + memory.temp_size_in_bytes + new,
+        sends=sends.total(),
+        sends_by_kind=sends,
         # XLA counts the body of a loop once.
         flops=compiled.cost_analysis()["flops"] * config.train.grad_accum_steps,
-        sends_by_kind=sends,
     )
 
 

@@ -69,9 +69,19 @@ def metrics_from_sums(
             f"{confusion.sum()} examples and {topk_correct}: all must leave out the same padding"
         )
     loss = float(sums["loss_sum"]) / count
+    columns = (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
     per_class = [
-        _class_metrics(name, int(confusion[i, i]), int(confusion[i].sum()), int(column))
-        for i, (name, column) in enumerate(zip(class_names, confusion.sum(axis=0), strict=True))
+        {
+            "name": str(name),
+            "precision": _ratio(hits, predicted),
+            "recall": _ratio(hits, support),
+            # 2TP / (2TP + FP + FN): the harmonic mean, but defined where only one side is.
+            "f1": _ratio(2 * hits, support + predicted),
+            "support": support,
+        }
+        for name, hits, support, predicted in zip(
+            class_names, *(column.tolist() for column in columns), strict=True
+        )
     ]
     recalls = [entry["recall"] for entry in per_class if entry["recall"] is not None]
     return {
@@ -82,17 +92,6 @@ def metrics_from_sums(
         "loss": loss if math.isfinite(loss) else None,
         "count": count,
         "per_class": per_class,
-    }
-
-
-def _class_metrics(name: str, hits: int, support: int, predicted: int) -> dict[str, Any]:
-    return {
-        "name": str(name),
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, support),
-        # 2TP / (2TP + FP + FN): the harmonic mean, but defined where only one side is.
-        "f1": _ratio(2 * hits, support + predicted),
-        "support": support,
     }
 
 

@@ -251,14 +251,12 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
       UserError: `workdir` has none, or they are damaged.
     """
     path = Path(workdir) / CLASSES_FILE
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist: expected a run of image classification in {workdir}"
-        )
     try:
         names = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         names = error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path} is damaged: expected a list of class names, got {names!r:.200}")
+        raise UserError(
+            f"{path}: expected the class names of a run of image classification, got {names!r:.200}"
+        )
     return tuple(names)

@@ -5,7 +5,7 @@ a few buckets. A bucket has one length, and its batches have one shape.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import grain
@@ -161,12 +161,12 @@ def train_dataset(
         epoch, step = divmod(step, steps)
         return _make_batch(corpus, *shuffled(epoch)[step], shard)
 
-    return in_threads(_Batches(ENDLESS_BATCHES, batch), num_threads)
+    return in_threads(grain.MapDataset.range(ENDLESS_BATCHES).map(batch), num_threads)
 
 
 def eval_batches(
     corpus: Corpus, buckets: Buckets, *, shard: tuple[int, int] = (0, 1), limit: int | None = None
-) -> Sequence[Batch]:
+) -> grain.MapDataset:
     """Makes the batches of one pass over the corpus, with every pair exactly once.
 
     Batches are those of `train_dataset` and a `mask`, bool [R], that is False for rows of padding.
@@ -193,21 +193,7 @@ def eval_batches(
         batch = _make_batch(corpus, *batches[step], shard)
         return {**batch, "mask": batch["target"][:, 0] == START}
 
-    return _Batches(len(batches), batch)
-
-
-@dataclass(frozen=True)
-class _Batches(Sequence[Batch]):
-    """Batches that are made when they are asked for."""
-
-    size: int
-    make: Callable[[int], Batch]
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, step: int) -> Batch:
-        return self.make(step)
+    return grain.MapDataset.range(len(batches)).map(batch)
 
 
 def _make_batch(corpus: Corpus, length: int, indices: np.ndarray, shard: tuple[int, int]) -> Batch:
