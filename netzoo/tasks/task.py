@@ -34,8 +34,8 @@ class Task(Protocol):
         """Fills in, in place, what a configuration leaves to its other keys; by default nothing."""
 
     @classmethod
-    def without_data(cls, config: ConfigDict, classes: int) -> "Task":
-        """Returns a task whose training step can be compiled, if it depends on nothing else.
+    def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
+        """Returns a task whose training step can be compiled, and the shapes of a batch.
 
         Raises:
           UserError: The step depends on the data, as it does by default.
@@ -60,11 +60,6 @@ class Task(Protocol):
         if config.init.weights is None:
             return None
         return load_weights(config.init.weights, self.model, image_size=size, seed=config.seed)
-
-    def batch_shapes(self) -> ArrayTree:
-        """Returns the shapes of a training batch."""
-        batch = next(self.train_iterator())
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless training batches; its position can be saved and restored."""

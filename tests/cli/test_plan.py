@@ -54,10 +54,10 @@ def test_classes_need_no_data():
     """Protects `--classes`: the network and the batch are the configuration's, without data."""
     config = default_config()
     config.data.source = "folder:nowhere"
-    task = ImageClassification.without_data(config, classes=7)
+    task, batch = ImageClassification.without_data(config, classes=7)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     assert jax.tree.leaves(shapes["params"]["logits"])[0].shape[-1] == 7
-    assert task.batch_shapes()["image"].shape == (32, 96, 96, 3)
+    assert batch["image"].shape == (32, 96, 96, 3)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import resolve_config
+from netzoo.tasks import create_task, resolve_config
 
 _BYTES = (
     *("parameters", "optimizer", "average", "batch"),
@@ -40,9 +40,11 @@ def _estimate_layouts(
     `sharding.fsdp` devices share the parameters, or all devices if it is 1.
     """
     config = resolve_config(config)
-    task_class = task_module(config.task, "task").TASK
-    task = task_class(config) if classes is None else task_class.without_data(config, classes)
-    batch = task.batch_shapes()
+    if classes is None:
+        task = create_task(config)
+        batch = next(task.train_iterator())
+    else:
+        task, batch = task_module(config.task, "task").TASK.without_data(config, classes)
     shared = -1 if config.sharding.fsdp == 1 else config.sharding.fsdp
     layouts = [(n, fsdp) for n in devices for fsdp in ((1, min(shared, n)) if n > 1 else (1,))]
     rows = {n: jax.tree.leaves(batch)[0].shape[0] * (1 if fixed_batch else n) for n in devices}

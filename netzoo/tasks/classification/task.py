@@ -92,21 +92,15 @@ class ImageClassification(Task):
         self.model = create_network(config, classes)
 
     @classmethod
-    def without_data(cls, config: ConfigDict, classes: int) -> "ImageClassification":
-        """Returns the task for a number of classes; its training step can be compiled, not run."""
+    def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
+        """Returns a task whose training step can be compiled, not run, and a batch's shapes."""
         task = cls.__new__(cls)
         task.config, task.class_names = config, tuple(map(str, range(classes)))
         task.steps_per_epoch = 1000  # some number, for the schedule
         task.model = create_network(config, classes)
-        return task
-
-    def batch_shapes(self) -> ArrayTree:
-        """Returns the shapes of a training batch, and reads none."""
-        rows, size = self.config.train.batch_size, self.config.data.image_size
-        return {
-            "image": jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8),
-            "label": jax.ShapeDtypeStruct((rows,), jnp.int32),
-        }
+        rows, size = config.train.batch_size, config.data.image_size
+        image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
+        return task, {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
 
     def save(self, workdir: Path) -> None:
         """Writes the class names in label order, which prediction needs."""
