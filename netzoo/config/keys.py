@@ -28,7 +28,9 @@ class Key(NamedTuple):
 
 
 _SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
-_NO_DECAY_FOR_VECTORS = ((r".*/(bias|scale)", 0.0), (r".*", 1.0))
+# Factors by the path of a parameter.
+_ALL = ((r".*", 1.0),)
+_NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
 
 # A task sets the keys that are empty or 0 here and must not be; see its `DEFAULTS`.
 KEYS = (
@@ -60,18 +62,8 @@ KEYS = (
     Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop: decay of the mean of squared gradients"),
     Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "adamw, rmsprop: added to the denominator"),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of the weight decay"),
-    Key(
-        "optimizer.lr_mults",
-        ((r".*", 1.0),),
-        rules.MULTIPLIERS_NOT_ALL_0,
-        "factors on the learning rate by parameter path; 0 freezes",
-    ),
-    Key(
-        "optimizer.weight_decay_mults",
-        _NO_DECAY_FOR_VECTORS,
-        rules.MULTIPLIERS,
-        "factors on the weight decay by parameter path",
-    ),
+    Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
+    Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),
     Key("schedule.name", "cosine", _SCHEDULES, "course of the learning rate after the warm-up"),
     Key("schedule.warmup_epochs", 0.0, at_least(0), "length of the linear warm-up from 0"),
     Key("schedule.decay_rate", 0.98, rules.FRACTION, "exponential: factor at every stair"),

@@ -76,10 +76,10 @@ SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the highe
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
 FORBIDDEN = Rule(lambda x: False, "no value here: the data and the name of the network decide it")
 AXES = patterns(lambda x: x in (None, "largest") or is_whole(x), "axis, None or 'largest'")
-MULTIPLIERS = patterns(at_least(0).holds, "factor of at least 0")
-MULTIPLIERS_NOT_ALL_0 = Rule(
-    lambda x: MULTIPLIERS.holds(x) and any(factor for _, factor in x),
-    f"{MULTIPLIERS.wanted}, one of them more than 0: else nothing is trained",
+MULTS = patterns(at_least(0).holds, "factor of at least 0")
+LR_MULTS = Rule(
+    lambda x: MULTS.holds(x) and any(factor for _, factor in x),
+    f"{MULTS.wanted}, one of them more than 0: else nothing is trained",
 )
 
 

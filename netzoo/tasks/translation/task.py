@@ -63,14 +63,8 @@ class Translation(Task):
             return Vocabulary.load(saved)
         if config.data.vocabulary:
             return Vocabulary.load(config.data.vocabulary)
-        if config.init.weights:
-            beside = Path(config.init.weights) / VOCABULARY_FILE
-            if beside.exists():
-                return Vocabulary.load(beside)
-            raise UserError(
-                f"init.weights belong to a vocabulary, and {beside} does not exist: give its "
-                "file as data.vocabulary, or the folder of a run as init.weights"
-            )
+        if config.init.weights:  # which mean nothing without their vocabulary
+            return Vocabulary.load(Path(config.init.weights) / VOCABULARY_FILE)
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 

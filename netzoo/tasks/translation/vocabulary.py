@@ -100,7 +100,9 @@ class Vocabulary:
         try:
             return cls(Path(path).read_bytes())
         except (OSError, UserError) as error:
-            raise UserError(f"Cannot read the vocabulary {path}: {error}") from error
+            raise UserError(
+                f"Cannot read the vocabulary {path}: {error}; give its file as data.vocabulary"
+            ) from error
 
     def save(self, path: str | Path) -> None:
         """Writes the vocabulary as a SentencePiece model file."""
