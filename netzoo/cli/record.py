@@ -44,7 +44,9 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     workdir, out = Path(workdir), Path(out)
     for name in _NEEDED:
         if not (workdir / name).exists():
-            raise UserError(f"{workdir} has no {name}: train with train.py, then {_eval(workdir)}")
+            raise UserError(
+                f"{workdir} has no {name}: train with train.py, then {_eval_command(workdir)}"
+            )
     config = _read_json(workdir / CONFIG_FILE)
     try:
         record = _fields(workdir, config)
@@ -113,10 +115,10 @@ def _check_evaluation(
         problem = f"the split {split!r}, expected the test split {test_split!r}"
     else:
         return
-    raise UserError(f"{workdir / EVAL_FILE} is of {problem}: {_eval(workdir)} again")
+    raise UserError(f"{workdir / EVAL_FILE} is of {problem}: {_eval_command(workdir)} again")
 
 
-def _eval(workdir: Path) -> str:
+def _eval_command(workdir: Path) -> str:
     return f"run `python eval.py --workdir {shlex.quote(str(workdir))}`"
 
 

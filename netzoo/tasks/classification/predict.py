@@ -60,8 +60,8 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
                 errors.print(f"error: {error}")
         if images:
             scores = predictor.top_k(predictor.probabilities(images), options.top_k)
-            predictions.extend(zip(read, scores, strict=True))
-            thumbnails.extend(images if options.figure else [])
+            predictions += zip(read, scores, strict=True)
+            thumbnails += images if options.figure else []
     (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
         rows = [(printable(path.name), scores) for path, scores in predictions]

@@ -201,18 +201,14 @@ class ImageClassification(Task):
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Returns the confusion matrix with the names of classes, and what draws it."""
         del variables
-        confusion = sums["confusion"]
+        confusion, names = sums["confusion"], self.class_names
         title = f"{self.config.model.name} on {self.config.data.source} {split}"
-
-        def draw(folder: Path) -> None:
-            confusion_matrix(confusion, self.class_names, folder / CONFUSION_FIGURE, title)
-
         return {
             "confusion": confusion.tolist(),
-            "class_names": list(self.class_names),
+            "class_names": list(names),
             "image_size": self.config.data.image_size,
             "left_out": len(self._source(split)) - int(sums["count"]),
-        }, draw
+        }, lambda folder: confusion_matrix(confusion, names, folder / CONFUSION_FIGURE, title)
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the table of the classes and the accuracy."""

@@ -80,8 +80,9 @@ class Buckets:
     """The shapes of batches. The configuration's table of keys has checked the numbers."""
 
     lengths: tuple[int, ...]  # rising; a pair goes into the first bucket that is long enough
-    batch_tokens: int  # at most in a batch on each side, with padding, if that allows its rows
-    row_multiple: int  # divides the rows: a multiple of devices times gradient accumulation
+    batch_tokens: int  # the most of a batch on each side, with padding; but see `row_multiple`
+    # Divides the rows of a batch, which has at least as many: devices times gradient accumulation.
+    row_multiple: int
 
     def rows(self, length: int) -> int:
         """Returns the rows of a batch, over all processes."""
