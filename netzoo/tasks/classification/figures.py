@@ -49,7 +49,10 @@ def confusion_matrix(
         texts = [f"{recall:.1%}" if count else "no images" for recall, count in recalls]
         _name_classes(axes, class_names, texts, size)
     if classes <= _MOST_NUMBERED:
-        _write_counts(axes, confusion, shares, size)
+        figures.separate_cells(axes, classes, classes, linewidth=1.5)
+        for row, column in zip(*np.nonzero(confusion), strict=True):
+            style = {"color": "white" if shares[row, column] > 0.42 else INK, "fontsize": size}
+            axes.text(column, row, confusion[row, column], ha="center", va="center", **style)
     figures.hide_frame(axes)
     figure.savefig(path)
 
@@ -66,14 +69,6 @@ def _name_classes(
     right.set_yticks(places, recalls, fontsize=size, color=INK)
     right.set_ylabel("recall", color=MUTED, fontsize=9)
     figures.hide_frame(right)
-
-
-def _write_counts(axes: Axes, confusion: np.ndarray, shares: np.ndarray, size: float) -> None:
-    figures.separate_cells(axes, *confusion.shape, linewidth=1.5)
-    for row, column in zip(*np.nonzero(confusion), strict=True):
-        color = "white" if shares[row, column] > 0.42 else INK
-        text = str(confusion[row, column])
-        axes.text(column, row, text, color=color, fontsize=size, ha="center", va="center")
 
 
 def prediction_sheet(

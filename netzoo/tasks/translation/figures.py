@@ -4,8 +4,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
 
 from netzoo import figures
 from netzoo.figures import BLUE, INK, PLAIN, SKY, shorten
@@ -42,25 +40,19 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     panels = figure.subplots(len(lines), columns, squeeze=False, **ratios)
     for axes in panels.flat[len(examples) :]:
         axes.set_axis_off()
-    for axes, example in zip(panels.flat, examples, strict=False):
-        image = _draw_map(axes, *example, size=cell * 34)
+    turned = {"rotation": 45, "ha": "left", "va": "baseline", "rotation_mode": "anchor"}
+    style = PLAIN | {"fontsize": cell * 34}
+    for axes, (source, target, weights) in zip(panels.flat, examples, strict=False):
+        image = figures.heat_map(axes, weights, SKY, BLUE, INK)
+        axes.set_xticks(range(len(source)), map(_label, source), **style, **turned)
+        axes.set_yticks(range(len(target)), map(_label, target), **style)
+        axes.xaxis.tick_top()
+        axes.set_anchor("NW")
+        figures.separate_cells(axes, *weights.shape, linewidth=0.8)
+        figures.hide_frame(axes)
     label = "attention weight; source across, translation down"
     figure.colorbar(image, ax=panels, location="bottom", label=label, shrink=0.3, aspect=40)
     figure.savefig(path)
-
-
-def _draw_map(
-    axes: Axes, source: Sequence[str], target: Sequence[str], weights: np.ndarray, size: float
-) -> AxesImage:
-    image = figures.heat_map(axes, weights, SKY, BLUE, INK)
-    turned = {"rotation": 45, "ha": "left", "va": "baseline", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(source)), map(_label, source), fontsize=size, **PLAIN, **turned)
-    axes.set_yticks(range(len(target)), map(_label, target), fontsize=size, **PLAIN)
-    axes.xaxis.tick_top()
-    axes.set_anchor("NW")
-    figures.separate_cells(axes, *weights.shape, linewidth=0.8)
-    figures.hide_frame(axes)
-    return image
 
 
 def _label(piece: str) -> str:
