@@ -7,6 +7,7 @@ Plain JPEGs, the bulk of every data set, take a shorter path: simplejpeg runs th
 as in the data pipelines of the published models.
 """
 
+import contextlib
 import io
 import warnings
 from typing import BinaryIO
@@ -59,11 +60,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
       ImageError: If the bytes are not an image, are truncated or damaged, or declare more than
         `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb).
     """
-    if _plain_jpeg_size(data, name) is not None:
-        try:
+    if _plain_jpeg_header(data, name):
+        # It refuses whatever libjpeg warns of; Pillow says why, or reads the file.
+        with contextlib.suppress(ValueError):
             return simplejpeg.decode_jpeg(data)
-        except ValueError:
-            pass  # it refuses whatever libjpeg warns of; Pillow says why, or reads the file
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
@@ -95,11 +95,14 @@ class LazyImage:
         Raises:
           ImageError: As `decode_image`.
         """
-        self._image, self._name = image, name
-        size = _plain_jpeg_size(image, name) if isinstance(image, bytes) else None
-        if size is None and isinstance(image, bytes):
-            self._image = decode_image(image, name)
-        self.height, self.width = size or self._image.shape[:2]
+        self._name = name
+        header = _plain_jpeg_header(image, name) if isinstance(image, bytes) else None
+        if header:
+            self._image = image
+            self.height, self.width, self._frame = header
+        else:
+            self._image = decode_image(image, name) if isinstance(image, bytes) else image
+            self.height, self.width = self._image.shape[:2]
 
     def crop(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Cuts out a rectangle.
@@ -111,12 +114,22 @@ class LazyImage:
           ImageError: As `decode_image`; but damage below the rectangle, other than a missing end
             of the file, may go unnoticed.
         """
-        pixels = self._image
-        if isinstance(pixels, bytes):
-            pixels = _first_rows(pixels, top + height)
-            if pixels is None:
-                pixels = decode_image(self._image, self._name)
+        encoded = isinstance(self._image, bytes)
+        pixels = self._first_rows(top + height) if encoded else self._image
         return pixels[top : top + height, left : left + width]
+
+    def _first_rows(self, rows: int) -> np.ndarray:
+        """Decodes at least `rows` rows of a plain JPEG, and all where the first ones cannot be."""
+        # The header is changed to declare fewer rows. libjpeg then warns of the data left over, so
+        # a truncated file cannot be told by warnings here, only by its missing end.
+        data, frame = self._image, self._frame
+        rows += _CONTEXT_ROWS
+        if frame is not None and rows < self.height and data.endswith(_JPEG_END):
+            start = frame + 5  # after marker, length and precision
+            shortened = b"".join((data[:start], rows.to_bytes(2), data[start + 2 :]))
+            with contextlib.suppress(ValueError):
+                return simplejpeg.decode_jpeg(shortened, strict=False)
+        return decode_image(data, self._name)
 
 
 def check_header(file: BinaryIO, name: str) -> None:
@@ -142,16 +155,32 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _plain_jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
-    """Returns height and width of a JPEG in colour or grey; None for what Pillow has to see."""
+def _plain_jpeg_header(data: bytes, name: str) -> tuple[int, int, int | None] | None:
+    """Reads the header of a JPEG in colour or grey; returns None for what Pillow has to see.
+
+    Returns:
+      Height, width, and where the frame starts that has them, None if it is not the only one.
+    """
     if not data.startswith(_JPEG_START):
         return None
-    segments = _segments(data)
-    if segments and len(segments) > _MAX_SEGMENTS:  # Pillow would keep each of millions
+    at, frames = len(_JPEG_START), []
+    for _ in range(_MAX_SEGMENTS):
+        marker = data[at : at + 2]
+        if marker == _JPEG_SCAN:
+            break
+        if marker[:1] != b"\xff" or marker[1:] == b"\xff":  # a gap between segments
+            return None
+        if marker in _JPEG_FRAMES:
+            frames.append(at)
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    else:  # Pillow would keep each of millions
         raise ImageError(f"Cannot decode {printable(name)}: over {_MAX_SEGMENTS:,} segments.")
-    if segments is None or any(mark in data[: segments[-1]] for mark in _MAY_TURN):
+    if any(mark in data[:at] for mark in _MAY_TURN):
         return None
-    if _may_have_scans(data, segments) and data.count(_JPEG_SCAN) > _MAX_SCANS:
+    frame = frames[0] if len(frames) == 1 else None
+    # There are several scans if the file is progressive, or has one for each colour.
+    single = frame is not None and data[at + 4 : at + 5] == data[frame + 9 : frame + 10]
+    if not single and data.count(_JPEG_SCAN) > _MAX_SCANS:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -159,46 +188,7 @@ def _plain_jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
         return None
     limit = Image.MAX_IMAGE_PIXELS
     too_large = limit is not None and height * width > limit
-    return None if too_large or colours not in ("YCbCr", "Gray") else (height, width)
-
-
-def _first_rows(data: bytes, rows: int) -> np.ndarray | None:
-    """Decodes at least `rows` rows of a plain JPEG; None if they cannot be decoded alone."""
-    # The header is changed to declare fewer rows. libjpeg then warns of the data left over, so a
-    # truncated file cannot be told by warnings here, only by its missing end.
-    frames = [at for at in _segments(data) or () if data[at : at + 2] in _JPEG_FRAMES]
-    if len(frames) != 1 or not data.endswith(_JPEG_END):
-        return None
-    start = frames[0] + 5  # after marker, length and precision
-    rows += _CONTEXT_ROWS
-    if rows >= int.from_bytes(data[start : start + 2]):
-        return None
-    shortened = b"".join((data[:start], rows.to_bytes(2), data[start + 2 :]))
-    try:
-        return simplejpeg.decode_jpeg(shortened, strict=False)
-    except ValueError:
-        return None
-
-
-def _segments(data: bytes) -> list[int] | None:
-    """Returns where the segments of a JPEG start, the scan last; None if there are gaps.
-
-    Stops when there are more than `_MAX_SEGMENTS`.
-    """
-    starts = [len(_JPEG_START)]
-    while (marker := data[starts[-1] : starts[-1] + 2]) != _JPEG_SCAN:
-        if len(starts) > _MAX_SEGMENTS:
-            break
-        if marker[:1] != b"\xff" or marker[1:] == b"\xff":
-            return None
-        starts.append(starts[-1] + 2 + int.from_bytes(data[starts[-1] + 2 : starts[-1] + 4]))
-    return starts
-
-
-def _may_have_scans(data: bytes, segments: list[int]) -> bool:
-    """Returns whether a JPEG may have several scans: it is progressive, or one colour a scan."""
-    colours = [data[at + 9 : at + 10] for at in segments[:-1] if data[at : at + 2] in _JPEG_FRAMES]
-    return len(colours) != 1 or data[segments[-1] + 4 : segments[-1] + 5] != colours[0]
+    return None if too_large or colours not in ("YCbCr", "Gray") else (height, width, frame)
 
 
 def _orientation(image: Image.Image) -> int:
