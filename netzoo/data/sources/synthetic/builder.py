@@ -27,14 +27,9 @@ _SPLIT_SEEDS = {"train": 0, "test": 1}
 
 
 def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
-    """Draws one example; the same arguments always give the same image.
+    """Draws one example, always the same: a uint8 image [96, 96, 3] and its label.
 
-    Args:
-      split: `train` or `test`.
-      index: Position in the split before TFDS shuffles it. Classes take turns.
-
-    Returns:
-      uint8 image [96, 96, 3] and the label.
+    `index` is the position in the split before TFDS shuffles it. Classes take turns.
     """
     label = index % len(CLASS_NAMES)
     rng = np.random.default_rng([_SEED, _SPLIT_SEEDS[split], index])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from netzoo.data.sources.synthetic import shapes
-from netzoo.data.sources.synthetic.shapes import Array, BloomGrid, Colours
+from netzoo.data.sources.synthetic.shapes import Array, BloomGrid, Colours, over
 
 IMAGE_SIZE = 96
 
@@ -49,11 +49,6 @@ def _noise(rng: Generator, rows: int, columns: int) -> Array:
     """Returns smooth noise in [0, 1] with the given number of knots along each axis."""
     knots = rng.random((rows, columns), np.float32)
     return _interpolation(rows) @ knots @ _interpolation(columns).T
-
-
-def _blend(patch: Array, colour: Array, opacity: Array) -> None:
-    """Paints over a part of the canvas, in place."""
-    patch += opacity[..., None] * (colour - patch)
 
 
 def _around(row: float, column: float, extent: float) -> tuple[tuple[slice, slice], Array, Array]:
@@ -99,7 +94,7 @@ def _spot(canvas: Array, rng: Generator) -> None:
     opacity = opacity * rng.uniform(0.25, 0.75)
     names = list(shapes.PETAL_COLOURS)
     colour = np.array(shapes.PETAL_COLOURS[names[rng.integers(len(names))]], np.float32)
-    _blend(canvas[at], colour, opacity)
+    canvas[at] = over(canvas[at], colour, opacity)
 
 
 def _green(rng: Generator) -> Array:
@@ -115,7 +110,7 @@ def _stem(canvas: Array, rng: Generator, row: float, column: float, slope: float
     offset = (_COLUMNS[below] - path) / np.float32(rng.uniform(1.2, 2.4))
     opacity = np.clip(2.0 - 1.6 * np.abs(offset), 0.0, 1.0)
     shading = np.clip(0.85 - 0.25 * offset, 0.5, 1.1)
-    _blend(canvas[below], shading[..., None] * _green(rng), opacity)
+    canvas[below] = over(canvas[below], shading[..., None] * _green(rng), opacity)
 
 
 def _leaf(canvas: Array, rng: Generator, row: float, column: float, size: float) -> None:
@@ -129,7 +124,7 @@ def _leaf(canvas: Array, rng: Generator, row: float, column: float, size: float)
     opacity = np.clip(width - np.abs(across) + 0.5, 0.0, 1.0)
     tone = 0.85 + 0.2 * np.sign(across) * rng.uniform(-1.0, 1.0)
     tone += 0.3 * np.exp(-(across**2)) + 0.06 * np.cos(1.6 * (along - np.abs(across)))
-    _blend(canvas[at], tone[..., None] * _green(rng), opacity)
+    canvas[at] = over(canvas[at], tone[..., None] * _green(rng), opacity)
 
 
 def _bloom(
@@ -157,7 +152,7 @@ def _bloom(
     draw = shapes.tulip if from_side else _BLOOMS[name]
     opacity, rgb = draw(grid, rng, colours)
     lit = 1.0 + (light[0] * down + light[1] * right) / size
-    _blend(canvas[at], rgb * lit[..., None].astype(np.float32), opacity)
+    canvas[at] = over(canvas[at], rgb * lit[..., None].astype(np.float32), opacity)
 
 
 def _places(rng: Generator) -> list[Place]:
@@ -210,14 +205,9 @@ def _photograph(canvas: Array, rng: Generator) -> Array:
 
 
 def paint(name: str, rng: Generator) -> Array:
-    """Paints one image of the class `name`.
+    """Paints one image of the class `name`, uint8 [IMAGE_SIZE, IMAGE_SIZE, 3].
 
-    Args:
-      name: Class name, a key of :data:`netzoo.data.sources.synthetic.shapes.PALETTES`.
-      rng: The only source of variation: the same state gives the same image.
-
-    Returns:
-      uint8 image [IMAGE_SIZE, IMAGE_SIZE, 3].
+    `rng` is the only source of variation: the same state gives the same image.
     """
     canvas = _background(rng)
     places = _places(rng)

@@ -75,7 +75,8 @@ def petal_colours(name: str, rng: Generator) -> Colours:
     return base.astype(np.float32), tip.astype(np.float32)
 
 
-def _over(below: Array, above: Array, opacity: Array) -> Array:
+def over(below: Array, above: Array, opacity: Array) -> Array:
+    """Returns `below` with `above` painted over it."""
     if below.ndim > opacity.ndim:
         opacity = opacity[..., None]
     return below + opacity * (above - below)
@@ -89,8 +90,8 @@ class _Petals:
 
     def add(self, opacity: Array, tone: Array, mix: Array) -> None:
         """Lays a petal on top: its brightness, and its share of the tip's colour."""
-        self.tone = _over(self.tone, tone, opacity)
-        self.mix = _over(self.mix, mix, opacity)
+        self.tone = over(self.tone, tone, opacity)
+        self.mix = over(self.mix, mix, opacity)
         self.opacity = np.maximum(self.opacity, opacity)
 
     def bloom(self, colours: Colours) -> Bloom:
@@ -108,17 +109,12 @@ def _whorl(
     twist: float = 0.0,
     phase: float | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Draws one ring of petals.
+    """Draws one ring of `count` petals.
 
-    Args:
-      grid: Where to draw.
-      rng: Draws the petals' lengths and, unless `phase` is given, where the first one lies.
-      count: Number of petals.
-      reach: Distance of the petals' bases and of their tips from the centre.
-      half_width: Half the width of a petal as a function of the position along it.
-      jitter: Largest share by which a petal is shorter than `reach` says.
-      twist: How much the petals bend, in radians at the tip.
-      phase: Angle of the first petal's edge.
+    `reach` is the distance of their bases and of their tips from the centre; each is shorter by a
+    share of up to `jitter`. `half_width` is half the width of a petal as a function of the position
+    along it. Petals bend by `twist` radians at the tip. `phase` is the angle of the first petal's
+    edge, drawn if it is None.
 
     Returns:
       The opacity, the position along the petal (0 at its base, 1 at its tip) and the position
@@ -143,7 +139,7 @@ def _add_disk(bloom: Bloom, grid: BloomGrid, size: float, colour: Array, texture
     opacity, rgb = bloom
     height = 1.0 - 0.45 * np.clip(grid.radius / size, 0.0, 1.2) ** 2
     alpha = grid.edge(size - grid.radius)
-    return np.maximum(opacity, alpha), _over(rgb, (height * texture)[..., None] * colour, alpha)
+    return np.maximum(opacity, alpha), over(rgb, (height * texture)[..., None] * colour, alpha)
 
 
 def daisy(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
@@ -227,8 +223,8 @@ def _seed_head(grid: BloomGrid, rng: Generator) -> Bloom:
     grey = grey * rng.uniform(0.93, 1.04, 3).astype(np.float32)
     # White hairs in a grey haze: light against the dark, and still there against a bright sky.
     rgb = (0.55 + 0.45 * hair)[..., None] * grey
-    rgb = _over(rgb, np.array([0.42, 0.32, 0.2], np.float32), core)
-    return np.maximum(np.maximum(haze, hair), core), rgb
+    brown = np.array([0.42, 0.32, 0.2], np.float32)
+    return np.maximum(np.maximum(haze, hair), core), over(rgb, brown, core)
 
 
 def tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
@@ -269,14 +265,11 @@ def open_tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
         shade = 0.6 + 0.25 * along + 0.15 * np.minimum(1.0, 3.0 * rim) + 0.04 * np.cos(16 * across)
         petals.add(alpha, layer_tone * shade, along)
     opacity, rgb = petals.bloom(colours)
-    star = grid.edge(0.28 + 0.08 * np.cos(6.0 * (grid.angle - phase)) - grid.radius)
-    dark = np.array([0.12, 0.1, 0.14], np.float32)
-    rgb = _over(rgb, dark, 0.85 * star)
-    stamens = grid.edge(0.05 - np.abs(grid.radius - 0.17)) * grid.edge(
-        0.35 * np.cos(6.0 * (grid.angle - phase))
-    )
-    rgb = _over(rgb, np.array([0.85, 0.75, 0.35], np.float32), stamens)
-    return opacity, rgb
+    rays = np.cos(6.0 * (grid.angle - phase))
+    star = grid.edge(0.28 + 0.08 * rays - grid.radius)
+    rgb = over(rgb, np.array([0.12, 0.1, 0.14], np.float32), 0.85 * star)
+    stamens = grid.edge(0.05 - np.abs(grid.radius - 0.17)) * grid.edge(0.35 * rays)
+    return opacity, over(rgb, np.array([0.85, 0.75, 0.35], np.float32), stamens)
 
 
 def rose(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
