@@ -54,7 +54,7 @@ class DatasetNotFoundError(SourceError):
 class SkipCorrupt:
     """Names each corrupt example once, on standard error, and counts them.
 
-    Any number of data sets and threads may share one.
+    Any number of data sets and threads may share one; its length is the number of examples so far.
     """
 
     def __init__(self):
@@ -62,7 +62,6 @@ class SkipCorrupt:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Number of corrupt examples so far."""
         return len(self._messages)
 
     def add(self, error: ImageError) -> None:
@@ -91,12 +90,8 @@ def resolve_split(
     """Translates a TFDS split expression, such as `train[:80%]+test`, into ranges of indices.
 
     The parsing is TFDS's own (https://www.tensorflow.org/datasets/splits), so a percentage is
-    rounded here as it is there.
-
-    Args:
-      split: The expression.
-      lengths: Number of examples of each split.
-      aliases: Further names for splits, as alias to name.
+    rounded here as it is there. `lengths` has the number of examples of each split, and `aliases`
+    has further names of splits, as alias to name.
 
     Returns:
       `(split name, range of indices)` for each term, in order.
@@ -123,11 +118,11 @@ def resolve_split(
             for part in spec.to_absolute(infos)
             for name in [names[part.splitname]]
         ]
+        if not any(len(part) for _, part in parts):
+            raise ValueError("it selects no examples.")
     except (ValueError, KeyError, AssertionError, NotImplementedError) as error:
         reason = re.sub("_[0-9]+_", lambda match: names.get(match[0], match[0]), str(error))
         raise split_error(split, lengths, type(error)(reason)) from error
-    if not any(len(part) for _, part in parts):
-        raise SourceError(f"Split {split!r} selects no examples; {_available(lengths)}.")
     return parts
 
 
@@ -142,12 +137,8 @@ def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> Sou
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
     named = re.split(r"[\[+]", split)[0].strip()
     hint = "" if named in lengths else did_you_mean(named, lengths)
+    available = ", ".join(f"{name!r} ({count:,} examples)" for name, count in lengths.items())
     return SourceError(
-        f"Cannot read split {split!r}: {reason} {_available(lengths)}.{hint} Slices are written "
+        f"Cannot read split {split!r}: {reason} Available: {available}.{hint} Slices are written "
         "like 'train[:80%]', 'train[80%:]' or 'train[:100]', and joined with '+'."
     )
-
-
-def _available(lengths: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{name!r} ({count:,} examples)" for name, count in lengths.items())
-    return f"Available: {listed}"

@@ -31,13 +31,10 @@ class FolderSource:
     """
 
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
-        """Lists the folder and checks the header of every file of the split.
+        """Lists the folder and checks the header of every file.
 
-        Args:
-          path: The folder.
-          split: A TFDS split expression over the splits above.
-          skip_corrupt: Warn of unreadable files instead of failing. They keep their places, so that
-            the order is decided by names alone; see `netzoo.data.images`.
+        `split` is a TFDS split expression over the splits above. `skip_corrupt` warns of unreadable
+        files instead of failing. They keep their places, so that names alone decide the order.
 
         Raises:
           SourceError: The folder is missing or has no classes, the split is unknown, or a class is
@@ -68,7 +65,7 @@ class FolderSource:
         parts = resolve_split(split, lengths, aliases)
         self._files = [files[name][i] for name, part in parts for i in part]
         self._labels = {name: label for label, name in enumerate(self.class_names)}
-        self._depth = 1 if splits["train"] != self._root else 0
+        self._depth = int(splits["train"] != self._root)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -97,11 +94,8 @@ def _files(root: Path, split: Path) -> list[str]:
     for class_name in sorted(_folders(split)):
         if root.resolve().is_relative_to((split / class_name).resolve()):
             raise SourceError(f"The class folder {split / class_name} leads back to {root}.")
-        images = [
-            path.relative_to(root).as_posix()
-            for path in files_below(split / class_name)
-            if not _is_hidden(path.relative_to(root))
-        ]
+        paths = (path.relative_to(root) for path in files_below(split / class_name))
+        images = [path.as_posix() for path in paths if not _is_hidden(path)]
         if not images:
             raise SourceError(f"The class folder {split / class_name} holds no images; remove it.")
         files += images
@@ -125,14 +119,13 @@ def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
 
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
         bad = [reason for reason in pool.map(problem, files) if reason]
-    if bad and not skip_corrupt:
-        raise ImageError(
-            f"{bad[0]} ({len(bad)} such of {len(files):,} files in {root}.) {CORRUPT_HINT}"
-        )
-    if bad:
-        listed = "\n".join(f"  {reason}" for reason in bad[:_LISTED])
-        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        warn(
-            f"Warning: {len(bad)} of {len(files):,} files in {root} are corrupt. Evaluation leaves "
-            f"them out, and training takes the next sound file instead:\n{listed}{more}"
-        )
+    if not bad:
+        return
+    count = f"{len(bad)} of {len(files):,} files in {root} are corrupt"
+    if not skip_corrupt:
+        raise ImageError(f"{bad[0]} ({count}.) {CORRUPT_HINT}")
+    more = [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
+    warn(
+        f"Warning: {count}. Evaluation leaves them out, and training takes the next sound file "
+        "instead:" + "".join(f"\n  {line}" for line in bad[:_LISTED] + more)
+    )

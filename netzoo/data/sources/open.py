@@ -25,7 +25,7 @@ def open_source(
       data_dir: Where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`). Folders ignore it.
       skip_corrupt: Warn of unreadable files of a folder instead of failing. `skip_corrupt` of
-        `train_dataset` and `eval_batches` then decides what becomes of them.
+        `TrainBatches` and `EvalBatches` then decides what becomes of them.
 
     Returns:
       The source; examples hold encoded images.

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import queue
 import threading
 import types
 import urllib.error
@@ -33,7 +32,14 @@ class TfdsSource:
         """
         self.name = builder.name
         self.split = split
-        self.class_names = _class_names(builder)
+        features = builder.info.features
+        wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+        if not all(k in features and isinstance(features[k], kind) for k, kind in wanted.items()):
+            raise SourceError(
+                f"{builder.name} is not an image-classification data set: expected the features "
+                f"'image' (Image) and 'label' (ClassLabel), got {', '.join(sorted(features))}."
+            )
+        self.class_names = tuple(features["label"].names)
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
         self._records = open_split(builder, split, deserialize_method=raw)
 
@@ -179,32 +185,20 @@ def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
 
 def _unreachable(url: str) -> str | None:
     """Returns why the server of `url` cannot be reached, or None if it answers."""
-    answer: queue.Queue[str | None] = queue.Queue()
+    reasons: list[str | None] = [f"no answer within {_PROBE_SECONDS:g} s"]
 
     def probe() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
             urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
-            answer.put(None)
+            reasons.append(None)
         except urllib.error.HTTPError:
-            answer.put(None)  # the server answers; the download itself will say what is wrong
+            reasons.append(None)  # the server answers; the download will say what is wrong
         except Exception as error:
-            answer.put(f"{url}: {getattr(error, 'reason', error)}")
+            reasons.append(f"{getattr(error, 'reason', error)}")
 
     # A thread, because the look-up of a host name has no time limit of its own.
-    threading.Thread(target=probe, daemon=True).start()
-    try:
-        return answer.get(timeout=_PROBE_SECONDS)
-    except queue.Empty:
-        return f"{url}: no answer within {_PROBE_SECONDS:g} s"
-
-
-def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
-    features = builder.info.features
-    expected = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    if not all(k in features and isinstance(features[k], kind) for k, kind in expected.items()):
-        raise SourceError(
-            f"{builder.name} is not an image-classification data set: expected the features "
-            f"'image' (Image) and 'label' (ClassLabel), got {', '.join(sorted(features))}."
-        )
-    return tuple(features["label"].names)
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(_PROBE_SECONDS)
+    return None if reasons[-1] is None else f"{url}: {reasons[-1]}"
