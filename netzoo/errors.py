@@ -1,7 +1,8 @@
 """Errors that the user can mend, and names that are safe to print."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -18,6 +19,16 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
     near = _nearest(found, valid)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
     return UserError(f"unknown {kind} {found!r}; {hint}")
+
+
+@contextlib.contextmanager
+def noting(note: str) -> Iterator[None]:
+    """Adds a note to an error that leaves the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
 
 
 def printable(name: str) -> str:

@@ -5,7 +5,6 @@
 """
 
 import functools
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import grain
@@ -17,6 +16,7 @@ from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import random_flip, resize_and_center_crop, resize_fast, sample_crop
+from netzoo.errors import noting
 
 Batch = dict[str, np.ndarray]
 
@@ -93,21 +93,13 @@ class _Batches:
     def __iter__(self) -> grain.DatasetIterator:
         return iter(in_threads(self, self.num_threads))
 
-    def _of_process(self, indices: Sequence[int], step: int) -> Sequence[int]:
-        """Returns those of `indices` that this process reads for the batch at `step`."""
-        first = step * self.batch_size + self.shard[0] * self._rows
-        return indices[first : first + self._rows]
-
-    @property
-    def _rows(self) -> int:
-        return self.batch_size // self.shard[1]
-
-    def _empty_batch(self) -> Batch:
-        size = self.image_size
-        return {
-            "image": np.zeros((self._rows, size, size, 3), np.uint8),
-            "label": np.zeros(self._rows, np.int32),
-        }
+    def _start_batch(self, order: np.ndarray, step: int) -> tuple[Batch, list[int]]:
+        """Returns an empty batch, and which examples in `order` this process reads for it."""
+        process, count = self.shard
+        rows, size = self.batch_size // count, self.image_size
+        first = step * self.batch_size + process * rows
+        image, label = np.zeros((rows, size, size, 3), np.uint8), np.zeros(rows, np.int32)
+        return {"image": image, "label": label}, order[first : first + rows].tolist()
 
 
 @dataclass(frozen=True)
@@ -131,13 +123,13 @@ class EvalBatches(_Batches):
         return -(-len(self._indices) // self.batch_size)
 
     @functools.cached_property
-    def _indices(self) -> list[int]:
-        return evenly_spaced(len(self.source), self.limit).tolist()
+    def _indices(self) -> np.ndarray:
+        return evenly_spaced(len(self.source), self.limit)
 
     def __getitem__(self, step: int) -> Batch:
-        batch = self._empty_batch()
+        batch, indices = self._start_batch(self._indices, step)
         batch["mask"] = np.zeros(len(batch["label"]), bool)
-        for row, index in enumerate(self._of_process(self._indices, step)):
+        for row, index in enumerate(indices):
             try:
                 example = self.source[index]
                 batch["image"][row] = evaluation_image(
@@ -187,18 +179,14 @@ class TrainBatches(_Batches):
 
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, len(self.source) // self.batch_size)
-        batch = self._empty_batch()
         order = _epoch_order(self.seed, epoch, len(self.source))
-        indices = self._of_process(order, step).tolist()
+        batch, indices = self._start_batch(order, step)
         # Generators for the whole batch at once: between images, with cold caches, each takes
         # several times as long.
-        rngs = [self._generator(epoch, index) for index in indices]
+        rngs = [generator(self.seed, _AUGMENT_STREAM, epoch, index) for index in indices]
         for row, (index, rng) in enumerate(zip(indices, rngs, strict=True)):
             batch["image"][row], batch["label"][row] = self._image_and_label(epoch, index, rng)
         return batch
-
-    def _generator(self, epoch: int, index: int) -> np.random.Generator:
-        return generator(self.seed, _AUGMENT_STREAM, epoch, index)
 
     def _image_and_label(
         self, epoch: int, index: int, rng: np.random.Generator
@@ -211,18 +199,12 @@ class TrainBatches(_Batches):
         for following in range(index, index + len(self.source)):
             try:
                 example = self.source[following % len(self.source)]
-                return self._augment(example, rng), example["label"]
+                with noting(f"while augmenting {example['name']}"):
+                    return self.augmentation(example, self.image_size, rng), example["label"]
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
-                last, rng = error, self._generator(epoch, index)
+                last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index)
         raise SourceError(f"No example of {self.source.name} can be read; the last: {last}")
-
-    def _augment(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        try:
-            return self.augmentation(example, self.image_size, rng)
-        except Exception as error:
-            error.add_note(f"while augmenting {example['name']}")
-            raise
 
 
 @functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, of two epochs at most
