@@ -23,23 +23,17 @@ _FEW_POINTS = 15  # up to which each point has a marker
 def training_curves(
     records: Records, path: str | os.PathLike[str], title: str, metric: str = "accuracy"
 ) -> None:
-    """Draws loss, main metric and learning rate of a run over its epochs.
+    """Draws loss, main metric and learning rate of a run over its epochs, into a PNG.
 
-    Args:
-      records: The lines of metrics.jsonl. Train lines give `loss` and `learning_rate`; eval lines
-        give any of `train_loss`, `validation_loss`, `test_loss` and the same with the metric, and
-        `weights`, which is "ema" where the averaged weights were evaluated. What is missing or
-        null is left out.
-      path: PNG to write.
-      title: One line above the panels.
-      metric: The task's main metric, a fraction of 1.
-
-    Raises:
-      ValueError: There is no train line.
+    `records` are the lines of metrics.jsonl; without a train line nothing is drawn. Train lines
+    give `loss` and `learning_rate`. Eval lines give any of `train_loss`, `validation_loss`,
+    `test_loss` and the same with the metric, and `weights`, which is "ema" where the averaged
+    weights were evaluated. What is missing or null is left out. `metric` is the task's main metric,
+    a fraction of 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:
-        raise ValueError("expected at least one line of kind 'train' to draw, got none")
+        return
     figure = new_figure(14, 4, title)
     losses, metrics, rates = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
     _draw_losses(losses, train, evals)

@@ -6,15 +6,13 @@ after the metrics of its step were read and found finite.
 """
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import grain
 import jax
 import numpy as np
 from chex import ArrayTree
@@ -23,7 +21,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config
-from netzoo.errors import UserError
+from netzoo.errors import UserError, noting
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.task import Task
@@ -31,7 +29,7 @@ from netzoo.training.clock import Clock
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.state import TrainState
-from netzoo.training.step import MUST_BE_FINITE, Metrics, TrainStep, build_train_program
+from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import save_environment
@@ -42,14 +40,14 @@ PROFILED_STEPS = (10, 20)
 # A bad batch spoils one step. Ten in a row are not chance, even if a quarter of the batches are
 # bad (1e-6): then the parameters are bad, and no later batch mends them.
 MAX_SKIPPED_IN_A_ROW = 10
+_NO_BATCH = (
+    "The batch of step {} could not be made. Mend that, and the same command continues from the "
+    "newest checkpoint."
+)
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
-    """Trains, or continues the run in `workdir`.
-
-    Args:
-      config: See `netzoo.config.default_config`.
-      workdir: Folder of the run, created if it is missing.
+    """Trains, or continues the run in `workdir`, a folder that is created if it is missing.
 
     Returns:
       The exit status: 0 when training is complete, 128 plus the signal's number when SIGTERM or
@@ -76,56 +74,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     with lock or contextlib.nullcontext():
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
             check_same_run(config, workdir)  # another process may have begun it meanwhile
-        return _train_locked(config, workdir, task, mesh)
-
-
-def _train_locked(config: ConfigDict, workdir: Path, task: Task, mesh: Mesh) -> int:
-    """Sets up, restores, trains to the end or to a signal, and draws the curves."""
-    evaluation_batches = _evaluation_batches(config, task)  # errors come now, not an epoch later
-    iterator = task.train_iterator()
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    pretrained = None if checkpoints.exist() else task.pretrained_variables()
-    program = build_train_program(config, task, mesh, pretrained)
-    state = program.init(pretrained)
-    # Saved only now: a configuration that was refused before this line may still be corrected.
-    if meshes.is_writer() and not (workdir / CONFIG_FILE).exists():
-        task.save(workdir)
-        save_config(config, workdir)
-    restored = checkpoints.restore(state, iterator)
-    start, state = restored or (0, state)
-    total_steps = config.train.epochs * task.steps_per_epoch
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
-    _announce(config, task, mesh, parameters, program.tables, start)
-    if start == 0 and meshes.is_writer():
-        save_environment(workdir, sys.orig_argv, parameters, config.init.weights or "random")
-    with contextlib.ExitStack() as stack:
-        stack.callback(checkpoints.close)
-        best = log = None
-        if config.data.validation_split:
-            best = stack.enter_context(contextlib.closing(BestCheckpoint(workdir)))
+        with contextlib.ExitStack() as stack:
+            loop = TrainingLoop(config, workdir, task, mesh, stack)
+            loop.run()
         if meshes.is_writer():
-            log = MetricsWriter(workdir, resume_step=start if restored else None)
-            stack.enter_context(log)
-        progress = Progress(total_steps, start, config.model.name, task.throughput_unit)
-        stack.enter_context(progress)
-        loop = TrainingLoop(
-            config=config,
-            workdir=workdir,
-            task=task,
-            total_steps=total_steps,
-            train_step=program.step,
-            eval_step=make_eval_step(task.evaluation_sums, mesh),
-            evaluation_batches=evaluation_batches,
-            put=meshes.batch_placer(mesh),
-            checkpoints=checkpoints,
-            best=best,
-            log=log,
-            progress=progress,
-            stop=_StopSignal(progress.message),
-        )
-        loop.run(state, start, iterator)
-    if meshes.is_writer():
-        _draw_curves(config, workdir, task)
+            title = f"{config.model.name} on {config.data.source}"
+            lines = read_metrics(workdir / METRICS_FILE)
+            training_curves(lines, workdir / CURVES_FILE, title, metric=task.main_metric)
     if loop.stop.signal is None:
         return 0
     name = signal.Signals(loop.stop.signal).name
@@ -164,13 +119,6 @@ def _announce(
         print(f"continuing at step {start}" if start else "compiling the training step", flush=True)
 
 
-def _draw_curves(config: ConfigDict, workdir: Path, task: Task) -> None:
-    records = read_metrics(workdir / METRICS_FILE)
-    if any(record["kind"] == "train" for record in records):
-        title = f"{config.model.name} on {config.data.source}"
-        training_curves(records, workdir / CURVES_FILE, title, metric=task.main_metric)
-
-
 class _StopSignal:
     """Records the first SIGTERM or SIGINT; a second one ends the process at once.
 
@@ -203,35 +151,58 @@ class _StopSignal:
         return self.signal is not None
 
 
-@dataclasses.dataclass
 class TrainingLoop:
     """The steps of this process: what they work with, and what they keep count of."""
 
-    config: ConfigDict
-    workdir: Path
-    task: Task
-    total_steps: int
-    train_step: TrainStep
-    eval_step: Callable[[ArrayTree, ArrayTree], ArrayTree]
-    evaluation_batches: dict[str, Iterable[ArrayTree]]
-    put: Callable[[ArrayTree], ArrayTree]
-    checkpoints: Checkpoints
-    best: BestCheckpoint | None
-    log: MetricsWriter | None  # of the one process that writes it
-    progress: Progress
-    stop: _StopSignal
-    clock: Clock = dataclasses.field(default_factory=Clock)
-    skipped_in_a_row: int = 0
-    process: str = dataclasses.field(default_factory=lambda: f"{os.getpid()}-{time.time_ns()}")
+    def __init__(
+        self, config: ConfigDict, workdir: Path, task: Task, mesh: Mesh, stack: contextlib.ExitStack
+    ):
+        """Sets up and restores what the steps need; `stack` closes it at the end."""
+        self.config, self.workdir, self.task = config, workdir, task
+        self.total_steps = config.train.epochs * task.steps_per_epoch
+        # Errors of the splits come now, not an epoch later.
+        self.evaluation_batches = _evaluation_batches(config, task)
+        self.iterator = task.train_iterator()
+        self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
+        pretrained = None if self.checkpoints.exist() else task.pretrained_variables()
+        program = build_train_program(config, task, mesh, pretrained)
+        state = program.init(pretrained)
+        # Saved only now: a configuration that was refused before this line may still be corrected.
+        if meshes.is_writer() and not (workdir / CONFIG_FILE).exists():
+            task.save(workdir)
+            save_config(config, workdir)
+        restored = self.checkpoints.restore(state, self.iterator)
+        self.start, self.state = restored or (0, state)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
+        _announce(config, task, mesh, parameters, program.tables, self.start)
+        if self.start == 0 and meshes.is_writer():
+            save_environment(workdir, sys.orig_argv, parameters, config.init.weights or "random")
+        self.train_step = program.step
+        self.eval_step = make_eval_step(task.evaluation_sums, mesh)
+        self.put = meshes.batch_placer(mesh)
+        stack.callback(self.checkpoints.close)
+        self.best = self.log = None
+        if config.data.validation_split:
+            self.best = stack.enter_context(contextlib.closing(BestCheckpoint(workdir)))
+        if meshes.is_writer():
+            log = MetricsWriter(workdir, resume_step=self.start if restored else None)
+            self.log = stack.enter_context(log)
+        self.progress = stack.enter_context(
+            Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)
+        )
+        self.stop = _StopSignal(self.progress.message)
+        self.clock, self.skipped_in_a_row = Clock(), 0
+        self.process = f"{os.getpid()}-{time.time_ns()}"
 
-    def run(self, state: TrainState, start: int, iterator: grain.DatasetIterator) -> None:
-        """Takes the steps after `start`, to the end or to a signal."""
+    def run(self) -> None:
+        """Takes the steps after the restored one, to the end or to a signal."""
+        state, start, iterator = self.state, self.start, self.iterator
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
         evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         unread: tuple[int, int, Metrics] | None = None
         for step in range(start + 1, self.total_steps + 1):
             self._profile(step - start)
-            with self.clock.waiting(), _batch_named(step):
+            with self.clock.waiting(), noting(_NO_BATCH.format(step)):
                 batch = next(iterator)
             state, metrics = self.train_step(state, self.put(batch))
             if unread:
@@ -321,16 +292,3 @@ class TrainingLoop:
             jax.profiler.start_trace(str(self.workdir / "profile"))
         elif step == PROFILED_STEPS[1]:
             jax.profiler.stop_trace()
-
-
-@contextlib.contextmanager
-def _batch_named(step: int) -> Iterator[None]:
-    """Adds to an error of the input pipeline which step it was for, and what to do."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(
-            f"The batch of step {step} could not be made. Mend that, and the same command "
-            "continues from the newest checkpoint."
-        )
-        raise
