@@ -57,14 +57,14 @@ def create_optimizer(
     factors = lr_mults(config, params)
     decay = _weight_decay(config, params, factors)
     momentum, rms = optax.trace(o.momentum, o.nesterov), optax.scale_by_rms(o.decay, o.epsilon)
-    update = {
-        "adamw": (optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay),
-        "sgd": (decay, momentum),
-        "rmsprop": (decay, rms, momentum),  # `validate` refuses Nesterov's here
+    parts = {
+        "adamw": [optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay],
+        "sgd": [decay, momentum],
+        "rmsprop": [decay, rms, momentum],  # `validate` refuses Nesterov's here
     }[o.name]
-    clip = config.train.clip_norm
-    first = () if clip is None else (optax.clip_by_global_norm(clip),)
-    optimizer = optax.chain(*first, *update, optax.scale_by_learning_rate(learning_rate))
+    if config.train.clip_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.train.clip_norm))
+    optimizer = optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
     if set(jax.tree.leaves(factors)) == {1.0}:
         return optimizer
     mults = _trained(factors, factors)
@@ -75,13 +75,8 @@ def create_optimizer(
 
 
 def lr_mults(config: ConfigDict, params):
-    """Returns the factor on the learning rate of every parameter, as a tree of floats.
-
-    Raises:
-      UserError: The table does not fit `params`.
-    """
-    table = config.optimizer.lr_mults
-    return patterns.match(table, params, "optimizer.lr_mults")
+    """Returns the factor on the learning rate of every parameter, as a tree of floats."""
+    return patterns.match(config.optimizer.lr_mults, params, "optimizer.lr_mults")
 
 
 def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTransformation:

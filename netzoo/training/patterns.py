@@ -20,10 +20,7 @@ Table = Sequence[tuple[str, Any]]
 def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
     """Returns a tree like `tree` with the value that the table gives each leaf.
 
-    Args:
-      table: Ordered `(pattern, value)` pairs.
-      tree: Parameters.
-      what: What the table is for, named in errors.
+    Errors call the table `what`.
 
     Raises:
       UserError: A pattern is not a regular expression or decides nothing, or none matches a leaf.
@@ -34,20 +31,18 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
         raise UserError(f"{what}: {error.pattern!r} is not a regular expression: {error}") from None
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     names = [path_name(path) for path, _ in paths]
-    used, values = set(), []
+    used = []
     for name in names:
         index = next((i for i, pattern in enumerate(compiled) if pattern.fullmatch(name)), None)
         if index is None:
             raise UserError(f"{what}: no pattern matches {name}; end the table with '.*'")
-        used.add(index)
-        values.append(table[index][1])
-    idle = [table[index][0] for index in range(len(table)) if index not in used]
-    if idle:
+        used.append(index)
+    if idle := [pattern for i, (pattern, _) in enumerate(table) if i not in used]:
         raise UserError(
             f"{what}: {', '.join(map(repr, idle))} decides no parameter. Names look like "
             f"{', '.join(names[:3])}; an earlier pattern may match everything."
         )
-    return jax.tree_util.tree_unflatten(structure, values)
+    return jax.tree_util.tree_unflatten(structure, [table[index][1] for index in used])
 
 
 def describe(table: Table, tree: ArrayTree, what: str) -> str:

@@ -23,14 +23,11 @@ LARGEST = "largest"
 
 
 def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> ArrayTree:
-    """Returns the sharding of every parameter.
+    """Returns the sharding of every parameter, which the axis `fsdp` of the mesh divides.
 
-    Args:
-      config: `sharding.parameters` gives each parameter the axis that is divided, counted from the
-        end if negative, None for none, or "largest": the largest that can be divided, if any, of a
-        parameter with at least `sharding.min_size` numbers.
-      params: Parameters or their shapes.
-      mesh: Its axis `fsdp` divides them.
+    `sharding.parameters` gives each parameter the axis that is divided, counted from the end if
+    negative, None for none, or "largest": the largest that can be divided, if any, of a parameter
+    with at least `sharding.min_size` numbers. `params` may be shapes.
 
     Raises:
       UserError: The table does not fit `params`, or an axis that it names cannot be divided.
@@ -42,7 +39,8 @@ def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> Ar
     def sharding(path, leaf, axis):
         if axis == LARGEST:
             large = leaf.size >= config.sharding.min_size
-            axis = _largest_axis(leaf.shape, parts) if large else None
+            divisible = [i for i, size in enumerate(leaf.shape) if large and size % parts == 0]
+            axis = max(divisible, key=lambda i: leaf.shape[i], default=None)
         if axis is None or parts == 1:
             return replicated(mesh)
         _check_axis(patterns.path_name(path), leaf.shape, axis, parts)
@@ -50,11 +48,6 @@ def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> Ar
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, FSDP))
 
     return jax.tree_util.tree_map_with_path(sharding, params, choices)
-
-
-def _largest_axis(shape: tuple[int, ...], parts: int) -> int | None:
-    divisible = [axis for axis, size in enumerate(shape) if size % parts == 0]
-    return max(divisible, key=lambda axis: shape[axis], default=None)
 
 
 def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> None:
@@ -74,16 +67,10 @@ def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> Non
 def state_shardings(
     state: ArrayTree, params: ArrayTree, shardings: ArrayTree, mesh: Mesh
 ) -> ArrayTree:
-    """Returns the sharding of every array of the training state.
+    """Returns the sharding of every array of a training state, given those of its parameters.
 
     What an optimizer or an average keeps for a parameter has the parameter's shape, under a path
     that ends with the parameter's, and is divided like it. All else is whole on every device.
-
-    Args:
-      state: A training state, or its shapes.
-      params: Its parameters.
-      shardings: Those of `params`.
-      mesh: Their mesh.
     """
     places = {name: (leaf.shape, place) for name, leaf, place in _by_name(params, shardings)}
 

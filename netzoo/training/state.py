@@ -10,17 +10,11 @@ from chex import ArrayTree
 
 
 class Skipping(NamedTuple):
-    """The optimizer's state in a run that skips steps whose numbers are not finite.
-
-    Attributes:
-      inner: State of the optimizer.
-      total: Steps skipped, int32 scalar.
-      in_a_row: Steps skipped since the last step that was not skipped, int32 scalar.
-    """
+    """The optimizer's state in a run that skips steps whose numbers are not finite."""
 
     inner: ArrayTree
-    total: jax.Array
-    in_a_row: jax.Array
+    total: jax.Array  # steps skipped, int32 scalar
+    in_a_row: jax.Array  # those since the last step that was not skipped, int32 scalar
 
 
 @flax.struct.dataclass

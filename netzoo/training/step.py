@@ -48,11 +48,8 @@ def build_train_program(
 ) -> TrainProgram:
     """Makes the training state and step of a configuration; compiles nothing.
 
-    Args:
-      config: The configuration.
-      task: Gives the network and the loss.
-      mesh: The devices. An abstract mesh gives shapes and shardings only.
-      pretrained: Variables to start from, or their shapes, or None for random ones.
+    An abstract mesh gives shapes and shardings only. `pretrained` are the variables to start from,
+    or their shapes, or None for random ones.
 
     Raises:
       UserError: A table of the configuration does not fit the network's parameters, or there
