@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -13,30 +14,20 @@ from pathlib import Path
 from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "numpy",
-    "tensorflow-datasets",
-    "sentencepiece",
-    "sacrebleu",
-)
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",
+    "sentencepiece", "sacrebleu",
+)  # fmt: skip
 
 
 def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
     """Writes `environment.json`: what a run runs on.
 
     It has `command` (one shell line; the interpreter without its folder, which differs between
-    machines), `parameters`, `init`, `versions` (package to version; one that is not installed is
-    left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None
-    where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
-    (JAX's name: cpu, gpu or tpu).
-
-    `command` is the argument list as typed, `parameters` the number of trainable scalars, `init`
-    "random" or the name of the weights that training starts from.
+    machines), `parameters` (trainable scalars), `init` ("random" or the name of the weights that
+    training starts from), `versions` (package to version; one that is not installed is left out)
+    and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None where the
+    system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform` (JAX's
+    name: cpu, gpu or tpu). The argument `command` is the list as typed.
     """
     import jax  # Only training needs devices: making tables must not initialise them.
 
@@ -67,10 +58,8 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
 
 def cpu_model() -> str:
     """Returns the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            # ARM kernels have no such line; the architecture's name is used there.
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    # ARM kernels have no such line; the architecture's name is used there.
+    name = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
+    return name[1].strip() if name else platform.processor() or platform.machine()

@@ -73,21 +73,19 @@ class MetricsWriter(contextlib.AbstractContextManager):
           ValueError: The writer is closed, or a name in `values` is one of the line's own.
           OSError: The disk is full; names the file.
         """
-        if self._file.closed:
-            raise ValueError(f"{self._path} is closed: write before close()")
-        taken = [name for name in values if name in _OWN_KEYS]
-        if taken:
+        if taken := [name for name in values if name in _OWN_KEYS]:
             raise ValueError(f"values may not use the line's own names {_OWN_KEYS}: found {taken}")
-        line = {"kind": kind, "step": int(step), "epoch": _plain(epoch), **_plain(values)}
+        values, timing = _plain(values), _plain(timing)
+        line = {"kind": kind, "step": int(step), "epoch": _plain(epoch), **values}
         if timing is not None:
-            line["timing"] = _plain(timing)
+            line["timing"] = timing
         data = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
         with _naming(self._path):
             while data:
                 data = data[self._file.write(data) :]
         with _naming(self._folder):
             for group, numbers in ((kind, values), ("timing", timing or {})):
-                for name, value in _plain(numbers).items():
+                for name, value in numbers.items():
                     if isinstance(value, int | float):
                         summary = scalar(f"{group}/{name}", value)
                         event = Event(wall_time=time.time(), step=int(step), summary=summary)
