@@ -67,11 +67,9 @@ def torchvision_weights(
 ) -> list[PublishedWeights]:
     """Returns files of torchvision 0.29's weights enumerations, the source of all their facts.
 
-    Args:
-      *table: For each file the model, the tag, the file's name, which ends with the first eight
-        digits of its SHA-256, the length of the shorter side before the crop in pixels, and the
-        top-1 accuracy in percent.
-      **options: Options of `create_model`, for all of them.
+    A row is the model, the tag, the file's name, which ends with the first eight digits of its
+    SHA-256, the length of the shorter side before the crop in pixels, and the top-1 accuracy in
+    percent. `options` are those of `create_model`, for all rows.
     """
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     return [
@@ -99,10 +97,9 @@ def google_weights(
     Addresses and crops are those of timm 1.0.31's `default_cfgs` (vision_transformer.py,
     vision_transformer_hybrid.py), which gives no checksums.
 
-    Args:
-      *table: For each network the model, Google's name of it, the augmentation, the weight decay
-        and the rate of dropout and stochastic depth in the first training, the learning rate of
-        the fine-tuning on ImageNet-1k, and the tags of the files.
+    A row is the model, Google's name of it, the augmentation, the weight decay and the rate of
+    dropout and stochastic depth in the first training, the learning rate of the fine-tuning on
+    ImageNet-1k, and the tags of the files.
     """
     return [_google_file(tag, *row[:-1]) for row in table for tag in row[-1]]
 

@@ -113,11 +113,10 @@ def block_names(
 ) -> Names:
     """Returns the names of `stageS_blockB/LAYER` in another project.
 
-    Args:
-      depths: Number of blocks in each stage.
-      template: The other name, e.g. `"layer{stage}.{block0}.{layer}"`: `stage`, `block` and
-        `number`, which counts all blocks, begin at 1, `stage0`, `block0` and `number0` at 0.
-      layers: Our layer in a block to what `layer` stands for, or to a pair as in `Names`.
+    `depths` has the number of blocks in each stage. `template` is the other name, e.g.
+    `"layer{stage}.{block0}.{layer}"`: `stage`, `block` and `number`, which counts all blocks, begin
+    at 1, `stage0`, `block0` and `number0` at 0. `layers` maps our layer in a block to what `layer`
+    stands for, or to a pair as in `Names`.
     """
     names: Names = {}
     blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
@@ -160,15 +159,10 @@ def make_layout(
 ) -> Layout:
     """Makes a layout from the names of modules and a rule that names the tensors in one.
 
-    Args:
-      shapes: Our variables, or their shapes.
-      modules: The names of modules.
-      naming: The rule.
-      transforms: Our module path to the transform of its kernel, where the rule's does not fit.
-      extra: Entries for tensors that follow no rule. They go before the rule.
-      ignored: As in `Layout`. PyTorch's counts of batches are added, and the tensors of a head
-        that the network is made without.
-      head: As in `Layout`.
+    `shapes` are our variables, or their shapes. `transforms` has the transform of the kernel of a
+    module, by our path, where the rule's does not fit. `extra` are entries for tensors that follow
+    no rule; they go before it. `ignored` and `head` are as in `Layout`. PyTorch's counts of batches
+    are ignored too, and the tensors of a head that the network is made without.
 
     Raises:
       KeyError: One of our modules has no name: the layout is incomplete.

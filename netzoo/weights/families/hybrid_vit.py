@@ -2,6 +2,7 @@
 
 from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families import vit
+from netzoo.weights.families.resnet import residual_layers
 from netzoo.weights.published import FINE_TUNED, FINE_TUNED_384, IN21K, Family, google_weights
 from netzoo.weights.state_dict import Layout, block_names
 
@@ -12,9 +13,7 @@ def timm(model: HybridViT, shapes) -> Layout:
     A backbone without stages is only a stem, which is called `patch_embed.backbone` itself.
     """
     backbone = "patch_embed.backbone"
-    layers: dict[str, str | tuple[str, str]] = {"shortcut": ("downsample.conv", "downsample.norm")}
-    for index in (1, 2, 3):
-        layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"norm{index}"}
+    layers = residual_layers("norm", ("downsample.conv", "downsample.norm"))
     template = backbone + ".stages.{stage0}.blocks.{block0}.{layer}"
     stem = f"{backbone}.stem" if model.stages else backbone
     names = block_names(model.stages, template, layers)
@@ -23,9 +22,7 @@ def timm(model: HybridViT, shapes) -> Layout:
 
 def google(model: HybridViT, shapes) -> Layout:
     """`conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
-    layers: dict[str, str | tuple[str, str]] = {"shortcut": ("conv_proj", "gn_proj")}
-    for index in (1, 2, 3):
-        layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"gn{index}"}
+    layers = residual_layers("gn", ("conv_proj", "gn_proj"))
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
     return vit.google(model, shapes, names | {"stem": ("conv_root", "gn_root")})
 
