@@ -42,11 +42,7 @@ class CachedSource:
 
 
 def with_cache(source: Source, mode: CacheMode) -> Source:
-    """Returns `source` behind a cache, or as it is where `mode` is `none` or it has that cache.
-
-    Raises:
-      UserError: On an unknown mode.
-    """
+    """Returns `source` behind a cache, or as it is where `mode` is `none` or it has that cache."""
     if mode not in get_args(CacheMode):
         raise unknown_name("cache", mode, get_args(CacheMode))
     if mode == "none" or (isinstance(source, CachedSource) and source.mode == mode):

@@ -84,17 +84,12 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 class LazyImage:
     """An image that is decoded only as far down as the rectangle that is cut out of it.
 
-    Attributes:
-      height: In pixels, after the turn that the file's EXIF orientation asks for.
-      width: In pixels.
+    `height` and `width` are in pixels, after the turn that the file's EXIF orientation asks for.
+    Errors are those of `decode_image`.
     """
 
     def __init__(self, image: bytes | np.ndarray, name: str):
-        """Reads the size of a file or of pixels, from the header alone where the format allows it.
-
-        Raises:
-          ImageError: As `decode_image`.
-        """
+        """Reads the size of a file or of pixels, where it can from the header alone."""
         self._name = name
         header = _plain_jpeg_header(image, name) if isinstance(image, bytes) else None
         if header:
@@ -105,14 +100,9 @@ class LazyImage:
             self.height, self.width = self._image.shape[:2]
 
     def crop(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Cuts out a rectangle.
+        """Returns a rectangle of the pixels of `decode_image`, the same to the bit; a view.
 
-        Returns:
-          Pixels, uint8 `[height, width, 3]`, those of `decode_image` to the bit; a view.
-
-        Raises:
-          ImageError: As `decode_image`; but damage below the rectangle, other than a missing end
-            of the file, may go unnoticed.
+        Damage below the rectangle, other than a missing end of the file, may go unnoticed.
         """
         encoded = isinstance(self._image, bytes)
         pixels = self._first_rows(top + height) if encoded else self._image

@@ -82,11 +82,9 @@ def _series(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     """Returns the moving average over a fortieth of the run, over less at its ends."""
-    half = len(values) // 80
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
-    return (total[last] - total[first]) / (last - first)
+    window = np.ones(2 * (len(values) // 80) + 1)
+    counts = np.convolve(np.ones_like(values), window, "same")
+    return np.convolve(values, window, "same") / counts
 
 
 def _dress(axes: Axes, name: str) -> None:

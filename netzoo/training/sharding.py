@@ -51,16 +51,12 @@ def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> Ar
 
 
 def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> None:
-    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+    valid = isinstance(axis, int) and -len(shape) <= axis < len(shape)
+    if not valid or shape[axis] % parts:
         raise UserError(
             f"sharding.parameters gives {name}, {_dimensions(shape)}, the axis {axis!r}; expected "
-            f"{-len(shape)} to {len(shape) - 1}, None or {LARGEST!r}"
-        )
-    if shape[axis] % parts:
-        raise UserError(
-            f"sharding.parameters divides axis {axis} of {name}, {_dimensions(shape)}, which the "
-            f"{parts} devices of sharding.fsdp cannot divide evenly; choose another axis, None or "
-            f"{LARGEST!r}"
+            f"{-len(shape)} to {len(shape) - 1}, a size that the {parts} devices of sharding.fsdp "
+            f"divide evenly; or None or {LARGEST!r}"
         )
 
 

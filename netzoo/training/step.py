@@ -121,16 +121,11 @@ def make_train_step(
     state that may skip steps (`Skipping`) stays as it is, except for the step and its counts. The
     counts are metrics too, `skipped` and `skipped_in_a_row`.
 
-    Args:
-      task: Gives the loss.
-      optimizer: Turns gradients into updates.
-      learning_rate: Only reported; the optimizer has its own.
-      grad_accum_steps: Parts of a batch whose gradients are averaged, one after the other.
-        BatchNorm sees a part at a time.
-      ema_decay: Decay of the moving average. The first steps use less, `(1 + n) / (10 + n)`, so
-        that the average does not start from the initial values.
-      prepare: Applied to the parameters before the loss: puts sharded ones together, and stops the
-        gradients of frozen ones.
+    `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
+    parts of a batch are averaged, and BatchNorm sees a part at a time. `ema_decay` is the decay of
+    the moving average. The first steps use less, `(1 + n) / (10 + n)`, so that the average does not
+    start from the initial values. `prepare` is applied to the parameters before the loss: it puts
+    sharded ones together, and stops the gradients of frozen ones.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:

@@ -148,10 +148,8 @@ class BestCheckpoint(_CheckpointFolder):
 def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, ArrayTree]:
     """Reads the variables for evaluation from a run.
 
-    Args:
-      workdir: The run folder.
-      which: `"last"`, `"best"`, or `"average"`: the mean of the weights, as trained, of all
-        checkpoints that the run keeps (Vaswani et al., arXiv:1706.03762, section 6.1).
+    `which` is `"last"`, `"best"`, or `"average"`: the mean of the weights, as trained, of all
+    checkpoints that the run keeps (Vaswani et al., arXiv:1706.03762, section 6.1).
 
     Returns:
       The step, the newest of those averaged; which weights these are: `"params"`, `"ema"` where

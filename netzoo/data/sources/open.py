@@ -15,7 +15,7 @@ SYNTHETIC = "synthetic_flowers"
 def open_source(
     spec: str, split: str, data_dir: str | None = None, skip_corrupt: bool = False
 ) -> Source:
-    """Opens a source.
+    """Opens a source, whose examples hold encoded images.
 
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
@@ -26,9 +26,6 @@ def open_source(
         `~/tensorflow_datasets`). Folders ignore it.
       skip_corrupt: Warn of unreadable files of a folder instead of failing. `skip_corrupt` of
         `TrainBatches` and `EvalBatches` then decides what becomes of them.
-
-    Returns:
-      The source; examples hold encoded images.
 
     Raises:
       SourceError: On an unknown specification, split or folder.
