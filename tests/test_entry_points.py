@@ -1,7 +1,5 @@
 """The commands as a user types them: mistakes give one clear line, and nothing is compiled."""
 
-import json
-
 import pytest
 
 from tests.training.runs import run
@@ -48,27 +46,6 @@ def test_text_file_in_a_folder_is_named(pictures, tmp_path):
     done = run(*TRAIN, tmp_path / "run", f"--config.data.source=folder:{tmp_path / 'data'}")
     assert done.returncode == 1
     assert "bad.jpg" in done.stderr
-
-
-def test_eval_and_predict_read_a_run(pictures, tmp_path):
-    """Protects the way from a run to answers: eval.json, the picture, and JSON."""
-    trained = run("-m", "tests.training.stopped_run", pictures, tmp_path, 0, "NONE")
-    assert trained.returncode == 0, trained.stderr
-    done = run("eval.py", "--workdir", tmp_path, "--config.evaluation.batch_size=3")
-    assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "eval.json").read_text())
-    assert (report["count"], report["weights"], report["step"]) == (11, "ema", 20)
-    assert (tmp_path / "confusion_matrix.png").stat().st_size > 10_000
-    done = run(
-        "predict.py", "--workdir", tmp_path, "--json", pictures / "test" / "daisy", "setup.cfg"
-    )
-    assert done.returncode == 1, "setup.cfg is no picture"
-    assert "setup.cfg" in done.stderr
-    predictions = json.loads(done.stdout)
-    assert len(predictions) == 4
-    assert sum(entry["probability"] for entry in predictions[0]["predictions"]) == pytest.approx(
-        1, abs=1e-5
-    )
 
 
 def test_output_is_utf_8_whatever_the_locale(monkeypatch):

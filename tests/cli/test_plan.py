@@ -8,6 +8,7 @@ import pytest
 from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.config import default_config
 from netzoo.tasks.classification.task import ImageClassification
+from tests.conftest import slow
 from tests.training.runs import run
 
 # A loop of four turns, a condition, and the ways in which XLA writes types and groups.
@@ -87,8 +88,8 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--classes=5",), "takes no number of classes"),
-        (("--config.train.epoch=3",), "epoch"),
+        slow(("--classes=5",), "takes no number of classes"),
+        slow(("--config.train.epoch=3",), "epoch"),
         (("--fixed_batch",), "7 devices cannot divide evenly"),
     ],
 )

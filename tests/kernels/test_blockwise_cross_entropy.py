@@ -8,6 +8,7 @@ import pytest
 
 from netzoo.kernels import blockwise_cross_entropy
 from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
+from tests.conftest import slow
 
 CLASSES = 37
 
@@ -32,7 +33,7 @@ def example(dtype):
     return x, kernel, labels, weights
 
 
-@pytest.mark.parametrize("positions", [1, 2, 5], ids="blocks of {}".format)
+@pytest.mark.parametrize("positions", [slow(1), 2, slow(5)], ids="blocks of {}".format)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-14)])
 def test_losses_and_gradients_are_those_of_logits_written_out(

@@ -181,6 +181,7 @@ def test_evaluation_equals_the_plain_network(variables, images, reference):
     assert error < 1e-5
 
 
+@pytest.mark.slow
 def test_batch_norm_equals_the_plain_network(images):
     """BatchNorm takes the place of biases and response normalisation, not of the 5x5."""
     variables = draw(small("googlenet_bn"))

@@ -148,6 +148,7 @@ def test_options_arrive_in_every_layer():
     assert len(convs) == 1 + 3 * 3 + 2
 
 
+@pytest.mark.slow
 def test_residual_branches_start_at_zero():
     """Third norm of a block 0, the others 1; a shortcut has weights where channels change."""
     model, x = small(stages=(2,)), IMAGES[:, :8, :8]

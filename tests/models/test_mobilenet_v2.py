@@ -15,6 +15,7 @@ from netzoo.layers import BatchNorm, Conv
 from netzoo.models import create_model
 from netzoo.models.blocks import ConvNormAct, InvertedResidual, scale_channels
 from netzoo.models.mobilenet_v2 import STAGES, STEM_CHANNELS
+from tests.conftest import fast_only, slow
 
 # Width: parameters with 1000 and with 5 classes, running statistics, channels of the head, which
 # widens above width 1 and does not narrow below.
@@ -101,7 +102,7 @@ def train():
     return run(small(), train=True, mutable=["batch_stats"])
 
 
-@pytest.mark.parametrize("width", SIZES)
+@pytest.mark.parametrize("width", fast_only(SIZES, [0.35, 1.0]))
 def test_exact_size(width):
     """The published network to the last parameter, for every published width."""
     thousand, five, statistics, head = SIZES[width]
@@ -143,7 +144,7 @@ def test_shape_contract_of_the_docstring():
     assert logits.shape == (2, 1000)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.bfloat16])
 @pytest.mark.parametrize("train", [True, False])
 def test_logits_are_float32(dtype, train):
     """Losses are taken in float32 whatever the network computes in; the rest is in `dtype`."""

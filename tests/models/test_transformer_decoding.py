@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
+from tests.conftest import slow
 from tests.models.small_transformer import SOURCE, TARGET, VOCABULARY, draw, small
 
 
@@ -43,7 +44,7 @@ def by_steps(model, variables, max_length):
     return jax.jit(run)(variables)
 
 
-@pytest.mark.parametrize("options", [{}, {"norm_first": True, "share_embeddings": False}])
+@pytest.mark.parametrize("options", [{}, slow({"norm_first": True, "share_embeddings": False})])
 def test_by_steps_is_at_once(options):
     """In float64 to the rounding of sums, with padded sources and room left in the cache."""
     with jax.enable_x64(True):
@@ -54,6 +55,7 @@ def test_by_steps_is_at_once(options):
         np.testing.assert_allclose(steps, whole, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_by_steps_the_same_tokens_win():
     """And in float32 too, with a cache that is just long enough."""
     model = small()

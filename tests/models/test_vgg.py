@@ -171,6 +171,7 @@ def test_the_order_of_layers():
         jax.eval_shape(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"]), tree)
 
 
+@pytest.mark.slow
 def test_endpoints_and_evaluation(variables, images):
     """Asking for endpoints changes nothing, images do not mix, every block ends in ReLU.
 

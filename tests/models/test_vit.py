@@ -232,6 +232,7 @@ def test_every_parameter_learns(trained):
             assert (np.abs(layer).max() > 1e-5) == (name not in WITHOUT_GRADIENT), name
 
 
+@pytest.mark.slow
 def test_randomness_follows_its_key(trained, variables):
     """Training is random by the given key and nothing else, and fails without one."""
     first, same, other = (trained(seed)[1] for seed in (0, 0, 1))

@@ -55,7 +55,7 @@ def test_training_mode(comparison):
     assert {kind: e for kind, e in errors.items() if e > TOLERANCE} == {}
 
 
-@of_cases([name for name in CASES if not CASES[name].image_size])
+@of_cases([name for name in CASES if not CASES[name].image_size], fast=())
 def test_loss_of_translations(comparison):
     """Smoothed, over the real tokens of sentences of several lengths; and its gradients."""
     errors = comparison.translation_errors()

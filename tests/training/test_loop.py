@@ -20,7 +20,7 @@ from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import slow, tiny_config
-from tests.training.runs import ROOT, assert_same_run, start
+from tests.training.runs import ROOT, assert_same_run, run, start
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,26 @@ def test_nothing_is_wider_than_the_umask(whole):
     assert not wide
 
 
+def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
+    """Protects the way from a run to answers: eval.json, the picture, and JSON."""
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    done = run("eval.py", "--workdir", workdir, "--config.evaluation.batch_size=3")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((workdir / "eval.json").read_text())
+    assert (report["count"], report["weights"], report["step"]) == (11, "ema", 20)
+    assert (workdir / "confusion_matrix.png").stat().st_size > 10_000
+    done = run(
+        "predict.py", "--workdir", workdir, "--json", pictures / "test" / "daisy", "setup.cfg"
+    )
+    assert done.returncode == 1, "setup.cfg is no picture"
+    assert "setup.cfg" in done.stderr
+    predictions = json.loads(done.stdout)
+    assert len(predictions) == 4
+    assert sum(entry["probability"] for entry in predictions[0]["predictions"]) == pytest.approx(
+        1, abs=1e-5
+    )
+
+
 def test_run_that_another_process_holds_is_refused(whole, pictures):
     """Protects a run from two trainings at once: refused before the checkpoints are touched."""
     with lock_run(whole), pytest.raises(UserError, match=rf"process {os.getpid()} on \S+ trains"):
@@ -156,6 +176,7 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))
 
 
+@pytest.mark.slow
 def test_batch_that_devices_cannot_divide(pictures, tmp_path):
     """Protects multi-device users: the error comes at once and names sizes that work."""
     code = (

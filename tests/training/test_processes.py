@@ -196,6 +196,7 @@ def test_killed_process_ends_the_other_with_a_message(tmp_path):
     assert "The same command on all machines continues" in errors
 
 
+@pytest.mark.slow
 def test_refusal_ends_both_processes(two, tmp_path):
     """Protects a job from hanging: process 0 finds the folder taken, and process 1 learns of it."""
     copy = without(two, STEPS, tmp_path / "run")

@@ -1,5 +1,6 @@
 """Image classification: exact evaluation, the train flag, mixup."""
 
+import functools
 import shutil
 
 import jax
@@ -11,33 +12,35 @@ from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.training.evaluation import evaluate
-from tests.conftest import tiny_config
+from tests.conftest import slow, tiny_config
 
 
 @pytest.fixture(scope="module")
 def evaluated(pictures):
-    """Sums over the 11 test pictures for the batch sizes 1, 7, 32 and all."""
-    variables, sums = None, {}
-    for size in (1, 7, 32, 11):
+    """Returns the function from a batch size to the sums over the 11 test pictures."""
+    variables = jax.jit(create_task(tiny_config(pictures)).init)(jax.random.key(0))
+
+    @functools.cache
+    def sums(size):
         config = tiny_config(pictures)
         config.evaluation.batch_size = size
         task = create_task(config)
-        variables = variables or jax.jit(task.init)(jax.random.key(0))
         batches = task.evaluation_batches(config.data.test_split)
-        sums[size] = evaluate(jax.jit(task.evaluation_sums), variables, batches)
+        return evaluate(jax.jit(task.evaluation_sums), variables, batches)
+
     return sums
 
 
-@pytest.mark.parametrize("size", [1, 7, 32])
+@pytest.mark.parametrize("size", [slow(1), 7, slow(32)])
 def test_batch_size_changes_no_count(size, evaluated):
     """Protects exact evaluation: every picture once, whatever the batches.
 
     The loss is a sum of 11 float32 values in another order: 1e-6 relative.
     """
     for name in ("confusion", "topk_correct", "count"):
-        np.testing.assert_array_equal(evaluated[size][name], evaluated[11][name])
-    assert evaluated[size]["count"] == evaluated[size]["confusion"].sum() == 11
-    np.testing.assert_allclose(evaluated[size]["loss_sum"], evaluated[11]["loss_sum"], rtol=1e-6)
+        np.testing.assert_array_equal(evaluated(size)[name], evaluated(11)[name])
+    assert evaluated(size)["count"] == evaluated(size)["confusion"].sum() == 11
+    np.testing.assert_allclose(evaluated(size)["loss_sum"], evaluated(11)["loss_sum"], rtol=1e-6)
 
 
 def test_mixup_blends_images_and_targets_alike():

@@ -155,7 +155,7 @@ def growing(monkeypatch):
 
 
 @pytest.mark.parametrize(("beam_size", "n_best"), [slow(2, 1), slow(4, 1), slow(4, 3), (4, 4)])
-@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@pytest.mark.parametrize("alpha", [slow(0.0), 0.6])
 def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
     """All hypotheses, their scores and order; and running on would not find better ones."""
     model, variables = network()
@@ -168,6 +168,7 @@ def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
         assert_same(found[:n_best], all_steps[:n_best])
 
 
+@pytest.mark.slow
 def test_wanted_hypotheses_are_finished():
     """Protects n-best lists: the search goes on until each has ended, or is as long as can be."""
     model, variables = network()
@@ -180,7 +181,8 @@ def test_wanted_hypotheses_are_finished():
     assert not some_are_cut_off(4)
 
 
-@pytest.mark.parametrize("alpha", [slow(0.0), 0.6, slow(20.0)])
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 20.0])
 def test_a_wide_beam_is_exact(alpha):
     """With more room than sequences the first is the best there is, and every score is right.
 
@@ -261,6 +263,7 @@ def test_more_places_than_sequences():
     assert not beams.tokens[~finite].any()
 
 
+@pytest.mark.slow
 class Compiled(chex.TestCase):
     """What does not depend on compilation."""
 
