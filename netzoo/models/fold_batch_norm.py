@@ -21,8 +21,6 @@ from netzoo.models.summary import variable_shapes
 
 Path = tuple[str, ...]
 
-# Side of the images that a network is traced with; all take it, and no convolution depends on it.
-TRACED_IMAGE_SIZE = 224
 # Variables that an error lists; it counts the others.
 SHOWN = 8
 
@@ -50,13 +48,16 @@ class Folded(nn.Module):
             return self.network(images, train=False)
 
 
-def fold_batch_norm(model: nn.Module, variables: ArrayTree) -> tuple[nn.Module, ArrayTree]:
+def fold_batch_norm(
+    model: nn.Module, variables: ArrayTree, image_size: int = 224
+) -> tuple[nn.Module, ArrayTree]:
     """Folds every BatchNorm that follows a convolution into it, for evaluation.
 
     With `factor = scale / sqrt(var + epsilon)` the convolution's kernel and bias are multiplied by
     `factor`, and the norm's `bias - mean * factor` is all that is left of it. Which convolution a
     norm follows is seen in the data that flow, not in names: its input is the convolution's output.
-    Nothing else may use that output; in the zoo nothing does. Any other BatchNorm stays.
+    Nothing else may use that output; in the zoo nothing does. Any other BatchNorm stays. Only a
+    network whose parameters depend on the size of the images needs `image_size`, in pixels.
 
     Returns:
       A module for evaluation and its variables, NumPy arrays where they changed. A network without
@@ -68,7 +69,7 @@ def fold_batch_norm(model: nn.Module, variables: ArrayTree) -> tuple[nn.Module, 
     """
     if "batch_stats" not in variables:
         return model, variables
-    shapes, pairs = _trace(model)
+    shapes, pairs = _trace(model, image_size)
     _check_fit(model, variables, shapes)
     flat = flax.traverse_util.flatten_dict(variables)
     for conv, norm, epsilon in pairs:
@@ -101,7 +102,7 @@ def _only_add_bias(next_call, args, kwargs, context):
     return (args[0] + norm.get_variable("params", "bias")).astype(norm.dtype)
 
 
-def _trace(model: nn.Module) -> tuple[ArrayTree, list[tuple[Path, Path, float]]]:
+def _trace(model: nn.Module, image_size: int) -> tuple[ArrayTree, list[tuple[Path, Path, float]]]:
     """Traces `init`, which visits auxiliary classifiers too, without computing anything.
 
     Returns:
@@ -122,7 +123,7 @@ def _trace(model: nn.Module) -> tuple[ArrayTree, list[tuple[Path, Path, float]]]
         return result
 
     with nn.intercept_methods(note):
-        return variable_shapes(model, TRACED_IMAGE_SIZE), pairs
+        return variable_shapes(model, image_size), pairs
 
 
 def _check_fit(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:

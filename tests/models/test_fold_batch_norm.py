@@ -138,6 +138,25 @@ def test_without_batch_norm_nothing_changes(name):
     assert returned_model is model and returned is variables
 
 
+class Flattened(nn.Module):
+    """A classifier over places: its parameters depend on the size of the images."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = BatchNorm(name="conv_norm")(Conv(4, 3, name="conv")(x), train=train)
+        return nn.Dense(2)(x.reshape(len(x), -1))
+
+
+def test_parameters_may_depend_on_the_image_size():
+    """A network of a user's own can be folded for the size that it was made for, and no other."""
+    model = Flattened()
+    variables = draw(variable_shapes(model, SIZE))
+    folded = netzoo.fold_batch_norm(model, variables, SIZE)
+    np.testing.assert_allclose(evaluate(*folded), evaluate(model, variables), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="Dense_0/kernel: expected"):
+        netzoo.fold_batch_norm(model, variables, 2 * SIZE)
+
+
 def test_folding_again_changes_nothing():
     """What is folded has no statistics and is returned as it is."""
     model = small("mobilenet_v1_025")

@@ -57,7 +57,7 @@ class Predictor:
             )
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
         self.batch_size = batch_size
-        model, variables = fold_batch_norm(model, variables)
+        model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
         self._variables = jax.device_put(variables)
 
         def probabilities(variables, images):
