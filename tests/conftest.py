@@ -63,9 +63,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny_config(pictures: Path | str) -> ConfigDict:
-    """A narrow MobileNetV1 on `pictures`: 4 epochs of 5 steps, everything that has state is on."""
+    """Three layers on `pictures`: 4 epochs of 5 steps, everything that has state is on."""
+    import reliability.network  # noqa: F401  registers the network
+
     config = default_config()
-    config.model.update(name="mobilenet_v1", width_multiplier=0.25, dropout_rate=0.2)
+    config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = f"folder:{pictures}"
     config.data.image_size = 32
     config.augment.randaugment_layers = 1
@@ -81,6 +83,13 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
     config.evaluation.batch_size = 4
     config.evaluation.train_examples = 9
     config.checkpoint.every_steps = 3
+    return config
+
+
+def narrow_mobilenet_config(pictures: Path | str) -> ConfigDict:
+    """The same with a narrow MobileNetV1."""
+    config = tiny_config(pictures)
+    config.model = {"name": "mobilenet_v1", "dtype": "float32", "width_multiplier": 0.25}
     return config
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.conftest import slow
 from tests.training.runs import run
 
 TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
@@ -11,8 +12,8 @@ TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
     ("override", "message"),
     [
         ("--config.train.epoch=3", "did you mean train.epochs"),
-        ("--config.model.name=mobilnet_v2", "did you mean mobilenet_v2"),
-        ("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
+        slow("--config.model.name=mobilnet_v2", "did you mean mobilenet_v2"),
+        slow("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
         ("--config.data.source=folder:nowhere", "nowhere"),
     ],
 )

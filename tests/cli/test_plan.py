@@ -90,7 +90,7 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
     [
         slow(("--classes=5",), "takes no number of classes"),
         slow(("--config.train.epoch=3",), "epoch"),
-        (("--fixed_batch",), "7 devices cannot divide evenly"),
+        slow(("--fixed_batch",), "7 devices cannot divide evenly"),
     ],
 )
 def test_mistakes_are_one_message(config_file, flags, message):

@@ -173,6 +173,7 @@ def test_training_equals_the_plain_network(training, reference):
         assert error < 1e-10, name
 
 
+@pytest.mark.slow  # tests/parity compares the logits
 def test_evaluation_equals_the_plain_network(variables, images, reference):
     """The logits in float32, as they are used; nothing else is asked for here."""
     apply = compiled(lambda variables, x: small().apply(variables, x, train=False))

@@ -199,6 +199,7 @@ def test_training_reaches_every_parameter(variables):
         assert (np.abs(leaf).max() > 1e-5) == (name not in WITHOUT_GRADIENT), name
 
 
+@pytest.mark.slow
 def test_bfloat16_has_float32_logits(variables, evaluated):
     """The whole network computes in `dtype`; the classifier does not."""
     model = small(dtype=jnp.bfloat16)

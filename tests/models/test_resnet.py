@@ -85,6 +85,7 @@ def test_zero_init_starts_every_branch_at_nothing():
     assert sum(name.endswith("/norm3") for name in scales) == 4
 
 
+@pytest.mark.slow
 def test_endpoints_change_nothing(variables):
     """Asking for intermediate values gives the same logits, of the same type."""
     model = ResNet(variant=TINY, num_classes=5)

@@ -16,6 +16,7 @@ from netzoo.models import create_model
 from netzoo.models.transformer import VARIANTS, Transformer, Variant, sinusoidal_positions
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_tensors, to_variables
+from tests.conftest import slow
 from tests.models.small_transformer import (
     SMALL,
     SOURCE,
@@ -175,7 +176,7 @@ def test_the_encoder_sees_both_ways(variables):
     assert np.abs(encode(SOURCE)[0, 0] - encode(other)[0, 0]).max() > 1e-3
 
 
-@pytest.mark.parametrize("pad_id", [0, 10])
+@pytest.mark.parametrize("pad_id", [slow(0), 10])
 def test_padding_never_changes_an_output(variables, pad_id):
     """A sentence has the same translation alone as in a batch with longer ones."""
     model = small(pad_id=pad_id)

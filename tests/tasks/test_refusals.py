@@ -17,7 +17,7 @@ from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
 from netzoo.training.optimizer import create_optimizer, create_schedule
 from netzoo.training.sharding import parameter_shardings
-from tests.conftest import tiny_config, tiny_translation_config
+from tests.conftest import narrow_mobilenet_config, tiny_config, tiny_translation_config
 
 
 def test_every_option_of_every_network_has_a_rule():
@@ -70,7 +70,7 @@ def _sharding(config):
 )
 def test_what_others_refuse(values, refuse, message, pictures):
     """Protects the rules that need the data, the devices or the network."""
-    config = tiny_config(pictures)
+    config = narrow_mobilenet_config(pictures)
     config.update_from_flattened_dict(values)
     validate(config, training=True)
     with pytest.raises(UserError, match=message):
@@ -86,7 +86,7 @@ class _Devices:
 
 def test_what_was_refused_is_no_run(pictures, tmp_path):
     """Protects the second try in the same folder from being told that it is another run."""
-    config = tiny_config(pictures)
+    config = narrow_mobilenet_config(pictures)
     config.data.image_size = 16
     with pytest.raises(UserError, match="16x16"):
         train(config, tmp_path)

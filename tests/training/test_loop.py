@@ -1,5 +1,6 @@
 """Whole runs: resuming, stopping, and what they leave behind."""
 
+import functools
 import json
 import os
 import shutil
@@ -67,7 +68,6 @@ def damage(folder: Path) -> None:
         file.truncate(largest.stat().st_size // 2)
 
 
-@pytest.mark.slow  # test_checkpoint.py and test_step.py have the parts
 def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_path, capsys):
     """Protects the run from a damaged disk: the older checkpoint is used, and that is said."""
     workdir = tmp_path / "run"
@@ -121,12 +121,16 @@ def test_nothing_is_wider_than_the_umask(whole):
 def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
     """Protects the way from a run to answers: eval.json, the picture, and JSON."""
     workdir = shutil.copytree(whole, tmp_path / "run")
-    done = run("eval.py", "--workdir", workdir, "--config.evaluation.batch_size=3")
+    # The network is the tests' own, which the commands have to import first.
+    script = "import reliability.network, runpy, sys; sys.argv = sys.argv[1:]; "
+    script += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    start_script = functools.partial(run, "-c", script)
+    done = start_script("eval.py", "--workdir", workdir, "--config.evaluation.batch_size=3")
     assert done.returncode == 0, done.stderr
     report = json.loads((workdir / "eval.json").read_text())
     assert (report["count"], report["weights"], report["step"]) == (11, "ema", 20)
     assert (workdir / "confusion_matrix.png").stat().st_size > 10_000
-    done = run(
+    done = start_script(
         "predict.py", "--workdir", workdir, "--json", pictures / "test" / "daisy", "setup.cfg"
     )
     assert done.returncode == 1, "setup.cfg is no picture"
@@ -154,7 +158,6 @@ def test_another_configuration_is_refused_before_it_starts(whole, pictures):
     assert before == sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
 
 
-@pytest.mark.slow  # test_checkpoint.py and test_step.py have the parts
 @pytest.mark.parametrize(("mode", "failed"), [("stop", 2), ("skip", 11)])
 def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
     mode, failed, pictures, tmp_path

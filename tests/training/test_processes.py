@@ -17,7 +17,6 @@ import pytest
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
-from tests.conftest import slow
 from tests.training.runs import ROOT, STEPS, lines_of
 
 # One step; the evaluation for two lengths, since it leaves out no pair, none for batches not full.
@@ -208,13 +207,14 @@ def test_refusal_ends_both_processes(two, tmp_path):
             assert f"locked: process {os.getpid()} on" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (("--coordinator", "localhost:1"), "--processes and --process missing"),
-        slow(("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
-        slow(("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
-        slow(("--distributed",), "found no others"),
+        (("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
+        (("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
+        (("--distributed",), "found no others"),
     ],
 )
 def test_flags_that_do_not_fit(flags, message, tmp_path):

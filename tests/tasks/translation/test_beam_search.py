@@ -234,6 +234,7 @@ def test_rows_of_padding_cost_no_step():
     assert not (beams.tokens.any() or beams.lengths.any() or beams.ended.any())
 
 
+@pytest.mark.slow
 def test_the_end():
     """Whichever token it is, nothing follows it; it comes once, padding and the start never."""
     model, variables = network()

@@ -67,7 +67,7 @@ def test_parts_of_a_batch_average_to_the_whole(task, variables):
     np.testing.assert_allclose(np.mean([loss(half) for half in halves]), loss(batch), rtol=1e-5)
 
 
-@pytest.mark.parametrize("tokens", [8, slow(64)])
+@pytest.mark.parametrize("tokens", [slow(8), slow(64)])
 def test_batch_size_changes_no_count(tokens, variables, task):
     """Protects exact evaluation: every pair once, whatever the batches.
 
@@ -199,6 +199,7 @@ def test_what_is_too_long_is_not_drawn(translator, task):
         assert len(found) == drawn, (len(sentence), length)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_an_error(task, variables):
     """Protects the lines of a task, of which none may be missing."""
     broken = jax.tree.map(lambda x: jnp.full_like(x, np.nan), variables)
