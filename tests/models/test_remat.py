@@ -12,7 +12,6 @@ import pytest
 from netzoo.errors import UserError
 from netzoo.models import create_model, resnet, vit
 from netzoo.models.remat import rematerialized_blocks
-from tests.conftest import fast_only
 from tests.models.small_transformer import SOURCE, TARGET
 from tests.models.small_transformer import small as small_transformer
 
@@ -83,7 +82,8 @@ def temporary_bytes(model, image_size, batch_size, remat, device=None):
     return step.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.parametrize("kind", fast_only(NETWORKS, ["vit"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_same_loss_gradients_and_statistics(kind):
     """In float64, to rounding: nothing is drawn anew, and no statistic moves twice."""
     make, inputs = NETWORKS[kind]

@@ -68,6 +68,7 @@ def test_stride_is_in_the_3x3_unless_asked_otherwise(in_first, sides):
     assert tuple(block[f"conv{i}"]["__call__"][0].shape[1] for i in (1, 2, 3)) == sides
 
 
+@pytest.mark.slow
 def test_zero_init_starts_every_branch_at_nothing():
     """Protects the option: only the last norm of a block starts at 0 (Goyal et al.)."""
     images = jnp.zeros((1, 32, 32, 3))

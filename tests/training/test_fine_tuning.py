@@ -42,6 +42,7 @@ def head_only(pictures, path):
     return config
 
 
+@pytest.mark.slow
 def test_a_frozen_body_stays_bit_for_bit(weights, pictures, tmp_path, capsys):
     """Protects linear evaluation: nothing but the new classifier moves, statistics included."""
     path, before = weights

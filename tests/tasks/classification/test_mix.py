@@ -8,7 +8,7 @@ import pytest
 from netzoo.tasks import create_task
 from netzoo.tasks.classification import task as module
 from netzoo.tasks.classification.mix import cutmix
-from tests.conftest import tiny_config
+from tests.conftest import slow, tiny_config
 
 LABELS = jnp.arange(4)
 # Example i has the value i everywhere; 3 - i is at its mirror place.
@@ -16,7 +16,7 @@ BATCH = jnp.broadcast_to(LABELS[:, None, None, None], (4, 20, 30, 1)), jnp.eye(4
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, slow(1), slow(2), slow(3)])
 def test_targets_are_the_areas_of_a_box(alpha, seed):
     """Protects the correction of lambda to the pixels that were pasted, and the labels."""
     images, targets, labels = cutmix(jax.random.key(seed), alpha, *BATCH)

@@ -131,6 +131,7 @@ def assert_same(found, expected):
     )
 
 
+@pytest.mark.slow  # a narrow beam is compared with a plain search
 def test_one_beam_is_greedy():
     """The most probable token every time, until the end or as far as there is room."""
     model, variables = network()
