@@ -1,25 +1,11 @@
-"""Evaluates a run on its test split, every example exactly once.
+"""Evaluates a run: `netzoo eval` as a script.
 
-python eval.py --workdir runs/v2 [--checkpoint best] [--config.evaluation.batch_size=64 ...]
+python eval.py --workdir runs/v2
 """
 
-from pathlib import Path
+import sys
 
-from absl import flags
-from ml_collections import ConfigDict
-
-from netzoo.cli import launch
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best", "average"], "Which weights.")
-
-
-def main(config: ConfigDict) -> None:
-    """Evaluates, and writes eval.json and figures into the run folder."""
-    from netzoo.training.evaluate_run import evaluate_run
-
-    evaluate_run(config, Path(_WORKDIR.value), _CHECKPOINT.value)
-
+from netzoo.cli.main import main
 
 if __name__ == "__main__":
-    launch.run(main, many_processes=True)
+    sys.exit(main(["eval", *sys.argv[1:]]))

@@ -53,9 +53,10 @@ def test_output_is_utf_8_whatever_the_locale(monkeypatch):
     """Protects translations and names of files where the terminal's encoding lacks a letter."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     code = (
-        "from absl import flags; from netzoo.cli import launch;"
-        "flags.DEFINE_string('config', 'configs/quickstart.py', '');"
-        r"launch.run(lambda config: print('f\xfcr \udce9'))"
+        "from netzoo.cli import launch; parser = launch.parser('print', None);"
+        "parser.add_argument('--config');"
+        "arguments = ['--config=quickstart', '--workdir=x'];"
+        r"launch.run(parser, arguments, lambda config, options: print('f\xfcr \udce9'))"
     )
     done = run("-c", code)
     assert (done.returncode, done.stdout) == (0, "für \\udce9\n"), done.stderr

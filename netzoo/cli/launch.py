@@ -1,11 +1,10 @@
-"""Sets the process up before JAX is imported, and turns errors that users can mend into messages.
+"""Sets the process of a command up before JAX is imported, and reads its configuration.
 
-Entry points end with `launch.run(main)`, or with `launch.run(main, many_processes=True)` where
-processes can share the work.
+A command that works on a configuration makes its parser with `parser` and ends with `run`.
 """
 
+import argparse
 import atexit
-import inspect
 import os
 import platform
 import re
@@ -13,7 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags, logging
+from absl import logging
+from ml_collections import ConfigDict
 
 from netzoo.cache import cache_folder
 from netzoo.config import load_config
@@ -29,42 +29,73 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 SHUTDOWN_TIMEOUT_SECONDS = 60
 
 
-def run(main: Callable[..., int | None], *, many_processes: bool = False) -> None:
-    """Calls `main` with the configuration and the arguments, and exits with its status.
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help ends with the keys of configurations."""
 
-    The configuration comes from the file that the flag `--config` names, or else from the run in
-    `--workdir`, and `--config.KEY=VALUE` overrides it.
+    def format_help(self) -> str:
+        from netzoo.cli.configs import text
+
+        return super().format_help() + text() + "\n"
+
+
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Returns the parser of `netzoo COMMAND`, which has the option --workdir.
+
+    Args:
+      command: The word after `netzoo`.
+      description: What `--help` says, usually the docstring of the command's module.
+    """
+    new = _Parser(
+        prog=f"netzoo {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    new.add_argument("--workdir", required=True, help="folder of the run")
+    return new
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str],
+    main: Callable[[ConfigDict, argparse.Namespace], int | None],
+    *,
+    many_processes: bool = False,
+) -> int | None:
+    """Parses the arguments, sets the process up and returns what `main` returns.
+
+    `main` gets the configuration and the parsed options. The configuration comes from the file that
+    the option `--config` names, or else from the run in `--workdir`. `--config.KEY=VALUE` overrides
+    it.
+
+    Args:
+      parser: From `parser`, with the options of the command.
+      arguments: What was typed after the command.
+      main: Does the work.
+      many_processes: Whether several processes can share the work.
 
     Raises:
-      SystemExit: Always. Status 1 with a message for what the user can mend.
+      UserError: The configuration is wrong, or `main` raised the error.
     """
+    if many_processes:
+        _add_process_options(parser)
+    typed, options_of_config = split_overrides(arguments)
+    options = parser.parse_intermixed_args(typed)
     _use_huge_pages()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    file = getattr(options, "config", None)
+    config = read_config(file) if file else load_config(options.workdir)
+    override(config, options_of_config)
+    options.overridden = tuple(options_of_config)
+    logging.set_verbosity(logging.WARNING)
+    import jax
+
+    # Compiled programs are kept between processes.
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if many_processes:
-        _define_process_flags()
-    typed, overrides = split_overrides(sys.argv)
-
-    def guarded(argv: Sequence[str]) -> int | None:
-        takes = len(inspect.signature(main).parameters)
-        if len(argv) > 1 and takes == 1:
-            raise UserError(f"{' '.join(argv[1:])}: expected only --flags; --help lists them")
-        from_file = "config" in flags.FLAGS
-        config = read_config(flags.FLAGS.config) if from_file else load_config(flags.FLAGS.workdir)
-        override(config, overrides)
-        logging.set_verbosity(logging.WARNING)
-        import jax
-
-        # Compiled programs are kept between processes.
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-        if many_processes:
-            _join_processes()
-        return main(config, *argv[1:])
-
-    try:
-        app.run(guarded, argv=typed, flags_parser=_parse)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+        _join_processes(options)
+    return main(config, options)
 
 
 def _use_huge_pages() -> None:
@@ -84,35 +115,38 @@ def _use_huge_pages() -> None:
     os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": joined})
 
 
-def _define_process_flags() -> None:
-    flags.DEFINE_bool(
-        "distributed", False, "One of several processes that Cloud TPU, Slurm or Kubernetes number."
+def _add_process_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several processes")
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes that Cloud TPU, Slurm or Kubernetes number",
     )
-    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, without --distributed.")
-    flags.DEFINE_integer("processes", None, "With --coordinator: number of processes.", 1)
-    flags.DEFINE_integer("process", None, "With --coordinator: this one's number, from 0.", 0)
+    group.add_argument("--coordinator", help="HOST:PORT of process 0, without --distributed")
+    group.add_argument("--processes", type=int, help="with --coordinator: number of processes")
+    group.add_argument("--process", type=int, help="with --coordinator: this one's number, from 0")
 
 
-def _join_processes() -> None:
+def _join_processes(options: argparse.Namespace) -> None:
     """Meets the other processes of the job; devices may be touched only after that.
 
     Raises:
-      UserError: The flags do not belong together, or nothing says which process this is.
+      UserError: The options do not belong together, or nothing says which process this is.
     """
-    given = {name: flags.FLAGS[name].value for name in ("coordinator", "processes", "process")}
-    coordinator, count, index = given.values()
-    missing = [f"--{name}" for name, value in given.items() if value is None]
-    if 0 < len(missing) < len(given):
+    names = ("coordinator", "processes", "process")
+    coordinator, count, index = given = [getattr(options, name) for name in names]
+    missing = [f"--{name}" for name, value in zip(names, given, strict=True) if value is None]
+    if 0 < len(missing) < len(names):
         raise UserError(
             f"{' and '.join(missing)} missing; give all of --coordinator HOST:PORT --processes N "
             "--process I, or --distributed alone"
         )
-    if not missing and not (index < count and re.fullmatch(r".+:\d+", coordinator)):
+    if not missing and not (0 <= index < count and re.fullmatch(r".+:\d+", coordinator)):
         raise UserError(
             f"--coordinator {coordinator} --processes {count} --process {index}; expected "
             "HOST:PORT of process 0, and a process below the number of processes"
         )
-    if missing and not flags.FLAGS["distributed"].value:
+    if missing and not options.distributed:
         return
     import jax
 
@@ -161,17 +195,3 @@ def _explain_abort() -> None:
             shell.communicate(b"\n")
 
     atexit.register(dismiss)
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Returns the arguments beside the flags; with --help, shows flags and keys, and exits."""
-    if {"--help", "-help", "-h", "--helpfull"} & {*argv}:
-        from netzoo.cli.configs import text
-
-        app.usage(shorthelp=True, writeto_stdout=True)
-        print(text())
-        sys.exit(0)
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(f"{error}\n--help lists the flags") from None

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from netzoo.errors import UserError, unknown_name
 
 COMMANDS = {
+    "train": ("netzoo.cli.train", "train a network, or continue a run"),
+    "eval": ("netzoo.cli.eval", "evaluate a run on its test split"),
+    "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
     "models": ("netzoo.cli.models", "list the networks, or show one stage by stage"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
     "check": ("netzoo.cli.check", "decode every image of a data set, and name the corrupt ones"),

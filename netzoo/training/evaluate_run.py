@@ -1,6 +1,7 @@
 """Evaluates a run on its test split and writes the report into its folder."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo import mesh as meshes
+from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import create_task, resolve_config
@@ -18,16 +20,18 @@ from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
 
-def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict[str, Any]:
-    """Evaluates the weights of a run on `config.data.test_split`.
+def evaluate_run(
+    workdir: str | os.PathLike[str], which: str = "last", config: ConfigDict | None = None
+) -> dict[str, Any]:
+    """Evaluates the weights of a run on its `data.test_split`.
 
     Writes `eval.json` (the metrics, and which weights, step and split they are of) and the figures
     of the task, and prints the summary.
 
     Args:
-      config: The configuration of the run, possibly with other values for data and evaluation.
       workdir: The run folder.
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
+      config: The configuration of the run with other values for data and evaluation, or None.
 
     Returns:
       The contents of `eval.json`.
@@ -36,7 +40,8 @@ def evaluate_run(config: ConfigDict, workdir: Path, which: str = "last") -> dict
       UserError: There is no test split, the folder cannot be written, or data or checkpoint are
         missing or unreadable.
     """
-    config = resolve_config(config)
+    workdir = Path(workdir)
+    config = resolve_config(load_config(workdir) if config is None else config)
     check_writable(str(workdir / EVAL_FILE))
     if not config.data.test_split:
         raise UserError(

@@ -15,14 +15,14 @@ def test_a_run_without_a_test_split_says_which_key(tmp_path):
     config = tiny_translation_config()
     config.data.test_split = ""
     with pytest.raises(UserError, match=r"nothing to evaluate on.* --config.data.test_split=SPLIT"):
-        evaluate_run(config, tmp_path)
+        evaluate_run(tmp_path, config=config)
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
     """Protects an hour of evaluating."""
     (tmp_path / "eval.json").mkdir()
     with pytest.raises(UserError, match=r"eval\.json: it is a folder"):
-        evaluate_run(tiny_translation_config(), tmp_path)
+        evaluate_run(tmp_path, config=tiny_translation_config())
 
 
 class Evaluated:
@@ -55,7 +55,7 @@ def test_figures_outlive_a_picture_that_cannot_be_drawn(tmp_path, monkeypatch, c
     monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", {}))
     monkeypatch.setattr(module, "evaluate", lambda *args: {})
     with pytest.raises(OSError, match="the disk is full"):
-        evaluate_run(tiny_translation_config(), tmp_path)
+        evaluate_run(tmp_path, config=tiny_translation_config())
     report = json.loads((tmp_path / "eval.json").read_text())
     assert (report["loss"], report["bleu"], report["step"]) == (0.5, 40.0, 7)
     assert "'bleu': 40.0" in capfd.readouterr().out

@@ -1,0 +1,55 @@
+"""Trains a network.
+
+netzoo train --config mobilenet_v2 --workdir runs/v2 [--config.train.epochs=30 ...]
+
+The same command again continues a run that was stopped.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from netzoo.cli import launch
+from netzoo.config import default_config, flatten
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """Runs the command line."""
+    parser = launch.parser("train", __doc__)
+    parser.add_argument(
+        "--config", required=True, help="file of the experiment, or the name of one in the package"
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print every key with its value and where the value came from, and train nothing",
+    )
+    return launch.run(parser, arguments, _train, many_processes=True)
+
+
+def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
+    if options.print_config:
+        print(_origins(config, options.config, options.overridden))
+        return 0
+    from netzoo.training import train
+
+    return train(config, options.workdir)
+
+
+def _origins(config: ConfigDict, file: str, overridden: Sequence[str]) -> str:
+    """Returns a line for each key of the resolved configuration: its value and its origin."""
+    from netzoo.tasks import resolve_config
+
+    given, default = flatten(config), flatten(default_config(config.task))
+    lines = []
+    for key, value in flatten(resolve_config(config)).items():
+        if key not in given or value != given[key]:
+            origin = "resolved from the other keys"
+        elif key in overridden:
+            origin = f"--config.{key}"
+        else:
+            origin = "default" if key in default and value == default[key] else file
+        lines.append((f"{key} = {value!r}", origin))
+    width = max(len(text) for text, _ in lines)
+    return "\n".join(f"{text:<{width}}  {origin}" for text, origin in lines)
