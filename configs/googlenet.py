@@ -12,8 +12,7 @@ results/googlenet.
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

@@ -11,8 +11,7 @@ Measured so far on two CPU cores (AMD EPYC): 6 epochs, with `--config.train.epoc
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

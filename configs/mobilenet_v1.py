@@ -11,8 +11,7 @@ Measured on two CPU cores (AMD EPYC, busy with other work): 60 epochs in 63 min 
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

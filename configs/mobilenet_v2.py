@@ -8,8 +8,7 @@ split, final averaged weights, seed 0: 87.87 % (95 % interval 85.3 to 90.0); res
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

@@ -12,8 +12,7 @@ in 11 min, 60.4 % of the 734 test images (95 % interval 56.8 to 63.8), final ave
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

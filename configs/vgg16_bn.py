@@ -14,8 +14,7 @@ in 5 min, 62.3 % of the 734 test images (95 % interval 58.7 to 65.7), final aver
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

@@ -14,8 +14,7 @@ Measured so far on two CPU cores (AMD EPYC): 10 epochs, with `--config.train.epo
 """
 
 from ml_collections import ConfigDict
-
-from configs.flowers import from_scratch
+from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:

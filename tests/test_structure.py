@@ -14,11 +14,9 @@ from netzoo.config import validate
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "netzoo").rglob("*.py"))
-ENTRY_POINTS = sorted(ROOT.glob("*.py"))
+ENTRY_POINTS = [ROOT / f"{name}.py" for name in ("train", "eval", "predict")]
 # What configurations share beside the defaults is no configuration itself.
-CONFIGS = sorted(
-    path for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "flowers")
-)
+CONFIGS = sorted((ROOT / "configs").glob("[a-z]*.py"))
 
 # From the ground up. A floor may use itself, the floors below it, and the leaves.
 FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training", "cli")
@@ -199,7 +197,7 @@ def test_configs_are_run_cards():
         wrong[relative(path)] = imports(path) - {
             "ml_collections",
             "netzoo.config",
-            "configs.flowers",
+            "netzoo.configs._flowers",
         }
         command = f"python train.py --config configs/{path.name}"
         if command not in (module.__doc__ or ""):

@@ -4,6 +4,7 @@ import re
 import runpy
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -52,15 +53,18 @@ def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
 
 
 def read_config(file: str) -> ConfigDict:
-    """Runs a file of `configs/` and returns its configuration.
+    """Runs the file of an experiment and returns its configuration.
 
     Args:
-      file: `FILE`, or `FILE:ARGUMENT` to call its `get_config` with an argument.
+      file: A path, or the name of a configuration in the package, such as `"mobilenet_v2"`. With
+        `:ARGUMENT` behind it, the file's `get_config` is called with that argument.
 
     Raises:
       UserError: The file cannot be read, or its code failed; names the line that failed.
     """
     path, colon, argument = file.partition(":")
+    if not Path(path).exists():
+        path = _in_package(path)
     try:
         namespace = runpy.run_path(path)
         if "get_config" not in namespace:
@@ -68,6 +72,21 @@ def read_config(file: str) -> ConfigDict:
         return namespace["get_config"](*([argument] if colon else []))
     except Exception as error:  # the file is code, and may raise anything
         raise UserError(_located(error, Path(path))) from None
+
+
+def _in_package(name: str) -> str:
+    """Returns the path of a configuration of the package by its name.
+
+    Raises:
+      UserError: Neither a file nor a configuration of the package has this name.
+    """
+    folder = Path(str(resources.files("netzoo.configs")))
+    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    if name not in names:
+        raise UserError(
+            f"{name} is neither a file nor a configuration of the package: {', '.join(names)}"
+        )
+    return str(folder / f"{name}.py")
 
 
 def _located(error: Exception, path: Path) -> str:

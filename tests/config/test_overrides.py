@@ -118,7 +118,7 @@ def test_file_that_is_not_there(tmp_path, monkeypatch):
     """Protects users who mistype the path: the message starts with it, in any folder."""
     monkeypatch.chdir(tmp_path)
     for file in ("nowhere.py", "configs/nowhere.py"):
-        with pytest.raises(UserError, match=f"^{file}: FileNotFoundError"):
+        with pytest.raises(UserError, match=f"^{file} is neither a file nor"):
             read_config(file)
 
 

@@ -1,0 +1,11 @@
+from .config.overrides import read_config as read_config
+from .config.table import default_config as default_config
+from .models import create_model as create_model
+from .models import fold_batch_norm as fold_batch_norm
+from .models import list_models as list_models
+from .tasks.classification.predictor import Predictor as Predictor
+from .training import train as train
+from .training.evaluate_run import evaluate_run as evaluate_run
+from .weights import load_weights as load_weights
+
+__version__: str
