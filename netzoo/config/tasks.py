@@ -7,12 +7,14 @@ JAX, which takes seconds to load. A new task is its folder and one line in `TASK
 import importlib
 from types import ModuleType
 
-from netzoo.errors import unknown_name
+from netzoo.errors import UserError, unknown_name
 
 TASKS = {
     "image_classification": "netzoo.tasks.classification",
     "translation": "netzoo.tasks.translation",
 }
+# Libraries that one task needs and others do not, by the extra that installs them.
+EXTRAS = {"sacrebleu": "translate", "sentencepiece": "translate"}
 # Records and configurations that name no task are from before there was a second one.
 DEFAULT_TASK = "image_classification"
 
@@ -25,8 +27,16 @@ def task_module(task: str, name: str) -> ModuleType:
     `predict` and its `Options`, and `"record"` `RECORD`.
 
     Raises:
-      UserError: The task is unknown.
+      UserError: The task is unknown, or a library that it needs is not installed.
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
-    return importlib.import_module(f"{TASKS[task]}.{name}")
+    try:
+        return importlib.import_module(f"{TASKS[task]}.{name}")
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise UserError(
+            f"{task} needs the package {package}: pip install 'netzoo[{EXTRAS[package]}]'"
+        ) from error

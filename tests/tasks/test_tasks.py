@@ -1,7 +1,10 @@
 """The table of tasks, and what each task is asked for through it."""
 
+import sys
+
 import pytest
 
+from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.tasks import predict
 from tests.conftest import tiny_config, tiny_translation_config
@@ -11,6 +14,15 @@ def test_an_option_of_another_task_is_named(tmp_path):
     """Protects users from an option that does nothing: only translation reads a text file."""
     with pytest.raises(UserError, match="--input is not an option of image_classification"):
         predict(tiny_config("unused"), tmp_path, [], {"input": "in.txt"})
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    """Protects users of the base installation, which has no libraries for text."""
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    monkeypatch.delitem(sys.modules, "netzoo.tasks.translation.metrics", raising=False)
+    with pytest.raises(UserError, match=r"sacrebleu.*netzoo\[translate\]"):
+        task_module("translation", "metrics")
 
 
 def test_an_unknown_task_is_named(tmp_path):
