@@ -19,6 +19,13 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+def _shell_line(command: Sequence[str]) -> str:
+    """Returns a command without folders that differ between machines."""
+    # pip puts the script `netzoo` beside the interpreter that runs it.
+    first = 1 if len(command) > 1 and Path(command[1]).name == "netzoo" else 0
+    return shlex.join([Path(command[first]).name, *command[first + 1 :]])
+
+
 def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
     """Writes `environment.json`: what a run runs on.
 
@@ -41,7 +48,7 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
     with contextlib.suppress(AttributeError, ValueError, OSError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     record = {
-        "command": shlex.join([Path(command[0]).name, *command[1:]]),
+        "command": _shell_line(command),
         "parameters": int(parameters),
         "init": init,
         "versions": versions,

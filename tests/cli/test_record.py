@@ -302,12 +302,19 @@ def test_it_runs_without_waking_a_device(workdir, tmp_path):
     assert done.stdout.endswith("v2: mobilenet_v2, accuracy 87.50 %\n")
 
 
-def test_environment_is_complete(tmp_path):
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (["/usr/bin/python", "train.py", "--x", "two words"], "python train.py --x 'two words'"),
+        (["/usr/bin/python", "/usr/bin/netzoo", "train", "--x"], "netzoo train --x"),
+        (["/usr/bin/python"], "python"),
+    ],
+)
+def test_environment_is_complete(command, line, tmp_path):
     """Protects what a record says about the machine and the versions."""
-    command = ["/usr/bin/python", "train.py", "--name", "two words"]
     environment.save_environment(tmp_path, command, 12, "random")
     made = json.loads((tmp_path / "environment.json").read_text())
-    assert made["command"] == "python train.py --name 'two words'"
+    assert made["command"] == line
     assert (made["parameters"], made["init"]) == (12, "random")
     assert set(made["versions"]) == {"python", *environment._PACKAGES}
     assert set(made["machine"]) == {"cpu", "cores", "memory", "devices", "platform"}
