@@ -5,6 +5,8 @@ what the user can mend. It is imported when it is called: most load JAX, which t
 """
 
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -27,14 +29,17 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status, 1 with a message for what the user can mend."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if name in ("-h", "--help"):
-        print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
-        print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
-        return 0
     try:
+        if name in ("-h", "--help"):
+            print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
+            print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
+            return 0
         if name not in COMMANDS:
             raise unknown_name("command", name, COMMANDS)
         return importlib.import_module(COMMANDS[name][0]).main(rest) or 0
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has all it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

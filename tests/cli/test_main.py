@@ -1,10 +1,13 @@
 """The command `netzoo`: its subcommands, and one line for what the user can mend."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
 from netzoo.cli.main import COMMANDS, main
+from tests.training.runs import ROOT
 
 
 def test_every_subcommand_is_there(capsys):
@@ -33,3 +36,11 @@ def test_the_exit_status_is_the_subcommand_s(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpg").write_bytes(b"")
     assert main(["check", f"folder:{tmp_path}"]) == 1
+
+
+def test_a_closed_pipe_is_no_error():
+    """Protects `netzoo ... | head -1`: the command ends in silence, as others do."""
+    command = f"{sys.executable} -m netzoo.cli configs | head -1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) <= 1
+    assert done.stderr == ""
