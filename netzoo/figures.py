@@ -6,6 +6,7 @@ wrong, grey is context.
 """
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,18 +21,21 @@ INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
 DPI = 150
 # Names and titles may hold two dollar signs, which matplotlib would take for a formula.
-PLAIN = {"color": INK, "parse_math": False}
+PLAIN: dict[str, Any] = {"color": INK, "parse_math": False}
 
 
-def new_figure(width: float, height: float, title: str, layout: str = "constrained") -> Figure:
+def new_figure(
+    width: float, height: float, title: str, layout: Literal["constrained", "none"] = "constrained"
+) -> Figure:
     """Makes a figure of a size in inches, with a title on its left."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.set_layout_engine(layout)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", **PLAIN)
     return figure
 
 
-def hide_frame(axes: Axes) -> None:
-    """Removes the frame and the tick marks of a panel; tick labels stay."""
+def hide_frame(axes: Any) -> None:
+    """Removes the frame and the tick marks of a panel or a secondary axis; tick labels stay."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
 

@@ -46,7 +46,7 @@ def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
     return devices // fsdp, fsdp
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Returns the sharding that gives every device the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 

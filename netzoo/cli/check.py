@@ -23,7 +23,8 @@ def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
     def problem(index: int) -> str | None:
         try:
             example = source[index]
-            decode_image(example["image"], example["name"])
+            if isinstance(image := example["image"], bytes):  # else decoded already
+                decode_image(image, example["name"])
         except ImageError as error:
             return str(error)
         return None

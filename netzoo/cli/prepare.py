@@ -16,7 +16,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 import tensorflow_datasets as tfds
 
@@ -49,9 +49,9 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
       DatasetNotFoundError: The data set cannot be downloaded.
     """
     if name == SYNTHETIC:
-        from netzoo.data.sources.synthetic import builder
+        from netzoo.data.sources.synthetic.builder import prepare as prepare_synthetic
 
-        return builder.prepare(data_dir)
+        return prepare_synthetic(data_dir)
     if origin is not None and name != FLOWERS:
         raise SourceError(
             f"--from reads {FLOWERS} only; for other local images use the source folder:PATH."
@@ -152,7 +152,7 @@ class _TarInfo(tarfile.TarInfo):
     """A member of a tar archive, refused before it is read if it claims to be huge."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Reads a header."""
         member = super().frombuf(buf, encoding, errors)
         limit = _MAX_DESCRIPTION if member.type in _DESCRIPTIONS else MAX_BYTES

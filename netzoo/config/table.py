@@ -50,7 +50,7 @@ def default_config(task: str = DEFAULT_TASK) -> ConfigDict:
       UserError: The task is unknown.
     """
     table = task_table(task).keys
-    sections = {name.partition(".")[0]: {} for name in table if "." in name}
+    sections: dict[str, dict] = {name.partition(".")[0]: {} for name in table if "." in name}
     config = ConfigDict(sections, type_safe=False)
     config.update_from_flattened_dict(
         {name: None if key.optional else key.default for name, key in table.items()}

@@ -104,16 +104,15 @@ class LazyImage:
 
         Damage below the rectangle, other than a missing end of the file, may go unnoticed.
         """
-        encoded = isinstance(self._image, bytes)
-        pixels = self._first_rows(top + height) if encoded else self._image
+        image = self._image
+        pixels = self._first_rows(image, top + height) if isinstance(image, bytes) else image
         return pixels[top : top + height, left : left + width]
 
-    def _first_rows(self, rows: int) -> np.ndarray:
+    def _first_rows(self, data: bytes, rows: int) -> np.ndarray:
         """Decodes at least `rows` rows of a plain JPEG, and all where the first ones cannot be."""
         # The header is changed to declare fewer rows. libjpeg then warns of the data left over, so
         # a truncated file cannot be told by warnings here, only by its missing end.
-        data, frame = self._image, self._frame
-        rows += _CONTEXT_ROWS
+        frame, rows = self._frame, rows + _CONTEXT_ROWS
         if frame is not None and rows < self.height and data.endswith(_JPEG_END):
             start = frame + 5  # after marker, length and precision
             shortened = b"".join((data[:start], rows.to_bytes(2), data[start + 2 :]))

@@ -57,7 +57,7 @@ class SkipCorrupt:
     Any number of data sets and threads may share one; its length is the number of examples so far.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._messages: set[str] = set()
         self._lock = threading.Lock()
 
@@ -103,8 +103,8 @@ def resolve_split(
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
-    terms = (term.strip().partition("[") for term in split.split("+"))
-    terms = ((name.strip(), mark + slice_) for name, mark, slice_ in terms)
+    divided = (term.strip().partition("[") for term in split.split("+"))
+    terms = ((name.strip(), mark + slice_) for name, mark, slice_ in divided)
     infos = {
         other: tfds.core.SplitInfo(name=other, shard_lengths=[lengths[name]], num_bytes=0)
         for other, name in names.items()

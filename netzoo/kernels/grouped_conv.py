@@ -24,8 +24,8 @@ def grouped_conv(x: jax.Array, kernel: jax.Array, window: Window, groups: int) -
     rows, columns, group_channels, features = kernel.shape
     pixels_of_taps = taps(x, (rows, columns), window)
     weights = kernel.reshape(rows * columns, group_channels, groups, features // groups)
-    total = sum(
+    first, *others = (
         jnp.einsum("ngc,cgf->ngf", pixels.reshape(-1, groups, group_channels), weight)
         for pixels, weight in zip(pixels_of_taps, weights, strict=True)
     )
-    return total.reshape(*pixels_of_taps[0].shape[:3], features)
+    return sum(others, first).reshape(*pixels_of_taps[0].shape[:3], features)

@@ -10,10 +10,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from netzoo.kernels.windows import Window, taps
+from netzoo.kernels.windows import Size, Window, taps
 
 
-def has_few_pixels(size: tuple[int, int], kernel_size: int, window: Window) -> bool:
+def has_few_pixels(size: Size, kernel_size: int, window: Window) -> bool:
     """Returns whether the input images or the output images have fewer pixels than the kernel taps.
 
     The output counts because the gradient starts from it. If the input is far larger than the

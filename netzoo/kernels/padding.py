@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 Padding = Literal["torch", "same"]
 # Zeros before and after height and width.
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Pads = tuple[tuple[int, int], ...]
 NO_PADS: Pads = ((0, 0), (0, 0))
 
 

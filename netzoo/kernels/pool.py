@@ -122,9 +122,7 @@ def _shares(length: int, size: int) -> np.ndarray:
     return shares
 
 
-def window_pads(
-    size: tuple[int, int], window: int, stride: int, padding: Padding | int, ceil: bool
-) -> Pads:
+def window_pads(size: Size, window: int, stride: int, padding: Padding | int, ceil: bool) -> Pads:
     """Returns the padding of images of `size` height and width; see `max_pool`."""
     pads = []
     for length in size:

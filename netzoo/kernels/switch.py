@@ -34,7 +34,7 @@ def backend(mesh: Mesh | AbstractMesh | None = None) -> Backend:
     """
     if _CHOSEN.value is not None:
         return _CHOSEN.value
-    default = jax.config.jax_default_device
+    default = jax.default_device.value
     if isinstance(mesh, Mesh):
         platform = mesh.devices.flat[0].platform
     elif default is None:

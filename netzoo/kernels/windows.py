@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from netzoo.kernels.padding import NO_PADS, Pads
 
-Size = tuple[int, int]  # along height and width
+Size = tuple[int, ...]  # along height and width
 
 
 class Window(NamedTuple):

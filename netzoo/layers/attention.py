@@ -86,26 +86,27 @@ class MultiHeadAttention(nn.Module):
         width = x.shape[-1]
         if width % self.num_heads:
             raise UserError(f"{self.num_heads} heads do not divide a width of {width}")
-        given = isinstance(memory, KeyValue)
         if memory is None:
-            query, *projected = self._project(x, "query", "key", "value")
+            query, key, value = self._project(x, "query", "key", "value")
+        elif isinstance(memory, KeyValue):
+            (query,), (key, value) = self._project(x, "query"), memory
         else:
             (query,) = self._project(x, "query")
-            projected = None if given else self._project(memory, "key", "value")
-        if projected:
-            memory = KeyValue(projected[0].swapaxes(2, 3), projected[1])
+            key, value = self._project(memory, "key", "value")
+        given = isinstance(memory, KeyValue)
+        key = key if given else key.swapaxes(2, 3)
         if cache is not None:
             put = jax.lax.dynamic_update_slice_in_dim
-            memory = KeyValue(
-                put(cache.key, memory.key, position, axis=3),
-                put(cache.value, memory.value, position, axis=2),
-            )
-        weights = _attention_weights(query, memory.key, mask)
+            key = put(cache.key, key, position, axis=3)
+            value = put(cache.value, value, position, axis=2)
+        weights = _attention_weights(query, key, mask)
         kept = Dropout(self.dropout_rate)(weights, train=train)
-        context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(memory.value.dtype), memory.value)
+        context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(value.dtype), value)
         context = context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
         output = Dense(width, self.dtype, KERNEL_INIT, name="out")(context)
-        return Attention(output, weights, None if given else memory) if details else output
+        if not details:
+            return output
+        return Attention(output, weights, None if given else KeyValue(key, value))
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
         """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each."""

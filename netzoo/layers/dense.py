@@ -1,5 +1,7 @@
 """A dense layer in the form that the backend runs fastest."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,8 +31,8 @@ class Dense(nn.Module):
         return y if bias is None else y + bias
 
     @nn.compact
-    def parameters(self, width: int) -> tuple[jax.Array, jax.Array | None]:
-        """Returns kernel `[width, features]` and bias `[features]` in `dtype`, not applied."""
+    def parameters(self, width: int) -> tuple[jax.Array, jax.Array | Any]:
+        """Returns kernel `[width, features]` and bias `[features]`, or None, in `dtype`."""
         shape = (width, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         if self.bias_init is None:

@@ -75,4 +75,5 @@ def _window_sum(x: jax.Array, size: int, *, mirrored: bool = False) -> jax.Array
     before = (size - 1) // 2 if mirrored else size // 2
     channels = x.shape[-1]
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])
-    return sum(padded[..., shift : shift + channels] for shift in range(size))
+    first, *others = (padded[..., shift : shift + channels] for shift in range(size))
+    return sum(others, first)

@@ -31,8 +31,10 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[..., width]` to `[..., width]`."""
-        inits = {"kernel_init": nn.initializers.xavier_uniform(), "bias_init": self.bias_init}
-        dense = functools.partial(Dense, dtype=self.dtype, **inits)
+        init = nn.initializers.xavier_uniform()
+        dense = functools.partial(
+            Dense, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init
+        )
         y = self.activation(dense(self.mlp_dim, name="expand")(x))
         y = Dropout(self.dropout_rate)(y, train=train)
         return dense(x.shape[-1], name="project")(y)

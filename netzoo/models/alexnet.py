@@ -88,29 +88,29 @@ class AlexNet(nn.Module):
         """Maps images `[batch, H, W, 3]`, H, W >= 64, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self, MIN_IMAGE_SIZE)
         x, v = images, self.variant
-        options = {"use_bias": True, "dtype": self.dtype, "kernel_init": v.kernel_init}
-        conv = functools.partial(Conv, **options)
+        conv = functools.partial(Conv, use_bias=True, dtype=self.dtype, kernel_init=v.kernel_init)
         divided = functools.partial(conv, groups=v.groups, bias_init=v.bias_init)
         pads = _stem_pads(images.shape[1:3], v.stem_padding)
-        for layer in (
-            conv(v.channels[0], 11, stride=STEM_STRIDE, padding=pads, name="stem"),
-            divided(v.channels[1], 5, name="stage1_block1"),
-            conv(v.channels[2], 3, name="stage2_block1"),
-            divided(v.channels[3], 3, name="stage3_block1"),
-            divided(v.channels[4], 3, name="stage4_block1"),
-        ):
-            x = nn.relu(layer(x))
-            if v.response_norm and layer.name in ("stem", "stage1_block1"):
+        layers = (
+            ("stem", functools.partial(conv, stride=STEM_STRIDE, padding=pads), 11),
+            ("stage1_block1", divided, 5),
+            ("stage2_block1", conv, 3),
+            ("stage3_block1", divided, 3),
+            ("stage4_block1", divided, 3),
+        )
+        for channels, (name, layer, kernel_size) in zip(v.channels, layers, strict=True):
+            x = nn.relu(layer(channels, kernel_size, name=name)(x))
+            if v.response_norm and name in ("stem", "stage1_block1"):
                 x = local_response_norm(x)
-            if layer.name in ("stem", "stage1_block1", "stage4_block1"):
+            if name in ("stem", "stage1_block1", "stage4_block1"):
                 x = max_pool(x, 3, 2, padding=0)
-            endpoint(self, layer.name.replace("_", "/"), x)
+            endpoint(self, name.replace("_", "/"), x)
         return hidden_layers_classifier(
             self, x, DENSE_SIDE, bias_init=v.bias_init, dropout_first=v.dropout_first, train=train
         )
 
 
-def _stem_pads(image_size: tuple[int, int], padding: int | None) -> Pads:
+def _stem_pads(image_size: tuple[int, ...], padding: int | None) -> Pads:
     if padding is not None:
         return ((padding, padding),) * 2
     totals = [(3 - size) % STEM_STRIDE for size in image_size]

@@ -15,6 +15,7 @@ from netzoo.layers import (
     Conv,
     Dense,
     Dropout,
+    Padding,
     SqueezeExcite,
     adaptive_avg_pool,
     endpoint,
@@ -81,10 +82,11 @@ class ConvNormAct(NamedTuple):
         cls, network: ConvNet, activation: Activation, *, norm: bool = True, **options
     ) -> "ConvNormAct":
         """Takes the settings of the layers from a network; `options` are other fields of `Conv`."""
-        padding, dtype = getattr(network, "padding", "torch"), network.dtype
-        conv = functools.partial(Conv, padding=padding, dtype=dtype, **options)
-        settings = {"momentum": network.norm_momentum, "epsilon": network.norm_epsilon}
-        batch_norm = functools.partial(BatchNorm, **settings, dtype=dtype)
+        padding: Padding = getattr(network, "padding", "torch")
+        conv = functools.partial(Conv, padding=padding, dtype=network.dtype, **options)
+        batch_norm = functools.partial(
+            BatchNorm, network.norm_momentum, network.norm_epsilon, network.dtype
+        )
         return cls(conv, batch_norm if norm else None, activation)
 
     def __call__(self, x: jax.Array, features: int, kernel_size: int, **options) -> jax.Array:
@@ -122,12 +124,11 @@ class InvertedResidual(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
-        conv_norm_act = functools.partial(self.conv_norm_act, train=train)
         y, expanded = x, scale_channels(x.shape[-1], self.expansion)
         if self.expansion != 1:
-            y = conv_norm_act(y, expanded, 1, name="expand")
+            y = self.conv_norm_act(y, expanded, 1, name="expand", train=train)
         depthwise = {"stride": self.stride, "groups": expanded, "name": "depthwise"}
-        y = conv_norm_act(y, expanded, self.kernel_size, **depthwise)
+        y = self.conv_norm_act(y, expanded, self.kernel_size, **depthwise, train=train)
         if self.squeeze_excite:
             bottleneck = scale_channels(expanded, SQUEEZE_RATIO)
             y = SqueezeExcite(bottleneck, name="squeeze_excite")(y)
@@ -191,8 +192,9 @@ def hidden_layers_classifier(
     `side` pixels. Dropout follows each of the two layers, or precedes it with `dropout_first`.
     """
     dropout, kernel_init = Dropout(network.dropout_rate), nn.initializers.normal(0.01)
-    inits = {"kernel_init": kernel_init, "bias_init": bias_init}
-    hidden = functools.partial(Dense, network.hidden_features, dtype=network.dtype, **inits)
+    hidden = functools.partial(
+        Dense, network.hidden_features, network.dtype, kernel_init, bias_init
+    )
     x = adaptive_avg_pool(x, side).reshape(x.shape[0], -1)
     x = dropout(x, train=train) if dropout_first else x
     x = dropout(nn.relu(hidden(name="hidden1")(x)), train=train)

@@ -128,13 +128,15 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[batch, H, W, C]` to `[batch, H, W, channels of all branches]`."""
-        w, conv_norm_act = self.widths, functools.partial(self.conv_norm_act, train=train)
-        branch1 = conv_norm_act(x, w.branch1, 1, name="branch1")
-        branch2 = conv_norm_act(x, w.reduce2, 1, name="branch2_reduce")
-        branch2 = conv_norm_act(branch2, w.branch2, 3, name="branch2")
-        branch3 = conv_norm_act(x, w.reduce3, 1, name="branch3_reduce")
-        branch3 = conv_norm_act(branch3, w.branch3, self.branch3_kernel, name="branch3")
-        branch4 = conv_norm_act(max_pool(x, 3, 1), w.branch4, 1, name="branch4")
+        w, conv_norm_act = self.widths, self.conv_norm_act
+        branch1 = conv_norm_act(x, w.branch1, 1, name="branch1", train=train)
+        branch2 = conv_norm_act(x, w.reduce2, 1, name="branch2_reduce", train=train)
+        branch2 = conv_norm_act(branch2, w.branch2, 3, name="branch2", train=train)
+        branch3 = conv_norm_act(x, w.reduce3, 1, name="branch3_reduce", train=train)
+        branch3 = conv_norm_act(
+            branch3, w.branch3, self.branch3_kernel, name="branch3", train=train
+        )
+        branch4 = conv_norm_act(max_pool(x, 3, 1), w.branch4, 1, name="branch4", train=train)
         return jnp.concatenate([branch1, branch2, branch3, branch4], -1)
 
 

@@ -77,11 +77,12 @@ class ResidualBlock(nn.Module):
         """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         first, second = (self.stride, 1) if self.stride_in_first else (1, self.stride)
         if self.bottleneck:
-            layers = ((self.bottleneck, 1, first, 1), (self.bottleneck, 3, second, self.groups),
-                      (self.features, 1, 1, 1))  # fmt: skip
+            layers = [(self.bottleneck, 1, first, 1), (self.bottleneck, 3, second, self.groups),
+                      (self.features, 1, 1, 1)]  # fmt: skip
         else:
-            layers = ((self.features, 3, self.stride, 1), (self.features, 3, 1, 1))
+            layers = [(self.features, 3, self.stride, 1), (self.features, 3, 1, 1)]
         y, (conv, norm, activation) = x, self.conv_norm_act
+        assert norm is not None  # every convolution of a residual block has one
         for index, (features, kernel_size, stride, groups) in enumerate(layers, start=1):
             options = {"stride": stride, "groups": groups, "name": f"conv{index}"}
             y = conv(features, kernel_size, **options)(y)
@@ -91,8 +92,9 @@ class ResidualBlock(nn.Module):
             y = norm(scale_init=init, name=f"norm{index}")(y, train=train)
             y = y if last else activation(y)
         if x.shape != y.shape:
-            shortcut = {"stride": self.stride, "name": "shortcut", "train": train}
-            x = self.conv_norm_act.linear(x, self.features, 1, **shortcut)
+            x = self.conv_norm_act.linear(
+                x, self.features, 1, stride=self.stride, name="shortcut", train=train
+            )
         # The name seeds the masks: with another one a resumed run would draw others.
         drop_path = DropPath(self.drop_rate, name="StochasticDepth_0")
         return activation(x + drop_path(y, train=train))

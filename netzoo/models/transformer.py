@@ -29,7 +29,7 @@ every sentence at once; `netzoo.tasks.translation.beam_search` does so:
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -309,7 +309,7 @@ class Transformer(nn.Module):
         return x.astype(kernel.dtype), kernel
 
     def _store_details(self, stack: str, details: BlockDetails) -> None:
-        outputs = {
+        outputs: dict[str, Any] = {
             "" if name == "output" else f"/{name}_weights": getattr(value, "weights", value)
             for name, value in details.items()
         }

@@ -7,12 +7,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from netzoo.layers import Attention, Dropout, KeyValue
+from netzoo.layers import Dropout, KeyValue
 from netzoo.models.blocks import scan_blocks
 
 # What a block computes on the way: its output under "output", and under "attention" and, in the
 # decoder, "cross_attention" the weights and the memory, without the output.
-BlockDetails = dict[str, jax.Array | Attention]
+BlockDetails = dict[str, Any]
 
 
 class Block(nn.Module):

@@ -149,10 +149,10 @@ class Encoder(nn.Module):
         """Draws drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share that is kept."""
         if self.drop_path_rate == 0 or not train:
             return None
-        shares = 1 - np.array(drop_path_rates(self.drop_path_rate, self.depth))
+        rates = np.array(drop_path_rates(self.drop_path_rate, self.depth))
         # Not in `x.dtype`: bfloat16 has too few random numbers for small rates.
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        shares = jnp.asarray(shares.reshape(-1, 1, 1, 1, 1), wide)
+        shares = jnp.asarray(1 - rates.reshape(-1, 1, 1, 1, 1), wide)
         shape = (self.depth, 2, x.shape[0], 1, 1)
         factors = jax.random.bernoulli(self.make_rng("dropout"), shares, shape) / shares
         return factors.astype(x.dtype)
@@ -258,9 +258,9 @@ class ViT(nn.Module):
             x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
         return classifier(self, x, None, nn.initializers.zeros, train=train)
 
-    def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, int]) -> jax.Array:
+    def _position_embedding(self, shape: tuple[int, ...], grid: tuple[int, ...]) -> jax.Array:
         if self.has_variable("params", "position_embedding"):
-            given = self.get_variable("params", "position_embedding").shape
+            given: tuple[int, ...] = self.get_variable("params", "position_embedding").shape
             if given != shape:
                 raise UserError(
                     f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; the "

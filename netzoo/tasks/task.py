@@ -110,6 +110,6 @@ def apply_in_training(
     `train` is the network's switch for statistics and dropout, `key` the random key of dropout.
     """
     mutable = [*(name for name in variables if name != "params"), AUXILIARY]
-    options = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
+    options: dict[str, Any] = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         return model.apply(variables, *inputs, train=train, **options)

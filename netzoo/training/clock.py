@@ -11,7 +11,7 @@ class Clock:
     Evaluation, checkpoints (see `paused`) and the first step, which compiles, are left out.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Starts the watch."""
         self._started = time.monotonic()
         self._compiled = False

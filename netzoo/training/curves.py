@@ -67,17 +67,18 @@ def _draw_evals(axes: Axes, evals: Records, metric: str, number_format: str) -> 
     for split, (name, color, style) in _SPLITS.items():
         epochs, values = _series(evals, f"{split}_{metric}")
         if len(values):
-            line = {"color": color, "linestyle": style, "linewidth": 1.6}
-            marker = {"marker": "o" if len(values) <= _FEW_POINTS else None, "markersize": 3}
+            line: dict[str, Any] = {"color": color, "linestyle": style, "linewidth": 1.6}
+            line |= {"marker": "o" if len(values) <= _FEW_POINTS else None, "markersize": 3}
             label = f"{name} {number_format.format(values[-1])}"
-            axes.plot(epochs, values, label=label, **line, **marker)
+            axes.plot(epochs, values, label=label, **line)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, labelcolor="linecolor")
 
 
 def _series(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
     points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
-    return tuple(np.array(points, float).reshape(-1, 2).T)
+    epochs, values = np.array(points, float).reshape(-1, 2).T
+    return epochs, values
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

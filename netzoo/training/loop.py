@@ -172,7 +172,8 @@ class TrainingLoop:
             task.save(workdir)
             save_config(config, workdir)
         restored = self.checkpoints.restore(state, self.iterator)
-        self.start, self.state = restored or (0, state)
+        self.start = restored[0] if restored else 0
+        self.state = restored[1] if restored else state
         parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
         _announce(config, task, mesh, parameters, program.tables, self.start)
         if self.start == 0 and meshes.is_writer():

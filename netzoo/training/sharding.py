@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 from chex import ArrayTree
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from netzoo.errors import UserError
@@ -22,7 +22,9 @@ from netzoo.training import patterns
 LARGEST = "largest"
 
 
-def parameter_shardings(config: ConfigDict, params: ArrayTree, mesh: Mesh) -> ArrayTree:
+def parameter_shardings(
+    config: ConfigDict, params: ArrayTree, mesh: Mesh | AbstractMesh
+) -> ArrayTree:
     """Returns the sharding of every parameter, which the axis `fsdp` of the mesh divides.
 
     `sharding.parameters` gives each parameter the axis that is divided, counted from the end if
@@ -61,7 +63,7 @@ def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> Non
 
 
 def state_shardings(
-    state: ArrayTree, params: ArrayTree, shardings: ArrayTree, mesh: Mesh
+    state: ArrayTree, params: ArrayTree, shardings: ArrayTree, mesh: Mesh | AbstractMesh
 ) -> ArrayTree:
     """Returns the sharding of every array of a training state, given those of its parameters.
 

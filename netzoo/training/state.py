@@ -17,8 +17,7 @@ class Skipping(NamedTuple):
     in_a_row: jax.Array  # those since the last step that was not skipped, int32 scalar
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything that the next step depends on, besides the next batch.
 
     Attributes:

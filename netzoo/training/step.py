@@ -39,7 +39,7 @@ class TrainProgram(NamedTuple):
 
     init: Callable[[ArrayTree | None], TrainState]
     state: TrainState
-    step: TrainStep
+    step: jax.stages.Wrapped
     tables: str
 
 

@@ -10,7 +10,6 @@ Names are `MODEL.TAG`, with timm's tags:
 Each file in `netzoo.weights.families` lists those of its family.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,7 +78,7 @@ def torchvision_weights(
             num_classes=1000,
             options=options,
             address=f"https://download.pytorch.org/models/{file}",
-            sha256=re.search(r"-([0-9a-f]{8})\.pth$", file)[1],
+            sha256=file.removesuffix(".pth")[-8:],
             licence="BSD-3-Clause; ImageNet's terms may bind too",
             preprocessing=Preprocessing(mean, std, resize_size, 224, "bilinear"),
             accuracy=accuracy,

@@ -79,9 +79,7 @@ class Checkpoints(_CheckpointFolder):
         """Returns whether there is any checkpoint, sound or not."""
         return bool(self._manager.all_steps())
 
-    def restore(
-        self, like: ArrayTree, iterator: grain.DatasetIterator
-    ) -> tuple[int, ArrayTree] | None:
+    def restore(self, like: ArrayTree, iterator: grain.DatasetIterator) -> tuple[int, Any] | None:
         """Returns step and state of the newest checkpoint that can be read, or None without any.
 
         `like` is a state with the shapes, types and shardings wanted, whatever they were in the
@@ -131,7 +129,8 @@ class BestCheckpoint(_CheckpointFolder):
             return json.loads((folder / "metrics" / "metrics").read_text())["value"]
 
         steps = self._manager.all_steps()
-        self._step, self._value = next(_sound(self.directory, steps, read_value), (0, -np.inf))
+        best: tuple[int, float] = next(_sound(self.directory, steps, read_value), (0, -np.inf))
+        self._step, self._value = best
         for other in set(steps) - {self._step}:
             self._manager.delete(other)
 
@@ -163,10 +162,11 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     sound = _sound(directory, steps, _read_arrays)
-    step, state = next(sound, (None, None))
-    if step is None:
+    newest = next(sound, None)
+    if newest is None:
         hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
         raise UserError(f"no {which} checkpoint in {directory}, or only damaged ones{hint}")
+    step, state = newest
     if which != "average":
         ema = state.get("ema")
         return (step, "ema", ema) if ema else (step, "params", _trained(state))

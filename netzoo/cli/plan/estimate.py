@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from chex import ArrayTree
@@ -68,7 +69,7 @@ def estimate(
     sharding = meshes.split_batch(used_mesh)
     part = with_rows(batch, rows // devices * used)
     part = jax.tree.map(lambda x: x.update(sharding=sharding), part)
-    compiled = program.step.lower(program.state, part).compile()
+    compiled: Any = program.step.lower(program.state, part).compile()
     memory = compiled.memory_analysis()
     sends = _sends(compiled.as_text(), program.state.params, used_mesh)
     if devices > used:  # a ring's share

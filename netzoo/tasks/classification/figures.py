@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,8 +52,9 @@ def confusion_matrix(
     if classes <= _MOST_NUMBERED:
         figures.separate_cells(axes, classes, classes, linewidth=1.5)
         for row, column in zip(*np.nonzero(confusion), strict=True):
-            style = {"color": "white" if shares[row, column] > 0.42 else INK, "fontsize": size}
-            axes.text(column, row, confusion[row, column], ha="center", va="center", **style)
+            style: dict[str, Any] = {"fontsize": size, "ha": "center", "va": "center"}
+            style["color"] = "white" if shares[row, column] > 0.42 else INK
+            axes.text(column, row, confusion[row, column], **style)
     figures.hide_frame(axes)
     figure.savefig(path)
 
@@ -113,8 +115,8 @@ def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]], places: float)
     for row, (name, value) in enumerate(scores):
         axes.barh(row + 0.3, 1, height=0.16, color=FAINT)
         axes.barh(row + 0.3, value, height=0.16, color=MUTED if row else BLUE)
-        style = {"fontsize": 9, "va": "center", "weight": "normal" if row else "bold"}
-        style |= PLAIN | {"color": MUTED if row else INK}
+        style = PLAIN | {"color": MUTED if row else INK, "fontsize": 9, "va": "center"}
+        style["weight"] = "normal" if row else "bold"
         axes.text(0, row - 0.08, shorten(name, 18), ha="left", **style)
         axes.text(1, row - 0.08, f"{value:.1%}", ha="right", **style)
     axes.set(xlim=(0, 1), ylim=(places - 0.5, -0.5))

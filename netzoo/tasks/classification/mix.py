@@ -20,8 +20,8 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 
     `mean` and `std` are those of red, green and blue, on the scale 0 to 255.
     """
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (mean, std))
-    return (images.astype(jnp.float32) - mean) / std
+    offset, scale = (jnp.asarray(values, jnp.float32) for values in (mean, std))
+    return (images.astype(jnp.float32) - offset) / scale
 
 
 def mixup(
@@ -63,7 +63,7 @@ def cutmix(
     return images, targets, jnp.where(kept >= 0.5, labels, labels[::-1])
 
 
-def mix(key: jax.Array, augment: ConfigDict, *batch: jax.Array) -> Mixed:
+def mix(key: jax.Array, augment: ConfigDict, batch: Mixed) -> Mixed:
     """Applies mixup or CutMix if its alpha is not 0; with both on, draws one for the batch."""
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
     mixed = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0] or [batch]

@@ -18,7 +18,7 @@ from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
 
-Predictions = Sequence[tuple[Path, list[tuple[str, float]]]]  # images and their classes, best first
+Predictions = list[tuple[Path, list[tuple[str, float]]]]  # images and their classes, best first
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -49,7 +49,8 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     files = _find(paths)
     predictor = Predictor.from_run(workdir, options.checkpoint, config)
     errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    predictions, thumbnails, size = [], [], predictor.batch_size
+    predictions: Predictions = []
+    thumbnails, size = [], predictor.batch_size
     for start in track(range(0, len(files), size), "predicting", errors):
         read, images = [], []
         for path in files[start : start + size]:

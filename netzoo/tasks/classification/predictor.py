@@ -120,12 +120,15 @@ class Predictor:
         Raises:
           UserError: A file cannot be read or decoded, or an array is not uint8 `[H, W, 3]`.
         """
-        is_batch = isinstance(images, np.ndarray) and images.ndim == 4
-        is_sequence = isinstance(images, Sequence) and not isinstance(images, bytes | str)
-        images = list(images) if is_batch or is_sequence else [images]
+        if isinstance(images, np.ndarray):
+            sequence = list(images) if images.ndim == 4 else [images]
+        elif isinstance(images, Sequence) and not isinstance(images, bytes | str):
+            sequence = list(images)
+        else:
+            sequence = [images]
         answers = [np.zeros((0, len(self.class_names)), np.float32)]
-        for first in range(0, len(images), self.batch_size):
-            batch = map(self.preprocess, images[first : first + self.batch_size])
+        for first in range(0, len(sequence), self.batch_size):
+            batch = map(self.preprocess, sequence[first : first + self.batch_size])
             answers.append(self.probabilities(list(batch)))
         return np.concatenate(answers)
 
@@ -140,7 +143,7 @@ class Predictor:
         if isinstance(image, str | os.PathLike):
             name, image = str(image), read_file(image, str(image))
         elif not isinstance(image, bytes):
-            shape = getattr(image, "shape", ())
+            shape: tuple[int, ...] = getattr(image, "shape", ())
             dtype = getattr(image, "dtype", type(image).__name__)
             is_rgb = len(shape) == 3 and shape[2] == 3 and 0 not in shape
             if not (is_rgb and isinstance(image, np.ndarray) and dtype == np.uint8):

@@ -158,7 +158,7 @@ class ImageClassification(Task):
         images = normalize(batch["image"], config.data.mean, config.data.std)
         targets = jax.nn.one_hot(labels, len(self.class_names))
         targets = optax.smooth_labels(targets, config.train.label_smoothing)
-        images, targets, labels = mix(mix_key, config.augment, images, targets, labels)
+        images, targets, labels = mix(mix_key, config.augment, (images, targets, labels))
         train = not config.train.freeze_batch_norm
         logits, model_state = apply_in_training(
             config, self.model, variables, images, train=train, key=dropout_key
@@ -180,7 +180,7 @@ class ImageClassification(Task):
         classes = len(self.class_names)
         mask, labels, data = batch["mask"], batch["label"], self.config.data
         images = normalize(batch["image"], data.mean, data.std)
-        logits = self.model.apply(variables, images, train=False)
+        logits: Any = self.model.apply(variables, images, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         _, best = jax.lax.top_k(logits, self.config.evaluation.top_k)
         cells = labels * classes + logits.argmax(-1)

@@ -7,7 +7,7 @@ probability over `((5 + length) / 6) ** length_penalty`, where the length includ
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -100,7 +100,7 @@ def _begin(
     """Returns the state before the first token."""
     memory = model.apply(variables, source, train=False, method="encode")
     mask = source != model.pad_id
-    cache = model.apply(variables, memory, mask, 0, options.beam_size, method="init_cache")
+    cache: Any = model.apply(variables, memory, mask, 0, options.beam_size, method="init_cache")
     shape = (source.shape[0], options.beam_size)
     # All begin alike, so only one may continue: else the beam would hold each sequence many times.
     first = jnp.where(jnp.arange(options.beam_size) == 0, 0.0, -jnp.inf).astype(jnp.float32)
@@ -128,8 +128,8 @@ def _advance(
     model: nn.Module, variables: ArrayTree, options: SearchOptions, state: _State
 ) -> _State:
     """Replaces hypotheses by their most probable continuations; the finished stay as they are."""
-    logits, cache = model.apply(variables, state.last, state.cache, method="decode_step")
-    beams, pad = state.beams, model.pad_id
+    decoded: Any = model.apply(variables, state.last, state.cache, method="decode_step")
+    (logits, cache), beams, pad = decoded, state.beams, model.pad_id
     stays = beams.ended | _finished(state, options)[:, None]
     batch, size = stays.shape
     log_probs, candidates = most_probable(logits.astype(jnp.float32), size, (pad, options.start))

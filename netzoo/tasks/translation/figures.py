@@ -30,14 +30,15 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     """
     columns = min(len(examples), _COLUMNS)
     lines = [examples[i : i + columns] for i in range(0, len(examples), columns)]
-    widths = [max(len(source) for source, _, _ in examples[i::columns]) for i in range(columns)]
-    heights = [max(len(target) for _, target, _ in line) for line in lines]
-    cell = float(np.clip(8 / max(widths + heights), 0.145, 0.27))
+    across = [max(len(source) for source, _, _ in examples[i::columns]) for i in range(columns)]
+    down = [max(len(target) for _, target, _ in line) for line in lines]
+    cell = float(np.clip(8 / max(across + down), 0.145, 0.27))
     # A column gets room for its longest sentence, and for the labels; all in inches.
-    widths, heights = ([cell * n + _LABELS for n in sizes] for sizes in (widths, heights))
+    widths, heights = ([cell * n + _LABELS for n in sizes] for sizes in (across, down))
     figure = figures.new_figure(max(sum(widths), 6), sum(heights) + 1, title)
-    ratios = {"width_ratios": widths, "height_ratios": heights}
-    panels = figure.subplots(len(lines), columns, squeeze=False, **ratios)
+    panels = figure.subplots(
+        len(lines), columns, squeeze=False, width_ratios=widths, height_ratios=heights
+    )
     for axes in panels.flat[len(examples) :]:
         axes.set_axis_off()
     turned = {"rotation": 45, "ha": "left", "va": "baseline", "rotation_mode": "anchor"}
@@ -48,7 +49,7 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
         axes.set_yticks(range(len(target)), map(_label, target), **style)
         axes.xaxis.tick_top()
         axes.set_anchor("NW")
-        figures.separate_cells(axes, *weights.shape, linewidth=0.8)
+        figures.separate_cells(axes, len(target), len(source), linewidth=0.8)
         figures.hide_frame(axes)
     label = "attention weight; source across, translation down"
     figure.colorbar(image, ax=panels, location="bottom", label=label, shrink=0.3, aspect=40)

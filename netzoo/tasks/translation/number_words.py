@@ -46,7 +46,7 @@ def number_pairs(split: str) -> list[tuple[str, str]]:
     comes first is drawn, so evenly spaced pairs have both.
     """
     numbers, words_first = _draw()[split]
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for number, swap in zip(numbers.tolist(), words_first.tolist(), strict=True):
         digits, words = str(number), in_words(number)
         both = [(digits, words), (words, digits)]

@@ -68,8 +68,12 @@ def _read_tfds(
             f"got {type(features).__name__} of {', '.join(sorted(features))}."
         )
     _check_languages(f"tfds:{builder.name}", (source, target), features.languages)
-    texts = ((record[source], record[target]) for record in open_split(builder, split))
-    return [tuple(t.decode() if isinstance(t, bytes) else t for t in pair) for pair in texts]
+
+    def text(value: str | bytes) -> str:
+        return value.decode() if isinstance(value, bytes) else value
+
+    records = open_split(builder, split)
+    return [(text(record[source]), text(record[target])) for record in records]
 
 
 def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:

@@ -52,8 +52,9 @@ class Translation(Task):
         self.vocabulary = self._find_vocabulary(workdir)
         self.model = create_network(config, len(self.vocabulary))
 
+    # mypy takes a cached property for read-only.
     @functools.cached_property
-    def steps_per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:  # type: ignore[override]
         """Batches of one pass over the training pairs that are not too long."""
         return self._buckets("train").steps(self._corpus(self.config.data.train_split))
 
@@ -108,9 +109,9 @@ class Translation(Task):
         """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
         config, (inputs, labels) = self.config, _inputs_and_labels(batch)
         weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
-        inputs = (*inputs, labels, weights, config.train.label_smoothing)
+        arguments = (*inputs, labels, weights, config.train.label_smoothing)
         (loss, correct), model_state = apply_in_training(
-            config, self.model, variables, *inputs, train=True, key=key, method="cross_entropy"
+            config, self.model, variables, *arguments, train=True, key=key, method="cross_entropy"
         )
         return loss, model_state, {"loss": loss, "token_accuracy": (weights * correct).sum()}
 
@@ -126,8 +127,9 @@ class Translation(Task):
         """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
         inputs, labels = _inputs_and_labels(batch)
         real = labels != PAD
-        inputs = (*inputs, labels, real.astype(jnp.float32))
-        loss, correct = self.model.apply(variables, *inputs, train=False, method="cross_entropy")
+        arguments = (*inputs, labels, real.astype(jnp.float32))
+        totals: Any = self.model.apply(variables, *arguments, train=False, method="cross_entropy")
+        loss, correct = totals
         return {
             "loss_sum": loss,
             "correct": (real & correct).sum(),

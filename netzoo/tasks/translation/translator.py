@@ -65,7 +65,8 @@ class Translator:
         Raises:
           UserError: A sentence cannot be encoded, or the network gives no finite probabilities.
         """
-        batches, answers = self.batches(sentences), {}
+        batches = self.batches(sentences)
+        answers: dict[int, list[Hypothesis]] = {}
         for shape in track({tokens.shape for _, tokens in batches}, "compiling", console):
             self._program(shape)
         began = time.monotonic()
@@ -118,8 +119,8 @@ class Translator:
             rows = 1 << min(most.bit_length() - 1, (len(indices) - 1).bit_length())
             for first in range(0, len(indices), rows):
                 part = indices[first : first + rows]
-                tokens = _pad((encoded[index] for index in part), (rows, length))
-                batches.append((part, tokens))
+                padded = _pad((encoded[index] for index in part), (rows, length))
+                batches.append((part, padded))
         return batches
 
     def _padded(self, length: int) -> int:

@@ -36,7 +36,8 @@ class Vocabulary:
         try:
             self._processor.LoadFromSerializedProto(model)
             # A file that was cut off between two of its fields parses as well; this is the last.
-            proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+            # mypy cannot see ModelProto, which is made when its module is imported.
+            proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
             if not proto.HasField("normalizer_spec"):
                 raise RuntimeError("a part is missing")
             # Every piece must be text, and the sign of the unknown too.

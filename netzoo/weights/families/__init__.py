@@ -63,6 +63,7 @@ def reported_accuracy(model: str) -> tuple[float, str] | None:
     It is that of torchvision's first weights, where it has published some, or else of the weights
     that the network was introduced with; None if neither is known.
     """
-    if weights := CATALOGUE.get(f"{model}.tv_in1k"):
+    weights = CATALOGUE.get(f"{model}.tv_in1k")
+    if weights and weights.accuracy is not None:
         return weights.accuracy, f"{weights.name}, {weights.source}"
     return REPORTED.get(model)

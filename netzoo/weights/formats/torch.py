@@ -53,7 +53,7 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
         with archive.open(indices[0]) as index:
             state, _ = unpickle(index)
-        return _arrays(state, lambda key: archive.read(f"{root}data/{key}"), ">" if big else "<")
+        return _arrays(state, lambda key: archive.read(f"{root}data/{key}"), big)
 
 
 def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
@@ -72,17 +72,17 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
         if length > left:
             raise ValueError(f"storage {key} has {left:,} of {length:,} bytes")
         storages[key] = file.read(length)
-    return _arrays(state, storages.__getitem__, "<")
+    return _arrays(state, storages.__getitem__, big=False)
 
 
-def _arrays(state: Any, read: Callable[[str], bytes], order: str) -> dict[str, np.ndarray]:
-    """Makes arrays of the references in a state dict; each storage is read once."""
+def _arrays(state: Any, read: Callable[[str], bytes], big: bool) -> dict[str, np.ndarray]:
+    """Makes arrays of a state dict's references, big-endian or not; reads each storage once."""
     storages: dict[tuple[str, np.dtype], np.ndarray] = {}
     arrays = {}
     for name, reference in _state_dict(state).items():
         key, dtype, _ = reference.storage
         if (key, dtype) not in storages:
-            storages[key, dtype] = np.frombuffer(read(key), dtype.newbyteorder(order))
+            storages[key, dtype] = np.frombuffer(read(key), dtype.newbyteorder(">" if big else "<"))
         arrays[name] = _view(storages[key, dtype], reference, name)
     return arrays
 

@@ -98,7 +98,8 @@ def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
       Exception: It does not follow the format.
     """
     machine = _Machine()
-    for operation, argument, _ in pickletools.genops(file):
+    # genops reads a file of any kind, and its declared type leaves out mmap.
+    for operation, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
         if operation.name != "STOP":
             machine.step(operation.name, argument)
     return machine.stack.pop(), machine.storages
@@ -107,7 +108,7 @@ def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
 class _Machine:
     """The stack and the memo of a pickle."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.stack: list[Any] = []
         self.storages: dict[str, np.dtype] = {}
         self._marks: list[int] = []  # lengths of the stack

@@ -64,7 +64,7 @@ def _around(row: float, column: float, extent: float) -> tuple[tuple[slice, slic
 
 def _background(rng: Generator) -> Array:
     """Paints noise between two colours, blades of grass, and out-of-focus spots."""
-    kind = rng.choice(list(_GROUNDS))
+    kind = str(rng.choice(list(_GROUNDS)))
     dark, light = (
         np.array(colour, np.float32) * rng.uniform(0.8, 1.15, 3).astype(np.float32)
         for colour in _GROUNDS[kind]
