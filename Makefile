@@ -28,16 +28,17 @@ test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NE
 bench: $(VENV)/.installed  ## Measure MobileNetV2 against other libraries, in $$PEER_PYTHON's environment if set.
 	$(BIN)/python -m benchmarks.throughput --out runs/bench $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
 
-lint: $(VENV)/.installed-dev  ## Check style.
+lint: $(VENV)/.installed-dev  ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev  ## Apply style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove the virtual environment and caches; runs stay.
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."
