@@ -85,7 +85,10 @@ class ConvNormAct(NamedTuple):
         padding: Padding = getattr(network, "padding", "torch")
         conv = functools.partial(Conv, padding=padding, dtype=network.dtype, **options)
         batch_norm = functools.partial(
-            BatchNorm, network.norm_momentum, network.norm_epsilon, network.dtype
+            BatchNorm,
+            momentum=network.norm_momentum,
+            epsilon=network.norm_epsilon,
+            dtype=network.dtype,
         )
         return cls(conv, batch_norm if norm else None, activation)
 
@@ -193,7 +196,11 @@ def hidden_layers_classifier(
     """
     dropout, kernel_init = Dropout(network.dropout_rate), nn.initializers.normal(0.01)
     hidden = functools.partial(
-        Dense, network.hidden_features, network.dtype, kernel_init, bias_init
+        Dense,
+        network.hidden_features,
+        dtype=network.dtype,
+        kernel_init=kernel_init,
+        bias_init=bias_init,
     )
     x = adaptive_avg_pool(x, side).reshape(x.shape[0], -1)
     x = dropout(x, train=train) if dropout_first else x

@@ -172,7 +172,7 @@ class Transformer(nn.Module):
             self.source_embedding = self.target_embedding = self.embedding
         else:
             self.source_embedding, self.target_embedding = embed(), embed()
-            self.logits = Dense(self.num_classes, wide, init, bias_init=None)
+            self.logits = Dense(self.num_classes, dtype=wide, kernel_init=init, bias_init=None)
         self.embedding_dropout = Dropout(self.dropout_rate)
         block = {
             "attention": functools.partial(
