@@ -6,7 +6,7 @@ WORKDIR ?= runs/quickstart
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-real bench lint format clean
+.PHONY: help quickstart test test-all test-real bench lint format docs clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,14 +37,22 @@ format: $(VENV)/.installed-dev  ## Apply style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## Remove the virtual environment and caches; runs stay.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+docs: $(VENV)/.installed-docs  ## Build the documentation into site/, and check its links.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+clean:  ## Remove the virtual environment, caches and site; runs stay.
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/.installed: setup.cfg pyproject.toml
 	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit("netzoo needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing what builds the documentation into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

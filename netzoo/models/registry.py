@@ -3,7 +3,7 @@
 import fnmatch
 import inspect
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -39,7 +39,7 @@ def model_entry(name: str) -> Entry:
     return _ENTRIES[name]
 
 
-def create_model(name: str, num_classes: int = 1000, **options) -> nn.Module:
+def create_model(name: str, num_classes: int = 1000, **options: Any) -> nn.Module:
     """Makes a network by its name.
 
     Args:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
@@ -28,7 +29,7 @@ def load_weights(
     *,
     image_size: int | None = None,
     seed: int = 0,
-    **options,
+    **options: Any,
 ) -> ArrayTree:
     """Reads weights for a network.
 
