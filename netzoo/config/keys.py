@@ -28,6 +28,7 @@ class Key(NamedTuple):
 
 
 _SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
+_OPTIMIZERS = Rule(rules.NAME.holds, "adamw, sgd, rmsprop or one that a module adds")
 # Factors by the path of a parameter.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -35,6 +36,9 @@ _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
 # A task sets the keys that are empty or 0 here and must not be; see its `DEFAULTS`.
 KEYS = (
     Key("seed", 0, rules.SEED, "initial parameters, order of examples, augmentation, dropout"),
+    Key(
+        "modules", (), rules.MODULES, "your modules that add networks, optimizers or augmentations"
+    ),
     Key("model.name", "", rules.NAME, "network; its options stand beside the name"),
     Key("model.dtype", "float32", one_of("float32", "bfloat16"), "type of activations"),
     Key("init.weights", str, rules.NAME, "weights to start from: a file, a run or a name"),
@@ -53,7 +57,7 @@ KEYS = (
     Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "what to do at a non-finite step"),
     Key("train.remat", False, None, "compute blocks twice: less memory, longer steps"),
     Key("train.log_every_steps", 10, at_least(1), "steps between two lines of metrics"),
-    Key("optimizer.name", "adamw", one_of("adamw", "sgd", "rmsprop"), "update rule"),
+    Key("optimizer.name", "adamw", _OPTIMIZERS, "update rule"),
     Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak of the learning rate"),
     Key("optimizer.momentum", 0.9, rules.SHARE, "momentum of sgd and rmsprop"),
     Key("optimizer.nesterov", False, None, "Nesterov's momentum, for sgd"),
@@ -110,4 +114,4 @@ OPTIONS = {
 }
 
 # Prefixes of keys that may change when a run is continued: no result depends on them.
-FREE = ("data.data_dir", "data.num_threads", "checkpoint.", "sharding.", "profile")
+FREE = ("modules", "data.data_dir", "data.num_threads", "checkpoint.", "sharding.", "profile")

@@ -23,6 +23,12 @@ def is_whole(x: Any) -> bool:
     return is_number(x) and isinstance(x, int)
 
 
+def _is_module(x: Any) -> bool:
+    """Returns whether `x` is a dotted name of a module that is not netzoo's and no command."""
+    parts = x.split(".") if isinstance(x, str) else [""]
+    return all(map(str.isidentifier, parts)) and parts[0] != "netzoo" and "__main__" not in parts
+
+
 def at_least(bound: float) -> Rule:
     """Returns the rule for numbers of at least `bound`."""
     return Rule(lambda x: is_number(x) and x >= bound, f"at least {bound}")
@@ -71,6 +77,9 @@ TYPES = {
     str: Rule(lambda x: isinstance(x, str), "text"),
     tuple: Rule(lambda x: isinstance(x, tuple | list), "a tuple, such as (1, 2)"),
 }
+MODULES = Rule(
+    lambda x: all(map(_is_module, x)), "names of your modules, such as ('my_package.network',)"
+)
 NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")

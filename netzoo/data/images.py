@@ -5,6 +5,7 @@
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
 import grain
@@ -16,11 +17,15 @@ from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import random_flip, resize_and_center_crop, resize_fast, sample_crop
-from netzoo.errors import noting
+from netzoo.errors import noting, unknown_name
 
 Batch = dict[str, np.ndarray]
 
 _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
+
+# Operations on a single image by the value of `augment.custom`, for modules of users to add to. One
+# takes an image uint8 [size, size, 3] and the random numbers of its own, and returns another.
+AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class Augmentation:
       flip: Mirror half of the images left to right.
       randaugment_layers: Operations of RandAugment an image; 0 turns it off.
       randaugment_magnitude: Their strength, 0 to 10.
+      custom: A key of `AUGMENTATIONS`, whose operation comes last; None for none.
+
+    Raises:
+      UserError: There is no such operation.
     """
 
     crop_scale: tuple[float, float]
@@ -43,6 +52,11 @@ class Augmentation:
     flip: bool
     randaugment_layers: int
     randaugment_magnitude: float
+    custom: str | None = None
+
+    def __post_init__(self):
+        if self.custom is not None and self.custom not in AUGMENTATIONS:
+            raise unknown_name("augmentation", self.custom, AUGMENTATIONS)
 
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
         """Returns the image of `example`, augmented, as uint8 `[size, size, 3]`."""
@@ -51,7 +65,8 @@ class Augmentation:
         pixels = resize_fast(image.crop(*crop), size, size)
         if self.flip:
             pixels = random_flip(pixels, rng)
-        return rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+        pixels = rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+        return AUGMENTATIONS[self.custom](pixels, rng) if self.custom else pixels
 
 
 def evaluation_image(

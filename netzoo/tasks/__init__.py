@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from netzoo.config import validate
+from netzoo.config.modules import import_modules
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 
@@ -14,20 +15,27 @@ if TYPE_CHECKING:
     from netzoo.tasks.task import Task
 
 
-def resolve_config(config: ConfigDict, *, training: bool = False) -> FrozenConfigDict:
+def resolve_config(
+    config: ConfigDict, workdir: Path | None = None, *, training: bool = False
+) -> FrozenConfigDict:
     """Checks a configuration and decides what it leaves open, as it is saved with the run.
 
-    A frozen one is resolved already, and is returned. `netzoo.config.validate` explains `training`.
+    Imports the modules that it names; see `netzoo.config.modules`.
+
+    Args:
+      config: The configuration. A resolved one stays as it is.
+      workdir: The run folder, if there is one.
+      training: See `netzoo.config.validate`.
 
     Raises:
-      UserError: A key or value is not right, or the network or one of its options is unknown.
+      UserError: A key or value is not right, a module cannot be imported, or the network or one of
+        its options is unknown.
     """
     from netzoo.models.registry import check_options
 
     validate(config, training=training)
-    if isinstance(config, FrozenConfigDict):
-        return config
-    config = config.copy_and_resolve_references()
+    import_modules(config.modules, workdir)
+    config = ConfigDict(config).copy_and_resolve_references()
     task_module(config.task, "task").TASK.resolve(config)
     check_options(config.model.name, [option for option in config.model if option != "name"])
     return FrozenConfigDict(config)
@@ -41,7 +49,7 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
     Raises:
       UserError: The task, the network or the data is not as the configuration says.
     """
-    return task_module(config.task, "task").TASK(resolve_config(config), workdir)
+    return task_module(config.task, "task").TASK(resolve_config(config, workdir), workdir)
 
 
 def predict(

@@ -41,7 +41,7 @@ def evaluate_run(
         missing or unreadable.
     """
     workdir = Path(workdir)
-    config = resolve_config(load_config(workdir) if config is None else config)
+    config = resolve_config(load_config(workdir) if config is None else config, workdir)
     check_writable(str(workdir / EVAL_FILE))
     if not config.data.test_split:
         raise UserError(

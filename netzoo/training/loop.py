@@ -28,6 +28,7 @@ from netzoo.tasks.task import Task
 from netzoo.training.clock import Clock
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
+from netzoo.training.optimizer import check_optimizer
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
@@ -58,7 +59,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         process trains there (both before anything is compiled), or the loss is not finite.
     """
     workdir = Path(workdir)
-    config = resolve_config(config, training=True)
+    config = resolve_config(config, workdir, training=True)
+    check_optimizer(config)
     # One answer for all processes, before the first of them writes.
     continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
     if continued:

@@ -1,12 +1,35 @@
 """Optimizers and schedules by name, on optax."""
 
 import operator
+from collections.abc import Callable, Iterable
 
 import jax
 import optax
 from ml_collections import ConfigDict
 
+from netzoo.errors import unknown_name
 from netzoo.training import patterns
+
+# The transformations of a gradient by `optimizer.name`, for modules of users to add to. A function
+# takes the keys `optimizer.*` and the transformation that adds the weight decay. What multiplies by
+# the learning rate comes after.
+OPTIMIZERS: dict[
+    str,
+    Callable[[ConfigDict, optax.GradientTransformation], Iterable[optax.GradientTransformation]],
+] = {
+    "adamw": lambda o, decay: (optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay),
+    "sgd": lambda o, decay: (decay, optax.trace(o.momentum, o.nesterov)),
+    "rmsprop": lambda o, decay: (
+        *(decay, optax.scale_by_rms(o.decay, o.epsilon)),
+        optax.trace(o.momentum),
+    ),
+}
+
+
+def check_optimizer(config: ConfigDict) -> None:
+    """Raises a UserError if `optimizer.name` is unknown."""
+    if config.optimizer.name not in OPTIMIZERS:
+        raise unknown_name("optimizer", config.optimizer.name, OPTIMIZERS)
 
 
 def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
@@ -51,17 +74,12 @@ def create_optimizer(
     the gradient for `sgd` and `rmsprop`, as in the recipes that use these.
 
     Raises:
-      UserError: A table of factors does not fit `params`.
+      UserError: The name is unknown, or a table of factors does not fit `params`.
     """
-    o = config.optimizer
+    check_optimizer(config)
     factors = lr_mults(config, params)
     decay = _weight_decay(config, params, factors)
-    momentum, rms = optax.trace(o.momentum, o.nesterov), optax.scale_by_rms(o.decay, o.epsilon)
-    parts = {
-        "adamw": [optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay],
-        "sgd": [decay, momentum],
-        "rmsprop": [decay, rms, momentum],  # `validate` refuses Nesterov's here
-    }[o.name]
+    parts = [*OPTIMIZERS[config.optimizer.name](config.optimizer, decay)]
     if config.train.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(config.train.clip_norm))
     optimizer = optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))

@@ -31,6 +31,7 @@ REFUSED_BY = {
 OUT_OF_RANGE = {
     "seed": (-1, 2**32),
     "task": ("translatoin", ""),
+    "modules": (("a b",), ("..os",), ("",), (1,), ("netzoo.cli.train",), ("a.__main__",)),
     "model.dtype": ("float16", ""),
     "data.cache": ("disk", ""),
     "data.on_corrupt": ("ignore", ""),
@@ -43,7 +44,7 @@ OUT_OF_RANGE = {
     "augment.crop_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,), (1.0, INF)),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "evaluation.beam_size": (0, 257),
-    "optimizer.name": ("adam", ""),
+    "optimizer.name": ("", " "),
     "optimizer.lr_mults": (*TABLES, ((".*", 0.0),)),
     "optimizer.weight_decay_mults": TABLES,
     "schedule.name": ("step", ""),

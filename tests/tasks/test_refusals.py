@@ -57,6 +57,8 @@ def _sharding(config):
         ({"train.batch_size": 999}, create_task, "train.batch_size is 999 and"),
         ({"evaluation.top_k": 9}, create_task, "evaluation.top_k is 9; there are"),
         ({"data.image_size": 16}, _network, "images are 16x16 pixels; MobileNetV1 .* least 32x32"),
+        ({"optimizer.name": "adam"}, _factors, "unknown optimizer 'adam'; did you mean adamw"),
+        ({"augment.custom": "x"}, lambda c: create_task(c).train_iterator(), "augmentation 'x'"),
         ({"optimizer.lr_mults": (("x", 1.0), (".*", 0.0))}, _factors, "'x' decides"),
         ({"optimizer.weight_decay_mults": (("d.*/bias", 1.0),)}, _factors, "weight_decay_mul"),
         ({"sharding.parameters": (("x", None), (".*", 0))}, _sharding, "sharding.parameters: 'x'"),

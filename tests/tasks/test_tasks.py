@@ -3,10 +3,11 @@
 import sys
 
 import pytest
+from ml_collections import FrozenConfigDict
 
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
-from netzoo.tasks import predict
+from netzoo.tasks import predict, resolve_config
 from tests.conftest import tiny_config, tiny_translation_config
 
 
@@ -31,6 +32,14 @@ def test_an_unknown_task_is_named(tmp_path):
     config.task = "translatio"
     with pytest.raises(UserError, match="unknown task 'translatio'; did you mean translation"):
         predict(config, tmp_path, [], {})
+
+
+def test_a_frozen_configuration_is_resolved_too():
+    """Protects callers who freeze theirs: frozen does not mean resolved."""
+    config = tiny_config("unused")
+    resolved = resolve_config(FrozenConfigDict(config))
+    assert resolved == resolve_config(config) == resolve_config(resolved)
+    assert resolved.data.mean == (127.5, 127.5, 127.5)
 
 
 @pytest.mark.parametrize("config", [tiny_config("unused"), tiny_translation_config()])

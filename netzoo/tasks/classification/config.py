@@ -34,6 +34,7 @@ KEYS = (
     Key("augment.flip", True, None, "flip half of the images left to right"),
     Key("augment.randaugment_layers", 0, at_least(0), "operations on an image; 0: no RandAugment"),
     Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of the operations"),
+    Key("augment.custom", str, rules.NAME, "operation that a module adds, after the others"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "as mixup; with both on, a batch draws one"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics, without dropout"),

@@ -79,7 +79,7 @@ class Predictor:
           UserError: The folder has no run of image classification, or it cannot be read.
         """
         workdir = Path(workdir)
-        config = resolve_config(config or load_config(workdir))
+        config = resolve_config(config or load_config(workdir), workdir)
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
         data, evaluation = config.data, config.evaluation

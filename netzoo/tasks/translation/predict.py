@@ -12,9 +12,9 @@ import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from netzoo.config import validate
 from netzoo.errors import UserError
 from netzoo.figures import check_format
+from netzoo.tasks import resolve_config
 from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
@@ -55,7 +55,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
       UserError: There is no sentence, one is not text or is too long, more translations are wanted
         than the beam has, the run cannot be read, or a file cannot be written.
     """
-    validate(config)
+    config = resolve_config(config, workdir)
     if options.top_k > config.evaluation.beam_size:
         raise UserError(
             f"{options.top_k} translations of a sentence are wanted, and evaluation.beam_size is "

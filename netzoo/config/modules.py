@@ -1,0 +1,78 @@
+"""Modules of the user's own, which register networks, optimizers, sources and augmentations.
+
+The key `modules` names them, and so the `config.json` of a run does, which may come from anybody.
+Nothing in a run folder is executed: a module is imported only if it lies elsewhere on the import
+path and its source imports netzoo. Both are found out without running any of it.
+"""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from netzoo.errors import UserError, printable
+
+
+def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
+    """Imports modules, and says on standard error which file each is read from.
+
+    A module that is imported already is left as it is.
+
+    Args:
+      names: Dotted names, of `config.modules`.
+      workdir: The run folder, from which no module is taken.
+
+    Raises:
+      UserError: A module is not on the import path, lies in the run folder, does not import netzoo,
+        or fails.
+    """
+    for name in names:
+        if name in sys.modules:
+            continue
+        specs = _find(name)
+        for path in (Path(spec.origin) for spec in specs if spec.origin and spec.has_location):
+            if workdir is not None and path.resolve().is_relative_to(workdir.resolve()):
+                raise _refusal(name, f"lies in the run folder, {path}, where no code is executed")
+        path = Path(specs[-1].origin or "")
+        if path.suffix != ".py" or not _imports_netzoo(path):
+            raise _refusal(name, "does not import netzoo; name the one that registers something")
+        print(f"importing {name} from {printable(str(path))}", file=sys.stderr)
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # the module is code, and may raise anything
+            raise UserError(f"importing {name}: {type(error).__name__}: {error}") from error
+
+
+def _find(name: str) -> list[ModuleSpec]:
+    """Returns where the packages around a module and the module itself lie."""
+    parts = name.split(".")
+    specs: list[ModuleSpec] = []
+    for count in range(1, len(parts) + 1):
+        inner = ".".join(parts[:count])
+        if count == 1:
+            spec = importlib.util.find_spec(inner)
+        else:
+            spec = PathFinder.find_spec(inner, specs[-1].submodule_search_locations or [])
+        if spec is None:
+            raise _refusal(name, "is not on the import path; install it, or set PYTHONPATH")
+        specs.append(spec)
+    return specs
+
+
+def _imports_netzoo(path: Path) -> bool:
+    """Returns whether the source of a module, which is parsed and not run, imports netzoo."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the module {path}: {error}") from None
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [
+        node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    ]
+    return any(name.partition(".")[0] == "netzoo" for name in names)
+
+
+def _refusal(name: str, reason: str) -> UserError:
+    return UserError(f"the configuration's modules name {name}, which {reason}")

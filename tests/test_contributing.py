@@ -1,0 +1,102 @@
+"""CONTRIBUTING.md: its examples run, and a run finds what they add again."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from netzoo.config import save_config
+from netzoo.data import images
+from netzoo.models import registry
+from netzoo.tasks import create_task, resolve_config
+from netzoo.training import optimizer
+from tests.conftest import tiny_config
+from tests.training.runs import ROOT
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+MODULES = {block.split("\n")[0].removeprefix("# "): block for block in BLOCKS[:2]}
+
+
+@pytest.fixture
+def own_config(pictures, tmp_path):
+    """The tiny configuration, with the modules of the examples in the folder `path`."""
+    (tmp_path / "path").mkdir()
+    for name, text in MODULES.items():
+        (tmp_path / "path" / name).write_text(text)
+    config = tiny_config(pictures)
+    config.model = {"name": "", "dtype": "bfloat16"}
+    exec(BLOCKS[2], {"config": config})
+    config.train.epochs = 2
+    return config
+
+
+@pytest.fixture
+def clean(tmp_path, monkeypatch):
+    """Takes the modules from the path and out of the tables again."""
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    tables = (registry._ENTRIES, optimizer.OPTIMIZERS, images.AUGMENTATIONS)
+    copies = [dict(table) for table in tables]
+    yield
+    for table, copy in zip(tables, copies, strict=True):
+        table.clear()
+        table.update(copy)
+    for name in MODULES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_the_examples(own_config, clean):
+    """Protects the first hour of a contributor: network, optimizer and augmentation work."""
+    config = resolve_config(own_config)
+    task = create_task(config)
+    variables = task.init(jax.random.key(0))
+    batch = next(task.train_iterator())
+    assert batch["image"].shape == (8, 32, 32, 3)
+    # Noise around a bright colour has few black pixels, and the square alone has 64.
+    black = (batch["image"] == 0).all(-1).sum((1, 2))
+    assert black.min() >= 64
+    logits = task.model.apply(variables, jnp.zeros((2, 32, 32, 3)), train=False)
+    assert logits.shape == (2, 3) and logits.dtype == jnp.float32
+    rate = optimizer.create_schedule(config, task.steps_per_epoch)
+    update = optimizer.create_optimizer(config, rate, variables["params"])
+    grads = jax.tree.map(jnp.ones_like, variables["params"])
+    state = update.init(variables["params"])
+    _, state = update.update(grads, state, variables["params"])  # in the warm-up from 0
+    updates, _ = update.update(grads, state, variables["params"])
+    # Lion moves every parameter by the learning rate; biases and scales have no weight decay.
+    np.testing.assert_allclose(updates["logits"]["bias"], -rate(1), rtol=1e-5)
+
+
+@pytest.mark.slow  # the fast test above imports the modules as these processes do
+def test_eval_and_predict_find_them_again(own_config, pictures, tmp_path):
+    """Protects users' own networks in later processes: the run says what it needs."""
+    (tmp_path / "saved").mkdir()
+    save_config(own_config, tmp_path / "saved")
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(
+        "from netzoo.config import load_config\n\n\ndef get_config():\n"
+        f"    return load_config({str(tmp_path / 'saved')!r})\n"
+    )
+
+    def netzoo(*arguments, path=tmp_path / "path"):
+        environment = {**os.environ, "PYTHONPATH": str(path)}
+        command = [sys.executable, "-m", "netzoo.cli", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    workdir = ("--workdir", tmp_path / "run")
+    done = netzoo("train", "--config", experiment, *workdir)
+    assert done.returncode == 0, done.stderr
+    done = netzoo("eval", *workdir)
+    assert done.returncode == 0, done.stderr
+    assert "importing my_network from" in done.stderr
+    done = netzoo("predict", *workdir, "--json", pictures / "test" / "daisy")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 4
+    done = netzoo("eval", *workdir, path="")
+    assert done.returncode == 1
+    assert "my_network, which is not on the import path" in done.stderr
