@@ -8,6 +8,7 @@ from PIL import Image
 
 _CROP_ATTEMPTS = 10
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_LONGEST = 8  # times the shorter side: what a longer image has at its ends never reaches a crop
 _FASTER_BY_AREA = 4.0  # shrinking by more would need a blur that costs more than INTER_AREA
 
 
@@ -110,9 +111,17 @@ def resize_and_center_crop(
     """
     if not 0 < crop_pct <= 1:
         raise ValueError(f"expected a crop_pct in (0, 1], got {crop_pct}")
+    # Cut before it is resized: enlarged whole, an image of 1 x 10,000 pixels takes gigabytes.
+    image = image[tuple(map(_central, image.shape[:2], [_LONGEST * min(image.shape[:2])] * 2))]
     shorter = round(size / crop_pct)
     factor = shorter / min(image.shape[:2])
     height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
     resized = resize(image, height, width, interpolation)
     top, left = (height - size) // 2, (width - size) // 2
     return resized[top : top + size, left : left + size]
+
+
+def _central(side: int, longest: int) -> slice:
+    """Returns the middle `longest` pixels of a side, or one more, so that the centre stays."""
+    cut = max(0, side - longest) // 2
+    return slice(cut, side - cut)

@@ -138,6 +138,18 @@ def test_center_crop_is_central_and_sized(shape, fraction):
     assert abs(rows.mean() - 47.5) <= 3 and abs(columns.mean() - 47.5) <= 3
 
 
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1), (3, 50_000)])
+def test_center_crop_of_a_long_thin_image(shape, interpolation):
+    """An image is cut before it is enlarged: whole, the first would have 10^10 pixels."""
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[shape[0] // 2 if shape[1] == 1 else 0 :, shape[1] // 2 :] = 255  # half of the longer
+    crop = resize_and_center_crop(picture, 96, 0.875, interpolation)
+    assert crop.shape == (96, 96, 3)
+    first, last = (crop[::95, 48] if shape[1] == 1 else crop[48, ::95])[:, 0]
+    assert first < 20 and last > 235
+
+
 def test_center_crop_pct_sets_the_field_of_view():
     """Of 320 x 240 at 0.5, the middle 120 pixels are seen."""
     ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)
