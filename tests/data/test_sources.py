@@ -257,6 +257,36 @@ def test_tfds_source(flowers, tmp_path):
         open_source("tfds:tf_flowers", "train", data_dir)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"pythonClassName": "netzoo_planted.Feature"},
+        {"type": "netzoo_planted.Feature", "content": {}},
+        {
+            "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+            "featuresDict": {"features": {"image": {"pythonClassName": "netzoo_planted.Feature"}}},
+        },
+    ],
+)
+def test_a_prepared_data_set_imports_nothing(features, tmp_path, monkeypatch):
+    """TFDS imports the module of a feature that it does not know: a stranger's folder is data."""
+    folder = tmp_path / "data" / "planted" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "features.json").write_text(json.dumps(features))
+    info = {"name": "planted", "version": "1.0.0", "fileFormat": "array_record"}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "netzoo_planted.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SourceError, match=r"netzoo_planted\.Feature"):
+        open_source("tfds:planted", "train", str(tmp_path / "data"))
+
+
+def test_tfds_data_sets_of_communities_are_refused(tmp_path):
+    """TFDS would download and run the code that prepares them."""
+    with pytest.raises(SourceError, match="NAME"):
+        open_source("tfds:someone:flowers", "train", str(tmp_path))
+
+
 def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
     """A folder prepared for TensorFlow is not read as garbage, nor prepared over."""
     data_dir = tmp_path / "tfds"

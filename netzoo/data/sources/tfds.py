@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import naming
 from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -91,9 +92,20 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a data set, prepared or not; raises SourceError if unknown."""
+    """Returns the builder of a data set, prepared or not.
+
+    Nothing that the files of a data set name is imported, and no data set of a community, whose
+    code TFDS would download.
+
+    Raises:
+      SourceError: If TFDS knows no such data set, or its files name a feature that is not TFDS's.
+    """
     try:
-        builder = tfds.builder(name, data_dir=data_dir, file_format=FILE_FORMAT, try_gcs=False)
+        if naming.parse_builder_name_kwargs(name)[0].namespace:
+            raise SourceError("expected NAME, NAME/CONFIG or NAME:VERSION")
+        with _own_features_only():
+            builder = tfds.builder(name, data_dir=data_dir, file_format=FILE_FORMAT, try_gcs=False)
+            _ = builder.info  # read here, under the guard
     except tfds.core.DatasetNotFoundError as error:
         known = sorted(set(tfds.list_builders(with_community_datasets=False)))
         raise SourceError(
@@ -111,6 +123,28 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             "--data-dir DIR, and give that data_dir."
         )
     return builder
+
+
+@contextlib.contextmanager
+def _own_features_only() -> Iterator[None]:
+    """Refuses the features of a prepared data set that TFDS does not have itself.
+
+    The file features.json names the class of each feature, and TFDS imports the module of a class
+    that it does not know: any module in sight, with whatever its import does.
+    """
+    connector = tfds.features.FeatureConnector
+    before = connector.__dict__["cls_from_name"]
+
+    def cls_from_name(cls: type, name: str) -> type:
+        if not name.startswith("tensorflow_datasets.core.features."):
+            raise SourceError(f"its features.json names {printable(name)}, no feature of TFDS")
+        return before.__get__(None, cls)(name)
+
+    connector.cls_from_name = classmethod(cls_from_name)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = before
 
 
 def download_and_prepare(builder: tfds.core.DatasetBuilder, **options: Any) -> None:
