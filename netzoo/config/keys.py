@@ -93,10 +93,7 @@ def conflicts(values: Mapping[str, Any], divided: str, training: bool) -> Iterat
     """
     if values[divided] % values["train.grad_accum_steps"]:
         yield "train.grad_accum_steps", f"a divisor of {divided} ({values[divided]})"
-    warmup, epochs = values["schedule.warmup_epochs"], values["train.epochs"]
-    if warmup >= epochs:
-        yield "schedule.warmup_epochs", f"less than train.epochs ({epochs})"
-    if warmup == 0 and values["schedule.name"] == "inverse_sqrt":
+    if values["schedule.warmup_epochs"] == 0 and values["schedule.name"] == "inverse_sqrt":
         yield "schedule.warmup_epochs", "more than 0 for inverse_sqrt, which falls from there on"
     if values["optimizer.nesterov"] and values["optimizer.name"] != "sgd":
         yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"

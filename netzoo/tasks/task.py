@@ -48,6 +48,9 @@ class Task(Protocol):
     def batch_sizes(self) -> dict[str, int]:
         """Returns the sizes that the number of devices must divide, by the key that sets each."""
 
+    def notes(self) -> list[str]:
+        """Returns what training does otherwise than the configuration says, a line each."""
+
     def count(self, batch: ArrayTree) -> int:
         """Returns the number of `throughput_unit` in a training batch, without padding."""
 

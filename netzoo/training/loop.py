@@ -28,7 +28,7 @@ from netzoo.tasks.task import Task
 from netzoo.training.clock import Clock
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
-from netzoo.training.optimizer import check_optimizer
+from netzoo.training.optimizer import check_optimizer, warmup_epochs
 from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
@@ -114,6 +114,13 @@ def _announce(
         f"{config.data.train_split}: {config.train.epochs} epochs of {steps} steps, "
         f"{devices.size} {devices.flat[0].platform} device(s), {jax.process_count()} process(es)"
     )
+    notes, wanted, warmup = task.notes(), config.schedule.warmup_epochs, warmup_epochs(config)
+    if warmup < wanted:
+        notes.append(
+            f"schedule.warmup_epochs is {wanted:g}; the run warms up for half of it, {warmup:g}"
+        )
+    for note in notes if meshes.is_writer() else ():
+        print(note, file=sys.stderr, flush=True)
     print(tables)
     if start >= config.train.epochs * steps:
         print(f"training is complete at step {start}; nothing to do", flush=True)

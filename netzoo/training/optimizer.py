@@ -35,7 +35,7 @@ def check_optimizer(config: ConfigDict) -> None:
 def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """Returns the learning rate as a function of the step.
 
-    Linear from 0 over `schedule.warmup_epochs`, then `schedule.name`:
+    Linear from 0 over `warmup_epochs`, then `schedule.name`:
 
     * `cosine`: half a cosine from the peak to 0 at the last step (Loshchilov and Hutter,
       arXiv:1608.03983, without restarts);
@@ -45,7 +45,7 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     * `constant`.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
+    warmup = round(warmup_epochs(config) * steps_per_epoch)
     rest = config.train.epochs * steps_per_epoch - warmup
     stair = round(schedule.decay_epochs * steps_per_epoch)
     knee = max(warmup, 1)
@@ -61,6 +61,12 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     if warmup == 0:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def warmup_epochs(config: ConfigDict) -> float:
+    """Returns `schedule.warmup_epochs`, or half of the run if the warm-up would fill all of it."""
+    wanted, epochs = config.schedule.warmup_epochs, config.train.epochs
+    return wanted if wanted < epochs else epochs / 2
 
 
 def create_optimizer(

@@ -143,7 +143,6 @@ def test_all_faults_are_reported_at_once():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"schedule__warmup_epochs": 10.0}, "warmup_epochs is 10.0; expected less than train.epo"),
         ({"schedule__name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         ({"optimizer__nesterov": True}, "nesterov is True; expected False for 'adamw'"),

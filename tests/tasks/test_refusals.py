@@ -54,8 +54,11 @@ def _sharding(config):
         ({"data.source": "folder:nowhere"}, create_task, "nowhere is not a folder"),
         ({"data.source": "flowers"}, create_task, "Unknown source 'flowers'"),
         ({"data.train_split": "trian"}, create_task, "Cannot read split 'trian'"),
-        ({"train.batch_size": 999}, create_task, "train.batch_size is 999 and"),
-        ({"evaluation.top_k": 9}, create_task, "evaluation.top_k is 9; there are"),
+        (
+            {"train.batch_size": 60, "train.grad_accum_steps": 60},
+            create_task,
+            "train.grad_accum_steps is 60, and folder:.* train has 40 examples",
+        ),
         ({"data.image_size": 16}, _network, "images are 16x16 pixels; MobileNetV1 .* least 32x32"),
         ({"optimizer.name": "adam"}, _factors, "unknown optimizer 'adam'; did you mean adamw"),
         ({"augment.custom": "x"}, lambda c: create_task(c).train_iterator(), "augmentation 'x'"),

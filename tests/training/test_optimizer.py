@@ -49,6 +49,17 @@ def test_inverse_square_root_is_the_formula_of_the_paper():
     np.testing.assert_allclose([float(rate(step)) for step in steps], paper, rtol=1e-6)
 
 
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_warmup_as_long_as_the_run_is_half_of_it(epochs):
+    """Protects a short trial of a long recipe: the rate reaches its peak, and falls again."""
+    short = create_schedule(config(**{"schedule.warmup_epochs": 5.0, "train.epochs": epochs}), 10)
+    half = {"schedule.warmup_epochs": epochs / 2, "train.epochs": epochs}
+    assert [float(short(step)) for step in range(10 * epochs)] == [
+        float(create_schedule(config(**half), 10)(step)) for step in range(10 * epochs)
+    ]
+    assert float(short(5 * epochs)) == pytest.approx(0.1)
+
+
 def test_constant_stays():
     """Protects the simplest schedule."""
     rate = create_schedule(config(**{"schedule.name": "constant"}), 10)

@@ -73,23 +73,16 @@ class ImageClassification(Task):
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.cache(self._open)
         train = self._source(config.data.train_split)
-        self.class_names, classes = train.class_names, len(train.class_names)
+        self.class_names = train.class_names
         if workdir and (saved := load_class_names(workdir)) != self.class_names:
             raise UserError(
                 f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
                 f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
                 "mixed up: give the classes of the data the same names and order"
             )
-        batch, top_k = config.train.batch_size, config.evaluation.top_k
-        if batch > len(train):
-            raise UserError(
-                f"train.batch_size is {batch} and {config.data.source} {config.data.train_split} "
-                f"has {len(train)} examples"
-            )
-        if top_k > classes:
-            raise UserError(f"evaluation.top_k is {top_k}; there are {classes} classes")
-        self.steps_per_epoch = len(train) // batch
-        self.model = create_network(config, classes)
+        self._train_batch = _batch_size(config, len(train))
+        self.steps_per_epoch = len(train) // self._train_batch
+        self.model = create_network(config, len(self.class_names))
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
@@ -109,11 +102,30 @@ class ImageClassification(Task):
 
     def batch_sizes(self) -> dict[str, int]:
         """Returns the sizes of batches, and of their parts where they are split."""
-        train = self.config.train
+        part = self._train_batch // self.config.train.grad_accum_steps
         return {
-            "train.batch_size / train.grad_accum_steps": train.batch_size // train.grad_accum_steps,
+            "train.batch_size / train.grad_accum_steps": part,
             "evaluation.batch_size": self.config.evaluation.batch_size,
         }
+
+    def notes(self) -> list[str]:
+        """Says that the batch is smaller than `train.batch_size`, and which images are left out."""
+        wanted, batch = self.config.train.batch_size, self._train_batch
+        images, notes = len(self._source(self.config.data.train_split)), []
+        if batch < wanted:
+            notes.append(
+                f"train.batch_size is {wanted}; the {images} images make batches of {batch}"
+            )
+        if left_out := images % batch:
+            notes.append(
+                f"{left_out} of the {images:,} training images are left out of each epoch, others "
+                f"every time: batches have {batch}"
+            )
+        return notes
+
+    @property
+    def _top_k(self) -> int:
+        return min(self.config.evaluation.top_k, len(self.class_names))
 
     def count(self, batch: ArrayTree) -> int:
         """Returns the number of images."""
@@ -133,12 +145,13 @@ class ImageClassification(Task):
         """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""
         config, names = self.config, (field.name for field in dataclasses.fields(Augmentation))
         augmentation = Augmentation(**{name: config.augment[name] for name in names})
-        source, shared = self._source(config.data.train_split), self._batch_options("train")
+        source, shared = self._source(config.data.train_split), self._batch_options()
+        shared["batch_size"] = self._train_batch
         return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
 
-    def _batch_options(self, purpose: str) -> dict[str, Any]:
+    def _batch_options(self) -> dict[str, Any]:
         return {
-            "batch_size": self.config[purpose].batch_size,
+            "batch_size": self.config.evaluation.batch_size,
             "image_size": self.config.data.image_size,
             "num_threads": self.config.data.num_threads,
             "shard": process_shard(),
@@ -172,7 +185,7 @@ class ImageClassification(Task):
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Returns every example of the split once, or `limit` evenly spaced ones."""
-        crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options("evaluation")
+        crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options()
         return EvalBatches(self._source(split), crop_pct=crop_pct, limit=limit, **shared)
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
@@ -182,7 +195,7 @@ class ImageClassification(Task):
         images = normalize(batch["image"], data.mean, data.std)
         logits: Any = self.model.apply(variables, images, train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        _, best = jax.lax.top_k(logits, self.config.evaluation.top_k)
+        _, best = jax.lax.top_k(logits, self._top_k)
         cells = labels * classes + logits.argmax(-1)
         confusion = jnp.zeros(classes * classes, jnp.int32).at[cells].add(mask.astype(jnp.int32))
         return {
@@ -194,7 +207,7 @@ class ImageClassification(Task):
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns the metrics of a split; see `metrics_from_sums`."""
-        return metrics_from_sums(sums, self.class_names, self.config.evaluation.top_k)
+        return metrics_from_sums(sums, self.class_names, self._top_k)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
@@ -222,7 +235,7 @@ class ImageClassification(Task):
         if report["left_out"]:
             console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
         low, high = report["interval"]
-        top = f"top{self.config.evaluation.top_k}"
+        top = f"top{self._top_k}"
         console.out(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
@@ -232,6 +245,17 @@ class ImageClassification(Task):
 
 
 TASK = ImageClassification
+
+
+def _batch_size(config: ConfigDict, images: int) -> int:
+    """Returns `train.batch_size`, or all images if they are fewer, in whole parts of a batch."""
+    parts = config.train.grad_accum_steps
+    if parts > images:
+        raise UserError(
+            f"train.grad_accum_steps is {parts}, and {config.data.source} "
+            f"{config.data.train_split} has {images} examples; expected no more steps than that"
+        )
+    return min(config.train.batch_size, images // parts * parts)
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:

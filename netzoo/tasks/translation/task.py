@@ -82,6 +82,13 @@ class Translation(Task):
         data, parts = self.config.data, self.config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
+    def notes(self) -> list[str]:
+        """Says how many pairs are too long for training."""
+        corpus = self._corpus(self.config.data.train_split)
+        long, most = self._buckets("train").left_out(corpus), self.config.data.lengths[-1]
+        note = f"{long:,} of {len(corpus):,} training pairs are longer than the last "
+        return [note + f"of data.lengths, {most} tokens, and left out"] if long else []
+
     def count(self, batch: ArrayTree) -> int:
         """Returns the number of tokens to be predicted."""
         return int((batch["target"][:, 1:] != PAD).sum())
@@ -95,11 +102,6 @@ class Translation(Task):
         """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
         config, buckets = self.config, self._buckets("train")
         corpus = self._corpus(config.data.train_split)
-        if long := buckets.left_out(corpus):
-            print(
-                f"{long:,} of {len(corpus):,} training pairs are longer than the last "
-                f"of data.lengths, {config.data.lengths[-1]} tokens, and left out"
-            )
         options = {"num_threads": config.data.num_threads, "shard": process_shard()}
         return iter(train_dataset(corpus, buckets, seed=config.seed, **options))
 

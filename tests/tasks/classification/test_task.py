@@ -108,3 +108,36 @@ def test_data_of_other_classes_are_refused(pictures, tmp_path):
     (tmp_path / "classes.json").write_text('["roses", ')
     with pytest.raises(UserError, match=r"classes\.json: expected the class names"):
         create_task(tiny_config(pictures), tmp_path)
+
+
+def test_a_batch_above_the_training_set_shrinks_to_it(pictures):
+    """Protects small data sets: all pictures make a batch, in whole parts, and a line says so."""
+    config = tiny_config(pictures)
+    config.train.batch_size = 64
+    task = create_task(config)
+    assert task.steps_per_epoch == 1
+    assert next(task.train_iterator())["label"].shape == (40,)
+    assert len(task.notes()) == 1 and "64" in task.notes()[0] and "40" in task.notes()[0]
+    config.train.batch_size, config.train.grad_accum_steps = 60, 3
+    task = create_task(config)
+    assert next(task.train_iterator())["label"].shape == (39,)
+    assert task.batch_sizes()["train.batch_size / train.grad_accum_steps"] == 13
+    assert task.notes()[1].startswith("1 of the 40 training images")
+
+
+def test_left_out_images_are_counted(pictures):
+    """Protects users from images that vanish unsaid: five batches have all 40, four have 36."""
+    config = tiny_config(pictures)
+    assert create_task(config).notes() == []
+    config.train.batch_size = 9
+    assert create_task(config).notes()[0].startswith("4 of the 40 training images")
+
+
+def test_top_k_is_at_most_the_number_of_classes(pictures):
+    """Protects data of two or three classes: with k of all classes every answer is right."""
+    config = tiny_config(pictures)
+    config.evaluation.top_k = 9
+    task = create_task(config)
+    variables = jax.jit(task.init)(jax.random.key(0))
+    sums = evaluate(jax.jit(task.evaluation_sums), variables, task.evaluation_batches("test"))
+    assert task.metrics(sums)["top3_accuracy"] == 1.0
