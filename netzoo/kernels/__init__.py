@@ -1,4 +1,4 @@
-"""Forms of an operation that exist for the speed of one platform, and the one switch among them."""
+"""Platform-specific implementations of operations, and the switch that selects among them."""
 
 from netzoo.kernels.switch import Backend, backend, use_backend
 from netzoo.kernels.xla_options import compiler_options

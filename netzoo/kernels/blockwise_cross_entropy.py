@@ -1,9 +1,9 @@
-"""Cross-entropy of a linear classifier with many classes, on CPU without holding all logits.
+"""Cross-entropy of a linear classifier with many classes; on CPU, it never holds all logits.
 
-Where the classes are a vocabulary, the logits are by far the largest array of a step, and their
-loss is bound by memory. Here the logits of some positions are computed, turned into losses and
-their gradients, and forgotten, before those of the next positions. The native form computes all
-logits at once: dividing them has not been measured on other devices.
+When the classes are a vocabulary, the logits are by far the largest array of a step, and their loss
+is bound by memory. The CPU implementation processes blocks of positions: it computes the logits,
+losses and gradients of one block and discards its logits before the next. The native implementation
+computes all logits at once, because blocks have not been measured on other devices.
 """
 
 import functools
@@ -15,7 +15,7 @@ from jax import lax
 
 from netzoo.kernels.switch import backend
 
-# Logits in a block on CPU: 4 MiB in float32, what caches hold.
+# Logits in a block on CPU: 4 MiB in float32, which fits in a cache.
 BLOCK_SIZE = 2**20
 
 
@@ -26,22 +26,22 @@ def classifier_cross_entropy(
     weights: jax.Array,
     smoothing: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the weighted sum of the cross-entropies of `x @ kernel`, and which labels are right.
+    """Return the weighted cross-entropy of `x @ kernel`, summed, and which labels are correct.
 
     The targets are `(1 - smoothing) one_hot(labels) + smoothing / classes` (Szegedy et al.,
-    arXiv:1512.00567, section 7). The gradients, for `x` and `kernel` alone, are computed together
-    with the loss.
+    arXiv:1512.00567, section 7). The gradients, with respect to `x` and `kernel` only, are computed
+    together with the loss.
 
     Args:
-      x: `[batch, length, width]`; the logits are of its dtype.
-      kernel: `[width, classes]`, of the same dtype.
+      x: `[batch, length, width]`; the logits have its dtype.
+      kernel: `[width, classes]`, with the dtype of `x`.
       labels: `[batch, length]`, integers below `classes`.
       weights: `[batch, length]`, 0 for positions to leave out.
-      smoothing: Share of the targets that is spread evenly over all classes.
+      smoothing: Share of the target probability that is spread evenly over all classes.
 
     Returns:
-      The sum, a scalar in nats, float32 or wider where `x` is; and booleans `[batch, length]`, True
-      where no class has a larger logit than the label.
+      The sum in nats, a scalar in float32 or in the dtype of `x` if that is wider; and booleans
+      `[batch, length]`, True where no class has a larger logit than the label.
     """
     size = math.prod(labels.shape) * kernel.shape[1]
     blocks = math.ceil(size / BLOCK_SIZE) if backend() == "cpu" else 1
@@ -92,9 +92,9 @@ _cross_entropy.defvjp(_forward, _backward)
 
 
 def _losses(logits, labels, smoothing):
-    """Returns exponentials of the logits and their sum, losses, and which labels are right."""
+    """Return exponentials of the logits, their sum, the losses, and which labels are correct."""
     wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # Differences from the largest logit do not overflow.
+    # Subtracting the largest logit prevents overflow.
     largest = wide.max(-1, keepdims=True)
     exponentials = jnp.exp(wide - largest)
     norm = exponentials.sum(-1, keepdims=True)
@@ -102,14 +102,14 @@ def _losses(logits, labels, smoothing):
     losses = jnp.log(norm) + (1 - smoothing) * (largest - hit)
     if smoothing:
         losses += smoothing * (largest - wide.mean(-1, keepdims=True))
-    # Instead of argmax, which XLA does not vectorise on CPU.
+    # A comparison instead of argmax, which XLA does not vectorise on CPU.
     return exponentials, norm, losses[..., 0], (hit >= largest)[..., 0]
 
 
 def _divide(blocks, *arrays):
-    """Divides `[batch, length, ...]` into `[blocks, batch, positions, ...]`, filled up with zeros.
+    """Divide `[batch, length, ...]` into `[blocks, batch, positions, ...]`, padded with zeros.
 
-    The positions are divided, because several devices have the batch divided among them.
+    The blocks divide the positions because the batch is already divided among devices.
     """
     batch, length = arrays[0].shape[:2]
     positions = math.ceil(length / max(1, min(blocks, length)))

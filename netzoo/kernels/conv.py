@@ -1,4 +1,4 @@
-"""The choice among the forms of a convolution."""
+"""Selects the implementation of a convolution."""
 
 import jax
 
@@ -13,10 +13,10 @@ from netzoo.kernels.xla_conv import xla_conv
 
 
 def convolve(x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1) -> jax.Array:
-    """Convolves images with a square kernel `[taps, taps, channels / groups, features]`.
+    """Convolve images with a square kernel `[taps, taps, channels / groups, features]`.
 
-    Maps `[batch, height, width, channels]` to `[batch, out_height, out_width, features]`; all are
-    of one dtype.
+    `x` is `[batch, height, width, channels]`; the result is `[batch, out_height, out_width,
+    features]`. All have the same dtype.
     """
     if backend() == "native":
         return xla_conv(x, kernel, window, groups)
@@ -35,11 +35,11 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1) -
 
 
 def _pointwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves with one tap, as a product of matrices over every `stride`-th pixel.
+    """Convolve with a 1x1 kernel, as a matrix product over every `stride`-th pixel.
 
-    Through a four-dimensional contraction the gradient is several times slower on CPU. Through a
-    strided convolution the kernel's gradient begins with a transposition of the images that takes
-    ten times as long as the product.
+    On CPU, the gradient of a four-dimensional contraction is several times slower. The kernel
+    gradient of a strided convolution first transposes the images, which takes ten times as long as
+    the product.
     """
     x = x[:, ::stride, ::stride]
     y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
@@ -47,9 +47,9 @@ def _pointwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _patch_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves with a stride of the kernel's length, as a product of matrices over patches.
+    """Convolve with a stride equal to the kernel size, as a matrix product over patches.
 
-    XLA's gradient of such a convolution is ten times slower on CPU.
+    XLA's gradient of this convolution is ten times slower on CPU.
     """
     side, features = kernel.shape[0], kernel.shape[-1]
     (batch, height, width, channels), patch = x.shape, side * side * kernel.shape[2]

@@ -1,9 +1,9 @@
-"""Convolution with one group, whose gradients are fast on CPU in loops and branches too.
+"""Convolution with one group, with gradients that stay fast on CPU inside loops and branches.
 
-XLA's CPU backend hands a convolution to Eigen if the features come last in its input and in its
-output. It rewrites gradients to that form in the outermost computation only. In a loop or a branch,
-as for rematerialisation or accumulated gradients, they keep a scalar form: a ResNet-50's step takes
-eighteen times as long. Here the gradients are written in the fast form.
+XLA's CPU backend runs a convolution in Eigen if the features are the last axis of its input and
+output. It rewrites gradients to this layout only in the outermost computation. In a loop or a
+branch, as in rematerialisation or gradient accumulation, they stay a scalar loop, and a step of
+ResNet-50 takes eighteen times as long. Here the gradients are written in the fast layout.
 """
 
 import functools
@@ -17,7 +17,7 @@ from netzoo.kernels.xla_conv import xla_conv
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def dense_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """Convolves all channels with all; see `netzoo.kernels.conv.convolve`."""
+    """Convolve with one group; see `netzoo.kernels.conv.convolve`."""
     return xla_conv(x, kernel, window)
 
 
@@ -36,7 +36,7 @@ def _backward(window, residuals, dy):
         kernel_margins.append((before, reach + last_start + 1 - length - before))
     turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
     d_x = xla_conv(dy, turned, Window(1, x_margins, dilation), spread=stride)
-    # The sum runs over the examples, so they take the place of channels.
+    # The sum runs over the examples, so the batch axis takes the place of the channels.
     images, taps_of_images = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
     d_kernel = xla_conv(images, taps_of_images, Window(dilation, kernel_margins, stride))
     return d_x, d_kernel.transpose(1, 2, 0, 3)

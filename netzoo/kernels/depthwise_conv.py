@@ -1,14 +1,15 @@
 """Depthwise convolution that is fast on CPU.
 
-XLA's CPU backend lowers a convolution with one group per channel to a scalar loop, ten times
-slower than the arithmetic needs. Written as `kernel height x kernel width` shifted multiply-adds
-over the channel axis it vectorises and threads. The gradients need the same care:
+XLA's CPU backend lowers a convolution with one group per channel to a scalar loop, ten times slower
+than the arithmetic requires. Written as `kernel height x kernel width` shifted multiply-adds over
+the channel axis, the convolution is vectorised and multithreaded. The gradients are written in the
+same way:
 
-* the input gradient is again a sum of shifted products, computed phase by phase of the stride, so
-  that no tap multiplies an inserted zero;
-* the kernel gradient reduces over batch and space. As separate reductions XLA passes over the
-  images once per tap, without threads; accumulated image by image in a scan, all taps read an
-  image while it is in cache and only the small per-position sums are reduced at the end.
+* The input gradient is a sum of shifted products, computed separately for each phase of the stride,
+  so that no tap multiplies an inserted zero.
+* The kernel gradient reduces over batch and space. With one reduction per tap, XLA reads the images
+  once per tap on one thread. Here a scan accumulates the gradient image by image: all taps read an
+  image while it is in cache, and only the small per-position sums are reduced at the end.
 
 The kernel has `flax.linen.Conv`'s shape `[height, width, 1, channels]`.
 """
@@ -24,7 +25,7 @@ from netzoo.kernels.windows import Window, add_taps, taps
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """Convolves every channel with its own kernel; see `netzoo.kernels.conv.convolve`."""
+    """Convolve every channel with its own kernel; see `netzoo.kernels.conv.convolve`."""
     pixels_of_taps = taps(x, kernel.shape[:2], window)
     weights = kernel.reshape(-1, kernel.shape[-1])
     return sum(pixels * weight for pixels, weight in zip(pixels_of_taps, weights, strict=True))
@@ -54,7 +55,7 @@ def _kernel_gradient(x, dy, kernel_shape, window: Window):
         )
         return sums, None
 
-    # Float32 sums at least, whatever the compute dtype: thousands of terms would drown in bfloat16.
+    # Sum in float32 or wider: bfloat16 would lose most of the thousands of terms.
     zeros = jnp.zeros(dy.shape[1:], jnp.promote_types(dy.dtype, jnp.float32))
     sums, _ = lax.scan(add_image, (zeros,) * (kernel_shape[0] * kernel_shape[1]), (x, dy))
     return jnp.stack([total.sum((0, 1)) for total in sums]).reshape(kernel_shape)

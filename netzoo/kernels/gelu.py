@@ -10,11 +10,11 @@ from netzoo.kernels.switch import backend
 
 
 def gelu(x: jax.Array, *, approximate: bool = False) -> jax.Array:
-    """Returns `x` times the normal distribution function at `x`, elementwise.
+    """Multiply `x` by the normal cumulative distribution function at `x`, elementwise.
 
-    `flax.linen.gelu` computes the same from `erfc`. On CPU that takes half a dozen passes over the
-    array and keeps several intermediate values for the gradient; the form for CPU keeps `x`.
-    `approximate` takes the formula with the hyperbolic tangent.
+    `flax.linen.gelu` computes the same from `erfc`. On CPU, it passes over the array about six
+    times and keeps several intermediate arrays for the gradient; the CPU implementation keeps only
+    `x`. `approximate` selects the formula with the hyperbolic tangent.
     """
     if backend() == "native":
         return nn.gelu(x, approximate=approximate)

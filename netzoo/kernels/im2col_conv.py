@@ -1,8 +1,9 @@
-"""Convolution of images with fewer pixels than the kernel has taps, as one product on CPU.
+"""Convolution of images that have fewer pixels than the kernel has taps, as one product on CPU.
 
-XLA exchanges images and kernel where that makes the window smaller, and its CPU backend has no fast
-form for the result: 3x3 on 2x2 pixels, in the last stage of a ResNet at 64 px, takes 45 times as
-long as on 4x4. The pixels of all taps, side by side, times the kernel need no window at all.
+XLA swaps images and kernel if the window becomes smaller, and its CPU backend runs the result
+slowly. A 3x3 convolution of 2x2 pixels, in the last stage of a ResNet at 64 px, takes 45 times as
+long as one of 4x4 pixels. Here the pixels of all taps are concatenated and multiplied by the
+kernel.
 """
 
 import math
@@ -14,10 +15,10 @@ from netzoo.kernels.windows import Size, Window, taps
 
 
 def has_few_pixels(size: Size, kernel_size: int, window: Window) -> bool:
-    """Returns whether the input images or the output images have fewer pixels than the kernel taps.
+    """Return whether the input or output images have fewer pixels than the kernel has taps.
 
-    The output counts because the gradient starts from it. If the input is far larger than the
-    output, the answer is False: the product would be as large.
+    The output matters because the gradient convolves it. The result is False if the input is far
+    larger than the output, because the product would be as large.
     """
     before = math.prod(size)
     after = math.prod(window.output_size(size, (kernel_size, kernel_size)))
@@ -25,7 +26,7 @@ def has_few_pixels(size: Size, kernel_size: int, window: Window) -> bool:
 
 
 def im2col_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """Convolves by a product of matrices; see `netzoo.kernels.conv.convolve`."""
+    """Convolve by a matrix product; see `netzoo.kernels.conv.convolve`."""
     columns = jnp.concatenate(taps(x, kernel.shape[:2], window), axis=-1)
     y = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(*columns.shape[:3], kernel.shape[-1])

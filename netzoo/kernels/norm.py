@@ -1,8 +1,8 @@
 """Normalisation by the statistics of the batch or of groups of channels.
 
-Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494. The forms for CPU
-work on matrices, which XLA's CPU backend reduces at memory speed; the native forms leave the images
-their axes.
+Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494. The CPU
+implementations reshape images to matrices, which XLA's CPU backend reduces at memory speed; the
+native implementations keep the shape of the images.
 """
 
 import functools
@@ -17,15 +17,16 @@ from netzoo.kernels.switch import backend
 def normalize_batch(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises every channel by the mean and variance of the batch.
+    """Normalise every channel by the mean and variance of the batch.
 
-    The native form takes the variance as the mean of squares minus the squared mean, which reads
-    the images once. The form for CPU centres the values first: it is exact whatever the mean.
+    The native implementation computes the variance as the mean of squares minus the squared mean,
+    which reads the images once. The CPU implementation centres the values first, which is accurate
+    for any mean.
 
     Returns:
-      The normalised `x` `[..., channels]` in its dtype, and the batch's mean and (biased) variance
-      `[channels]` in float32. Mean and variance carry no gradient: they only feed the running
-      statistics.
+      The normalised `x` `[..., channels]` in its dtype, and the batch's mean and biased variance
+      `[channels]` in float32. No gradient flows through the returned mean and variance: they only
+      update the running statistics.
     """
     if backend() == "native":
         return _normalize_batch(x, scale, bias, epsilon, True)
@@ -34,8 +35,8 @@ def normalize_batch(
     return y.reshape(x.shape), mean, variance
 
 
-# Automatic differentiation would chain through mean and variance, and pass over the images seven
-# times. This is two sums forward, two backward, and one fused `a dy + b x + c`.
+# Automatic differentiation would read the images seven times. This function computes two sums
+# forward, two sums backward, and one fused `a dy + b x + c`.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _normalize_batch(x, scale, bias, epsilon, one_pass):
     return _forward(x, scale, bias, epsilon, one_pass)[0]
@@ -76,10 +77,10 @@ _normalize_batch.defvjp(_forward, _backward)
 def normalize_groups(
     x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, epsilon: float
 ) -> jax.Array:
-    """Normalises every example and group of channels by its own mean and variance.
+    """Normalise every example and group of channels by its own mean and variance.
 
-    The images are `[batch, ..., channels]`, float32 or wider. Sums are taken over space first,
-    channel by channel, and then put together for the groups.
+    The images are `[batch, ..., channels]` in float32 or wider. The sums are taken over space for
+    each channel, and then over the channels of each group.
     """
     shape = x.shape
     if backend() == "cpu":
@@ -87,7 +88,7 @@ def normalize_groups(
     space = tuple(range(1, x.ndim - 1))
 
     def group_means(values: jax.Array) -> jax.Array:
-        """Returns the means `[batch, channels]` over space and groups, for every channel."""
+        """Return the mean over space and group for every channel, `[batch, channels]`."""
         means = values.mean(space).reshape(shape[0], groups, -1)
         return jnp.repeat(means.mean(-1), shape[-1] // groups, axis=-1)
 

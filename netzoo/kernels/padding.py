@@ -1,7 +1,7 @@
-"""The two padding conventions that published weights come with.
+"""The two padding conventions of published weights.
 
-They give the same output shapes for the networks of this zoo and different numbers wherever the
-stride is 2: PyTorch pads both sides alike, TensorFlow puts the odd row or column at the end.
+Both give the same output shapes for the networks of netzoo, but different values where the stride
+is 2. PyTorch pads both sides equally; TensorFlow puts the odd row or column at the end.
 """
 
 from typing import Literal, get_args
@@ -15,7 +15,7 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 def spatial_padding(
     size: int, kernel: int, stride: int, padding: Padding, dilation: int = 1
 ) -> tuple[int, int]:
-    """Returns the zeros to put before and after one spatial axis.
+    """Return the zeros to put before and after one spatial axis.
 
     Args:
       size: Length of the axis, in pixels.
@@ -26,7 +26,7 @@ def spatial_padding(
       dilation: Distance between taps, in pixels.
 
     Raises:
-      ValueError: `padding` is neither of the two.
+      ValueError: `padding` is unknown.
     """
     span = dilation * (kernel - 1)
     if padding == "torch":

@@ -1,7 +1,7 @@
-"""Pooling with the conventions of `netzoo.kernels.padding`, and rounding up by option.
+"""Pooling with the padding conventions of `netzoo.kernels.padding`.
 
-XLA's CPU backend takes the gradient of max-pooling by scattering, window by window on one core;
-`_backward` is 3 to 12 times faster there.
+XLA's CPU backend computes the gradient of max-pooling by scattering windows on one core;
+`_backward` is 3 to 12 times faster on CPU.
 """
 
 import functools
@@ -25,16 +25,17 @@ def max_pool(
     padding: Padding | int = "torch",
     ceil: bool = False,
 ) -> jax.Array:
-    """Takes the largest value of every window over `[batch, height, width, channels]`.
+    """Take the largest value of every window over `[batch, height, width, channels]`.
 
-    The gradient goes to the first of several largest pixels, row by row, as in PyTorch.
+    If several pixels are the largest, the gradient goes to the first in row-major order, as in
+    PyTorch.
 
     Args:
       x: The images.
       window: Side of the window, in pixels.
       stride: Step between windows, in pixels.
       padding: Padding convention, or the number of pixels on every side. Padded pixels never win.
-      ceil: Whether a last window may reach past the edge, so that the output size rounds up.
+      ceil: Whether the last window may extend beyond the edge, so that the output size rounds up.
     """
     form = _xla_max_pool if backend() == "native" else _max_pool
     pads = window_pads(x.shape[1:3], window, stride, padding, ceil)
@@ -42,10 +43,10 @@ def max_pool(
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
-    """Averages over space, `[batch, height, width, channels]` to `[batch, channels]`.
+    """Average over space, `[batch, height, width, channels]` to `[batch, channels]`.
 
-    In float32, or wider where `x` is: classifiers work in full precision whatever the network
-    computes in.
+    The result is float32, or the dtype of `x` if that is wider: classifiers work in full precision
+    in every network.
     """
     return adaptive_avg_pool(x.astype(jnp.promote_types(x.dtype, jnp.float32)), 1)[:, 0, 0]
 
@@ -56,8 +57,8 @@ def _xla_max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
-    # If windows overlap, slices are no faster in the forward pass. If they do not, XLA would fuse
-    # the pooling with the convolutions before it, as in `adaptive_avg_pool`.
+    # Slices are faster only for windows that do not overlap: XLA would fuse their pooling with the
+    # preceding convolutions, as in `adaptive_avg_pool`.
     if 1 < window.stride < size[0]:
         return _xla_max_pool(x, size, window)
     return functools.reduce(jnp.maximum, taps(x, size, window, fill=-jnp.inf))
@@ -70,8 +71,7 @@ def _forward(x, size, window):
 
 def _backward(size, window, residuals, dy):
     x, y = residuals
-    # Number of the tap that gave the maximum, the first of several, from 1. A window of padding
-    # alone has 0.
+    # One-based number of the first tap that holds the maximum. Windows of padding alone have 0.
     number_type = jnp.uint8 if size[0] < 16 else jnp.uint16
     winner = jnp.zeros(y.shape, number_type)
     for number, pixels in enumerate(taps(x, size, window, fill=-jnp.inf), 1):
@@ -80,7 +80,7 @@ def _backward(size, window, residuals, dy):
     def term(i, j, winner, dy):
         return jnp.where(winner == i * size[1] + j + 1, dy, 0)
 
-    # Without the barrier every tap would look for the winner again.
+    # Without the barrier, every tap would recompute the winner.
     arrays = (lax.optimization_barrier(winner), dy)
     return (add_taps(term, arrays, x.shape[1:3], size, window),)
 
@@ -89,10 +89,10 @@ _max_pool.defvjp(_forward, _backward)
 
 
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
-    """Averages `[batch, height, width, channels]` down to `[batch, size, size, channels]`.
+    """Average `[batch, height, width, channels]` down to `[batch, size, size, channels]`.
 
-    Output row `i` is the mean of the rows from `floor(i * height / size)` to
-    `ceil((i + 1) * height / size)`, as in PyTorch's `AdaptiveAvgPool2d`; so a smaller image is
+    Output row `i` is the mean of the rows from `floor(i * height / size)` to `ceil((i + 1) * height
+    / size)`, as in PyTorch's `AdaptiveAvgPool2d`. Pixels of an image smaller than `size` are
     repeated.
     """
     batch, height, width, channels = x.shape
@@ -101,8 +101,8 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)  # half precision rounds 1/3
     if size == 1 and backend() == "native":
         return x.mean((1, 2), dtype=wide, keepdims=True).astype(x.dtype)
-    # A product, because XLA's CPU backend would fuse a sum with the convolutions that only the sum
-    # reads, which then run on one core.
+    # A product, because XLA's CPU backend would fuse a sum with the convolution that feeds it, and
+    # then run the convolution on one core.
     shares = np.kron(_shares(height, size), _shares(width, size))
     means = jnp.einsum(
         "pk,nkc->npc",
@@ -114,7 +114,7 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
 
 
 def _shares(length: int, size: int) -> np.ndarray:
-    """Returns the weights of `length` pixels in `size` means, `[size, length]`."""
+    """Return the weight of each of `length` pixels in each of `size` means, `[size, length]`."""
     shares = np.zeros((size, length))
     for i, row in enumerate(shares):
         window = slice(i * length // size, -(-(i + 1) * length // size))
@@ -123,7 +123,7 @@ def _shares(length: int, size: int) -> np.ndarray:
 
 
 def window_pads(size: Size, window: int, stride: int, padding: Padding | int, ceil: bool) -> Pads:
-    """Returns the padding of images of `size` height and width; see `max_pool`."""
+    """Return the padding of images of `size` height and width; see `max_pool`."""
     pads = []
     for length in size:
         if isinstance(padding, int):
@@ -131,7 +131,7 @@ def window_pads(size: Size, window: int, stride: int, padding: Padding | int, ce
         else:
             before, after = spatial_padding(length, window, stride, padding)
         if ceil:
-            # The last window has to start inside the image or the padding before it.
+            # The last window must start inside the image or in the padding before it.
             steps = -(-(length + before + after - window) // stride)
             if steps * stride >= length + before:
                 steps -= 1

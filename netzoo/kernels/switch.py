@@ -1,8 +1,8 @@
-"""The switch that every operation with two forms asks, once, while a program is traced.
+"""The switch that selects the implementation of every operation while a program is traced.
 
-`"native"` takes plain XLA and Flax operations, which the compilers of GPU and TPU, `jax.export` and
-converters know. `"cpu"` takes the forms of `netzoo.kernels` that are faster on a CPU. Both compute
-the same:
+`"native"` selects plain XLA and Flax operations, which GPU and TPU compilers, `jax.export` and
+converters support. `"cpu"` selects the implementations of `netzoo.kernels`, which are faster on a
+CPU. Both compute the same:
 
     with netzoo.kernels.use_backend("native"):
         exported = jax.export.export(jax.jit(apply))(variables, images)
@@ -18,19 +18,19 @@ from jax.sharding import AbstractMesh, Mesh
 from netzoo.errors import UserError
 
 Backend = Literal["cpu", "native"]
-# A part of the key by which `jax.jit` finds what it has traced before.
+# A user context, so that `jax.jit` traces again when the choice changes.
 _CHOSEN = jax.make_user_context(default_value=None)
 
 
 def backend(mesh: Mesh | AbstractMesh | None = None) -> Backend:
-    """Returns which forms a program that is traced now consists of.
+    """Return the backend for which a program is now traced.
 
-    That is the choice of the innermost `use_backend`. Without one it follows the platform of the
-    devices that the program is for: `"cpu"` for a CPU, `"native"` for all others.
+    The innermost `use_backend` decides. Otherwise the platform of the program's devices does:
+    `"cpu"` for a CPU, `"native"` for all others.
 
     Args:
-      mesh: The devices that the program is for. Without them, `jax.default_device` or else JAX's
-        default backend decides.
+      mesh: The program's devices. If None, `jax.default_device` decides, or else JAX's default
+        backend.
     """
     if _CHOSEN.value is not None:
         return _CHOSEN.value
@@ -46,12 +46,12 @@ def backend(mesh: Mesh | AbstractMesh | None = None) -> Backend:
 
 @contextlib.contextmanager
 def use_backend(name: Backend) -> Iterator[None]:
-    """Makes programs that are traced within it consist of the forms for `name`.
+    """Trace programs inside the `with` block for the backend `name`.
 
-    It is a decorator as well, for functions that are traced later.
+    It also works as a decorator of functions that are traced later.
 
     Raises:
-      UserError: `name` is neither of the two.
+      UserError: `name` is unknown.
     """
     if name not in get_args(Backend):
         raise UserError(f"backend is {name!r}; expected one of {', '.join(get_args(Backend))}")

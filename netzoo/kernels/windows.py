@@ -1,6 +1,6 @@
-"""Windows that slide over images, as slices that XLA's CPU backend vectorises and threads.
+"""Sliding windows as slices, which XLA's CPU backend vectorises and runs on all cores.
 
-Depthwise and grouped convolution and pooling share them: along each axis, pixel
+Depthwise convolution, grouped convolution and pooling share these functions. Along each axis, pixel
 `stride * o + i * dilation - pad` of the image is tap `i` of window `o`.
 """
 
@@ -17,14 +17,14 @@ Size = tuple[int, ...]  # along height and width
 
 
 class Window(NamedTuple):
-    """How the windows of a convolution or a pooling lie on the images."""
+    """Stride, padding and dilation of a convolution or a pooling."""
 
     stride: int = 1  # pixels from window to window
     pads: Pads = NO_PADS  # pixels added before and after height and width
     dilation: int = 1  # pixels from tap to tap
 
     def output_size(self, size: Size, kernel: Size) -> Size:
-        """Returns the number of windows along height and width of images of `size`."""
+        """Return the number of windows along height and width of images of `size`."""
         return tuple(
             (length + sum(pads) - self.dilation * (count - 1) - 1) // self.stride + 1
             for length, count, pads in zip(size, kernel, self.pads, strict=True)
@@ -36,16 +36,17 @@ def _each_tap(kernel: Size) -> itertools.product:
 
 
 def _tap(padded: jax.Array, i: int, j: int, size: Size, stride: int) -> jax.Array:
-    """Takes every `stride`-th pixel from `(i, j)` on: `[..., H, W, C]` to `[..., *size, C]`."""
+    """Take every `stride`-th pixel starting at `(i, j)`: `[..., H, W, C]` to `[..., *size, C]`."""
     rows = slice(i, i + (size[0] - 1) * stride + 1, stride)
     columns = slice(j, j + (size[1] - 1) * stride + 1, stride)
     return padded[..., rows, columns, :]
 
 
 def taps(x: jax.Array, kernel: Size, window: Window, fill: float = 0.0) -> list[jax.Array]:
-    """Returns the pixels that every tap of a kernel sees, row by row, with `fill` as the padding.
+    """Return the pixels under every tap of a kernel, in row-major order, padded with `fill`.
 
-    Each tap maps `[..., height, width, channels]` to `[..., out_height, out_width, channels]`.
+    `x` is `[..., height, width, channels]`; each result is `[..., out_height, out_width,
+    channels]`.
     """
     stride, pads, dilation = window
     padded = jnp.pad(x, (*((0, 0),) * (x.ndim - 3), *pads, (0, 0)), constant_values=fill)
@@ -60,18 +61,18 @@ def add_taps(
     kernel: Size,
     window: Window,
 ) -> jax.Array:
-    """Adds up, for every pixel, the terms of the windows that hold it: the transpose of `taps`.
+    """Sum, for every pixel, the terms of all windows that contain it: the transpose of `taps`.
 
-    Pixels are computed phase by phase of the stride (row mod stride, column mod stride), so that no
-    tap multiplies an inserted zero.
+    Pixels are computed separately for each phase of the stride (row mod stride, column mod stride),
+    so that no tap multiplies an inserted zero.
 
     Args:
-      term: `term(i, j, *arrays)` is the share of the pixel at tap `(i, j)` of each window. It has
-        to be 0 where the arrays are 0.
-      arrays: Values of the windows, `[batch, out_height, out_width, channels]` each.
+      term: `term(i, j, *arrays)` returns what each window adds to the pixel at its tap `(i, j)`. It
+        must be 0 where the arrays are 0.
+      arrays: Values of each window, `[batch, out_height, out_width, channels]`.
       size: Height and width of the images to return.
       kernel: Taps along height and width.
-      window: How the kernel slides.
+      window: Stride, padding and dilation of the kernel.
     """
     stride, pads, dilation = window
     grid = tuple(-(-length // stride) for length in size)
@@ -82,7 +83,7 @@ def add_taps(
         ]
         for count, (before, _) in zip(kernel, pads, strict=True)
     ]
-    # Zeros around the windows, for pixels that fewer windows hold.
+    # Zeros around the windows, for pixels that fewer windows contain.
     margins = []
     for axis, length in enumerate(arrays[0].shape[1:3]):
         firsts = [first for phase in starts[axis] for first, rest in phase if rest == 0]

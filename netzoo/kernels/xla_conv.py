@@ -1,4 +1,4 @@
-"""XLA's own convolution: the native form, and what several of the forms for CPU are made of."""
+"""XLA's own convolution: the native implementation, and a part of several for CPU."""
 
 import jax
 from jax import lax
@@ -9,9 +9,9 @@ from netzoo.kernels.windows import Window
 def xla_conv(
     x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1, spread: int = 1
 ) -> jax.Array:
-    """Convolves `[batch, height, width, channels]`.
+    """Convolve `[batch, height, width, channels]`.
 
-    With `spread`, the pixels are first put that far apart, with zeros between them.
+    `spread` first inserts `spread - 1` zeros between neighbouring pixels.
     """
     return lax.conv_general_dilated(
         x,

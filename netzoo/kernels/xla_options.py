@@ -1,4 +1,4 @@
-"""Options for the compiler that make netzoo's programs faster, where this XLA knows them."""
+"""Compiler options that make netzoo's programs faster, if the installed XLA accepts them."""
 
 import functools
 
@@ -7,10 +7,10 @@ from jax.sharding import AbstractMesh, Mesh
 
 from netzoo.kernels.switch import backend
 
-# YNN, XLA 0.10's own kernels, run products of matrices well and the sums of BatchNorm several times
-# as fast, but convolutions on one core. By default that is all convolutions. With these options it
-# is those that only a sum or a pooling reads; no network has one, since the poolings of classifiers
-# are products and those of 2x2 pixels are slices.
+# YNN, the CPU kernels of XLA 0.10, speeds up the sums of BatchNorm several times and runs matrix
+# products well, but runs convolutions on one core. By default it takes all convolutions. With these
+# options it takes only convolutions that feed nothing but a sum or a pooling. No network has one:
+# classifiers pool by products, and 2x2 pools are slices.
 OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
@@ -19,10 +19,10 @@ OPTIONS = {
 
 
 def compiler_options(mesh: Mesh | AbstractMesh | None = None) -> dict[str, str]:
-    """Returns what to pass to `jax.jit(..., compiler_options=...)` for `backend(mesh)`.
+    """Return the options for `jax.jit(..., compiler_options=...)` for `backend(mesh)`.
 
-    It is empty for `"native"`, and where the installed XLA refuses the options: they come and go
-    with its releases.
+    The result is empty for `"native"`, and if the installed XLA rejects the options, which change
+    from release to release.
     """
     return dict(_accepted_options()) if backend(mesh) == "cpu" else {}
 
@@ -32,6 +32,6 @@ def _accepted_options() -> dict[str, str]:
     try:
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             jax.jit(lambda: 0, compiler_options=OPTIONS).lower().compile()
-    except RuntimeError:  # refused, or JAX was started without its CPU backend
+    except RuntimeError:  # rejected, or JAX runs without its CPU backend
         return {}
     return OPTIONS
