@@ -1,6 +1,6 @@
-"""The layers that networks are written with; families import from here alone.
+"""The layers of the networks; model files import layers only from here.
 
-Where a layer has forms for several platforms, `netzoo.kernels` chooses among them.
+`netzoo.kernels` selects the implementation of a layer for each platform.
 """
 
 from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy

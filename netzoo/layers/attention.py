@@ -1,8 +1,8 @@
 """Multi-head attention (Vaswani et al., arXiv:1706.03762, section 3.2.2).
 
-Written out rather than taken from `jax.nn.dot_product_attention`: that one has no dropout, does not
-give the weights, and takes the softmax in float32 even where the network computes in float64. What
-it runs by default is the same few products, at the same speed.
+`jax.nn.dot_product_attention` is not used: it has no dropout, does not return the weights, and
+computes the softmax in float32 even in a float64 network. By default it runs the same products at
+the same speed.
 """
 
 from typing import NamedTuple
@@ -20,10 +20,10 @@ KERNEL_INIT = nn.initializers.xavier_uniform()
 
 
 class KeyValue(NamedTuple):
-    """Projected keys and values of the positions that attention looks at.
+    """Projected keys and values of the positions that attention reads.
 
-    The heads come first and the keys are transposed, because the products read them so. A cache in
-    any other order would be transposed for each token.
+    The layout is that of the products: heads first, keys transposed. A cache in another layout
+    would be transposed for each token.
     """
 
     key: jax.Array  # [batch, heads, width / heads, memory_length]
@@ -31,20 +31,20 @@ class KeyValue(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """What attention computes."""
+    """The results of attention."""
 
     output: jax.Array  # [batch, length, width]
     weights: jax.Array  # [batch, heads, length, memory_length], float32 or wider, without dropout
-    memory: KeyValue | None  # keys and values of the memory; None if the caller gave them
+    memory: KeyValue | None  # keys and values of the memory; None if the caller passed them
 
 
 class MultiHeadAttention(nn.Module):
     """Attention with separate projections `query`, `key`, `value` and `out`, each with a bias.
 
     Attributes:
-      num_heads: Heads that the width is divided into.
-      dropout_rate: Dropout of the attention weights.
-      dtype: Compute type; parameters stay float32, the softmax is taken in float32.
+      num_heads: Number of heads; it must divide the width.
+      dropout_rate: Dropout rate of the attention weights.
+      dtype: Compute dtype; parameters and softmax are float32.
     """
 
     num_heads: int
@@ -63,25 +63,25 @@ class MultiHeadAttention(nn.Module):
         position: jax.Array | int = 0,
         details: bool = False,
     ) -> jax.Array | Attention:
-        """Lets every position of `x` look at the positions of `memory`, or of `x` itself.
+        """Attend from every position of `x` to the positions of `memory`, or of `x` itself.
 
         Args:
           x: `[batch, length, width]`.
-          memory: `[batch, memory_length, width]`, its keys and values from an earlier call, or None
+          memory: `[batch, memory_length, width]`, or its keys and values from an earlier call; None
             for self-attention.
           mask: Booleans that broadcast to `[batch, heads, length, memory_length]`; True where a
-            position may be looked at.
-          train: Whether dropout acts.
-          cache: Keys and values of a longer memory, into which those of `memory` are written before
-            attention looks at all of it.
-          position: Where in the cache they are written.
-          details: Whether to return `Attention` instead of its output alone.
+            position may be attended to.
+          train: Whether to apply dropout.
+          cache: Keys and values of a longer memory. Those of `memory` are written into it, and
+            attention reads all of it.
+          position: Position in the cache of the first key and value written.
+          details: Whether to return `Attention` rather than only its output.
 
         Returns:
           `[batch, length, width]`, or `Attention`.
 
         Raises:
-          UserError: The heads do not divide the width.
+          UserError: The number of heads does not divide the width.
         """
         width = x.shape[-1]
         if width % self.num_heads:
@@ -109,7 +109,7 @@ class MultiHeadAttention(nn.Module):
         return Attention(output, weights, None if given else KeyValue(key, value))
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
-        """Projects `[batch, length, width]` to `[batch, heads, length, width / heads]` each."""
+        """Project `[batch, length, width]` to `[batch, heads, length, width / heads]` per name."""
         width = x.shape[-1]
         heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
         layers = [
@@ -124,6 +124,6 @@ def _attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None)
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bhqd,bhdk->bhqk", query, key, preferred_element_type=wide)
     if mask is not None:
-        # Finite, so that a position with nothing to look at has uniform weights instead of NaN.
+        # Finite, so that a fully masked position has uniform weights instead of NaN.
         scores = jnp.where(mask, scores, jnp.finfo(wide).min)
     return jax.nn.softmax(scores)

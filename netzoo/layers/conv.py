@@ -1,4 +1,4 @@
-"""Convolution in the form that the backend runs fastest, with `flax.linen.Conv`'s parameters."""
+"""Convolution with `flax.linen.Conv`'s parameters, implemented for the speed of each backend."""
 
 import flax.linen as nn
 import jax
@@ -12,9 +12,8 @@ from netzoo.kernels.windows import Window
 class Conv(nn.Module):
     """A two-dimensional convolution over `[batch, height, width, channels]`.
 
-    Parameters are those of `flax.linen.Conv`: `kernel`
-    `[kernel_size, kernel_size, channels / groups, features]` and, on request, `bias`
-    `[features]`.
+    The parameters are those of `flax.linen.Conv`: `kernel` `[kernel_size, kernel_size, channels /
+    groups, features]` and, with `use_bias`, `bias` `[features]`.
 
     Attributes:
       features: Channels of the output.
@@ -23,9 +22,9 @@ class Conv(nn.Module):
       groups: Groups that the channels are split into.
       dilation: Distance between taps, in pixels.
       use_bias: Whether to add a bias.
-      padding: Padding convention, see `netzoo.kernels.padding`, or the zeros before and after
-        height and width.
-      dtype: Compute type; parameters stay float32.
+      padding: Padding convention (see `netzoo.kernels.padding`), or the number of zeros before and
+        after height and width.
+      dtype: Compute dtype; parameters are float32.
       kernel_init: Initializer of the kernel.
       bias_init: Initializer of the bias.
     """
@@ -38,7 +37,7 @@ class Conv(nn.Module):
     use_bias: bool = False
     padding: Padding | Pads = "torch"
     dtype: jnp.dtype = jnp.float32
-    # He et al. 2015 (arXiv:1502.01852) in the fan-out form that torchvision's networks start from.
+    # He et al. 2015 (arXiv:1502.01852) by fan-out, as torchvision initialises its networks.
     kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
         2.0, "fan_out", "normal"
     )
@@ -46,7 +45,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`."""
+        """Map `[batch, height, width, channels]` to `[batch, height', width', features]`."""
         channels = x.shape[-1]
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -59,7 +58,7 @@ class Conv(nn.Module):
 
     @nn.nowrap
     def transform(self, kernel: jax.Array) -> jax.Array:
-        """Returns the kernel to convolve with; subclasses may compute it from the parameter."""
+        """Return the kernel of the convolution; subclasses may compute it from the parameter."""
         return kernel
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""A dense layer in the form that the backend runs fastest."""
+"""A dense layer, implemented for the speed of each backend."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class Dense(nn.Module):
 
     Attributes:
       features: Width of the output.
-      dtype: Compute type; parameters stay float32.
+      dtype: Compute dtype; parameters are float32.
       kernel_init: Initializer of the kernel.
       bias_init: Initializer of the bias; None for no bias.
     """
@@ -25,14 +25,14 @@ class Dense(nn.Module):
     bias_init: nn.initializers.Initializer | None = nn.initializers.zeros
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[..., width]` to `[..., features]`."""
+        """Map `[..., width]` to `[..., features]`."""
         kernel, bias = self.parameters(x.shape[-1])
         y = matmul(x.astype(self.dtype), kernel)
         return y if bias is None else y + bias
 
     @nn.compact
     def parameters(self, width: int) -> tuple[jax.Array, jax.Array | Any]:
-        """Returns kernel `[width, features]` and bias `[features]`, or None, in `dtype`."""
+        """Return kernel `[width, features]` and bias `[features]`, or None, in `dtype`."""
         shape = (width, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         if self.bias_init is None:

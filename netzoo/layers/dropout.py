@@ -1,9 +1,10 @@
-"""Dropout (Srivastava et al. 2014) with random numbers that cost little.
+"""Dropout (Srivastava et al. 2014) with cheap random numbers.
 
-`flax.linen.Dropout` draws from JAX's threefry generator, which on CPU passes over memory five times
+`flax.linen.Dropout` draws from JAX's threefry generator. On CPU, this passes over memory five times
 for each mask and takes a quarter of a Vision Transformer's training step. A mask needs no
-cryptographic numbers: here every element's position is hashed with the key, which fuses with the
-multiplication that follows, and the gradient hashes again instead of keeping the mask.
+cryptographic numbers, so the position of every element is hashed with the key instead. The hash
+fuses with the multiplication that follows, and the gradient recomputes it instead of keeping the
+mask.
 """
 
 import math
@@ -15,20 +16,20 @@ from jax import lax
 
 
 class Dropout(nn.Module):
-    """Sets a share of the elements to 0 and scales the others up, as `flax.linen.Dropout` does.
+    """Sets random elements to 0 and scales up the others, as `flax.linen.Dropout` does.
 
-    The mask depends on the key of the `dropout` stream and on the position alone, so that it is the
-    same on any number of devices.
+    The mask depends only on the position and the key of the `dropout` stream, so it is the same on
+    any number of devices.
 
     Attributes:
-      rate: Probability that an element is dropped.
+      rate: Probability of dropping an element.
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps an array to the same shape; without `train`, to itself."""
+        """Map an array to the same shape; return it unchanged unless `train`."""
         if not train or self.rate == 0:
             return x
         if self.rate == 1:
@@ -40,17 +41,17 @@ class Dropout(nn.Module):
 class DropPath(nn.Module):
     """Drops the residual branch of whole examples in training and scales up the others.
 
-    Also known as stochastic depth (Huang et al., arXiv:1603.09382).
+    This is also called stochastic depth (Huang et al., arXiv:1603.09382).
 
     Attributes:
-      rate: Share of the examples whose branch is dropped, in [0, 1).
+      rate: Probability of dropping the branch of an example, in [0, 1).
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, branch: jax.Array, *, train: bool) -> jax.Array:
-        """Maps a residual branch `[batch, ...]` to the same shape; needs the key `dropout`."""
+        """Map a residual branch `[batch, ...]` to the same shape, using the `dropout` stream."""
         dims = tuple(range(1, branch.ndim))
         return nn.Dropout(self.rate, broadcast_dims=dims, deterministic=not train)(branch)
 
@@ -67,7 +68,7 @@ def _drop(x: jax.Array, words: jax.Array, rate: float) -> jax.Array:
 
 
 def _hash(x: jax.Array) -> jax.Array:
-    """Mixes 32 bits into 32 others: the finalizer of MurmurHash3 (Appleby 2011)."""
+    """Mixe 32 bits into 32 others: the finalizer of MurmurHash3 (Appleby 2011)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

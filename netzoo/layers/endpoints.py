@@ -1,9 +1,9 @@
 """Intermediate values and auxiliary logits of a network, returned on request.
 
-Named intermediate values are in the collection `endpoints`. All families have one scheme of names:
-`stem`, `stage1/block2`, `head`, `pre_logits`; in Transformers `encoder/block3/attention`. The
-logits of auxiliary classifiers are in `auxiliary` and exist in training. A request for either
-changes neither the logits nor the type of what `apply` returns:
+The collection `endpoints` holds intermediate values. All families use the same names: `stem`,
+`stage1/block2`, `head`, `pre_logits`, and `encoder/block3/attention` in Transformers. The
+collection `auxiliary` holds the logits of auxiliary classifiers, in training only. Making a
+collection mutable does not change the logits:
 
     logits, state = model.apply(variables, images, train=False, mutable=["endpoints"])
     state["endpoints"]["stage1/block2"]
@@ -19,13 +19,13 @@ AUXILIARY = "auxiliary"
 def endpoint(
     module: nn.Module, name: str, value: jax.Array, collection: str = ENDPOINTS
 ) -> jax.Array:
-    """Stores a value of a network under `name` if the caller asked for it; returns the value."""
-    # Not `sow`: it refuses a name that a submodule has too, as `stem` does.
+    """Store a value under `name` if the caller requested the collection, and return the value."""
+    # Not `sow`, which rejects the name of a submodule, such as `stem`.
     if endpoints_wanted(module, collection):
         module.put_variable(collection, name, value)
     return value
 
 
 def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:
-    """Returns whether the caller of the network asked for a collection."""
+    """Return whether the caller of the network requested a collection."""
     return not module.is_initializing() and module.is_mutable_collection(collection)

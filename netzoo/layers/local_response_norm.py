@@ -15,19 +15,20 @@ def local_response_norm(
     beta: float = 0.75,
     alpha_over_size: bool = False,
 ) -> jax.Array:
-    """Divides every value by `(k + alpha * sum of squares) ** beta` over neighbouring channels.
+    """Divide every value by `(k + alpha * sum of squares) ** beta` over neighbouring channels.
 
-    Computed in float32, or wider where `x` is; the result has the dtype of `x`.
+    The computation is in float32, or in the dtype of `x` if that is wider; the result has the dtype
+    of `x`.
 
     Args:
       x: `[..., channels]`.
-      size: Channels that are summed over, `size // 2` before the own one and the rest from it on;
-        zeros lie beyond the first and the last channel.
-      k: Keeps the denominator away from 0: 2 in the paper, 1 in Caffe.
+      size: Number of channels in the sum. `size // 2` of them precede the value's channel; missing
+        channels count as 0.
+      k: Added to the sum: 2 in the paper, 1 in Caffe.
       alpha: Factor on the sum of squares.
       beta: Exponent.
-      alpha_over_size: Divide `alpha` by `size`, the convention of Caffe and PyTorch. The paper and
-        TensorFlow take the sum as it is.
+      alpha_over_size: Whether to divide `alpha` by `size`, as Caffe and PyTorch do; the paper and
+        TensorFlow do not.
     """
     if alpha_over_size:
         alpha = alpha / size
@@ -46,10 +47,10 @@ def _forward(x, size, k, alpha, beta):
 
 
 def _backward(size, k, alpha, beta, x, dy):
-    """Keeps only `x` from the forward pass, and sums the windows in one loop."""
+    """Compute the gradient from `x` alone, with the window sums in one loop."""
     wide, dy_wide = _widen(x), _widen(dy)
     denominator, factor = _denominator_and_factor(wide, size, k, alpha, beta)
-    # Channel j has channel i in its window if i has j in the mirrored one.
+    # Channel i is in the window of channel j if j is in the mirrored window of i.
     others = _window_sum(dy_wide * wide * factor / denominator, size, mirrored=True)
     return ((dy_wide * factor - 2 * alpha * beta * wide * others).astype(x.dtype),)
 
@@ -62,16 +63,16 @@ def _widen(x: jax.Array) -> jax.Array:
 
 
 def _denominator_and_factor(x, size, k, alpha, beta):
-    """Returns `k + alpha * sum of squares`, and that to the power of `-beta`."""
+    """Return the denominator `k + alpha * sum of squares` and the factor `denominator**-beta`."""
     denominator = k + alpha * _window_sum(jnp.square(x), size)
     if beta != 0.75:
         return denominator, denominator**-beta
-    root = jax.lax.rsqrt(denominator)  # the usual exponent without the slow general power
+    root = jax.lax.rsqrt(denominator)  # avoids the slow general power for the usual exponent
     return denominator, root * jnp.sqrt(root)
 
 
 def _window_sum(x: jax.Array, size: int, *, mirrored: bool = False) -> jax.Array:
-    """Sums `size` neighbouring channels as shifted slices, which vectorise and fuse."""
+    """Sum `size` neighbouring channels as shifted slices, which vectorise and fuse."""
     before = (size - 1) // 2 if mirrored else size // 2
     channels = x.shape[-1]
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, size - 1 - before)])

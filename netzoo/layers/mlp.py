@@ -12,13 +12,13 @@ from netzoo.layers.dropout import Dropout
 
 
 class Mlp(nn.Module):
-    """Two dense layers, `expand` and `project`, with an activation between.
+    """Two dense layers, `expand` and `project`, with an activation between them.
 
     Attributes:
-      mlp_dim: Width between the two.
-      activation: Activation between the two.
-      dropout_rate: Dropout after the activation.
-      dtype: Compute type; parameters stay float32.
+      mlp_dim: Width between the two layers.
+      activation: Activation after `expand`.
+      dropout_rate: Dropout rate after the activation.
+      dtype: Compute dtype; parameters are float32.
       bias_init: Initializer of both biases.
     """
 
@@ -30,7 +30,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[..., width]` to `[..., width]`."""
+        """Map `[..., width]` to `[..., width]`."""
         init = nn.initializers.xavier_uniform()
         dense = functools.partial(
             Dense, dtype=self.dtype, kernel_init=init, bias_init=self.bias_init

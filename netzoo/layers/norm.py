@@ -1,4 +1,4 @@
-"""Normalisation over the batch and over groups of channels.
+"""Batch normalisation and group normalisation.
 
 Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494.
 """
@@ -13,15 +13,15 @@ from netzoo.kernels.norm import normalize_batch, normalize_groups
 class BatchNorm(nn.Module):
     """Batch normalisation with the parameters and statistics of `flax.linen.BatchNorm`.
 
-    Under `jax.jit` with a sharded batch the statistics are those of the global batch: the means
-    are taken over the whole array, and XLA adds the communication.
+    Under `jax.jit` with a sharded batch, the statistics are those of the global batch: the means
+    are over the whole array, and XLA adds the communication.
 
     Attributes:
       momentum: Decay of the running statistics, `new = momentum * old + (1 - momentum) * batch`.
-        This is one minus PyTorch's `momentum`. Statistics of short runs lag behind with the
-        usual 0.99: 3,000 images make about 100 steps an epoch.
+        This is one minus PyTorch's `momentum`. The usual 0.99 lets the statistics lag behind in
+        short runs: 3,000 images make about 100 steps per epoch.
       epsilon: Added to the variance.
-      dtype: Compute type; statistics and parameters stay float32.
+      dtype: Compute dtype; statistics and parameters are float32.
       scale_init: Initializer of the scale.
     """
 
@@ -32,10 +32,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises the last axis of `x` `[..., channels]`.
+        """Normalise the last axis of `x` `[..., channels]`.
 
-        With `train` the batch's statistics are used and, where `batch_stats` is mutable, mixed
-        into the running ones; without it the running statistics are used and stay.
+        With `train`, it uses the statistics of the batch and, if `batch_stats` is mutable, updates
+        the running statistics. Without `train`, it uses the running statistics.
         """
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
@@ -60,7 +60,7 @@ class GroupNorm(nn.Module):
     Attributes:
       num_groups: Groups that the channels are split into.
       epsilon: Added to the variance.
-      dtype: Compute type; statistics and parameters stay float32.
+      dtype: Compute dtype; statistics and parameters are float32.
       scale_init: Initializer of the scale.
     """
 
@@ -71,9 +71,9 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        """Normalises `[batch, ..., channels]`, every example and group by itself.
+        """Normalise `[batch, ..., channels]` separately for every example and group.
 
-        `train` has no effect: with it a block can take `GroupNorm` in place of `BatchNorm`.
+        `train` has no effect; it lets `GroupNorm` replace `BatchNorm`.
         """
         del train
         channels = x.shape[-1]

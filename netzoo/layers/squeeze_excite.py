@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate that is computed from the means of all channels.
+    """Scales every channel by a gate computed from the means of all channels.
 
     The gate is the hard sigmoid of MobileNetV3 (arXiv:1905.02244, section 5.3).
 
@@ -20,12 +20,13 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps `[batch, height, width, channels]` to the same shape."""
-        # As torchvision initialises the 1x1 convolutions that it has here.
+        """Map `[batch, height, width, channels]` to the same shape."""
+        # torchvision initialises its 1x1 convolutions in the same way.
         dense = functools.partial(
             nn.Dense, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         )
-        # Not global_avg_pool: where the pixels are read again, a sum is a tenth faster on CPU.
+        # Not global_avg_pool: a sum is a tenth faster on CPU here, because the pixels are read
+        # again.
         gate = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         gate = nn.relu(dense(self.features, name="reduce")(gate))
         gate = nn.hard_sigmoid(dense(x.shape[-1], name="expand")(gate))
