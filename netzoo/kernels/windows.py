@@ -45,8 +45,8 @@ def _tap(padded: jax.Array, i: int, j: int, size: Size, stride: int) -> jax.Arra
 def taps(x: jax.Array, kernel: Size, window: Window, fill: float = 0.0) -> list[jax.Array]:
     """Return the pixels under every tap of a kernel, in row-major order, padded with `fill`.
 
-    `x` is `[..., height, width, channels]`; each result is `[..., out_height, out_width,
-    channels]`.
+    `x` is `[..., height, width, channels]`; each result is
+    `[..., out_height, out_width, channels]`.
     """
     stride, pads, dilation = window
     padded = jnp.pad(x, (*((0, 0),) * (x.ndim - 3), *pads, (0, 0)), constant_values=fill)

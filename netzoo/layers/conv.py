@@ -12,8 +12,9 @@ from netzoo.kernels.windows import Window
 class Conv(nn.Module):
     """A two-dimensional convolution over `[batch, height, width, channels]`.
 
-    The parameters are those of `flax.linen.Conv`: `kernel` `[kernel_size, kernel_size, channels /
-    groups, features]` and, with `use_bias`, `bias` `[features]`.
+    The parameters are those of `flax.linen.Conv`: `kernel`
+    `[kernel_size, kernel_size, channels / groups, features]` and, if `use_bias`, `bias`
+    `[features]`.
 
     Attributes:
       features: Channels of the output.

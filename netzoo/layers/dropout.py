@@ -68,7 +68,7 @@ def _drop(x: jax.Array, words: jax.Array, rate: float) -> jax.Array:
 
 
 def _hash(x: jax.Array) -> jax.Array:
-    """Mixe 32 bits into 32 others: the finalizer of MurmurHash3 (Appleby 2011)."""
+    """Mix 32 bits into 32 others: the finalizer of MurmurHash3 (Appleby 2011)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -1,4 +1,4 @@
-"""One file per family of networks; importing this package fills the registry."""
+"""The networks, one file per family; importing this package fills the registry."""
 
 from netzoo.models import (
     alexnet,

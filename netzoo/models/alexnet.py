@@ -1,4 +1,4 @@
-"""AlexNet as published (Krizhevsky et al., NeurIPS 2012) and in one tower (arXiv:1404.5997).
+"""AlexNet as published (Krizhevsky et al., NeurIPS 2012), and with one tower (arXiv:1404.5997).
 
 Shape contract of `alexnet` at 227x227 pixels (Figure 2 of the 2012 paper, both GPUs together):
 
@@ -12,18 +12,18 @@ Shape contract of `alexnet` at 227x227 pixels (Figure 2 of the 2012 paper, both 
     pre_logits       [batch, 4096]           hidden2
     logits           [batch, num_classes]
 
-ReLU follows every layer. The first two convolutions are response-normalised across channels, after
-ReLU and before pooling (section 3.3); pools are 3x3 with stride 2 and overlap (section 3.4). The
-second, fourth and fifth convolutions are in two groups, the halves that lay on one GPU each.
+ReLU follows every layer. Local response normalisation follows the ReLU of the first two
+convolutions, before pooling (section 3.3). Pools are 3x3 with stride 2, so they overlap (section
+3.4). The second, fourth and fifth convolutions have two groups, one per GPU in the paper.
 
-The paper says 224 pixels, its layers need 227: the first convolution takes 55 positions of stride
-4, 11 pixels wide, without padding. Here any image is padded with zeros to the next 4 n + 3, evenly
-or with the odd row and column in front; 224 pixels become 227, and the result is that of the usual
-padding of 2. Images of sizes that do not end in 6x6 are averaged or repeated to that.
+The paper states 224 pixels, but its layers need 227: the first convolution, 11 pixels wide with
+stride 4 and no padding, has 55 output positions. Here every image is padded with zeros to the next
+4 n + 3, with an odd row or column in front. 224 pixels become 227, with the result of the usual
+padding of 2. Feature maps that are not 6x6 are averaged or repeated to 6x6.
 
 `alexnet_owt` is "One weird trick", as in torchvision: 64, 192, 384, 256 and 256 channels, no
-groups, no response normalisation, and dropout before each hidden layer instead of after. Its stem
-pads by 2 whatever the size, so that 224 pixels become 55, 27, 13 and 6.
+groups, no response normalisation, and dropout before instead of after each hidden layer. Its stem
+always pads by 2, so that 224 pixels become 55, 27, 13 and 6.
 """
 
 import functools
@@ -37,10 +37,10 @@ from netzoo.layers import Conv, Pads, endpoint, local_response_norm, max_pool
 from netzoo.models.blocks import check_image_size, hidden_layers_classifier
 from netzoo.models.registry import register
 
-# Leaves 15, 7 and 3 pixels for the three pools; in `alexnet_owt` 63 would too.
+# The three pools then receive 15, 7 and 3 pixels; `alexnet_owt` would also run at 63.
 MIN_IMAGE_SIZE = 64
 STEM_STRIDE = 4
-# Side of the image that the dense layers see.
+# Side of the feature map that enters the dense layers.
 DENSE_SIDE = 6
 ZEROS, ONES = nn.initializers.zeros, nn.initializers.ones
 DENSE_INIT = nn.initializers.normal(0.01)
@@ -48,33 +48,33 @@ HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Variant(NamedTuple):
-    """What differs between the two networks."""
+    """The differences between the two networks."""
 
     channels: tuple[int, int, int, int, int]
-    groups: int  # of the convolutions that were divided between the two GPUs of 2012
+    groups: int  # of the convolutions that the paper divides between two GPUs
     response_norm: bool
-    stem_padding: int | None  # zeros on every side of the image; None fills it up to `4 n + 3`
+    stem_padding: int | None  # zeros on every side of the image; None pads to `4 n + 3`
     dropout_first: bool  # before the hidden layers rather than after
     kernel_init: nn.initializers.Initializer  # of the convolutions
-    bias_init: nn.initializers.Initializer  # of divided convolutions and hidden layers
+    bias_init: nn.initializers.Initializer  # of grouped convolutions and hidden layers
 
 
-# Section 5 of the paper: normal with deviation 0.01, and biases of 1 that feed the ReLUs.
+# Section 5 of the paper: normal with standard deviation 0.01, and biases of 1 before the ReLUs.
 TWO_GPUS = Variant((96, 256, 384, 384, 256), 2, True, None, False, DENSE_INIT, ONES)
 ONE_TOWER = Variant((64, 192, 384, 256, 256), 1, False, 2, True, HE_FAN_OUT, ZEROS)
 
 
 class AlexNet(nn.Module):
-    """AlexNet of 2012 or in one tower.
+    """AlexNet as published or with one tower.
 
-    The padding is fixed: no weights were published for another one.
+    The padding is fixed, because no published weights use another.
 
     Attributes:
-      variant: The paper's network or the one in one tower.
+      variant: `TWO_GPUS`, the paper's network, or `ONE_TOWER`.
       num_classes: Length of the logits; 0 returns the features before them.
       hidden_features: Width of the two hidden dense layers.
-      dropout_rate: Dropout of the two hidden dense layers.
-      dtype: Compute type; parameters and logits are float32.
+      dropout_rate: Dropout rate of the two hidden dense layers.
+      dtype: Compute dtype; parameters and logits are float32.
     """
 
     variant: Variant
@@ -85,7 +85,7 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 64, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 64, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self, MIN_IMAGE_SIZE)
         x, v = images, self.variant
         conv = functools.partial(Conv, use_bias=True, dtype=self.dtype, kernel_init=v.kernel_init)

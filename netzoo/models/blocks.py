@@ -1,4 +1,4 @@
-"""What families share: settings, blocks of layers, the trunk that runs them, the classifier."""
+"""Parts that families share: settings, blocks, the trunk that runs them, and classifiers."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -31,10 +31,10 @@ class ConvNet(nn.Module, kw_only=True):
 
     Attributes:
       num_classes: Length of the logits; 0 returns the features before them, `pre_logits`.
-      norm_momentum: Decay of BatchNorm's running statistics; the 0.99 of many papers is for long
+      norm_momentum: Decay of BatchNorm's running statistics; the 0.99 of many papers suits long
         runs.
       norm_epsilon: BatchNorm's epsilon.
-      dtype: Compute type; parameters, statistics and logits are float32.
+      dtype: Compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int = 1000
@@ -44,9 +44,9 @@ class ConvNet(nn.Module, kw_only=True):
 
 
 def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -> None:
-    """Refuses images `[batch, height, width, channels]` that leave a later stage without pixels.
+    """Raise an error for images `[batch, height, width, channels]` that are too small.
 
-    Most networks end with 1/32 of the image.
+    Most networks reduce the sides of the image to 1/32.
 
     Raises:
       UserError: A side is shorter than `minimum` pixels.
@@ -54,16 +54,15 @@ def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -
     height, width = images.shape[1:3]
     if min(height, width) < minimum:
         raise UserError(
-            f"images are {height}x{width} pixels; {type(network).__name__} halves them several "
-            f"times and needs at least {minimum}x{minimum}"
+            f"images are {height}x{width} pixels; {type(network).__name__} expects at least "
+            f"{minimum}x{minimum}"
         )
 
 
 def scale_channels(channels: int, width_multiplier: float) -> int:
-    """Rounds `channels * width_multiplier` to the nearest multiple of 8.
+    """Round `channels * width_multiplier` to the nearest multiple of 8.
 
-    The result is never more than 10 % below the product, by the convention of the authors of
-    MobileNetV2 and V3.
+    The result is at least 90 % of the product, as in the authors' code of MobileNetV2 and V3.
     """
     product = channels * width_multiplier
     rounded = max(8, int(product + 4) // 8 * 8)
@@ -71,7 +70,7 @@ def scale_channels(channels: int, width_multiplier: float) -> int:
 
 
 class ConvNormAct(NamedTuple):
-    """Adds a convolution, a norm unless it is None, and an activation to the calling module."""
+    """Adds a convolution, a norm (unless None) and an activation to the calling module."""
 
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None
@@ -81,7 +80,7 @@ class ConvNormAct(NamedTuple):
     def of(
         cls, network: ConvNet, activation: Activation, *, norm: bool = True, **options
     ) -> "ConvNormAct":
-        """Takes the settings of the layers from a network; `options` are other fields of `Conv`."""
+        """Take the layers' settings from a network; `options` are other fields of `Conv`."""
         padding: Padding = getattr(network, "padding", "torch")
         conv = functools.partial(Conv, padding=padding, dtype=network.dtype, **options)
         batch_norm = functools.partial(
@@ -93,28 +92,28 @@ class ConvNormAct(NamedTuple):
         return cls(conv, batch_norm if norm else None, activation)
 
     def __call__(self, x: jax.Array, features: int, kernel_size: int, **options) -> jax.Array:
-        """Returns the activation of what `linear` returns for the same arguments."""
+        """Apply `linear` and then the activation."""
         return self.activation(self.linear(x, features, kernel_size, **options))
 
     def linear(
         self, x: jax.Array, features: int, kernel_size: int, *, name: str, train: bool, **options
     ) -> jax.Array:
-        """Maps `[batch, height, width, channels]` to `[batch, height', width', features]`.
+        """Map `[batch, height, width, channels]` to `[batch, height', width', features]`.
 
-        The convolution is called `name`, the norm `{name}_norm`; `options` are other fields of the
-        convolution, e.g. `stride=2`.
+        The convolution is named `name`, and the norm `{name}_norm`; `options` are other fields of
+        the convolution, e.g. `stride=2`.
         """
         x = self.conv(features, kernel_size, name=name, **options)(x)
         return self.norm(name=f"{name}_norm")(x, train=train) if self.norm else x
 
 
 class InvertedResidual(nn.Module):
-    """Expands with 1x1, filters depthwise, projects linearly with 1x1.
+    """A 1x1 expansion, a depthwise convolution, and a linear 1x1 projection.
 
-    The block of MobileNetV2 (Sandler et al., arXiv:1801.04381, Figure 3b), and with squeeze-excite
-    before the projection that of MobileNetV3 (Howard et al., arXiv:1905.02244, Figure 4). With
-    `expansion` 1 it has no expanding convolution; where input and output have one shape, it adds
-    the input.
+    This is the block of MobileNetV2 (Sandler et al., arXiv:1801.04381, Figure 3b). With
+    squeeze-excite before the projection, it is that of MobileNetV3 (Howard et al.,
+    arXiv:1905.02244, Figure 4). With `expansion` 1 it has no expanding convolution. If input and
+    output have the same shape, the block adds the input.
     """
 
     conv_norm_act: ConvNormAct
@@ -126,7 +125,7 @@ class InvertedResidual(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         y, expanded = x, scale_channels(x.shape[-1], self.expansion)
         if self.expansion != 1:
             y = self.conv_norm_act(y, expanded, 1, name="expand", train=train)
@@ -146,11 +145,11 @@ def trunk(
     *,
     train: bool,
 ) -> jax.Array:
-    """Runs the blocks of all stages, which become modules of `network`, on images.
+    """Run the blocks of all stages as submodules of `network`.
 
-    A stage is given by the stride of its first block and by functions of `stride` and `name` that
-    make its blocks. Block 2 of stage 1 is called `stage1_block2`; its output is the endpoint
-    `stage1/block2`.
+    Each stage is the stride of its first block and a function for each block, which makes the block
+    from `stride` and `name`. Block 2 of stage 1 is named `stage1_block2`; its output is the
+    endpoint `stage1/block2`.
     """
     for stage, (first_stride, blocks) in enumerate(stages, start=1):
         for block, make_block in enumerate(blocks, start=1):
@@ -168,10 +167,10 @@ def classifier(
     *,
     train: bool,
 ) -> jax.Array:
-    """Ends a network: endpoint `pre_logits`, dropout if there is one, and the dense layer `logits`.
+    """Apply the end of a network: endpoint `pre_logits`, dropout, and the dense layer `logits`.
 
-    Maps features `[batch, width]`, float32 or wider, to logits `[batch, num_classes]`. With
-    `network.num_classes` 0 it returns the features.
+    It maps features `[batch, width]`, in float32 or wider, to logits `[batch, num_classes]`. If
+    `network.num_classes` is 0, it returns the features.
     """
     features = endpoint(network, "pre_logits", features)
     if network.num_classes == 0:
@@ -189,10 +188,11 @@ def hidden_layers_classifier(
     dropout_first: bool = False,
     train: bool,
 ) -> jax.Array:
-    """Ends AlexNet and VGG: two dense layers with ReLU, `hidden1` and `hidden2`, then `classifier`.
+    """Apply the end of AlexNet and VGG: dense layers `hidden1` and `hidden2`, then `classifier`.
 
-    The images `x` `[batch, height, width, channels]` are first averaged or repeated to `side` x
-    `side` pixels. Dropout follows each of the two layers, or precedes it with `dropout_first`.
+    The feature map `x` `[batch, height, width, channels]` is first averaged or repeated to `side` x
+    `side` pixels. ReLU and dropout follow each dense layer; with `dropout_first`, dropout precedes
+    it.
     """
     dropout, kernel_init = Dropout(network.dropout_rate), nn.initializers.normal(0.01)
     hidden = functools.partial(
@@ -211,22 +211,23 @@ def hidden_layers_classifier(
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
-    """Returns the rates of drop path of `depth` blocks, from 0 linearly to that of the last."""
+    """Return the drop path rates of `depth` blocks, which increase linearly from 0 to `last`."""
     return [last * index / max(depth - 1, 1) for index in range(depth)]
 
 
 def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn.Module]:
-    """Returns a class of `depth` blocks that compile as one and have stacked parameters.
+    """Return a class of `depth` scanned blocks with stacked parameters.
 
-    On CPU the blocks are written out one after the other: a loop would copy what the gradient needs
-    into stacks and out again, which takes a tenth of a training step and saves one or two seconds
-    of compilation. The loop stays on other platforms, and where blocks are computed again in the
-    backward pass: there it holds that computation back.
+    On CPU the scan is unrolled. A loop would save one or two seconds of compilation, but would copy
+    the gradient's residuals into and out of stacks, which takes a tenth of a training step. The
+    loop stays on other platforms and with rematerialisation, which it delays until the backward
+    pass.
 
     Args:
-      block: Maps `x` and other inputs to the next `x` and to outputs that are stacked.
+      block: Maps `x` and other inputs to the next `x` and to outputs, which are stacked.
       depth: Number of blocks.
-      in_axes: For each other input 0 if every block gets a slice, `nn.broadcast` if it gets all.
+      in_axes: For each other input, 0 if every block gets a slice, `nn.broadcast` if it gets the
+        whole.
     """
     unrolled = kernels.backend() == "cpu" and not blocks_are_rematerialized()
     return nn.scan(
@@ -240,7 +241,7 @@ def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn
 
 
 def block_endpoints(network: nn.Module, stack: str, outputs: Mapping[str, jax.Array]) -> None:
-    """Stores outputs of scanned blocks, `[depth, ...]`: `"/mlp"` as `{stack}/block1/mlp` etc."""
+    """Store outputs `[depth, ...]` of scanned blocks, e.g. `"/mlp"` as `{stack}/block1/mlp`."""
     for name, values in outputs.items():
         for block, value in enumerate(values, start=1):
             endpoint(network, f"{stack}/block{block}{name}", value)

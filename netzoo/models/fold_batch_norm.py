@@ -1,7 +1,7 @@
-"""Networks for evaluation, with every BatchNorm folded into the convolution before it.
+"""Folds every BatchNorm into the preceding convolution, for evaluation.
 
-In evaluation BatchNorm multiplies every channel by one number and adds another. The factor goes
-into the convolution's kernel and what is added stays, as the norm's bias:
+In evaluation, BatchNorm multiplies every channel by a factor and adds an offset. The factor is
+multiplied into the convolution, and the offset remains as the norm's bias:
 
     model, variables = netzoo.fold_batch_norm(model, variables)
     logits = model.apply(variables, images, train=False)
@@ -21,28 +21,28 @@ from netzoo.models.summary import variable_shapes
 
 Path = tuple[str, ...]
 
-# Variables that an error lists; it counts the others.
+# Number of variables that an error lists; it counts the others.
 SHOWN = 8
 
 
 class Folded(nn.Module):
-    """A network whose folded norms only add their bias.
+    """A network whose folded norms only add a bias.
 
-    Its variables are those that `fold_batch_norm` returns, under the network's own paths.
+    `fold_batch_norm` returns its variables, with the same paths as the network's.
     """
 
-    network: nn.Module  # as it was trained
+    network: nn.Module  # the trained network
 
     def setup(self) -> None:
-        """Leaves the network's variables where they are."""
+        """Keep the paths of the network's variables."""
         nn.share_scope(self, self.network)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images to what the network maps them to; refuses `train=True`."""
+        """Apply the network to images; raise a UserError if `train`."""
         if train:
             raise UserError(
-                "a network with folded BatchNorm has no statistics to train with; train the one "
-                "that was given to fold_batch_norm"
+                "a network with folded BatchNorm has no statistics to train; train the original "
+                "network"
             )
         with nn.intercept_methods(_only_add_bias):
             return self.network(images, train=False)
@@ -51,21 +51,21 @@ class Folded(nn.Module):
 def fold_batch_norm(
     model: nn.Module, variables: ArrayTree, image_size: int = 224
 ) -> tuple[nn.Module, ArrayTree]:
-    """Folds every BatchNorm that follows a convolution into it, for evaluation.
+    """Fold every BatchNorm that follows a convolution into the convolution, for evaluation.
 
-    With `factor = scale / sqrt(var + epsilon)` the convolution's kernel and bias are multiplied by
-    `factor`, and the norm's `bias - mean * factor` is all that is left of it. Which convolution a
-    norm follows is seen in the data that flow, not in names: its input is the convolution's output.
-    Nothing else may use that output; in the zoo nothing does. Any other BatchNorm stays. Only a
-    network whose parameters depend on the size of the images needs `image_size`, in pixels.
+    With `factor = scale / sqrt(var + epsilon)`, the convolution's kernel and bias are multiplied by
+    `factor`, and the norm only adds `bias - mean * factor`. A norm follows a convolution if its
+    input is the convolution's output, whatever the names. Nothing else may use that output; this
+    holds for all networks of netzoo. Any other BatchNorm stays. Only networks whose parameters
+    depend on the image size need `image_size`, in pixels.
 
     Returns:
-      A module for evaluation and its variables, NumPy arrays where they changed. A network without
-      `batch_stats`, such as ViT, VGG without BatchNorm or a folded one, is returned as it was
-      given.
+      A module for evaluation and its variables; changed variables are NumPy arrays. A network
+      without `batch_stats`, such as ViT, VGG without BatchNorm or a folded network, is returned
+      unchanged.
 
     Raises:
-      UserError: There are `batch_stats`, and the variables are not the model's.
+      UserError: The variables include `batch_stats` and do not belong to the model.
     """
     if "batch_stats" not in variables:
         return model, variables
@@ -78,7 +78,7 @@ def fold_batch_norm(
 
 
 def _fold(flat: dict[Path, Any], conv: Path, norm: Path, epsilon: float) -> None:
-    """Folds a norm into the convolution before it, in place, in float64 and rounded once."""
+    """Fold a norm into the preceding convolution in place, computing in float64."""
 
     def take(collection: str, name: str) -> np.ndarray:
         return np.asarray(flat.pop((collection, *norm, name)), np.float64)
@@ -90,7 +90,7 @@ def _fold(flat: dict[Path, Any], conv: Path, norm: Path, epsilon: float) -> None
 
     mean = take("batch_stats", "mean")
     factor = take("params", "scale") / np.sqrt(take("batch_stats", "var") + epsilon)
-    for name in ("kernel", "bias"):  # the last axis of both is that of the features
+    for name in ("kernel", "bias"):  # the features are the last axis of both
         change(("params", *conv, name), lambda leaf: leaf * factor)
     change(("params", *norm, "bias"), lambda bias: bias - mean * factor)
 
@@ -103,13 +103,13 @@ def _only_add_bias(next_call, args, kwargs, context):
 
 
 def _trace(model: nn.Module, image_size: int) -> tuple[ArrayTree, list[tuple[Path, Path, float]]]:
-    """Traces `init`, which visits auxiliary classifiers too, without computing anything.
+    """Trace `init`, which also calls auxiliary classifiers, without computing anything.
 
     Returns:
-      The shapes of the variables; and for every BatchNorm that follows a convolution the path of
-      the convolution, that of the norm, and the norm's epsilon.
+      The shapes of the variables; and for every BatchNorm that follows a convolution, the paths of
+      the convolution and of the norm, and the norm's epsilon.
     """
-    # The outputs are kept beside the paths, since another object may get the `id` of a dead one.
+    # Keep the outputs alive, because Python reuses the `id` of a deleted object.
     outputs: dict[int, tuple[Path, jax.Array]] = {}
     pairs = []
 
@@ -138,6 +138,6 @@ def _check_fit(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> Non
     ]
     if wrong:
         more = [f"  and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-        first = f"these variables are not those of this {type(model).__name__}:"
-        remedy = "Make the model with the name and options that the variables belong to."
+        first = f"the variables do not belong to this {type(model).__name__}:"
+        remedy = "Create the model with the name and options of the variables."
         raise UserError("\n".join([first, *wrong[:SHOWN], *more, remedy]))

@@ -12,13 +12,14 @@ Shape contract of every variant at 224x224 pixels (Table 1 of the paper):
     aux1, aux2 [batch, num_classes]     from (4a) and (4d), in training only
 
 The pools that halve the image round up: 112, 56, 28, 14, 7. `googlenet` has biases and local
-response normalisation as in Caffe's `bvlc_googlenet`, `googlenet_bn` BatchNorm after every
-convolution instead (Ioffe and Szegedy, arXiv:1502.03167, section 3.2). `googlenet_tv` is
-torchvision's: BatchNorm, 3x3 where the paper has 5x5, and the last pool 2x2.
+response normalisation, as in Caffe's `bvlc_googlenet`. `googlenet_bn` instead has BatchNorm after
+every convolution (Ioffe and Szegedy, arXiv:1502.03167, section 3.2). `googlenet_tv` is
+torchvision's network: BatchNorm, 3x3 convolutions instead of the paper's 5x5, and a last pool of
+2x2.
 
-The auxiliary classifiers average to 4x4, so that their parameters do not depend on the image
-size. The paper's 5x5 pool with stride 3 (section 5) does so at 14x14, images of 224 pixels; for
-other sizes, and in torchvision's variant always, the pool is adaptive.
+The auxiliary classifiers average their input to 4x4, so that their parameters do not depend on the
+image size. The paper's 5x5 pool with stride 3 (section 5) gives 4x4 for a 14x14 input, from images
+of 224 pixels. For other sizes, and always in torchvision's variant, the pool is adaptive.
 """
 
 import functools
@@ -73,12 +74,12 @@ HEADS = {(4, 1): "aux1", (4, 4): "aux2"}
 
 
 class Variant(NamedTuple):
-    """What the variants differ in besides defaults."""
+    """The differences between the variants, besides defaults."""
 
-    batch_norm: bool  # rather than biases and local response normalisation
-    branch3_kernel: int  # side of the larger convolution of an Inception module
-    last_pool: int  # side of the window of the pool before stage 5
-    adaptive_pool: bool  # before the auxiliary classifiers, at every size
+    batch_norm: bool  # instead of biases and local response normalisation
+    branch3_kernel: int  # kernel size of an Inception module's larger convolution
+    last_pool: int  # window of the pool before stage 5
+    adaptive_pool: bool  # in the auxiliary classifiers, at every size
     kernel_init: nn.initializers.Initializer
 
 
@@ -87,7 +88,7 @@ PAPER = Variant(
     branch3_kernel=5,
     last_pool=3,
     adaptive_pool=False,
-    # Caffe's "xavier": by the fan-in alone.
+    # Caffe's "xavier" uses the fan-in only.
     kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
 )
 PAPER_BATCH_NORM = PAPER._replace(batch_norm=True)
@@ -96,13 +97,13 @@ TORCHVISION = Variant(
     branch3_kernel=3,
     last_pool=2,
     adaptive_pool=True,
-    # torchvision cuts the distribution at 200 standard deviations: not at all.
+    # torchvision truncates the distribution at 200 standard deviations, which has no effect.
     kernel_init=nn.initializers.normal(0.01),
 )
 
 
 class Stem(nn.Module):
-    """What precedes the Inception modules."""
+    """The layers before the Inception modules."""
 
     conv_norm_act: ConvNormAct
     pool: Callable[..., jax.Array]
@@ -110,7 +111,7 @@ class Stem(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]` to `[batch, H / 8, W / 8, 192]`."""
+        """Map images `[batch, H, W, 3]` to `[batch, H / 8, W / 8, 192]`."""
         x = self.conv_norm_act(images, 64, 7, stride=2, name="conv1", train=train)
         x = self.normalize(self.pool(x, 3))
         x = self.conv_norm_act(x, 64, 1, name="conv2_reduce", train=train)
@@ -119,7 +120,7 @@ class Stem(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side (Figure 2b of the paper)."""
+    """Four parallel branches (Figure 2b of the paper)."""
 
     widths: Widths
     branch3_kernel: int
@@ -127,7 +128,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H, W, channels of all branches]`."""
+        """Map `[batch, H, W, C]` to `[batch, H, W, channels of all branches]`."""
         w, conv_norm_act = self.widths, self.conv_norm_act
         branch1 = conv_norm_act(x, w.branch1, 1, name="branch1", train=train)
         branch2 = conv_norm_act(x, w.reduce2, 1, name="branch2_reduce", train=train)
@@ -141,7 +142,7 @@ class Inception(nn.Module):
 
 
 class AuxiliaryClassifier(nn.Module):
-    """Classifies from within the network (section 5 of the paper)."""
+    """A classifier of an intermediate feature map (section 5 of the paper)."""
 
     num_classes: int
     dropout_rate: float
@@ -152,7 +153,7 @@ class AuxiliaryClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to float32 logits `[batch, num_classes]`."""
+        """Map `[batch, H, W, C]` to float32 logits `[batch, num_classes]`."""
         if x.shape[1:3] == (14, 14) and not self.adaptive_pool:
             x = nn.avg_pool(x, (5, 5), (3, 3))
         else:
@@ -168,15 +169,13 @@ class GoogLeNet(ConvNet, kw_only=True):
     """GoogLeNet, also known as Inception v1.
 
     Attributes besides those of `ConvNet`:
-      variant: What distinguishes paper, BatchNorm and torchvision.
-      auxiliary: Whether there are auxiliary classifiers. They need parameters always and
-        computation in training; with `num_classes=0` there are none.
-      auxiliary_weight: Weight of each auxiliary loss beside that of the logits, for the task.
-      auxiliary_dropout_rate: Dropout in them before the logits.
-      transform_input: Whether the images are normalised with ImageNet's mean and standard
-        deviation and are to be mapped to [-1, 1], which torchvision's weights expect.
-      dropout_rate: Dropout before the logits.
-      padding: Padding convention, see `netzoo.kernels.padding`.
+      variant: Differences between the paper's, the BatchNorm and torchvision's network. auxiliary:
+      Whether there are auxiliary classifiers. They always have parameters, but run only in
+      training; with `num_classes=0` there are none. auxiliary_weight: Weight of each auxiliary
+      loss; the loss of the logits has weight 1. auxiliary_dropout_rate: Dropout rate before the
+      auxiliary logits. transform_input: Whether to map images normalised by ImageNet's mean and
+      standard deviation to [-1, 1], which torchvision's weights expect. dropout_rate: Dropout rate
+      before the logits. padding: Padding convention; see `netzoo.kernels.padding`.
     """
 
     variant: Variant
@@ -189,7 +188,7 @@ class GoogLeNet(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         v = self.variant
         conv_norm_act = ConvNormAct.of(
@@ -198,7 +197,7 @@ class GoogLeNet(ConvNet, kw_only=True):
             norm=v.batch_norm,
             use_bias=not v.batch_norm,
             kernel_init=v.kernel_init,
-            # BVLC's, and the reason that ReLUs are not dead before anything is learnt.
+            # The bias of `bvlc_googlenet`, which keeps ReLUs from being dead at initialisation.
             bias_init=nn.initializers.constant(0.2),
         )
         pool = functools.partial(
@@ -219,7 +218,7 @@ class GoogLeNet(ConvNet, kw_only=True):
         if self.transform_input:
             mean, std = (jnp.asarray(values, x.dtype) for values in (IMAGENET_MEAN, IMAGENET_STD))
             x = (x * std + mean - 0.5) / 0.5
-        # Caffe's constants; the paper gives none.
+        # Caffe's constants; the paper states none.
         response_norm = functools.partial(local_response_norm, k=1.0, alpha_over_size=True)
         normalize = (lambda x: x) if v.batch_norm else response_norm
         x = Stem(conv_norm_act, pool, normalize, name="stem")(x, train=train)

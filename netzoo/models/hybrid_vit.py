@@ -1,4 +1,4 @@
-"""Hybrids: a Vision Transformer on the feature map of a ResNet (arXiv:2010.11929, section 3.1).
+"""Hybrid: a Vision Transformer on the feature map of a ResNet (arXiv:2010.11929, section 3.1).
 
 Shape contract of `r50_b16` at 224x224 pixels:
 
@@ -12,14 +12,15 @@ Shape contract of `r50_b16` at 224x224 pixels:
     pre_logits [batch, 768]             the class token
     logits     [batch, num_classes]
 
-The three blocks of ResNet-50's stage 4 are moved to stage 3, so that a token is 16 pixels wide
-(section 4.1, "Model variants"). The others of R26 and R50 keep four stages and 32 pixels (Steiner
-et al., arXiv:2106.10270, section 3.2). `r_ti16` has the stem alone and embeds patches of 8x8 of its
-map; the stem divides the image by 4, so that a token is 32 pixels wide whatever the name says.
+In `r50_b16`, the three blocks of ResNet-50's stage 4 are moved to stage 3, so that a token covers
+16x16 pixels (section 4.1, "Model variants"). The other R26 and R50 networks keep four stages, and
+their tokens cover 32x32 pixels (Steiner et al., arXiv:2106.10270, section 3.2). `r_ti16` has only
+the stem, which divides the sides by 4, and embeds 8x8 patches of its output. Its tokens therefore
+cover 32x32 pixels, despite the name.
 
-The ResNet is that of Big Transfer (Kolesnikov et al., arXiv:1912.11370): standardised kernels (Qiao
-et al., arXiv:1903.10520) and GroupNorm (Wu and He, arXiv:1803.08494), but with the activation after
-the sum. Bottlenecks halve the image in their 3x3 convolution.
+The ResNet is that of Big Transfer (Kolesnikov et al., arXiv:1912.11370), with standardised kernels
+(Qiao et al., arXiv:1903.10520) and GroupNorm (Wu and He, arXiv:1803.08494), but with the activation
+after the sum. Bottlenecks halve the image in their 3x3 convolution.
 """
 
 import functools
@@ -42,7 +43,7 @@ NORM_GROUPS = 32
 EpsilonPlace = Literal["deviation", "variance"]
 
 
-# The Transformer, whose patches are of the ResNet's feature map, and blocks in each stage of that.
+# The Transformer, with patches of the feature map, and the blocks in each stage of the ResNet.
 VARIANTS = {
     "r_ti16": (vit.Variant(192, 12, 768, 3, 8), ()),
     "r26_s32": (vit.Variant(384, 12, 1536, 6, 1), (2, 2, 2, 2)),
@@ -53,11 +54,11 @@ VARIANTS = {
 
 
 class StandardizedConv(Conv):
-    """A convolution whose kernel is standardised at every use; the parameter is not.
+    """A convolution that standardises its kernel at every use, and leaves the parameter as it is.
 
     Attributes besides those of `Conv`:
-      epsilon: Added to the deviation or the variance of the kernel.
-      epsilon_place: Which of the two.
+      epsilon: Added to the standard deviation or the variance of the kernel. epsilon_place: Whether
+      `epsilon` is added to the `"deviation"` or the `"variance"`.
     """
 
     epsilon: float = 1e-5
@@ -65,8 +66,8 @@ class StandardizedConv(Conv):
 
     @nn.nowrap
     def transform(self, kernel: jax.Array) -> jax.Array:
-        """Gives every output channel of `[height, width, in, out]` mean 0 and deviation 1."""
-        flat = kernel.reshape(-1, kernel.shape[-1])  # XLA's CPU backend is quick to reduce matrices
+        """Standardise every output channel of `[height, width, in, out]`."""
+        flat = kernel.reshape(-1, kernel.shape[-1])  # XLA's CPU backend reduces matrices fast
         centred = flat - flat.mean(0)
         variance = jnp.square(centred).mean(0)
         if self.epsilon_place == "deviation":
@@ -77,15 +78,15 @@ class StandardizedConv(Conv):
 
 
 class HybridViT(vit.ViT):
-    """ResNet and Vision Transformer.
+    """A Vision Transformer on the feature map of a ResNet.
 
     Attributes besides those of `netzoo.models.vit.ViT`:
-      stages: Blocks in each stage of the ResNet.
-      padding: Padding convention, see `netzoo.kernels.padding`.
-      group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX code, 1e-5 in timm.
-      standardize_epsilon: Epsilon of the standardised kernels: 1e-5 in the authors' JAX code, added
-        to the standard deviation; 1e-8 in timm, added to the variance.
-      standardize_epsilon_place: What it is added to, `"deviation"` or `"variance"`.
+      stages: Number of blocks in each stage of the ResNet. padding: Padding convention; see
+      `netzoo.kernels.padding`. group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX
+      code, 1e-5 in timm. standardize_epsilon: Epsilon of the standardised kernels: 1e-5 in the
+      authors' JAX code, which adds it to the standard deviation; 1e-8 in timm, which adds it to the
+      variance. standardize_epsilon_place: Where `standardize_epsilon` is added, `"deviation"` or
+      `"variance"`.
     """
 
     stages: tuple[int, ...] = ()
@@ -95,7 +96,7 @@ class HybridViT(vit.ViT):
     standardize_epsilon_place: EpsilonPlace = "deviation"
 
     def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
+        """Map images to a grid of tokens `[batch, rows, columns, width]`."""
         conv = functools.partial(
             StandardizedConv,
             padding=self.padding,
@@ -119,7 +120,7 @@ class HybridViT(vit.ViT):
         return self._embed_patches(trunk(self, x, stages, train=train))
 
     def pixels_per_token(self) -> int:
-        """Returns the side of the square of pixels that becomes one token."""
+        """Return the side of the square of pixels that one token covers."""
         return STEM_STRIDE * 2 ** max(len(self.stages) - 1, 0) * self.variant.patch
 
 

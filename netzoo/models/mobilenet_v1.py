@@ -14,9 +14,9 @@ image:
     pre_logits [batch, 1024]            average over space
     logits     [batch, num_classes]
 
-Table 1 prints stride 2 for the last depthwise convolution, from 7x7 to 7x7: its stride is 1. The
-paper has ReLU after every BatchNorm, the published weights (TF-slim, Keras, timm) were trained
-with ReLU6, which is used here. The paper's resolution multiplier is the size of the images.
+Table 1 prints stride 2 for the last depthwise convolution, but it maps 7x7 to 7x7, so its stride is
+1. The paper has ReLU after every BatchNorm. Published weights (TF-slim, Keras, timm) were trained
+with ReLU6, which is used here. The paper's resolution multiplier is the image size.
 """
 
 import functools
@@ -50,15 +50,15 @@ MIN_CHANNELS = 8
 
 
 def thin_channels(channels: int, width_multiplier: float) -> int:
-    """Returns `channels * width_multiplier` cut to an integer, at least 8, as TF-slim does.
+    """Return `channels * width_multiplier` truncated to an integer, at least 8, as TF-slim does.
 
-    Unlike in MobileNetV2 and V3, it need not be a multiple of 8.
+    Unlike in MobileNetV2 and V3, the result need not be a multiple of 8.
     """
     return max(int(channels * width_multiplier), MIN_CHANNELS)
 
 
 class SeparableBlock(nn.Module):
-    """Filters depthwise with 3x3, combines channels with 1x1 (section 3.1, Figure 3 right)."""
+    """A 3x3 depthwise convolution, then a 1x1 convolution (section 3.1, Figure 3 right)."""
 
     conv_norm_act: ConvNormAct
     features: int
@@ -66,7 +66,7 @@ class SeparableBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         channels = x.shape[-1]
         depthwise = {"stride": self.stride, "groups": channels, "name": "depthwise"}
         x = self.conv_norm_act(x, channels, 3, **depthwise, train=train)
@@ -77,10 +77,10 @@ class MobileNetV1(ConvNet, kw_only=True):
     """MobileNet V1.
 
     Attributes besides those of `ConvNet`:
-      width_multiplier: Factor on every channel count (section 3.3).
-      dropout_rate: Dropout before the logits; TF-slim keeps 0.999.
-      padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
+      width_multiplier: Factor on every channel count (section 3.3). dropout_rate: Dropout rate
+      before the logits; TF-slim keeps 0.999. padding: Padding convention; see
+      `netzoo.kernels.padding`. norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5
+      in timm.
     """
 
     width_multiplier: float = 1.0
@@ -90,7 +90,7 @@ class MobileNetV1(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(thin_channels, width_multiplier=self.width_multiplier)

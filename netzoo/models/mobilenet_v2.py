@@ -17,8 +17,8 @@ n repeats, s stride of the first repeat):
     logits    [batch, num_classes]
 
 The last layer of a block is linear: no activation follows the projection (section 3.2). A block
-with expansion 1 has no expanding convolution. The head is widened for width multipliers above 1
-and not narrowed below 1 (section 4.1, "width multiplier").
+with expansion 1 has no expanding convolution. Width multipliers above 1 widen the head; those below
+1 do not narrow it (section 4.1, "width multiplier").
 """
 
 import functools
@@ -66,10 +66,9 @@ class MobileNetV2(ConvNet, kw_only=True):
     """MobileNetV2.
 
     Attributes besides those of `ConvNet`:
-      width_multiplier: Factor on every channel count (section 4.1).
-      dropout_rate: Dropout before the logits.
-      padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
+      width_multiplier: Factor on every channel count (section 4.1). dropout_rate: Dropout rate
+      before the logits. padding: Padding convention; see `netzoo.kernels.padding`. norm_epsilon:
+      BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
     """
 
     width_multiplier: float = 1.0
@@ -79,7 +78,7 @@ class MobileNetV2(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)

@@ -1,7 +1,7 @@
 """MobileNetV3: searched blocks, squeeze-excite and hard-swish (Howard et al., arXiv:1905.02244).
 
 Shape contract at width 1.0 and 224x224 pixels (Tables 1 and 2 of the paper). A stage is a run of
-blocks with one number of channels; SE is squeeze-excite, RE is ReLU, HS is hard-swish:
+blocks with the same number of channels; SE is squeeze-excite, RE is ReLU, HS is hard-swish:
 
                 mobilenet_v3_large                      mobilenet_v3_small
     images      [batch, 224, 224, 3]                    [batch, 224, 224, 3]
@@ -16,18 +16,18 @@ blocks with one number of channels; SE is squeeze-excite, RE is ReLU, HS is hard
     pre_logits  [batch, 1280]                           [batch, 1024]
     logits      [batch, num_classes]                    [batch, num_classes]
 
-`pre_logits` follows the average over space: a dense layer with bias and HS, without BatchNorm
-(section 5.1). One version of Table 2 prints 1280 for V3-Small and a squeeze-excite in its head;
-the published networks, and the paper's count of parameters, have 1024 and none.
+`pre_logits` is the output of a dense layer with bias and HS, without BatchNorm, after the average
+over space (section 5.1). One version of Table 2 prints 1280 for V3-Small, and squeeze-excite in its
+head. The published networks and the paper's parameter count have 1024 and no squeeze-excite.
 
-The minimalistic networks of the authors' code have no squeeze-excite, ReLU instead of hard-swish
-and 3x3 instead of 5x5.
+The minimalistic networks of the authors' code omit squeeze-excite, and have ReLU instead of
+hard-swish and 3x3 instead of 5x5 kernels.
 
-The width multiplier scales the stages' channels and the head's. The expansion factors multiply the
-scaled channels, the stem stays at 16 channels, and `pre_logits` is not narrowed below 1, as in the
-published weights of width 0.75 (TF-slim, Keras, timm) and in the paper's Table 3. torchvision's
-`width_mult` scales the table's expanded channels and `pre_logits` as well; no published weights
-have that form.
+The width multiplier scales the channels of the stages and the head. The expansion factors multiply
+the scaled channels, and the stem stays at 16 channels. Width multipliers below 1 do not narrow
+`pre_logits`, as in the published weights of width 0.75 (TF-slim, Keras, timm) and in the paper's
+Table 3. torchvision's `width_mult` also scales `pre_logits` and the expanded channels of the table;
+no published weights use this variant.
 """
 
 import functools
@@ -51,7 +51,7 @@ from netzoo.models.registry import register
 
 
 class Stage(NamedTuple):
-    """Consecutive rows of Table 1 or 2 with one number of output channels."""
+    """Consecutive rows of Table 1 or 2 with the same number of output channels."""
 
     channels: int
     expansions: tuple[float, ...]  # expanded channels of each block in multiples of its input's
@@ -100,12 +100,11 @@ class MobileNetV3(ConvNet, kw_only=True):
     """MobileNetV3.
 
     Attributes besides those of `ConvNet`:
-      variant: `LARGE` or `SMALL`.
-      width_multiplier: Factor on channel counts, see the docstring of the file.
-      minimalistic: No squeeze-excite, no hard-swish, no 5x5.
-      dropout_rate: Dropout before the logits; the paper's "dropout of 0.8" keeps 0.8.
-      padding: Padding convention, see `netzoo.kernels.padding`.
-      norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights, 1e-5
+      variant: `LARGE` or `SMALL`. width_multiplier: Factor on channel counts; see the module
+      docstring. minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
+      dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" keeps 0.8. padding:
+      Padding convention; see `netzoo.kernels.padding`. norm_epsilon: BatchNorm's epsilon: 1e-3 in
+      torchvision, Keras and timm's `tf_` weights, 1e-5
         in timm's others.
     """
 
@@ -118,7 +117,7 @@ class MobileNetV3(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         v, activation = self.variant, RE if self.minimalistic else HS
         conv_norm_act = ConvNormAct.of(self, activation)

@@ -1,4 +1,4 @@
-"""Names of networks and how to make them."""
+"""The registry of networks by name."""
 
 import fnmatch
 import inspect
@@ -13,38 +13,38 @@ from netzoo.errors import unknown_name
 class Entry(NamedTuple):
     """A registered network."""
 
-    factory: Callable[..., nn.Module]  # factory(num_classes=..., **options) makes the module
-    image_size: int  # side that it was published for, in pixels; 0 for networks on text
+    factory: Callable[..., nn.Module]  # factory(num_classes=..., **options) creates the module
+    image_size: int  # image side of the published network, in pixels; 0 for networks on text
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
 def register(name: str, factory: Callable[..., nn.Module], *, image_size: int = 224) -> None:
-    """Adds a network to the registry under `name`; see `Entry`."""
+    """Add a network to the registry under `name`; see `Entry`."""
     if name in _ENTRIES:
-        raise ValueError(f"model {name!r} is registered twice")
+        raise ValueError(f"model {name!r} is already registered; choose another name")
     _ENTRIES[name] = Entry(factory, image_size)
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Returns the sorted names that match a shell pattern, e.g. `"mobilenet*"`."""
+    """Return the sorted names that match a shell pattern, e.g. `"mobilenet*"`."""
     return sorted(fnmatch.filter(_ENTRIES, pattern))
 
 
 def model_entry(name: str) -> Entry:
-    """Returns the entry of a network; raises a UserError if the name is unknown."""
+    """Return the entry of a network, or raise a UserError if the name is unknown."""
     if name not in _ENTRIES:
         raise unknown_name("model", name, list_models())
     return _ENTRIES[name]
 
 
 def create_model(name: str, num_classes: int = 1000, **options: Any) -> nn.Module:
-    """Makes a network by its name.
+    """Create a network by its name.
 
     Args:
       name: One of `list_models()`.
-      num_classes: Length of the logits; 0 for the pooled features instead.
+      num_classes: Length of the logits; 0 returns the pooled features instead.
       **options: Fields of the family's module, e.g. `width_multiplier=0.75`.
 
     Returns:
@@ -52,14 +52,14 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> nn.Modul
       `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
 
     Raises:
-      UserError: The name or an option is unknown; the message gives the nearest valid ones.
+      UserError: The name or an option is unknown; the message suggests the nearest.
     """
     check_options(name, options)
     return model_entry(name).factory(num_classes=num_classes, **options)
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
-    """Raises a UserError if a network or one of its options is unknown."""
+    """Raise a UserError if a network or one of its options is unknown."""
     factory = model_entry(name).factory
     known = [p for p in inspect.signature(factory).parameters if p not in ("parent", "name")]
     for option in options:

@@ -1,7 +1,7 @@
-"""Less memory in training: what blocks compute is forgotten and computed again.
+"""Rematerialisation: blocks recompute their activations in the backward pass, to save memory.
 
-The backward pass needs what every block computed on the way. With rematerialisation only the inputs
-of the blocks are kept, and the rest is computed once more (Chen et al., arXiv:1604.06174):
+The backward pass needs the activations inside every block. Rematerialisation keeps only the inputs
+of the blocks and computes the activations again (Chen et al., arXiv:1604.06174):
 
     with rematerialized_blocks():
         logits, state = model.apply(variables, images, train=True, mutable=["batch_stats"])
@@ -20,7 +20,7 @@ from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.layers import Conv
 
-# Names of blocks, alike in all families; those of Transformers are scanned and have one name.
+# Names of blocks in all families; the scanned blocks of Transformers share one name.
 SCANNED = "blocks"
 BLOCK = re.compile(rf"stage\d+_block\d+|{SCANNED}")
 _ACTIVE = contextvars.ContextVar("rematerialized_blocks", default=False)
@@ -28,12 +28,12 @@ _ACTIVE = contextvars.ContextVar("rematerialized_blocks", default=False)
 
 @contextlib.contextmanager
 def rematerialized_blocks() -> Iterator[None]:
-    """Makes networks that are called within it compute their blocks again in the backward pass.
+    """Rematerialise the blocks of networks called inside the `with` block.
 
-    Nothing else changes: neither results nor gradients, beyond rounding, nor statistics.
+    Results and statistics do not change; gradients change only by rounding.
 
     Raises:
-      UserError: The networks called within have no blocks, only layers (AlexNet, VGG).
+      UserError: The networks called inside the block have only layers, no blocks (AlexNet, VGG).
     """
     has_blocks = False
 
@@ -43,14 +43,14 @@ def rematerialized_blocks() -> Iterator[None]:
         if context.method_name != "__call__" or not _is_block(module):
             return next_call(*args, **kwargs)
         has_blocks = True
-        if module.is_initializing():  # no gradient is taken of that
+        if module.is_initializing():  # `init` is not differentiated
             return next_call(*args, **kwargs)
 
         def call(module, *args):
             return context.orig_method.func(module, *args, **kwargs)
 
         if module.name == SCANNED:
-            # No barrier: the loop keeps the two computations apart.
+            # No barrier is needed: the loop keeps the two computations apart.
             return nn.remat(call, prevent_cse=False)(module, *args)
         if kernels.backend() == "cpu":
             return _in_branch(module, call, *args, **kwargs)
@@ -64,18 +64,17 @@ def rematerialized_blocks() -> Iterator[None]:
         _ACTIVE.reset(token)
     if not has_blocks:
         raise UserError(
-            "the network has no blocks that could be computed again in the backward pass; set "
-            "train.remat to False"
+            "the network has no blocks to rematerialise, only layers; set train.remat to False"
         )
 
 
 def blocks_are_rematerialized() -> bool:
-    """Returns whether the caller runs within `rematerialized_blocks`."""
+    """Return whether the caller runs inside `rematerialized_blocks`."""
     return _ACTIVE.get()
 
 
 def _is_block(module: nn.Module) -> bool:
-    # What AlexNet and VGG call a block is a convolution, which has nothing to forget.
+    # A block of AlexNet or VGG is one convolution, which has no activations to discard.
     path = module.path
     return bool(path and BLOCK.fullmatch(path[-1])) and not isinstance(module, Conv)
 
@@ -83,10 +82,10 @@ def _is_block(module: nn.Module) -> bool:
 def _in_branch(
     block: nn.Module, call: Callable[..., jax.Array], x: jax.Array, **kwargs
 ) -> jax.Array:
-    """Runs a rematerialised block in a branch that is always taken.
+    """Run a rematerialised block in a branch that is always taken.
 
-    XLA's CPU backend drops the barrier that holds the second computation back until the gradient
-    arrives, and keeps the results of all blocks after all. It does not take a branch apart.
+    A barrier should delay the second computation until the gradient arrives. XLA's CPU backend
+    drops it and so keeps the activations of all blocks, but it does not simplify a branch.
     """
     alone = block.clone(parent=None)
     keys = {"dropout": jax.random.key(0)}
@@ -94,7 +93,7 @@ def _in_branch(
         lambda v, x: alone.apply(v, x, mutable=True, rngs=keys, **kwargs), block.variables, x
     )
     pixel = x.reshape(-1)[0]
-    # Always true, even for NaN, but XLA does not know that.
+    # Always true, even for NaN, but XLA cannot tell.
     taken = (pixel == pixel) | (pixel != pixel)
     return nn.cond(
         taken, nn.remat(call), lambda block, x: jnp.zeros(like.shape, like.dtype), block, x

@@ -1,4 +1,4 @@
-"""ResNet and its wider relatives (He et al., arXiv:1512.03385).
+"""ResNet (He et al., arXiv:1512.03385), ResNeXt and Wide ResNet.
 
 Shape contract of `resnet50` at 224x224 pixels (Table 1 of the paper):
 
@@ -11,10 +11,10 @@ Shape contract of `resnet50` at 224x224 pixels (Table 1 of the paper):
     pre_logits [batch, 2048]            average over space
     logits     [batch, num_classes]
 
-A bottleneck that halves the image does so in its 3x3 convolution ("v1.5", torchvision's and most
-published weights); with `stride_in_first=True` in the first 1x1 ("v1", the paper's). ResNeXt
-groups the 3x3 convolution (Xie et al., arXiv:1611.05431), Wide ResNet doubles its channels
-(Zagoruyko and Komodakis, arXiv:1605.07146).
+The first bottleneck of stages 2 to 4 halves the image in its 3x3 convolution ("v1.5", as in
+torchvision and most published weights), or with `stride_in_first=True` in its first 1x1 convolution
+("v1", as in the paper). ResNeXt groups the 3x3 convolution (Xie et al., arXiv:1611.05431); Wide
+ResNet doubles its channels (Zagoruyko and Komodakis, arXiv:1605.07146).
 """
 
 import functools
@@ -42,7 +42,7 @@ class Variant(NamedTuple):
     """One column of Table 1."""
 
     depths: tuple[int, int, int, int]  # blocks in each stage
-    bottleneck: bool  # blocks of 1x1, 3x3, 1x1 rather than of two 3x3
+    bottleneck: bool  # blocks of 1x1, 3x3 and 1x1 instead of two 3x3 convolutions
     groups: int = 1  # of the 3x3 convolutions
     group_width: int = 64  # channels of one group in stage 1
 
@@ -61,20 +61,20 @@ VARIANTS = {
 
 
 class ResidualBlock(nn.Module):
-    """Residual block (Figure 5 of the paper)."""
+    """A residual block (Figure 5 of the paper)."""
 
     conv_norm_act: ConvNormAct
     features: int  # channels of the output
-    bottleneck: int | None  # channels between the 1x1 convolutions; None for two 3x3
+    bottleneck: int | None  # channels between the 1x1 convolutions; None for a block of two 3x3
     groups: int = 1  # of the bottleneck's 3x3 convolution
     stride_in_first: bool = False  # halve the image in the first convolution of a bottleneck
     zero_init_last_norm: bool = False  # start the residual branch at 0
-    drop_rate: float = 0.0  # share of the examples whose branch is dropped in training
+    drop_rate: float = 0.0  # probability of dropping the branch of an example in training
     stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
+        """Map `[batch, H, W, C]` to `[batch, H / stride, W / stride, features]`."""
         first, second = (self.stride, 1) if self.stride_in_first else (1, self.stride)
         if self.bottleneck:
             layers = [(self.bottleneck, 1, first, 1), (self.bottleneck, 3, second, self.groups),
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
             x = self.conv_norm_act.linear(
                 x, self.features, 1, stride=self.stride, name="shortcut", train=train
             )
-        # The name seeds the masks: with another one a resumed run would draw others.
+        # The name seeds the masks; another name would change them in a resumed run.
         drop_path = DropPath(self.drop_rate, name="StochasticDepth_0")
         return activation(x + drop_path(y, train=train))
 
@@ -104,13 +104,11 @@ class ResNet(ConvNet, kw_only=True):
     """ResNet, ResNeXt and Wide ResNet.
 
     Attributes besides those of `ConvNet`:
-      variant: Depths and widths.
-      stride_in_first: Halve the image in the first convolution of a bottleneck ("v1").
-      zero_init_last_norm: Start every residual branch at 0 (Goyal et al., arXiv:1706.02677,
-        section 5.1).
-      dropout_rate: Dropout before the logits.
-      drop_path_rate: Drop path of the last block; that of earlier ones grows with their place.
-      padding: Padding convention, see `netzoo.kernels.padding`.
+      variant: Depths and widths. stride_in_first: Whether bottlenecks halve the image in their
+      first convolution ("v1"). zero_init_last_norm: Whether to initialise every residual branch to
+      0 (Goyal et al., arXiv:1706.02677, section 5.1). dropout_rate: Dropout rate before the logits.
+      drop_path_rate: Drop path rate of the last block; earlier blocks have linearly lower rates.
+      padding: Padding convention; see `netzoo.kernels.padding`.
     """
 
     variant: Variant
@@ -122,7 +120,7 @@ class ResNet(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         v, conv_norm_act = self.variant, ConvNormAct.of(self, nn.relu)
         block = functools.partial(
@@ -145,7 +143,7 @@ class ResNet(ConvNet, kw_only=True):
         x = conv_norm_act(images, 64, 7, stride=2, name="stem", train=train)
         x = endpoint(self, "stem", max_pool(x, 3, 2, padding=self.padding))
         x = global_avg_pool(trunk(self, x, stages, train=train))
-        # torchvision's: uniform within 1 / sqrt(fan in).
+        # As in torchvision: uniform within 1 / sqrt(fan in).
         init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
         return classifier(self, x, Dropout(self.dropout_rate), init, train=train)
 

@@ -1,4 +1,4 @@
-"""Sizes of networks: parameters and multiply-adds, without computing anything."""
+"""Counts the parameters and multiply-adds of networks by tracing."""
 
 import functools
 import math
@@ -19,35 +19,35 @@ class Part(NamedTuple):
     """A stage of a network."""
 
     name: str  # e.g. `stem`, `stage1`, `logits`
-    shape: tuple[int, ...]  # of its output for one example, batch axis included
+    shape: tuple[int, ...]  # of the output for one example, including the batch axis
     parameters: int  # trainable scalars
     macs: int  # multiply-adds of convolutions, dense layers and attention products
 
 
 class Summary(NamedTuple):
-    """The sizes of a network; those of all its parts add up to the totals."""
+    """Totals of a network, which are the sums over its parts."""
 
     parameters: int
-    statistics: int  # running statistics of BatchNorm, which are not trained
+    statistics: int  # number of BatchNorm's running statistics, which are not trained
     macs: int  # for one example
-    parts: list[Part]  # in the order of the computation
+    parts: list[Part]  # in order of computation
 
 
 def example_inputs(image_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Returns the shapes of one example: an image, or source and target tokens for size 0."""
+    """Return the shapes of one example: an image, or, for size 0, source and target tokens."""
     if image_size:
         return (jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32),)
     return (jax.ShapeDtypeStruct((1, TEXT_LENGTH), jnp.int32),) * 2
 
 
 def variable_shapes(model: nn.Module, image_size: int) -> Any:
-    """Returns the shapes of a network's variables, without making any."""
+    """Return the shapes of a network's variables without computing them."""
     init = functools.partial(model.init, train=False)
     return jax.eval_shape(init, jax.random.key(0), *example_inputs(image_size))
 
 
 def model_summary(model: nn.Module, image_size: int) -> Summary:
-    """Traces the evaluating network on one example; see `example_inputs` for `image_size`."""
+    """Summarise a network in evaluation on one example; see `example_inputs` for `image_size`."""
     variables = variable_shapes(model, image_size)
     outputs: dict[str, tuple[int, ...]] = {}
 
@@ -58,7 +58,7 @@ def model_summary(model: nn.Module, image_size: int) -> Summary:
             outputs[_part_of(path[0])] = first[0].shape
         return result
 
-    # Natively every convolution and product is one operation.
+    # The native backend traces every convolution and product as one operation.
     with use_backend("native"), nn.intercept_methods(note):
         apply = functools.partial(model.apply, train=False)
         closed = jax.make_jaxpr(apply)(variables, *example_inputs(image_size))
@@ -78,19 +78,19 @@ def model_summary(model: nn.Module, image_size: int) -> Summary:
 
 
 def _module_of(stack: str) -> str:
-    """`Model/Model.encode/vmap(...)/stem/conv` lies in `stem`, `Model/logits` in `logits`."""
+    """Return `stem` for `Model/Model.encode/vmap(...)/stem/conv`, `logits` for `Model/logits`."""
     names = [part.split(".")[0] for part in stack.split("/") if part and "(" not in part]
     inner = [name for name in names if name != names[0]]
     return _part_of(inner[0]) if inner else ""
 
 
 def _part_of(module: str) -> str:
-    """`stage2_block3` and its like belong to `stage2`, a norm to what it follows."""
+    """Return the part of a module, e.g. `stage2` for `stage2_block3`, `stem` for `stem_norm`."""
     return module.split("_block")[0].removesuffix("_norm")
 
 
 def _add_macs(jaxpr, prefix: str, times: int, macs: dict[str, int]) -> None:
-    """Adds the multiply-adds of a traced program to those of its modules."""
+    """Add the multiply-adds of a traced program to the counts of its modules."""
     for equation in jaxpr.eqns:
         stack = f"{prefix}/{equation.source_info.name_stack}"
         name, params = equation.primitive.name, equation.params

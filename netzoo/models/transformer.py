@@ -1,4 +1,4 @@
-"""The Transformer, an encoder and a decoder made of attention (Vaswani et al., arXiv:1706.03762).
+"""The encoder-decoder Transformer (Vaswani et al., arXiv:1706.03762).
 
 Shape contract of `transformer_base` (section 3 and Table 3 of the paper), for sentences of S tokens
 and translations of T tokens:
@@ -11,16 +11,17 @@ and translations of T tokens:
     pre_logits [batch, T, 512]
     logits     [batch, T, num_classes]  for the token that follows each of the target's
 
-Every sublayer is followed by `LayerNorm(x + Dropout(Sublayer(x)))` (section 3.1), "post-LN"; with
-`norm_first=True` it is `x + Dropout(Sublayer(LayerNorm(x)))`, "pre-LN" (Xiong et al.,
-arXiv:2002.04745), and each stack ends with a LayerNorm. The blocks of a stack are one `nn.scan`:
-their parameters are stacked, `encoder/blocks/...` `[6, ...]`, and compiling takes as long as one.
+Every sublayer computes `LayerNorm(x + Dropout(Sublayer(x)))` (section 3.1), called "post-LN". With
+`norm_first=True` it computes `x + Dropout(Sublayer(LayerNorm(x)))`, "pre-LN" (Xiong et al.,
+arXiv:2002.04745), and each stack ends with a LayerNorm. One `nn.scan` runs the blocks of a stack,
+so their parameters are stacked: `encoder/blocks/...` `[6, ...]`.
 
-No position sees the padding of the source. The padding of the target needs no mask: it follows the
-sentence, and no position sees a later one. Its own logits mean nothing; a loss leaves them out.
+No position attends to the padding of the source. The padding of the target needs no mask: it
+follows the sentence, and no position attends to later ones. The logits at padding have no meaning,
+and the loss ignores them.
 
-A translation is made token by token from a cache of what attention looks at, several hypotheses of
-every sentence at once; `netzoo.tasks.translation.beam_search` does so:
+`netzoo.tasks.translation.beam_search` translates token by token, with several hypotheses per
+sentence and a cache of keys and values:
 
     memory = model.apply(variables, source, train=False, method="encode")
     cache = model.apply(variables, memory, source != 0, max_length, beams, method="init_cache")
@@ -57,43 +58,43 @@ class Variant(NamedTuple):
     """One row of Table 3."""
 
     layers: int  # blocks of the encoder, and of the decoder
-    width: int  # of the embeddings and of every block's output
+    width: int  # of the embeddings and every block's output
     mlp_dim: int  # width between the two layers of an MLP
     heads: int
-    dropout_rate: float  # that the paper trains it with
+    dropout_rate: float  # in the paper's training
 
 
 VARIANTS = {
-    "transformer_tiny": Variant(4, 128, 256, 4, 0.3),  # not the paper's: for small data
+    "transformer_tiny": Variant(4, 128, 256, 4, 0.3),  # not in the paper, for small data
     "transformer_base": Variant(6, 512, 2048, 8, 0.1),
     "transformer_big": Variant(6, 1024, 4096, 16, 0.3),
 }
 
 
 class Cache(NamedTuple):
-    """What the decoder has to remember between two tokens; a pytree of static shapes.
+    """The state of the decoder between two tokens, a pytree with static shapes.
 
-    The hypotheses of a sentence, its beams, share one row of attention: a beam finds its past by
-    the mask that `ancestors` gives, so that beams can be exchanged without moving keys and values,
-    and the memory of the source is stored once.
+    The beams (hypotheses) of a sentence share one row of keys and values. `ancestors` masks the
+    entries that do not belong to a beam's past, so that beams can be reordered without moving keys
+    and values. The memory of the source is stored once per sentence.
     """
 
-    # A layer each, `max_length * beams` long: the beams of the first position, of the second, and
-    # so on. Not stacked: where the layers are written out, a loop over the tokens then writes in
-    # place.
+    # One per layer, `max_length * beams` long: the beams of the first position, then of the second,
+    # and so on. They are not stacked, so that a loop over the tokens updates them in place if the
+    # layers are unrolled.
     self_attention: tuple[KeyValue, ...]
-    cross_attention: KeyValue  # of the encoder's output, S long, stacked over the layers
+    cross_attention: KeyValue  # of the encoder's output, of length S, stacked over the layers
     source_mask: jax.Array  # [batch, S], True where the source is not padding
-    ancestors: jax.Array  # [batch, beams, max_length], the beam that holds each past position
+    ancestors: jax.Array  # [batch, beams, max_length], the beam that stores each past position
     position: jax.Array  # tokens decoded so far, a scalar
 
     def reorder(self, parents: jax.Array) -> "Cache":
-        """Returns the cache where beam k of a sentence goes on from beam `parents[sentence, k]`."""
+        """Return the cache in which beam k of a sentence continues beam `parents[sentence, k]`."""
         chosen = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
         return self._replace(ancestors=chosen)
 
     def grow(self, max_length: int) -> "Cache":
-        """Returns the cache with room for more tokens; the cost of a step grows with the room."""
+        """Return the cache with room for `max_length` tokens; longer caches slow down steps."""
         more = max_length - self.ancestors.shape[-1]
 
         def pad(x, axis, amount):
@@ -105,10 +106,10 @@ class Cache(NamedTuple):
 
 
 def sinusoidal_positions(length: int, width: int) -> np.ndarray:
-    """Returns the positional encoding `[length, width]` of section 3.5, in float64.
+    """Return the positional encoding `[length, width]` of section 3.5, in float64.
 
-    Sines in the even and cosines in the odd columns, as in the paper. The authors' code has all the
-    sines first: the same to a network that is trained with it, another to its weights.
+    Even columns are sines and odd columns are cosines, as in the paper. The authors' code puts all
+    sines first, which permutes the weights but gives an equivalent network.
     """
     angles = np.arange(length)[:, None] / 10_000.0 ** (np.arange(0, width, 2) / width)
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
@@ -118,21 +119,20 @@ class Transformer(nn.Module):
     """The encoder-decoder Transformer.
 
     Attributes:
-      variant: Depth and widths, or the numbers of a `Variant` in its order.
-      num_classes: Size of the vocabulary, padding included. The paper's shared one has 37,000
-        tokens.
-      dropout_rate: Dropout of the embeddings and of every sublayer's output (section 5.4).
-      attention_dropout_rate: Dropout of the attention weights; the paper has none,
-        `torch.nn.Transformer` as much as elsewhere.
-      mlp_dropout_rate: Dropout inside the MLP; the paper has none here either.
-      norm_first: Normalise before every sublayer and not after the sum.
-      final_norm: Whether a LayerNorm ends each stack; None for `norm_first`. `torch.nn.Transformer`
-        has it in any case.
-      share_embeddings: One matrix for source, target and, transposed, the logits (section 3.4).
-        Otherwise three.
-      pad_id: The token of the source that no position sees.
+      variant: A `Variant`, or a tuple of its fields.
+      num_classes: Size of the vocabulary, including padding; 37,000 in the paper.
+      dropout_rate: Dropout rate of the embeddings and every sublayer's output (section 5.4).
+      attention_dropout_rate: Dropout rate of the attention weights; 0 in the paper, the general
+        dropout rate in `torch.nn.Transformer`.
+      mlp_dropout_rate: Dropout rate inside the MLP; 0 in the paper.
+      norm_first: Whether to normalise before every sublayer instead of after the sum.
+      final_norm: Whether a LayerNorm ends each stack; None for the value of `norm_first`.
+        `torch.nn.Transformer` always has it.
+      share_embeddings: Whether source, target and (transposed) logits share one matrix (section
+        3.4) instead of three.
+      pad_id: The source token that is padding; no position attends to it.
       norm_epsilon: LayerNorm's epsilon: 1e-6 in the authors' code, 1e-5 in PyTorch.
-      dtype: Compute type; parameters, softmax and logits are float32.
+      dtype: Compute dtype; parameters, softmax and logits are float32.
     """
 
     variant: Variant
@@ -148,20 +148,20 @@ class Transformer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self) -> None:
-        # A configuration gives a tuple.
+        # Configurations pass a tuple.
         object.__setattr__(self, "variant", Variant(*self.variant))
         super().__post_init__()
 
     def setup(self) -> None:
-        """Makes the embeddings and the two stacks."""
+        """Create the embeddings and the two stacks."""
         if self.num_classes < 1:
             raise UserError(
-                f"num_classes is {self.num_classes}; for the Transformer it is the size of the "
-                "vocabulary and at least 1"
+                f"num_classes is {self.num_classes}; expected the size of the vocabulary, at "
+                "least 1"
             )
         v = self.variant
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        # The embeddings, times sqrt(width), and the logits, by the transposed matrix, begin with
+        # Initially, the embeddings times sqrt(width), and the logits by the transposed matrix, have
         # variance 1.
         init = nn.initializers.normal(v.width**-0.5)
         embed = functools.partial(
@@ -188,13 +188,13 @@ class Transformer(nn.Module):
         self.decoder = Stack(v.layers, final_norm, block)
 
     def __call__(self, source: jax.Array, target: jax.Array, *, train: bool) -> jax.Array:
-        """Maps tokens `[batch, S]` and `[batch, T]` to float32 logits `[batch, T, num_classes]`.
+        """Map tokens `[batch, S]` and `[batch, T]` to float32 logits `[batch, T, num_classes]`.
 
-        The target is shifted right: its first token is the start symbol, and the logits at a
-        position are those of the next token.
+        The target is shifted right: its first token is the start symbol, and the logits at each
+        position predict the next token.
 
         Raises:
-          UserError: The arguments are not tokens.
+          UserError: The arguments are not integer tokens of two axes.
         """
         return matmul(*self._classified(self._features(source, target, train)))
 
@@ -208,16 +208,16 @@ class Transformer(nn.Module):
         *,
         train: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the loss of `__call__`'s logits, on CPU without ever holding all of them.
+        """Return the loss of the logits of `__call__`; on CPU, it never holds all logits.
 
-        Labels are the tokens `[batch, T]` to be predicted, each with its weight. The results are
-        those of `netzoo.kernels.blockwise_cross_entropy.classifier_cross_entropy`.
+        `labels` are the tokens `[batch, T]` to predict, and `weights` their weights. See
+        `netzoo.kernels.blockwise_cross_entropy.classifier_cross_entropy` for the results.
         """
         x, kernel = self._classified(self._features(source, target, train))
         return classifier_cross_entropy(x, kernel, labels, weights, smoothing)
 
     def encode(self, source: jax.Array, *, train: bool) -> jax.Array:
-        """Maps tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
+        """Map tokens `[batch, S]` to the encoder's output `[batch, S, width]`."""
         self._check_tokens("source", source)
         x = self._embed(self.source_embedding, source, self._positions(source.shape[1]), train)
         mask = (source != self.pad_id)[:, None, None, :]
@@ -243,12 +243,12 @@ class Transformer(nn.Module):
     def init_cache(
         self, memory: jax.Array, source_mask: jax.Array, max_length: int, beams: int = 1
     ) -> Cache:
-        """Returns the cache before the first token, with room for `max_length` tokens a beam.
+        """Return the cache before the first token, with room for `max_length` tokens per beam.
 
         `memory` is the encoder's output `[batch, S, width]`; `source_mask` `[batch, S]` is True
         where the source is not padding.
         """
-        # A target without tokens: only the keys and values of the memory are computed.
+        # The target has no tokens, so only the keys and values of the memory are computed.
         batch, _, width = memory.shape
         nothing = jnp.zeros((batch, 0, width), self.dtype)
         _, details = self.decoder(nothing, None, memory, train=False, details=True)
@@ -260,11 +260,11 @@ class Transformer(nn.Module):
         return Cache(empty, cross_attention, source_mask, ancestors, jnp.zeros((), jnp.int32))
 
     def decode_step(self, tokens: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """Decodes one token more; together the steps give what `__call__` gives at once.
+        """Decode one more token; all steps together equal one `__call__`.
 
-        Maps the last tokens `[batch, beams]` of all hypotheses, first the start symbol, to the
-        logits `[batch, beams, num_classes]` of the next, and to the cache with this token. A full
-        cache gives meaningless logits.
+        It maps the last tokens `[batch, beams]` of all hypotheses, initially the start symbol, to
+        the logits `[batch, beams, num_classes]` of the next tokens and the updated cache. The
+        logits of a full cache have no meaning.
         """
         self._check_tokens("tokens", tokens, "beams")
         batch, beams, max_length = cache.ancestors.shape
@@ -295,13 +295,13 @@ class Transformer(nn.Module):
         return self.embedding_dropout(x.astype(self.dtype), train=train)
 
     def _positions(self, length: int) -> jax.Array:
-        # From NumPy's float64, and from a table in every case: sines of large float32 angles would
-        # differ between the two ways of decoding.
+        # A table computed in NumPy's float64: sines of large float32 angles would differ between
+        # `__call__` and `decode_step`.
         wide = jnp.promote_types(self.dtype, jnp.float32)
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
     def _classified(self, x):
-        """Returns the two factors of the logits, in their dtype."""
+        """Return the two factors of the logits, in their dtype."""
         if self.share_embeddings:
             kernel = self.embedding.embedding.T
         else:

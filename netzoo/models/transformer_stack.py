@@ -10,21 +10,21 @@ import jax
 from netzoo.layers import Dropout, KeyValue
 from netzoo.models.blocks import scan_blocks
 
-# What a block computes on the way: its output under "output", and under "attention" and, in the
-# decoder, "cross_attention" the weights and the memory, without the output.
+# Intermediate values of a block: its output under "output", and the weights and memory of attention
+# under "attention" and, in the decoder, "cross_attention".
 BlockDetails = dict[str, Any]
 
 
 class Block(nn.Module):
-    """A block of the encoder, or of the decoder where there is a memory (Figure 1)."""
+    """A block of the encoder, or of the decoder if there is a memory (Figure 1)."""
 
     attention: Callable[..., nn.Module]
     mlp: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dropout_rate: float  # of every sublayer's output
-    norm_first: bool  # before every sublayer and not after the sum
+    norm_first: bool  # before every sublayer instead of after the sum
     train: bool
-    details: bool  # return BlockDetails
+    details: bool  # whether to return BlockDetails
 
     @nn.compact
     def __call__(
@@ -36,7 +36,7 @@ class Block(nn.Module):
         cache: KeyValue | None,
         position: jax.Array | int,
     ) -> tuple[jax.Array, BlockDetails]:
-        """Maps `[batch, length, width]` to the same shape; see `Stack`."""
+        """Map `[batch, length, width]` to the same shape; see `Stack`."""
         details = {}
 
         def attend(name, y, *args, **options):
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """The blocks of the encoder or decoder, scanned, and the norm that may follow."""
+    """The scanned blocks of the encoder or decoder, and an optional norm."""
 
     depth: int
     final_norm: bool
@@ -84,19 +84,19 @@ class Stack(nn.Module):
         train: bool,
         details: bool,
     ) -> tuple[jax.Array, BlockDetails]:
-        """Runs all blocks.
+        """Run all blocks.
 
         Args:
           x: `[batch, length, width]`.
-          mask: Booleans that broadcast to `[batch, heads, length, length]`, True where a position
-            may look.
-          memory: What the decoder looks at, `[batch, S, width]`, or its keys and values stacked
-            over the blocks; None in the encoder.
+          mask: Booleans that broadcast to `[batch, heads, length, length]`; True where a position
+            may be attended to.
+          memory: The encoder's output `[batch, S, width]`, or its keys and values stacked over the
+            blocks; None in the encoder.
           memory_mask: Booleans that broadcast to `[batch, heads, length, S]`.
           cache: Keys and values of the self-attention, stacked over the blocks.
-          position: Where the keys and values of `x` go in the cache.
-          train: Whether dropout acts.
-          details: Whether to return details of the blocks too, stacked.
+          position: Position in the cache of the first key and value of `x`.
+          train: Whether to apply dropout.
+          details: Whether to also return the stacked details of the blocks.
         """
         every = nn.broadcast
         in_axes = (every, 0 if isinstance(memory, KeyValue) else every, every, 0, every)

@@ -16,8 +16,8 @@ A block is a convolution with a bias, then BatchNorm in the `_bn` networks, then
 with a 2x2 max-pool. Columns A, B, D and E are `vgg11`, `vgg13`, `vgg16` and `vgg19`; column C,
 `vgg16_c`, has 1x1 kernels in the third blocks. BatchNorm is torchvision's, not the paper's.
 
-The hidden layers see 7x7 pixels. Images of sizes that do not end in 7x7 are averaged or repeated to
-that, as in torchvision.
+The hidden layers take a 7x7 feature map; other sizes are averaged or repeated to 7x7, as in
+torchvision.
 """
 
 import functools
@@ -36,7 +36,7 @@ from netzoo.models.blocks import (
 from netzoo.models.registry import register
 
 STAGE_CHANNELS = (64, 128, 256, 512, 512)
-# Side of the image that the dense layers see.
+# Side of the feature map that enters the dense layers.
 DENSE_SIDE = 7
 
 
@@ -64,12 +64,11 @@ VARIANTS = {
 class VGG(ConvNet, kw_only=True):
     """VGG.
 
-    The padding is fixed: without a stride both conventions are the same.
+    The padding is fixed, because both conventions are equal at stride 1.
 
     Attributes besides those of `ConvNet`:
-      variant: Depths and kind of the blocks.
-      hidden_features: Width of the two hidden dense layers.
-      dropout_rate: Dropout after each of the two.
+      variant: Depths and kernel sizes of the blocks. hidden_features: Width of the two hidden dense
+      layers. dropout_rate: Dropout rate after each hidden layer.
     """
 
     variant: Variant
@@ -78,7 +77,7 @@ class VGG(ConvNet, kw_only=True):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, H, W, 3]`, H, W >= 32, to float32 logits `[batch, num_classes]`."""
         check_image_size(images, self)
         x, v = images, self.variant
         conv_norm_act = ConvNormAct.of(self, nn.relu, norm=v.batch_norm, use_bias=True)

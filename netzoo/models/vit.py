@@ -2,18 +2,16 @@
 
 Shape contract of `vit_b16` at 224x224 pixels (section 3.1 and Table 1 of the paper):
 
-    images     [batch, 224, 224, 3]
-    stem       [batch, 14, 14, 768]     every patch of 16x16 pixels, projected
-    encoder    [batch, 197, 768]        class token and 14 * 14 patches; 12 blocks, then a norm
-    pre_logits [batch, 768]             the class token
-    logits     [batch, num_classes]
+    images [batch, 224, 224, 3] stem [batch, 14, 14, 768] projected patches of 16x16 pixels encoder
+    [batch, 197, 768] class token and 14 * 14 patches; 12 blocks, then a norm pre_logits [batch,
+    768] the class token logits [batch, num_classes]
 
 Blocks normalise before attention and MLP (equations 2 and 3). With `pool="gap"` there is no class
 token and the patches are averaged (appendix D.3).
 
-The position embedding is a parameter of one vector a token, so that its length is that of the
-images `init` saw. Any image whose sides are multiples of the patch will do; to go on with images of
-another size, resize it with `resize_position_embedding`.
+The position embedding is a parameter with one vector per token, so its length depends on the image
+size passed to `init`. The sides of images must be multiples of the patch. To continue with images
+of another size, resize the position embedding with `resize_position_embedding`.
 """
 
 import functools
@@ -35,7 +33,7 @@ Pool = Literal["token", "gap"]
 
 
 class Variant(NamedTuple):
-    """One row of Table 1, with the side of the patches."""
+    """One row of Table 1, and the size of the patches."""
 
     width: int  # of the tokens
     depth: int
@@ -61,14 +59,14 @@ VARIANTS = {
 def resize_position_embedding(
     embedding: np.ndarray, grid: tuple[int, int], has_class_token: bool
 ) -> np.ndarray:
-    """Interpolates a position embedding to another grid of patches; the class token's is kept.
+    """Interpolate a position embedding to another grid of patches, except for the class token.
 
-    Bilinear with the corners of the old grid on the corners of the new one, as the authors' code
-    does when it fine-tunes at another size (section 3.2). PyTorch's timm instead resizes with
-    antialiased bicubic weights.
+    The interpolation is bilinear with aligned corners, as in the authors' code for fine-tuning at
+    another size (section 3.2). timm instead uses antialiased bicubic interpolation.
 
-    Maps `[1, positions, width]` of a square grid, row by row, to `[1, rows * columns (+ 1), width]`
-    in its dtype, for `grid` rows and columns. The first position may be the class token's.
+    It maps `[1, positions, width]` of a square grid, in row-major order, to
+    `[1, rows * columns (+ 1), width]` in the same dtype, where `grid` is rows and columns. The
+    first position may be that of the class token.
 
     Raises:
       UserError: The positions do not form a square.
@@ -78,7 +76,7 @@ def resize_position_embedding(
     side = math.isqrt(len(patches))
     if side * side != len(patches):
         raise UserError(
-            f"a position embedding of {len(patches)} patches is not that of a square grid; "
+            f"a position embedding of {len(patches)} patches is not a square grid; "
             "only those of square images can be resized"
         )
     rows, columns = (_interpolation(side, size) for size in grid)
@@ -89,31 +87,31 @@ def resize_position_embedding(
 
 
 def _interpolation(old: int, new: int) -> np.ndarray:
-    """Returns `[new, old]` weights; row `i` reads at `i * (old - 1) / (new - 1)`."""
+    """Return `[new, old]` weights; row `i` interpolates at `i * (old - 1) / (new - 1)`."""
     places = np.linspace(0, old - 1, new)
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
 
 
 class EncoderBlock(nn.Module):
-    """Attention and MLP, each after a norm and beside a residual connection."""
+    """Attention and MLP, each with a preceding norm and a residual connection."""
 
     norm: Callable[..., nn.Module]
     attention: Callable[..., nn.Module]
     mlp: Callable[..., nn.Module]
     dropout_rate: float  # of both branches
     train: bool
-    details: bool  # return what endpoints show
+    details: bool  # whether to return the values of endpoints
 
     @nn.compact
     def __call__(
         self, x: jax.Array, factors: jax.Array | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps tokens `[batch, length, width]` to the same shape; one step of the scan.
+        """Map tokens `[batch, length, width]` to the same shape, as one step of the scan.
 
-        The branches of attention and MLP are multiplied by `factors` `[2, batch, 1, 1]`, if any.
+        If given, `factors` `[2, batch, 1, 1]` multiply the branches of attention and MLP.
 
         Returns:
-          The tokens, and the outputs of `attention`, `mlp` and the block, `""`, if asked for.
+          The tokens, and if `details`, the outputs of `attention`, `mlp` and the block (`""`).
         """
         norm, dropout, train = self.norm, Dropout(self.dropout_rate), self.train
         attention = self.attention(name="attention")(norm(name="attention_norm")(x), train=train)
@@ -130,14 +128,14 @@ class Encoder(nn.Module):
 
     depth: int
     block: dict[str, Any]  # fields of EncoderBlock
-    drop_path_rate: float = 0.0  # of the branches of the last block, see drop_path_rates
+    drop_path_rate: float = 0.0  # of the last block's branches; see drop_path_rates
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Maps tokens `[batch, length, width]` to the same shape.
+        """Map tokens `[batch, length, width]` to the same shape.
 
         Returns:
-          The tokens, and the outputs of `EncoderBlock`, stacked, where endpoints are asked for.
+          The tokens, and the stacked outputs of `EncoderBlock` if endpoints are requested.
         """
         blocks = scan_blocks(EncoderBlock, self.depth, in_axes=0)(
             **self.block, train=train, details=endpoints_wanted(self), name="blocks"
@@ -146,11 +144,11 @@ class Encoder(nn.Module):
         return self.block["norm"](name="norm")(x), outputs
 
     def _branch_factors(self, x: jax.Array, train: bool) -> jax.Array | None:
-        """Draws drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 over the share that is kept."""
+        """Draw the factors of drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 / (1 - rate)."""
         if self.drop_path_rate == 0 or not train:
             return None
         rates = np.array(drop_path_rates(self.drop_path_rate, self.depth))
-        # Not in `x.dtype`: bfloat16 has too few random numbers for small rates.
+        # Not in `x.dtype`: bfloat16 random numbers are too coarse for small rates.
         wide = jnp.promote_types(x.dtype, jnp.float32)
         shares = jnp.asarray(1 - rates.reshape(-1, 1, 1, 1, 1), wide)
         shape = (self.depth, 2, x.shape[0], 1, 1)
@@ -162,19 +160,19 @@ class ViT(nn.Module):
     """Vision Transformer.
 
     Attributes:
-      variant: Widths, depth and patch.
+      variant: Widths, depth and patch size.
       num_classes: Length of the logits; 0 returns the features before them.
       pool: `"token"` classifies by a class token, `"gap"` by the average over the patches.
-      representation_size: Width of a dense layer and tanh before the logits, `pre_logits`, as in
-        pre-training (section 3.1, "one hidden layer"); None leaves it out.
-      dropout_rate: Dropout of the embedded patches and the blocks; 0.1 when training on ImageNet
-        from scratch (Table 3). Attention weights are not dropped.
-      drop_path_rate: Drop path of the last block, see `Encoder`; 0.1 in Steiner et al.,
-        arXiv:2106.10270, section 3.3.
+      representation_size: Width of `pre_logits`, a dense layer with tanh before the logits, as in
+        pre-training (section 3.1, "one hidden layer"); None omits it.
+      dropout_rate: Dropout rate of the embedded patches and the blocks; 0.1 for training on
+        ImageNet from scratch (Table 3). Attention weights have no dropout.
+      drop_path_rate: Drop path rate of the last block; 0.1 in Steiner et al., arXiv:2106.10270,
+        section 3.3.
       norm_epsilon: LayerNorm's epsilon.
-      gelu_approximate: GELU by its tanh formula, as in the authors' JAX code and its weights;
-        PyTorch's libraries compute it exactly, also with weights converted from there.
-      dtype: Compute type; parameters and logits are float32.
+      gelu_approximate: Whether to compute GELU by its tanh formula, as the authors' JAX code does.
+        PyTorch libraries compute it exactly, even with weights converted from that code.
+      dtype: Compute dtype; parameters and logits are float32.
     """
 
     variant: Variant
@@ -189,11 +187,11 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
+        """Map images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
 
         Raises:
-          UserError: The sides are not multiples of the patch, the position embedding is of another
-            image size, or `pool` is unknown.
+          UserError: The sides are not multiples of the patch, the position embedding belongs to
+            another image size, or `pool` is unknown.
         """
         self._check(images.shape)
         x = self.embed(images, train=train)
@@ -212,7 +210,7 @@ class ViT(nn.Module):
         return self._classify(endpoint(self, "encoder", x), train=train)
 
     def block(self) -> dict[str, Any]:
-        """Returns the fields of `EncoderBlock`."""
+        """Return the fields of `EncoderBlock`."""
         return {
             "norm": functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype),
             "attention": functools.partial(
@@ -230,12 +228,12 @@ class ViT(nn.Module):
         }
 
     def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images to the grid of their tokens `[batch, rows, columns, width]`."""
+        """Map images to a grid of tokens `[batch, rows, columns, width]`."""
         del train  # only the ResNet of a hybrid needs it
         return endpoint(self, "stem", self._embed_patches(images))
 
     def _embed_patches(self, x: jax.Array) -> jax.Array:
-        """Projects every patch: a convolution whose stride is its kernel."""
+        """Project every patch, by a convolution with a stride equal to its kernel size."""
         return Conv(
             self.variant.width,
             self.variant.patch,
@@ -248,7 +246,7 @@ class ViT(nn.Module):
         )(x)
 
     def pixels_per_token(self) -> int:
-        """Returns the side of the square of pixels that becomes one token."""
+        """Return the side of the square of pixels that one token covers."""
         return self.variant.patch
 
     def _classify(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -263,8 +261,8 @@ class ViT(nn.Module):
             given: tuple[int, ...] = self.get_variable("params", "position_embedding").shape
             if given != shape:
                 raise UserError(
-                    f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; the "
-                    f"parameter is {given}, of images of another size: resize it with "
+                    f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; got "
+                    f"{given}, of another image size; resize it with "
                     f"netzoo.models.vit.resize_position_embedding"
                 )
         init = nn.initializers.normal(0.02)
@@ -276,8 +274,8 @@ class ViT(nn.Module):
         side = self.pixels_per_token()
         if shape[1] % side or shape[2] % side:
             raise UserError(
-                f"images are {shape[1]}x{shape[2]} pixels; {type(self).__name__} makes a token of "
-                f"every {side}x{side} and needs sides that are multiples of {side}"
+                f"images are {shape[1]}x{shape[2]} pixels; {type(self).__name__} expects sides "
+                f"that are multiples of {side}"
             )
 
 
