@@ -20,7 +20,6 @@ def get_config() -> ConfigDict:
     # Layers, width, hidden units, heads; dropout is the option beside.
     config.model.update(name="transformer_tiny", variant=(2, 128, 256, 4, 0.1), dropout_rate=0.1)
     config.data.source = "number_words"
-    config.data.validation_split = "validation"
     config.data.vocabulary_size = 128
     config.data.lengths = (12,)
     config.train.epochs = 6

@@ -1,8 +1,8 @@
 """The style of netzoo's figures.
 
 They are drawn with matplotlib's object interface alone, so that no backend, window or global state
-is involved and a headless machine draws the same. Blue means right or the test split, red means
-wrong, grey is context.
+is involved and a headless machine draws the same. Blue means right or held out, red means wrong,
+grey is context.
 """
 
 from pathlib import Path

@@ -33,7 +33,7 @@ def get_config(break_at: str | None = None) -> ConfigDict:
     config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = "synthetic_flowers"
     config.data.train_split = "train[:48]"
-    config.data.validation_split = "train[48:64]"
+    config.data.validation_split = "train[48:72]"
     config.data.test_split = "test[:8]"
     config.data.image_size = 32
     config.data.num_threads = 1
@@ -98,7 +98,7 @@ def _in_metrics(number: int) -> None:
 
 
 def _in_evaluation(number: int) -> None:
-    """In a batch of it: there are four an evaluation, of three splits."""
+    """In a batch of it: there are four an evaluation, of two splits."""
     import netzoo.mesh
     from netzoo.training import loop
 

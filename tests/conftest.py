@@ -49,10 +49,10 @@ COLORS = {"daisy": (230, 230, 230), "roses": (180, 30, 60), "tulips": (60, 160, 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes of noisy one-colour PNG files: 40 for training, 11 for testing."""
+    """A folder of three classes of noisy one-colour PNG files: 40, 11 and 11 in three splits."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
-    for split, count in (("train", 40), ("test", 11)):
+    for split, count in (("train", 40), ("test", 11), ("val", 11)):
         for index in range(count):
             name, color = list(COLORS.items())[index % len(COLORS)]
             pixels = np.clip(rng.normal(color, 60, (40, 48, 3)), 0, 255).astype(np.uint8)
@@ -69,6 +69,8 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
     config = default_config()
     config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = f"folder:{pictures}"
+    config.data.train_split, config.data.validation_split = "train", "val"
+    config.data.test_split = "test"
     config.data.image_size = 32
     config.augment.randaugment_layers = 1
     config.augment.mixup = 0.2
@@ -98,6 +100,7 @@ def tiny_translation_config() -> ConfigDict:
     config = default_config("translation")
     config.model.update(variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
     config.data.train_split = "train[80:122]"
+    config.data.validation_split = "validation[55:66]"
     config.data.test_split = "test[55:66]"
     config.data.vocabulary_size = 80
     config.data.lengths = (8, 16)

@@ -1,6 +1,6 @@
-"""Evaluates a run on its test split, every example exactly once.
+"""Evaluates a run on its test split, or another of its splits, every example exactly once.
 
-netzoo eval --workdir runs/v2 [--checkpoint best] [--config.evaluation.batch_size=64 ...]
+netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
 """
 
 import argparse
@@ -20,10 +20,16 @@ def main(arguments: Sequence[str]) -> None:
         default="last",
         help="which weights (default: last)",
     )
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help="which examples: data.test_split of the run, and so on (default: test)",
+    )
     launch.run(parser, arguments, _evaluate, many_processes=True)
 
 
 def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.training.evaluate_run import evaluate_run
 
-    evaluate_run(options.workdir, options.checkpoint, config)
+    evaluate_run(options.workdir, options.checkpoint, config, split=options.split)

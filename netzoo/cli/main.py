@@ -14,7 +14,7 @@ from netzoo.errors import UserError, unknown_name
 
 COMMANDS = {
     "train": ("netzoo.cli.train", "train a network, or continue a run"),
-    "eval": ("netzoo.cli.eval", "evaluate a run on its test split"),
+    "eval": ("netzoo.cli.eval", "evaluate a run on its test split, or another"),
     "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
     "models": ("netzoo.cli.models", "list the networks, or show one stage by stage"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),

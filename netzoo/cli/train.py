@@ -43,7 +43,7 @@ def _origins(config: ConfigDict, file: str, overridden: Sequence[str]) -> str:
 
     given, default = flatten(config), flatten(default_config(config.task))
     lines = []
-    for key, value in flatten(resolve_config(config)).items():
+    for key, value in flatten(resolve_config(config, open_data=False)).items():
         if key not in given or value != given[key]:
             origin = "resolved from the other keys"
         elif key in overridden:

@@ -5,6 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+_BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
+_MANY = 2**40  # examples, in place of the unknown number
+
 
 class Rule(NamedTuple):
     """A check of one value."""
@@ -93,13 +96,28 @@ LR_MULTS = Rule(
 
 
 def are_apart(split: str, other: str) -> bool:
-    """Returns False if a part of a split equals one of the other's, or one of the two is whole.
+    """Returns whether no part of a split shares examples with a part of another.
 
-    Overlapping slices are not detected: what a percentage means depends on the number of examples.
+    Slices of one split in percent are compared, and so are slices by numbers of examples. How one
+    kind lies to the other depends on the size of the split, so these two count as apart.
     """
 
-    def overlap(a: str, b: str) -> bool:
-        return a == b or a == b.partition("[")[0] or b == a.partition("[")[0]
+    def overlap(a: tuple[str, str, range], b: tuple[str, str, range]) -> bool:
+        if a[0] != b[0] or (a[1] and b[1] and a[1] != b[1]):
+            return False
+        return max(a[2].start, b[2].start) < min(a[2].stop, b[2].stop)
 
-    parts, others = ([part.strip() for part in text.split("+")] for text in (split, other))
+    parts, others = (list(map(_slice, text.split("+"))) for text in (split, other))
     return not any(overlap(a, b) for a in parts for b in others)
+
+
+def _slice(part: str) -> tuple[str, str, range]:
+    """Returns the name of a split, the unit of its slice, empty for all of it, and the slice."""
+    name, _, bounds = part.strip().removesuffix("]").partition("[")
+    match = _BOUNDS.fullmatch(bounds)
+    if match is None:  # an expression of another kind, or none
+        return name.strip(), bounds, range(_MANY)
+    first, first_unit, last, last_unit = match.groups()
+    unit = (first_unit if first else last_unit) or ("examples" if first or last else "")
+    ends = slice(*(int(end) if end else None for end in (first, last)))
+    return name.strip(), unit, range(*ends.indices(100 if unit == "%" else _MANY))

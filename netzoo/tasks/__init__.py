@@ -16,28 +16,43 @@ if TYPE_CHECKING:
 
 
 def resolve_config(
-    config: ConfigDict, workdir: Path | None = None, *, training: bool = False
+    config: ConfigDict,
+    workdir: Path | None = None,
+    *,
+    training: bool = False,
+    open_data: bool = True,
 ) -> FrozenConfigDict:
     """Checks a configuration and decides what it leaves open, as it is saved with the run.
 
-    Imports the modules that it names; see `netzoo.config.modules`.
+    Imports the modules that it names; see `netzoo.config.modules`. Without a `data.train_split`,
+    the splits are those of `netzoo.data.splits.default_splits`.
 
     Args:
       config: The configuration. A resolved one stays as it is.
       workdir: The run folder, if there is one.
       training: See `netzoo.config.validate`.
+      open_data: Whether the source may be opened to find its splits. If not, they stay None.
 
     Raises:
-      UserError: A key or value is not right, a module cannot be imported, or the network or one of
-        its options is unknown.
+      UserError: A key or value is not right, a module cannot be imported, the network or one of its
+        options is unknown, or the source cannot be opened.
     """
     from netzoo.models.registry import check_options
 
     validate(config, training=training)
     import_modules(config.modules, workdir)
     config = ConfigDict(config).copy_and_resolve_references()
-    task_module(config.task, "task").TASK.resolve(config)
+    task = task_module(config.task, "task").TASK
+    task.resolve(config)
     check_options(config.model.name, [option for option in config.model if option != "name"])
+    if config.data.train_split is None and open_data:
+        from netzoo.data.splits import default_splits
+
+        data, names = config.data, task.split_names(config)
+        data.train_split, data.validation_split, data.test_split = default_splits(
+            names, data.validation_split, data.test_split
+        )
+        validate(config, training=training)
     return FrozenConfigDict(config)
 
 

@@ -1,7 +1,7 @@
 """What the training loop needs to know of what it trains, and the network that a task trains."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,10 @@ class Task(Protocol):
     @staticmethod
     def resolve(config: ConfigDict) -> None:
         """Fills in, in place, what a configuration leaves to its other keys; by default nothing."""
+
+    @staticmethod
+    def split_names(config: ConfigDict) -> Collection[str]:
+        """Returns the names of the splits of `data.source`."""
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:

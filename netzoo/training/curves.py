@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from netzoo.figures import BLUE, FAINT, INK, MUTED, SKY, TEAL, new_figure
+from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure
 
 Records = Sequence[Mapping[str, Any]]
 
 # The splits of eval lines, as the first part of a value's name: label, colour, line.
 _SPLITS = {
     "train": ("train slice", TEAL, "-"),
-    "validation": ("validation", SKY, (0, (4, 1.5))),
-    "test": ("test", BLUE, "-"),
+    "validation": ("validation", BLUE, "-"),
 }
 _FEW_POINTS = 15  # up to which each point has a marker
 
@@ -26,10 +25,9 @@ def training_curves(
     """Draws loss, main metric and learning rate of a run over its epochs, into a PNG.
 
     `records` are the lines of metrics.jsonl; without a train line nothing is drawn. Train lines
-    give `loss` and `learning_rate`. Eval lines give any of `train_loss`, `validation_loss`,
-    `test_loss` and the same with the metric, and `weights`, which is "ema" where the averaged
-    weights were evaluated. What is missing or null is left out. `metric` is the task's main metric,
-    a fraction of 1.
+    give `loss` and `learning_rate`. Eval lines give `train_loss`, `validation_loss` and the same
+    with the metric, and `weights`, which is "ema" where the averaged weights were evaluated. What
+    is missing or null is left out. `metric` is the task's main metric, a fraction of 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:

@@ -1,4 +1,4 @@
-"""Evaluates a run on its test split and writes the report into its folder."""
+"""Evaluates a run on one of its splits and writes the report into its folder."""
 
 import json
 import os
@@ -21,52 +21,53 @@ from netzoo.workdir.outputs import check_writable
 
 
 def evaluate_run(
-    workdir: str | os.PathLike[str], which: str = "last", config: ConfigDict | None = None
+    workdir: str | os.PathLike[str],
+    which: str = "last",
+    config: ConfigDict | None = None,
+    *,
+    split: str = "test",
 ) -> dict[str, Any]:
-    """Evaluates the weights of a run on its `data.test_split`.
-
-    Writes `eval.json` (the metrics, and which weights, step and split they are of) and the figures
-    of the task, and prints the summary.
+    """Evaluates a run on one of its splits: prints the scores, writes `eval.json` and figures.
 
     Args:
       workdir: The run folder.
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
       config: The configuration of the run with other values for data and evaluation, or None.
+      split: `"test"`, `"validation"` or `"train"`: the run's `data.test_split` and so on.
 
     Returns:
       The contents of `eval.json`.
 
     Raises:
-      UserError: There is no test split, the folder cannot be written, or data or checkpoint are
-        missing or unreadable.
+      UserError: The run has no such split, or the folder, the data or the checkpoint is not usable.
     """
     workdir = Path(workdir)
     config = resolve_config(load_config(workdir) if config is None else config, workdir)
     check_writable(str(workdir / EVAL_FILE))
-    if not config.data.test_split:
+    examples = config.data.get(f"{split}_split")
+    if examples is None:
         raise UserError(
-            "there is nothing to evaluate on: data.test_split is empty; add "
-            "--config.data.test_split=SPLIT"
+            f"there is nothing to evaluate on: data.{split}_split is None; add "
+            f"--config.data.{split}_split=SPLIT or another --split"
         )
     mesh = meshes.create_mesh()
     task = create_task(config, workdir)
     meshes.check_divisible(mesh, **task.batch_sizes())
-    split = config.data.test_split
-    batches = task.evaluation_batches(split)
+    batches = task.evaluation_batches(examples)
     step, weights, variables = restore_variables(workdir, which)
     console = Console()
     sums = evaluate(
         make_eval_step(task.evaluation_sums, mesh),
         jax.device_put(variables, meshes.replicated(mesh)),
-        track(batches, f"evaluating on {split}", console),
+        track(batches, f"evaluating on {examples}", console),
         meshes.batch_placer(mesh),
     )
-    details, draw_figures = task.report(jax.device_put(variables), split, sums)
+    details, draw_figures = task.report(jax.device_put(variables), examples, sums)
     report = {
         **task.metrics(sums),
         **details,
         "dataset": config.data.source,
-        "split": split,
+        "split": examples,
         "step": step,
         "checkpoint": which,
         "weights": weights,

@@ -91,17 +91,18 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
 
 
 def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[ArrayTree]]:
-    """Returns batches of a part of the training split, and of the other splits that there are."""
-    splits = {
-        "train": (config.data.train_split, config.evaluation.train_examples),
-        "validation": (config.data.validation_split, None),
-        "test": (config.data.test_split, None),
-    }
-    return {
-        name: task.evaluation_batches(split, limit)
-        for name, (split, limit) in splits.items()
-        if split
-    }
+    """Returns batches of a part of the training split, and of the validation split if there is one.
+
+    Opens the test split as well, so that a wrong name of it is found before the training, and
+    leaves it unread.
+    """
+    data, limit = config.data, config.evaluation.train_examples
+    batches = {"train": task.evaluation_batches(data.train_split, limit)}
+    if data.validation_split:
+        batches["validation"] = task.evaluation_batches(data.validation_split)
+    if data.test_split:
+        task.evaluation_batches(data.test_split)
+    return batches
 
 
 def _announce(
@@ -113,6 +114,11 @@ def _announce(
         f"{config.model.name}, {parameters:,} parameters, on {config.data.source} "
         f"{config.data.train_split}: {config.train.epochs} epochs of {steps} steps, "
         f"{devices.size} {devices.flat[0].platform} device(s), {jax.process_count()} process(es)"
+    )
+    validation, test = config.data.validation_split, config.data.test_split
+    print(
+        f"validation on {validation or 'nothing, so no best weights are kept'}; "
+        f"{test or 'nothing'} is left for the test"
     )
     notes, wanted, warmup = task.notes(), config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:
@@ -279,7 +285,7 @@ class TrainingLoop:
         )
 
     def _evaluate(self, step: int, state: TrainState) -> None:
-        """Evaluates all splits, logs the results, and keeps the weights if they are the best."""
+        """Evaluates, logs the results, and keeps the weights if they are the best."""
         results, metric = {}, self.task.main_metric
         variables = state.evaluation_variables
         for name, batches in self.evaluation_batches.items():

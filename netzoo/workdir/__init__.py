@@ -6,7 +6,7 @@
     checkpoints/STEP/    the last few training states
     best/STEP/           the weights with the highest metric on the validation split
     curves.png           loss and metric over the epochs; training draws it at its end
-    eval.json            the metrics on the test split; evaluation writes it
+    eval.json            the metrics on the test split, or another; evaluation writes it
     lock                 the process that trains here
 
 The name of config.json stands in `netzoo.config`, and names that only one task has in that task.

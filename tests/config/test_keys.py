@@ -1,5 +1,6 @@
 """The table of keys: every key refuses what it cannot be, and the documents say what it is."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -53,9 +54,9 @@ OUT_OF_RANGE = {
     "sharding.fsdp": (0, -2),
     "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
 }
-# Both values of a switch are right, and any text may be a split.
+# Both values of a switch are right.
 ANY = {
-    *("augment.flip", "train.freeze_batch_norm", "train.remat", "data.test_split"),
+    *("augment.flip", "train.freeze_batch_norm", "train.remat"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 }
 # What is not a value of a type, in a file.
@@ -146,10 +147,6 @@ def test_all_faults_are_reported_at_once():
         ({"schedule__name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         ({"optimizer__nesterov": True}, "nesterov is True; expected False for 'adamw'"),
-        ({"data__validation_split": "train"}, "validation_split is 'train'; expected no examples"),
-        ({"data__test_split": "train[80%:]"}, "test_split is 'train[80%:]'; expected no examples"),
-        ({"data__train_split": "train + test"}, "expected no examples of data.train_split, 'train"),
-        ({"data__validation_split": "test[:9]"}, "of data.validation_split, 'test[:9]'"),
         ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
     ],
 )
@@ -164,13 +161,34 @@ def test_contradictions_of_translation():
     assert "warmup_epochs is 0.0" in refusal("translation", schedule__warmup_epochs=0.0)
 
 
-def test_splits_that_are_apart_and_those_of_an_evaluation():
-    """Protects slices, training without a test split, and eval.py on any split there is."""
+@pytest.mark.parametrize(
+    ("split", "other"),
+    [
+        ("train", "train"),
+        ("train", "train[80%:]"),
+        ("train[:80%]", " train[79%:90%]"),
+        ("train[:80%]", "train[-21%:]"),
+        ("train[:100]", "test + train[99:]"),
+        ("train[:80%]+test", "test[:9]"),
+    ],
+)
+@pytest.mark.parametrize("names", [*itertools.permutations(("train", "validation", "test"), 2)])
+def test_splits_that_share_examples_are_refused(split, other, names):
+    """Protects scores from examples that were trained on: any two of the three splits."""
+    values = {f"data__{name}_split": part for name, part in zip(names, (split, other), strict=True)}
+    [one, two] = [name for name in ("train", "validation", "test") if name in names]
+    message = refusal(IMAGES, training=True, **values)
+    assert f"data.{two}_split is " in message
+    assert f"expected no examples of data.{one}_split" in message
+
+
+@pytest.mark.parametrize("test", ["train[90%:]", "test", "train[100:]", "training", None])
+def test_splits_that_are_apart_and_those_of_an_evaluation(test):
+    """Protects slices, training without a test split, and `netzoo eval` on any split there is."""
     config = default_config()
     config.data.train_split, config.data.validation_split = "train[:80%]", "train[80%:90%]"
-    for test in ("train[90%:]", "test", ""):
-        config.data.test_split = test
-        validate(config, training=True)
+    config.data.test_split = test
+    validate(config, training=True)
     config.data.test_split = "train[80%:90%]"
     validate(config)
 

@@ -12,8 +12,9 @@ import pytest
 from netzoo.cli.check import corrupt_examples
 from netzoo.cli.prepare import prepare
 from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
-from netzoo.data.source import SourceError, resolve_split
+from netzoo.data.source import SourceError
 from netzoo.data.sources import tfds
+from netzoo.data.splits import resolve_split
 from netzoo.errors import UserError
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from netzoo.figures import BLUE, DPI, INK, MUTED, SKY, TEAL
+from netzoo.figures import BLUE, DPI, INK, MUTED, TEAL
 from netzoo.training import curves
 from netzoo.training.curves import training_curves
 from tests.pixels import count, load
@@ -25,17 +25,15 @@ def test_training_curves_draw_every_series(tmp_path):
         eval_line(
             step,
             train_loss=0.4,
-            test_loss=0.6,
             validation_loss=0.5,
             train_accuracy=0.9,
-            test_accuracy=0.7,
             validation_accuracy=0.8,
         )
         for step in range(10, 101, 10)
     ]
     training_curves(lines, path, "a run")
     assert load(path).shape == (4 * DPI, 14 * DPI, 3)
-    for color in (BLUE, SKY, TEAL, MUTED, INK):
+    for color in (BLUE, TEAL, MUTED, INK):
         assert count(path, color) > 100
 
 
@@ -43,10 +41,10 @@ def test_training_curves_survive_sparse_logs(tmp_path):
     """Protects short, diverged and never evaluated runs: null losses, one line, no eval."""
     path = tmp_path / "curves.png"
     training_curves([train_line(1, loss=None)], path, "diverged at once")
-    training_curves([train_line(1, loss=2.0), eval_line(1, test_loss=None)], path, "one")
+    training_curves([train_line(1, loss=2.0), eval_line(1, validation_loss=None)], path, "one")
     assert load(path).shape == (4 * DPI, 14 * DPI, 3)
     path.unlink()
-    training_curves([eval_line(1, test_loss=1.0)], path, "no training")
+    training_curves([eval_line(1, validation_loss=1.0)], path, "no training")
     assert not path.exists()
 
 

@@ -10,12 +10,14 @@ from netzoo.training.evaluate_run import evaluate_run
 from tests.conftest import tiny_translation_config
 
 
-def test_a_run_without_a_test_split_says_which_key(tmp_path):
-    """Protects from an error about the syntax of an empty split: it may be empty in training."""
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_run_without_a_split_says_which_key(split, tmp_path):
+    """Protects runs that were trained without a test or validation split."""
     config = tiny_translation_config()
-    config.data.test_split = ""
-    with pytest.raises(UserError, match=r"nothing to evaluate on.* --config.data.test_split=SPLIT"):
-        evaluate_run(tmp_path, config=config)
+    config.data[f"{split}_split"] = None
+    message = rf"nothing to evaluate on.* --config.data.{split}_split=SPLIT"
+    with pytest.raises(UserError, match=message):
+        evaluate_run(tmp_path, config=config, split=split)
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):

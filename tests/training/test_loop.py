@@ -104,7 +104,9 @@ def test_what_a_run_leaves_behind(whole):
     assert load_config(whole).train.epochs == 4
     evaluations = [line for line in read_metrics(whole / "metrics.jsonl") if line["kind"] == "eval"]
     assert [line["step"] for line in evaluations] == [10, 20]
-    assert {"train_accuracy", "test_accuracy", "train_loss", "test_loss"} <= set(evaluations[0])
+    assert set(evaluations[0]) - {"kind", "step", "epoch", "weights"} == {
+        f"{split}_{metric}" for split in ("train", "validation") for metric in ("accuracy", "loss")
+    }
 
 
 def test_nothing_is_wider_than_the_umask(whole):

@@ -138,7 +138,8 @@ def test_evaluation_by_one_and_by_two_processes(two, tmp_path):
     for processes in (1, 2):
         copy = tmp_path / str(processes)
         shutil.copytree(two, copy)
-        evaluate = begin("eval.py", "--workdir", copy, devices=1, processes=processes)
+        command = ("eval.py", "--workdir", copy, "--split", "validation")
+        evaluate = begin(*command, devices=1, processes=processes)
         printed = finish(evaluate)
         assert "BLEU" in printed[0]
         assert not any(printed[1:])
@@ -149,9 +150,9 @@ def test_evaluation_by_one_and_by_two_processes(two, tmp_path):
     assert {name: one[name] for name in counted} == {name: both[name] for name in counted}
     assert (one["count"], one["step"]) == (11, STEPS)
     trained = read_metrics(two / "metrics.jsonl")[-1]
-    assert one["token_accuracy"] == trained["test_token_accuracy"]
+    assert one["token_accuracy"] == trained["validation_token_accuracy"]
     for report in reports:
-        np.testing.assert_allclose(report["loss"], trained["test_loss"], rtol=1e-5)
+        np.testing.assert_allclose(report["loss"], trained["validation_loss"], rtol=1e-5)
 
 
 @pytest.mark.slow

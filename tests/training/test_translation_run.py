@@ -80,7 +80,7 @@ def test_eight_devices_agree_with_one(whole, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for one, eight in zip(lines_of(whole), lines_of(tmp_path), strict=True):
         assert one.keys() == eight.keys()
-        for name in one.keys() & {"loss", "train_loss", "test_loss"}:
+        for name in one.keys() & {"loss", "train_loss", "validation_loss"}:
             np.testing.assert_allclose(eight[name], one[name], rtol=1e-4)
 
 

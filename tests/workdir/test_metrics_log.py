@@ -34,10 +34,10 @@ def events(workdir):
 def test_a_line_is_on_disk_when_write_returns(tmp_path):
     """Protects what a killed run has logged so far, and the layout of a line."""
     writer = MetricsWriter(tmp_path, resume_step=None)
-    writer.write("eval", 3, 0.5, {"test_accuracy": 0.75}, {"wall_seconds": 2.0})
+    writer.write("eval", 3, 0.5, {"validation_accuracy": 0.75}, {"wall_seconds": 2.0})
     text = (tmp_path / "metrics.jsonl").read_text()
     expected = (
-        '{"kind": "eval", "step": 3, "epoch": 0.5, "test_accuracy": 0.75, '
+        '{"kind": "eval", "step": 3, "epoch": 0.5, "validation_accuracy": 0.75, '
         '"timing": {"wall_seconds": 2.0}}\n'
     )
     assert text == expected

@@ -39,7 +39,7 @@ def _estimate_layouts(
 
     `sharding.fsdp` devices share the parameters, or all devices if it is 1.
     """
-    config = resolve_config(config)
+    config = resolve_config(config, open_data=classes is None)
     if classes is None:
         task = create_task(config)
         batch = next(task.train_iterator())

@@ -7,17 +7,11 @@ from pathlib import Path
 
 from netzoo.data.decode import check_header
 from netzoo.data.files import ImageError, files_below, open_file, read_file
-from netzoo.data.source import (
-    CORRUPT_HINT,
-    Example,
-    SourceError,
-    resolve_split,
-    validation_alias,
-    warn,
-)
+from netzoo.data.source import CORRUPT_HINT, Example, SourceError, warn
+from netzoo.data.splits import VALIDATION_NAMES, resolve_split, validation_aliases
 from netzoo.errors import printable
 
-_SPLIT_FOLDERS = ("train", "test", "val", "validation")
+_SPLIT_FOLDERS = ("train", "test", *VALIDATION_NAMES)
 _LITTER = {"thumbs.db", "desktop.ini"}
 _LISTED = 5
 
@@ -46,7 +40,7 @@ class FolderSource:
         self.split = split
         if not self._root.is_dir():
             raise SourceError(f"{self._root} is not a folder; expected one sub-folder per class.")
-        splits = _split_folders(self._root)
+        splits = split_folders(self._root)
         self.class_names = tuple(sorted({c for s in splits.values() for c in _folders(s)}))
         if not self.class_names:
             raise SourceError(
@@ -61,7 +55,7 @@ class FolderSource:
         files = {name: _files(self._root, folder) for name, folder in splits.items()}
         _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
         lengths = {name: len(listed) for name, listed in files.items()}
-        aliases = {"all": "train"} if len(splits) == 1 else validation_alias(splits)
+        aliases = {"all": "train"} if len(splits) == 1 else validation_aliases(splits)
         parts = resolve_split(split, lengths, aliases)
         self._files = [files[name][i] for name, part in parts for i in part]
         self._labels = {name: label for label, name in enumerate(self.class_names)}
@@ -76,7 +70,8 @@ class FolderSource:
         return {"image": read_file(self._root / name, name), "label": label, "name": name}
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folders of the splits by their names; `root` is that of `train` without any."""
     # A class may be called "train": only a folder that holds folders is a split.
     splits = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
     return splits if "train" in splits else {"train": root}

@@ -1,11 +1,13 @@
 """Opens a source of labelled images from one line of text."""
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources.folder import FolderSource
+from netzoo.data.sources.folder import FolderSource, split_folders
 from netzoo.data.sources.tfds import TfdsSource, open_builder
 from netzoo.errors import did_you_mean
 
@@ -32,16 +34,39 @@ def open_source(
       DatasetNotFoundError: If the data set is not prepared and cannot be downloaded.
       ImageError: If a file of a folder is not an image and `skip_corrupt` is off.
     """
+    if folder := _folder(spec):
+        return FolderSource(folder, split, skip_corrupt=skip_corrupt)
+    return TfdsSource(_builder(spec, data_dir), split)
+
+
+def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
+    """Returns the names of the splits of a source; prepares a data set that is missing.
+
+    Raises:
+      SourceError: The specification is unknown.
+      DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
+    """
+    if folder := _folder(spec):
+        return split_folders(Path(folder).expanduser())
+    return _builder(spec, data_dir).info.splits
+
+
+def _folder(spec: str) -> str:
+    """Returns the path of `folder:PATH`, and an empty text for other sources."""
     kind, _, rest = spec.partition(":")
-    if kind == "folder" and rest:
-        return FolderSource(rest, split, skip_corrupt=skip_corrupt)
+    return rest if kind == "folder" else ""
+
+
+def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a prepared data set."""
+    kind, _, rest = spec.partition(":")
     if spec in (SYNTHETIC, f"tfds:{SYNTHETIC}"):
         # Importing the module registers its builder with TFDS, which only this source needs.
         from netzoo.data.sources.synthetic import builder
 
-        return TfdsSource(builder.prepare(data_dir), split)
+        return builder.prepare(data_dir)
     if kind == "tfds" and rest:
-        return TfdsSource(open_builder(rest, data_dir), split)
+        return open_builder(rest, data_dir)
     raise SourceError(
         f"Unknown source {spec!r}. Expected tfds:NAME (for example tfds:tf_flowers), folder:PATH "
         f"or {SYNTHETIC}.{_hint(spec)}"

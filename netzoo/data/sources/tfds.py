@@ -15,7 +15,8 @@ from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
 from netzoo.data.files import ImageError
-from netzoo.data.source import DatasetNotFoundError, Example, SourceError, split_error
+from netzoo.data.source import DatasetNotFoundError, Example, SourceError
+from netzoo.data.splits import split_error
 from netzoo.errors import did_you_mean, printable
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.source import SkipCorrupt, Source
-from netzoo.data.sources.open import open_source
+from netzoo.data.sources.open import open_source, split_names
 from netzoo.errors import UserError
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
@@ -62,6 +62,11 @@ class ImageClassification(Task):
             config.model.update({**published.options, **config.model})
         config.data.mean = mean if config.data.mean is None else config.data.mean
         config.data.std = std if config.data.std is None else config.data.std
+
+    @staticmethod
+    def split_names(config: ConfigDict) -> Collection[str]:
+        """Returns the names of the splits of `data.source`."""
+        return split_names(config.data.source, config.data.data_dir)
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data and makes the network.

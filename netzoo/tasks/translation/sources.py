@@ -9,8 +9,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from netzoo.data.source import SourceError, resolve_split, validation_alias
+from netzoo.data.source import SourceError
 from netzoo.data.sources.tfds import open_builder, open_split
+from netzoo.data.splits import resolve_split, validation_aliases
 from netzoo.errors import did_you_mean
 from netzoo.limits import max_unpacked
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
@@ -43,6 +44,24 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
     """
     if spec == NUMBER_WORDS:
         return _select({name: number_pairs(name) for name in SPLIT_SIZES}, split)
+    kind, place, source, target = _place(spec)
+    if kind == "parallel":
+        return _read_folder(Path(place).expanduser(), source, target, split)
+    return _read_tfds(open_builder(place, data_dir), source, target, split)
+
+
+def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
+    """Returns the names of the splits of a source of sentence pairs; raises as `read_pairs`."""
+    if spec == NUMBER_WORDS:
+        return SPLIT_SIZES
+    kind, place, *languages = _place(spec)
+    if kind == "parallel":
+        return _split_files(Path(place).expanduser(), *languages)
+    return open_builder(place, data_dir).info.splits
+
+
+def _place(spec: str) -> tuple[str, str, str, str]:
+    """Returns the kind, the folder or name, and the two languages of a source."""
     match = _PLACE.fullmatch(spec)
     if match is None:
         # An unquoted {en,de} is expanded by the shell and arrives here as one language.
@@ -53,9 +72,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
             f"{did_you_mean(spec, [NUMBER_WORDS])}"
         )
     kind, place, source, target = match.groups()
-    if kind == "parallel":
-        return _read_folder(Path(place).expanduser(), source, target, split)
-    return _read_tfds(open_builder(place, data_dir), source, target, split)
+    return kind, place, source, target
 
 
 def _read_tfds(
@@ -76,7 +93,8 @@ def _read_tfds(
     return [(text(record[source]), text(record[target])) for record in records]
 
 
-def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:
+def _split_files(folder: Path, source: str, target: str) -> dict[str, tuple[Path, Path]]:
+    """Returns the files of both languages for each split of a folder."""
     if not folder.is_dir():
         raise SourceError(
             f"{folder} is not a folder; expected one with files such as {folder}/train.{source} "
@@ -92,26 +110,31 @@ def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pai
     # Stems that no split expression can name are left out.
     stems = {stem for stem, _ in paths if not re.search(r"[\[+]|^\s|\s$", stem)}
     splits = sorted(s for s in stems if {(s, source), (s, target)} <= paths.keys())
-    aliases = validation_alias(splits)
+    return {split: (paths[split, source], paths[split, target]) for split in splits}
+
+
+def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:
+    files = _split_files(folder, source, target)
+    aliases = validation_aliases(files)
     # Only what is asked for is read: the training text may be a thousand times the test's.
     pairs: dict[str, list[Pair]] = {}
     for term in split.split("+"):
         named = term.partition("[")[0].strip()
         name = aliases.get(named, named)
-        if name not in splits:
+        if name not in files:
             raise SourceError(
                 f"{folder} has no split {named!r} in both {source} and {target}; available: "
-                f"{', '.join(splits) or 'none'}.{did_you_mean(named, [*splits, *aliases])}"
+                f"{', '.join(files) or 'none'}.{did_you_mean(named, [*files, *aliases])}"
             )
         if name not in pairs:
-            pairs[name] = _read_files(paths[name, source], paths[name, target])
+            pairs[name] = _read_files(*files[name])
     return _select(pairs, split)
 
 
 def _select(pairs: dict[str, list[Pair]], split: str) -> list[Pair]:
     """Returns the pairs that a split expression selects from the pairs of each split."""
     lengths = {name: len(of_split) for name, of_split in pairs.items()}
-    parts = resolve_split(split, lengths, validation_alias(pairs))
+    parts = resolve_split(split, lengths, validation_aliases(pairs))
     return [pairs[name][i] for name, part in parts for i in part]
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from netzoo.tasks.translation.batches import Buckets, Corpus, eval_batches, trai
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
-from netzoo.tasks.translation.sources import read_pairs
+from netzoo.tasks.translation.sources import read_pairs, split_names
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
@@ -35,6 +35,11 @@ class Translation(Task):
 
     main_metric = "token_accuracy"
     throughput_unit = RECORD.throughput_unit
+
+    @staticmethod
+    def split_names(config: ConfigDict) -> Collection[str]:
+        """Returns the names of the splits of `data.source`."""
+        return split_names(config.data.source, config.data.data_dir)
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
         """Opens the training data, learns or loads the vocabulary, and makes the network.

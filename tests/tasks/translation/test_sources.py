@@ -155,7 +155,7 @@ def test_number_words_open_like_any_other():
     assert len(source) == 10
     assert source[0] == read_pairs("number_words", "validation")[0]
     with pytest.raises(SourceError, match="validation"):
-        read_pairs("number_words", "valid")
+        read_pairs("number_words", "valdation")
 
 
 class TwoAnimals(tfds.core.GeneratorBasedBuilder):

@@ -1,0 +1,64 @@
+"""What a run trains on, validates on and is tested on where the configuration does not say."""
+
+import pytest
+
+from netzoo.config import default_config
+from netzoo.errors import UserError
+from netzoo.tasks import resolve_config
+
+NAMES = ("train_split", "validation_split", "test_split")
+
+
+def folder_of(root, *splits):
+    """Makes class folders, under `splits` if there are any; nothing is opened but their names."""
+    for split in splits or ("",):
+        for name in ("cats", "dogs"):
+            (root / split / name).mkdir(parents=True)
+    return root
+
+
+def resolved(source, task="image_classification", **values):
+    config = default_config(task)
+    config.data.source = str(source)
+    config.data.update(values)
+    data = resolve_config(config, training=True).data
+    return tuple(data[name] for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ((), ("train[:72%]", "train[72%:80%]", "train[80%:]")),
+        (("train", "valid"), ("train[:80%]", "valid", "train[80%:]")),
+        (("train", "val", "test"), ("train", "val", "test")),
+    ],
+)
+def test_a_folder_of_classes_needs_no_key(splits, expected, tmp_path):
+    """Protects a user's own photographs: three splits that share none, with no key changed."""
+    assert resolved(f"folder:{folder_of(tmp_path, *splits)}") == expected
+
+
+def test_a_training_split_that_is_given_is_all_that_is_used(tmp_path):
+    """Protects those who hold nothing back: no other split is made up for them."""
+    source = f"folder:{folder_of(tmp_path, 'train', 'val', 'test')}"
+    assert resolved(source, train_split="train") == ("train", None, None)
+    with pytest.raises(UserError, match=r"expected no examples of data\.train_split, 'train'"):
+        resolved(source, validation_split="train[90%:]")
+
+
+def test_sentences_have_splits_too(tmp_path):
+    """Protects the second task: computed pairs, and files, whose stems are the splits."""
+    expected = ("train", "validation", "test")
+    assert resolved("number_words", "translation") == expected
+    for stem in ("train", "val", "test_2016"):
+        for language in ("en", "de"):
+            (tmp_path / f"{stem}.{language}").write_text("1\n")
+    found = resolved(f"parallel:{tmp_path}.{{en,de}}", "translation", test_split="test_2016")
+    assert found == ("train", "val", "test_2016")
+
+
+def test_the_configuration_alone_opens_no_source():
+    """Protects `--print-config` and `plan --classes`, which need no data."""
+    config = default_config()
+    config.data.source = "folder:nowhere"
+    assert resolve_config(config, open_data=False).data.train_split is None
