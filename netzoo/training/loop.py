@@ -9,9 +9,11 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,7 +54,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
 
     Returns:
       The exit status: 0 when training is complete, 128 plus the signal's number when SIGTERM or
-      SIGINT stopped it after a checkpoint.
+      SIGINT stopped it after a checkpoint. Signals stop a training in the main thread only.
 
     Raises:
       UserError: The configuration, the data or the run in `workdir` is not as expected, another
@@ -73,21 +75,20 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     lock = lock_run(workdir) if meshes.is_writer() else None
     if meshes.largest(meshes.is_writer() and lock is None):
         raise locked_error(workdir)
-    with lock or contextlib.nullcontext():
+    with lock or contextlib.nullcontext(), _StopSignal() as stop:
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
             check_same_run(config, workdir)  # another process may have begun it meanwhile
         with contextlib.ExitStack() as stack:
-            loop = TrainingLoop(config, workdir, task, mesh, stack)
-            loop.run()
+            TrainingLoop(config, workdir, task, mesh, stop, stack).run()
         if meshes.is_writer():
             title = f"{config.model.name} on {config.data.source}"
             lines = read_metrics(workdir / METRICS_FILE)
             training_curves(lines, workdir / CURVES_FILE, title, metric=task.main_metric)
-    if loop.stop.signal is None:
+    if stop.signal is None:
         return 0
-    name = signal.Signals(loop.stop.signal).name
+    name = signal.Signals(stop.signal).name
     print(f"stopped by {name}; saved. The same command continues.", flush=True)
-    return 128 + loop.stop.signal
+    return 128 + stop.signal
 
 
 def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[ArrayTree]]:
@@ -134,18 +135,31 @@ def _announce(
         print(f"continuing at step {start}" if start else "compiling the training step", flush=True)
 
 
-class _StopSignal:
+class _StopSignal(contextlib.AbstractContextManager):
     """Records the first SIGTERM or SIGINT; a second one ends the process at once.
+
+    Leaving the context gives the signals back to whoever handled them before. Python delivers
+    signals to its main thread alone, so they do not stop a training in another thread.
 
     Attributes:
       signal: Its number, None before there was one.
     """
 
-    def __init__(self, announce: Callable[[str], None]):
+    def __init__(self) -> None:
         self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def listen(self, announce: Callable[[str], None]) -> None:
+        """Handles the signals from now on; `announce` prints a line."""
         self._announce = announce
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            # None stands for a handler that is not Python's, which cannot be set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: object) -> None:
         if self.signal is not None:
@@ -170,10 +184,16 @@ class TrainingLoop:
     """The steps of this process: what they work with, and what they keep count of."""
 
     def __init__(
-        self, config: ConfigDict, workdir: Path, task: Task, mesh: Mesh, stack: contextlib.ExitStack
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        task: Task,
+        mesh: Mesh,
+        stop: _StopSignal,
+        stack: contextlib.ExitStack,
     ):
         """Sets up and restores what the steps need; `stack` closes it at the end."""
-        self.config, self.workdir, self.task = config, workdir, task
+        self.config, self.workdir, self.task, self.stop = config, workdir, task, stop
         self.total_steps = config.train.epochs * task.steps_per_epoch
         # Errors of the splits come now, not an epoch later.
         self.evaluation_batches = _evaluation_batches(config, task)
@@ -206,7 +226,7 @@ class TrainingLoop:
         self.progress = stack.enter_context(
             Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)
         )
-        self.stop = _StopSignal(self.progress.message)
+        self.stop.listen(self.progress.message)
         self.clock, self.skipped_in_a_row = Clock(), 0
         self.process = f"{os.getpid()}-{time.time_ns()}"
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import pytest
 from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.training import train
+from netzoo.training.loop import _StopSignal
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
@@ -194,3 +196,27 @@ def test_batch_that_devices_cannot_divide(pictures, tmp_path):
     )
     assert "is 8, which 3 devices cannot divide evenly; use 6 or 9" in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_signals_are_given_back_after_the_training():
+    """Protects notebooks and scripts: Ctrl-C works again when `netzoo.train` has returned."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before, said = [signal.getsignal(number) for number in numbers], []
+    with _StopSignal() as stop:
+        stop.listen(said.append)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM and len(said) == 1
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_training_in_another_thread_leaves_signals_alone():
+    """Protects notebooks that train in the background: only the main thread may set handlers."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def listen():
+        with _StopSignal() as stop:
+            stop.listen(print)
+            return stop.agreed(logging=True), signal.getsignal(signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(listen).result() == (False, before)
