@@ -77,7 +77,7 @@ TYPES = {
     bool: SWITCH,
     int: Rule(is_whole, "a whole number"),
     float: Rule(is_number, "a finite number"),
-    str: Rule(lambda x: isinstance(x, str), "text"),
+    str: Rule(lambda x: isinstance(x, str) and "\0" not in x, "text without null characters"),
     tuple: Rule(lambda x: isinstance(x, tuple | list), "a tuple, such as (1, 2)"),
 }
 MODULES = Rule(

@@ -29,6 +29,8 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
         file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
         raise _cannot_read(name, error) from error
+    except ValueError as error:  # the path has a null character
+        raise ImageError(f"Cannot read {printable(name)}: {error}.") from error
     status = os.fstat(file.fileno())
     reason = None
     if not stat.S_ISREG(status.st_mode):

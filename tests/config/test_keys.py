@@ -134,6 +134,11 @@ def test_wrong_type():
             assert f"{name} is {WRONG[kind]!r}; expected {TYPES[kind].wanted}" in message
 
 
+def test_null_characters():
+    """Protects from a traceback of Python's where such text becomes a path."""
+    assert "expected text without null characters" in changed("data.source", "folder:a\0b")
+
+
 def test_all_faults_are_reported_at_once():
     """Protects users from mending one key a try."""
     message = refusal(IMAGES, train__batch_size=0, data__cache="disk", train__on_nonfinite="ignore")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import netzoo
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks import create_task
 from netzoo.tasks.classification import predictor as module
@@ -92,6 +92,13 @@ def test_what_is_not_an_image_is_refused(run, image):
     """Protects against normalised, grey, transparent or transposed pixels, which give nonsense."""
     with pytest.raises(UserError, match=r"uint8 \[height, width, 3\].*got"):
         run[2](image)
+
+
+@pytest.mark.parametrize("path", ["nowhere.jpg", "null\0.jpg", "."])
+def test_what_cannot_be_opened_is_named(path, run):
+    """Protects from errors of Python's that do not say which file they are about."""
+    with pytest.raises(UserError, match=f"Cannot read {printable(path)}".replace("\\", ".")):
+        run[2](path)
 
 
 def test_all_sizes_and_numbers_are_one_program():
