@@ -1,4 +1,4 @@
-"""`python -m netzoo.cli`, which is `netzoo` where the package is not installed."""
+"""`python -m netzoo.cli`, which is the command `netzoo`."""
 
 import sys
 

@@ -6,9 +6,11 @@ what the user can mend. It is imported when it is called: most load JAX, which t
 
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from netzoo.errors import UserError, unknown_name
 
@@ -30,16 +32,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status, 1 with a message for what the user can mend."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        if name in ("-h", "--help"):
-            print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
-            print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
-            return 0
-        if name not in COMMANDS:
-            raise unknown_name("command", name, COMMANDS)
-        return importlib.import_module(COMMANDS[name][0]).main(rest) or 0
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has all it wants
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        try:
+            return _run(name, rest)
+        finally:
+            if sys.stdout:  # None where a shell has closed it
+                sys.stdout.flush()  # now, where an error can be handled
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    if name in ("-h", "--help"):
+        print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
+        print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
+        return 0
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    return importlib.import_module(COMMANDS[name][0]).main(arguments) or 0
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Returns whether a stream is a pipe whose reader is gone: `head` leaves when it has enough."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from netzoo.config.table import parse
 from netzoo.errors import UserError
 
+_CONFIGS = "netzoo.configs"  # the folder configs/ of the repository, where netzoo is installed
 _FLAG = re.compile(r"-(?![\d.])")  # as opposed to a negative number
 
 
@@ -63,7 +64,7 @@ def read_config(file: str) -> ConfigDict:
       UserError: The file cannot be read, or its code failed; names the line that failed.
     """
     path, colon, argument = file.partition(":")
-    if not Path(path).exists():
+    if not Path(path).is_file():
         path = _in_package(path)
     try:
         namespace = runpy.run_path(path)
@@ -71,6 +72,8 @@ def read_config(file: str) -> ConfigDict:
             raise UserError("expected a function get_config, which returns the configuration")
         return namespace["get_config"](*([argument] if colon else []))
     except Exception as error:  # the file is code, and may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name == _CONFIGS:
+            raise _not_installed() from None
         raise UserError(_located(error, Path(path))) from None
 
 
@@ -78,15 +81,26 @@ def _in_package(name: str) -> str:
     """Returns the path of a configuration of the package by its name.
 
     Raises:
-      UserError: Neither a file nor a configuration of the package has this name.
+      UserError: Neither a file nor a configuration of the package has this name, or netzoo is not
+        installed.
     """
-    folder = Path(str(resources.files("netzoo.configs")))
+    try:
+        folder = Path(str(resources.files(_CONFIGS)))
+    except ModuleNotFoundError:
+        raise _not_installed() from None
     names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
     if name not in names:
         raise UserError(
             f"{name} is neither a file nor a configuration of the package: {', '.join(names)}"
         )
     return str(folder / f"{name}.py")
+
+
+def _not_installed() -> UserError:
+    return UserError(
+        f"there is no {_CONFIGS}: netzoo is used from its folder and is not installed; run "
+        "`pip install -e .` there"
+    )
 
 
 def _located(error: Exception, path: Path) -> str:

@@ -1,5 +1,8 @@
 """What a user types and writes: `--config.KEY=VALUE`, and files of `configs/`."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from netzoo.config import default_config, flatten, task_table, validate
@@ -7,6 +10,8 @@ from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.rules import TYPES
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -117,9 +122,33 @@ def test_mistakes(arguments, lines, message, read):
 def test_file_that_is_not_there(tmp_path, monkeypatch):
     """Protects users who mistype the path: the message starts with it, in any folder."""
     monkeypatch.chdir(tmp_path)
-    for file in ("nowhere.py", "configs/nowhere.py"):
+    (tmp_path / "folder").mkdir()
+    for file in ("nowhere.py", "configs/nowhere.py", "folder"):
         with pytest.raises(UserError, match=f"^{file} is neither a file nor"):
             read_config(file)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", str(ROOT / "configs" / "mobilenet_v2.py")])
+def test_a_checkout_that_is_not_installed_says_so(name, monkeypatch):
+    """Protects who runs `python train.py` before `pip install -e .`: that is what to do."""
+
+    class NotInstalled:
+        def find_spec(name, path=None, target=None):
+            if name == "netzoo.configs":
+                raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled, *sys.meta_path])
+    for module in ("netzoo.configs", "netzoo.configs._flowers"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with pytest.raises(UserError, match=r"pip install -e \."):
+        read_config(name)
+
+
+def test_a_configuration_of_the_package_is_not_hidden_by_a_folder(tmp_path, monkeypatch):
+    """Protects from a folder of runs that is called like a configuration."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mobilenet_v2").mkdir()
+    assert read_config("mobilenet_v2").model.name == "mobilenet_v2"
 
 
 def test_argument_of_a_file(tmp_path):
