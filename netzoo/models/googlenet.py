@@ -169,13 +169,15 @@ class GoogLeNet(ConvNet, kw_only=True):
     """GoogLeNet, also known as Inception v1.
 
     Attributes besides those of `ConvNet`:
-      variant: Differences between the paper's, the BatchNorm and torchvision's network. auxiliary:
-      Whether there are auxiliary classifiers. They always have parameters, but run only in
-      training; with `num_classes=0` there are none. auxiliary_weight: Weight of each auxiliary
-      loss; the loss of the logits has weight 1. auxiliary_dropout_rate: Dropout rate before the
-      auxiliary logits. transform_input: Whether to map images normalised by ImageNet's mean and
-      standard deviation to [-1, 1], which torchvision's weights expect. dropout_rate: Dropout rate
-      before the logits. padding: Padding convention; see `netzoo.kernels.padding`.
+      variant: Differences between the paper's, the BatchNorm and torchvision's network.
+      auxiliary: Whether there are auxiliary classifiers. They always have parameters, but run only
+        in training; with `num_classes=0` there are none.
+      auxiliary_weight: Weight of each auxiliary loss; the loss of the logits has weight 1.
+      auxiliary_dropout_rate: Dropout rate before the auxiliary logits.
+      transform_input: Whether to map images normalised by ImageNet's mean and standard deviation to
+        [-1, 1], which torchvision's weights expect.
+      dropout_rate: Dropout rate before the logits.
+      padding: Padding convention; see `netzoo.kernels.padding`.
     """
 
     variant: Variant

@@ -57,8 +57,8 @@ class StandardizedConv(Conv):
     """A convolution that standardises its kernel at every use, and leaves the parameter as it is.
 
     Attributes besides those of `Conv`:
-      epsilon: Added to the standard deviation or the variance of the kernel. epsilon_place: Whether
-      `epsilon` is added to the `"deviation"` or the `"variance"`.
+      epsilon: Added to the standard deviation or the variance of the kernel.
+      epsilon_place: Whether `epsilon` is added to the `"deviation"` or the `"variance"`.
     """
 
     epsilon: float = 1e-5
@@ -81,12 +81,13 @@ class HybridViT(vit.ViT):
     """A Vision Transformer on the feature map of a ResNet.
 
     Attributes besides those of `netzoo.models.vit.ViT`:
-      stages: Number of blocks in each stage of the ResNet. padding: Padding convention; see
-      `netzoo.kernels.padding`. group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX
-      code, 1e-5 in timm. standardize_epsilon: Epsilon of the standardised kernels: 1e-5 in the
-      authors' JAX code, which adds it to the standard deviation; 1e-8 in timm, which adds it to the
-      variance. standardize_epsilon_place: Where `standardize_epsilon` is added, `"deviation"` or
-      `"variance"`.
+      stages: Number of blocks in each stage of the ResNet.
+      padding: Padding convention; see `netzoo.kernels.padding`.
+      group_norm_epsilon: GroupNorm's epsilon: 1e-6 in the authors' JAX code, 1e-5 in timm.
+      standardize_epsilon: Epsilon of the standardised kernels: 1e-5 in the authors' JAX code, which
+        adds it to the standard deviation; 1e-8 in timm, which adds it to the variance.
+      standardize_epsilon_place: Where `standardize_epsilon` is added, `"deviation"` or
+        `"variance"`.
     """
 
     stages: tuple[int, ...] = ()

@@ -77,10 +77,10 @@ class MobileNetV1(ConvNet, kw_only=True):
     """MobileNet V1.
 
     Attributes besides those of `ConvNet`:
-      width_multiplier: Factor on every channel count (section 3.3). dropout_rate: Dropout rate
-      before the logits; TF-slim keeps 0.999. padding: Padding convention; see
-      `netzoo.kernels.padding`. norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5
-      in timm.
+      width_multiplier: Factor on every channel count (section 3.3).
+      dropout_rate: Dropout rate before the logits; TF-slim keeps 0.999.
+      padding: Padding convention; see `netzoo.kernels.padding`.
+      norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
     """
 
     width_multiplier: float = 1.0

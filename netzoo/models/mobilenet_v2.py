@@ -66,9 +66,10 @@ class MobileNetV2(ConvNet, kw_only=True):
     """MobileNetV2.
 
     Attributes besides those of `ConvNet`:
-      width_multiplier: Factor on every channel count (section 4.1). dropout_rate: Dropout rate
-      before the logits. padding: Padding convention; see `netzoo.kernels.padding`. norm_epsilon:
-      BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
+      width_multiplier: Factor on every channel count (section 4.1).
+      dropout_rate: Dropout rate before the logits.
+      padding: Padding convention; see `netzoo.kernels.padding`.
+      norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
     """
 
     width_multiplier: float = 1.0

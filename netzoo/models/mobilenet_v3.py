@@ -100,11 +100,12 @@ class MobileNetV3(ConvNet, kw_only=True):
     """MobileNetV3.
 
     Attributes besides those of `ConvNet`:
-      variant: `LARGE` or `SMALL`. width_multiplier: Factor on channel counts; see the module
-      docstring. minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
-      dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" keeps 0.8. padding:
-      Padding convention; see `netzoo.kernels.padding`. norm_epsilon: BatchNorm's epsilon: 1e-3 in
-      torchvision, Keras and timm's `tf_` weights, 1e-5
+      variant: `LARGE` or `SMALL`.
+      width_multiplier: Factor on channel counts; see the module docstring.
+      minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
+      dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" keeps 0.8.
+      padding: Padding convention; see `netzoo.kernels.padding`.
+      norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights; 1e-5
         in timm's others.
     """
 

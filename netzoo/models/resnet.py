@@ -104,9 +104,11 @@ class ResNet(ConvNet, kw_only=True):
     """ResNet, ResNeXt and Wide ResNet.
 
     Attributes besides those of `ConvNet`:
-      variant: Depths and widths. stride_in_first: Whether bottlenecks halve the image in their
-      first convolution ("v1"). zero_init_last_norm: Whether to initialise every residual branch to
-      0 (Goyal et al., arXiv:1706.02677, section 5.1). dropout_rate: Dropout rate before the logits.
+      variant: Depths and widths.
+      stride_in_first: Whether bottlenecks halve the image in their first convolution ("v1").
+      zero_init_last_norm: Whether to initialise every residual branch to 0 (Goyal et al.,
+        arXiv:1706.02677, section 5.1).
+      dropout_rate: Dropout rate before the logits.
       drop_path_rate: Drop path rate of the last block; earlier blocks have linearly lower rates.
       padding: Padding convention; see `netzoo.kernels.padding`.
     """

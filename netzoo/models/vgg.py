@@ -67,8 +67,9 @@ class VGG(ConvNet, kw_only=True):
     The padding is fixed, because both conventions are equal at stride 1.
 
     Attributes besides those of `ConvNet`:
-      variant: Depths and kernel sizes of the blocks. hidden_features: Width of the two hidden dense
-      layers. dropout_rate: Dropout rate after each hidden layer.
+      variant: Depths and kernel sizes of the blocks.
+      hidden_features: Width of the two hidden dense layers.
+      dropout_rate: Dropout rate after each hidden layer.
     """
 
     variant: Variant

@@ -1,4 +1,4 @@
-"""Weights of other projects and netzoo's own: reading, converting, writing, fetching."""
+"""Reads, converts, writes and downloads weights."""
 
 from netzoo.weights.export import save_safetensors, to_torch
 from netzoo.weights.families import CATALOGUE, list_weights, reported_accuracy

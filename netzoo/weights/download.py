@@ -1,6 +1,6 @@
 """Downloads published weights into a cache folder once, and resumes interrupted downloads.
 
-A file is called `NAME.partial` until it is complete and its checksum is right.
+A file is named `NAME.partial` until it is complete and its checksum is verified.
 """
 
 import hashlib
@@ -21,12 +21,13 @@ CHUNK = 1 << 20  # bytes
 
 
 def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
-    """Returns the file of published weights, which is downloaded if it is absent.
+    """Return the path of published weights, and download them if they are absent.
 
-    It lies in `folder`, by default `weights` in `cache_folder()`.
+    The file is in `folder`, by default `weights` in `cache_folder()`.
 
     Raises:
-      UserError: The network fails, or the file has another checksum; says how to do without.
+      UserError: The download failed, or the checksum differs; the message explains a manual
+        download.
     """
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if path.exists():
@@ -38,27 +39,27 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     except (OSError, http.client.HTTPException) as error:
         kept = _size(partial)
         raise UserError(
-            f"cannot fetch {weights.name}: {error}\n"
-            + (f"{kept:,} bytes are kept, and the next try continues from there.\n" if kept else "")
-            + f"Without a network: bring {weights.address}\nto {path}\n"
-            f"or anywhere, and give the path: load_weights(PATH, model={weights.model!r})"
+            f"cannot download {weights.name}: {error}\n"
+            + (f"{kept:,} bytes are kept, and the next attempt resumes there.\n" if kept else "")
+            + f"To download by hand, save {weights.address}\nas {path}\n"
+            f"or anywhere, and pass the path: load_weights(PATH, model={weights.model!r})"
         ) from None
     with partial.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if weights.sha256 is None:
-        print(f"{path.name}: sha256 {sha256}; none is published to compare it with")
+        print(f"{path.name}: sha256 {sha256}; no published checksum to compare")
     elif not sha256.startswith(weights.sha256):
         partial.unlink()
         raise UserError(
-            f"{weights.address} is not what was published: expected sha256 {weights.sha256}..., "
-            f"got {sha256}; the file was removed. Try again, or bring it from elsewhere to {path}"
+            f"{weights.address} has another checksum: expected sha256 {weights.sha256}..., "
+            f"got {sha256}; the file was removed. Try again, or save a copy as {path}"
         )
     os.replace(partial, path)
     return path
 
 
 def _fetch(address: str, partial: Path) -> None:
-    """Appends the missing bytes to `partial`; raises OSError if the connection is cut."""
+    """Append the missing bytes to `partial`; raise OSError if the connection is cut."""
     start = _size(partial)
     headers = {"User-Agent": "netzoo"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(address, headers=headers)
@@ -67,7 +68,7 @@ def _fetch(address: str, partial: Path) -> None:
     except urllib.error.HTTPError as error:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{start}":
-                return  # only the last step, the checksum, was missing
+                return  # the file is complete; only its checksum was not verified
             partial.unlink()
         raise
     with response:
@@ -82,7 +83,7 @@ def _fetch(address: str, partial: Path) -> None:
                 file.write(chunk)
                 progress.advance(bar, len(chunk))
     if total is not None and _size(partial) < total:
-        raise OSError(f"the connection ended after {_size(partial):,} of {total:,} bytes")
+        raise OSError(f"the connection closed after {_size(partial):,} of {total:,} bytes")
 
 
 def _size(path: Path) -> int:

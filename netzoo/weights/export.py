@@ -1,4 +1,4 @@
-"""Writes variables under the names of other projects, and netzoo's own files."""
+"""Exports variables to other projects' names and to netzoo's own files."""
 
 import os
 from pathlib import Path
@@ -17,15 +17,15 @@ from netzoo.weights.state_dict import to_tensors
 def to_torch(
     variables: ArrayTree, model: str, project: str = "torchvision", **options
 ) -> dict[str, np.ndarray]:
-    """Returns variables under the names and in the axes of another project.
+    """Convert variables to the tensor names and axis orders of another project.
 
-    `load_weights` undoes it bit for bit. The counts of batches, `num_batches_tracked`, are absent;
-    PyTorch's `load_state_dict` does not need them.
+    `load_weights` reverses the conversion exactly. BatchNorm's `num_batches_tracked` is absent;
+    PyTorch's `load_state_dict` does not need it.
 
     The variables are those of `create_model(model, **options)`.
 
     Raises:
-      UserError: The names of the project are not known for the network.
+      UserError: The project's names for the network are unknown.
     """
     module = create_model(model, **options)
     known = layouts(module)
@@ -37,10 +37,10 @@ def to_torch(
 def save_safetensors(
     path: str | Path, variables: ArrayTree, model: str, project: str | None = None, **options
 ) -> None:
-    """Writes variables to a .safetensors file; it appears under its name when it is complete.
+    """Write variables to a .safetensors file atomically.
 
-    Arguments are those of `to_torch`. Without a project the names are netzoo's,
-    `params/stem/kernel`, and the file keeps the name of the model.
+    The arguments are those of `to_torch`. Without a project, the tensors have netzoo's names, such
+    as `params/stem/kernel`, and the file stores the model name.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
@@ -50,7 +50,7 @@ def save_safetensors(
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}
     partial = Path(path).with_name(f"{Path(path).name}.partial")
-    # safetensors writes files for their owner alone; this one is as open as the umask says.
+    # safetensors creates files that only their owner can read; apply the umask instead.
     partial.unlink(missing_ok=True)
     partial.touch()
     mode = partial.stat().st_mode

@@ -1,4 +1,4 @@
-"""Loads weights of other projects, or netzoo's own, as the variables of a network."""
+"""Loads weights of other projects or of netzoo as the variables of a network."""
 
 import math
 from collections.abc import Mapping
@@ -31,30 +31,29 @@ def load_weights(
     seed: int = 0,
     **options: Any,
 ) -> ArrayTree:
-    """Reads weights for a network.
+    """Load weights for a network.
 
-    The names of the tensors tell which project a file comes from. A head for another number of
-    classes is left out and initialised anew, which is printed.
+    The names of the tensors identify the project. A head for another number of classes is
+    re-initialised, with a printed notice.
 
     Args:
-      name_or_path: A name of `netzoo.weights.list_weights()`, which is downloaded once; a file
-        (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, of which the last
-        checkpoint is read, with averaged weights if it has them.
-      model: Name in the registry; not needed for published weights and for netzoo's own files. Or
-        the network itself; `num_classes` and `options` do not matter then.
-      num_classes: Length of the logits; 0 leaves the head out.
-      image_size: Side of the images in pixels, which position embeddings are resized for; 0 for
-        networks on text. By default the size of the published weights, or of the named network in
-        the registry; needed where a network itself is given with a file.
-      seed: Seed of a head that is initialised.
+      name_or_path: A name from `netzoo.weights.list_weights()`, downloaded once; a file
+        (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, whose last checkpoint is
+        read, with averaged weights if present.
+      model: Name in the registry, which published weights and netzoo's own files do not need; or
+        the network itself, for which `num_classes` and `options` are ignored.
+      num_classes: Length of the logits; 0 omits the head.
+      image_size: Side of the images in pixels, to which position embeddings are resized; 0 for
+        networks on text. The default is the size of the published weights, or of the named network
+        in the registry. Required with a file if `model` is a network.
+      seed: Seed of a re-initialised head.
       **options: Options of `create_model`.
 
     Returns:
-      NumPy arrays, float32: the variables that
-      `create_model(model, num_classes, **options).apply` takes.
+      The variables of `create_model(model, num_classes, **options)` as float32 NumPy arrays.
 
     Raises:
-      UserError: There is no such file or name, the file cannot be read, or its tensors do not fit
+      UserError: The file or name does not exist, the file cannot be read, or its tensors do not fit
         the network; the message lists them.
     """
     published = None if Path(name_or_path).exists() else CATALOGUE.get(str(name_or_path))
@@ -62,12 +61,12 @@ def load_weights(
     tensors = _read(path)
     model = model or (published.model if published else model_name(path))
     if model is None:
-        raise UserError(f"{path} does not say which network it is for: give model=NAME")
+        raise UserError(f"{path} does not store a model name: pass model=NAME")
     if image_size is None and published:
         image_size = published.preprocessing.crop_size
     elif image_size is None:
         if isinstance(model, nn.Module):
-            raise UserError(f"expected image_size for {type(model).__name__} and {path}, got None")
+            raise UserError(f"{path} for {type(model).__name__}: expected image_size, got None")
         image_size = model_entry(model).image_size
     module = create_model(model, num_classes, **options) if isinstance(model, str) else model
     shapes = variable_shapes(module, image_size)
@@ -89,18 +88,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         _, _, variables = restore_variables(path)
         return flax.traverse_util.flatten_dict(variables, sep="/")
     if not path.is_file():
-        hint = did_you_mean(str(path), CATALOGUE) or " list_weights() has the names."
-        raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
+        hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
+        raise UserError(f"{path} is not a file, a run or the name of published weights.{hint}")
     return read_weights(path)
 
 
 def _recognised_layout(
     tensors: Mapping[str, np.ndarray], module: nn.Module, shapes: ArrayTree
 ) -> Layout:
-    """Returns the layout with most of its names among those of the tensors."""
+    """Return the layout that shares most names with the tensors."""
     family = FAMILIES.get(type(module))
     layouts = [layout(module, shapes) for layout in family.layouts.values()] if family else []
-    # netzoo's own files: `params/stem/kernel`, nothing transformed.
+    # netzoo's own files have names such as `params/stem/kernel` and netzoo's axes.
     own = [Entry(path, "/".join(path)) for path in flax.traverse_util.flatten_dict(shapes)]
     head = tuple({name: None for layout in layouts for name in layout.head}) or ("logits",)
     ignored = () if module.num_classes else tuple(rf"\w+/{name}/.*" for name in head)
@@ -111,7 +110,7 @@ def _recognised_layout(
 def _with_resized_positions(
     tensors: dict[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
 ) -> dict[str, np.ndarray]:
-    """Interpolates the position embedding of another image size."""
+    """Resize the position embedding if it belongs to another image size."""
     for entry in layout.entries:
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
@@ -132,10 +131,10 @@ def _announce_new_head(
     num_classes: int,
     what: str,
 ) -> None:
-    """Prints which modules of the head the conversion left out, and why.
+    """Print which modules of the head the conversion omitted, and why.
 
     Raises:
-      UserError: The head has the number of classes asked for, and yet another shape.
+      UserError: The head has the requested number of classes but another shape.
     """
     modules = {path[1]: None for path in absent}
     in_file = [entry for entry in layout.entries if entry.source in tensors]
@@ -143,7 +142,7 @@ def _announce_new_head(
         len(tensors[entry.source])
         for entry in in_file
         if entry.target[1] in layout.head
-        # A network on text may use its embedding as the head: one row a word.
+        # A network on text may use its embedding, with one row per token, as the head.
         and (entry.target[-2:] == ("logits", "bias") or entry.target[-1] == "embedding")
     ]
     classes = sizes[0] if sizes else None
@@ -151,19 +150,20 @@ def _announce_new_head(
         print(f"{', '.join(modules)} initialised: not in {what}", flush=True)
     elif classes == num_classes:
         raise UserError(
-            f"{what} does not fit the network: {', '.join(modules)} are of another shape, though "
-            f"the file has {classes} classes too"
+            f"{what} does not fit the network: {', '.join(modules)} have another shape, although "
+            f"both have {classes} classes"
         )
     else:
         print(
-            f"head re-initialised: file has {classes} classes, asked for {num_classes}", flush=True
+            f"head re-initialised: file has {classes} classes, asked for {num_classes}",
+            flush=True,
         )
 
 
 def _initial(
     paths: list[tuple[str, ...]], module: nn.Module, image_size: int, seed: int
 ) -> dict[tuple[str, ...], np.ndarray]:
-    """Initialises some of the variables of a network, by their paths."""
+    """Initialise the variables of a network at the given paths."""
 
     @jax.jit  # XLA drops the initialisers of all other variables
     def initial(key):

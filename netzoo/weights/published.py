@@ -1,13 +1,12 @@
-"""What is known of published weights: address, licence, preprocessing, accuracy.
+"""Descriptions of published weights: address, licence, preprocessing, accuracy.
 
 Names are `MODEL.TAG`, with timm's tags:
 
-    tv_in1k, tv2_in1k              torchvision's IMAGENET1K_V1 and _V2
-    augreg_in21k                   Google's AugReg on ImageNet-21k (21843 classes)
-    augreg_in21k_ft_in1k[_384]     the same, then ImageNet-1k at 224 or 384 pixels
-    augreg_in1k[_384]              Google's AugReg on ImageNet-1k alone
+    tv_in1k, tv2_in1k torchvision's IMAGENET1K_V1 and _V2 augreg_in21k Google's AugReg on
+    ImageNet-21k (21843 classes) augreg_in21k_ft_in1k[_384] the same, fine-tuned on ImageNet-1k at
+    224 or 384 pixels augreg_in1k[_384] Google's AugReg on ImageNet-1k only
 
-Each file in `netzoo.weights.families` lists those of its family.
+Each file in `netzoo.weights.families` lists the weights of its family.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,52 +22,52 @@ IN1K, IN1K_384 = "augreg_in1k", "augreg_in1k_384"
 
 
 class Preprocessing(NamedTuple):
-    """How an image becomes the input of a network."""
+    """The preprocessing of an image for a network."""
 
-    mean: tuple[float, float, float]  # of red, green and blue, subtracted, on the scale 0 to 255
-    std: tuple[float, float, float]  # divides after that, on the same scale
+    mean: tuple[float, float, float]  # subtracted from red, green and blue in 0 to 255
+    std: tuple[float, float, float]  # divisor after subtracting the mean
     resize_size: int  # length of the shorter side after resizing, in pixels
-    crop_size: int  # side of the central crop after that, in pixels
-    # "bilinear", "bicubic" or, in netzoo's own runs, "area"; see `netzoo.data.transforms.resize`.
+    crop_size: int  # side of the central crop after resizing, in pixels
+    # "bilinear", "bicubic" or, in runs of netzoo, "area"; see `netzoo.data.transforms.resize`.
     interpolation: str
 
 
 class PublishedWeights(NamedTuple):
-    """One file of another project."""
+    """A file of weights published by another project."""
 
     name: str  # `MODEL.TAG`
     model: str  # name in netzoo's registry
     num_classes: int
-    options: dict[str, Any]  # that `create_model` needs
+    options: dict[str, Any]  # options of `create_model`
     address: str
-    sha256: str | None  # of the file, or its first digits; None where none is published
+    sha256: str | None  # of the file, or its first digits; None if it is not published
     licence: str
     preprocessing: Preprocessing
     accuracy: float | None  # reported top-1 on ImageNet's validation images, in percent
-    source: str  # where address and accuracy are published
+    source: str  # source of address and accuracy
 
 
 class Family(NamedTuple):
-    """What is known of the weights of a family of networks."""
+    """Descriptions of the weights of a family of networks."""
 
     module: type[nn.Module]
-    # Project, e.g. "timm", to the function that returns its names for the tensors of a network:
-    # `layout(module, shapes)`.
+    # Maps a project, e.g. "timm", to the function `layout(module, shapes)`, which returns its names
+    # for the tensors of a network.
     layouts: Mapping[str, Callable[[Any, Any], Layout]]
     published: Sequence[PublishedWeights] = ()
-    # Name of a network without such a file to its top-1 accuracy on ImageNet, in percent, and the
-    # source of that figure.
+    # Maps the name of a network without a torchvision file to its top-1 accuracy on ImageNet, in
+    # percent, and the source.
     reported: Mapping[str, tuple[float, str]] = {}
 
 
 def torchvision_weights(
     *table: tuple[str, str, str, int, float], **options
 ) -> list[PublishedWeights]:
-    """Returns files of torchvision 0.29's weights enumerations, the source of all their facts.
+    """Describe files by the weights enumerations of torchvision 0.29.
 
-    A row is the model, the tag, the file's name, which ends with the first eight digits of its
-    SHA-256, the length of the shorter side before the crop in pixels, and the top-1 accuracy in
-    percent. `options` are those of `create_model`, for all rows.
+    A row is the model, the tag, the file name, the length of the shorter side before the crop in
+    pixels, and the top-1 accuracy in percent. The file name ends with the first eight digits of its
+    SHA-256. `options` are the options of `create_model` for all rows.
     """
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     return [
@@ -91,14 +90,14 @@ def torchvision_weights(
 def google_weights(
     *table: tuple[str, str, str, float, float, float, Sequence[str]],
 ) -> list[PublishedWeights]:
-    """Returns what is known of files of Google's AugReg (Steiner et al., arXiv:2106.10270).
+    """Describe files of Google's AugReg (Steiner et al., arXiv:2106.10270).
 
-    Addresses and crops are those of timm 1.0.31's `default_cfgs` (vision_transformer.py,
-    vision_transformer_hybrid.py), which gives no checksums.
+    Addresses and crops are from timm 1.0.31's `default_cfgs` (vision_transformer.py,
+    vision_transformer_hybrid.py), which has no checksums.
 
-    A row is the model, Google's name of it, the augmentation, the weight decay and the rate of
-    dropout and stochastic depth in the first training, the learning rate of the fine-tuning on
-    ImageNet-1k, and the tags of the files.
+    A row is the model; its name in Google's files; the augmentation, the weight decay, and the rate
+    of dropout and stochastic depth in pre-training; the learning rate of fine-tuning on
+    ImageNet-1k; and the tags of the files.
     """
     return [_google_file(tag, *row[:-1]) for row in table for tag in row[-1]]
 

@@ -1,7 +1,7 @@
 """Converts between netzoo's variables and the named tensors of other projects.
 
-A layout (`netzoo.weights.families`) lists one `Entry` for every tensor on either side, by name and
-never by position. The same entries convert in both directions.
+A layout (`netzoo.weights.families`) lists one `Entry` for every tensor on either side. It matches
+tensors by name, never by position, and converts in both directions.
 """
 
 import re
@@ -15,12 +15,12 @@ from chex import ArrayTree
 
 from netzoo.errors import UserError, printable
 
-Path = tuple[str, ...]  # of a variable, e.g. `("params", "stem", "kernel")`
-SHOWN = 8  # names of each list in an error; the rest is counted
+Path = tuple[str, ...]  # path of a variable, e.g. `("params", "stem", "kernel")`
+SHOWN = 8  # names listed in an error; the rest is counted
 
 
 class Transform(NamedTuple):
-    """How the axes of a variable and a tensor differ; both directions lose nothing."""
+    """A reversible change of axes between a variable and a tensor."""
 
     to_variable: Callable[[np.ndarray], np.ndarray]
     to_tensor: Callable[[np.ndarray], np.ndarray]
@@ -31,16 +31,16 @@ SAME = Transform(lambda x: x, lambda x: x)
 CONV = Transform(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))
 # PyTorch dense layers are [out, in].
 DENSE = Transform(lambda x: x.T, lambda x: x.T)
-# Keras keeps a depthwise kernel as [height, width, channels, 1], netzoo as [h, w, 1, channels].
+# Depthwise kernels are [height, width, channels, 1] in Keras, [h, w, 1, channels] in netzoo.
 KERAS_DEPTHWISE = Transform(lambda x: x.transpose(0, 1, 3, 2), lambda x: x.transpose(0, 1, 3, 2))
-# A dense layer that Keras has as a 1x1 convolution [1, 1, in, out].
+# Keras stores this dense layer as a 1x1 convolution [1, 1, in, out].
 KERAS_POINTWISE = Transform(lambda x: x.reshape(x.shape[-2:]), lambda x: x[None, None])
 
 
 def covering_conv(side: int) -> Transform:
-    """Returns the transform of a dense layer that PyTorch has as a convolution.
+    """Return the transform of a dense layer that PyTorch stores as a convolution.
 
-    The kernel, `[out, in, side, side]`, covers the whole input of the convolution.
+    The kernel `[out, in, side, side]` covers the whole input of the convolution.
     """
     return Transform(
         lambda x: CONV.to_variable(x).reshape(-1, x.shape[0]),
@@ -49,9 +49,9 @@ def covering_conv(side: int) -> Transform:
 
 
 def flattened_dense(channels: int, side: int) -> Transform:
-    """Returns the transform of a dense layer after flattening `[side, side, channels]`.
+    """Return the transform of a dense layer that follows flattening `[side, side, channels]`.
 
-    PyTorch flattens channels first: its rows are in the order (channel, row, column).
+    PyTorch flattens in the order (channel, row, column).
     """
     conv = covering_conv(side)
     return Transform(
@@ -61,37 +61,37 @@ def flattened_dense(channels: int, side: int) -> Transform:
 
 
 class Entry(NamedTuple):
-    """One of our variables, or one layer of it, and the tensor that it comes from."""
+    """A netzoo variable, or one layer of it, and the tensor it corresponds to."""
 
-    target: Path  # of our variable
+    target: Path  # of the variable
     source: str  # name of the other project's tensor
     transform: Transform = SAME
-    # Index on the first axis of our variable, where a scanned stack holds all layers.
+    # Index of a layer on the first axis of a variable that stacks all layers.
     layer: int | EllipsisType = ...
-    # `(index, count)`: the variable is that part of `count` equal ones along the first axis of the
-    # tensor. The entries of the parts of a tensor stand in the order of the indices.
+    # `(index, count)`: the variable is part `index` of `count` equal parts of the tensor along its
+    # first axis. The entries of a tensor are in the order of their parts.
     part: tuple[int, int] = (0, 1)
 
 
 class Layout(NamedTuple):
-    """The names of one project for one network."""
+    """The names of one network's tensors in one project."""
 
     entries: list[Entry]
-    ignored: tuple[str, ...] = ()  # regular expressions of the other project's unneeded names
-    head: tuple[str, ...] = ("logits",)  # our modules that depend on the number of classes
+    ignored: tuple[str, ...] = ()  # regular expressions of tensors to ignore
+    head: tuple[str, ...] = ("logits",)  # netzoo's modules that depend on the number of classes
 
 
-# Our module path (`stage1_block1/conv1`) to the name of the other project's (`layer1.0.conv1`). A
-# pair names our layer and the norm after it, `LAYER_norm`; a list has a name for each layer of a
-# scanned stack.
+# Maps a module path of netzoo (`stage1_block1/conv1`) to its name in another project
+# (`layer1.0.conv1`). A pair names the layer and the norm after it, `LAYER_norm`; a list names each
+# layer of a scanned stack.
 Names = dict[str, str | tuple[str, str] | list[str]]
-# Maps the path of our variable, and the rank that it has in one layer, to what follows the name of
-# the other project's module, and the transform.
+# Maps the path of a variable and its rank in one layer to a suffix of the module's name in the
+# other project, and the transform.
 Naming = Callable[[Path, int], tuple[str, Transform]]
 
 
 def torch_naming(target: Path, rank: int) -> tuple[str, Transform]:
-    """Names the variables of a PyTorch module."""
+    """Name the variables of a PyTorch module."""
     if target[-1] == "kernel":
         return ".weight", CONV if rank == 4 else DENSE
     names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -99,7 +99,7 @@ def torch_naming(target: Path, rank: int) -> tuple[str, Transform]:
 
 
 def keras_naming(target: Path, rank: int) -> tuple[str, Transform]:
-    """Names the variables of a Keras layer; kernels other than depthwise ones have our axes."""
+    """Name the variables of a Keras layer; only depthwise kernels differ in their axes."""
     if target[-2:] == ("depthwise", "kernel"):
         return "/depthwise_kernel", KERAS_DEPTHWISE
     if target[-1] in ("kernel", "bias") and not target[-2].endswith("norm"):
@@ -111,12 +111,12 @@ def keras_naming(target: Path, rank: int) -> tuple[str, Transform]:
 def block_names(
     depths: Iterable[int], template: str, layers: Mapping[str, str | tuple[str, str]]
 ) -> Names:
-    """Returns the names of `stageS_blockB/LAYER` in another project.
+    """Return the names of `stageS_blockB/LAYER` in another project.
 
-    `depths` has the number of blocks in each stage. `template` is the other name, e.g.
-    `"layer{stage}.{block0}.{layer}"`: `stage`, `block` and `number`, which counts all blocks, begin
-    at 1, `stage0`, `block0` and `number0` at 0. `layers` maps our layer in a block to what `layer`
-    stands for, or to a pair as in `Names`.
+    `depths` holds the number of blocks in each stage. `template` is the other name, e.g.
+    `"layer{stage}.{block0}.{layer}"`. `stage`, `block` and `number`, which counts all blocks, begin
+    at 1; `stage0`, `block0` and `number0` begin at 0. `layers` maps netzoo's layer in a block to
+    `layer` in the template, or to a pair as in `Names`.
     """
     names: Names = {}
     blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))
@@ -132,10 +132,10 @@ def block_names(
 
 
 def joint_projection(attention: str, layers: Iterable[str]) -> list[Entry]:
-    """Returns the entries of a query, key and value that PyTorch keeps in one dense layer.
+    """Return the entries of query, key and value projections that PyTorch stores as one layer.
 
-    `attention` is our path in a scanned stack, e.g. `"encoder/blocks/attention"`, `layers` has
-    PyTorch's name of the dense layer in each block, up to `weight` and `bias`.
+    `attention` is netzoo's path in a scanned stack, e.g. `"encoder/blocks/attention"`. `layers`
+    holds PyTorch's prefix of `weight` and `bias` in each block.
     """
     return [
         Entry(
@@ -157,15 +157,15 @@ def make_layout(
     ignored: Iterable[str] = (),
     head: tuple[str, ...] = ("logits",),
 ) -> Layout:
-    """Makes a layout from the names of modules and a rule that names the tensors in one.
+    """Make a layout from the names of modules and a rule that names their tensors.
 
-    `shapes` are our variables, or their shapes. `transforms` has the transform of the kernel of a
-    module, by our path, where the rule's does not fit. `extra` are entries for tensors that follow
-    no rule; they go before it. `ignored` and `head` are as in `Layout`. PyTorch's counts of batches
-    are ignored too, and the tensors of a head that the network is made without.
+    `shapes` are netzoo's variables or their shapes. `transforms` maps module paths to transforms of
+    kernels that override the rule. `extra` are entries that override the rule. For `ignored` and
+    `head`, see `Layout`. PyTorch's `num_batches_tracked`, and the tensors of a head that the
+    network omits, are also ignored.
 
     Raises:
-      KeyError: One of our modules has no name: the layout is incomplete.
+      KeyError: The layout is incomplete: a module of netzoo has no name.
     """
     names: dict[str, str | list[str]] = {}
     for module, theirs in modules.items():
@@ -195,13 +195,13 @@ def make_layout(
 def to_variables(
     tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
 ) -> ArrayTree:
-    """Converts the tensors of a file, which `what` names in errors, to float32 variables.
+    """Convert the tensors of a file to float32 variables; `what` names the file in errors.
 
-    A module of `layout.head` whose tensors have another number of classes, or are not in the file,
-    is left out as a whole.
+    The result omits any module of `layout.head` whose tensors are missing or have another number of
+    classes.
 
     Raises:
-      UserError: Tensors are missing, unknown or misshapen; all of them are listed.
+      UserError: Tensors are missing, unknown or of another shape; the message lists them.
     """
     flat = flax.traverse_util.flatten_dict(shapes)
     variables: dict[Path, np.ndarray] = {}
@@ -233,7 +233,7 @@ def to_variables(
 
 
 def to_tensors(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
-    """Converts variables to the tensors of another project; the inverse of `to_variables`."""
+    """Convert variables to the tensors of another project; the inverse of `to_variables`."""
     flat = flax.traverse_util.flatten_dict(variables)
     parts: dict[str, list[np.ndarray]] = {}
     for entry in layout.entries:
@@ -243,7 +243,7 @@ def to_tensors(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def _converted(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray | None:
-    """Returns our array; None if theirs is absent or of a shape that cannot be taken apart."""
+    """Return the converted array, or None if the tensor is absent or its shape does not fit."""
     if entry.source not in tensors:
         return None
     value = np.asarray(tensors[entry.source])

@@ -140,8 +140,8 @@ def test_offline(tmp_path, monkeypatch):
     with pytest.raises(UserError) as error:
         load_weights("resnet50.tv_in1k")
     text = str(error.value)
-    assert "cannot fetch resnet50.tv_in1k" in text
-    assert f"bring {entry.address}\nto {tmp_path}/weights/resnet50-0676ba61.pth\n" in text
+    assert "resnet50.tv_in1k" in text
+    assert f"{entry.address}\nas {tmp_path}/weights/resnet50-0676ba61.pth\n" in text
     assert "load_weights(PATH, model='resnet50')" in text
 
 

@@ -53,7 +53,7 @@ def test_own_files_say_of_which_network_they_are(tmp_path, variables):
         netzoo.load_weights(tmp_path / "a.safetensors", num_classes=CLASSES), variables
     )
     save_safetensors(tmp_path / "b.safetensors", variables, MODEL, "timm")
-    with pytest.raises(UserError, match="give model=NAME"):
+    with pytest.raises(UserError, match="model=NAME"):
         netzoo.load_weights(tmp_path / "b.safetensors")
 
 

@@ -1,6 +1,6 @@
-"""Weights of each family: other projects' names for its tensors, and its published files.
+"""The weights of each family: tensor names in other projects, and published files.
 
-A family is one file here, which ends with its `Family`, and a name in the lists below.
+Each family has a file here, which ends with its `Family`, and a name in the lists below.
 """
 
 import fnmatch
@@ -39,10 +39,10 @@ REPORTED: dict[str, tuple[float, str]] = {
 
 
 def layouts(model: nn.Module) -> Mapping[str, Callable[[Any, Any], Layout]]:
-    """Returns project name to layout function for a network's family.
+    """Return the layout functions of a network's family by project.
 
     Raises:
-      UserError: No other project's names are known for the family.
+      UserError: No project's names are known for the family.
     """
     if type(model) not in FAMILIES:
         raise UserError(f"no names of other projects are known for {type(model).__name__}")
@@ -50,18 +50,18 @@ def layouts(model: nn.Module) -> Mapping[str, Callable[[Any, Any], Layout]]:
 
 
 def list_weights(pattern: str = "*") -> list[str]:
-    """Returns the sorted names of published weights that match a shell pattern, e.g. `"resnet*"`.
+    """Return the sorted names of published weights that match a shell pattern, e.g. `"resnet*"`.
 
-    Each can be given to `netzoo.load_weights`; `CATALOGUE[name]` is what is known of it.
+    `netzoo.load_weights` accepts each name; `CATALOGUE[name]` describes the weights.
     """
     return sorted(fnmatch.filter(CATALOGUE, pattern))
 
 
 def reported_accuracy(model: str) -> tuple[float, str] | None:
-    """Returns the top-1 accuracy of a network on ImageNet, in percent, and its source.
+    """Return the top-1 accuracy of a network on ImageNet, in percent, and its source.
 
-    It is that of torchvision's first weights, where it has published some, or else of the weights
-    that the network was introduced with; None if neither is known.
+    The accuracy is that of torchvision's first weights, or else of the weights published with the
+    network. The result is None if neither is known.
     """
     weights = CATALOGUE.get(f"{model}.tv_in1k")
     if weights and weights.accuracy is not None:

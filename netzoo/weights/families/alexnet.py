@@ -1,4 +1,4 @@
-"""Names of AlexNet's tensors in torchvision, which has the network in one tower."""
+"""Names of AlexNet's tensors in torchvision, which has the one-tower network."""
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
 from netzoo.weights.published import Family, torchvision_weights
@@ -6,7 +6,7 @@ from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layou
 
 
 def torchvision(model: AlexNet, shapes) -> Layout:
-    """`features.N` and `classifier.N` count activations, pools and dropout too."""
+    """Return `features.N` and `classifier.N`; N also counts activations, pools and dropout."""
     names: Names = {
         "stem": "features.0",
         "stage1_block1": "features.3",

@@ -1,4 +1,4 @@
-"""Names of the hybrids' tensors in timm and Google's JAX code."""
+"""Names of the hybrid networks' tensors in timm and Google's JAX code."""
 
 from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families import vit
@@ -8,9 +8,9 @@ from netzoo.weights.state_dict import Layout, block_names
 
 
 def timm(model: HybridViT, shapes) -> Layout:
-    """`patch_embed.backbone.stages.0.blocks.0.conv1`, `patch_embed.proj`, `blocks.0.attn.qkv`.
+    """Return `patch_embed.backbone.stages.0.blocks.0.conv1`, `blocks.0.attn.qkv`.
 
-    A backbone without stages is only a stem, which is called `patch_embed.backbone` itself.
+    A backbone without stages is only a stem, named `patch_embed.backbone`.
     """
     backbone = "patch_embed.backbone"
     layers = residual_layers("norm", ("downsample.conv", "downsample.norm"))
@@ -21,7 +21,7 @@ def timm(model: HybridViT, shapes) -> Layout:
 
 
 def google(model: HybridViT, shapes) -> Layout:
-    """`conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
+    """Return `conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
     layers = residual_layers("gn", ("conv_proj", "gn_proj"))
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
     return vit.google(model, shapes, names | {"stem": ("conv_root", "gn_root")})

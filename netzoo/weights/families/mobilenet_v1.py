@@ -14,7 +14,7 @@ DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def timm(model: MobileNetV1, shapes) -> Layout:
-    """`blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`. Goes with `norm_epsilon=1e-5`."""
+    """Return `blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`; requires `norm_epsilon=1e-5`."""
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
     names |= {"stem": ("conv_stem", "bn1"), "logits": "classifier"}
@@ -22,9 +22,10 @@ def timm(model: MobileNetV1, shapes) -> Layout:
 
 
 def keras(model: MobileNetV1, shapes) -> Layout:
-    """`conv_dw_N`, `conv_pw_N` count the blocks from 1; the logits are a 1x1 convolution.
+    """Return `conv_dw_N`, `conv_pw_N`; N counts the blocks from 1.
 
-    Goes with `padding="same"`, `norm_epsilon=1e-3`, images of an even size and pixels in [-1, 1].
+    The logits are a 1x1 convolution. The weights require `padding="same"`, `norm_epsilon=1e-3`,
+    images of an even size and pixels in [-1, 1].
     """
     layers = {
         "depthwise": ("conv_dw_{number}", "conv_dw_{number}_bn"),

@@ -10,7 +10,7 @@ DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:
-    """`features.N` counts stem, blocks and head; the layers of a block are numbered too."""
+    """Return `features.N.conv.M`; N counts stem, blocks and head, M the layers of a block."""
     layers = {"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")}
     first = {"depthwise": ("0.0", "0.1"), "project": ("1", "2")}
     names = {
@@ -24,14 +24,14 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 
 def timm(model: MobileNetV2, shapes) -> Layout:
-    """`blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
+    """Return `blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
     names = timm_block_names(DEPTHS)
     names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
     return make_layout(shapes, names)
 
 
 def timm_block_names(depths: Sequence[int]) -> Names:
-    """Returns the names of inverted residuals in timm, of which the first does not expand."""
+    """Return timm's names of inverted residuals, the first of which does not expand."""
     template = "blocks.{stage0}.{block0}.{layer}"
     layers = {
         "expand": ("conv_pw", "bn1"),
@@ -43,9 +43,9 @@ def timm_block_names(depths: Sequence[int]) -> Names:
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
-    """`block_N_expand` counts the blocks after the first, which is `expanded_conv`.
+    """Return `block_N_expand`; N counts the blocks after the first, `expanded_conv`.
 
-    Goes with `padding="same"`, `norm_epsilon=1e-3` and pixels in [-1, 1].
+    The weights require `padding="same"`, `norm_epsilon=1e-3` and pixels in [-1, 1].
     """
     layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {

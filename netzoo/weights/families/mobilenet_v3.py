@@ -7,9 +7,10 @@ from netzoo.weights.state_dict import Layout, Names, block_names, covering_conv,
 
 
 def torchvision(model: MobileNetV3, shapes) -> Layout:
-    """`features.N` counts stem, blocks and head; the layers of a block are numbered too.
+    """Return `features.N.block.M`; N counts stem, blocks and head, M the layers of a block.
 
-    Goes with `norm_epsilon=1e-3`. torchvision's `width_mult` makes networks of another shape.
+    The weights require `norm_epsilon=1e-3`. torchvision's `width_mult` creates networks of other
+    shapes.
     """
     names: Names = {"stem": ("features.0.0", "features.0.1")}
     number = 1
@@ -31,10 +32,10 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 
 
 def timm(model: MobileNetV3, shapes) -> Layout:
-    """`blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is our head.
+    """Return `blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is netzoo's head.
 
-    Weights `tf_*`, the minimalistic among them, go with `padding="same"` and `norm_epsilon=1e-3`,
-    the others with `padding="torch"` and `norm_epsilon=1e-5`.
+    Weights `tf_*`, including the minimalistic ones, require `padding="same"` and
+    `norm_epsilon=1e-3`; the others require `padding="torch"` and `norm_epsilon=1e-5`.
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
@@ -51,7 +52,7 @@ def timm(model: MobileNetV3, shapes) -> Layout:
 
 
 def _layout(shapes, names: Names, *convolutions: str) -> Layout:
-    """Makes a layout where squeeze-excite, and the layers named, are 1x1 convolutions."""
+    """Make a layout in which squeeze-excite and the given layers are 1x1 convolutions."""
     convolutions += tuple(name for name in names if "squeeze_excite" in name)
     return make_layout(shapes, names, transforms=dict.fromkeys(convolutions, covering_conv(1)))
 

@@ -6,14 +6,14 @@ from netzoo.weights.state_dict import Layout, block_names, make_layout
 
 
 def torchvision(model: ResNet, shapes) -> Layout:
-    """`conv1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`."""
+    """Return `conv1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`."""
     layers = residual_layers("bn", ("downsample.0", "downsample.1"))
     names = block_names(model.variant.depths, "layer{stage}.{block0}.{layer}", layers)
     return make_layout(shapes, names | {"stem": ("conv1", "bn1"), "logits": "fc"})
 
 
 def residual_layers(norm: str, shortcut: tuple[str, str]) -> dict[str, str | tuple[str, str]]:
-    """Returns the names of the layers of a block, whose norms are called `norm` and a number."""
+    """Return the names of a block's layers; the norms are named `norm` and a number."""
     layers: dict[str, str | tuple[str, str]] = {"shortcut": shortcut}
     for index in (1, 2, 3):
         layers |= {f"conv{index}": f"conv{index}", f"norm{index}": f"{norm}{index}"}

@@ -12,10 +12,11 @@ ATTENTIONS = {
 
 
 def torch(model: Transformer, shapes) -> Layout:
-    """`torch.nn.Transformer` beside `embedding.weight`.
+    """Return the names in a module with `torch.nn.Transformer` and `embedding.weight`.
 
-    Its own constructor ends both stacks with a norm: `final_norm=True` here. Embeddings that are
-    not shared are `source_embedding`, `target_embedding` and, for the logits, `logits`.
+    `torch.nn.Transformer` ends both stacks with a norm, so `final_norm=True` is required.
+    Embeddings that are not shared are named `source_embedding`, `target_embedding` and, for the
+    logits, `logits`.
     """
     names: Names = {} if model.share_embeddings else {"logits": "logits"}
     extra = [

@@ -6,14 +6,14 @@ from netzoo.weights.state_dict import Layout, Names, covering_conv, flattened_de
 
 
 def torchvision(model: VGG, shapes) -> Layout:
-    """`features.N` counts BatchNorm, activations and pools too; so does `classifier.N`."""
+    """Return `features.N` and `classifier.N`; N also counts norms, activations and pools."""
     names: Names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
     flattened = flattened_dense(STAGE_CHANNELS[-1], DENSE_SIDE)
     return make_layout(shapes, names | _features(model), transforms={"hidden1": flattened})
 
 
 def timm(model: VGG, shapes) -> Layout:
-    """The hidden layers are convolutions, 7x7 and 1x1, with a single position."""
+    """Return names in which the hidden layers are a 7x7 and a 1x1 convolution."""
     names: Names = {"hidden1": "pre_logits.fc1", "hidden2": "pre_logits.fc2", "logits": "head.fc"}
     transforms = {"hidden1": covering_conv(DENSE_SIDE), "hidden2": covering_conv(1)}
     return make_layout(shapes, names | _features(model), transforms=transforms)

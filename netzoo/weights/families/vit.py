@@ -25,7 +25,7 @@ from netzoo.weights.state_dict import (
 )
 
 ATTENTION = "encoder/blocks/attention"
-# Columns of the tables below; the first has our names.
+# Columns of the tables below; the first column holds netzoo's names.
 TORCHVISION, TIMM, GOOGLE = 1, 2, 3
 TOKENS = (
     ("class_token", "class_token", "cls_token", "cls"),
@@ -52,7 +52,7 @@ BLOCK_LAYERS = (
 
 
 def torchvision(model: ViT, shapes) -> Layout:
-    """`conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
+    """Return `conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
     blocks = [f"encoder.layers.encoder_layer_{index}." for index in range(model.variant.depth)]
     joint = joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
     extra = _tokens(model, TORCHVISION) + joint
@@ -60,7 +60,7 @@ def torchvision(model: ViT, shapes) -> Layout:
 
 
 def torchvision_0_12(model: ViT, shapes) -> Layout:
-    """The published files: `mlp.linear_1` for `mlp.0`, which torchvision renames as it loads."""
+    """Return the names of the published files: `mlp.linear_1` instead of `mlp.0`."""
 
     def renamed(name: str) -> str:
         return name.replace("mlp.0", "mlp.linear_1").replace("mlp.3", "mlp.linear_2")
@@ -71,9 +71,9 @@ def torchvision_0_12(model: ViT, shapes) -> Layout:
 
 
 def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
-    """`patch_embed.proj`, `blocks.0.attn.qkv`, `head`; `pre_logits.fc` is of old versions.
+    """Return `patch_embed.proj`, `blocks.0.attn.qkv`, `head`; old versions have `pre_logits.fc`.
 
-    `backbone` has the names of the modules before the embedding.
+    `backbone` holds the names of the modules before the embedding.
     """
     blocks = [f"blocks.{index}." for index in range(model.variant.depth)]
     names = {**(backbone or {}), **_names(blocks, TIMM)}
@@ -83,10 +83,10 @@ def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
 
 
 def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
-    """`embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`.
+    """Return `embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`.
 
-    Kernels are as ours. The projections of attention have the heads as an axis of their own, and
-    GroupNorms of old files are `[1, 1, 1, channels]`. `backbone` is as in `timm`.
+    Kernels have netzoo's axes, but the projections of attention have a separate axis for the heads.
+    GroupNorms of old files are `[1, 1, 1, channels]`. For `backbone`, see `timm`.
     """
     blocks = [f"Transformer/encoderblock_{index}/" for index in range(model.variant.depth)]
     names = {**(backbone or {}), **_names(blocks, GOOGLE)}
@@ -114,7 +114,7 @@ def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
 
 
 def _names(blocks: Sequence[str], column: int) -> Names:
-    """Returns a project's names of the modules from the embedding on."""
+    """Return a project's names of the embedding and all later modules."""
     names: Names = {row[0]: row[column] for row in MODULES}
     for row in BLOCK_LAYERS:
         names[f"encoder/blocks/{row[0]}"] = [block + row[column] for block in blocks]
@@ -127,7 +127,7 @@ def _tokens(model: ViT, column: int) -> list[Entry]:
 
 
 def _ignored(model: ViT) -> tuple[str, ...]:
-    """Files from pre-training hold the hidden layer that fine-tuning leaves out."""
+    """Return names of the hidden layer, which pre-trained files hold and fine-tuning omits."""
     return () if model.representation_size is not None else (r"pre_logits[./].*",)
 
 

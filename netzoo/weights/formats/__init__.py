@@ -1,1 +1,1 @@
-"""File formats of weights: read within bounds, and nothing executed."""
+"""File formats of weights. Readers check bounds and never execute a file's contents."""

@@ -1,7 +1,7 @@
-"""Walks through HDF5 files, after another process has read them without harm.
+"""Traverses HDF5 files that another process has first read safely.
 
-The HDF5 library may loop for ever, or crash, on a damaged file, and nothing within a process stops
-that. The other process runs this file by its path, so that nothing else of netzoo is loaded:
+The HDF5 library may loop forever or crash on a damaged file, which its own process cannot prevent.
+The other process runs this file by its path, so that it imports nothing else of netzoo:
 
     python netzoo/weights/formats/hdf5.py FILE MAX_BYTES
 """
@@ -13,40 +13,40 @@ from pathlib import Path
 
 import h5py
 
-SECONDS, BYTES_A_SECOND = 8.0, 5_000_000  # for the start of the process; for reading
+SECONDS, BYTES_A_SECOND = 8.0, 5_000_000  # to start the process; to read
 
 
 def probe(path: Path, max_bytes: int) -> str | None:
-    """Reads all datasets of at most `max_bytes` in another process, and keeps nothing.
+    """Read all datasets of at most `max_bytes` in another process, and discards them.
 
     Returns:
-      What went wrong; None if the library returned, even with an error.
+      A description of the failure; None if the library returned, even with an error.
     """
     limit = SECONDS + path.stat().st_size / BYTES_A_SECOND
-    # Without -P the folder of this file is searched for modules, and its `torch` and `keras` hide
-    # the packages of these names.
+    # Without -P, Python searches this file's folder first, where `torch` and `keras` shadow the
+    # packages.
     command = [sys.executable, "-P", __file__, str(path.absolute()), str(max_bytes)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return f"the HDF5 library did not finish within {limit:.0f} s"
     if done.returncode < 0:
-        return f"the HDF5 library crashed on it (signal {-done.returncode})"
+        return f"the HDF5 library crashed on the file (signal {-done.returncode})"
     return None
 
 
 def items_below(
     group: h5py.Group, seen: set[int] | None = None
 ) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yields groups and datasets by their paths below a group.
+    """Yield the paths below a group, with their groups and datasets.
 
     Raises:
-      ValueError: A link may lead elsewhere, or a group is in two places; Keras writes neither.
+      ValueError: A link is not a hard link, or a group is in two places; Keras writes neither.
     """
     seen = set() if seen is None else seen
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is a link to somewhere else")
+            raise ValueError(f"{name} is a link to another place")
         item = group[name]
         yield name, item
         if isinstance(item, h5py.Group):
@@ -59,7 +59,7 @@ def items_below(
 
 
 def holds_numbers(dataset: h5py.Dataset) -> bool:
-    """Returns whether a dataset lies in the file itself and holds numbers."""
+    """Return whether a dataset is stored in the file itself and holds numbers."""
     in_file = not dataset.external and not dataset.is_virtual
     return in_file and dataset.dtype.kind in "fiub"
 

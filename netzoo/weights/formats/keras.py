@@ -1,11 +1,11 @@
-"""Variables in Keras' HDF5 files, by the names of their layers.
+"""Reads the variables of Keras' HDF5 files by the names of their layers.
 
     Keras 2, `.h5`          [model_weights/]LAYER/.../VARIABLE:0
     Keras 3, `.h5`          model_weights/LAYER/.../VARIABLE
     Keras 3, `.weights.h5`  layers/CLASS_N/vars/0, 1, ...; the attribute `name` of `vars` is LAYER
 
-All of them give `LAYER/VARIABLE`, e.g. `conv_dw_1/depthwise_kernel`. The last format numbers the
-variables of a layer in the order of their creation, so the layer's class says their names
+All formats give `LAYER/VARIABLE`, e.g. `conv_dw_1/depthwise_kernel`. The last format numbers a
+layer's variables in the order of their creation, so the names follow from the layer's class
 (keras/src/saving/saving_lib.py; checked with files of Keras 3.15).
 """
 
@@ -29,15 +29,15 @@ VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"  # `layers` in 2.13 to 2.15, without names
-# Not a layer: variables of the model itself, which these networks do not have.
+LAYERS_OF_KERAS_2 = "_layer_checkpoint_dependencies"  # unnamed `layers` of Keras 2.13 to 2.15
+# Not a layer: it holds variables of the model itself, which these networks do not have.
 TOP_LEVEL = "top_level_model_weights"
 
 Items = dict[str, h5py.Group | h5py.Dataset]  # by their paths in the file
 
 
 def read_keras_file(path: Path) -> dict[str, np.ndarray]:
-    """Reads the variables of a file that `model.save_weights` or `model.save` wrote.
+    """Read the variables of a file written by `model.save_weights` or `model.save`.
 
     Returns:
       Arrays by `LAYER/VARIABLE`; see `read_weights`.
@@ -63,10 +63,10 @@ def _by_name(file: h5py.File, items: Items) -> Iterator[tuple[str, h5py.Dataset]
     root = "model_weights/" if "model_weights" in items else ""
     if not any(name.startswith("layer_names") for name in items.get(root[:-1], file).attrs):
         raise UserError(
-            "it is not a file of Keras: expected `layers`, or an attribute `layer_names`; found "
+            "it is not a Keras file: expected `layers`, or an attribute `layer_names`; got "
             f"{', '.join([*file, *file.attrs])[:200] or 'nothing'}"
         )
-    # Keras 3 calls a depthwise kernel `kernel` too, and describes the model.
+    # Keras 3 also names a depthwise kernel `kernel`, but describes the model.
     layers = json.loads(file.attrs.get("model_config", "{}")).get("config", {}).get("layers", [])
     classes = {layer["config"]["name"]: layer["class_name"] for layer in layers}
     for name, item in items.items():
@@ -88,7 +88,7 @@ def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
         if match is None:
             continue
         layer, names = items[group].attrs.get("name"), VARIABLES.get(match[1], ())
-        # A layer without a bias lacks its last variable; in a norm any of them could be missing.
+        # A layer without a bias lacks its last variable; a norm could lack any variable.
         complete = count == len(names) or (count == 1 and len(names) == 2)
         if layer is None or not complete:
             raise _unclear(group, count)
@@ -98,7 +98,7 @@ def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _unclear(group: str, count: int) -> UserError:
     return UserError(
-        f"it does not say which variable is which: {group} holds {count}, and either no name of a "
-        f"layer, or not what a {' or '.join(VARIABLES)} holds. Files before Keras 3.6 lack the "
-        "names; save with model.save('NAME.h5')"
+        f"its variables cannot be identified: {group} holds {count}, and lacks a layer name or is "
+        f"not a complete {' or '.join(VARIABLES)}. Files before Keras 3.6 lack names; save with "
+        "model.save('NAME.h5')"
     )

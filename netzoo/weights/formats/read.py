@@ -1,4 +1,4 @@
-"""Reads the tensors of a file of any known format, without running anything that it holds."""
+"""Reads the tensors of a file of any known format without executing its contents."""
 
 import zipfile
 from collections.abc import Callable
@@ -12,24 +12,23 @@ from netzoo.limits import check_unpacked
 from netzoo.weights.formats.keras import read_keras_file
 from netzoo.weights.formats.torch import read_torch_file
 
-# Google's training programs put one of these before the names of parameters, and other prefixes
-# before the state of the optimizer.
+# Google's training programs add one of these prefixes to the names of parameters, and other
+# prefixes to the optimizer state.
 GOOGLE_PREFIXES = ("params/", "opt/target/")
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Reads a file of weights; its suffix says the format.
+    """Read a file of weights in the format of its suffix.
 
     Returns:
-      Arrays by the names that the file gives them, in the file's types. They may share memory.
+      Arrays by their names in the file, in the file's dtypes. They may share memory.
 
     Raises:
-      UserError: The suffix is unknown, the file is damaged, or it holds anything but tensors.
+      UserError: The suffix is unknown, the file is damaged, or it does not hold only tensors.
     """
     if path.suffix not in READERS:
         raise UserError(
-            f"{path}: the format of files {path.suffix or 'without a suffix'} is unknown; "
-            f"expected one of {', '.join(READERS)}"
+            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(READERS)}"
         )
     try:
         path.open("rb").close()
@@ -39,19 +38,19 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         tensors = READERS[path.suffix](path)
         for name, value in tensors.items():
             if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
-                raise UserError(f"{name} holds {value.dtype}, expected numbers")
-        # A tensor of PyTorch may be a few numbers repeated as often as its shape says.
+                raise UserError(f"{name} holds {value.dtype}; expected numbers")
+        # A PyTorch tensor with strides of 0 may be far larger than its storage.
         check_unpacked(path, sum(value.nbytes for value in tensors.values()))
     except UserError as error:
         raise UserError(f"{path}: {printable(str(error))}") from None
-    except Exception as error:  # libraries raise a dozen types for damage
+    except Exception as error:  # libraries raise many types for damaged files
         reason = printable(str(error))
-        raise UserError(f"{path} is damaged or truncated: {reason}. Fetch it anew") from None
+        raise UserError(f"{path} is damaged or truncated: {reason}. Download it again") from None
     return tensors
 
 
 def model_name(path: Path) -> str | None:
-    """Returns the network that a readable file of netzoo's own is for, None for other files."""
+    """Return the model name stored in a file by `save_safetensors`, or None."""
     if path.suffix != ".safetensors":
         return None
     with safe_open(path, framework="numpy") as file:
@@ -65,7 +64,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        raise ValueError("it is not an archive of arrays")
+        raise ValueError("it is not an .npz archive of arrays")
     with np.load(path, allow_pickle=False) as file:
         check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
         try:
@@ -73,12 +72,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         except ValueError as error:
             if "Object arrays" in str(error):
                 raise UserError(
-                    "it holds Python objects, which may run code when they are read; nothing was "
-                    "run. Save arrays of numbers"
+                    "it holds Python objects, which can execute code when read; nothing was "
+                    "executed. Save arrays of numbers"
                 ) from None
             raise
     for name, value in tensors.items():
-        if not isinstance(value, np.ndarray):  # NumPy returns the bytes of other members
+        if not isinstance(value, np.ndarray):  # NumPy returns other members as bytes
             raise ValueError(f"{name} is not an array")
     for prefix in GOOGLE_PREFIXES:
         parameters = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
@@ -92,7 +91,7 @@ READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".pth": read_torch_file,
     ".pt": read_torch_file,
     ".bin": read_torch_file,
-    ".tar": read_torch_file,  # timm's training writes `.pth.tar`
+    ".tar": read_torch_file,  # timm's training script writes `.pth.tar`
     ".npz": _read_npz,
     ".h5": read_keras_file,
     ".hdf5": read_keras_file,

@@ -1,10 +1,10 @@
-"""State dicts in PyTorch's own files: `torch.save`'s zip archives and its legacy format.
+"""Reads state dicts in PyTorch files: `torch.save`'s zip archives and its legacy format.
 
     zip      NAME/data.pkl, NAME/byteorder, NAME/data/KEY: the bytes of one storage
     legacy   pickles of a magic number, a version, the machine, the objects and the keys of the
              storages; then for each key its count of elements (8 bytes) and its elements
 
-The layout is that of `torch/serialization.py` (PyTorch 2); PyTorch itself is not needed.
+The formats are those of `torch/serialization.py` (PyTorch 2); PyTorch is not required.
 """
 
 import math
@@ -23,14 +23,14 @@ from netzoo.weights.formats.unpickle import TensorReference, unpickle
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
-# Where training scripts put the state dict among other things. Averaged weights come first.
+# Keys under which training scripts store the state dict; averaged weights come first.
 NESTED_UNDER = ("state_dict_ema", "model_ema", "state_dict", "model")
-WRAPPER = "module."  # what `DataParallel` and `AveragedModel` put before every name
-WRAPPER_COUNT = "n_averaged"  # what `AveragedModel` keeps beside the tensors of the network
+WRAPPER = "module."  # prefix that `DataParallel` and `AveragedModel` add to every name
+WRAPPER_COUNT = "n_averaged"  # stored by `AveragedModel` beside the network's tensors
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a state dict; see `read_weights`."""
+    """Read the tensors of a state dict; see `read_weights`."""
     with path.open("rb") as file:
         if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
             return _read_zip(file, path)
@@ -40,15 +40,15 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        # Never compressed: nothing in it is larger than the file, nor all of it, unless members
-        # share their bytes.
+        # The archive is not compressed, so its members can exceed its size only if they share
+        # bytes.
         check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise UserError("it is a compressed zip archive, which torch.save does not write")
         names = archive.namelist()
         indices = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(indices) != 1:
-            raise UserError("it is a zip archive, but not one of torch.save: no data.pkl")
+            raise UserError("it is a zip archive without data.pkl, which torch.save writes")
         root = indices[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
         with archive.open(indices[0]) as index:
@@ -61,7 +61,7 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
         raise UserError(
             "it was not written by torch.save of 2017 or later; save it again with a newer PyTorch"
         )
-    unpickle(file)  # the machine; the bytes are little-endian on every one
+    unpickle(file)  # the machine; all bytes are little-endian
     state, dtypes = unpickle(file)
     keys, _ = unpickle(file)
     storages: dict[str, bytes] = {}
@@ -76,7 +76,7 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
 
 
 def _arrays(state: Any, read: Callable[[str], bytes], big: bool) -> dict[str, np.ndarray]:
-    """Makes arrays of a state dict's references, big-endian or not; reads each storage once."""
+    """Make arrays from a state dict's references, reading each storage once."""
     storages: dict[tuple[str, np.dtype], np.ndarray] = {}
     arrays = {}
     for name, reference in _state_dict(state).items():
@@ -98,7 +98,7 @@ def _state_dict(state: Any) -> dict[str, TensorReference]:
     }
     if not tensors:
         keys = ", ".join(map(str, items))[:200] or type(state).__name__
-        raise UserError(f"it holds no state dict: expected tensors by their names, found {keys}")
+        raise UserError(f"it holds no state dict: expected tensors by name, got {keys}")
     if all(name.startswith(WRAPPER) for name in tensors):
         tensors = {name.removeprefix(WRAPPER): value for name, value in tensors.items()}
     return tensors
@@ -108,11 +108,11 @@ def _view(storage: np.ndarray, reference: TensorReference, name: str) -> np.ndar
     shape, strides = reference.shape, reference.strides
     start = reference.offset + reference.storage.offset
     if min((start, *shape, *strides)) < 0 or len(shape) != len(strides):
-        raise ValueError(f"{name} has an impossible shape or place")
+        raise ValueError(f"{name} has an invalid shape or offset")
     if math.prod(shape) == 0:
         return np.empty(shape, storage.dtype)
     last = start + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if last >= storage.size:
-        raise ValueError(f"{name} reaches beyond its storage of {storage.size} elements")
+        raise ValueError(f"{name} extends beyond its storage of {storage.size} elements")
     bytes_between = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[start:], shape, bytes_between, writeable=False)

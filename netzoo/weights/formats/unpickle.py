@@ -1,8 +1,8 @@
 """Reads the pickles that PyTorch writes without executing them.
 
-The operations are followed one by one on a stack of plain values, and what they name is looked up
-in a table of three functions and ten types. The operations are those that `torch.save` writes with
-protocol 2 and above. docs/design.md says what Python's own unpickler lacks.
+A small interpreter applies the operations to a stack of plain values. It looks up the names in a
+table of three functions and ten types, and supports the operations that `torch.save` writes with
+protocol 2 and above. docs/design.md explains why Python's own unpickler is not enough.
 """
 
 import pickletools
@@ -17,11 +17,11 @@ from netzoo.errors import UserError
 
 
 class StorageReference(NamedTuple):
-    """A piece of memory that lies elsewhere in the file."""
+    """A reference to a storage elsewhere in the file."""
 
-    key: str  # its name there
+    key: str  # name of the storage in the file
     dtype: np.dtype
-    offset: int  # index of its first element, where it is a view of another one
+    offset: int  # index of the first element, if the storage is a view of another
 
 
 class TensorReference(NamedTuple):
@@ -33,19 +33,19 @@ class TensorReference(NamedTuple):
     strides: tuple[int, ...]
 
 
-MAX_AXES = 64  # of a tensor, as of NumPy's arrays
-MAX_ARGUMENTS = 8  # of a call; a longer list could be copied again and again
-# Entries of all dictionaries made from lists. A list may be used many times, and its entries take
-# new memory each time.
+MAX_AXES = 64  # of a tensor, as in NumPy
+MAX_ARGUMENTS = 8  # of a call; a longer list could be copied repeatedly
+# Total entries of dictionaries made from lists. A list can be used many times, and each use takes
+# new memory.
 MAX_PAIRS = 1 << 20
 
 
 def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
     if max(len(shape), len(strides)) > MAX_AXES:
-        raise ValueError(f"a tensor of more than {MAX_AXES} axes")
+        raise ValueError(f"a tensor has more than {MAX_AXES} axes")
     sizes = (offset, *shape, *strides)
     if not isinstance(storage, StorageReference) or not all(type(n) is int for n in sizes):
-        raise ValueError("a tensor without storage or with a size that is not a number")
+        raise ValueError("a tensor has no storage, or a size that is not an integer")
     return TensorReference(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -53,12 +53,12 @@ def _dictionary(pairs: Iterable = ()) -> dict:
     result = {}
     for key, value in pairs:
         if type(key) not in (str, int):
-            raise ValueError("a dictionary with keys that are neither text nor whole numbers")
+            raise ValueError("a dictionary has keys that are neither strings nor integers")
         result[key] = value
     return result
 
 
-# What a file may name: functions by which tensors and dictionaries are made, types of storages.
+# Names that a file may use: functions that make tensors and dictionaries, and storage types.
 _NAMES: dict[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *rest: tensor,
@@ -87,18 +87,18 @@ _LITERALS = {
 
 
 def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
-    """Reads one pickle from the position of `file`, and leaves the position after its end.
+    """Read one pickle from the position of `file`, which ends up after the pickle.
 
     Returns:
       A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
-      types of the storages that it refers to, by their keys.
+      dtypes of its storages by their keys.
 
     Raises:
-      UserError: The pickle names anything but tensors and dictionaries.
-      Exception: It does not follow the format.
+      UserError: The pickle uses other names than those of tensors and dictionaries.
+      Exception: The pickle is invalid.
     """
     machine = _Machine()
-    # genops reads a file of any kind, and its declared type leaves out mmap.
+    # genops reads any file object, but its declared type omits mmap.
     for operation, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
         if operation.name != "STOP":
             machine.step(operation.name, argument)
@@ -116,7 +116,7 @@ class _Machine:
         self._pairs_left = MAX_PAIRS
 
     def step(self, name: str, argument: Any) -> None:
-        """Follows one operation."""
+        """Apply one operation."""
         push = self.stack.append
         match name:
             case "PROTO" | "FRAME":
@@ -146,7 +146,7 @@ class _Machine:
                 push(self._named(" ".join(self._take(2))))
             case "REDUCE":
                 push(self._call(*self._take(2)))
-            case "BUILD":  # a state dict carries the versions of its modules as an attribute
+            case "BUILD":  # a state dict stores the versions of its modules as an attribute
                 self._take(1)
                 self._last(dict)
             case "BINPERSID":
@@ -161,7 +161,7 @@ class _Machine:
                 raise _refusal(f"{name} {argument!r:.100}")
 
     def _take(self, count: int | None = None) -> list[Any]:
-        """Takes the last values off the stack; by default all after the last mark."""
+        """Pop the last values from the stack, by default all after the last mark."""
         start = self._marks.pop() if count is None else len(self.stack) - count
         if not 0 <= start <= len(self.stack):
             raise ValueError("values are missing")
@@ -181,13 +181,13 @@ class _Machine:
 
     def _call(self, function: Any, arguments: Any) -> Any:
         if not callable(function) or type(arguments) is not tuple:
-            raise _refusal("a call of something without a name")
+            raise _refusal("a call of an unnamed object")
         if len(arguments) > MAX_ARGUMENTS:
-            raise ValueError(f"a call with more than {MAX_ARGUMENTS} arguments")
+            raise ValueError(f"a call has more than {MAX_ARGUMENTS} arguments")
         if function is _dictionary and arguments:
             self._pairs_left -= len(arguments[0])
             if self._pairs_left < 0:
-                raise ValueError(f"dictionaries made of more than {MAX_PAIRS:,} pairs")
+                raise ValueError(f"dictionaries have more than {MAX_PAIRS:,} pairs")
         return function(*arguments)
 
     def _storage(self, values: Any) -> StorageReference:
@@ -196,13 +196,13 @@ class _Machine:
         _, dtype, key, _, _, *view = values
         offset = view[0][1] if view and view[0] is not None else 0
         if not isinstance(dtype, np.dtype) or type(key) is not str or type(offset) is not int:
-            raise ValueError("a storage without a type, a key or a place")
+            raise ValueError("a storage lacks a dtype, a key or an offset")
         self.storages[key] = dtype
         return StorageReference(key, dtype, offset)
 
 
 def _refusal(what: str) -> UserError:
     return UserError(
-        f"it wants to run or build {what}, which weights do not need; nothing was run. Save the "
-        "state dict alone: torch.save(model.state_dict(), PATH), or as .safetensors"
+        f"it would run or build {what}, which weights do not need; nothing was executed. Save only "
+        "the state dict: torch.save(model.state_dict(), PATH), or use .safetensors"
     )
