@@ -207,8 +207,9 @@ def to_variables(
     variables: dict[Path, np.ndarray] = {}
     missing, misshapen, absent_heads = [], [], set()
     for entry in layout.entries:
-        new = np.empty(flat[entry.target].shape, np.float32)
-        variable = variables.setdefault(entry.target, new)[entry.layer]
+        if entry.target not in variables:
+            variables[entry.target] = np.empty(flat[entry.target].shape, np.float32)
+        variable = variables[entry.target][entry.layer]
         value = _converted(tensors, entry)
         if value is not None and value.shape == variable.shape:
             variable[...] = value
@@ -239,7 +240,8 @@ def to_tensors(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:
     for entry in layout.entries:
         value = np.asarray(flat[entry.target])[entry.layer]
         parts.setdefault(entry.source, []).append(entry.transform.to_tensor(value))
-    return {name: np.ascontiguousarray(np.concatenate(x)) for name, x in parts.items()}
+    joined = {name: x[0] if len(x) == 1 else np.concatenate(x) for name, x in parts.items()}
+    return {name: np.array(x, order="C") for name, x in joined.items()}
 
 
 def _converted(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray | None:
@@ -249,7 +251,8 @@ def _converted(tensors: Mapping[str, np.ndarray], entry: Entry) -> np.ndarray | 
     value = np.asarray(tensors[entry.source])
     index, count = entry.part
     try:
-        return entry.transform.to_variable(np.split(value, count)[index])
+        part = value if count == 1 else np.split(value, count)[index]
+        return entry.transform.to_variable(part)
     except (ValueError, IndexError):
         return None
 

@@ -63,6 +63,15 @@ def test_other_number_of_classes_leaves_the_classifier_out():
     }
 
 
+def test_a_scalar_keeps_its_shape():
+    """Protects variables without axes, such as a learned temperature, in both directions."""
+    variables = {"params": {"head": {"scale": np.float32(0.5)}, "stem": {"bias": np.ones(3, "f4")}}}
+    layout = make_layout(variables, {"head": "h", "stem": "s"}, head=())
+    tensors = to_tensors(variables, layout)
+    assert {name: x.shape for name, x in tensors.items()} == {"h.weight": (), "s.bias": (3,)}
+    chex.assert_trees_all_equal(to_variables(tensors, layout, variables, "a file"), variables)
+
+
 def test_every_module_needs_a_name():
     """A layer without a name is a mistake in the table, not a tensor to leave out."""
     shapes = {"params": {"stem_norm": {"scale": np.ones(8)}}}
