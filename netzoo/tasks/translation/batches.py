@@ -115,103 +115,137 @@ class Buckets:
         return int(np.sum(corpus.lengths > self.lengths[-1]))
 
 
-def train_dataset(
-    corpus: Corpus,
-    buckets: Buckets,
-    *,
-    seed: int,
-    num_threads: int = 2,
-    shard: tuple[int, int] = (0, 1),
-) -> grain.IterDataset:
-    """Makes the endless sequence of training batches.
+class _Batches:
+    """Batches of a corpus, which threads make from their numbers; a subclass has `__getitem__`."""
+
+    def __init__(self, corpus: Corpus, buckets: Buckets, num_threads: int, shard: tuple[int, int]):
+        """Keeps what a batch is made of.
+
+        `shard` is the `(index, count)` of this process among those that share each batch. A process
+        gets its rows of the same batch, so their number changes no row.
+        """
+        self._corpus, self._buckets = corpus, buckets
+        self._num_threads, self._shard = num_threads, shard
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return iter(in_threads(self, self._num_threads))
+
+    def _batch(self, length: int, indices: np.ndarray) -> Batch:
+        """Makes this process's rows of the batch of the pairs `indices`."""
+        corpus, (index, count) = self._corpus, self._shard
+        rows = np.split(indices, count)[index]
+        source = np.full((len(rows), length), PAD, np.int32)
+        target = np.full((len(rows), length + 1), PAD, np.int32)
+        for row, pair in enumerate(rows):
+            if pair == _PADDING_ROW:
+                source[row, 0] = END
+                continue
+            tokens, translation = corpus.source[pair], corpus.target[pair]
+            source[row, : len(tokens)], source[row, len(tokens)] = tokens, END
+            target[row, 0], target[row, len(translation) + 1] = START, END
+            target[row, 1 : len(translation) + 1] = translation
+        real = indices[indices != _PADDING_ROW]
+        labels = np.sum(corpus.target.lengths[real] + 1)
+        weight = np.full(len(rows), len(indices) / labels, np.float32)
+        return {"source": source, "target": target, "weight": weight}
+
+
+class TrainBatches(_Batches):
+    """Endless batches for training.
 
     Every epoch has `Buckets.steps` batches with each pair exactly once. It is shuffled anew: which
     pairs of a bucket come together, and the order of the batches of all buckets. Pairs longer than
-    the last bucket are left out. `shard` is the `(index, count)` of this process among those that
-    share each batch. A process gets its rows of the same batch, so their number changes no row.
+    the last bucket are left out.
 
-    Returns:
-      An endless `grain.IterDataset` of `{"source": int32 [R, L], "target": int32 [R, L + 1],
-      "weight": float32 [R]}` with R the rows of this process. A source row is tokens, END, padding;
-      a target row is START, tokens, END, padding, so `target[:, :-1]` is the decoder's input and
-      `target[:, 1:]` its labels. A row of padding has END as its only source token, so that
-      attention has something to look at, and no target. `weight` is the rows over the labels of the
-      whole batch, the same in all rows: the mean over rows of weight times the sum of a row's
-      losses is the mean over labels, however the batch is divided.
-
-    Raises:
-      UserError: No pair fits.
+    A batch is `{"source": int32 [R, L], "target": int32 [R, L + 1], "weight": float32 [R]}` with R
+    the rows of this process. A source row is tokens, END, padding; a target row is START, tokens,
+    END, padding, so `target[:, :-1]` is the decoder's input and `target[:, 1:]` its labels. A row
+    of padding has END as its only source token, so that attention has something to look at, and no
+    target. `weight` is the rows over the labels of the whole batch, the same in all rows: the mean
+    over rows of weight times the sum of a row's losses is the mean over labels, however the batch
+    is divided.
     """
-    if buckets.left_out(corpus) == len(corpus):
-        raise UserError(
-            f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
-            "length of the last bucket; give a longer one, or more text."
-        )
-    members, steps = buckets.divide(corpus.lengths), buckets.steps(corpus)
 
-    @functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, of two epochs at most
-    def shuffled(epoch: int) -> list[tuple[int, np.ndarray]]:
-        batches = buckets.batches(
-            generator(seed, _BUCKET_STREAM, epoch, bucket).permutation(indices)
-            for bucket, indices in enumerate(members)
+    def __init__(
+        self,
+        corpus: Corpus,
+        buckets: Buckets,
+        *,
+        seed: int,
+        num_threads: int = 2,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        """Divides the pairs among the buckets.
+
+        Raises:
+          UserError: No pair fits.
+        """
+        super().__init__(corpus, buckets, num_threads, shard)
+        if buckets.left_out(corpus) == len(corpus):
+            raise UserError(
+                f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
+                "length of the last bucket; give a longer one, or more text."
+            )
+        self._members, self._steps = buckets.divide(corpus.lengths), buckets.steps(corpus)
+        self._seed = seed
+        # Threads work on neighbouring batches, of two epochs at most.
+        self._shuffled = functools.lru_cache(maxsize=2)(self._shuffle)
+
+    def __len__(self) -> int:
+        return ENDLESS_BATCHES
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, step = divmod(step, self._steps)
+        return self._batch(*self._shuffled(epoch)[step])
+
+    def _shuffle(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """Returns the lengths and the pairs of all batches of an epoch."""
+        batches = self._buckets.batches(
+            generator(self._seed, _BUCKET_STREAM, epoch, bucket).permutation(indices)
+            for bucket, indices in enumerate(self._members)
         )
-        order = generator(seed, _BATCH_STREAM, epoch, 0).permutation(len(batches))
+        order = generator(self._seed, _BATCH_STREAM, epoch, 0).permutation(len(batches))
         return [batches[i] for i in order]
 
-    def batch(step: int) -> Batch:
-        epoch, step = divmod(step, steps)
-        return _make_batch(corpus, *shuffled(epoch)[step], shard)
 
-    return in_threads(grain.MapDataset.range(ENDLESS_BATCHES).map(batch), num_threads)
+class EvalBatches(_Batches):
+    """Batches with every pair exactly once, or with `limit` pairs, evenly spaced.
 
-
-def eval_batches(
-    corpus: Corpus, buckets: Buckets, *, shard: tuple[int, int] = (0, 1), limit: int | None = None
-) -> grain.MapDataset:
-    """Makes the batches of one pass over the corpus, with every pair exactly once.
-
-    Batches are those of `train_dataset` and a `mask`, bool [R], that is False for rows of padding.
-    Pairs longer than the last bucket go into further ones, at multiples of its length. With a
-    `limit` it is at most this many pairs, evenly spaced.
-
-    Raises:
-      UserError: A pair has more than `MOST_TOKENS` on a side, its end included.
+    They are those of `TrainBatches` and a `mask`, bool [R], that is False for rows of padding.
+    Pairs longer than the last bucket go into further ones, at multiples of its length.
     """
-    chosen = evenly_spaced(len(corpus), limit)
-    lengths = corpus.lengths[chosen]
-    if (long := lengths > MOST_TOKENS).any():
-        pair = chosen[long.argmax()]
-        raise UserError(
-            f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
-            f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
-        )
-    last = buckets.lengths[-1]
-    further = range(2 * last, int(lengths.max(initial=0)) + last, last)
-    buckets = replace(buckets, lengths=(*buckets.lengths, *further))
-    batches = buckets.batches(chosen[part] for part in buckets.divide(lengths))
 
-    def batch(step: int) -> Batch:
-        batch = _make_batch(corpus, *batches[step], shard)
+    def __init__(
+        self,
+        corpus: Corpus,
+        buckets: Buckets,
+        *,
+        limit: int | None = None,
+        num_threads: int = 2,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        """Divides the pairs among the buckets.
+
+        Raises:
+          UserError: A pair has more than `MOST_TOKENS` on a side, its end included.
+        """
+        super().__init__(corpus, buckets, num_threads, shard)
+        chosen = evenly_spaced(len(corpus), limit)
+        lengths = corpus.lengths[chosen]
+        if (long := lengths > MOST_TOKENS).any():
+            pair = chosen[long.argmax()]
+            raise UserError(
+                f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
+                f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
+            )
+        last = buckets.lengths[-1]
+        further = range(2 * last, int(lengths.max(initial=0)) + last, last)
+        buckets = replace(buckets, lengths=(*buckets.lengths, *further))
+        self._batches = buckets.batches(chosen[part] for part in buckets.divide(lengths))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> Batch:
+        batch = self._batch(*self._batches[step])
         return {**batch, "mask": batch["target"][:, 0] == START}
-
-    return grain.MapDataset.range(len(batches)).map(batch)
-
-
-def _make_batch(corpus: Corpus, length: int, indices: np.ndarray, shard: tuple[int, int]) -> Batch:
-    """Makes this process's rows of the batch of the pairs `indices`."""
-    index, count = shard
-    rows = np.split(indices, count)[index]
-    source = np.full((len(rows), length), PAD, np.int32)
-    target = np.full((len(rows), length + 1), PAD, np.int32)
-    for row, pair in enumerate(rows):
-        if pair == _PADDING_ROW:
-            source[row, 0] = END
-            continue
-        tokens, translation = corpus.source[pair], corpus.target[pair]
-        source[row, : len(tokens)], source[row, len(tokens)] = tokens, END
-        target[row, 0], target[row, len(translation) + 1] = START, END
-        target[row, 1 : len(translation) + 1] = translation
-    real = indices[indices != _PADDING_ROW]
-    labels = np.sum(corpus.target.lengths[real] + 1)
-    weight = np.full(len(rows), len(indices) / labels, np.float32)
-    return {"source": source, "target": target, "weight": weight}

@@ -13,11 +13,11 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, noting
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.task import Task, apply_in_training, create_network
-from netzoo.tasks.translation.batches import Buckets, Corpus, eval_batches, train_dataset
+from netzoo.tasks.translation.batches import Buckets, Corpus, EvalBatches, TrainBatches
 from netzoo.tasks.translation.figures import attention_figure
 from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
@@ -70,7 +70,8 @@ class Translation(Task):
         if config.data.vocabulary:
             return Vocabulary.load(config.data.vocabulary)
         if config.init.weights:  # which mean nothing without their vocabulary
-            return Vocabulary.load(Path(config.init.weights) / VOCABULARY_FILE)
+            with noting("Or name the vocabulary of these weights by data.vocabulary."):
+                return Vocabulary.load(Path(config.init.weights) / VOCABULARY_FILE)
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
@@ -104,11 +105,13 @@ class Translation(Task):
         return self.model.init(key, token, token, train=False)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
-        """Returns endless batches; see `netzoo.tasks.translation.batches.train_dataset`."""
+        """Returns endless batches; see `netzoo.tasks.translation.batches.TrainBatches`."""
         config, buckets = self.config, self._buckets("train")
         corpus = self._corpus(config.data.train_split)
-        options = {"num_threads": config.data.num_threads, "shard": process_shard()}
-        return iter(train_dataset(corpus, buckets, seed=config.seed, **options))
+        return iter(TrainBatches(corpus, buckets, seed=config.seed, **self._reading()))
+
+    def _reading(self) -> dict[str, Any]:
+        return {"num_threads": self.config.data.num_threads, "shard": process_shard()}
 
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
@@ -126,7 +129,7 @@ class Translation(Task):
         """Returns every pair of the split once, or `limit` evenly spaced ones."""
         corpus, buckets = self._corpus(split), self._buckets("evaluation")
         try:
-            return eval_batches(corpus, buckets, shard=process_shard(), limit=limit)
+            return EvalBatches(corpus, buckets, limit=limit, **self._reading())
         except UserError as error:
             raise UserError(f"{self.config.data.source}, split {split!r}: {error}") from None
 

@@ -11,9 +11,9 @@ from netzoo.tasks.translation.batches import (
     MOST_TOKENS,
     Buckets,
     Corpus,
+    EvalBatches,
     Ragged,
-    eval_batches,
-    train_dataset,
+    TrainBatches,
 )
 from netzoo.tasks.translation.sources import read_pairs
 from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
@@ -49,7 +49,7 @@ def corpus() -> Corpus:
 
 
 def train(corpus, buckets=BUCKETS, **changes):
-    return train_dataset(corpus, buckets, **{"seed": 5, **changes})
+    return TrainBatches(corpus, buckets, **{"seed": 5, **changes})
 
 
 def take(dataset, count):
@@ -190,7 +190,7 @@ def test_rows_divide_over_devices(row_multiple):
 @pytest.mark.parametrize("batch_tokens", [1, 40, 1000])
 def test_evaluation_is_exact(corpus, batch_tokens):
     """Every pair once, also those too long for training, and a mask of them."""
-    batches = eval_batches(corpus, replace(BUCKETS, batch_tokens=batch_tokens))
+    batches = EvalBatches(corpus, replace(BUCKETS, batch_tokens=batch_tokens))
     for _ in range(2):  # it can be iterated again
         found = list(batches)
         assert len(found) == len(batches)
@@ -206,7 +206,7 @@ def test_evaluation_is_exact(corpus, batch_tokens):
 @pytest.mark.parametrize("length", [16, 17, 32, 33, 100])
 def test_long_pairs_go_into_multiples(length):
     """No pair is lost to evaluation, and empty buckets make no batches."""
-    (batch,) = eval_batches(corpus_of([length]), BUCKETS)
+    (batch,) = EvalBatches(corpus_of([length]), BUCKETS)
     assert batch["source"].shape[1] == -(-length // 16) * 16
     assert batch["mask"].sum() == 1
 
@@ -214,7 +214,7 @@ def test_long_pairs_go_into_multiples(length):
 @pytest.mark.parametrize("limit", [1, 7, 60, 1000])
 def test_limit_is_evenly_spaced(corpus, limit):
     """A quick evaluation sees the whole corpus, not its beginning."""
-    chosen = sorted(check_rows(corpus, eval_batches(corpus, BUCKETS, limit=limit)))
+    chosen = sorted(check_rows(corpus, EvalBatches(corpus, BUCKETS, limit=limit)))
     assert len(chosen) == min(limit, 60) and chosen[0] == 0
     gaps = np.diff([*chosen, 60])
     assert gaps.max() - gaps.min() <= 1
@@ -222,8 +222,8 @@ def test_limit_is_evenly_spaced(corpus, limit):
 
 def test_evaluation_is_shared_by_processes(corpus):
     """Split over hosts, the rows together are the batch of one host."""
-    whole = list(eval_batches(corpus, BUCKETS))
-    parts = [list(eval_batches(corpus, BUCKETS, shard=(i, 2))) for i in range(2)]
+    whole = list(EvalBatches(corpus, BUCKETS))
+    parts = [list(EvalBatches(corpus, BUCKETS, shard=(i, 2))) for i in range(2)]
     for step, batch in enumerate(whole):
         for name, array in batch.items():
             joined = np.concatenate([part[step][name] for part in parts])
@@ -232,7 +232,7 @@ def test_evaluation_is_shared_by_processes(corpus):
 
 def test_nothing_to_evaluate():
     """An empty corpus has no batches."""
-    assert list(eval_batches(corpus_of([]), BUCKETS)) == []
+    assert list(EvalBatches(corpus_of([]), BUCKETS)) == []
 
 
 def test_no_pair_that_fits_is_an_error(corpus):
@@ -249,7 +249,7 @@ def test_corpus_is_the_encoded_source():
     assert len(corpus) == 20
     seen = [
         (vocabulary.decode(source), vocabulary.decode(target))
-        for batch in eval_batches(corpus, Buckets((8, 16), batch_tokens=64, row_multiple=1))
+        for batch in EvalBatches(corpus, Buckets((8, 16), batch_tokens=64, row_multiple=1))
         for source, target in zip(batch["source"], batch["target"], strict=True)
         if target[0] == START
     ]
@@ -261,6 +261,6 @@ def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
     long = corpus_of([5, MOST_TOKENS, MOST_TOKENS + 1, 5])
     message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side, and {MOST_TOKENS - 1:,} are possible"
     with pytest.raises(UserError, match=message):
-        eval_batches(long, BUCKETS)
-    assert len(eval_batches(corpus_of([5, MOST_TOKENS]), BUCKETS)) == 2
-    assert eval_batches(long, BUCKETS, limit=1)
+        EvalBatches(long, BUCKETS)
+    assert len(EvalBatches(corpus_of([5, MOST_TOKENS]), BUCKETS)) == 2
+    assert EvalBatches(long, BUCKETS, limit=1)

@@ -10,6 +10,7 @@ from rich.console import Console
 from netzoo.errors import UserError
 from netzoo.layers import ENDPOINTS
 from netzoo.tasks import create_task
+from netzoo.tasks.translation import batches
 from netzoo.tasks.translation.figures import MOST_PIECES
 from netzoo.tasks.translation.task import VOCABULARY_FILE, _write_table
 from netzoo.tasks.translation.translator import Hypothesis, Translator
@@ -87,6 +88,19 @@ def test_batch_size_changes_no_count(tokens, variables, task):
     np.testing.assert_allclose(results[0]["loss_sum"], results[1]["loss_sum"], rtol=1e-5)
 
 
+def test_threads_are_those_of_the_configuration(task, monkeypatch):
+    """Protects machines with few cores: training and evaluation start no more threads than told."""
+    seen = []
+    monkeypatch.setattr(batches, "in_threads", lambda _, threads: seen.append(threads) or [])
+    config = tiny_translation_config()
+    config.data.num_threads = 3
+    changed = create_task(config)
+    for one in (changed, task):
+        one.train_iterator()
+        iter(one.evaluation_batches("test[:4]"))
+    assert seen == [3, 3, 2, 2]
+
+
 def test_the_vocabulary_is_that_of_the_run(task, tmp_path):
     """Protects weights from another vocabulary: what was saved is used, not learnt again."""
     task.save(tmp_path)
@@ -105,7 +119,7 @@ def test_weights_bring_their_vocabulary(task, tmp_path):
     config = tiny_translation_config()
     config.data.train_split = "train[50:90]"
     config.init.weights = str(tmp_path)
-    with pytest.raises(UserError, match=r"vocabulary\.model: .*data\.vocabulary"):
+    with pytest.raises(UserError, match=r"vocabulary\.model: .*\n.*data\.vocabulary"):
         create_task(config)
     task.save(tmp_path)
     text = "nine hundred twelve"
