@@ -121,7 +121,10 @@ def test_patches_divide_the_image(pictures):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data.vocabulary": "nowhere.model"}, "Cannot read the vocabulary nowhere.model"),
+        (
+            {"data.vocabulary": "nowhere.model"},
+            "vocabulary nowhere.model: .*; put a sound file in its place$",
+        ),
         ({"data.vocabulary_size": 9}, r"a vocabulary of 9 pieces; .*required_chars"),
         ({"data.source": "parallel:nowhere"}, "Unknown source of sentence pairs"),
         ({"data.validation_split": "x", "data.train_split": "x"}, "Cannot read split 'x'"),

@@ -45,7 +45,7 @@ def test_a_frozen_configuration_is_resolved_too():
 @pytest.mark.parametrize("config", [tiny_config("unused"), tiny_translation_config()])
 @pytest.mark.parametrize("name", ["sheet.xyz", "sheet"])
 def test_figures_of_an_unknown_format_are_refused_at_once(config, name, tmp_path):
-    """Protects from a PNG under another name, before the run is read: there is none here."""
+    """Protects from a PNG under another name. The error comes before the run is read."""
     options = {"figure": str(tmp_path / name)}
     with pytest.raises(UserError, match=rf"{name}: expected .*\.png"):
         predict(config, tmp_path, ["input"], options)

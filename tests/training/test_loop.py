@@ -137,7 +137,7 @@ def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
     done = start_script(
         "predict.py", "--workdir", workdir, "--json", pictures / "test" / "daisy", "setup.cfg"
     )
-    assert done.returncode == 1, "setup.cfg is no picture"
+    assert done.returncode == 1, "setup.cfg is not a picture"
     assert "setup.cfg" in done.stderr
     predictions = json.loads(done.stdout)
     assert len(predictions) == 4

@@ -84,7 +84,7 @@ class Vocabulary:
             )
         except RuntimeError as error:
             # After a place in its own source, SentencePiece says which sizes the text allows.
-            reason = str(error).rpartition("] ")[2] or "every sentence is empty: there is no text"
+            reason = str(error).rpartition("] ")[2] or "every sentence is empty"
             raise UserError(
                 f"Cannot learn a vocabulary of {size:,} pieces; change data.vocabulary_size or the "
                 f"text. SentencePiece says: {reason}"
@@ -102,7 +102,7 @@ class Vocabulary:
             return cls(Path(path).read_bytes())
         except (OSError, UserError) as error:
             raise UserError(
-                f"Cannot read the vocabulary {path}: {error}; give its file as data.vocabulary"
+                f"Cannot read the vocabulary {path}: {error}; put a sound file in its place"
             ) from error
 
     def save(self, path: str | Path) -> None:

@@ -111,7 +111,7 @@ def test_size_that_the_characters_exceed():
 
 def test_nothing_to_learn_from():
     """Empty files are named as the cause."""
-    with pytest.raises(UserError, match="no text"):
+    with pytest.raises(UserError, match="every sentence is empty"):
         Vocabulary.learn(["", " "], size=20)
 
 
