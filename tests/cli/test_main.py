@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from netzoo.cli.main import COMMANDS, main
+from netzoo.errors import UserError, noting
 from tests.training.runs import ROOT
 
 
@@ -64,3 +65,16 @@ def test_another_broken_pipe_is_an_error(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "netzoo.cli.configs", SimpleNamespace(main=broken))
     assert main(["configs"]) == 1
     assert "of a child process" in capfd.readouterr().err
+
+
+def test_the_notes_of_an_error_are_printed(monkeypatch, capsys):
+    """Protects what helps: which batch could not be made, and how the run goes on."""
+
+    def broken(arguments):
+        with noting("Mend that, and the same command continues."):
+            raise UserError("a.jpg cannot be read")
+
+    monkeypatch.setitem(sys.modules, "netzoo.cli.configs", SimpleNamespace(main=broken))
+    assert main(["configs"]) == 1
+    expected = "error: a.jpg cannot be read\nMend that, and the same command continues.\n"
+    assert capsys.readouterr().err == expected
