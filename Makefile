@@ -43,7 +43,7 @@ docs: $(VENV)/.installed-docs  ## Build the documentation into site/, and check 
 clean:  ## Remove the virtual environment, caches and site; runs stay.
 	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
-$(VENV)/.installed: setup.cfg pyproject.toml
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml
 	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit("netzoo needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv $(VENV)
