@@ -42,11 +42,10 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         evaluation is of another step or split, or `out` exists. Nothing has been written then.
     """
     workdir, out = Path(workdir), Path(out)
-    for name in _NEEDED:
-        if not (workdir / name).exists():
-            raise UserError(
-                f"{workdir} has no {name}: train with train.py, then {_eval_command(workdir)}"
-            )
+    missing = [name for name in _NEEDED if not (workdir / name).is_file()]
+    if missing:
+        train = "" if missing == [EVAL_FILE] else "train with `netzoo train`, then "
+        raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
     config = _read_json(workdir / CONFIG_FILE)
     try:
         record = _fields(workdir, config)
@@ -78,7 +77,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if not lines or done < epochs - 1e-6:
         raise UserError(
             f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
-            f"{METRICS_FILE}; start train.py with the same command and it goes on"
+            f"{METRICS_FILE}; the same `netzoo train` command continues it"
         )
     _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
     timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
@@ -119,7 +118,7 @@ def _check_evaluation(
 
 
 def _eval_command(workdir: Path) -> str:
-    return f"run `python eval.py --workdir {shlex.quote(str(workdir))}`"
+    return f"run `netzoo eval --workdir {shlex.quote(str(workdir))}`"
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:

@@ -24,7 +24,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Options(NamedTuple):
-    """Options of prediction, which are flags of predict.py."""
+    """Options of prediction, which are flags of `netzoo predict`."""
 
     checkpoint: str = "last"  # or "best" or "average"
     top_k: int = 3  # classes to name for each image

@@ -29,7 +29,7 @@ SENTENCES_AT_A_TIME = 4096
 
 
 class Options(NamedTuple):
-    """Options of translation, which are flags of predict.py."""
+    """Options of translation, which are flags of `netzoo predict`."""
 
     checkpoint: str = "last"  # or "best" or "average"
     # Translations of each sentence. With more than one there is a line for each: the number of the
