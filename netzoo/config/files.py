@@ -28,7 +28,7 @@ def load_config(workdir: Path) -> ConfigDict:
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
-            f"{workdir} holds no run: {path} does not exist. Give the --workdir that netzoo train had."
+            f"{workdir} holds no run: {path} does not exist. Give the --workdir of `netzoo train`."
         )
     try:
         saved = _tuples(json.loads(path.read_text()))

@@ -30,11 +30,11 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
     """Writes `environment.json`: what a run runs on.
 
     It has `command` (one shell line; the interpreter, or `netzoo`, without its folder, which
-    differs between machines), `parameters` (trainable scalars), `init` ("random" or the name of the weights that
-    training starts from), `versions` (package to version; one that is not installed is left out)
-    and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None where the
-    system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform` (JAX's
-    name: cpu, gpu or tpu). The argument `command` is the list as typed.
+    differs between machines), `parameters` (trainable scalars), `init` ("random" or the name of the
+    weights that training starts from), `versions` (package to version; one that is not installed is
+    left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None
+    where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
+    (JAX's name: cpu, gpu or tpu). The argument `command` is the list as typed.
     """
     import jax  # Only training needs devices: making tables must not initialise them.
 

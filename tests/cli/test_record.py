@@ -173,6 +173,8 @@ def test_a_missing_file_is_named(workdir, tmp_path, name):
     (workdir / name).unlink()
     with pytest.raises(UserError, match=f"has no {name}: .*`netzoo eval --workdir") as error:
         make_record(workdir, tmp_path / "v2")
+    # Who has trained need not train again.
+    assert ("netzoo train" in str(error.value)) == (name != "eval.json")
     assert not (tmp_path / "v2").exists()
 
 
