@@ -9,17 +9,14 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
+from netzoo.workdir import WEIGHTS
 
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
     parser = launch.parser("eval", __doc__)
-    parser.add_argument(
-        "--checkpoint",
-        choices=("last", "best", "average"),
-        default="last",
-        help="which weights (default: last)",
-    )
+    which = "which weights (default: last)"
+    parser.add_argument("--checkpoint", choices=WEIGHTS, default="last", help=which)
     parser.add_argument(
         "--split",
         choices=("test", "validation", "train"),

@@ -29,29 +29,32 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 SHUTDOWN_TIMEOUT_SECONDS = 60
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose help ends with the keys of configurations."""
-
-    def format_help(self) -> str:
-        from netzoo.cli.configs import text
-
-        return super().format_help() + text() + "\n"
+_KEYS = "--config.KEY=VALUE overrides a key of the run's configuration; `netzoo keys` lists them."
 
 
-def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+def parser(
+    command: str,
+    description: str | None,
+    *,
+    epilog: str | None = _KEYS,
+    needs_workdir: bool = True,
+) -> argparse.ArgumentParser:
     """Returns the parser of `netzoo COMMAND`, which has the option --workdir.
 
     Args:
       command: The word after `netzoo`.
-      description: What `--help` says, usually the docstring of the command's module.
+      description: What `--help` says first, usually the docstring of the command's module.
+      epilog: What `--help` says last.
+      needs_workdir: Whether --workdir has to be given.
     """
-    new = _Parser(
+    new = argparse.ArgumentParser(
         prog=f"netzoo {command}",
         description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    new.add_argument("--workdir", required=True, help="folder of the run")
+    new.add_argument("--workdir", required=needs_workdir, help="folder of the run")
     return new
 
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "check": ("netzoo.cli.check", "decode every image of a data set, and name the corrupt ones"),
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
     "record": ("netzoo.cli.record", "keep the results of a finished run, or list those kept"),
-    "configs": ("netzoo.cli.configs", "list the keys of configurations"),
+    "keys": ("netzoo.cli.keys", "list the keys of a configuration, and what each means"),
     "plan": ("netzoo.cli.plan.command", "estimate what a run needs on devices that you lack"),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
+from netzoo.workdir import WEIGHTS
 
 
 def _positive(text: str) -> int:
@@ -25,26 +26,25 @@ def main(arguments: Sequence[str]) -> int | None:
     parser = launch.parser("predict", __doc__)
     parser.add_argument("inputs", nargs="*", help="images, folders of images, or sentences")
     # The run's task has the defaults of the others, and may not know an option.
-    task = parser.add_argument_group("options of the run's task")
-    task.add_argument(
-        "--checkpoint", choices=("last", "best", "average"), help="which weights (default: last)"
+    task = parser.add_argument_group(
+        "options of the run's task", argument_default=argparse.SUPPRESS
     )
+    task.add_argument("--checkpoint", choices=WEIGHTS, help="which weights (default: last)")
     task.add_argument(
         "--top_k",
         type=_positive,
         help="classes of an image (default: 3), or translations of a sentence (1)",
     )
-    task.add_argument("--json", action="store_true", default=None, help="print JSON")
+    task.add_argument("--json", action="store_true", help="print JSON")
     task.add_argument("--figure", help="file for a figure of classes or attention, e.g. a.png")
     task.add_argument("--input", help="text to translate, a sentence a line; - for stdin")
     task.add_argument("--output", help="file for translations instead of stdout")
-    names = ("checkpoint", "top_k", "json", "figure", "input", "output")
 
     def predict_inputs(config: ConfigDict, options: argparse.Namespace) -> int:
         from netzoo.tasks import predict
 
-        given = {name: getattr(options, name) for name in names}
-        given = {name: value for name, value in given.items() if value is not None}
-        return predict(config, Path(options.workdir), options.inputs, given)
+        given = vars(options)
+        workdir, inputs, _ = (given.pop(name) for name in ("workdir", "inputs", "overridden"))
+        return predict(config, Path(workdir), inputs, given)
 
     return launch.run(parser, arguments, predict_inputs)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from netzoo.cli import launch
+from netzoo.cli import keys, launch
 from netzoo.config import default_config, flatten
 
 
 def main(arguments: Sequence[str]) -> int | None:
     """Runs the command line."""
-    parser = launch.parser("train", __doc__)
+    needs_workdir = "--print-config" not in arguments
+    parser = launch.parser("train", __doc__, epilog=keys.text(), needs_workdir=needs_workdir)
     parser.add_argument(
         "--config", required=True, help="file of the experiment, or the name of one in the package"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from netzoo.config.table import parse
-from netzoo.errors import UserError
+from netzoo.errors import UserError, did_you_mean
 
 _CONFIGS = "netzoo.configs"  # the folder configs/ of the repository, where netzoo is installed
 _FLAG = re.compile(r"-(?![\d.])")  # as opposed to a negative number
@@ -47,10 +47,16 @@ def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
     """Sets keys, in place, to the values that `split_overrides` returned.
 
     Raises:
-      UserError: A key is unknown, or a value is not of its type.
+      UserError: With every key that is unknown, one a line.
     """
+    faults = []
     for name, text in overrides.items():
-        config.update_from_flattened_dict({name: parse(config, name, text)})
+        try:
+            config.update_from_flattened_dict({name: parse(config, name, text)})
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 def read_config(file: str) -> ConfigDict:
@@ -91,7 +97,8 @@ def _in_package(name: str) -> str:
     names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
     if name not in names:
         raise UserError(
-            f"{name} is neither a file nor a configuration of the package: {', '.join(names)}"
+            f"{name} is neither a file nor a configuration of the package."
+            f"{did_you_mean(Path(name).stem, names)} All of them: {', '.join(names)}"
         )
     return str(folder / f"{name}.py")
 

@@ -20,3 +20,6 @@ BEST = "best"
 CURVES_FILE = "curves.png"
 EVAL_FILE = "eval.json"
 LOCK_FILE = "lock"
+
+# Which weights of a run: `netzoo.workdir.checkpoint.restore_variables` explains them.
+WEIGHTS = ("last", "best", "average")

@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 from chex import ArrayTree
 
 from netzoo.errors import UserError, unknown_name
-from netzoo.workdir import BEST, CHECKPOINTS
+from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
 # Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; it also
@@ -157,8 +157,8 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     Raises:
       UserError: `which` is none of the three, or there is no such checkpoint that can be read.
     """
-    if which not in (valid := ("last", "best", "average")):
-        raise unknown_name("checkpoint", which, valid)
+    if which not in WEIGHTS:
+        raise unknown_name("checkpoint", which, WEIGHTS)
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     sound = _sound(directory, steps, _read_arrays)

@@ -43,7 +43,7 @@ def test_the_exit_status_is_the_subcommand_s(tmp_path):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("arguments", [("configs",), ("train", "--help"), ("--help",)])
+@pytest.mark.parametrize("arguments", [("keys",), ("train", "--help"), ("--help",)])
 def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
     """Protects `netzoo ... | head -1`: the command ends in silence, as others do."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
@@ -62,8 +62,8 @@ def test_another_broken_pipe_is_an_error(monkeypatch, capfd):
     def broken(arguments):
         raise BrokenPipeError("of a child process")
 
-    monkeypatch.setitem(sys.modules, "netzoo.cli.configs", SimpleNamespace(main=broken))
-    assert main(["configs"]) == 1
+    monkeypatch.setitem(sys.modules, "netzoo.cli.keys", SimpleNamespace(main=broken))
+    assert main(["keys"]) == 1
     assert "of a child process" in capfd.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from netzoo.cli import configs
+from netzoo.cli import keys
 from netzoo.config import default_config, task_table, validate
 from netzoo.config.rules import TYPES
 from netzoo.config.tasks import TASKS
@@ -219,10 +219,10 @@ def test_options_of_networks(task, option, value):
 
 def test_the_document_is_the_table():
     """Protects the tables of docs/configs.md from being of another version."""
-    assert configs.markdown() in DOCUMENT.read_text(), "netzoo configs --markdown"
+    assert keys.markdown() in DOCUMENT.read_text(), "netzoo keys --markdown"
 
 
 def test_help_has_every_key():
     """Protects `train.py --help`, which prints the table."""
-    text = configs.text()
+    text = keys.text()
     assert all(f"  {name} = " in text for name in TASK_OF)

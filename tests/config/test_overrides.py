@@ -98,6 +98,7 @@ def test_what_is_meant_is_taken(arguments, lines, key, value, read):
     [
         (["--config.train.epoch=3"], "", "unknown key 'train.epoch'; did you mean train.epochs"),
         (["--config.trian.epochs=3"], "", "did you mean train.epochs"),
+        (["--config.trian.epochs=3", "--config.sed=1"], "", "did you mean seed"),
         (["--config.model.width=3"], "", "model.width_multiplier"),
         ([], "config.train.epoch = 3", "unknown key 'train.epoch'; did you mean train.epochs"),
         ([], "config.train.epoch += 3", "experiment.py:6: config.train.epoch += 3: AttributeError"),
@@ -149,6 +150,12 @@ def test_a_configuration_of_the_package_is_not_hidden_by_a_folder(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mobilenet_v2").mkdir()
     assert read_config("mobilenet_v2").model.name == "mobilenet_v2"
+
+
+def test_a_misspelt_configuration_gets_the_nearest():
+    """Protects users of the package, who have no folder to look into."""
+    with pytest.raises(UserError, match=r"Did you mean 'quickstart'.*mobilenet_v1, mobilenet_v2"):
+        read_config("quickstrt")
 
 
 def test_argument_of_a_file(tmp_path):

@@ -1,6 +1,6 @@
 """Shows the keys of configurations: the meaning, the default and the valid values of each.
 
-netzoo configs [--markdown]
+netzoo keys [--markdown]
 """
 
 import argparse
@@ -57,7 +57,7 @@ def markdown() -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="netzoo configs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="netzoo keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--markdown", action="store_true", help="as in docs/configs.md")
     print(markdown() if parser.parse_args(arguments).markdown else text())
