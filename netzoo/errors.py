@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import sys
 from collections.abc import Iterable, Iterator
 
 
@@ -19,6 +20,11 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
     near = _nearest(found, valid)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
     return UserError(f"unknown {kind} {found!r}; {hint}")
+
+
+def note(text: str) -> None:
+    """Tells the user something on standard error, where it is not part of any result."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

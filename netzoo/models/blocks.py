@@ -49,13 +49,23 @@ def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -
     Most networks reduce the sides of the image to 1/32.
 
     Raises:
-      UserError: A side is shorter than `minimum` pixels.
+      UserError: A side is shorter than `minimum` pixels, or the images are not normalised.
     """
+    check_normalized(images)
     height, width = images.shape[1:3]
     if min(height, width) < minimum:
         raise UserError(
             f"images are {height}x{width} pixels; {type(network).__name__} expects at least "
             f"{minimum}x{minimum}"
+        )
+
+
+def check_normalized(images: jax.Array) -> None:
+    """Raise a UserError for integers, which cannot be normalised images."""
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise UserError(
+            f"expected normalised float32 images, got {images.dtype}; netzoo.Predictor and "
+            "Preprocessing.normalize create them from pixels"
         )
 
 

@@ -26,7 +26,13 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.layers import Conv, Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
-from netzoo.models.blocks import block_endpoints, classifier, drop_path_rates, scan_blocks
+from netzoo.models.blocks import (
+    block_endpoints,
+    check_normalized,
+    classifier,
+    drop_path_rates,
+    scan_blocks,
+)
 from netzoo.models.registry import register
 
 Pool = Literal["token", "gap"]
@@ -193,6 +199,7 @@ class ViT(nn.Module):
           UserError: The sides are not multiples of the patch, the position embedding belongs to
             another image size, or `pool` is unknown.
         """
+        check_normalized(images)
         self._check(images.shape)
         x = self.embed(images, train=train)
         grid = x.shape[1:3]

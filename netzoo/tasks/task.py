@@ -13,11 +13,12 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 from netzoo.layers import AUXILIARY
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
-from netzoo.weights import load_weights
+from netzoo.weights import CATALOGUE, load_weights
+from netzoo.weights.origin import Weights, describe_weights, differing, taken
 
 
 class Task(Protocol):
@@ -31,7 +32,11 @@ class Task(Protocol):
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
-        """Fills in, in place, what a configuration leaves to its other keys; by default nothing."""
+        """Fills in, in place, what a configuration leaves to its other keys.
+
+        By default these are the options of the network that `init.weights` were trained with.
+        """
+        take_options(config)
 
     @staticmethod
     def split_names(config: ConfigDict) -> Collection[str]:
@@ -61,12 +66,16 @@ class Task(Protocol):
     def init(self, key: jax.Array) -> ArrayTree:
         """Returns the initial variables of the network."""
 
-    def pretrained_variables(self) -> ArrayTree | None:
-        """Returns the variables of `init.weights`, or None; their head becomes one for the data."""
+    def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
+        """Returns the variables of `init.weights`, or None; their head becomes one for the data.
+
+        With `new_head` it becomes one whatever its number of classes.
+        """
         config, size = self.config, self.config.data.get("image_size", 0)
         if config.init.weights is None:
             return None
-        return load_weights(config.init.weights, self.model, image_size=size, seed=config.seed)
+        options: dict[str, Any] = {"seed": config.seed, "new_head": new_head}
+        return load_weights(config.init.weights, self.model, image_size=size, **options)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless training batches; its position can be saved and restored."""
@@ -95,6 +104,32 @@ class Task(Protocol):
 
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Prints the metrics and what `report` returned, in a few lines."""
+
+
+def take_options(config: ConfigDict) -> Weights | None:
+    """Sets, in place, the options of the network that `init.weights` were trained with.
+
+    Options that the configuration has already stay.
+
+    Returns:
+      What is known of the weights; None without any, and where they are gone, as they may be when
+      a run is evaluated.
+
+    Raises:
+      UserError: The weights cannot be read, or are those of another network.
+    """
+    path = config.init.weights
+    if path is None or not (path in CATALOGUE or Path(path).expanduser().exists()):
+        return None
+    options = config.model.to_dict()
+    name, _ = options.pop("name"), options.pop("dtype")
+    weights = describe_weights(path, name, **options)
+    new = differing(weights.options, create_model(name, **options))
+    new = {option: value for option, value in new.items() if option not in options}
+    config.model.update(new)
+    if new and weights.known_from not in CATALOGUE:
+        note(taken(weights, new))
+    return weights
 
 
 def create_network(config: ConfigDict, num_classes: int) -> nn.Module:

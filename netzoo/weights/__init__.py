@@ -2,11 +2,15 @@
 
 from netzoo.weights.export import save_safetensors, to_torch
 from netzoo.weights.families import CATALOGUE, list_weights, reported_accuracy
-from netzoo.weights.load import load_weights
+from netzoo.weights.load import LoadedModel, load_model, load_weights
+from netzoo.weights.published import Preprocessing
 
 __all__ = [
     "CATALOGUE",
+    "LoadedModel",
+    "Preprocessing",
     "list_weights",
+    "load_model",
     "load_weights",
     "reported_accuracy",
     "save_safetensors",

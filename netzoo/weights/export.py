@@ -1,16 +1,19 @@
 """Exports variables to other projects' names and to netzoo's own files."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import flax.traverse_util
 import numpy as np
 from chex import ArrayTree
 from safetensors.numpy import save_file
 
-from netzoo.errors import unknown_name
+from netzoo.errors import UserError, unknown_name
 from netzoo.models.registry import create_model
 from netzoo.weights.families import layouts
+from netzoo.weights.published import Preprocessing
 from netzoo.weights.state_dict import to_tensors
 
 
@@ -35,17 +38,29 @@ def to_torch(
 
 
 def save_safetensors(
-    path: str | Path, variables: ArrayTree, model: str, project: str | None = None, **options
+    path: str | Path,
+    variables: ArrayTree,
+    model: str,
+    project: str | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    **options: Any,
 ) -> None:
     """Write variables to a .safetensors file atomically.
 
-    The arguments are those of `to_torch`. Without a project, the tensors have netzoo's names, such
-    as `params/stem/kernel`, and the file stores the model name.
+    The other arguments are those of `to_torch`. Without a project, the tensors have netzoo's names,
+    such as `params/stem/kernel`, and the file stores the model, its options and `preprocessing` for
+    `load_model`. Files of other projects cannot store these.
+
+    Raises:
+      UserError: `to_torch` raises it, or an option, such as a `variant`, cannot be stored.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
         tensors = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-        metadata = {"format": "netzoo", "model": model}
+        metadata = {"format": "netzoo", "model": model, "options": _as_text(options)}
+        if preprocessing:
+            metadata["preprocessing"] = json.dumps(preprocessing)
     else:
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}
@@ -57,3 +72,15 @@ def save_safetensors(
     save_file(tensors, partial, metadata)
     partial.chmod(mode)
     os.replace(partial, path)
+
+
+def _as_text(options: dict[str, Any]) -> str:
+    """Return the options that belong to weights as JSON; the compute type does not."""
+    kept = {name: value for name, value in options.items() if name != "dtype"}
+    for name, value in kept.items():
+        if value is not None and not isinstance(value, bool | int | float | str):
+            raise UserError(
+                f"option {name}={value!r} cannot be written into the file; expected a number, "
+                "text, True, False or None. Leave it out here, and give it to load_model again"
+            )
+    return json.dumps(kept)

@@ -10,10 +10,14 @@ Each file in `netzoo.weights.families` lists the weights of its family.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import numpy as np
+from ml_collections import ConfigDict
 
+from netzoo.errors import UserError
 from netzoo.weights.state_dict import Layout
 
 IN21K, FINE_TUNED = "augreg_in21k", "augreg_in21k_ft_in1k"
@@ -31,6 +35,40 @@ class Preprocessing(NamedTuple):
     # "bilinear", "bicubic" or, in runs of netzoo, "area"; see `netzoo.data.transforms.resize`.
     interpolation: str
 
+    @classmethod
+    def of_run(cls, config: ConfigDict) -> "Preprocessing":
+        """Return what the evaluation of a run of image classification does."""
+        data, resize_size = config.data, config.data.image_size / config.evaluation.crop_pct
+        return cls(tuple(data.mean), tuple(data.std), round(resize_size), data.image_size, "area")
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Map RGB pixels, uint8 `[..., 3]`, to the float32 that a network takes.
+
+        Raises:
+          UserError: The pixels are of another type: they may be normalised already.
+        """
+        if pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,):
+            raise UserError(
+                "expected pixels uint8 [..., 3] with red, green and blue from 0 to 255; got "
+                f"{pixels.dtype} {pixels.shape}"
+            )
+        mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))
+        return (pixels.astype(np.float32) - mean) / std
+
+    def at(self, image_size: int) -> "Preprocessing":
+        """Return the same for another size of the crop, which keeps its share of the image."""
+        resize_size = round(self.resize_size * image_size / self.crop_size)
+        return self._replace(resize_size=resize_size, crop_size=image_size)
+
+
+# How other projects evaluate most of their networks.
+_IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_HALF = (127.5, 127.5, 127.5)
+TORCHVISION_IMAGES = Preprocessing(_IMAGENET_MEAN, _IMAGENET_STD, 256, 224, "bilinear")
+TIMM_IMAGES = TORCHVISION_IMAGES._replace(interpolation="bicubic")
+KERAS_IMAGES = Preprocessing(_HALF, _HALF, 256, 224, "bilinear")
+GOOGLE_IMAGES = Preprocessing(_HALF, _HALF, 248, 224, "bicubic")
+
 
 class PublishedWeights(NamedTuple):
     """A file of weights published by another project."""
@@ -47,13 +85,22 @@ class PublishedWeights(NamedTuple):
     source: str  # source of address and accuracy
 
 
+class Project(NamedTuple):
+    """How another project names the tensors of a family, and how it trains the family.
+
+    What it trains with stands here because files of weights do not say it.
+    """
+
+    layout: Callable[[Any, Any], Layout]  # its names for a network: `layout(module, shapes)`
+    preprocessing: Preprocessing | None = None  # of most of its weights; None for text
+    options: Mapping[str, Any] = MappingProxyType({})  # that `create_model` needs for its weights
+
+
 class Family(NamedTuple):
     """Descriptions of the weights of a family of networks."""
 
     module: type[nn.Module]
-    # Maps a project, e.g. "timm", to the function `layout(module, shapes)`, which returns its names
-    # for the tensors of a network.
-    layouts: Mapping[str, Callable[[Any, Any], Layout]]
+    projects: Mapping[str, Project]  # by name, e.g. "timm"
     published: Sequence[PublishedWeights] = ()
     # Maps the name of a network without a torchvision file to its top-1 accuracy on ImageNet, in
     # percent, and the source.
@@ -69,7 +116,6 @@ def torchvision_weights(
     pixels, and the top-1 accuracy in percent. The file name ends with the first eight digits of its
     SHA-256. `options` are the options of `create_model` for all rows.
     """
-    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     return [
         PublishedWeights(
             name=f"{model}.{tag}",
@@ -79,7 +125,7 @@ def torchvision_weights(
             address=f"https://download.pytorch.org/models/{file}",
             sha256=file.removesuffix(".pth")[-8:],
             licence="BSD-3-Clause; ImageNet's terms may bind too",
-            preprocessing=Preprocessing(mean, std, resize_size, 224, "bilinear"),
+            preprocessing=TORCHVISION_IMAGES._replace(resize_size=resize_size),
             accuracy=accuracy,
             source="torchvision 0.29 weights enums",
         )
@@ -111,7 +157,6 @@ def _google_file(
     file = f"{network}-{data}-300ep-lr_0.001-aug_{augmentation}-wd_{decay}-do_{drop}-sd_{drop}"
     if tag != IN21K:
         file += f"--imagenet2012-steps_20k-lr_{rate}-res_{size}"
-    half = (127.5, 127.5, 127.5)
     return PublishedWeights(
         name=f"{model}.{tag}",
         model=model,
@@ -120,7 +165,7 @@ def _google_file(
         address=f"https://storage.googleapis.com/vit_models/augreg/{file}.npz",
         sha256=None,
         licence="Apache-2.0",
-        preprocessing=Preprocessing(half, half, resize_size, size, "bicubic"),
+        preprocessing=GOOGLE_IMAGES._replace(resize_size=resize_size, crop_size=size),
         accuracy=None,
         source="timm 1.0.31 default_cfgs",
     )

@@ -192,6 +192,13 @@ def make_layout(
     return Layout(entries, (r".*\.num_batches_tracked", *ignored, *dropped), head)
 
 
+def own_layout(shapes: ArrayTree, head: tuple[str, ...], num_classes: int) -> Layout:
+    """Return the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
+    entries = [Entry(path, "/".join(path)) for path in flax.traverse_util.flatten_dict(shapes)]
+    ignored = () if num_classes else tuple(rf"\w+/{name}/.*" for name in head)
+    return Layout(entries, ignored, head)
+
+
 def to_variables(
     tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
 ) -> ArrayTree:

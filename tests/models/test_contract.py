@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import netzoo
+from netzoo.errors import UserError
 from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.weights import save_safetensors
@@ -55,6 +56,14 @@ def test_odd_sizes_and_what_training_changes(name):
     statistics = variables.get("batch_stats", {})
     chex.assert_trees_all_equal_shapes_and_dtypes(state.get("batch_stats", {}), statistics)
     assert set(state) <= {"batch_stats"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pixels_are_refused(name):
+    """Bytes that nobody has normalised give a certain answer, and a wrong one."""
+    model, pixels = create_model(name, num_classes=5), jnp.zeros((2, *FAMILIES[name], 3), jnp.uint8)
+    with pytest.raises(UserError, match="normalised float32 images, got uint8"):
+        jax.eval_shape(lambda key: model.init(key, pixels, train=False), jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "transformer_tiny"])

@@ -71,7 +71,7 @@ def test_metadata(tmp_path):
     """PyTorch's libraries look for `format`, netzoo for `model`; no partial file is left."""
     variables = draw(shapes_of("mobilenet_v1_025")[1])
     for project, expected in (
-        (None, {"format": "netzoo", "model": "mobilenet_v1_025"}),
+        (None, {"format": "netzoo", "model": "mobilenet_v1_025", "options": "{}"}),
         ("timm", {"format": "pt"}),
     ):
         path = tmp_path / "a.safetensors"

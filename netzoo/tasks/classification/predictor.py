@@ -8,6 +8,7 @@ predictor.top_k(probabilities, 3)                   # [[("class 281", 0.71), ...
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,17 +16,17 @@ import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.config import load_config
+from netzoo.config import CONFIG_FILE, load_config
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
-from netzoo.errors import UserError, unknown_name
+from netzoo.errors import UserError
 from netzoo.kernels import compiler_options
-from netzoo.models import create_model, fold_batch_norm
+from netzoo.models import fold_batch_norm
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.task import create_network
-from netzoo.weights import CATALOGUE, load_weights
+from netzoo.weights import load_model
 from netzoo.weights.published import Preprocessing
 from netzoo.workdir.checkpoint import restore_variables
 
@@ -82,34 +83,34 @@ class Predictor:
         config = resolve_config(config or load_config(workdir), workdir)
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
-        data, evaluation = config.data, config.evaluation
-        preprocessing = Preprocessing(
-            mean=tuple(data.mean),
-            std=tuple(data.std),
-            resize_size=round(data.image_size / evaluation.crop_pct),
-            crop_size=data.image_size,
-            interpolation="area",
-        )
         model = create_network(config, len(class_names))
-        return cls(model, variables, preprocessing, class_names, evaluation.batch_size)
+        preprocessing = Preprocessing.of_run(config)
+        return cls(model, variables, preprocessing, class_names, config.evaluation.batch_size)
 
     @classmethod
-    def from_weights(cls, name: str) -> "Predictor":
-        """Makes the network of published weights, which are downloaded once.
+    def from_weights(
+        cls, name_or_path: str | Path, model: str | None = None, **options: Any
+    ) -> "Predictor":
+        """Makes the network of weights, with the preprocessing that belongs to them.
 
-        The classes are those of ImageNet, in its usual order. netzoo has no names for them and
-        numbers them: "class 281" is the 282nd of ImageNet-1k, the tabby cat.
-        `netzoo.weights.list_weights()` has the names of weights, e.g. `"mobilenet_v2.tv_in1k"`.
+        `netzoo.load_model` explains the arguments; the folder of a run is given to `from_run`. The
+        classes are those of ImageNet, in its usual order. netzoo has no names for them and numbers
+        them: "class 281" is the 282nd of ImageNet-1k, the tabby cat.
 
         Raises:
-          UserError: The name is unknown, or the file cannot be downloaded or read.
+          UserError: There is no such file or name, it cannot be read or does not fit the network,
+            or nothing says how its images were normalised.
         """
-        if name not in CATALOGUE:
-            raise unknown_name("weights", name, CATALOGUE)
-        published = CATALOGUE[name]
-        class_names = [f"class {i}" for i in range(published.num_classes)]
-        model = create_model(published.model, num_classes=len(class_names), **published.options)
-        return cls(model, load_weights(name, model), published.preprocessing, class_names)
+        if (Path(name_or_path).expanduser() / CONFIG_FILE).is_file():
+            return cls.from_run(Path(name_or_path).expanduser())
+        network, variables, preprocessing = load_model(name_or_path, model, **options)
+        if preprocessing is None:
+            raise UserError(
+                f"nothing says how the images for {name_or_path} were normalised; give mean and "
+                "deviation: Predictor(model, variables, Preprocessing(...), class_names)"
+            )
+        class_names = [f"class {i}" for i in range(network.num_classes)]
+        return cls(network, variables, preprocessing, class_names)
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
         """Returns the probabilities of the classes, float32 `[n, classes]`.

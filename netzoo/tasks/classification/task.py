@@ -20,7 +20,7 @@ from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.source import SkipCorrupt, Source
 from netzoo.data.sources.open import open_source, split_names
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
@@ -28,8 +28,9 @@ from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.task import Task, apply_in_training, create_network
+from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
+from netzoo.weights.origin import find_weights, taken
 
 CLASSES_FILE = "classes.json"
 CONFUSION_FIGURE = "confusion_matrix.png"
@@ -45,23 +46,22 @@ class ImageClassification(Task):
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
-        """Fills in what the configuration leaves to the published weights that it starts from.
+        """Fills in what the configuration leaves to the weights that it starts from.
 
         Raises:
-          UserError: The weights are those of another network.
+          UserError: The weights are those of another network, or are needed and gone.
         """
-        published = CATALOGUE.get(config.init.weights)
-        mean = std = DEFAULT_NORMALIZATION
-        if published:
-            if published.model != config.model.name:
-                raise UserError(
-                    f"init.weights {published.name} are of {published.model}, and model.name is "
-                    f"{config.model.name}"
-                )
-            mean, std = published.preprocessing.mean, published.preprocessing.std
-            config.model.update({**published.options, **config.model})
-        config.data.mean = mean if config.data.mean is None else config.data.mean
-        config.data.std = std if config.data.std is None else config.data.std
+        weights, data = take_options(config), config.data
+        open_keys = [key for key in ("mean", "std") if data[key] is None]
+        if open_keys and config.init.weights is not None:
+            weights = weights or find_weights(config.init.weights)  # which says that they are gone
+        images = weights and weights.preprocessing
+        for key in open_keys:
+            data[key] = getattr(images, key) if images else DEFAULT_NORMALIZATION
+        if open_keys and weights and weights.known_from not in CATALOGUE:
+            reason = weights.known_from if images else "nothing says how they were trained"
+            values = {f"data.{key}": data[key] for key in open_keys}
+            note(taken(weights._replace(known_from=reason), values))
 
     @staticmethod
     def split_names(config: ConfigDict) -> Collection[str]:
@@ -145,6 +145,30 @@ class ImageClassification(Task):
         size = self.config.data.image_size
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return self.model.init(key, images, train=False)
+
+    def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
+        """Returns the variables of `init.weights`, or None, with a head for the data's classes.
+
+        The head of a run with the same classes is put into the order of the data. One with as many
+        other classes is initialised anew.
+        """
+        path, names = self.config.init.weights, self.class_names
+        theirs = names
+        if path is not None and (Path(path).expanduser() / CLASSES_FILE).is_file():
+            theirs = load_class_names(Path(path).expanduser())
+        if len(theirs) == len(names) and sorted(theirs) != sorted(names):
+            note(f"head re-initialised: {path} has the classes {', '.join(theirs)}")
+            new_head = True
+        variables = super().pretrained_variables(new_head=new_head)
+        if sorted(theirs) != sorted(names) or theirs == names:
+            return variables
+        note(f"head reordered: {path} has its classes in the order {', '.join(theirs)}")
+        order = [theirs.index(name) for name in names]
+
+        def reordered(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
+            return x[..., order] if any(key.key == "logits" for key in path) else x
+
+        return jax.tree_util.tree_map_with_path(reordered, variables)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""

@@ -46,7 +46,7 @@ def layouts(model: nn.Module) -> Mapping[str, Callable[[Any, Any], Layout]]:
     """
     if type(model) not in FAMILIES:
         raise UserError(f"no names of other projects are known for {type(model).__name__}")
-    return FAMILIES[type(model)].layouts
+    return {name: project.layout for name, project in FAMILIES[type(model)].projects.items()}
 
 
 def list_weights(pattern: str = "*") -> list[str]:

@@ -1,7 +1,7 @@
 """Names of GoogLeNet's tensors in torchvision."""
 
 from netzoo.models.googlenet import HEADS, STAGES, GoogLeNet
-from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.published import TORCHVISION_IMAGES, Family, Project, torchvision_weights
 from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
 
@@ -32,7 +32,7 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
 
 FAMILY = Family(
     GoogLeNet,
-    {"torchvision": torchvision},
+    {"torchvision": Project(torchvision, TORCHVISION_IMAGES, {"norm_epsilon": 1e-3})},
     torchvision_weights(
         ("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778), transform_input=True
     ),

@@ -3,7 +3,15 @@
 from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families import vit
 from netzoo.weights.families.resnet import residual_layers
-from netzoo.weights.published import FINE_TUNED, FINE_TUNED_384, IN21K, Family, google_weights
+from netzoo.weights.published import (
+    FINE_TUNED,
+    FINE_TUNED_384,
+    GOOGLE_IMAGES,
+    IN21K,
+    Family,
+    Project,
+    google_weights,
+)
 from netzoo.weights.state_dict import Layout, block_names
 
 
@@ -27,9 +35,25 @@ def google(model: HybridViT, shapes) -> Layout:
     return vit.google(model, shapes, names | {"stem": ("conv_root", "gn_root")})
 
 
+OF_TIMM = {
+    "padding": "same",
+    "group_norm_epsilon": 1e-5,
+    "standardize_epsilon": 1e-8,
+    "standardize_epsilon_place": "variance",
+}
+OF_GOOGLE = {
+    "padding": "same",
+    "norm_epsilon": 1e-6,
+    "group_norm_epsilon": 1e-6,
+    "standardize_epsilon": 1e-5,
+    "standardize_epsilon_place": "deviation",
+}
 FAMILY = Family(
     HybridViT,
-    {"timm": timm, "google": google},
+    {
+        "timm": Project(timm, GOOGLE_IMAGES, vit.OF_PYTORCH | OF_TIMM),
+        "google": Project(google, GOOGLE_IMAGES, {"gelu_approximate": True} | OF_GOOGLE),
+    },
     google_weights(
         ("r_ti16", "R_Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
         ("r26_s32", "R26_S_32", "light0", 0.03, 0.1, 0.03, (FINE_TUNED,)),

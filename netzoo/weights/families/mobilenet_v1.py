@@ -1,7 +1,7 @@
 """Names of MobileNet V1's tensors in timm and Keras."""
 
 from netzoo.models.mobilenet_v1 import STAGES, MobileNetV1
-from netzoo.weights.published import Family
+from netzoo.weights.published import KERAS_IMAGES, Family, Project
 from netzoo.weights.state_dict import (
     KERAS_POINTWISE,
     Layout,
@@ -14,7 +14,7 @@ DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def timm(model: MobileNetV1, shapes) -> Layout:
-    """Return `blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`; requires `norm_epsilon=1e-5`."""
+    """Return `blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`."""
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
     names |= {"stem": ("conv_stem", "bn1"), "logits": "classifier"}
@@ -24,8 +24,7 @@ def timm(model: MobileNetV1, shapes) -> Layout:
 def keras(model: MobileNetV1, shapes) -> Layout:
     """Return `conv_dw_N`, `conv_pw_N`; N counts the blocks from 1.
 
-    The logits are a 1x1 convolution. The weights require `padding="same"`, `norm_epsilon=1e-3`,
-    images of an even size and pixels in [-1, 1].
+    The logits are a 1x1 convolution. Keras pads images of an odd size in another way.
     """
     layers = {
         "depthwise": ("conv_dw_{number}", "conv_dw_{number}_bn"),
@@ -39,7 +38,15 @@ def keras(model: MobileNetV1, shapes) -> Layout:
 SLIM = "TF-slim's table of MobileNetV1 checkpoints"
 FAMILY = Family(
     MobileNetV1,
-    {"timm": timm, "keras": keras},
+    {
+        # timm's weights of this family are trained on pixels in [-1, 1].
+        "timm": Project(
+            timm,
+            KERAS_IMAGES._replace(interpolation="bicubic"),
+            {"padding": "torch", "norm_epsilon": 1e-5},
+        ),
+        "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
+    },
     reported={
         "mobilenet_v1_025": (49.8, SLIM),
         "mobilenet_v1_050": (63.3, SLIM),

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
-from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.published import (
+    KERAS_IMAGES,
+    TIMM_IMAGES,
+    TORCHVISION_IMAGES,
+    Family,
+    Project,
+    torchvision_weights,
+)
 from netzoo.weights.state_dict import Layout, Names, block_names, keras_naming, make_layout
 
 DEPTHS = [stage.blocks for stage in STAGES]
@@ -43,10 +50,7 @@ def timm_block_names(depths: Sequence[int]) -> Names:
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
-    """Return `block_N_expand`; N counts the blocks after the first, `expanded_conv`.
-
-    The weights require `padding="same"`, `norm_epsilon=1e-3` and pixels in [-1, 1].
-    """
+    """Return `block_N_expand`; N counts the blocks after the first, `expanded_conv`."""
     layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {
         "stem": ("Conv1", "bn_Conv1"),
@@ -59,9 +63,14 @@ def keras(model: MobileNetV2, shapes) -> Layout:
 
 
 SLIM = "TF-slim's table of MobileNetV2 checkpoints"
+OF_PYTORCH = {"padding": "torch", "norm_epsilon": 1e-5}
 FAMILY = Family(
     MobileNetV2,
-    {"torchvision": torchvision, "timm": timm, "keras": keras},
+    {
+        "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
+        "timm": Project(timm, TIMM_IMAGES, OF_PYTORCH),
+        "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
+    },
     torchvision_weights(
         ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
         ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),

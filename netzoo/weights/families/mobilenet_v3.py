@@ -2,15 +2,21 @@
 
 from netzoo.models.mobilenet_v3 import MobileNetV3
 from netzoo.weights.families.mobilenet_v2 import timm_block_names
-from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.published import (
+    KERAS_IMAGES,
+    TIMM_IMAGES,
+    TORCHVISION_IMAGES,
+    Family,
+    Project,
+    torchvision_weights,
+)
 from netzoo.weights.state_dict import Layout, Names, block_names, covering_conv, make_layout
 
 
 def torchvision(model: MobileNetV3, shapes) -> Layout:
     """Return `features.N.block.M`; N counts stem, blocks and head, M the layers of a block.
 
-    The weights require `norm_epsilon=1e-3`. torchvision's `width_mult` creates networks of other
-    shapes.
+    torchvision's `width_mult` creates networks of other shapes.
     """
     names: Names = {"stem": ("features.0.0", "features.0.1")}
     number = 1
@@ -34,8 +40,8 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 def timm(model: MobileNetV3, shapes) -> Layout:
     """Return `blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is netzoo's head.
 
-    Weights `tf_*`, including the minimalistic ones, require `padding="same"` and
-    `norm_epsilon=1e-3`; the others require `padding="torch"` and `norm_epsilon=1e-5`.
+    Weights called `tf_*`, including the minimalistic ones, come from TensorFlow and have the same
+    tensor names.
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
@@ -60,7 +66,13 @@ def _layout(shapes, names: Names, *convolutions: str) -> Layout:
 SLIM = "TF-slim's table of MobileNetV3 checkpoints"
 FAMILY = Family(
     MobileNetV3,
-    {"torchvision": torchvision, "timm": timm},
+    {
+        "torchvision": Project(
+            torchvision, TORCHVISION_IMAGES, {"padding": "torch", "norm_epsilon": 1e-3}
+        ),
+        "timm": Project(timm, TIMM_IMAGES, {"padding": "torch", "norm_epsilon": 1e-5}),
+        "timm tf_": Project(timm, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
+    },
     torchvision_weights(
         ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
         ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),

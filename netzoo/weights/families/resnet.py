@@ -1,7 +1,13 @@
 """Names of ResNet's tensors in torchvision and timm, which are the same."""
 
 from netzoo.models.resnet import ResNet
-from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.published import (
+    TIMM_IMAGES,
+    TORCHVISION_IMAGES,
+    Family,
+    Project,
+    torchvision_weights,
+)
 from netzoo.weights.state_dict import Layout, block_names, make_layout
 
 
@@ -20,9 +26,13 @@ def residual_layers(norm: str, shortcut: tuple[str, str]) -> dict[str, str | tup
     return layers
 
 
+OPTIONS = {"padding": "torch", "norm_epsilon": 1e-5, "stride_in_first": False}
 FAMILY = Family(
     ResNet,
-    {"torchvision": torchvision, "timm": torchvision},
+    {
+        "torchvision": Project(torchvision, TORCHVISION_IMAGES, OPTIONS),
+        "timm": Project(torchvision, TIMM_IMAGES, OPTIONS),
+    },
     torchvision_weights(
         ("resnet18", "tv_in1k", "resnet18-f37072fd.pth", 256, 69.758),
         ("resnet34", "tv_in1k", "resnet34-b627a593.pth", 256, 73.314),

@@ -1,7 +1,7 @@
 """Names of the Transformer's tensors in PyTorch."""
 
 from netzoo.models.transformer import Transformer
-from netzoo.weights.published import Family
+from netzoo.weights.published import Family, Project
 from netzoo.weights.state_dict import Entry, Layout, Names, joint_projection, make_layout
 
 EMBEDDINGS = ("embedding", "source_embedding", "target_embedding")
@@ -39,4 +39,4 @@ def torch(model: Transformer, shapes) -> Layout:
     return make_layout(shapes, names, extra=extra, head=(*EMBEDDINGS, "logits"))
 
 
-FAMILY = Family(Transformer, {"torch": torch})
+FAMILY = Family(Transformer, {"torch": Project(torch, options={"norm_epsilon": 1e-5})})

@@ -1,7 +1,13 @@
 """Names of VGG's tensors in torchvision and timm."""
 
 from netzoo.models.vgg import DENSE_SIDE, STAGE_CHANNELS, VGG
-from netzoo.weights.published import Family, torchvision_weights
+from netzoo.weights.published import (
+    TIMM_IMAGES,
+    TORCHVISION_IMAGES,
+    Family,
+    Project,
+    torchvision_weights,
+)
 from netzoo.weights.state_dict import Layout, Names, covering_conv, flattened_dense, make_layout
 
 
@@ -32,7 +38,10 @@ def _features(model: VGG) -> Names:
 
 FAMILY = Family(
     VGG,
-    {"torchvision": torchvision, "timm": timm},
+    {
+        "torchvision": Project(torchvision, TORCHVISION_IMAGES, {"norm_epsilon": 1e-5}),
+        "timm": Project(timm, TIMM_IMAGES, {"norm_epsilon": 1e-5}),
+    },
     torchvision_weights(
         ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
         ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),

@@ -6,10 +6,13 @@ from netzoo.models.vit import ViT
 from netzoo.weights.published import (
     FINE_TUNED,
     FINE_TUNED_384,
+    GOOGLE_IMAGES,
     IN1K,
     IN1K_384,
     IN21K,
+    TORCHVISION_IMAGES,
     Family,
+    Project,
     google_weights,
     torchvision_weights,
 )
@@ -131,13 +134,14 @@ def _ignored(model: ViT) -> tuple[str, ...]:
     return () if model.representation_size is not None else (r"pre_logits[./].*",)
 
 
+OF_PYTORCH = {"gelu_approximate": False, "norm_epsilon": 1e-6}
 FAMILY = Family(
     ViT,
     {
-        "torchvision": torchvision,
-        "torchvision_0_12": torchvision_0_12,
-        "timm": timm,
-        "google": google,
+        "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
+        "torchvision_0_12": Project(torchvision_0_12, TORCHVISION_IMAGES, OF_PYTORCH),
+        "timm": Project(timm, GOOGLE_IMAGES, OF_PYTORCH),
+        "google": Project(google, GOOGLE_IMAGES, {"gelu_approximate": True, "norm_epsilon": 1e-6}),
     },
     [
         *torchvision_weights(

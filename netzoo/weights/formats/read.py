@@ -49,12 +49,12 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def model_name(path: Path) -> str | None:
-    """Return the model name stored in a file by `save_safetensors`, or None."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a readable .safetensors file; {} for other files."""
     if path.suffix != ".safetensors":
-        return None
+        return {}
     with safe_open(path, framework="numpy") as file:
-        return (file.metadata() or {}).get("model")
+        return file.metadata() or {}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -8,11 +8,13 @@ from PIL import Image
 
 import netzoo
 from netzoo.errors import UserError, printable
+from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks import create_task
 from netzoo.tasks.classification import predictor as module
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.predictor import Predictor
+from netzoo.weights import CATALOGUE, LoadedModel, save_safetensors
 from netzoo.weights.published import Preprocessing
 from tests.conftest import tiny_config
 from tests.tasks.classification.test_predict import Constant
@@ -139,10 +141,12 @@ def test_published_weights_bring_their_preprocessing(monkeypatch):
     """Protects torchvision's resize rule: 256 on the shorter side, bilinear, the central 224."""
 
     def zeros(name, model):
-        shapes = variable_shapes(model, 224)
-        return jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes)
+        published, network = CATALOGUE[name], create_model("alexnet_owt")
+        shapes = variable_shapes(network, 224)
+        variables = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes)
+        return LoadedModel(network, variables, published.preprocessing)
 
-    monkeypatch.setattr(module, "load_weights", zeros)
+    monkeypatch.setattr(module, "load_model", zeros)
     predictor = netzoo.Predictor.from_weights("alexnet_owt.tv_in1k")
     assert predictor.class_names[281] == "class 281" and len(predictor.class_names) == 1000
     pixels = np.random.default_rng(0).integers(0, 256, (300, 512, 3), np.uint8)
@@ -167,3 +171,17 @@ def test_unknown_weights_are_named():
     """Protects users from a misspelt name."""
     with pytest.raises(UserError, match=r"mobilenet_v2\.tv_in1k"):
         Predictor.from_weights("mobilenet_v2.tv_in1")
+
+
+def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path):
+    """Protects against a certain answer from images on another scale."""
+    model, path = "mobilenet_v1_025", tmp_path / "a.safetensors"
+    shapes = variable_shapes(create_model(model, num_classes=2), 32)
+    variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
+    save_safetensors(path, variables, model)
+    with pytest.raises(UserError, match="nothing says"):
+        Predictor.from_weights(path)
+    save_safetensors(path, variables, model, preprocessing=PREPROCESSING)
+    predictor = Predictor.from_weights(path)
+    assert predictor.preprocessing == PREPROCESSING
+    assert predictor.class_names == ("class 0", "class 1")

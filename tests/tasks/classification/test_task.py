@@ -1,11 +1,13 @@
 """Image classification: exact evaluation, the train flag, mixup."""
 
 import functools
+import json
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from netzoo.errors import UserError
@@ -141,3 +143,33 @@ def test_top_k_is_at_most_the_number_of_classes(pictures):
     variables = jax.jit(task.init)(jax.random.key(0))
     sums = evaluate(jax.jit(task.evaluation_sums), variables, task.evaluation_batches("test"))
     assert task.metrics(sums)["top3_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [(["tulips", "daisy", "roses"], [1, 2, 0]), (["cats", "daisy", "roses"], None)],
+)
+def test_the_head_of_a_run_follows_the_names_of_its_classes(
+    names, order, pictures, tmp_path, capsys
+):
+    """Protects fine-tuning on the same classes in another order, and on as many other classes."""
+    config = tiny_config(pictures)
+    shapes = jax.eval_shape(create_task(config).init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
+    path = tmp_path / "checkpoints" / "1" / "state"
+    state = {name: tree for name, tree in variables.items() if name != "params"}
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(path, {"params": variables["params"], "model_state": state, "ema": {}})
+    (tmp_path / "classes.json").write_text(json.dumps(names))
+    config.init.weights = str(tmp_path)
+    found = create_task(config).pretrained_variables()
+    old, new = (tree["params"]["logits"]["kernel"] for tree in (variables, found))
+    if order:
+        np.testing.assert_array_equal(new, old[:, order])
+        assert "head reordered" in capsys.readouterr().err
+    else:
+        assert new.shape == old.shape and np.isin(new, old).mean() < 0.01
+        assert "head re-initialised" in capsys.readouterr().err
+    kernels = (tree["params"]["conv"]["kernel"] for tree in (variables, found))
+    np.testing.assert_array_equal(*kernels)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from netzoo import limits
 from netzoo.errors import UserError
-from netzoo.weights.formats.read import READERS, model_name, read_weights
+from netzoo.weights.formats.read import READERS, read_metadata, read_weights
 
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
 
@@ -37,7 +37,7 @@ def test_safetensors(tmp_path):
     """Tensors, and the text beside them."""
     save_file(ARRAYS, tmp_path / "a.safetensors", {"model": "resnet50"})
     assert_arrays(read_weights(tmp_path / "a.safetensors"))
-    assert model_name(tmp_path / "a.safetensors") == "resnet50"
+    assert read_metadata(tmp_path / "a.safetensors") == {"model": "resnet50"}
 
 
 def test_safetensors_in_bfloat16(tmp_path):

@@ -1,0 +1,115 @@
+"""Fits the tensors of weights to a network: converts, resizes, and initialises a new head."""
+
+import math
+from collections.abc import Mapping
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from chex import ArrayTree
+
+from netzoo.errors import UserError, note
+from netzoo.models.summary import example_inputs
+from netzoo.models.vit import resize_position_embedding
+from netzoo.weights.origin import Weights
+from netzoo.weights.state_dict import Layout, to_variables
+
+
+def fit(
+    weights: Weights,
+    layout: Layout,
+    module: nn.Module,
+    shapes: ArrayTree,
+    image_size: int,
+    *,
+    name: str,
+    seed: int = 0,
+    new_head: bool = False,
+) -> ArrayTree:
+    """Return the variables of a network, of these `shapes`, from weights of this `layout`.
+
+    `name` is that of the network for messages; `load_weights` explains the others.
+
+    Raises:
+      UserError: The tensors do not fit the network; the message lists them.
+    """
+    tensors = _with_resized_positions(weights.tensors, layout, module, shapes)
+    what = f"{weights.path} for {name}"
+    variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))
+    if new_head:
+        variables = {path: x for path, x in variables.items() if path[1] not in layout.head}
+    absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
+    if absent:
+        if not new_head:
+            _announce_new_head(absent, tensors, layout, module.num_classes, what)
+        variables |= _initial(absent, module, image_size, seed)
+    return flax.traverse_util.unflatten_dict(variables)
+
+
+def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
+    """Return the number of classes that the head in a file has, None without a head."""
+    for entry in layout.entries:
+        # A network on text may use its embedding as the head: one row a word.
+        is_head = entry.target[-2:] == ("logits", "bias") or entry.target[-1] == "embedding"
+        if is_head and entry.target[1] in layout.head and entry.source in tensors:
+            return len(tensors[entry.source])
+    return None
+
+
+def _with_resized_positions(
+    tensors: Mapping[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
+) -> Mapping[str, np.ndarray]:
+    """Interpolate the position embedding of another image size."""
+    for entry in layout.entries:
+        if entry.target != ("params", "position_embedding") or entry.source not in tensors:
+            continue
+        old, new = np.asarray(tensors[entry.source]), shapes["params"]["position_embedding"]
+        fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
+        if fits_otherwise and old.shape != new.shape:
+            has_token = module.pool == "token"
+            side = math.isqrt(new.shape[1] - has_token)
+            resized = resize_position_embedding(old, (side, side), has_token)
+            return {**tensors, entry.source: resized}
+    return tensors
+
+
+def _announce_new_head(
+    absent: list[tuple[str, ...]],
+    tensors: Mapping[str, np.ndarray],
+    layout: Layout,
+    num_classes: int,
+    what: str,
+) -> None:
+    """Print which modules of the head the conversion left out, and why.
+
+    Raises:
+      UserError: The head has the number of classes asked for, and yet another shape.
+    """
+    modules = {path[1]: None for path in absent}
+    classes = classes_of(tensors, layout)
+    if not any(e.source in tensors and e.target[1] in modules for e in layout.entries):
+        note(f"{', '.join(modules)} initialised: not in {what}")
+    elif classes == num_classes:
+        raise UserError(
+            f"{what} does not fit the network: {', '.join(modules)} are of another shape, though "
+            f"the file has {classes} classes too"
+        )
+    else:
+        note(f"head re-initialised: file has {classes} classes, asked for {num_classes}")
+
+
+def _initial(
+    paths: list[tuple[str, ...]], module: nn.Module, image_size: int, seed: int
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Initialise some of the variables of a network, by their paths."""
+
+    @jax.jit  # XLA drops the initialisers of all other variables
+    def initial(key):
+        inputs = [jnp.zeros(x.shape, x.dtype) for x in example_inputs(image_size)]
+        flat = flax.traverse_util.flatten_dict(module.init(key, *inputs, train=False))
+        return [flat[path] for path in paths]
+
+    values = initial(jax.random.key(seed))
+    return {path: np.asarray(x, np.float32) for path, x in zip(paths, values, strict=True)}

@@ -1,0 +1,188 @@
+"""Finds weights, and what belongs to them besides their values: options, images.
+
+Published weights and runs say it themselves, and so do netzoo's own files. A file of published
+weights is recognised by its checksum or its name. Of any other file only the names of its tensors
+are known: they say which project it follows, and what that project usually trains with.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import numpy as np
+
+from netzoo.config import CONFIG_FILE, load_config, task_table
+from netzoo.config.tasks import TASKS
+from netzoo.errors import UserError, did_you_mean, printable
+from netzoo.models.registry import create_model, model_entry
+from netzoo.models.summary import variable_shapes
+from netzoo.weights.download import download
+from netzoo.weights.families import CATALOGUE, FAMILIES
+from netzoo.weights.formats.read import read_metadata, read_weights
+from netzoo.weights.published import Preprocessing
+from netzoo.weights.state_dict import Layout, own_layout
+
+OWN = "netzoo"  # the project whose names are the paths of our variables
+# Options that change training alone, and so do not belong to weights.
+_OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
+_FROM_TENSORFLOW = re.compile(r"(.*[/_.-])?tf_.*")  # timm's names of such weights
+
+
+class Weights(NamedTuple):
+    """Weights as they were found, and what is known of them."""
+
+    path: Path
+    tensors: Mapping[str, np.ndarray]
+    model: str | None = None  # name in the registry
+    options: Mapping[str, Any] = MappingProxyType(
+        {}
+    )  # of `create_model`, that the weights were trained with
+    preprocessing: Preprocessing | None = None
+    known_from: str = ""  # where model, options and preprocessing stand; "" where nowhere
+
+
+def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
+    """Read published weights, which are downloaded once, a run, or a file.
+
+    Without `read` the tensors of published weights and of runs are left out.
+
+    Raises:
+      UserError: There is no such name, run or file, or it cannot be read.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _run(path, read)
+    if path.exists():
+        return _file(path)
+    published = CATALOGUE.get(str(name_or_path))
+    if published is None:
+        hint = did_you_mean(str(path), CATALOGUE) or " list_weights() has the names."
+        raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
+    path = download(published) if read else path
+    known = (published.model, published.options, published.preprocessing, published.name)
+    return Weights(path, read_weights(path) if read else {}, *known)
+
+
+def _run(path: Path, read: bool) -> Weights:
+    from netzoo.workdir.checkpoint import restore_variables
+
+    tensors = flax.traverse_util.flatten_dict(restore_variables(path)[2], sep="/") if read else {}
+    if not (path / CONFIG_FILE).is_file():
+        return Weights(path, tensors)
+    config = load_config(path)
+    options = {n: x for n, x in config.model.items() if n != "name"}
+    options = {n: x for n, x in options.items() if not _OF_TRAINING.fullmatch(n)}
+    images = Preprocessing.of_run(config) if "mean" in config.data else None
+    return Weights(path, tensors, config.model.name, options, images, str(path / CONFIG_FILE))
+
+
+def _file(path: Path) -> Weights:
+    tensors = read_weights(path)
+    metadata = read_metadata(path)
+    if metadata.get("format") == OWN:
+        return Weights(path, tensors, *_own(path, metadata), "as the file says")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    for known in CATALOGUE.values():
+        reason = None
+        if known.sha256 and sha256.startswith(known.sha256):
+            reason = f"its SHA-256 is that of {known.name}"
+        elif known.sha256 is None and known.address.endswith(f"/{path.name}"):
+            reason = f"its name is that of {known.name}"
+        if reason:
+            return Weights(path, tensors, known.model, known.options, known.preprocessing, reason)
+    return Weights(path, tensors)
+
+
+def _own(
+    path: Path, metadata: Mapping[str, str]
+) -> tuple[str | None, dict[str, Any], Preprocessing | None]:
+    """Return what `save_safetensors` wrote beside the tensors; nobody else's file is trusted."""
+    rules = {name: rule for task in TASKS for name, rule in task_table(task).options.items()}
+    try:
+        options = json.loads(metadata.get("options", "{}"))
+        if wrong := [n for n, x in options.items() if n not in rules or not rules[n].holds(x)]:
+            raise ValueError(f"option {wrong[0]!r:.100} is unknown, or its value is not right")
+        values = json.loads(metadata.get("preprocessing", "null"))
+        images = None if values is None else _preprocessing(*values)
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(
+            printable(f"{path} describes its weights in a wrong way: {error}")
+        ) from None
+    return metadata.get("model"), options, images
+
+
+def _preprocessing(
+    mean: list[float], std: list[float], resize_size: int, crop_size: int, interpolation: str
+) -> Preprocessing:
+    (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
+    if min(red_std, green_std, blue_std) <= 0 or not 0 < int(crop_size) <= int(resize_size):
+        raise ValueError("the preprocessing is impossible")
+    deviations = (red_std, green_std, blue_std)
+    sizes = (int(resize_size), int(crop_size))
+    return Preprocessing((red, green, blue), deviations, *sizes, str(interpolation))
+
+
+def recognise(
+    tensors: Mapping[str, np.ndarray], module: nn.Module, shapes: Any
+) -> tuple[str, Layout]:
+    """Return the project, and its layout, with most of its names among those of the tensors."""
+    family = FAMILIES.get(type(module))
+    layouts = (
+        {name: p.layout(module, shapes) for name, p in family.projects.items()} if family else {}
+    )
+    head = tuple({name: None for layout in layouts.values() for name in layout.head}) or ("logits",)
+    layouts[OWN] = own_layout(shapes, head, module.num_classes)
+    return max(layouts.items(), key=lambda item: sum(e.source in tensors for e in item[1].entries))
+
+
+def completed(weights: Weights, module: nn.Module, project: str) -> Weights:
+    """Fill in what the project of a file usually trains with, if the file does not say it."""
+    family = FAMILIES.get(type(module))
+    if weights.known_from or family is None or project == OWN:
+        return weights
+    names = (weights.path.name, weights.path.parent.name)
+    if getattr(module, "minimalistic", False) or any(map(_FROM_TENSORFLOW.fullmatch, names)):
+        project = f"{project} tf_" if f"{project} tf_" in family.projects else project
+    usual = family.projects[project]
+    reason = f"usual for {project}, whose names its tensors have"
+    return weights._replace(
+        options=usual.options, preprocessing=usual.preprocessing, known_from=reason
+    )
+
+
+def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> Weights:
+    """Return what is known of weights as weights of the network `model` with these options.
+
+    Nothing is downloaded.
+
+    Raises:
+      UserError: They cannot be read, or are those of another network.
+    """
+    weights = find_weights(name_or_path, read=False)
+    if weights.model not in (None, model):
+        raise UserError(
+            f"init.weights {name_or_path} are of {weights.model}, and model.name is {model}"
+        )
+    if weights.known_from or not weights.tensors:
+        return weights
+    module = create_model(model, **options)
+    shapes = variable_shapes(module, model_entry(model).image_size)
+    return completed(weights, module, recognise(weights.tensors, module, shapes)[0])
+
+
+def differing(options: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
+    """Return the options that a network has otherwise."""
+    return {name: value for name, value in options.items() if getattr(module, name) != value}
+
+
+def taken(weights: Weights, values: Mapping[str, Any]) -> str:
+    """Return the line that says which values netzoo took for a file or a run, and why."""
+    listed = ", ".join(f"{name}={value!r}" for name, value in values.items())
+    return f"{weights.path}: {listed} ({weights.known_from})"
