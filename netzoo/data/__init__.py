@@ -1,4 +1,4 @@
-"""Sources, transforms and the input pipeline; knows nothing of models and never imports TensorFlow.
+"""Sources, transforms and the input pipeline, independent of models and TensorFlow.
 
 source = open_source("tfds:tf_flowers", "train[:80%]")
 batches = TrainBatches(source, batch_size=32, image_size=128, seed=0, augmentation=...)
@@ -13,8 +13,8 @@ from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.source import DatasetNotFoundError, SkipCorrupt, Source
 from netzoo.data.sources.open import open_source
 
-# The pipeline is parallel over images already. OpenCV's own pool would start one more thread per
-# core inside each of ours, and threads that outnumber the cores slow both the pipeline and XLA.
+# The pipeline is already parallel over images. OpenCV would start one more thread per core for each
+# pipeline thread, and too many threads slow down both the pipeline and XLA.
 cv2.setNumThreads(0)
 
 __all__ = [

@@ -1,33 +1,33 @@
-"""What the pipelines of all tasks share: random numbers by position, and threads that prefetch.
+"""Shared by the pipelines of all tasks: random numbers by position, and prefetching threads.
 
-Batch `i` is a pure function of the seed and `i`. A position in the data is therefore one number,
-`next_index` in `iterator.get_state()`, and neither the number of threads nor a restart changes a
-byte.
+Batch `i` is a pure function of the seed and `i`. The position in the data is therefore one number,
+`next_index` in `iterator.get_state()`. The number of threads and restarts do not change the
+batches.
 """
 
 import grain
 import numpy as np
 from grain.sources import RandomAccessDataSource
 
-# Enough epochs for any run, and few enough that Grain's batch numbers stay 64-bit integers.
+# Enough for any run, and few enough for Grain's 64-bit batch numbers.
 ENDLESS_BATCHES = 2**48
 
 
 def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
-    """Returns the random numbers of one purpose (`stream`) at one place of the data."""
-    # Philox has a key and a counter. The four numbers select disjoint stretches of random numbers;
-    # hashing them into one seed could give two places the same numbers.
+    """Return the random generator of one purpose (`stream`) at one position in the data."""
+    # Philox has a key and a counter, so the four numbers select disjoint sequences. Hashing them
+    # into one seed could give two positions the same sequence.
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
 
 
 def evenly_spaced(size: int, limit: int | None) -> np.ndarray:
-    """Returns the indices of `size` examples, or of `limit` of them that are evenly spaced."""
+    """Return the indices of `size` examples, or `limit` evenly spaced indices."""
     count = min(size, limit or size)
     return np.arange(count) * size // max(count, 1)
 
 
 def in_threads(batches: RandomAccessDataSource, num_threads: int) -> grain.IterDataset:
-    """Makes batches in threads ahead of their use: two batches a thread, and at least four."""
+    """Prefetch batches in threads: two batches per thread, and at least four."""
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=max(4, 2 * num_threads)
     )

@@ -1,4 +1,4 @@
-"""Keeps a source in memory, so that epochs after the first skip the disk or the decoder."""
+"""Caches a source in memory, so that later epochs skip the disk or the decoder."""
 
 from typing import Literal, get_args
 
@@ -10,15 +10,15 @@ CacheMode = Literal["none", "encoded", "decoded"]
 
 
 class CachedSource:
-    """A source whose examples are kept in memory once read.
+    """A source that keeps its examples in memory after reading them.
 
-    `encoded` keeps the files (tf_flowers: 0.23 GB), `decoded` the pixels (tf_flowers: 1.15 GB, or
-    3 bytes times the pixels of the data set). The cache fills on first use. Two threads that miss
-    the same example at once both read it and store equal values, so no lock is needed.
+    `encoded` keeps the files (tf_flowers: 0.23 GB). `decoded` keeps the pixels, 3 bytes each
+    (tf_flowers: 1.15 GB). The cache fills on first use. It needs no lock: two threads that miss the
+    same example at once store equal values.
     """
 
     def __init__(self, source: Source, mode: Literal["encoded", "decoded"]):
-        """Wraps `source`; datasets that are given the same wrapper share its memory."""
+        """Wrap `source`; datasets that use the same wrapper share its memory."""
         self._source = source
         self.mode = mode
         self.name = source.name
@@ -35,14 +35,14 @@ class CachedSource:
             example = self._source[index]
             if self.mode == "decoded" and isinstance(example["image"], bytes):
                 pixels = decode_image(example["image"], example["name"])
-                pixels.flags.writeable = False  # shared by every reader from here on
+                pixels.flags.writeable = False  # all later readers share the pixels
                 example = {**example, "image": pixels}
             self._examples[index] = example
         return example
 
 
 def with_cache(source: Source, mode: CacheMode) -> Source:
-    """Returns `source` behind a cache, or as it is where `mode` is `none` or it has that cache."""
+    """Wrap `source` in a cache, unless `mode` is `none` or the source has this cache."""
     if mode not in get_args(CacheMode):
         raise unknown_name("cache", mode, get_args(CacheMode))
     if mode == "none" or (isinstance(source, CachedSource) and source.mode == mode):

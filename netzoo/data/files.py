@@ -1,4 +1,4 @@
-"""Reads files from unknown sources."""
+"""Reads files from untrusted sources."""
 
 import errno
 import os
@@ -8,24 +8,24 @@ from typing import BinaryIO
 
 from netzoo.errors import UserError, printable
 
-MAX_BYTES = 1 << 29  # of one image file; the largest that can be decoded has 89 million pixels
-# Errors of the machine or its disk, not of the file: going on without the file would hide them.
+MAX_BYTES = 1 << 29  # of one image file; the decoder accepts up to 89 million pixels
+# Errors of the machine or its disk, not of the file; skipping the file would hide them.
 _MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 
 class ImageError(UserError):
-    """Bytes that are not a whole, readable image; the message names the file and the reason."""
+    """An image file is missing, damaged or unreadable; the message names it and the reason."""
 
 
 def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """Opens a regular file of at most `MAX_BYTES`, without waiting; `name` is for error messages.
+    """Open a regular file of at most `MAX_BYTES` without blocking; errors contain `name`.
 
     Raises:
-      ImageError: It is missing, unreadable, too large, or not a regular file.
+      ImageError: The file is missing, unreadable, too large or not a regular file.
       UserError: The machine or its disk failed.
     """
     try:
-        # Without the flag, opening a FIFO that has no writer waits forever.
+        # Without the flag, opening a FIFO without a writer blocks forever.
         file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
         raise _cannot_read(name, error) from error
@@ -45,7 +45,7 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
 
 
 def read_file(path: str | os.PathLike[str], name: str) -> bytes:
-    """Returns the bytes of a file; raises as `open_file`."""
+    """Return the bytes of a file; raise the errors of `open_file`."""
     with open_file(path, name) as file:
         try:
             return file.read(os.fstat(file.fileno()).st_size)
@@ -54,9 +54,9 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Returns everything below a folder that is not a folder, dangling links included.
+    """Return all files below a folder, including dangling links.
 
-    Links to folders are not followed, so that links in a circle do no harm.
+    Links to folders are not followed, because they could form a cycle.
     """
     return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
 

@@ -1,7 +1,6 @@
-"""Batches of images for training and evaluation, on Grain, in threads.
+"""Batches of images for training and evaluation, loaded in threads by Grain.
 
-`(seed, epoch, index)` decides which example is read and how it is augmented; see
-`netzoo.data.batching` for what follows from that.
+`(seed, epoch, index)` determines the example and its augmentation; see `netzoo.data.batching`.
 """
 
 import functools
@@ -30,17 +29,17 @@ AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are augmented, one by one.
+    """The augmentation of a training image.
 
-    The keys `augment.*` of a configuration have the same names; netzoo.tasks.classification.config
-    has their defaults and ranges.
+    The configuration keys `augment.*` have the same names; `netzoo.tasks.classification.config`
+    defines their defaults and ranges.
 
     Attributes:
-      crop_scale: Bounds of the random crop's area, as fractions of the image's.
-      crop_ratio: Bounds of its width over height.
-      flip: Mirror half of the images left to right.
-      randaugment_layers: Operations of RandAugment an image; 0 turns it off.
-      randaugment_magnitude: Their strength, 0 to 10.
+      crop_scale: Bounds of the random crop's area, as fractions of the image area.
+      crop_ratio: Bounds of the crop's aspect ratio, width over height.
+      flip: Whether to mirror half of the images left to right.
+      randaugment_layers: Number of RandAugment operations per image; 0 turns RandAugment off.
+      randaugment_magnitude: Strength of the RandAugment operations, 0 to 10.
       custom: A key of `AUGMENTATIONS`, whose operation comes last; None for none.
 
     Raises:
@@ -59,7 +58,7 @@ class Augmentation:
             raise unknown_name("augmentation", self.custom, AUGMENTATIONS)
 
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Returns the image of `example`, augmented, as uint8 `[size, size, 3]`."""
+        """Return the augmented image of `example`, uint8 `[size, size, 3]`."""
         image = LazyImage(example["image"], example["name"])
         crop = sample_crop(image.height, image.width, rng, self.crop_scale, self.crop_ratio)
         pixels = resize_fast(image.crop(*crop), size, size)
@@ -72,9 +71,9 @@ class Augmentation:
 def evaluation_image(
     image: bytes | np.ndarray, name: str, size: int, crop_pct: float, interpolation: str = "area"
 ) -> np.ndarray:
-    """Returns an image as evaluation and prediction see it; see `resize_and_center_crop`.
+    """Return an image for evaluation or prediction; see `resize_and_center_crop`.
 
-    `image` is the encoded file or pixels, and `name` the file's name, for error messages.
+    `image` is an encoded file or pixels; `name` is the file name for error messages.
 
     Raises:
       ImageError: The file cannot be decoded.
@@ -85,16 +84,16 @@ def evaluation_image(
 
 @dataclass(frozen=True)
 class _Batches:
-    """What batches of training and evaluation have in common.
+    """The base of training and evaluation batches.
 
     Attributes:
       source: The examples.
-      batch_size: Examples a batch, over all processes.
+      batch_size: Examples per batch, over all processes.
       image_size: Side of the images in pixels.
-      num_threads: Threads that read and augment or resize.
-      shard: `(index, count)` of this process among those that share each batch. A process gets its
-        rows of the same batch, so their number changes no image.
-      skip_corrupt: Records the examples that cannot be read. None stops at the first of them.
+      num_threads: Threads that read and process images.
+      shard: `(index, count)` of this process among those that share each batch. Each process gets
+        its rows of the same batch, for any number of processes.
+      skip_corrupt: Records unreadable examples; None stops at the first of them.
     """
 
     source: Source
@@ -109,7 +108,7 @@ class _Batches:
         return iter(in_threads(self, self.num_threads))
 
     def _start_batch(self, order: np.ndarray, step: int) -> tuple[Batch, list[int]]:
-        """Returns an empty batch, and which examples in `order` this process reads for it."""
+        """Return an empty batch, and the examples in `order` that this process reads for it."""
         process, count = self.shard
         rows, size = self.batch_size // count, self.image_size
         first = step * self.batch_size + process * rows
@@ -119,15 +118,15 @@ class _Batches:
 
 @dataclass(frozen=True)
 class EvalBatches(_Batches):
-    """Batches with every example exactly once and in order.
+    """Batches with every example exactly once, in order.
 
-    They are `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`, with B the rows
-    of this process. All have one shape, so that evaluation compiles once: the last is filled up
-    with zeros, and `mask` is True where there is an example that can be read.
+    They are `{"image": uint8 [B, S, S, 3], "label": int32 [B], "mask": bool [B]}`, where B is the
+    number of rows of this process. All have the same shape, so that evaluation compiles once. The
+    last batch is padded with zeros, and `mask` is True for readable examples.
 
     Attributes:
-      crop_pct: Share of the shorter side that is kept; see `resize_and_center_crop`.
-      limit: At most this many examples, evenly spaced; None for all.
+      crop_pct: Share of the shorter side to keep; see `resize_and_center_crop`.
+      limit: Maximum number of examples, evenly spaced; None for all.
     """
 
     _: KW_ONLY
@@ -162,17 +161,17 @@ class EvalBatches(_Batches):
 class TrainBatches(_Batches):
     """Endless batches for training.
 
-    Every epoch is shuffled anew and has `len(source) // batch_size` batches; an example occurs
-    in it at most once, and those left over after the last whole batch are dropped. Where corrupt
-    examples are skipped, the next sound one of the source replaces each.
+    Every epoch is reshuffled and has `len(source) // batch_size` batches. An example occurs at most
+    once per epoch, and the remainder after the last full batch is dropped. If corrupt examples are
+    skipped, the next readable example of the source replaces each.
 
-    Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, with B the rows of this
-    process. Iterators have `get_state` and `set_state`, and `grain.checkpoint.CheckpointSave` takes
-    them.
+    Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, where B is the number of rows
+    of this process. Iterators have `get_state` and `set_state`, and work with
+    `grain.checkpoint.CheckpointSave`.
 
     Attributes:
-      seed: Decides order and augmentation.
-      augmentation: How images are augmented.
+      seed: Seed of the order and the augmentation.
+      augmentation: The augmentation of each image.
 
     Raises:
       ValueError: The batch is larger than the source.
@@ -196,7 +195,7 @@ class TrainBatches(_Batches):
         epoch, step = divmod(step, len(self.source) // self.batch_size)
         order = _epoch_order(self.seed, epoch, len(self.source))
         batch, indices = self._start_batch(order, step)
-        # Generators for the whole batch at once: between images, with cold caches, each takes
+        # Create all generators of the batch at once: between images, with cold caches, each takes
         # several times as long.
         rngs = [generator(self.seed, _AUGMENT_STREAM, epoch, index) for index in indices]
         for row, (index, rng) in enumerate(zip(indices, rngs, strict=True)):
@@ -206,10 +205,10 @@ class TrainBatches(_Batches):
     def _image_and_label(
         self, epoch: int, index: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, int]:
-        """Returns the augmented example at `index`, or the next sound one if it is corrupt.
+        """Return the augmented example at `index`, or the next readable one if it is corrupt.
 
-        Order and augmentation stay functions of the seed and the position: a replacement takes the
-        random numbers of its position anew, since the corrupt example may have used some.
+        A replacement restarts the generator of its position, because the corrupt example may have
+        used it. Order and augmentation therefore stay functions of the seed and the position.
         """
         for following in range(index, index + len(self.source)):
             try:
@@ -219,9 +218,9 @@ class TrainBatches(_Batches):
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
                 last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index)
-        raise SourceError(f"No example of {self.source.name} can be read; the last: {last}")
+        raise SourceError(f"No example of {self.source.name} can be read; the last error: {last}")
 
 
-@functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, of two epochs at most
+@functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, from at most two epochs
 def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return generator(seed, _SHUFFLE_STREAM, epoch, 0).permutation(count)

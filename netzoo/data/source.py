@@ -1,4 +1,4 @@
-"""What every source of labelled images offers, and the errors that sources share."""
+"""The interface of sources of labelled images, and their errors."""
 
 import threading
 from typing import Protocol, TypedDict, runtime_checkable
@@ -9,15 +9,14 @@ from rich.console import Console
 from netzoo.data.files import ImageError
 from netzoo.errors import UserError
 
-CORRUPT_HINT = "Put a sound file in its place, or go on without it: data.on_corrupt=skip."
+CORRUPT_HINT = "Replace the file, or skip it: data.on_corrupt=skip."
 
 
 class Example(TypedDict):
     """One labelled image.
 
-    `image` holds the encoded file (bytes), or pixels (uint8 `[H, W, 3]`, RGB) where a cache has
-    decoded it already. `label` indexes `Source.class_names`. `name` says where the image came
-    from, for error messages and reports.
+    `image` holds the encoded file (bytes), or RGB pixels (uint8 `[H, W, 3]`) from a cache. `label`
+    indexes `Source.class_names`. `name` identifies the image in error messages and reports.
     """
 
     image: bytes | np.ndarray
@@ -27,31 +26,31 @@ class Example(TypedDict):
 
 @runtime_checkable
 class Source(Protocol):
-    """A fixed, random-access sequence of labelled images; reading it from threads is safe."""
+    """A fixed, random-access, thread-safe sequence of labelled images."""
 
     name: str
     split: str
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Number of examples in the split."""
+        """Return the number of examples in the split."""
 
     def __getitem__(self, index: int) -> Example:
-        """The example at `index`, the same one at every call."""
+        """Return the example at `index`, the same at every call."""
 
 
 class SourceError(UserError):
-    """A source specification, folder or split that cannot be used."""
+    """A source specification, folder or split is invalid."""
 
 
 class DatasetNotFoundError(SourceError):
-    """A known data set that is not on this machine and could not be fetched."""
+    """A known data set is not on this machine and could not be downloaded."""
 
 
 class SkipCorrupt:
-    """Names each corrupt example once, on standard error, and counts them.
+    """Reports each corrupt example once on standard error, and counts them.
 
-    Any number of data sets and threads may share one; its length is the number of examples so far.
+    Data sets and threads may share an instance; its length is the number of corrupt examples.
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class SkipCorrupt:
         return len(self._messages)
 
     def add(self, error: ImageError) -> None:
-        """Records a corrupt example."""
+        """Record a corrupt example."""
         with self._lock:
             if str(error) not in self._messages:
                 self._messages.add(str(error))
@@ -70,12 +69,12 @@ class SkipCorrupt:
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
-    """Records a corrupt example, or raises the error again if `skip` is None."""
+    """Record a corrupt example, or re-raises the error if `skip` is None."""
     if skip is None:
         raise ImageError(f"{error} {CORRUPT_HINT}") from error
     skip.add(error)
 
 
 def warn(text: str) -> None:
-    """Prints a warning on standard error, as it stands."""
+    """Print a warning on standard error verbatim."""
     Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

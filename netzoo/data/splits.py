@@ -1,4 +1,4 @@
-"""Names of the parts of a data set: TFDS's split expressions, and the parts that a run gets."""
+"""TFDS split expressions, and the default splits of a run."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -8,18 +8,17 @@ import tensorflow_datasets as tfds
 from netzoo.data.source import SourceError
 from netzoo.errors import did_you_mean
 
-# A source calls its validation split by one of them, and is found by each.
+# Names of the validation split; each is an alias of the others.
 VALIDATION_NAMES = ("validation", "val", "valid")
 
 
 def default_splits(
     names: Collection[str], validation: str | None = None, test: str | None = None
 ) -> tuple[str, str, str]:
-    """Returns the splits of a source to train on, to validate on and to test on.
+    """Return the splits of a source for training, validation and test.
 
-    The source has splits of the given `names`. What it lacks is cut from the end of its `train`: a
-    fifth for the test, and a tenth of the rest for validation. A `validation` or `test` that is
-    given is kept, and nothing is cut for it.
+    `names` are the splits of the source. A missing test split is the last fifth of `train`, and a
+    missing validation split the last tenth of the rest. A given `validation` or `test` is kept.
     """
     named = (name for name in VALIDATION_NAMES if name in names and name != test)
     validation = validation or next(named, None)
@@ -36,19 +35,19 @@ def default_splits(
 def resolve_split(
     split: str, lengths: Mapping[str, int], aliases: Mapping[str, str] | None = None
 ) -> list[tuple[str, range]]:
-    """Translates a TFDS split expression, such as `train[:80%]+test`, into ranges of indices.
+    """Translate a TFDS split expression, such as `train[:80%]+test`, into ranges of indices.
 
-    The parsing is TFDS's own (https://www.tensorflow.org/datasets/splits), so a percentage is
-    rounded here as it is there. `lengths` has the number of examples of each split, and `aliases`
-    has further names of splits, as alias to name.
+    TFDS parses the expression (https://www.tensorflow.org/datasets/splits), so percentages are
+    rounded as in TFDS. `lengths` maps each split to its number of examples, and `aliases` maps
+    further names to names of splits.
 
     Returns:
       `(split name, range of indices)` for each term, in order.
 
     Raises:
-      SourceError: On a malformed expression, an unknown split or an empty selection.
+      SourceError: The expression is malformed, a split is unknown, or the selection is empty.
     """
-    # TFDS can parse few names, and `all` is its own keyword, so it gets other names for the splits.
+    # TFDS parses few names, and `all` is its keyword, so pass it other names of the splits.
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
@@ -76,13 +75,13 @@ def resolve_split(
 
 
 def validation_aliases(splits: Collection[str]) -> dict[str, str]:
-    """Returns the other names of the one validation split among `splits`, as alias to name."""
+    """Map further names of the validation split to its name among `splits`."""
     there = [name for name in VALIDATION_NAMES if name in splits]
     return dict.fromkeys(set(VALIDATION_NAMES) - {*there}, there[0]) if len(there) == 1 else {}
 
 
 def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> SourceError:
-    """Makes the error for a split expression that TFDS could not use, listing what would do."""
+    """Return the error for an invalid split expression, with the valid names."""
     reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
     named = re.split(r"[\[+]", split)[0].strip()
     hint = "" if named in lengths else did_you_mean(named, lengths)

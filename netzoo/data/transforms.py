@@ -1,4 +1,4 @@
-"""Crops, flips and resizing of uint8 RGB images `[H, W, 3]`; the caller's `rng` decides."""
+"""Crops, flips and resizes uint8 RGB images `[H, W, 3]`."""
 
 import math
 
@@ -8,18 +8,17 @@ from PIL import Image
 
 _CROP_ATTEMPTS = 10
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_LONGEST = 8  # times the shorter side: what a longer image has at its ends never reaches a crop
-_FASTER_BY_AREA = 4.0  # shrinking by more would need a blur that costs more than INTER_AREA
+_LONGEST = 8  # times the shorter side; the ends of a longer image never reach a crop
+_FASTER_BY_AREA = 4.0  # beyond this factor, a blur is slower than INTER_AREA
 
 
 def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
-    """Resizes without aliasing; returns `image` itself where the size is right already.
+    """Resize without aliasing; return `image` itself if it has the size.
 
-    `"area"` treats each axis by the method that suits it. Shrinking averages over the area that
-    falls into each new pixel (INTER_AREA): interpolation would look at a few source pixels only and
-    alias the rest away. Growing has no such source pixels and interpolates (INTER_CUBIC), where
-    INTER_AREA would repeat pixels in blocks. `"bilinear"` and `"bicubic"` are Pillow's, with
-    antialiasing, which published weights were evaluated with.
+    `"area"` selects the method for each axis. Shrinking averages the area of each new pixel
+    (INTER_AREA), because interpolation reads few source pixels and aliases. Enlarging interpolates
+    (INTER_CUBIC), because INTER_AREA would repeat pixels in blocks. `"bilinear"` and `"bicubic"`
+    are Pillow's antialiased methods, with which published weights were evaluated.
     """
     if interpolation != "area" and (height, width) != image.shape[:2]:
         resized = Image.fromarray(image).resize((width, height), _PILLOW[interpolation])
@@ -33,17 +32,16 @@ def resize(image: np.ndarray, height: int, width: int, interpolation: str = "are
 
 
 def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes for training: grows as `resize` does, and shrinks without aliasing at less cost.
+    """Resize for training: enlarge as `resize` does, and shrink faster without aliasing.
 
-    What would alias is blurred away before cubic interpolation. With linear interpolation the
-    same blur would give the usual antialiasing filter, a triangle as wide as the shrinking asks;
-    cubic interpolation is a little sharper.
+    A blur before cubic interpolation prevents aliasing. With linear interpolation, the same blur
+    would give the usual antialiasing filter, a triangle; cubic interpolation is slightly sharper.
     """
     down, across = image.shape[0] / height, image.shape[1] / width
     if max(down, across) > _FASTER_BY_AREA:
         return resize(image, height, width)
     if max(down, across) > 1:
-        border = cv2.BORDER_REPLICATE  # as INTER_CUBIC has it
+        border = cv2.BORDER_REPLICATE  # as in INTER_CUBIC
         image = cv2.sepFilter2D(image, -1, _blur(across), _blur(down), borderType=border)
     if (height, width) == image.shape[:2]:
         return image
@@ -51,10 +49,10 @@ def resize_fast(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _blur(factor: float) -> np.ndarray:
-    """Returns weights of variance `(factor**2 - 1) / 6`; one weight where `factor` is below 1."""
-    # The usual antialiasing filter has the variance factor**2 / 6, of which linear interpolation
-    # brings 1/6. For a whole `factor`, weights that fall linearly to zero there have the rest;
-    # between whole numbers the neighbouring triangles are mixed.
+    """Return weights of variance `(factor**2 - 1) / 6`; one weight if `factor` is below 1."""
+    # The usual antialiasing filter has variance factor**2 / 6, and linear interpolation contributes
+    # 1/6. For an integer `factor`, weights that fall linearly to 0 at `factor` have the remaining
+    # variance; other factors mix the neighbouring triangles.
     narrow = max(1, math.floor(factor))
     share = max(0.0, factor**2 - narrow**2) / (2 * narrow + 1)
     distance = np.abs(np.arange(-narrow, narrow + 1))
@@ -69,11 +67,11 @@ def sample_crop(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[int, int, int, int]:
-    """Draws a rectangle within a `height` by `width` image (Szegedy et al. 2015, section 6).
+    """Draw a random rectangle inside a `height` by `width` image (Szegedy et al. 2015, section 6).
 
-    Its area, as a fraction of the image's, is uniform between the bounds `scale`, and the logarithm
-    of its width over height is uniform between those of `ratio`. After ten draws that do not fit (a
-    long image and a large area, say), the largest central rectangle of an allowed shape is taken.
+    Its area, as a fraction of the image area, is uniform in `scale`, and the logarithm of its width
+    over height is uniform between those of `ratio`. After ten draws that do not fit the image, the
+    result is the largest central rectangle with an allowed aspect ratio.
 
     Returns:
       `(top, left, height, width)` in pixels.
@@ -95,23 +93,23 @@ def sample_crop(
 
 
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirrors the image left to right, half of the time; the result may share its memory."""
+    """Mirror the image left to right with probability 1/2; the result may share its memory."""
     return cv2.flip(image, 1) if rng.random() < 0.5 else image
 
 
 def resize_and_center_crop(
     image: np.ndarray, size: int, crop_pct: float, interpolation: str = "area"
 ) -> np.ndarray:
-    """Resizes the shorter side to `size / crop_pct` and keeps the central square, `size` wide.
+    """Resize the shorter side to `size / crop_pct`, and crop the central `size` x `size` square.
 
-    A `crop_pct` of 0.875 gives the usual 256 to 224.
+    A `crop_pct` of 0.875 gives the usual resize to 256 and crop to 224.
 
     Raises:
       ValueError: `crop_pct` is not in (0, 1].
     """
     if not 0 < crop_pct <= 1:
         raise ValueError(f"expected a crop_pct in (0, 1], got {crop_pct}")
-    # Cut before it is resized: enlarged whole, an image of 1 x 10,000 pixels takes gigabytes.
+    # Crop before resizing: enlarging a whole image of 1 x 10,000 pixels takes gigabytes.
     image = image[tuple(map(_central, image.shape[:2], [_LONGEST * min(image.shape[:2])] * 2))]
     shorter = round(size / crop_pct)
     factor = shorter / min(image.shape[:2])
@@ -122,6 +120,6 @@ def resize_and_center_crop(
 
 
 def _central(side: int, longest: int) -> slice:
-    """Returns the middle `longest` pixels of a side, or one more, so that the centre stays."""
+    """Return the middle `longest` pixels of a side, plus one if needed to keep the centre."""
     cut = max(0, side - longest) // 2
     return slice(cut, side - cut)

@@ -170,7 +170,7 @@ def test_names_that_are_no_text(flowers):
 def test_a_class_that_leads_back_is_refused(flowers):
     """Every image would be there twice, once under a wrong label."""
     (flowers / "loop").symlink_to("..")
-    with pytest.raises(SourceError, match="loop leads back to"):
+    with pytest.raises(SourceError, match="loop links back to"):
         open_source(f"folder:{flowers}", "train")
 
 
@@ -247,7 +247,7 @@ def test_tfds_source(flowers, tmp_path):
     content = shard.read_bytes()
     shard.write_bytes(content[:64] + bytes(len(content) - 128) + content[-64:])
     source = open_source("tfds:tf_flowers", "train", data_dir)
-    with pytest.raises(ImageError, match="tf_flowers train example 3, its record is damaged"):
+    with pytest.raises(ImageError, match="tf_flowers train example 3: .* damaged"):
         source[3]
     shard.unlink()
     with pytest.raises(SourceError, match=r"example 3: open\(\) failed: No such file"):

@@ -1,1 +1,1 @@
-"""Where labelled images come from: folders, TensorFlow Datasets, drawn flowers."""
+"""Sources of labelled images: folders, TensorFlow Datasets, synthetic flowers."""

@@ -1,4 +1,4 @@
-"""A folder of class folders as a source."""
+"""A source that reads a folder of class folders."""
 
 import hashlib
 import os
@@ -17,23 +17,24 @@ _LISTED = 5
 
 
 class FolderSource:
-    """Images in one sub-folder per class, under `train/`, `test/`, `val/` where there are splits.
+    """Images in one sub-folder per class, optionally inside `train/`, `test/` and `val/`.
 
-    Without split folders everything is one split, `train` (also called `all`). Within a split
-    the order is that of a hash of each file's path below the folder, as in TFDS: it mixes the
-    classes, so that any slice holds all of them, and an added file leaves the others' order.
+    Without split folders, all images form one split, `train` (alias `all`). A hash of each file's
+    path below the folder determines the order in a split, as in TFDS. This order mixes the classes
+    in every slice, and adding a file does not reorder the others.
     """
 
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
-        """Lists the folder and checks the header of every file.
+        """List the folder and check the header of every file.
 
-        `split` is a TFDS split expression over the splits above. `skip_corrupt` warns of unreadable
-        files instead of failing. They keep their places, so that names alone decide the order.
+        `split` is a TFDS split expression. `skip_corrupt` warns about unreadable files instead of
+        failing. They keep their positions, so that only the names determine the order.
 
         Raises:
-          SourceError: The folder is missing or has no classes, the split is unknown, or a class is
-            empty, leads back to the folder, or has a name that is not text.
-          ImageError: A file cannot be read and `skip_corrupt` is off; names the first such file.
+          SourceError: The folder is missing or has no classes; the split is unknown; or a class is
+            empty, links back to the folder, or has a name that is not text.
+          ImageError: A file cannot be read and `skip_corrupt` is False; the message names the
+            first.
         """
         self._root = Path(path).expanduser()
         self.name = f"folder:{path}"
@@ -71,8 +72,8 @@ class FolderSource:
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """Returns the folders of the splits by their names; `root` is that of `train` without any."""
-    # A class may be called "train": only a folder that holds folders is a split.
+    """Return the split folders by name; without any, `root` is the folder of `train`."""
+    # A class may be named "train": only a folder that contains folders is a split.
     splits = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
     return splits if "train" in splits else {"train": root}
 
@@ -84,11 +85,11 @@ def _folders(path: Path) -> list[str]:
 
 
 def _files(root: Path, split: Path) -> list[str]:
-    """Returns paths below `root`, with forward slashes, in hash order."""
+    """Return paths below `root`, with forward slashes, in hash order."""
     files = []
     for class_name in sorted(_folders(split)):
         if root.resolve().is_relative_to((split / class_name).resolve()):
-            raise SourceError(f"The class folder {split / class_name} leads back to {root}.")
+            raise SourceError(f"The class folder {split / class_name} links back to {root}.")
         paths = (path.relative_to(root) for path in files_below(split / class_name))
         images = [path.as_posix() for path in paths if not _is_hidden(path)]
         if not images:
@@ -102,7 +103,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
-    """Raises for the first unreadable file, or warns of all where they are skipped."""
+    """Raise an error for the first unreadable file, or warns about all if they are skipped."""
 
     def problem(name: str) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Opens a source of labelled images from one line of text."""
+"""Opens a source of labelled images by its specification."""
 
 import os
 from collections.abc import Collection
@@ -17,22 +17,21 @@ SYNTHETIC = "synthetic_flowers"
 def open_source(
     spec: str, split: str, data_dir: str | None = None, skip_corrupt: bool = False
 ) -> Source:
-    """Opens a source, whose examples hold encoded images.
+    """Open a source of encoded images.
 
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
-        for a folder of class folders, or `synthetic_flowers` for drawn flowers that need no
-        download.
+        for a folder of class folders, or `synthetic_flowers`, which needs no download.
       split: A TFDS split expression, such as `train[:80%]`.
-      data_dir: Where prepared data sets lie; None is TFDS's default (`TFDS_DATA_DIR`, else
-        `~/tensorflow_datasets`). Folders ignore it.
-      skip_corrupt: Warn of unreadable files of a folder instead of failing. `skip_corrupt` of
-        `TrainBatches` and `EvalBatches` then decides what becomes of them.
+      data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
+        `~/tensorflow_datasets`). Ignored for `folder:PATH`.
+      skip_corrupt: Whether to warn about unreadable files of a folder instead of failing.
+        `skip_corrupt` of `TrainBatches` and `EvalBatches` then decides how to treat them.
 
     Raises:
-      SourceError: On an unknown specification, split or folder.
-      DatasetNotFoundError: If the data set is not prepared and cannot be downloaded.
-      ImageError: If a file of a folder is not an image and `skip_corrupt` is off.
+      SourceError: The specification, split or folder is unknown.
+      DatasetNotFoundError: The data set is not prepared and cannot be downloaded. ImageError: If a
+        file of a folder is not an image and `skip_corrupt` is off.
     """
     if folder := _folder(spec):
         return FolderSource(folder, split, skip_corrupt=skip_corrupt)
@@ -40,7 +39,7 @@ def open_source(
 
 
 def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
-    """Returns the names of the splits of a source; prepares a data set that is missing.
+    """Return the split names of a source, and prepare a missing data set.
 
     Raises:
       SourceError: The specification is unknown.
@@ -52,16 +51,16 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
 
 
 def _folder(spec: str) -> str:
-    """Returns the path of `folder:PATH`, and an empty text for other sources."""
+    """Return the path of `folder:PATH`, or "" for other sources."""
     kind, _, rest = spec.partition(":")
     return rest if kind == "folder" else ""
 
 
 def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a prepared data set."""
+    """Return the builder of a prepared data set."""
     kind, _, rest = spec.partition(":")
     if spec in (SYNTHETIC, f"tfds:{SYNTHETIC}"):
-        # Importing the module registers its builder with TFDS, which only this source needs.
+        # Importing the module registers the builder with TFDS; only this source needs it.
         from netzoo.data.sources.synthetic import builder
 
         return builder.prepare(data_dir)

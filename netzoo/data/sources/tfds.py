@@ -1,4 +1,4 @@
-"""TensorFlow Datasets as a source, read through `as_data_source`, which needs no TensorFlow."""
+"""A source that reads TensorFlow Datasets by `as_data_source`, without TensorFlow."""
 
 import contextlib
 import os
@@ -27,10 +27,10 @@ class TfdsSource:
     """One split of a prepared image-classification data set."""
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        """Opens `split`, any TFDS split expression.
+        """Open `split`, a TFDS split expression.
 
         Raises:
-          SourceError: If the data set has no image and class label, or the split is unknown.
+          SourceError: The data set has no image or class label, or the split is unknown.
         """
         self.name = builder.name
         self.split = split
@@ -51,23 +51,23 @@ class TfdsSource:
     def __getitem__(self, index: int) -> Example:
         name = f"{self.name} {self.split} example {index}"
         try:
-            # TFDS's own way from record to values copies the image and takes several times as long.
+            # TFDS's own decoding of a record copies the image and takes several times as long.
             record = tf_example_pb2.Example.FromString(self._records[index]).features.feature
             image = record["image"].bytes_list.value[0]
             label = record["label"].int64_list.value[0]
-        except Exception as error:  # array_record and protobuf raise half a dozen types for damage
+        except Exception as error:  # array_record and protobuf raise many types for damaged files
             reason = printable(f"{error}".strip().splitlines()[0]) if str(error) else repr(error)
-            if "open() failed" in reason:  # a whole file is missing, not one example
+            if "open() failed" in reason:  # a file of many examples is missing
                 raise SourceError(f"Cannot read {name}: {reason}.") from error
-            raise ImageError(f"Cannot read {name}, its record is damaged: {reason}.") from error
+            raise ImageError(f"Cannot read {name}: its record is damaged: {reason}.") from error
         return {"image": image, "label": label, "name": name}
 
 
 def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequence:
-    """Returns the records of a prepared data set; `options` are those of `as_data_source`.
+    """Return the records of a prepared data set; `options` are those of `as_data_source`.
 
     Raises:
-      SourceError: If there is no such split, or it is empty.
+      SourceError: The split is unknown or empty.
     """
     lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
     try:
@@ -80,11 +80,11 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
 
 
 def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a data set, downloading and preparing it where it is missing.
+    """Return the builder of a data set, and prepare a missing data set.
 
     Raises:
-      SourceError: If TFDS knows no such data set, or it lies here in another file format.
-      DatasetNotFoundError: If it is not prepared and cannot be downloaded.
+      SourceError: TFDS does not know the data set, or it is prepared in another file format.
+      DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
     """
     builder = find_builder(name, data_dir)
     if not builder.info.splits:
@@ -93,20 +93,20 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a data set, prepared or not.
+    """Return the builder of a data set, prepared or not.
 
-    Nothing that the files of a data set name is imported, and no data set of a community, whose
-    code TFDS would download.
+    It never imports what the files of a data set name, nor a community data set, whose code TFDS
+    would download.
 
     Raises:
-      SourceError: If TFDS knows no such data set, or its files name a feature that is not TFDS's.
+      SourceError: TFDS does not know the data set, or its files name a feature of another module.
     """
     try:
         if naming.parse_builder_name_kwargs(name)[0].namespace:
             raise SourceError("expected NAME, NAME/CONFIG or NAME:VERSION")
         with _own_features_only():
             builder = tfds.builder(name, data_dir=data_dir, file_format=FILE_FORMAT, try_gcs=False)
-            _ = builder.info  # read here, under the guard
+            _ = builder.info  # read inside the `with` block
     except tfds.core.DatasetNotFoundError as error:
         known = sorted(set(tfds.list_builders(with_community_datasets=False)))
         raise SourceError(
@@ -114,12 +114,12 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             "https://www.tensorflow.org/datasets/catalog"
         ) from error
     except Exception as error:
-        # ImportError: the builders of some data sets need packages of their own. For a damaged
-        # description TFDS raises what its parsing runs into.
+        # The builders of some data sets need further packages (ImportError). TFDS raises many types
+        # of errors for a damaged description.
         raise SourceError(f"Cannot open the TFDS data set {name!r}: {error}") from error
     if builder.info.splits and (prepared := builder.info.file_format.value) != FILE_FORMAT:
         raise SourceError(
-            f"{name} lies prepared in {builder.data_dir} as {prepared}, and {FILE_FORMAT} is "
+            f"{name} is prepared in {builder.data_dir} as {prepared}, and {FILE_FORMAT} is "
             f"needed to read it without TensorFlow. Prepare it elsewhere: netzoo prepare {name} "
             "--data-dir DIR, and give that data_dir."
         )
@@ -128,17 +128,19 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 @contextlib.contextmanager
 def _own_features_only() -> Iterator[None]:
-    """Refuses the features of a prepared data set that TFDS does not have itself.
+    """Reject features of a prepared data set that do not belong to TFDS.
 
-    The file features.json names the class of each feature, and TFDS imports the module of a class
-    that it does not know: any module in sight, with whatever its import does.
+    The file features.json names the class of each feature. TFDS would import the module of an
+    unknown class, which can execute any code.
     """
     connector = tfds.features.FeatureConnector
     before = connector.__dict__["cls_from_name"]
 
     def cls_from_name(cls: type, name: str) -> type:
         if not name.startswith("tensorflow_datasets.core.features."):
-            raise SourceError(f"its features.json names {printable(name)}, no feature of TFDS")
+            raise SourceError(
+                f"its features.json names {printable(name)}, which is not a TFDS feature"
+            )
         return before.__get__(None, cls)(name)
 
     connector.cls_from_name = classmethod(cls_from_name)
@@ -149,19 +151,19 @@ def _own_features_only() -> Iterator[None]:
 
 
 def download_and_prepare(builder: tfds.core.DatasetBuilder, **options: Any) -> None:
-    """Prepares a data set in the format that is read here, never from a copy in the cloud."""
+    """Prepare a data set in the format that netzoo reads, never from a copy in the cloud."""
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT, **options)
 
 
 def download(builder: tfds.core.DatasetBuilder) -> None:
-    """Downloads and prepares a data set; gives up within seconds if there is no network.
+    """Download and prepare a data set; fail within seconds without a network.
 
     Raises:
-      DatasetNotFoundError: It cannot be downloaded; the message lists what else to do.
+      DatasetNotFoundError: The data set cannot be downloaded; the message lists alternatives.
     """
-    # TFDS itself would retry for minutes, so one address is tried first. Data sets that are fetched
-    # by hand list addresses too, but do not need them.
+    # Try one address first, because TFDS would retry for minutes. Data sets to download by hand
+    # also list addresses, but do not need them.
     by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
     urls = [] if by_hand else list(builder.url_infos or {})
     if urls and (reason := _unreachable(urls[0])):
@@ -170,8 +172,8 @@ def download(builder: tfds.core.DatasetBuilder) -> None:
         with _archives_without_tensorflow():
             download_and_prepare(builder)
     except Exception as error:
-        # Whatever stopped it (checksum, disk, manual download, a missing package), the data set is
-        # not there; TFDS removes its incomplete folder itself.
+        # Whatever the cause (checksum, disk, manual download, missing package), the data set is
+        # absent; TFDS removes its incomplete folder.
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, ImportError) and "tensorflow" in str(error):
             reason = (
@@ -183,10 +185,10 @@ def download(builder: tfds.core.DatasetBuilder) -> None:
 
 @contextlib.contextmanager
 def _archives_without_tensorflow() -> Iterator[None]:
-    """Lets TFDS read and unpack downloaded archives by Python's `open`.
+    """Make TFDS read and unpack downloaded archives with Python's `open`.
 
-    TFDS 4.9 opens an archive through TensorFlow's file API even where it lies on a plain disk,
-    and would fail without TensorFlow once the whole download is done.
+    TFDS 4.9 opens archives through TensorFlow's file API, even on a local disk. Without TensorFlow
+    it would fail after the whole download.
     """
     before = extractor.tf
     extractor.tf = types.SimpleNamespace(
@@ -219,7 +221,7 @@ def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
 
 
 def _unreachable(url: str) -> str | None:
-    """Returns why the server of `url` cannot be reached, or None if it answers."""
+    """Return why the server of `url` cannot be reached, or None if it answers."""
     reasons: list[str | None] = [f"no answer within {_PROBE_SECONDS:g} s"]
 
     def probe() -> None:
@@ -228,11 +230,11 @@ def _unreachable(url: str) -> str | None:
             urllib.request.urlopen(request, timeout=_PROBE_SECONDS).close()
             reasons.append(None)
         except urllib.error.HTTPError:
-            reasons.append(None)  # the server answers; the download will say what is wrong
+            reasons.append(None)  # the server answers; the download reports the problem
         except Exception as error:
             reasons.append(f"{getattr(error, 'reason', error)}")
 
-    # A thread, because the look-up of a host name has no time limit of its own.
+    # A thread, because looking up a host name has no timeout.
     thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)

@@ -1,1 +1,1 @@
-"""Drawn flowers: the embedded data set, which needs no download."""
+"""Synthetic flowers: a built-in data set that needs no download."""

@@ -1,7 +1,7 @@
-"""A TFDS dataset of synthetic flowers: the classes of `tf_flowers`, drawn instead of downloaded.
+"""A TFDS data set of synthetic flowers with the classes of `tf_flowers`.
 
-It stands in for photographs wherever there is no network: the tests, a first run on a new
-machine. Neither drawing nor preparing it needs TensorFlow.
+It replaces photographs where there is no network: in tests and in a first run on a new machine. It
+needs no TensorFlow.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from netzoo.data.sources.synthetic import painter
 from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare
 from netzoo.progress import track
 
-# The order of tf_flowers, so that a checkpoint's logits mean the same for both datasets.
+# The order of tf_flowers, so that logits have the same meaning for both data sets.
 CLASS_NAMES = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 SPLIT_SIZES = {"train": 3000, "test": 750}
 
@@ -27,9 +27,9 @@ _SPLIT_SEEDS = {"train": 0, "test": 1}
 
 
 def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
-    """Draws one example, always the same: a uint8 image [96, 96, 3] and its label.
+    """Draw an example deterministically: a uint8 image [96, 96, 3] and its label.
 
-    `index` is the position in the split before TFDS shuffles it. Classes take turns.
+    `index` is the position in the split before TFDS shuffles it. The classes alternate.
     """
     label = index % len(CLASS_NAMES)
     rng = np.random.default_rng([_SEED, _SPLIT_SEEDS[split], index])
@@ -37,13 +37,13 @@ def draw_example(split: str, index: int) -> tuple[np.ndarray, int]:
 
 
 def _encode(image: np.ndarray) -> bytes:
-    # TFDS encodes arrays with TensorFlow; bytes it stores as they are.
+    # TFDS encodes arrays with TensorFlow, but stores bytes unchanged.
     flags = [cv2.IMWRITE_JPEG_QUALITY, 92]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1].tobytes()
 
 
 class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
-    """Five kinds of flowers, drawn procedurally."""
+    """Five classes of procedurally drawn flowers."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
@@ -65,7 +65,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # nothing to download
+        del dl_manager  # there is nothing to download
         return {split: self._generate_examples(split) for split in SPLIT_SIZES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -76,17 +76,17 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
-    """Returns the builder of the prepared dataset in `data_dir`, drawing it first if need be.
+    """Return the builder of the data set in `data_dir`, and draw a missing data set.
 
-    TFDS writes into a temporary directory that it renames at the end, so an interrupted
-    preparation leaves no half dataset behind.
+    TFDS writes into a temporary directory and renames it at the end, so an interrupted preparation
+    leaves no partial data set.
     """
     builder = SyntheticFlowers(data_dir=data_dir, file_format=FILE_FORMAT)
     if builder.is_prepared():
         return builder
     total = sum(SPLIT_SIZES.values())
     print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", flush=True)
-    # TFDS would announce a download, and its progress bars fill a log with names of files.
+    # TFDS would announce a download, and its progress bars would fill a log with file names.
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         download_and_prepare(builder)

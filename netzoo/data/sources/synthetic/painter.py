@@ -1,7 +1,7 @@
-"""Paints synthetic photographs of flowers with numpy: scene, blooms, things in front, light.
+"""Paints synthetic photographs of flowers with NumPy: background, blooms, foreground, light.
 
-Everything but the blooms (see :mod:`netzoo.data.sources.synthetic.shapes`) is drawn from the same
-distribution for every class: neither the background nor the light may give the class away.
+Everything except the blooms (see `netzoo.data.sources.synthetic.shapes`) has the same distribution
+for every class, so that background and light do not reveal the class.
 """
 
 import functools
@@ -27,7 +27,7 @@ _BLOOMS = {  # seen from above
 
 _ROWS, _COLUMNS = np.indices((IMAGE_SIZE, IMAGE_SIZE), np.float32)
 
-_GROUNDS = {  # darkest and lightest colour of each kind of background
+_GROUNDS = {  # darkest and lightest colours of each background
     "grass": ((0.08, 0.2, 0.04), (0.45, 0.62, 0.2)),
     "soil": ((0.18, 0.11, 0.07), (0.55, 0.42, 0.3)),
     "sky": ((0.35, 0.55, 0.85), (0.85, 0.92, 0.98)),
@@ -38,7 +38,7 @@ _GROUNDS = {  # darkest and lightest colour of each kind of background
 
 @functools.cache
 def _interpolation(knots: int) -> Array:
-    """Returns the matrix that interpolates `knots` values smoothly to IMAGE_SIZE positions."""
+    """Return the matrix that interpolates `knots` values smoothly to IMAGE_SIZE positions."""
     position = np.linspace(0.0, knots - 1.0, IMAGE_SIZE)
     distance = np.abs(position[:, None] - np.arange(knots))
     weight = np.clip(1.0 - distance, 0.0, 1.0)
@@ -46,13 +46,13 @@ def _interpolation(knots: int) -> Array:
 
 
 def _noise(rng: Generator, rows: int, columns: int) -> Array:
-    """Returns smooth noise in [0, 1] with the given number of knots along each axis."""
+    """Return smooth noise in [0, 1] with the given number of knots along each axis."""
     knots = rng.random((rows, columns), np.float32)
     return _interpolation(rows) @ knots @ _interpolation(columns).T
 
 
 def _around(row: float, column: float, extent: float) -> tuple[tuple[slice, slice], Array, Array]:
-    """Returns the window of pixels around a place, and how far below and right of it they lie."""
+    """Return the window of pixels around a point, and their offsets down and right of it."""
 
     def window(centre: float) -> slice:
         low = int(np.clip(np.floor(centre - extent), 0, IMAGE_SIZE - 1))
@@ -63,7 +63,7 @@ def _around(row: float, column: float, extent: float) -> tuple[tuple[slice, slic
 
 
 def _background(rng: Generator) -> Array:
-    """Paints noise between two colours, blades of grass, and out-of-focus spots."""
+    """Paint noise between two colours, blades of grass and out-of-focus spots."""
     kind = str(rng.choice(list(_GROUNDS)))
     dark, light = (
         np.array(colour, np.float32) * rng.uniform(0.8, 1.15, 3).astype(np.float32)
@@ -85,7 +85,7 @@ def _background(rng: Generator) -> Array:
 
 
 def _spot(canvas: Array, rng: Generator) -> None:
-    """Paints one out-of-focus light or far-away flower: a soft disk without structure."""
+    """Paint an out-of-focus light or distant flower: a soft disk without structure."""
     row, column = rng.uniform(0, IMAGE_SIZE, 2)
     extent = rng.uniform(3.0, 12.0)
     at, down, right = _around(row, column, extent)
@@ -103,7 +103,7 @@ def _green(rng: Generator) -> Array:
 
 
 def _stem(canvas: Array, rng: Generator, row: float, column: float, slope: float) -> None:
-    """Paints a bent stalk from (row, column) to the bottom edge."""
+    """Paint a curved stalk from (row, column) to the bottom edge."""
     below = slice(int(np.clip(row, 0, IMAGE_SIZE - 1)), IMAGE_SIZE)
     fall = _ROWS[below] - np.float32(row)
     path = column + slope * fall + rng.uniform(-0.006, 0.006) * fall**2
@@ -114,7 +114,7 @@ def _stem(canvas: Array, rng: Generator, row: float, column: float, slope: float
 
 
 def _leaf(canvas: Array, rng: Generator, row: float, column: float, size: float) -> None:
-    """Paints a lance-shaped leaf with a midrib, centred at (row, column)."""
+    """Paint a lance-shaped leaf with a midrib, centred at (row, column)."""
     at, down, right = _around(row, column, size)
     angle = rng.uniform(0.0, math.tau)
     along = (right * np.cos(angle) + down * np.sin(angle)).astype(np.float32)
@@ -130,11 +130,11 @@ def _leaf(canvas: Array, rng: Generator, row: float, column: float, size: float)
 def _bloom(
     canvas: Array, rng: Generator, name: str, place: Place, colours: Colours, light: Array
 ) -> None:
-    """Paints a flower of the class `name` with its stem."""
+    """Paint a flower of the class `name` with its stem."""
     row, column, size = place
     above = rng.random() < 0.15  # drawn for every class
     from_side = name == "tulips" and not above
-    # A cup seen from the side stands on its stem; everything else faces the viewer any way up.
+    # A cup seen from the side is upright on its stem; all other blooms have any rotation.
     turn = rng.uniform(-0.6, 0.6) if from_side else rng.uniform(-np.pi, np.pi)
     squash = rng.uniform(0.85, 1.1) if from_side else rng.uniform(0.7, 1.0)
     squash_angle = 0.0 if from_side else rng.uniform(0.0, np.pi)
@@ -156,7 +156,7 @@ def _bloom(
 
 
 def _places(rng: Generator) -> list[Place]:
-    """Returns row, column and radius of each bloom, the farthest (smallest) first."""
+    """Return row, column and radius of each bloom, the farthest (smallest) first."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.25, 0.12, 0.08]))
     biggest = (46.0, 32.0, 27.0, 24.0)[count - 1]
     sizes = np.sort(rng.uniform(0.75, 1.0, count) * biggest)
@@ -164,7 +164,7 @@ def _places(rng: Generator) -> list[Place]:
         margin = float(sizes[0]) * 0.8
         low, high = min(margin, 44.0), max(IMAGE_SIZE - margin, 52.0)
         return [(rng.uniform(low, high), rng.uniform(low, high), float(sizes[0]))]
-    # Several blooms stand around the middle, far enough apart to stay recognisable.
+    # Several blooms surround the middle, far enough apart to be recognisable.
     start = rng.uniform(0.0, math.tau)
     places = []
     for index, size in enumerate(sizes):
@@ -176,7 +176,7 @@ def _places(rng: Generator) -> list[Place]:
 
 
 def _in_front(canvas: Array, rng: Generator, places: list[Place]) -> None:
-    """Paints leaves and stalks that hide a part of some bloom."""
+    """Paint leaves and stalks that partly hide a bloom."""
     for _ in range(int(rng.integers(0, 3))):
         row, column, size = places[rng.integers(len(places))]
         angle = rng.uniform(0.0, math.tau)
@@ -189,7 +189,7 @@ def _in_front(canvas: Array, rng: Generator, places: list[Place]) -> None:
 
 
 def _photograph(canvas: Array, rng: Generator) -> Array:
-    """Adds light from one side, exposure, colour cast, lens blur and noise; returns uint8."""
+    """Apply light from one side, exposure, colour cast, lens blur and noise; return uint8."""
     slope_row, slope_column = rng.uniform(-0.25, 0.25, 2) / IMAGE_SIZE
     exposure = np.exp(rng.uniform(-0.3, 0.3))
     light = exposure * (1.0 + slope_row * (_ROWS - 48.0) + slope_column * (_COLUMNS - 48.0))
@@ -205,9 +205,9 @@ def _photograph(canvas: Array, rng: Generator) -> Array:
 
 
 def paint(name: str, rng: Generator) -> Array:
-    """Paints one image of the class `name`, uint8 [IMAGE_SIZE, IMAGE_SIZE, 3].
+    """Paint one image of the class `name`, uint8 [IMAGE_SIZE, IMAGE_SIZE, 3].
 
-    `rng` is the only source of variation: the same state gives the same image.
+    The image depends only on `name` and the state of `rng`.
     """
     canvas = _background(rng)
     places = _places(rng)

@@ -1,8 +1,8 @@
-"""Shapes of the five synthetic flowers, as fields over a bloom's own coordinates.
+"""Shapes of the five synthetic flowers, as functions of a bloom's own coordinates.
 
-Every bloom function takes a :class:`BloomGrid` (the bloom's unit disk, sampled at the pixel
-centres) and returns the opacity and the colour of the bloom at those pixels. What tells the
-classes apart is shape and texture; the petal colours are drawn from palettes that overlap.
+Every bloom function takes a `BloomGrid` (the bloom's unit disk, sampled at the pixel centres) and
+returns the bloom's opacity and colour at those pixels. The classes differ in shape and texture;
+their colour palettes overlap.
 """
 
 import math
@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 Array = np.ndarray
 Bloom = tuple[Array, Array]  # opacity [H, W] and colour [H, W, 3]
-Colours = tuple[Array, Array]  # of a petal, at its base and at its tip
+Colours = tuple[Array, Array]  # of a petal at its base and at its tip
 
 PETAL_COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.96, 0.96, 0.94),
@@ -27,8 +27,8 @@ PETAL_COLOURS: dict[str, tuple[float, float, float]] = {
     "magenta": (0.82, 0.22, 0.52),
 }
 
-# Every colour appears in at least two classes and every class comes in white or cream, in yellow
-# or gold and in pink or red, so that a colour histogram cannot name the flower.
+# Every colour appears in at least two classes, and every class has white or cream, yellow or gold,
+# and pink or red, so that a colour histogram cannot identify the flower.
 PALETTES: dict[str, dict[str, float]] = {
     "dandelion": {"yellow": 6, "gold": 3, "orange": 1, "white": 1, "cream": 1, "pink": 1},
     "daisy": {"white": 5, "cream": 2, "pink": 2, "yellow": 2, "magenta": 1},
@@ -40,14 +40,14 @@ PALETTES: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class BloomGrid:
-    """Pixel centres in the coordinates of one bloom of radius one.
+    """Pixel centres in the coordinates of a bloom with radius 1.
 
     Attributes:
       u: Across the bloom, positive to its right.
       v: Along the bloom, positive towards its top.
       radius: Distance from the bloom's centre.
       angle: Polar angle, in [-pi, pi].
-      pixel: Edge of one pixel in these coordinates: the width of an antialiased edge.
+      pixel: Side of one pixel in these coordinates, which is the width of an antialiased edge.
     """
 
     u: Array
@@ -57,39 +57,39 @@ class BloomGrid:
     pixel: float
 
     def edge(self, inside: Array) -> Array:
-        """Returns the opacity of the region where `inside`, a signed distance, is positive."""
+        """Return the opacity of the region where `inside`, a signed distance, is positive."""
         return np.clip(inside * np.float32(1.0 / self.pixel) + np.float32(0.5), 0.0, 1.0)
 
 
 def petal_colours(name: str, rng: Generator) -> Colours:
-    """Draws a base and a tip colour for the petals of one plant of the class `name`."""
+    """Draw a base and a tip colour for the petals of one plant of the class `name`."""
     palette = PALETTES[name]
     names = list(palette)
     weights = np.array([palette[colour] for colour in names], np.float64)
     first, second = rng.choice(len(names), size=2, p=weights / weights.sum())
     tip = np.array(PETAL_COLOURS[names[first]]) * rng.uniform(0.85, 1.05, 3)
     other = np.array(PETAL_COLOURS[names[second]])
-    # Most petals are one colour from base to tip; the others blend halfway into a second one.
+    # Most petals have one colour; the others blend halfway into a second colour.
     blend = rng.uniform(0.3, 0.7) if rng.random() < 0.3 else rng.uniform(0.0, 0.1)
     base = tip + blend * (other - tip)
     return base.astype(np.float32), tip.astype(np.float32)
 
 
 def over(below: Array, above: Array, opacity: Array) -> Array:
-    """Returns `below` with `above` painted over it."""
+    """Return `below` with `above` painted over it."""
     if below.ndim > opacity.ndim:
         opacity = opacity[..., None]
     return below + opacity * (above - below)
 
 
 class _Petals:
-    """Petals laid over each other, the farthest first."""
+    """Overlapping petals, the farthest first."""
 
     def __init__(self, grid: BloomGrid):
         self.opacity = self.tone = self.mix = np.zeros_like(grid.radius)
 
     def add(self, opacity: Array, tone: Array, mix: Array) -> None:
-        """Lays a petal on top: its brightness, and its share of the tip's colour."""
+        """Add a petal on top, with its brightness and its share of the tip's colour."""
         self.tone = over(self.tone, tone, opacity)
         self.mix = over(self.mix, mix, opacity)
         self.opacity = np.maximum(self.opacity, opacity)
@@ -109,12 +109,12 @@ def _whorl(
     twist: float = 0.0,
     phase: float | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Draws one ring of `count` petals.
+    """Draw one ring of `count` petals.
 
-    `reach` is the distance of their bases and of their tips from the centre; each is shorter by a
-    share of up to `jitter`. `half_width` is half the width of a petal as a function of the position
-    along it. Petals bend by `twist` radians at the tip. `phase` is the angle of the first petal's
-    edge, drawn if it is None.
+    `reach` holds the distances of the bases and the tips from the centre; each petal is shorter by
+    a random share of up to `jitter`. `half_width` maps the position along a petal to half its
+    width. Petals bend by `twist` radians at the tip. `phase` is the angle of the first petal's
+    edge, or random if None.
 
     Returns:
       The opacity, the position along the petal (0 at its base, 1 at its tip) and the position
@@ -135,7 +135,7 @@ def _whorl(
 
 
 def _add_disk(bloom: Bloom, grid: BloomGrid, size: float, colour: Array, texture: Array) -> Bloom:
-    """Draws a round disk of florets, darker towards its rim, over the petals."""
+    """Draw a round disk of florets, darker towards its rim, over the petals."""
     opacity, rgb = bloom
     height = 1.0 - 0.45 * np.clip(grid.radius / size, 0.0, 1.2) ** 2
     alpha = grid.edge(size - grid.radius)
@@ -143,7 +143,7 @@ def _add_disk(bloom: Bloom, grid: BloomGrid, size: float, colour: Array, texture
 
 
 def daisy(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws long, thin, separate ray petals around a small bright disk."""
+    """Draw long, thin, separate ray petals around a small bright disk."""
     count = int(rng.integers(12, 20))
     size = rng.uniform(0.2, 0.29)
     widest = rng.uniform(0.52, 0.68) * np.pi / count
@@ -162,7 +162,7 @@ def daisy(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
 
 
 def sunflower(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws broad, pointed petals in two whorls around a large dark disk of spirals."""
+    """Draw broad, pointed petals in two whorls around a large dark disk of spirals."""
     count = int(rng.integers(13, 20))
     size = rng.uniform(0.43, 0.54)
     widest = rng.uniform(0.85, 1.0) * np.pi / count * 0.72
@@ -174,8 +174,7 @@ def sunflower(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
     for layer_tone, outer in ((0.7, 1.0), (1.0, 0.93)):
         alpha, along, across = _whorl(grid, rng, count, (0.25, outer), half_width, 0.12)
         petals.add(alpha, layer_tone * (0.82 + 0.18 * (1.0 - np.abs(across))), along)
-    # Two families of spirals turning against each other, in the Fibonacci numbers 13 and 21,
-    # are what the florets of a sunflower head look like.
+    # The florets of a sunflower head look like 13 and 21 spirals in opposite directions.
     spiral = np.float32(7.0) * np.log(grid.radius + np.float32(0.08))
     florets = np.cos(13.0 * grid.angle + spiral) * np.cos(21.0 * grid.angle - spiral)
     ring = np.exp(-((grid.radius / size - 0.62) ** 2) * 40.0)
@@ -185,7 +184,7 @@ def sunflower(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
 
 
 def dandelion(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws a head of very many fine rays without a disk, or the seed head that follows it."""
+    """Draw a head of many fine rays without a disk, or a seed head."""
     if rng.random() < 0.35:
         return _seed_head(grid, rng)
     petals = _Petals(grid)
@@ -203,7 +202,7 @@ def dandelion(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
 
 
 def _seed_head(grid: BloomGrid, rng: Generator) -> Bloom:
-    """Draws a translucent ball of parachutes: thin spokes that end in tufts."""
+    """Draw a translucent ball of parachutes: thin spokes that end in tufts."""
     sphere = np.clip(1.0 - grid.radius**2, 0.0, 1.0)
     haze = grid.edge(1.0 - grid.radius) * (0.3 + 0.25 * (1.0 - np.sqrt(sphere)))
     hair = np.zeros_like(haze)
@@ -211,7 +210,7 @@ def _seed_head(grid: BloomGrid, rng: Generator) -> Bloom:
         count = int(rng.integers(20, 28) * (0.3 + 0.7 * outer))
 
         def half_width(along: Array, outer: float = outer, count: int = count) -> Array:
-            # A spoke is a hair; its last quarter opens into the parachute.
+            # A spoke is a hair that widens into the parachute in its last quarter.
             tuft = np.clip((along - 0.74) * 5.0, 0.0, 1.0)
             return 0.008 + np.float32(0.85 * np.pi / count * outer) * tuft
 
@@ -221,18 +220,18 @@ def _seed_head(grid: BloomGrid, rng: Generator) -> Bloom:
     core = grid.edge(rng.uniform(0.12, 0.2) - grid.radius)
     grey = np.array([0.9, 0.9, 0.87], np.float32) * np.float32(rng.uniform(0.85, 1.05))
     grey = grey * rng.uniform(0.93, 1.04, 3).astype(np.float32)
-    # White hairs in a grey haze: light against the dark, and still there against a bright sky.
+    # White hairs in a grey haze are visible against dark and bright backgrounds.
     rgb = (0.55 + 0.45 * hair)[..., None] * grey
     brown = np.array([0.42, 0.32, 0.2], np.float32)
     return np.maximum(np.maximum(haze, hair), core), over(rgb, brown, core)
 
 
 def tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws a cup of few large overlapping petals from the side."""
+    """Draw a cup of few large overlapping petals from the side."""
     openness = rng.uniform(0.0, 0.5)
     waist = rng.uniform(0.4, 0.5)
     petals = _Petals(grid)
-    # From the back to the front: where the petal leans, how high it reaches, how lit it is.
+    # From back to front: the lean, the height and the brightness of each petal.
     layers = ((-0.3, 0.88, 0.6), (0.3, 0.9, 0.64), (-0.62, 0.95, 0.82), (0.62, 0.95, 0.86))
     for lean, top, layer_tone in (*layers, (rng.uniform(-0.15, 0.15), 0.78, 1.0)):
         top = top - rng.uniform(0.0, 0.14)
@@ -240,7 +239,7 @@ def tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
         centre = np.float32(lean) * (0.55 * np.sin(np.pi * 0.6 * height) + openness * height**3)
         width = np.float32(waist) * np.abs(np.sin(np.pi * height**0.75)) ** 0.8
         across = (grid.u - centre) / (width + np.float32(1e-3))
-        # The limits in v matter: where the width is zero a petal would leave a hairline.
+        # Without the limits in v, a petal of zero width would leave a hairline.
         alpha = grid.edge(width - np.abs(grid.u - centre)) * grid.edge(top - 0.02 - grid.v)
         alpha = alpha * grid.edge(grid.v + 0.9)
         rim = np.clip(1.0 - np.abs(across), 0.0, 1.0)
@@ -251,14 +250,14 @@ def tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
 
 
 def open_tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws six large petals seen from above, with a dark star and stamens at the base."""
+    """Draw six large petals seen from above, with a dark star and stamens at the base."""
 
     def half_width(along: Array) -> Array:
         return np.float32(0.5) * np.sqrt(np.sqrt(along)) * np.sqrt(1.0 - along**5)
 
     petals = _Petals(grid)
     phase = rng.uniform(0.0, math.tau)
-    # Three petals lie behind, three in front of the gaps between them.
+    # Three petals are behind, and three are in front of the gaps between them.
     for layer_tone, outer, turned in ((0.72, 1.0, phase), (1.0, 0.95, phase + math.tau / 6.0)):
         alpha, along, across = _whorl(grid, rng, 3, (-0.1, outer), half_width, 0.1, phase=turned)
         rim = np.clip(1.0 - np.abs(across), 0.0, 1.0)
@@ -273,7 +272,7 @@ def open_tulip(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
 
 
 def rose(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
-    """Draws rounded petals that overlap in a spiral and close towards the centre."""
+    """Draw rounded petals that overlap in a spiral and close towards the centre."""
     layers = int(rng.integers(5, 7))
     petals = _Petals(grid)
     sense = 1.0 if rng.random() < 0.5 else -1.0
@@ -284,11 +283,11 @@ def rose(grid: BloomGrid, rng: Generator, colours: Colours) -> Bloom:
         depth = layer / layers
         count = 5 if depth < 0.5 else 3
         reach = (1.0 - depth) ** 0.9 * 0.95
-        phase += 2.4  # the golden angle: no petal lies right behind another
+        phase += 2.4  # the golden angle, so that no petal is directly behind another
         turn = sense * (grid.angle + np.float32(phase)) * np.float32(count / math.tau)
         part = turn - np.floor(turn)
         lobe = np.sqrt(np.sqrt(np.clip(4.0 * part * (1.0 - part), 0.0, 1.0)))
-        # A petal starts under its neighbour and swings outwards: that is the spiral.
+        # Petals start under their neighbours and curve outwards, which forms the spiral.
         rim = np.float32(reach) * (0.74 + 0.2 * lobe + 0.1 * part)
         inside = rim - grid.radius - np.float32(depth) * drift
         near_rim = np.exp(-np.clip(inside, 0.0, None) * np.float32(9.0))
