@@ -1,4 +1,4 @@
-"""What the configurations that train on the real flowers from scratch have in common."""
+"""The common recipe for training from scratch on tf_flowers."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ from netzoo.config import default_config
 
 
 def from_scratch() -> ConfigDict:
-    """Returns the recipe of `configs/mobilenet_v2.py`, chosen on held-out training images.
+    """Return the recipe of `configs/mobilenet_v2.py`, chosen on held-out training images.
 
     tf_flowers has one split, `train`. A run trains on 72 % of it, validates on 8 % and is tested on
     the last 20 %: `train[:72%]`, `train[72%:80%]` and `train[80%:]`. The records in results/ are

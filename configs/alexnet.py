@@ -1,14 +1,14 @@
-"""AlexNet in one tower, from scratch on the real flowers.
+"""One-tower AlexNet from scratch on tf_flowers.
 
     python train.py --config configs/alexnet.py --workdir runs/alexnet
     python eval.py --workdir runs/alexnet
 
 Dropout, crops and flips are those of the paper (Krizhevsky et al. 2012, sections 4 and 5). The
-optimiser is not: on 10 % of the training photographs, held out, AdamW had 55 % after five epochs
-where the paper's SGD (rate 0.01, momentum 0.9, weight decay 5e-4) had 46 %. Gradients are clipped
-because nothing normalises them. The hidden layers are 1024 wide: with 4096 they would hold 54 of
-57 M parameters and a checkpoint would take 0.9 GB. The network of 2012 itself is
-`--config.model.name=alexnet`.
+optimiser is AdamW, which reached 55 % after five epochs on a held-out 10 % of the training images;
+the paper's SGD (rate 0.01, momentum 0.9, weight decay 5e-4) reached 46 %. Gradients are clipped
+because the network has no normalisation. The hidden layers are 1024 wide: at 4096 they would hold
+54 of 57 M parameters, and a checkpoint would take 0.9 GB. `--config.model.name=alexnet` selects the
+paper's network.
 
 Measured so far on two CPU cores (AMD EPYC), with the command of the record: 8 epochs in 4 min, 69.2
 % of the 734 test images (95 % interval 65.8 to 72.4), final averaged weights, seed 0, trained on
@@ -20,10 +20,10 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="alexnet_owt", hidden_features=1024, dropout_rate=0.5)
-    # The paper's augmentation: crops and flips.
+    # The paper's augmentation is crops and flips.
     config.augment.randaugment_layers = 0
     config.augment.mixup = 0.0
     config.train.label_smoothing = 0.0

@@ -1,10 +1,10 @@
-"""GoogLeNet with BatchNorm, from scratch on the real flowers.
+"""GoogLeNet with BatchNorm from scratch on tf_flowers.
 
     python train.py --config configs/googlenet.py --workdir runs/googlenet
     python eval.py --workdir runs/googlenet
 
-Network, dropout and auxiliary classifiers of Szegedy et al. (arXiv:1409.4842); optimiser, schedule
-and augmentation are those of configs/mobilenet_v2.py.
+Network, dropout and auxiliary classifiers are those of Szegedy et al. (arXiv:1409.4842). Optimiser,
+schedule and augmentation are those of configs/mobilenet_v2.py.
 
 Measured so far on two CPU cores (AMD EPYC), with the command of the record: 4 epochs in 10 min,
 69.1 % of the 734 test images (95 % interval 65.6 to 72.3), final averaged weights, seed 0, trained
@@ -16,7 +16,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="googlenet_bn", dropout_rate=0.4, auxiliary_weight=0.3)
     return config

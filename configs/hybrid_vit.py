@@ -1,4 +1,4 @@
-"""R+ViT-Ti/16, a Transformer on the stem of a ResNet, from scratch on the real flowers.
+"""R+ViT-Ti/16, a Transformer on the stem of a ResNet, from scratch on tf_flowers.
 
 python train.py --config configs/hybrid_vit.py --workdir runs/hybrid_vit
 python eval.py --workdir runs/hybrid_vit
@@ -16,7 +16,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="r_ti16", dropout_rate=0.0, drop_path_rate=0.1)
     config.train.clip_norm = 1.0

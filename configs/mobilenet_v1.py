@@ -1,10 +1,11 @@
-"""MobileNet V1 from scratch on the real flowers.
+"""MobileNet V1 from scratch on tf_flowers.
 
 python train.py --config configs/mobilenet_v1.py --workdir runs/mobilenet_v1
 python eval.py --workdir runs/mobilenet_v1
 
-The recipe of `configs/mobilenet_v2.py`, chosen there on held-out training images, with the paper's
-dropout (TF-slim keeps 0.999) and without weight decay on depthwise kernels (section 3.2).
+The recipe is that of `configs/mobilenet_v2.py`, which was chosen on held-out training images, with
+the paper's dropout (TF-slim keeps 0.999) and without weight decay on depthwise kernels (section
+3.2).
 
 Measured on two CPU cores (AMD EPYC, busy with other work): 60 epochs in 63 min 12 s; 89.10 % of the
 734 test images (95 % interval 86.6 to 91.2), final averaged weights, seed 0, trained on
@@ -16,7 +17,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="mobilenet_v1", width_multiplier=1.0, dropout_rate=0.001)
     config.optimizer.weight_decay_mults = (

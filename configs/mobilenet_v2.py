@@ -1,4 +1,4 @@
-"""MobileNetV2 from scratch on the real flowers.
+"""MobileNetV2 from scratch on tf_flowers.
 
 python train.py --config configs/mobilenet_v2.py --workdir runs/v2
 python eval.py --workdir runs/v2
@@ -13,7 +13,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="mobilenet_v2", width_multiplier=1.0, dropout_rate=0.2)
     return config

@@ -1,4 +1,4 @@
-"""MobileNetV2 from ImageNet weights on the real flowers, all of it or only its classifier.
+"""Fine-tunes MobileNetV2 from ImageNet weights on tf_flowers, in full or only its classifier.
 
 python train.py --config configs/mobilenet_v2_finetune.py --workdir runs/finetune
 python train.py --config configs/mobilenet_v2_finetune.py:head --workdir runs/finetune_head
@@ -18,7 +18,7 @@ from netzoo.config import default_config
 
 
 def get_config(trained: str = "all") -> ConfigDict:
-    """Returns the configuration; `trained` is `"all"` or `"head"`."""
+    """Return the configuration; `trained` is `"all"` or `"head"`."""
     config = default_config()
     config.model.name = "mobilenet_v2"
     config.init.weights = "mobilenet_v2.tv_in1k"
@@ -36,7 +36,7 @@ def get_config(trained: str = "all") -> ConfigDict:
         config.optimizer.lr_mults = ((r"logits/.*", 1.0), (r".*", 0.0))
         config.train.freeze_batch_norm = True
     elif trained == "all":
-        # The classifier starts from nothing, the rest is nearly right.
+        # The classifier is new, and the pre-trained layers need small changes.
         config.optimizer.lr_mults = ((r"logits/.*", 1.0), (r".*", 0.3))
     else:
         raise ValueError(f"{trained!r} cannot be trained; expected all or head")

@@ -1,11 +1,11 @@
-"""MobileNetV3-Large from scratch on the real flowers.
+"""MobileNetV3-Large from scratch on tf_flowers.
 
 python train.py --config configs/mobilenet_v3.py --workdir runs/mobilenet_v3
 python eval.py --workdir runs/mobilenet_v3
 
-The recipe of `configs/mobilenet_v2.py` with a learning rate of 5e-4, chosen on held-out training
-images (docs/design.md): at 3e-3 it hardly fits, as gates and the layer before the logits have no
-BatchNorm behind them. For V3-Small: `--config.model.name=mobilenet_v3_small`.
+The recipe is that of `configs/mobilenet_v2.py` with a learning rate of 5e-4, chosen on held-out
+training images (docs/design.md). At 3e-3 the network hardly fits, because no BatchNorm follows the
+gates and the layer before the logits. For V3-Small, use `--config.model.name=mobilenet_v3_small`.
 
 Measured on two CPU cores (AMD EPYC, under other load): 60 epochs in 30 min 29 s; 85.29 % of the
 734 test images (95 % interval 82.5 to 87.7), final averaged weights, seed 0, trained on
@@ -17,7 +17,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="mobilenet_v3_large", width_multiplier=1.0, dropout_rate=0.2)
     config.optimizer.learning_rate = 5e-4

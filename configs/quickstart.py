@@ -1,4 +1,4 @@
-"""MobileNetV2 at half width on drawn flowers: from nothing to a trained network in minutes.
+"""MobileNetV2 at half width on synthetic flowers: a trained network in minutes.
 
     python train.py --config configs/quickstart.py --workdir runs/quickstart
     python eval.py --workdir runs/quickstart
@@ -15,7 +15,7 @@ from netzoo.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = default_config()
     config.model.update(name="mobilenet_v2", width_multiplier=0.5, dropout_rate=0.1)
     config.data.image_size = 96

@@ -1,4 +1,4 @@
-"""ResNet-50 from scratch on the real flowers.
+"""ResNet-50 from scratch on tf_flowers.
 
 python train.py --config configs/resnet50.py --workdir runs/resnet50
 python eval.py --workdir runs/resnet50
@@ -16,7 +16,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="resnet50", zero_init_last_norm=True)
     config.data.image_size = 96

@@ -1,4 +1,4 @@
-"""A small Transformer from numbers to English words and back: 31415 is thirty-one thousand ...
+"""A small Transformer that translates numbers to English words and back.
 
     python train.py --config configs/transformer_quickstart.py --workdir runs/numbers
     python eval.py --workdir runs/numbers
@@ -15,9 +15,9 @@ from netzoo.config import default_config
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = default_config("translation")
-    # Layers, width, hidden units, heads; dropout is the option beside.
+    # Layers, width, MLP width and heads; `dropout_rate` overrides the last number.
     config.model.update(name="transformer_tiny", variant=(2, 128, 256, 4, 0.1), dropout_rate=0.1)
     config.data.source = "number_words"
     config.data.vocabulary_size = 128

@@ -1,12 +1,12 @@
-"""VGG16 with BatchNorm, from scratch on the real flowers at 64 pixels.
+"""VGG16 with BatchNorm from scratch on tf_flowers at 64 pixels.
 
     python train.py --config configs/vgg16_bn.py --workdir runs/vgg16_bn
     python eval.py --workdir runs/vgg16_bn
 
 Optimiser, momentum, weight decay and dropout are those of the paper (Simonyan and Zisserman,
-arXiv:1409.1556, section 3.1); the learning rate falls along a cosine instead of by hand. At 64
-pixels an image costs 1.3 G multiply-adds instead of the 15.5 G at 224. The hidden layers are 512
-wide: with 4096 they would hold 120 of 134 M parameters, most of them on repeated pixels.
+arXiv:1409.1556, section 3.1); the learning rate follows a cosine instead of manual steps. An image
+takes 1.3 G multiply-adds at 64 pixels, and 15.5 G at 224. The hidden layers are 512 wide: at 4096
+they would hold 120 of 134 M parameters, most of them for repeated pixels.
 
 Measured so far on two CPU cores (AMD EPYC), with the command of the record: 3 epochs at 48 pixels
 in 5 min, 62.3 % of the 734 test images (95 % interval 58.7 to 65.7), final averaged weights, seed
@@ -18,11 +18,11 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="vgg16_bn", hidden_features=512, dropout_rate=0.5)
     config.data.image_size = 64
-    # The paper's augmentation: crops and flips.
+    # The paper's augmentation is crops and flips.
     config.augment.randaugment_layers = 0
     config.augment.mixup = 0.0
     config.train.label_smoothing = 0.0

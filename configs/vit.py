@@ -1,12 +1,12 @@
-"""ViT-Ti/16 from scratch on the real flowers.
+"""ViT-Ti/16 from scratch on tf_flowers.
 
 python train.py --config configs/vit.py --workdir runs/vit
 python eval.py --workdir runs/vit
 
 At 96 pixels an image is 6 * 6 patches. Adam with a long warm-up, clipping at 1, RandAugment, mixup
-and stochastic depth are the ingredients of Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4),
-with half their learning rate for the smaller batches; weight decay is of kernels alone. The
-augmentation is that of `configs/mobilenet_v2.py`.
+and stochastic depth follow Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4). The learning
+rate is half of theirs, for smaller batches. Weight decay applies only to kernels. The augmentation
+is that of `configs/mobilenet_v2.py`.
 
 Measured so far on two CPU cores (AMD EPYC): 10 epochs, with `--config.train.epochs=10
 --config.schedule.warmup_epochs=1.0`, in 22 min: 61.2 % of the 734 test images (95 % interval
@@ -19,7 +19,7 @@ from netzoo.configs._flowers import from_scratch
 
 
 def get_config() -> ConfigDict:
-    """Returns the configuration."""
+    """Return the configuration."""
     config = from_scratch()
     config.model.update(name="vit_ti16", dropout_rate=0.0, drop_path_rate=0.1)
     config.data.image_size = 96

@@ -1,9 +1,9 @@
-"""netzoo: the networks that taught computer vision, in JAX/Flax, and the trainer for them."""
+"""netzoo: classic vision networks and the Transformer in JAX/Flax, with a trainer."""
 
 import lazy_loader
 
 __version__ = "0.1.0"
 
-# What `__init__.pyi` names is loaded on first use: JAX takes seconds to import, and
-# `netzoo.cli.launch` must be able to set the process up before that.
+# The names in `__init__.pyi` are loaded on first use, because JAX takes seconds to import and
+# `netzoo.cli.launch` must configure the process before.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

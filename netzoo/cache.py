@@ -1,4 +1,4 @@
-"""The folder that outlives runs: downloaded weights and compiled programs."""
+"""The cache folder for downloaded weights and compiled programs."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,6 @@ CACHE_VARIABLE = "NETZOO_CACHE"
 
 
 def cache_folder() -> Path:
-    """Returns `$NETZOO_CACHE`, or `netzoo` in the user's cache folder (`~/.cache`)."""
+    """Return `$NETZOO_CACHE`, or `netzoo` in the user's cache folder (`~/.cache`)."""
     user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(os.environ.get(CACHE_VARIABLE) or Path(user, "netzoo"))

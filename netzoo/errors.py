@@ -1,4 +1,4 @@
-"""Errors that the user can mend, and names that are safe to print."""
+"""Errors that the user can fix, and names that are safe to print."""
 
 import contextlib
 import difflib
@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
-    """Something in the configuration, the data, the weights or the machine is not as expected.
+    """The configuration, the data, the weights or the machine is not as expected.
 
-    The message says what was expected, what was found and what to do next. Entry points print it
+    The message states what was expected, what was found and what to do. Entry points print it
     without a traceback.
     """
 
 
 def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
-    """Returns the error for a name that is not one of `valid`, with the nearest valid ones."""
+    """Return the error for a name that is not in `valid`, with the nearest valid names."""
     valid = list(valid)
     near = _nearest(found, valid)
     hint = f"did you mean {' or '.join(near)}?" if near else f"valid: {', '.join(valid)}"
@@ -29,7 +29,7 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def noting(note: str) -> Iterator[None]:
-    """Adds a note to an error that leaves the block."""
+    """Add a note to errors raised in the `with` block."""
     try:
         yield
     except Exception as error:
@@ -38,12 +38,12 @@ def noting(note: str) -> Iterator[None]:
 
 
 def printable(name: str) -> str:
-    """Returns a name with every character that is not printable written as an escape."""
+    """Return a name with non-printable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?` with the valid names near `name`, or "" where none is near."""
+    """Return ` Did you mean ...?` with the valid names near `name`, or ""."""
     near = _nearest(name, valid)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 

@@ -1,8 +1,8 @@
 """The style of netzoo's figures.
 
-They are drawn with matplotlib's object interface alone, so that no backend, window or global state
-is involved and a headless machine draws the same. Blue means right or held out, red means wrong,
-grey is context.
+Figures use matplotlib's object interface only, which needs no backend, window or global state and
+works on headless machines. Blue marks correct or held-out results, red marks errors, and grey marks
+context.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ from netzoo.errors import UserError
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
 DPI = 150
-# Names and titles may hold two dollar signs, which matplotlib would take for a formula.
+# matplotlib would parse two dollar signs in a name or title as a formula.
 PLAIN: dict[str, Any] = {"color": INK, "parse_math": False}
 
 
 def new_figure(
     width: float, height: float, title: str, layout: Literal["constrained", "none"] = "constrained"
 ) -> Figure:
-    """Makes a figure of a size in inches, with a title on its left."""
+    """Create a figure of a size in inches, with a title at the left."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.set_layout_engine(layout)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", **PLAIN)
@@ -35,31 +35,31 @@ def new_figure(
 
 
 def hide_frame(axes: Any) -> None:
-    """Removes the frame and the tick marks of a panel or a secondary axis; tick labels stay."""
+    """Remove the frame and the tick marks of axes, but keeps tick labels."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
 
 
 def heat_map(axes: Axes, shares: np.ndarray, *colors: str) -> AxesImage:
-    """Draws shares, 0 to 1, as cells on a square-root scale that keeps small shares visible."""
+    """Draw shares in [0, 1] as cells, on a square-root scale that shows small shares."""
     shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])
     return axes.imshow(shares, cmap=shades, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
 
 
 def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> None:
-    """Draws white lines between the cells of a heat map."""
+    """Draw white lines between the cells of a heat map."""
     axes.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=linewidth)
 
 
 def shorten(text: str, longest: int) -> str:
-    """Returns a text of at most `longest` characters; what is cut off becomes an ellipsis."""
+    """Shorten a text to at most `longest` characters, with an ellipsis."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def check_format(path: str | None) -> None:
-    """Raises UserError, before the work is done, if no figure can be written as `path` ends."""
+    """Raise a UserError if the extension of `path` is not a figure format."""
     formats = FigureCanvasBase.get_supported_filetypes()
     if path is not None and Path(path).suffix.lower().removeprefix(".") not in formats:
         raise UserError(f"cannot write {path}: expected a figure's extension, such as .png or .pdf")

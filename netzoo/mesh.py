@@ -1,7 +1,7 @@
-"""The devices of all processes as one mesh, and how arrays lie on it.
+"""The devices of all processes as one mesh, and shardings on it.
 
-The mesh has two axes. A batch is sharded over both; parameters, if they are sharded at all, over
-`fsdp` alone (`netzoo/training/sharding.py`).
+The mesh has two axes, `data` and `fsdp`. Batches are sharded over both. Parameters are sharded over
+`fsdp` only, if at all (`netzoo/training/sharding.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,26 +15,26 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from netzoo.errors import UserError
 
 DATA, FSDP = "data", "fsdp"
-# Linen modules do not annotate their intermediate values.
+# Automatic axes, because Linen modules do not annotate intermediate values.
 AXIS_TYPES = (jax.sharding.AxisType.Auto,) * 2
 
 
 def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Returns devices, by default all of all processes, as `[data, fsdp]`; see `mesh_shape`."""
-    # Sorted by process, since a process has consecutive rows of a batch. Neighbours share
-    # parameters, so that these travel between processes as little as possible.
+    """Arrange devices, by default those of all processes, as `[data, fsdp]`; see `mesh_shape`."""
+    # Sort by process, because each process has consecutive rows of a batch. Neighbours share
+    # parameters, which minimises the communication between processes.
     devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     grid = np.asarray(devices).reshape(mesh_shape(len(devices), fsdp))
     return Mesh(grid, (DATA, FSDP), axis_types=AXIS_TYPES)
 
 
 def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
-    """Returns how many devices lie along `data` and along `fsdp`.
+    """Return the number of devices along `data` and along `fsdp`.
 
-    `fsdp` devices share the parameters among them, -1 for all; `data` gets the rest.
+    Parameters are sharded over `fsdp` devices, or all devices for -1; `data` gets the rest.
 
     Raises:
-      UserError: `fsdp` does not divide the devices.
+      UserError: `fsdp` does not divide the number of devices.
     """
     fsdp = devices if fsdp == -1 else fsdp
     if devices % fsdp:
@@ -47,17 +47,17 @@ def mesh_shape(devices: int, fsdp: int) -> tuple[int, int]:
 
 
 def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Returns the sharding that gives every device the whole array."""
+    """Return the sharding that gives every device the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding that divides the first axis over all devices."""
+    """Return the sharding that divides the first axis over all devices."""
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
 def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
-    """Returns the function that makes global arrays from this process's part of a batch."""
+    """Return a function that makes global arrays from this process's part of a batch."""
     sharding = split_batch(mesh)
     return lambda batch: jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), batch
@@ -65,7 +65,7 @@ def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
 
 
 def check_divisible(mesh: Mesh | AbstractMesh, **batch_sizes: int) -> None:
-    """Raises a UserError, which names sizes that fit, if devices cannot divide a batch evenly."""
+    """Raise a UserError with valid sizes if the devices cannot divide a batch evenly."""
     devices = mesh.size
     for key, size in batch_sizes.items():
         if size % devices:
@@ -77,17 +77,17 @@ def check_divisible(mesh: Mesh | AbstractMesh, **batch_sizes: int) -> None:
 
 
 def process_shard() -> tuple[int, int]:
-    """Returns this process and their number: which part of every batch it reads."""
+    """Return the index of this process and the number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def is_writer() -> bool:
-    """Returns whether this process writes what one process writes for all: logs and figures."""
+    """Return whether this process writes the logs and figures of the run."""
     return jax.process_index() == 0
 
 
 def largest(value: int) -> int:
-    """Returns the largest of the processes' values; all processes must call this."""
+    """Return the maximum over all processes, all of which must call this function."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())

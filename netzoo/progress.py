@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, sparse plain lines elsewhere."""
+"""The progress display of training: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Item = TypeVar("Item")
 
 
 def format_metric(value: float | None, digits: int = 4) -> str:
-    """Returns a metric for people to read; None stands for a value that is not finite."""
+    """Format a metric for display; None represents a non-finite value."""
     return "not finite" if value is None else f"{value:.{digits}f}"
 
 
 def track(
     items: Iterable[Item], description: str, console: Console | None = None
 ) -> Iterable[Item]:
-    """Returns `items`, whose iteration draws a bar on a terminal, and nothing elsewhere."""
+    """Return `items`, and draw a bar during iteration on a terminal."""
     console = console or Console()
     hidden = not _is_terminal(console)
     return rich.progress.track(items, description, console=console, transient=True, disable=hidden)
 
 
 class Progress:
-    """Shows how far a run is, how fast it goes, and whether it waits for data.
+    """Shows the progress and the speed of a run, and whether it waits for data.
 
-    A bar where standard output is a terminal; otherwise (a file, a pipe, a batch job) one line at
-    most every ten seconds, and one for the last step.
+    On a terminal, it is a bar. Otherwise (in a file, a pipe or a batch job) it is at most one line
+    every ten seconds, and one for the last step.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Progress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepares the display; it appears on entering the context.
+        """Prepare the display, which appears on entering the context.
 
-        `start_step` is above zero in a resumed run. `description` is a few words, say the model's
-        name; `unit` is what the rate counts, say "images". `clock` gives seconds.
+        `start_step` is above 0 in a resumed run. `description` is a short text, e.g. the model
+        name. `unit` is the unit of the rate, e.g. "images". `clock` returns seconds.
         """
         self._total, self._start, self._description = total_steps, start_step, description
         self._unit, self._clock = unit, clock
@@ -63,7 +63,7 @@ class Progress:
             TimeRemainingColumn(),
             console=self._console,
             expand=True,
-            # Updates come once per logging interval, too rare for the usual half minute.
+            # Updates come once per logging interval, too rarely for the default of half a minute.
             speed_estimate_period=600,
             disable=not self._terminal,
         )
@@ -82,10 +82,10 @@ class Progress:
     def update(
         self, step: int, *, epoch: float, rate: float, loss: float, data_wait: float
     ) -> None:
-        """Shows the state after `step`, which is at least 1.
+        """Show the state after `step` (at least 1).
 
-        `epoch` has a fraction, from which the number of epochs follows. `rate` is in units a second
-        over all devices, `data_wait` the share of time spent waiting for input, 0 to 1.
+        `epoch` is fractional. `rate` is in units per second over all devices. `data_wait` is the
+        share of time spent waiting for input, 0 to 1.
         """
         facts = (
             f"epoch {epoch:.1f}/{epoch * self._total / step:.4g}  "
@@ -101,12 +101,12 @@ class Progress:
         self.message(f"{self._description}  step {step}/{self._total}  {facts}{ending}")
 
     def message(self, text: str) -> None:
-        """Prints `text` on a line of its own, above the bar where there is one."""
-        # Not `print`: a tensor shape such as [32, 224] is text, not a style.
+        """Print `text` on its own line, above the bar if there is one."""
+        # Not `print`, which would parse a tensor shape such as [32, 224] as a style.
         self._console.out(text, highlight=False)
 
 
 def _is_terminal(console: Console) -> bool:
-    # `file.isatty` and not `is_terminal` alone: variables such as FORCE_COLOR set the latter, and
-    # a log file full of redrawn bars is of no use.
+    # Variables such as FORCE_COLOR set `is_terminal`, so also check `file.isatty`: redrawn bars
+    # would fill a log file.
     return console.is_interactive and console.file.isatty()

@@ -2,9 +2,11 @@
 
 Shape contract of `vit_b16` at 224x224 pixels (section 3.1 and Table 1 of the paper):
 
-    images [batch, 224, 224, 3] stem [batch, 14, 14, 768] projected patches of 16x16 pixels encoder
-    [batch, 197, 768] class token and 14 * 14 patches; 12 blocks, then a norm pre_logits [batch,
-    768] the class token logits [batch, num_classes]
+    images     [batch, 224, 224, 3]
+    stem       [batch, 14, 14, 768]     projected patches of 16x16 pixels
+    encoder    [batch, 197, 768]        class token and 14 * 14 patches; 12 blocks, then a norm
+    pre_logits [batch, 768]             the class token
+    logits     [batch, num_classes]
 
 Blocks normalise before attention and MLP (equations 2 and 3). With `pool="gap"` there is no class
 token and the patches are averaged (appendix D.3).

@@ -2,9 +2,10 @@
 
 Names are `MODEL.TAG`, with timm's tags:
 
-    tv_in1k, tv2_in1k torchvision's IMAGENET1K_V1 and _V2 augreg_in21k Google's AugReg on
-    ImageNet-21k (21843 classes) augreg_in21k_ft_in1k[_384] the same, fine-tuned on ImageNet-1k at
-    224 or 384 pixels augreg_in1k[_384] Google's AugReg on ImageNet-1k only
+    tv_in1k, tv2_in1k              torchvision's IMAGENET1K_V1 and _V2
+    augreg_in21k                   Google's AugReg on ImageNet-21k (21843 classes)
+    augreg_in21k_ft_in1k[_384]     the same, fine-tuned on ImageNet-1k at 224 or 384 pixels
+    augreg_in1k[_384]              Google's AugReg on ImageNet-1k only
 
 Each file in `netzoo.weights.families` lists the weights of its family.
 """

@@ -1,15 +1,15 @@
-"""The folder of a run, and the names of what every task's run has in it.
+"""The folder of a run, and the names of its files.
 
-    config.json          the configuration; training writes it at the start
-    environment.json     the machine and the versions of packages; training writes it too
-    metrics.jsonl        a line for each logged step and each evaluation; tensorboard/ has the same
+    config.json          the configuration, written when training starts
+    environment.json     the machine and the package versions, written when training starts
+    metrics.jsonl        a line per logged step and per evaluation; tensorboard/ holds the same
     checkpoints/STEP/    the last few training states
     best/STEP/           the weights with the highest metric on the validation split
-    curves.png           loss and metric over the epochs; training draws it at its end
-    eval.json            the metrics on the test split, or another; evaluation writes it
-    lock                 the process that trains here
+    curves.png           loss and metric over the epochs, drawn when training ends
+    eval.json            the metrics on the test or another split, written by evaluation
+    lock                 the process that trains in this folder
 
-The name of config.json stands in `netzoo.config`, and names that only one task has in that task.
+`netzoo.config` defines the name of config.json, and each task the names of its own files.
 """
 
 ENVIRONMENT_FILE = "environment.json"

@@ -1,14 +1,14 @@
 """Checkpoints of a run, on Orbax.
 
-    WORKDIR/checkpoints/STEP/    the last few: training state and position in the data
-    WORKDIR/best/STEP/           the best by the validation split: weights for evaluation only
+    WORKDIR/checkpoints/STEP/    the last few: training state and data position
+    WORKDIR/best/STEP/           the best on the validation split: weights only
 
-All processes of a run write into the same folder, each the parts of arrays that its devices have.
-A checkpoint can be read on any number of devices, whatever the number that wrote it.
+All processes of a run write into the same folder, each the array shards of its devices. A
+checkpoint can be read on any number of devices.
 
-A step's folder appears under its final name when everything in it is on disk, so a process killed
-while saving leaves the checkpoint before it as the newest. Older steps are deleted after that. Each
-step has checksums (`netzoo/workdir/checksums.py`), which are compared whenever it is read.
+A step's folder gets its final name when all its files are on disk, so a killed save leaves the
+previous checkpoint as the newest. Older steps are deleted afterwards. Each step has checksums
+(`netzoo/workdir/checksums.py`), which are verified at every read.
 """
 
 import contextlib
@@ -28,35 +28,36 @@ from netzoo.errors import UserError, unknown_name
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
-# Orbax logs dozens of lines a save, and where a disk is full a traceback for every tensor; it also
-# raises what goes wrong.
+# Orbax logs dozens of lines per save, and a traceback for every tensor if the disk is full. It also
+# raises these errors.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class _CheckpointFolder:
-    """A folder of checkpoints that is written without holding up the training."""
+    """A folder of checkpoints that are written in the background of training."""
 
     def __init__(self, directory: Path, **options: Any):
-        """Opens the folder, or creates it; `options` are Orbax's."""
+        """Open or create the folder; `options` are Orbax's."""
         self.directory = directory.absolute()
         options |= {"temporary_path_class": ChecksummedPath}
-        options |= {"cleanup_tmp_directories": True}  # of a process that was killed
+        options |= {"cleanup_tmp_directories": True}  # left by a killed process
         self._manager = ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(**options)
         )
 
     def _save(self, step: int, **items: ocp.args.CheckpointArgs) -> None:
-        """Starts writing; returns when the values are copied and training may go on.
+        """Start writing; return when the values are copied and training may continue.
 
         Raises:
-          UserError: This checkpoint, or the one before it, cannot be written; says why.
+          UserError: This checkpoint or the previous one cannot be written; the message gives the
+            reason.
         """
         with _explained(self.directory):
             self._manager.save(step, args=ocp.args.Composite(**items))
 
     def close(self) -> None:
-        """Waits for what is being written; raises UserError where that fails."""
+        """Wait for pending writes; raise a UserError if they fail."""
         with _explained(self.directory):
             self._manager.close()
 
@@ -65,28 +66,28 @@ class Checkpoints(_CheckpointFolder):
     """The checkpoints of one run, in `WORKDIR/checkpoints`."""
 
     def __init__(self, workdir: Path, keep: int):
-        """Opens the folder, or creates it; the newest `keep` checkpoints stay."""
+        """Open or create the folder; the newest `keep` checkpoints are kept."""
         super().__init__(workdir / CHECKPOINTS, max_to_keep=keep)
         self._keep = keep
 
     def save(self, step: int, state: ArrayTree, iterator: grain.DatasetIterator) -> None:
-        """Starts writing, unless the step is there; see `_save`."""
+        """Start writing unless the step exists; see `_save`."""
         if step not in self._manager.all_steps():
             data = grain.checkpoint.CheckpointSave(iterator)
             self._save(step, state=ocp.args.StandardSave(state), data=data)
 
     def exist(self) -> bool:
-        """Returns whether there is any checkpoint, sound or not."""
+        """Return whether there is any checkpoint, intact or damaged."""
         return bool(self._manager.all_steps())
 
     def restore(self, like: ArrayTree, iterator: grain.DatasetIterator) -> tuple[int, Any] | None:
-        """Returns step and state of the newest checkpoint that can be read, or None without any.
+        """Return step and state of the newest intact checkpoint, or None if there is none.
 
-        `like` is a state with the shapes, types and shardings wanted, whatever they were in the
-        processes that saved it. `iterator` is set to the position that belongs to the state.
+        `like` is a state with the required shapes, dtypes and shardings, which may differ from the
+        saved shardings. `iterator` is set to the position that belongs to the state.
 
         Raises:
-          UserError: There are checkpoints, and all of them are damaged.
+          UserError: All existing checkpoints are damaged.
         """
 
         def read(folder: Path) -> ArrayTree:
@@ -99,8 +100,8 @@ class Checkpoints(_CheckpointFolder):
 
         steps = sorted(self._manager.all_steps())
         for step, state in _sound(self.directory, steps, read):
-            # Damaged newer ones go, whose steps are about to be saved again, and older ones beyond
-            # those to keep, which a process killed while deleting left.
+            # Delete damaged newer checkpoints, whose steps will be saved again, and older ones that
+            # a killed process did not delete.
             kept = [older for older in steps if older <= step][-self._keep :]
             for other in sorted(set(steps) - set(kept)):
                 self._manager.delete(other)
@@ -117,15 +118,15 @@ class BestCheckpoint(_CheckpointFolder):
     """The weights with the highest metric so far, in `WORKDIR/best`."""
 
     def __init__(self, workdir: Path):
-        """Opens the folder, or creates it; names and removes a damaged checkpoint."""
+        """Open or create the folder; report and remove a damaged checkpoint."""
         super().__init__(
             workdir / BEST,
-            max_to_keep=1,  # the newest is the best: only what beats it is saved
-            lightweight_initialize=True,  # else Orbax does not open a folder with a damaged metric
+            max_to_keep=1,  # the newest is the best: only improvements are saved
+            lightweight_initialize=True,  # otherwise Orbax rejects a folder with a damaged metric
         )
 
         def read_value(folder: Path) -> float:
-            # The file of Orbax's item of JSON.
+            # Orbax stores the JSON item in this file.
             return json.loads((folder / "metrics" / "metrics").read_text())["value"]
 
         steps = self._manager.all_steps()
@@ -135,8 +136,8 @@ class BestCheckpoint(_CheckpointFolder):
             self._manager.delete(other)
 
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
-        """Starts writing `weights` if `value` is higher than every one before; see `_save`."""
-        # A resumed run repeats steps up to the best one, which has beaten them already.
+        """Start writing `weights` if `value` is the highest so far; see `_save`."""
+        # A resumed run repeats steps that are not better than the saved best.
         if step <= self._step or not value > self._value:
             return
         self._step, self._value = step, value
@@ -145,17 +146,17 @@ class BestCheckpoint(_CheckpointFolder):
 
 
 def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, ArrayTree]:
-    """Reads the variables for evaluation from a run.
+    """Read the variables of a run for evaluation.
 
-    `which` is `"last"`, `"best"`, or `"average"`: the mean of the weights, as trained, of all
-    checkpoints that the run keeps (Vaswani et al., arXiv:1706.03762, section 6.1).
+    `which` is `"last"`, `"best"`, or `"average"`: the mean of the trained weights (not the moving
+    averages) of all kept checkpoints (Vaswani et al., arXiv:1706.03762, section 6.1).
 
     Returns:
-      The step, the newest of those averaged; which weights these are: `"params"`, `"ema"` where
-      the run keeps a moving average, or say `"mean of 5"`; and the variables.
+      The step, or the newest averaged step; the kind of weights: `"params"`, `"ema"` if the run
+      keeps a moving average, or e.g. `"mean of 5"`; and the variables.
 
     Raises:
-      UserError: `which` is none of the three, or there is no such checkpoint that can be read.
+      UserError: `which` is unknown, or no such checkpoint can be read.
     """
     if which not in WEIGHTS:
         raise unknown_name("checkpoint", which, WEIGHTS)
@@ -183,36 +184,36 @@ def _trained(state: ArrayTree) -> ArrayTree:
 def _sound(
     directory: Path, steps: Iterable[int], read: Callable[[Path], Any]
 ) -> Iterator[tuple[int, Any]]:
-    """Yields sound steps, newest first, and what `read` returns for them; prints the others."""
+    """Yield intact steps, newest first, and the results of `read`; print damaged steps."""
     for step in sorted(steps, reverse=True):
         folder = directory / str(step)
         try:
             check_files(folder)
             value = read(folder)
-        except Exception as error:  # Orbax and TensorStore raise a dozen types for damage
-            if folder.exists():  # else a training that goes on has deleted it meanwhile
+        except Exception as error:  # Orbax and TensorStore raise many types for damaged files
+            if folder.exists():  # otherwise a running training has deleted it
                 print(f"checkpoint damaged, left out: {folder}: {_first_line(error)}", flush=True)
         else:
             yield step, value
 
 
 def _read_arrays(folder: Path) -> ArrayTree:
-    """Reads the state as NumPy arrays, which do not depend on the devices that saved it."""
+    """Read the state as NumPy arrays, whatever the devices that saved it."""
     with ocp.StandardCheckpointer() as reader:
         saved = reader.metadata(folder / "state").item_metadata.tree
-        # Given anything but NumPy's, Orbax looks for the devices of the processes that saved.
+        # For other arrays, Orbax looks for the devices of the processes that saved them.
         like = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved)
         return reader.restore(folder / "state", like)
 
 
 @contextlib.contextmanager
 def _explained(directory: Path) -> Iterator[None]:
-    """Turns what Orbax raises while writing into one error that says what to do."""
+    """Convert Orbax's errors in writing to a UserError with advice."""
     try:
         yield
-    except Exception as error:  # of any type, as above; a failed write raises in the next save
+    except Exception as error:  # of any type; a failed write raises in the next save
         full = "No space left on device" in str(error)
-        why = "the disk is full; free space" if full else f"{_first_line(error)}; mend it"
+        why = "the disk is full; free space" if full else f"{_first_line(error)}; fix it"
         raise UserError(
             f"no checkpoint can be written to {directory}: {why}, and the same command continues "
             "from the newest complete one"

@@ -1,7 +1,7 @@
-"""Checksums of the files of a checkpoint: TensorStore reads changed array data without an error.
+"""Checksums of the files of a checkpoint, because TensorStore reads altered data without an error.
 
-They are written into the step's folder before it gets its final name, by the thread that writes the
-checkpoint; the training does not wait for them.
+The thread that writes the checkpoint adds them before the step's folder gets its final name.
+Training does not wait for them.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ CHECKSUMS_FILE = "checksums.json"
 
 
 class ChecksummedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
-    """The temporary folder of a step, or of an item in it, that is about to get its final name."""
+    """The temporary folder of a step or an item, before it gets its final name."""
 
     async def finalize(self) -> None:
-        """Called by one process, when the files of all are complete; items come before the step."""
+        """Orbax calls this in one process when all files are complete, for items first."""
         if self.get_final().name.isdigit():
             await asyncio.to_thread(write_checksums, Path(self.get()))
         await super().finalize()
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes the SHA-256 of every file of the items of a step: state, data, metrics.
+    """Write the SHA-256 of every file of a step's items (state, data, metrics).
 
-    Files beside the items are Orbax's own bookkeeping, which changes until the end.
+    Files beside the items are Orbax's metadata, which may change until the end.
     """
     paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
     digests = {str(path.relative_to(folder)): _digest(path) for path in paths}
@@ -35,10 +35,10 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_files(folder: Path) -> None:
-    """Compares a step with its checksums; a step of an older version, without any, passes.
+    """Verify the checksums of a step; a step of an older version has none and passes.
 
     Raises:
-      ValueError: A file is missing or not what was written; names it.
+      ValueError: A file is missing or altered; the message names it.
       OSError: A file cannot be read.
     """
     path = folder / CHECKSUMS_FILE
@@ -49,7 +49,7 @@ def check_files(folder: Path) -> None:
         if not file.exists():
             raise ValueError(f"{name} is missing")
         if _digest(file) != digest:
-            raise ValueError(f"{name} is not what was written: its SHA-256 differs")
+            raise ValueError(f"{name} has been altered: its SHA-256 differs")
 
 
 def _digest(path: Path) -> str:

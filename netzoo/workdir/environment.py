@@ -20,14 +20,14 @@ _PACKAGES = (
 
 
 def _shell_line(command: Sequence[str]) -> str:
-    """Returns a command without folders that differ between machines."""
-    # pip puts the script `netzoo` beside the interpreter that runs it.
+    """Return a shell line without the folders of this machine."""
+    # pip installs the script `netzoo` beside its interpreter.
     first = 1 if len(command) > 1 and Path(command[1]).name == "netzoo" else 0
     return shlex.join([Path(command[first]).name, *command[first + 1 :]])
 
 
 def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
-    """Writes `environment.json`: what a run runs on.
+    """Write `environment.json`, which describes the software and the machine of a run.
 
     It has `command` (one shell line; the interpreter, or `netzoo`, without its folder, which
     differs between machines), `parameters` (trainable scalars), `init` ("random" or the name of the
@@ -36,7 +36,7 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
     where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
     (JAX's name: cpu, gpu or tpu). The argument `command` is the list as typed.
     """
-    import jax  # Only training needs devices: making tables must not initialise them.
+    import jax  # Only training needs devices; creating tables must not initialise them.
 
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -64,9 +64,9 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
 
 
 def cpu_model() -> str:
-    """Returns the name of the processor."""
+    """Return the model name of the processor."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
-    # ARM kernels have no such line; the architecture's name is used there.
+    # ARM kernels have no such line; fall back to the architecture.
     name = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
     return name[1].strip() if name else platform.processor() or platform.machine()

@@ -1,7 +1,7 @@
-"""One training at a time in a run folder.
+"""A lock that allows one training at a time in the folder of a run.
 
-The kernel holds the lock (`flock`) for a process and releases it when the process dies, however it
-dies. Only training takes it: a run can be evaluated while it trains.
+The kernel holds the lock (`flock`) and releases it whenever the process ends. Only training takes
+the lock, so a run can be evaluated while it trains.
 """
 
 import fcntl
@@ -15,16 +15,16 @@ from netzoo.workdir import LOCK_FILE
 
 
 def lock_run(workdir: Path) -> TextIO | None:
-    """Locks a run folder for this process and writes its name into the lock file.
+    """Lock the folder of a run and write this process's name into the lock file.
 
     Returns:
-      The lock file, which unlocks when it is closed, or None if another process holds the lock. On
-      a file system without locks a warning is printed, and the file is returned.
+      The lock file, which unlocks when closed, or None if another process holds the lock. On a file
+      system without locks, the function prints a warning and returns the file.
 
     Raises:
-      OSError: The folder cannot be written.
+      OSError: The folder is not writable.
     """
-    # Opened for appending: the file has the holder's name until the lock is ours.
+    # Open for appending: the file names the holder until this process has the lock.
     file = (workdir / LOCK_FILE).open("a", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,7 +41,7 @@ def lock_run(workdir: Path) -> TextIO | None:
 
 
 def locked_error(workdir: Path) -> UserError:
-    """Returns the error for a run folder that another process has locked; names the holder."""
+    """Return the error for a run that another process has locked, with the holder's name."""
     holder = (workdir / LOCK_FILE).read_text(encoding="utf-8").strip() or "another process"
     return UserError(
         f"{workdir} is locked: {holder} trains there. Wait for it, stop it, or give a new --workdir"

@@ -1,11 +1,11 @@
-"""The metrics log of a run: `metrics.jsonl` for programs, TensorBoard event files for people.
+"""The metrics log of a run: `metrics.jsonl` and TensorBoard event files.
 
 One line of `metrics.jsonl` is one JSON object:
 
     {"kind": "train", "step": 50, "epoch": 0.5, "loss": 1.2, ..., "timing": {"wall_seconds": 9.1}}
 
-Everything outside "timing" depends on the run alone: a resumed run leaves the same bytes there as
-an uninterrupted one. Whatever a clock measures belongs inside "timing".
+All measured times belong inside "timing". Everything else depends only on the run, and is byte for
+byte the same in a resumed and an uninterrupted run.
 """
 
 import contextlib
@@ -29,28 +29,28 @@ _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
 class MetricsWriter(contextlib.AbstractContextManager):
-    """Appends to the metrics log; every line is on its way to the disk when `write` returns."""
+    """Appends to the metrics log; `write` passes the line to the operating system at once."""
 
     def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
-        """Opens the log of a run, whose folder is created if it is missing.
+        """Open the log of a run, and create a missing folder.
 
-        A `resume_step` of None replaces an old log by an empty one. A step keeps the lines up to
-        and including it and drops later ones, which the resumed run writes again.
+        If `resume_step` is None, an empty log replaces an old one. Otherwise lines after
+        `resume_step` are removed, and the resumed run writes them again.
 
         Raises:
-          OSError: The folder cannot be written or its disk is full; names the file.
-          UserError: A line of the existing log, other than a torn last one, is not JSON.
+          OSError: The folder is not writable or the disk is full; the message names the file.
+          UserError: A line of the existing log is not JSON, other than a truncated last line.
         """
         self._path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
         self._folder.mkdir(parents=True, exist_ok=True)
         if resume_step is None:
-            # TensorBoard would draw the old run and the new one as a single zigzag.
+            # TensorBoard would draw the old and the new run as one zigzag curve.
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
         elif self._path.exists():
             with _naming(self._path):
                 _truncate(self._path, resume_step)
-        # Unbuffered: after a failed write nothing is left behind to fail again on closing.
+        # Unbuffered, so that closing after a failed write does not fail again.
         self._file = self._path.open("wb" if resume_step is None else "ab", buffering=0)
         with _naming(self._folder):
             self._events = _open_events(self._folder, resume_step)
@@ -63,18 +63,18 @@ class MetricsWriter(contextlib.AbstractContextManager):
         values: Mapping[str, Any],
         timing: Mapping[str, Any] | None = None,
     ) -> None:
-        """Appends one line, and its numbers to TensorBoard as `kind/name` and `timing/name`.
+        """Append a line, and add its numbers to TensorBoard as `kind/name` and `timing/name`.
 
-        `kind` is "train" or "eval". `values` are numbers, 0-d arrays, strings, or lists and
-        dictionaries of them, all reproducible; NaN and infinity become null, which is all JSON has
-        for them. `timing` is what a clock measured; None leaves it out.
+        `kind` is "train" or "eval". `values` are reproducible numbers, 0-d arrays, strings, or
+        lists and dictionaries of them; NaN and infinity become null, as JSON requires. `timing`
+        holds measured times; None omits it.
 
         Raises:
-          ValueError: The writer is closed, or a name in `values` is one of the line's own.
-          OSError: The disk is full; names the file.
+          ValueError: The writer is closed, or `values` uses a reserved name.
+          OSError: The disk is full; the message names the file.
         """
         if taken := [name for name in values if name in _OWN_KEYS]:
-            raise ValueError(f"values may not use the line's own names {_OWN_KEYS}: found {taken}")
+            raise ValueError(f"expected names other than {_OWN_KEYS} in values, got {taken}")
         values, timing = _plain(values), _plain(timing)
         line = {"kind": kind, "step": int(step), "epoch": _plain(epoch), **values}
         if timing is not None:
@@ -93,7 +93,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
             self._events.flush()
 
     def close(self) -> None:
-        """Closes both files; a second call does nothing."""
+        """Close both files; further calls do nothing."""
         if not self._file.closed:
             self._file.close()
             with _naming(self._folder):
@@ -104,11 +104,11 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads a `metrics.jsonl`, leaving out a last line that a kill cut short.
+    """Read a `metrics.jsonl`, ignoring a truncated last line.
 
     Raises:
-      FileNotFoundError: There is no such file.
-      UserError: Another line is not JSON; names file and line.
+      FileNotFoundError: The file does not exist.
+      UserError: Another line is not JSON; the message names file and line.
     """
     records, lines = [], path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
@@ -119,16 +119,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError as error:
             if number < len(lines):
                 raise UserError(
-                    f"{path}, line {number} is not JSON: {line[:80]!r}. Mend or remove that line."
+                    f"{path}, line {number} is not JSON: {line[:80]!r}. Fix or remove that line."
                 ) from error
     return records
 
 
 def _truncate(path: Path, last_step: int) -> None:
-    """Keeps the lines up to `last_step`; the old file stays whole until the new one is."""
+    """Remove the lines after `last_step`, replacing the file atomically."""
     kept = [record for record in read_metrics(path) if record["step"] <= last_step]
     partial = path.with_name(path.name + ".partial")
-    # json reads and writes a float by its shortest exact form, so kept lines keep their bytes.
+    # json writes the shortest exact form of floats, so kept lines keep their bytes.
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     with partial.open("wb") as file:
         file.write(text.encode())
@@ -138,12 +138,12 @@ def _truncate(path: Path, last_step: int) -> None:
 
 
 def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
-    """Opens an event file that makes TensorBoard forget the steps after `resume_step`.
+    """Open an event file that makes TensorBoard discard the steps after `resume_step`.
 
-    tensorboardX's `SummaryWriter` does the same with a background thread. A full disk would end
-    that thread, and the training would then wait for a full queue.
+    tensorboardX's `SummaryWriter` uses a background thread. A full disk would end this thread, and
+    training would then block on a full queue.
     """
-    # The writer's default name changes once a second, and it overwrites.
+    # The default name changes only once per second, and the writer overwrites files.
     events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
     if resume_step is not None:
         purge = resume_step + 1
@@ -156,7 +156,7 @@ def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Adds the file and advice to a bare "No space left on device"."""
+    """Add the file name and advice to errors such as "No space left on device"."""
     try:
         yield
     except OSError as error:
@@ -167,7 +167,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """Converts arrays and non-finite numbers to what JSON has."""
+    """Convert arrays and non-finite numbers to JSON values."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if hasattr(value, "tolist"):

@@ -1,4 +1,4 @@
-"""Checks of the files that a command is to write."""
+"""Checks the output files of a command."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from netzoo.errors import UserError
 
 
 def check_writable(*paths: str | None) -> None:
-    """Checks, before the work is done, that its results can be written; None is skipped.
+    """Check in advance that output files can be written; skip None.
 
     Raises:
-      UserError: The folder of a file does not exist or is not writable, a path is a folder, or two
+      UserError: The folder of a file does not exist or is not writable; a path is a folder; or two
         paths are the same file.
     """
     wanted = [path for path in paths if path is not None]
@@ -19,8 +19,8 @@ def check_writable(*paths: str | None) -> None:
     for path in wanted:
         folder = Path(path).parent
         if Path(path).is_dir():
-            raise UserError(f"cannot write {path}: it is a folder, expected a file's name")
+            raise UserError(f"cannot write {path}: it is a folder; expected a file name")
         if not folder.is_dir():
-            raise UserError(f"cannot write {path}: there is no folder {folder}")
+            raise UserError(f"cannot write {path}: the folder {folder} does not exist")
         if not os.access(path if Path(path).exists() else folder, os.W_OK):
             raise UserError(f"cannot write {path}: no permission")

@@ -247,7 +247,7 @@ def test_tfds_source(flowers, tmp_path):
     content = shard.read_bytes()
     shard.write_bytes(content[:64] + bytes(len(content) - 128) + content[-64:])
     source = open_source("tfds:tf_flowers", "train", data_dir)
-    with pytest.raises(ImageError, match="tf_flowers train example 3: .* damaged"):
+    with pytest.raises(ImageError, match=r"tf_flowers train example 3: .* damaged"):
         source[3]
     shard.unlink()
     with pytest.raises(SourceError, match=r"example 3: open\(\) failed: No such file"):

@@ -67,7 +67,7 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     assert "add --config.evaluation.beam_size=9" in done.stderr
     done = run("predict.py", "--workdir", workdir, "7", "--output", tmp_path / "no" / "out.txt")
     assert done.returncode == 1
-    assert "there is no folder" in done.stderr
+    assert "does not exist" in done.stderr
 
 
 @pytest.mark.slow  # the fast ones are those of test_sharding.py and test_processes.py

@@ -138,7 +138,7 @@ def test_values_may_not_hide_the_line_itself(tmp_path):
     """Protects "step" and its like from a metric of the same name."""
     with (
         MetricsWriter(tmp_path, resume_step=None) as writer,
-        pytest.raises(ValueError, match="found \\['step'\\]"),
+        pytest.raises(ValueError, match="got \\['step'\\]"),
     ):
         writer.write("train", 1, 0.1, {"step": 3})
 
