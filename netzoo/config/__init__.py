@@ -1,7 +1,7 @@
-"""The configuration of an experiment: the table of its keys, and its file in a run.
+"""The configuration of an experiment: its table of keys, and its file in a run.
 
-A file in `configs/` starts from `default_config(task)` and sets what is special about its
-experiment. `validate` refuses a misspelt key with the nearest right one.
+A file in `configs/` starts from `default_config(task)` and sets the keys that differ. `validate`
+rejects misspelt keys and suggests the nearest.
 """
 
 from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, save_config

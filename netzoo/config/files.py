@@ -1,4 +1,4 @@
-"""The resolved configuration as a file of the run."""
+"""Saves and loads the resolved configuration of a run."""
 
 import json
 import os
@@ -13,22 +13,22 @@ CONFIG_FILE = "config.json"
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:
-    """Writes the resolved configuration into the run folder: all of it or nothing."""
+    """Write the resolved configuration into the run folder atomically."""
     partial = workdir / f"{CONFIG_FILE}.partial"
     partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
     os.replace(partial, workdir / CONFIG_FILE)
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """Reads the configuration of a run.
+    """Read the configuration of a run.
 
     Raises:
-      UserError: `workdir` holds no run, or the file is damaged or has other keys.
+      UserError: `workdir` is not a run, or the file is damaged or has other keys.
     """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
-            f"{workdir} holds no run: {path} does not exist. Give the --workdir of `netzoo train`."
+            f"{workdir} holds no run: {path} does not exist. Pass the --workdir of `netzoo train`."
         )
     try:
         saved = _tuples(json.loads(path.read_text()))
@@ -37,16 +37,16 @@ def load_config(workdir: Path) -> ConfigDict:
         validate(config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged, or of another version of netzoo: {error}; give another --workdir"
+            f"{path} is damaged or from another version of netzoo: {error}; use another --workdir"
         ) from None
     return config
 
 
 def check_same_run(config: ConfigDict, workdir: Path) -> None:
-    """Refuses to continue a run under a configuration that would compute something else.
+    """Check that a configuration continues a run with the same results.
 
     Raises:
-      UserError: The differing keys with both values.
+      UserError: Keys differ; the message lists them with both values.
     """
     old, new = flatten(load_config(workdir)), flatten(config)
     differing = [
@@ -56,14 +56,14 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
     ]
     if differing:
         raise UserError(
-            f"{workdir} holds a run of another configuration:\n"
+            f"{workdir} is a run with another configuration:\n"
             + "\n".join(differing)
-            + "\nContinue it with its own values, or give a new --workdir."
+            + "\nContinue the run with its own values, or use a new --workdir."
         )
 
 
 def _tuples(value):
-    """JSON has lists where the configuration has tuples."""
+    """Convert lists of JSON to the tuples of configurations."""
     if isinstance(value, dict):
         return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
-"""Modules of the user's own, which register networks, optimizers, sources and augmentations.
+"""User modules, which register networks, optimizers, sources and augmentations.
 
-The key `modules` names them, and so the `config.json` of a run does, which may come from anybody.
-Nothing in a run folder is executed: a module is imported only if it lies elsewhere on the import
-path and its source imports netzoo. Both are found out without running any of it.
+The key `modules` names them, also in the `config.json` of a run, which may be untrusted. Nothing in
+a run folder is executed: a module is imported only if it is elsewhere on the import path and its
+source imports netzoo. Both checks execute no code of the module.
 """
 
 import ast
@@ -16,16 +16,16 @@ from netzoo.errors import UserError, printable
 
 
 def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
-    """Imports modules, and says on standard error which file each is read from.
+    """Import modules, and print the file of each on standard error.
 
-    A module that is imported already is left as it is.
+    A module that is already imported stays unchanged.
 
     Args:
-      names: Dotted names, of `config.modules`.
-      workdir: The run folder, from which no module is taken.
+      names: Dotted names, such as `config.modules`.
+      workdir: The run folder, from which no module is imported.
 
     Raises:
-      UserError: A module is not on the import path, lies in the run folder, does not import netzoo,
+      UserError: A module is not on the import path, is in the run folder, does not import netzoo,
         or fails.
     """
     for name in names:
@@ -41,12 +41,12 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
         print(f"importing {name} from {printable(str(path))}", file=sys.stderr)
         try:
             importlib.import_module(name)
-        except Exception as error:  # the module is code, and may raise anything
+        except Exception as error:  # the module is code and may raise any error
             raise UserError(f"importing {name}: {type(error).__name__}: {error}") from error
 
 
 def _find(name: str) -> list[ModuleSpec]:
-    """Returns where the packages around a module and the module itself lie."""
+    """Return the specs of a module's packages and of the module."""
     parts = name.split(".")
     specs: list[ModuleSpec] = []
     for count in range(1, len(parts) + 1):
@@ -62,7 +62,7 @@ def _find(name: str) -> list[ModuleSpec]:
 
 
 def _imports_netzoo(path: Path) -> bool:
-    """Returns whether the source of a module, which is parsed and not run, imports netzoo."""
+    """Parse the source of a module and return whether it imports netzoo."""
     try:
         nodes = list(ast.walk(ast.parse(path.read_bytes())))
     except (OSError, SyntaxError, ValueError) as error:

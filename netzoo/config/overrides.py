@@ -1,4 +1,4 @@
-"""The configuration that a command line gives: a file of it, and `--config.KEY=VALUE`."""
+"""Reads the configuration of a command line: a file and `--config.KEY=VALUE`."""
 
 import re
 import runpy
@@ -12,20 +12,20 @@ from ml_collections import ConfigDict
 from netzoo.config.table import parse
 from netzoo.errors import UserError, did_you_mean
 
-_CONFIGS = "netzoo.configs"  # the folder configs/ of the repository, where netzoo is installed
-_FLAG = re.compile(r"-(?![\d.])")  # as opposed to a negative number
+_CONFIGS = "netzoo.configs"  # the folder configs/ of the repository, once netzoo is installed
+_FLAG = re.compile(r"-(?![\d.])")  # but not a negative number
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Separates the overrides from the other arguments.
+    """Separate the overrides from the other arguments.
 
     Args:
-      arguments: As typed. An override is `--config.KEY=VALUE` or `--config.KEY VALUE`;
+      arguments: The command line. An override is `--config.KEY=VALUE` or `--config.KEY VALUE`.
         `--config.KEY` before another flag or at the end, and `--noconfig.KEY`, are switches. A
         negative number is a value.
 
     Returns:
-      The other arguments, and the texts of the values by key.
+      The other arguments, and the values as text by key.
     """
     rest, overrides = [], {}
     left = list(arguments)
@@ -44,10 +44,10 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 
 def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
-    """Sets keys, in place, to the values that `split_overrides` returned.
+    """Set keys in place to the values from `split_overrides`.
 
     Raises:
-      UserError: With every key that is unknown, one a line.
+      UserError: Keys or values are invalid; the message lists all, one per line.
     """
     faults = []
     for name, text in overrides.items():
@@ -60,14 +60,14 @@ def override(config: ConfigDict, overrides: Mapping[str, str]) -> None:
 
 
 def read_config(file: str) -> ConfigDict:
-    """Runs the file of an experiment and returns its configuration.
+    """Run the file of an experiment and return its configuration.
 
     Args:
-      file: A path, or the name of a configuration in the package, such as `"mobilenet_v2"`. With
-        `:ARGUMENT` behind it, the file's `get_config` is called with that argument.
+      file: A path, or the name of a configuration in the package, such as `"mobilenet_v2"`. A
+        suffix `:ARGUMENT` is passed to the file's `get_config`.
 
     Raises:
-      UserError: The file cannot be read, or its code failed; names the line that failed.
+      UserError: The file cannot be read, or its code failed; the message names the line.
     """
     path, colon, argument = file.partition(":")
     if not Path(path).is_file():
@@ -75,19 +75,19 @@ def read_config(file: str) -> ConfigDict:
     try:
         namespace = runpy.run_path(path)
         if "get_config" not in namespace:
-            raise UserError("expected a function get_config, which returns the configuration")
+            raise UserError("expected a function get_config that returns the configuration")
         return namespace["get_config"](*([argument] if colon else []))
-    except Exception as error:  # the file is code, and may raise anything
+    except Exception as error:  # the file is code and may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == _CONFIGS:
             raise _not_installed() from None
         raise UserError(_located(error, Path(path))) from None
 
 
 def _in_package(name: str) -> str:
-    """Returns the path of a configuration of the package by its name.
+    """Return the path of a configuration in the package.
 
     Raises:
-      UserError: Neither a file nor a configuration of the package has this name, or netzoo is not
+      UserError: The name is neither a file nor a configuration of the package, or netzoo is not
         installed.
     """
     try:
@@ -105,13 +105,13 @@ def _in_package(name: str) -> str:
 
 def _not_installed() -> UserError:
     return UserError(
-        f"there is no {_CONFIGS}: netzoo is used from its folder and is not installed; run "
-        "`pip install -e .` there"
+        f"there is no {_CONFIGS}, because netzoo is not installed; run "
+        "`pip install -e .` in its folder"
     )
 
 
 def _located(error: Exception, path: Path) -> str:
-    """Returns the message on one line, after the line of the file or its neighbour that raised."""
+    """Return the message on one line, with the file and the line that raised it."""
     text = " ".join(str(error).split())
     if not isinstance(error, UserError):
         text = f"{type(error).__name__}: {text}"

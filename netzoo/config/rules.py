@@ -1,4 +1,4 @@
-"""Rules that values of configuration keys follow, each with the words for an error message."""
+"""Rules for values of configuration keys, with their texts in error messages."""
 
 import math
 import re
@@ -6,61 +6,61 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
-_MANY = 2**40  # examples, in place of the unknown number
+_MANY = 2**40  # stands for the unknown number of examples
 
 
 class Rule(NamedTuple):
     """A check of one value."""
 
-    holds: Callable[[Any], bool]  # whether a value is right; may raise for one of another shape
-    wanted: str  # what a right value is, as in "expected at least 1"
+    holds: Callable[[Any], bool]  # whether a value is valid; may raise for other types
+    wanted: str  # description of valid values, as in "expected at least 1"
 
 
 def is_number(x: Any) -> bool:
-    """Returns whether `x` is a finite number; True and False are not numbers."""
+    """Return whether `x` is a finite number; True and False are not numbers."""
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
 
 def is_whole(x: Any) -> bool:
-    """Returns whether `x` is a whole number."""
+    """Return whether `x` is a whole number."""
     return is_number(x) and isinstance(x, int)
 
 
 def _is_module(x: Any) -> bool:
-    """Returns whether `x` is a dotted name of a module that is not netzoo's and no command."""
+    """Return whether `x` is the dotted name of a module outside netzoo, other than `__main__`."""
     parts = x.split(".") if isinstance(x, str) else [""]
     return all(map(str.isidentifier, parts)) and parts[0] != "netzoo" and "__main__" not in parts
 
 
 def at_least(bound: float) -> Rule:
-    """Returns the rule for numbers of at least `bound`."""
+    """Return the rule for numbers of at least `bound`."""
     return Rule(lambda x: is_number(x) and x >= bound, f"at least {bound}")
 
 
 def within(low: float, high: float) -> Rule:
-    """Returns the rule for numbers between two bounds, both included."""
+    """Return the rule for numbers between two bounds, inclusive."""
     return Rule(lambda x: is_number(x) and low <= x <= high, f"{low} to {high}")
 
 
 def interval(high: float, wanted: str) -> Rule:
-    """Returns the rule for two numbers with 0 < first <= second <= `high`."""
+    """Return the rule for two numbers with 0 < first <= second <= `high`."""
     return Rule(
         lambda x: len(x) == 2 and all(map(is_number, x)) and 0 < x[0] <= x[1] <= high, wanted
     )
 
 
 def one_of(*names: str) -> Rule:
-    """Returns the rule for a choice of names."""
+    """Return the rule for a choice of names."""
     return Rule(lambda x: x in names, f"{', '.join(names[:-1])} or {names[-1]}")
 
 
 def or_none(rule: Rule) -> Rule:
-    """Returns the rule for None or what `rule` says."""
+    """Return the rule for None or values of `rule`."""
     return Rule(lambda x: x is None or rule.holds(x), f"{rule.wanted}, or None")
 
 
 def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
-    """Returns the rule for an ordered table of regular expressions and values."""
+    """Return the rule for an ordered table of regular expressions and values."""
     return Rule(
         lambda x: bool(x) and all(bool(re.compile(p)) and holds(value) for p, value in x),
         f"pairs (regular expression, {wanted})",
@@ -72,7 +72,7 @@ SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
 FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
 COUNT = Rule(lambda x: is_whole(x) and x >= 1, "a whole number of at least 1")
 SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
-# What a value of each type is.
+# Rules of each type.
 TYPES = {
     bool: SWITCH,
     int: Rule(is_whole, "a whole number"),
@@ -86,20 +86,20 @@ MODULES = Rule(
 NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
-FORBIDDEN = Rule(lambda x: False, "no value here: the data and the name of the network decide it")
+FORBIDDEN = Rule(lambda x: False, "no value: the data and the network name determine it")
 AXES = patterns(lambda x: x in (None, "largest") or is_whole(x), "axis, None or 'largest'")
 MULTS = patterns(at_least(0).holds, "factor of at least 0")
 LR_MULTS = Rule(
     lambda x: MULTS.holds(x) and any(factor for _, factor in x),
-    f"{MULTS.wanted}, one of them more than 0: else nothing is trained",
+    f"{MULTS.wanted}, at least one above 0, so that something is trained",
 )
 
 
 def are_apart(split: str, other: str) -> bool:
-    """Returns whether no part of a split shares examples with a part of another.
+    """Return whether two split expressions have no examples in common.
 
-    Slices of one split in percent are compared, and so are slices by numbers of examples. How one
-    kind lies to the other depends on the size of the split, so these two count as apart.
+    Slices of a split are compared if both are in percent or both in examples. A percentage and a
+    number of examples cannot be compared without the size of the split, so they count as disjoint.
     """
 
     def overlap(a: tuple[str, str, range], b: tuple[str, str, range]) -> bool:
@@ -112,10 +112,10 @@ def are_apart(split: str, other: str) -> bool:
 
 
 def _slice(part: str) -> tuple[str, str, range]:
-    """Returns the name of a split, the unit of its slice, empty for all of it, and the slice."""
+    """Return the name of a split, the unit of its slice ("" for the whole), and the slice."""
     name, _, bounds = part.strip().removesuffix("]").partition("[")
     match = _BOUNDS.fullmatch(bounds)
-    if match is None:  # an expression of another kind, or none
+    if match is None:  # another expression, or none
         return name.strip(), bounds, range(_MANY)
     first, first_unit, last, last_unit = match.groups()
     unit = (first_unit if first else last_unit) or ("examples" if first or last else "")

@@ -1,4 +1,4 @@
-"""The table of a task's keys, and what comes from it: defaults, checks, values typed as text."""
+"""The table of a task's keys, which defines defaults, checks and parsing."""
 
 import ast
 import functools
@@ -15,17 +15,17 @@ from netzoo.errors import UserError, unknown_name
 
 
 class Table(NamedTuple):
-    """What may stand in the configuration of a task."""
+    """The valid keys of a task's configuration."""
 
-    keys: dict[str, Key]  # by their names, the keys of every task first
+    keys: dict[str, Key]  # by name; keys of every task first
     divided: str  # the key whose value `train.grad_accum_steps` must divide
-    options: dict[str, Rule]  # of networks, which stand under `model`
-    free: tuple[str, ...]  # prefixes of keys that may change when a run is continued
+    options: dict[str, Rule]  # options of networks, the further keys of `model`
+    free: tuple[str, ...]  # prefixes of keys that may change in a continued run
 
 
 @functools.cache
 def task_table(task: str) -> Table:
-    """Returns the table of a task.
+    """Return the table of a task.
 
     Raises:
       UserError: The task is unknown.
@@ -42,9 +42,9 @@ def task_table(task: str) -> Table:
 
 
 def default_config(task: str = DEFAULT_TASK) -> ConfigDict:
-    """Returns the defaults of a task, which train on its embedded data set.
+    """Return the defaults of a task, which train on its synthetic data set.
 
-    Anything may be assigned; `validate` refuses names and values that are not right.
+    Any key can be assigned; `validate` rejects invalid names and values.
 
     Raises:
       UserError: The task is unknown.
@@ -59,7 +59,7 @@ def default_config(task: str = DEFAULT_TASK) -> ConfigDict:
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
-    """Returns the values by their keys, such as `train.epochs`."""
+    """Return the values by key, such as `train.epochs`."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict):
@@ -70,13 +70,13 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def validate(config: ConfigDict, *, training: bool = False) -> None:
-    """Checks names and values by the table of the task.
+    """Check names and values against the table of the task.
 
-    The splits have to be apart for `training`; evaluation takes any.
+    Only `training` requires disjoint splits.
 
     Raises:
-      UserError: With every fault, one a line. Keys are compared with each other only if each has a
-        right value.
+      UserError: Keys or values are invalid; the message lists all, one per line. Conflicts between
+        keys are listed only if every value is valid.
     """
     table, values = _table(config), flatten(config)
     faults = [
@@ -105,7 +105,7 @@ def _table(config: ConfigDict) -> Table:
 
 
 def _expected(table: Table, name: str, value: Any) -> str | None:
-    """Returns what was expected instead of a value, or None if the value is right."""
+    """Return a description of valid values, or None if the value is valid."""
     key = table.keys.get(name)
     if key is None:
         rules = [table.options.get(name.removeprefix("model."))]
@@ -117,16 +117,16 @@ def _expected(table: Table, name: str, value: Any) -> str | None:
         try:
             if not rule.holds(value):
                 return rule.wanted
-        except (TypeError, ValueError, OverflowError, re.error):  # a value of another shape
+        except (TypeError, ValueError, OverflowError, re.error):  # a value of another type
             return rule.wanted
     return None
 
 
 def parse(config: ConfigDict, name: str, text: str) -> Any:
-    """Returns the value of a key that is typed on the command line; `validate` checks it.
+    """Return the value of a key from its text on the command line; `validate` checks it.
 
     Raises:
-      UserError: There is no such key.
+      UserError: The key is unknown.
     """
     table = _table(config)
     options = [f"model.{option}" for option in (*table.options, *config.model)]

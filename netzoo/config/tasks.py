@@ -1,7 +1,7 @@
-"""The tasks that the one training loop can train: one folder of `netzoo.tasks` each.
+"""The tasks of the training loop, one folder of `netzoo.tasks` each.
 
-Modules of a folder are imported when they are needed: records and configuration keys do without
-JAX, which takes seconds to load. A new task is its folder and one line in `TASKS`.
+The modules of a folder are imported on demand, because records and configuration keys do not need
+JAX, which takes seconds to import. A new task needs a folder and one line in `TASKS`.
 """
 
 import importlib
@@ -13,21 +13,21 @@ TASKS = {
     "image_classification": "netzoo.tasks.classification",
     "translation": "netzoo.tasks.translation",
 }
-# Libraries that one task needs and others do not, by the extra that installs them.
+# The extras that install the libraries of a single task.
 EXTRAS = {"sacrebleu": "translate", "sentencepiece": "translate"}
-# Records and configurations that name no task are from before there was a second one.
+# Records and configurations without a task are older than the second task.
 DEFAULT_TASK = "image_classification"
 
 
 def task_module(task: str, name: str) -> ModuleType:
-    """Imports a module of a task's folder.
+    """Import a module of a task's folder.
 
-    `"config"` has KEYS, DEFAULTS for keys that every task has, and DIVIDED, OPTIONS and FREE, which
-    `netzoo.config.table.Table` explains. `"task"` has the class `TASK`, `"predict"` a function
+    `"config"` defines KEYS, DEFAULTS for the keys of every task, and DIVIDED, OPTIONS and FREE (see
+    `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a function
     `predict` and its `Options`, and `"record"` `RECORD`.
 
     Raises:
-      UserError: The task is unknown, or a library that it needs is not installed.
+      UserError: The task is unknown, or a required library is not installed.
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)

@@ -1,4 +1,4 @@
-"""Measures where the time of the training loop goes."""
+"""Measures the time of the training loop."""
 
 import contextlib
 import time
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 
 class Clock:
-    """Measures the rate of training and the share of it that is spent waiting for data.
+    """Measures the training rate and the share of time spent waiting for data.
 
-    Evaluation, checkpoints (see `paused`) and the first step, which compiles, are left out.
+    Evaluation, checkpoints (see `paused`) and the first step, which compiles, do not count.
     """
 
     def __init__(self) -> None:
-        """Starts the watch."""
+        """Start the clock."""
         self._started = time.monotonic()
         self._compiled = False
         self._restart()
@@ -22,20 +22,20 @@ class Clock:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Counts the time inside as waiting for data."""
+        """Count the time in the `with` block as waiting for data."""
         began = time.monotonic()
         yield
         self._waited += time.monotonic() - began
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves out the time inside."""
+        """Exclude the time in the `with` block."""
         began = time.monotonic()
         yield
         self._interval_start += time.monotonic() - began
 
     def step_done(self, count: int) -> None:
-        """Adds a step that trained on `count` of what throughput is counted in, say images."""
+        """Add a step on `count` units of throughput, e.g. images."""
         if self._compiled:
             self._count += count
         else:
@@ -43,12 +43,12 @@ class Clock:
             self._restart()
 
     def rates(self) -> tuple[float, float]:
-        """Returns the count per second and the share of waiting, both since the last call."""
+        """Return units per second and the share of waiting since the last call."""
         seconds = max(time.monotonic() - self._interval_start, 1e-9)
         result = self._count / seconds, self._waited / seconds
         self._restart()
         return result
 
     def elapsed(self) -> float:
-        """Returns the seconds since the start, pauses included."""
+        """Return the seconds since the start, including pauses."""
         return time.monotonic() - self._started

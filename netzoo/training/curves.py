@@ -11,23 +11,23 @@ from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure
 
 Records = Sequence[Mapping[str, Any]]
 
-# The splits of eval lines, as the first part of a value's name: label, colour, line.
+# Label, colour and line style of each split, which is the first part of a value's name.
 _SPLITS = {
     "train": ("train slice", TEAL, "-"),
     "validation": ("validation", BLUE, "-"),
 }
-_FEW_POINTS = 15  # up to which each point has a marker
+_FEW_POINTS = 15  # maximum number of points with markers
 
 
 def training_curves(
     records: Records, path: str | os.PathLike[str], title: str, metric: str = "accuracy"
 ) -> None:
-    """Draws loss, main metric and learning rate of a run over its epochs, into a PNG.
+    """Draw loss, main metric and learning rate of a run over its epochs as a PNG.
 
     `records` are the lines of metrics.jsonl; without a train line nothing is drawn. Train lines
-    give `loss` and `learning_rate`. Eval lines give `train_loss`, `validation_loss` and the same
-    with the metric, and `weights`, which is "ema" where the averaged weights were evaluated. What
-    is missing or null is left out. `metric` is the task's main metric, a fraction of 1.
+    have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`, the same for
+    the metric, and `weights`, which is "ema" for averaged weights. Missing and null values are
+    skipped. `metric` is the task's main metric, a fraction of 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:
@@ -54,14 +54,14 @@ def _draw_losses(axes: Axes, train: Records, evals: Records) -> None:
         axes.plot(epochs, losses, color=MUTED, alpha=0.28, linewidth=0.7)
         label = f"train steps {smooth[-1]:.3f}"
         axes.plot(epochs, smooth, color=MUTED, linewidth=1.4, label=label)
-        # The first steps and single bad ones may leave the panel: they would squeeze the rest flat.
+        # Clip the first steps and single outliers, which would flatten the rest of the curve.
         drawn = [smooth[len(smooth) // 50 :], *(_series(evals, f"{s}_loss")[1] for s in _SPLITS)]
         axes.set_ylim(0, 1.06 * np.concatenate(drawn).max())
     _draw_evals(axes, evals, "loss", "{:.3f}")
 
 
 def _draw_evals(axes: Axes, evals: Records, metric: str, number_format: str) -> None:
-    """Draws the curves of the splits that were evaluated, with their last values as labels."""
+    """Draw the curves of the evaluated splits, with their last values as labels."""
     for split, (name, color, style) in _SPLITS.items():
         epochs, values = _series(evals, f"{split}_{metric}")
         if len(values):
@@ -80,7 +80,7 @@ def _series(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the moving average over a fortieth of the run, over less at its ends."""
+    """Return the moving average over a fortieth of the run, or less at its ends."""
     window = np.ones(2 * (len(values) // 80) + 1)
     counts = np.convolve(np.ones_like(values), window, "same")
     return np.convolve(values, window, "same") / counts

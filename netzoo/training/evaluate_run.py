@@ -1,4 +1,4 @@
-"""Evaluates a run on one of its splits and writes the report into its folder."""
+"""Evaluates a run on one of its splits, and writes a report into its folder."""
 
 import json
 import os
@@ -27,19 +27,19 @@ def evaluate_run(
     *,
     split: str = "test",
 ) -> dict[str, Any]:
-    """Evaluates a run on one of its splits: prints the scores, writes `eval.json` and figures.
+    """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
 
     Args:
       workdir: The run folder.
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
-      config: The configuration of the run with other values for data and evaluation, or None.
+      config: The run's configuration with other values for data and evaluation, or None.
       split: `"test"`, `"validation"` or `"train"`: the run's `data.test_split` and so on.
 
     Returns:
       The contents of `eval.json`.
 
     Raises:
-      UserError: The run has no such split, or the folder, the data or the checkpoint is not usable.
+      UserError: The run lacks the split, or the folder, the data or the checkpoint is invalid.
     """
     workdir = Path(workdir)
     config = resolve_config(load_config(workdir) if config is None else config, workdir)
@@ -72,7 +72,7 @@ def evaluate_run(
         "checkpoint": which,
         "weights": weights,
     }
-    # Printed first: the metrics survive a figure that cannot be written.
+    # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report, console)
     if meshes.is_writer():
         text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"

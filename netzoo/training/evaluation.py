@@ -1,4 +1,4 @@
-"""Exact evaluation: every example once, whatever the batch size and the number of devices."""
+"""Exact evaluation: every example once, for any batch size and number of devices."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,9 +15,9 @@ from netzoo.kernels import compiler_options
 def make_eval_step(
     sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh
 ) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
-    """Compiles `Task.evaluation_sums` for all devices of a mesh.
+    """Compile `Task.evaluation_sums` for all devices of a mesh.
 
-    The variables may be sharded in any way; every device, and so every process, gets the sums.
+    The variables may have any sharding. Every device, and so every process, gets the sums.
     """
     everywhere = meshes.replicated(mesh)
 
@@ -34,13 +34,13 @@ def evaluate(
     batches: Iterable[ArrayTree],
     put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
 ) -> dict[str, np.ndarray]:
-    """Adds up the sums of all batches.
+    """Sum `Task.evaluation_sums` over all batches.
 
-    The device works on one batch while the next is loaded; nothing waits for it until the end.
+    The device computes one batch while the host loads the next, and synchronises at the end.
     `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices.
 
     Returns:
-      Counts as int64 and sums as float64: adding up to 2^53 examples loses nothing.
+      Counts as int64 and sums as float64, which are exact for up to 2^53 examples.
     """
     results = [eval_step(variables, put(batch)) for batch in batches]
 

@@ -1,8 +1,8 @@
-"""The training loop, the same for every task.
+"""The training loop of all tasks.
 
-Order of a step, which keeps the device busy: take a batch, dispatch step n + 1, and only then read
-the metrics of step n. Nothing else in the loop waits for the device. A checkpoint is taken only
-after the metrics of its step were read and found finite.
+To keep the device busy, the loop takes a batch, dispatches step n + 1, and then reads the metrics
+of step n. Nothing else waits for the device. A checkpoint is saved only after the metrics of its
+step were read and are finite.
 """
 
 import contextlib
@@ -40,30 +40,30 @@ from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
 PROFILED_STEPS = (10, 20)
-# A bad batch spoils one step. Ten in a row are not chance, even if a quarter of the batches are
-# bad (1e-6): then the parameters are bad, and no later batch mends them.
+# A bad batch affects one step. Ten in a row are not chance (probability 1e-6 if a quarter of the
+# batches are bad): the parameters are bad, and training cannot recover.
 MAX_SKIPPED_IN_A_ROW = 10
 _NO_BATCH = (
-    "The batch of step {} could not be made. Mend that, and the same command continues from the "
+    "The batch of step {} could not be made. Fix this, and the same command continues from the "
     "newest checkpoint."
 )
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
-    """Trains, or continues the run in `workdir`, a folder that is created if it is missing.
+    """Train, or continue the run in `workdir`; create a missing folder.
 
     Returns:
-      The exit status: 0 when training is complete, 128 plus the signal's number when SIGTERM or
-      SIGINT stopped it after a checkpoint. Signals stop a training in the main thread only.
+      The exit status: 0 if training is complete, 128 plus the signal number if SIGTERM or SIGINT
+      stopped it after a checkpoint. Signals stop training only in the main thread.
 
     Raises:
-      UserError: The configuration, the data or the run in `workdir` is not as expected, another
-        process trains there (both before anything is compiled), or the loss is not finite.
+      UserError: The configuration, the data or the run in `workdir` is invalid, or another process
+        trains there (both before compilation); or the loss is not finite.
     """
     workdir = Path(workdir)
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)
-    # One answer for all processes, before the first of them writes.
+    # All processes must agree before the first of them writes.
     continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
     if continued:
         check_same_run(config, workdir)
@@ -71,13 +71,13 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.batch_sizes())
     workdir.mkdir(parents=True, exist_ok=True)
-    # One process locks the folder for all of them; a refusal ends them all.
+    # One process locks the folder for all; if it fails, all end.
     lock = lock_run(workdir) if meshes.is_writer() else None
     if meshes.largest(meshes.is_writer() and lock is None):
         raise locked_error(workdir)
     with lock or contextlib.nullcontext(), _StopSignal() as stop:
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
-            check_same_run(config, workdir)  # another process may have begun it meanwhile
+            check_same_run(config, workdir)  # another process may have started it meanwhile
         with contextlib.ExitStack() as stack:
             TrainingLoop(config, workdir, task, mesh, stop, stack).run()
         if meshes.is_writer():
@@ -92,10 +92,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
 
 
 def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[ArrayTree]]:
-    """Returns batches of a part of the training split, and of the validation split if there is one.
+    """Return batches of a part of the training split, and of the validation split if any.
 
-    Opens the test split as well, so that a wrong name of it is found before the training, and
-    leaves it unread.
+    It also opens the test split without reading it, to detect an unknown name before training.
     """
     data, limit = config.data, config.evaluation.train_examples
     batches = {"train": task.evaluation_batches(data.train_split, limit)}
@@ -109,7 +108,7 @@ def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[Ar
 def _announce(
     config: ConfigDict, task: Task, mesh: Mesh, parameters: int, tables: str, start: int
 ) -> None:
-    """Prints what is trained, on what, and where it begins."""
+    """Print the network, the data, the devices and the first step."""
     devices, steps = mesh.devices, task.steps_per_epoch
     print(
         f"{config.model.name}, {parameters:,} parameters, on {config.data.source} "
@@ -119,12 +118,12 @@ def _announce(
     validation, test = config.data.validation_split, config.data.test_split
     print(
         f"validation on {validation or 'nothing, so no best weights are kept'}; "
-        f"{test or 'nothing'} is left for the test"
+        f"{test or 'nothing'} is held out for the test"
     )
     notes, wanted, warmup = task.notes(), config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:
         notes.append(
-            f"schedule.warmup_epochs is {wanted:g}; the run warms up for half of it, {warmup:g}"
+            f"schedule.warmup_epochs is {wanted:g}; the warm-up takes half of the run, {warmup:g}"
         )
     for note in notes if meshes.is_writer() else ():
         print(note, file=sys.stderr, flush=True)
@@ -138,11 +137,11 @@ def _announce(
 class _StopSignal(contextlib.AbstractContextManager):
     """Records the first SIGTERM or SIGINT; a second one ends the process at once.
 
-    Leaving the context gives the signals back to whoever handled them before. Python delivers
-    signals to its main thread alone, so they do not stop a training in another thread.
+    Leaving the context restores the previous handlers. Python delivers signals only to its main
+    thread, so they do not stop training in another thread.
 
     Attributes:
-      signal: Its number, None before there was one.
+      signal: The number of the signal; None before the first.
     """
 
     def __init__(self) -> None:
@@ -150,7 +149,7 @@ class _StopSignal(contextlib.AbstractContextManager):
         self._before: dict[int, Any] = {}
 
     def listen(self, announce: Callable[[str], None]) -> None:
-        """Handles the signals from now on; `announce` prints a line."""
+        """Start to handle the signals; `announce` prints a line."""
         self._announce = announce
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,7 +157,7 @@ class _StopSignal(contextlib.AbstractContextManager):
 
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._before.items():
-            # None stands for a handler that is not Python's, which cannot be set again.
+            # None is a handler from outside Python, which cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: object) -> None:
@@ -168,10 +167,10 @@ class _StopSignal(contextlib.AbstractContextManager):
         self._announce("stopping after this step; a second signal stops at once")
 
     def agreed(self, logging: bool) -> bool:
-        """Returns whether the run ends after this step, the same for all processes.
+        """Return whether the run ends after this step; all processes agree.
 
-        A signal may reach some of them only, or in different steps, and a process that goes on by
-        itself waits for the others for ever. They ask each other when it is time to log.
+        A signal may reach only some processes, or reach them in different steps, and a process that
+        continued alone would wait forever. The processes therefore communicate when they log.
         """
         if jax.process_count() > 1:
             if not logging:
@@ -181,7 +180,7 @@ class _StopSignal(contextlib.AbstractContextManager):
 
 
 class TrainingLoop:
-    """The steps of this process: what they work with, and what they keep count of."""
+    """The steps of this process, with their inputs and counters."""
 
     def __init__(
         self,
@@ -192,17 +191,17 @@ class TrainingLoop:
         stop: _StopSignal,
         stack: contextlib.ExitStack,
     ):
-        """Sets up and restores what the steps need; `stack` closes it at the end."""
+        """Create and restore what the steps need; `stack` closes it at the end."""
         self.config, self.workdir, self.task, self.stop = config, workdir, task, stop
         self.total_steps = config.train.epochs * task.steps_per_epoch
-        # Errors of the splits come now, not an epoch later.
+        # Detect errors of the splits now, not an epoch later.
         self.evaluation_batches = _evaluation_batches(config, task)
         self.iterator = task.train_iterator()
         self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
         pretrained = None if self.checkpoints.exist() else task.pretrained_variables()
         program = build_train_program(config, task, mesh, pretrained)
         state = program.init(pretrained)
-        # Saved only now: a configuration that was refused before this line may still be corrected.
+        # Save only now: the user can still correct a configuration that was rejected earlier.
         if meshes.is_writer() and not (workdir / CONFIG_FILE).exists():
             task.save(workdir)
             save_config(config, workdir)
@@ -231,7 +230,7 @@ class TrainingLoop:
         self.process = f"{os.getpid()}-{time.time_ns()}"
 
     def run(self) -> None:
-        """Takes the steps after the restored one, to the end or to a signal."""
+        """Run the steps after the restored one, to the end or until a signal."""
         state, start, iterator = self.state, self.start, self.iterator
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
         evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
@@ -243,13 +242,13 @@ class TrainingLoop:
             state, metrics = self.train_step(state, self.put(batch))
             if unread:
                 self.finish_step(*unread)
-            # This is an estimate where every process reads other rows.
+            # An estimate, if each process reads other rows.
             count = self.task.count(batch) * jax.process_count()
             unread = (step, count, metrics)
             last = step == self.total_steps
             logging = step % self.config.train.log_every_steps == 0
             if logging and jax.process_count() > 1:
-                # Transfers of two programs at once can wait for each other.
+                # Communication of two programs at once can deadlock.
                 jax.block_until_ready(metrics)
             stopping = self.stop.agreed(logging)
             evaluating = last or (evaluate_every > 0 and step % evaluate_every == 0)
@@ -260,7 +259,7 @@ class TrainingLoop:
             if evaluating:
                 with self.clock.paused():
                     self._evaluate(step, state)
-            # A skipped step left nothing new to keep, and saving it would delete an older one.
+            # A skipped step has no new state, and saving it would delete an older checkpoint.
             if saving and (last or stopping or not self.skipped_in_a_row):
                 with self.clock.paused():
                     self.checkpoints.save(step, state, iterator)
@@ -268,7 +267,7 @@ class TrainingLoop:
                 return
 
     def finish_step(self, step: int, count: int, metrics: Metrics) -> None:
-        """Waits for the metrics of a step, checks them, and logs them if it is time."""
+        """Wait for the metrics of a step, check them, and log them at log steps."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         self.clock.step_done(count)
         self._check_finite(step, values)
@@ -287,7 +286,7 @@ class TrainingLoop:
         self.progress.update(step, epoch=epoch, rate=rate, loss=values["loss"], data_wait=data_wait)
 
     def _check_finite(self, step: int, values: dict[str, float]) -> None:
-        """Ends the run at a step that is not finite, unless it is skipped as one of a few."""
+        """Raise a UserError at a non-finite step, unless the step is skipped."""
         self.skipped_in_a_row = int(values.get("skipped_in_a_row", 0))
         if np.isfinite([values[name] for name in MUST_BE_FINITE]).all():
             return
@@ -300,12 +299,12 @@ class TrainingLoop:
             return
         many = f", the {MAX_SKIPPED_IN_A_ROW}th in a row" if self.skipped_in_a_row else ""
         raise UserError(
-            f"{problem}{many}. Stopped; the last checkpoint in {self.workdir} is from before. "
+            f"{problem}{many}. Stopped; the last checkpoint in {self.workdir} is older. "
             "Lower optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
         )
 
     def _evaluate(self, step: int, state: TrainState) -> None:
-        """Evaluates, logs the results, and keeps the weights if they are the best."""
+        """Evaluate, log the results, and keep the weights if they are the best."""
         results, metric = {}, self.task.main_metric
         variables = state.evaluation_variables
         for name, batches in self.evaluation_batches.items():

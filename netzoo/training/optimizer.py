@@ -1,4 +1,4 @@
-"""Optimizers and schedules by name, on optax."""
+"""Creates optax optimizers and schedules by name."""
 
 import operator
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 from netzoo.errors import unknown_name
 from netzoo.training import patterns
 
-# The transformations of a gradient by `optimizer.name`, for modules of users to add to. A function
-# takes the keys `optimizer.*` and the transformation that adds the weight decay. What multiplies by
-# the learning rate comes after.
+# Gradient transformations by `optimizer.name`; user modules may add more. A function takes the keys
+# `optimizer.*` and the transformation that adds the weight decay. The multiplication by the
+# learning rate follows.
 OPTIMIZERS: dict[
     str,
     Callable[[ConfigDict, optax.GradientTransformation], Iterable[optax.GradientTransformation]],
@@ -27,21 +27,21 @@ OPTIMIZERS: dict[
 
 
 def check_optimizer(config: ConfigDict) -> None:
-    """Raises a UserError if `optimizer.name` is unknown."""
+    """Raise a UserError if `optimizer.name` is unknown."""
     if config.optimizer.name not in OPTIMIZERS:
         raise unknown_name("optimizer", config.optimizer.name, OPTIMIZERS)
 
 
 def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
-    """Returns the learning rate as a function of the step.
+    """Return the learning rate as a function of the step.
 
-    Linear from 0 over `warmup_epochs`, then `schedule.name`:
+    The rate is linear from 0 over `warmup_epochs`, and then follows `schedule.name`:
 
     * `cosine`: half a cosine from the peak to 0 at the last step (Loshchilov and Hutter,
-      arXiv:1608.03983, without restarts);
-    * `exponential`: times `decay_rate` after every `decay_epochs`, as a staircase;
-    * `inverse_sqrt`: with the inverse square root of the step, through the peak at the end of the
-      warm-up (Vaswani et al., arXiv:1706.03762, section 5.3);
+      arXiv:1608.03983, without restarts).
+    * `exponential`: a staircase, multiplied by `decay_rate` after every `decay_epochs`.
+    * `inverse_sqrt`: proportional to the inverse square root of the step, from the peak at the end
+      of the warm-up (Vaswani et al., arXiv:1706.03762, section 5.3).
     * `constant`.
     """
     schedule, peak = config.schedule, config.optimizer.learning_rate
@@ -54,7 +54,7 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
         "exponential": optax.exponential_decay(
             peak, max(stair, 1), schedule.decay_rate, staircase=True
         ),
-        # Joined schedules count their steps from where they begin.
+        # optax counts the steps of joined schedules from their boundaries.
         "inverse_sqrt": lambda step: peak * (knee / (knee + step)) ** 0.5,
         "constant": optax.constant_schedule(peak),
     }[schedule.name]
@@ -64,7 +64,7 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
 
 
 def warmup_epochs(config: ConfigDict) -> float:
-    """Returns `schedule.warmup_epochs`, or half of the run if the warm-up would fill all of it."""
+    """Return `schedule.warmup_epochs`, or half of the run if the warm-up would fill the run."""
     wanted, epochs = config.schedule.warmup_epochs, config.train.epochs
     return wanted if wanted < epochs else epochs / 2
 
@@ -72,12 +72,12 @@ def warmup_epochs(config: ConfigDict) -> float:
 def create_optimizer(
     config: ConfigDict, learning_rate: optax.Schedule, params
 ) -> optax.GradientTransformation:
-    """Returns clipping, the optimizer named `optimizer.name`, weight decay and learning rates.
+    """Chain clipping, the optimizer `optimizer.name`, weight decay and learning rates.
 
-    Parameters whose learning rate has the factor 0 have no state and do not count in the clipping.
+    Parameters with learning-rate factor 0 have no state and do not count in clipping.
 
-    Weight decay is decoupled for `adamw` (Loshchilov and Hutter, arXiv:1711.05101) and added to
-    the gradient for `sgd` and `rmsprop`, as in the recipes that use these.
+    Weight decay is decoupled for `adamw` (Loshchilov and Hutter, arXiv:1711.05101) and added to the
+    gradient for `sgd` and `rmsprop`, as in their published recipes.
 
     Raises:
       UserError: The name is unknown, or a table of factors does not fit `params`.
@@ -99,7 +99,7 @@ def create_optimizer(
 
 
 def lr_mults(config: ConfigDict, params):
-    """Returns the factor on the learning rate of every parameter, as a tree of floats."""
+    """Return the learning-rate factor of every parameter, as a tree of floats."""
     return patterns.match(config.optimizer.lr_mults, params, "optimizer.lr_mults")
 
 
@@ -117,5 +117,5 @@ def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTra
 
 
 def _trained(tree, rate_factors):
-    """Replaces leaves of frozen parameters by optax's mark for what optimizers do not see."""
+    """Replace the leaves of frozen parameters by optax's marker for masked parameters."""
     return jax.tree.map(lambda x, rate: x if rate else optax.MaskedNode(), tree, rate_factors)

@@ -1,8 +1,8 @@
-"""Tables that give parameters their values, such as a learning rate's factor, by name.
+"""Tables of values by parameter path, such as learning-rate factors.
 
 A table is an ordered sequence of `(regular expression, value)`. The path of a parameter is its
-names joined by slashes (`stage2_block1/expand/kernel`); an expression has to match the whole of
-it, and the first one that does decides.
+names joined by slashes (`stage2_block1/expand/kernel`). The first expression that matches the whole
+path determines the value.
 """
 
 import re
@@ -18,12 +18,13 @@ Table = Sequence[tuple[str, Any]]
 
 
 def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
-    """Returns a tree like `tree` with the value that the table gives each leaf.
+    """Return a tree like `tree` with the table's value for each leaf.
 
-    Errors call the table `what`.
+    `what` names the table in errors.
 
     Raises:
-      UserError: A pattern is not a regular expression or decides nothing, or none matches a leaf.
+      UserError: A pattern is not a regular expression or determines no value, or no pattern matches
+        a leaf.
     """
     try:
         compiled = [re.compile(pattern) for pattern, _ in table]
@@ -46,7 +47,7 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
 
 
 def describe(table: Table, tree: ArrayTree, what: str) -> str:
-    """Returns a title and one line a pattern: how many tensors and parameters it decides."""
+    """Return a title and a line per pattern with its number of tensors and parameters."""
     indices = match([(pattern, i) for i, (pattern, _) in enumerate(table)], tree, what)
     pairs = list(zip(jax.tree.leaves(indices), jax.tree.leaves(tree), strict=True))
     lines = []
@@ -57,5 +58,5 @@ def describe(table: Table, tree: ArrayTree, what: str) -> str:
 
 
 def path_name(path: tuple) -> str:
-    """Returns the slash-joined names of a key path."""
+    """Return the slash-joined names of a key path."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

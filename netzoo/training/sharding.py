@@ -1,9 +1,9 @@
-"""Decides which device keeps which part of the training state.
+"""Shardings of the training state.
 
-Batches are sharded over all devices. Parameters are replicated, unless `sharding.fsdp` devices
-share them: then each device keeps its part of a parameter, of the optimizer's state and of the
-moving average (Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step gathers the
-parameters before it uses them, and shards their gradients.
+Batches are sharded over all devices. Parameters are replicated unless `sharding.fsdp` is above 1.
+Then each device keeps its shard of the parameters, of the optimizer state and of the moving average
+(Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step gathers the parameters before use,
+and shards their gradients.
 """
 
 import math
@@ -25,14 +25,14 @@ LARGEST = "largest"
 def parameter_shardings(
     config: ConfigDict, params: ArrayTree, mesh: Mesh | AbstractMesh
 ) -> ArrayTree:
-    """Returns the sharding of every parameter, which the axis `fsdp` of the mesh divides.
+    """Return the sharding of every parameter over the axis `fsdp` of the mesh.
 
-    `sharding.parameters` gives each parameter the axis that is divided, counted from the end if
-    negative, None for none, or "largest": the largest that can be divided, if any, of a parameter
-    with at least `sharding.min_size` numbers. `params` may be shapes.
+    `sharding.parameters` maps each parameter to the axis to shard (negative axes count from the
+    end), None for no axis, or "largest": the largest divisible axis, if any, of a parameter with at
+    least `sharding.min_size` numbers. `params` may be shapes.
 
     Raises:
-      UserError: The table does not fit `params`, or an axis that it names cannot be divided.
+      UserError: The table does not fit `params`, or an axis cannot be divided.
     """
     table = config.sharding.parameters
     choices = patterns.match(table, params, "sharding.parameters")
@@ -65,16 +65,16 @@ def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> Non
 def state_shardings(
     state: ArrayTree, params: ArrayTree, shardings: ArrayTree, mesh: Mesh | AbstractMesh
 ) -> ArrayTree:
-    """Returns the sharding of every array of a training state, given those of its parameters.
+    """Return the sharding of every array of a training state from those of its parameters.
 
-    What an optimizer or an average keeps for a parameter has the parameter's shape, under a path
-    that ends with the parameter's, and is divided like it. All else is whole on every device.
+    An array with a parameter's shape, under a path that ends with the parameter's path, has the
+    parameter's sharding; optimizers and averages keep such arrays. All other arrays are replicated.
     """
     places = {name: (leaf.shape, place) for name, leaf, place in _by_name(params, shardings)}
 
     def sharding(path, leaf):
         names = patterns.path_name(path).split("/")
-        for first in range(len(names)):  # the longest ending first
+        for first in range(len(names)):  # longest suffix first
             shape, place = places.get("/".join(names[first:]), (None, None))
             if shape == leaf.shape:
                 return place
@@ -84,10 +84,10 @@ def state_shardings(
 
 
 def make_all_gather(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
-    """Returns the function that puts sharded parameters together inside a compiled step.
+    """Return a function that gathers sharded parameters inside a compiled step.
 
-    The gradients are sharded again. Left to itself, XLA may divide the activations as the
-    parameters are, and then moves those instead, which are many times larger.
+    It shards the gradients again. Otherwise XLA might shard the activations like the parameters,
+    and communicate the activations, which are many times larger.
     """
 
     def constrain(tree, to):
@@ -110,7 +110,7 @@ def make_all_gather(shardings: ArrayTree) -> Callable[[ArrayTree], ArrayTree]:
 
 
 def describe(params: ArrayTree, shardings: ArrayTree) -> str:
-    """Returns a title and one line a parameter: shape, how it is divided, bytes on each device."""
+    """Return a title and a line per parameter: shape, sharding, bytes on each device."""
     rows, total = [], 0
     for name, leaf, sharding in _by_name(params, shardings):
         size = math.prod(sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

@@ -1,4 +1,4 @@
-"""What changes during training, as one tree."""
+"""The training state, as one tree."""
 
 from typing import NamedTuple
 
@@ -10,24 +10,24 @@ from chex import ArrayTree
 
 
 class Skipping(NamedTuple):
-    """The optimizer's state in a run that skips steps whose numbers are not finite."""
+    """The optimizer state in a run that skips non-finite steps."""
 
     inner: ArrayTree
-    total: jax.Array  # steps skipped, int32 scalar
-    in_a_row: jax.Array  # those since the last step that was not skipped, int32 scalar
+    total: jax.Array  # skipped steps, int32 scalar
+    in_a_row: jax.Array  # skipped steps since the last other step, int32 scalar
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything that the next step depends on, besides the next batch.
+    """Everything that the next step depends on, except for the next batch.
 
     Attributes:
-      step: Steps taken, int32 scalar.
+      step: Number of steps, int32 scalar.
       params: Parameters, float32.
       model_state: Other collections of the network, e.g. `{"batch_stats": ...}`.
-      opt_state: State of the optimizer, in a `Skipping` where the run skips steps.
+      opt_state: Optimizer state, in a `Skipping` if the run skips steps.
       ema: Exponential moving average of `{"params": ..., **model_state}`, or None. The statistics
-        are averaged with the parameters, since those of the last step belong to other weights.
-      key: Random key of the run, as raw `uint32` data; step `n` uses it folded with `n`.
+        are averaged too, because those of the last step belong to other weights.
+      key: Random key of the run, as raw `uint32` data; step `n` folds `n` into it.
     """
 
     step: jax.Array
@@ -47,7 +47,7 @@ class TrainState(flax.struct.PyTreeNode):
         ema: bool,
         skip: bool = False,
     ) -> "TrainState":
-        """Returns the state before the first step; `key` is a typed key."""
+        """Return the state before the first step; `key` is a typed key."""
         params = variables["params"]
         opt_state = optimizer.init(params)
         if skip:
@@ -64,16 +64,16 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def updates(self) -> jax.Array:
-        """Steps taken that changed the parameters, int32 scalar."""
+        """The number of steps that changed the parameters, int32 scalar."""
         skipping = isinstance(self.opt_state, Skipping)
         return self.step - self.opt_state.total if skipping else self.step
 
     @property
     def variables(self) -> ArrayTree:
-        """The variables that `apply` takes, as trained."""
+        """The trained variables for `apply`."""
         return {"params": self.params, **self.model_state}
 
     @property
     def evaluation_variables(self) -> ArrayTree:
-        """The variables to evaluate: the average where there is one."""
+        """The variables to evaluate: the moving average if there is one."""
         return self.variables if self.ema is None else self.ema

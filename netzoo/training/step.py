@@ -1,4 +1,4 @@
-"""The training step of any task, and the compiled program that it is part of."""
+"""The training step of any task, and its compiled program."""
 
 import contextlib
 from collections.abc import Callable
@@ -23,18 +23,18 @@ from netzoo.training.state import Skipping, TrainState
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]
 
-# If these metrics of a step are finite, so is the state after it.
+# If these metrics of a step are finite, its new state is finite.
 MUST_BE_FINITE = ("loss", "grad_norm", "update_norm")
 
 
 class TrainProgram(NamedTuple):
-    """The parts of a run that are compiled.
+    """The compiled parts of a run.
 
     Attributes:
-      init: Makes the state before the first step from pretrained variables, or from None.
-      state: Its shapes, types and shardings.
-      step: `(state, batch) -> (state, metrics)`; the given state is used up.
-      tables: What the tables of the configuration say of each parameter, to be printed.
+      init: Creates the state before the first step from pretrained variables or None.
+      state: Shapes, dtypes and shardings of the state.
+      step: `(state, batch) -> (state, metrics)`; it donates the given state.
+      tables: Printable description of the tables of parameters in the configuration.
     """
 
     init: Callable[[ArrayTree | None], TrainState]
@@ -46,17 +46,17 @@ class TrainProgram(NamedTuple):
 def build_train_program(
     config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: ArrayTree | None = None
 ) -> TrainProgram:
-    """Makes the training state and step of a configuration; compiles nothing.
+    """Build the training state and step of a configuration without compiling.
 
-    An abstract mesh gives shapes and shardings only. `pretrained` are the variables to start from,
-    or their shapes, or None for random ones.
+    With an abstract mesh, it returns only shapes and shardings. `pretrained` are the initial
+    variables or their shapes, or None for random variables.
 
     Raises:
-      UserError: A table of the configuration does not fit the network's parameters, or there
-        are no blocks for `train.remat`.
+      UserError: A table of the configuration does not fit the network's parameters, or the network
+        has no blocks for `train.remat`.
     """
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-    # Refuses a network without blocks before anything is compiled.
+    # Reject a network without blocks before compilation.
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = create_schedule(config, task.steps_per_epoch)
@@ -101,7 +101,7 @@ def build_train_program(
 
 
 def _freeze(params: ArrayTree, factors: ArrayTree) -> ArrayTree:
-    # The backward pass ends where nothing below is trained.
+    # The backward pass stops below the first trained layer.
     return jax.tree.map(lambda x, f: x if f else jax.lax.stop_gradient(x), params, factors)
 
 
@@ -114,18 +114,18 @@ def make_train_step(
     ema_decay: float = 0.0,
     prepare: Callable[[ArrayTree], ArrayTree] = lambda params: params,
 ) -> TrainStep:
-    """Returns the function `(state, batch) -> (state, metrics)`, to be compiled.
+    """Return the function `(state, batch) -> (state, metrics)` to compile.
 
-    Metrics are those of the task, and `grad_norm` (before clipping), `update_norm` and
-    `learning_rate`, all of this step. If `loss`, `grad_norm` or `update_norm` is not finite, a
-    state that may skip steps (`Skipping`) stays as it is, except for the step and its counts. The
-    counts are metrics too, `skipped` and `skipped_in_a_row`.
+    The metrics are those of the task, `grad_norm` (before clipping), `update_norm` and
+    `learning_rate`. If `loss`, `grad_norm` or `update_norm` is not finite, a state with `Skipping`
+    does not change, except for the step and the counts of skipped steps. The metrics `skipped` and
+    `skipped_in_a_row` report the counts.
 
     `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
-    parts of a batch are averaged, and BatchNorm sees a part at a time. `ema_decay` is the decay of
-    the moving average. The first steps use less, `(1 + n) / (10 + n)`, so that the average does not
-    start from the initial values. `prepare` is applied to the parameters before the loss: it puts
-    sharded ones together, and stops the gradients of frozen ones.
+    parts of a batch are averaged, and BatchNorm normalises each part. `ema_decay` is the decay of
+    the moving average; the first steps use a lower decay, `(1 + n) / (10 + n)`, to forget the
+    initial values. `prepare` gathers sharded parameters and stops the gradients of frozen ones
+    before the loss.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
@@ -162,7 +162,7 @@ def make_train_step(
 
 
 def _unless_nonfinite(metrics: Metrics, new: TrainState, old: TrainState) -> TrainState:
-    """Returns the new state, or the old one with this step counted as taken and skipped."""
+    """Return the new state, or the old state with this step counted as skipped."""
     finite = jnp.isfinite(jnp.stack([metrics[name] for name in MUST_BE_FINITE])).all()
     counts = old.opt_state
     old = old.replace(opt_state=counts.inner)
@@ -196,7 +196,7 @@ def _gradients(
         grads, (model_state, metrics) = gradient(state.params, model_state, batch, key)
         return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
-    # Every parts-th example, so that a batch sharded over devices stays where it is.
+    # Every parts-th example, so that a sharded batch stays on its devices.
     split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     (total, model_state), metrics = jax.lax.scan(
