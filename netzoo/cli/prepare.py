@@ -24,7 +24,7 @@ from netzoo.data.decode import check_header
 from netzoo.data.files import MAX_BYTES, files_below, open_file
 from netzoo.data.source import SourceError, warn
 from netzoo.data.sources.open import SYNTHETIC
-from netzoo.data.sources.tfds import download, download_and_prepare, find_builder
+from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder
 from netzoo.errors import UserError, printable
 
 FLOWERS = "tf_flowers"
@@ -56,12 +56,10 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
         raise SourceError(
             f"--from reads {FLOWERS} only; for other local images use the source folder:PATH."
         )
-    builder = find_builder(name, data_dir)
-    if builder.info.splits:
-        return builder
     if origin is None:
-        download(builder)
-    else:
+        return open_builder(name, data_dir)
+    builder = find_builder(name, data_dir)
+    if not builder.info.splits:
         _prepare_flowers(builder, Path(origin).expanduser())
     return builder
 

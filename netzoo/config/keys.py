@@ -37,7 +37,10 @@ _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
 KEYS = (
     Key("seed", 0, rules.SEED, "initial parameters, order of examples, augmentation, dropout"),
     Key(
-        "modules", (), rules.MODULES, "your modules that add networks, optimizers or augmentations"
+        "modules",
+        (),
+        rules.MODULES,
+        "modules that add networks, optimizers, sources or augmentations",
     ),
     Key("model.name", "", rules.NAME, "network; its options are further keys of model"),
     Key("model.dtype", "float32", one_of("float32", "bfloat16"), "dtype of activations"),

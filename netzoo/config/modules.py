@@ -1,4 +1,4 @@
-"""User modules, which register networks, optimizers, sources and augmentations.
+"""User modules, which add networks, optimizers, sources and augmentations.
 
 The key `modules` names them, also in the `config.json` of a run, which may be untrusted. Nothing in
 a run folder is executed: a module is imported only if it is elsewhere on the import path and its

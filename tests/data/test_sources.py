@@ -14,6 +14,7 @@ from netzoo.cli.prepare import prepare
 from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
 from netzoo.data.source import SourceError
 from netzoo.data.sources import tfds
+from netzoo.data.sources.open import SOURCES, split_names
 from netzoo.data.splits import resolve_split
 from netzoo.errors import UserError
 
@@ -221,6 +222,14 @@ def test_unknown_source_names_the_nearest(spec, hint, tmp_path):
     """A mistyped source costs one reading, not a search."""
     with pytest.raises(SourceError, match=hint):
         open_source(spec, "train", data_dir=str(tmp_path))
+
+
+def test_a_source_of_a_user(memory_source, monkeypatch):
+    """Protects sources of users' modules: one word opens them, and says that it has no splits."""
+    monkeypatch.setitem(SOURCES, "memory", lambda place, split: memory_source(int(place)))
+    assert len(open_source("memory:5", "train")) == 5
+    with pytest.raises(SourceError, match=r"set data\.train_split"):
+        split_names("memory:5")
 
 
 def test_a_path_without_its_prefix_is_recognised(flowers):

@@ -1,7 +1,7 @@
 """Opens a source of labelled images by its specification."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -12,6 +12,9 @@ from netzoo.data.sources.tfds import TfdsSource, open_builder
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
+# Sources of users by the word before the colon, for their modules to add to. A function takes what
+# follows the colon and the split, and returns the source.
+SOURCES: dict[str, Callable[[str, str], Source]] = {}
 
 
 def open_source(
@@ -21,7 +24,8 @@ def open_source(
 
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
-        for a folder of class folders, or `synthetic_flowers`, which needs no download.
+        for a folder of class folders, `synthetic_flowers`, which needs no download, or
+        `WORD:PLACE` with a word of `SOURCES`.
       split: A TFDS split expression, such as `train[:80%]`.
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`). Ignored for `folder:PATH`.
@@ -30,9 +34,12 @@ def open_source(
 
     Raises:
       SourceError: The specification, split or folder is unknown.
-      DatasetNotFoundError: The data set is not prepared and cannot be downloaded. ImageError: If a
-        file of a folder is not an image and `skip_corrupt` is off.
+      DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
+      ImageError: A file of a folder is not an image and `skip_corrupt` is off.
     """
+    kind, _, rest = spec.partition(":")
+    if kind in SOURCES:
+        return SOURCES[kind](rest, split)
     if folder := _folder(spec):
         return FolderSource(folder, split, skip_corrupt=skip_corrupt)
     return TfdsSource(_builder(spec, data_dir), split)
@@ -42,9 +49,14 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
     """Return the split names of a source, and prepare a missing data set.
 
     Raises:
-      SourceError: The specification is unknown.
+      SourceError: The specification is unknown, or one of `SOURCES`.
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
     """
+    if spec.partition(":")[0] in SOURCES:
+        raise SourceError(
+            f"{spec} is a source of a module of yours, which does not list its splits: set "
+            "data.train_split, and data.validation_split and data.test_split if it has them."
+        )
     if folder := _folder(spec):
         return split_folders(Path(folder).expanduser())
     return _builder(spec, data_dir).info.splits
