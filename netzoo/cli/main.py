@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout:  # None where a shell has closed it
                 sys.stdout.flush()  # now, where an error can be handled
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+        if isinstance(error, BrokenPipeError) and sys.stdout and _is_unread(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
         print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)

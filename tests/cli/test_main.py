@@ -74,7 +74,7 @@ def test_the_notes_of_an_error_are_printed(monkeypatch, capsys):
         with noting("Mend that, and the same command continues."):
             raise UserError("a.jpg cannot be read")
 
-    monkeypatch.setitem(sys.modules, "netzoo.cli.configs", SimpleNamespace(main=broken))
-    assert main(["configs"]) == 1
+    monkeypatch.setitem(sys.modules, "netzoo.cli.keys", SimpleNamespace(main=broken))
+    assert main(["keys"]) == 1
     expected = "error: a.jpg cannot be read\nMend that, and the same command continues.\n"
     assert capsys.readouterr().err == expected
