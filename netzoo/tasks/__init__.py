@@ -1,4 +1,4 @@
-"""What the one training loop can train: a folder a task, named in `netzoo.config.tasks`."""
+"""The tasks of the training loop, one folder each, listed in `netzoo.config.tasks`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,19 +22,19 @@ def resolve_config(
     training: bool = False,
     open_data: bool = True,
 ) -> FrozenConfigDict:
-    """Checks a configuration and decides what it leaves open, as it is saved with the run.
+    """Check a configuration and resolve its open values.
 
-    Imports the modules that it names; see `netzoo.config.modules`. Without a `data.train_split`,
-    the splits are those of `netzoo.data.splits.default_splits`.
+    It also imports the modules of the configuration; see `netzoo.config.modules`. If
+    `data.train_split` is None, the splits are those of `netzoo.data.splits.default_splits`.
 
     Args:
-      config: The configuration. A resolved one stays as it is.
+      config: The configuration; a resolved configuration does not change.
       workdir: The run folder, if there is one.
       training: See `netzoo.config.validate`.
-      open_data: Whether the source may be opened to find its splits. If not, they stay None.
+      open_data: Whether to open the source to find its splits; otherwise they stay None.
 
     Raises:
-      UserError: A key or value is not right, a module cannot be imported, the network or one of its
+      UserError: A key or value is invalid, a module cannot be imported, the network or one of its
         options is unknown, or the source cannot be opened.
     """
     from netzoo.models.registry import check_options
@@ -57,12 +57,12 @@ def resolve_config(
 
 
 def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
-    """Returns the task that `config.task` names, with its data opened.
+    """Create the task `config.task` and open its data.
 
-    It takes what it saved in the run folder `workdir`, such as the vocabulary.
+    It loads the task's files from the run folder `workdir`, such as the vocabulary.
 
     Raises:
-      UserError: The task, the network or the data is not as the configuration says.
+      UserError: The task, the network or the data does not fit the configuration.
     """
     return task_module(config.task, "task").TASK(resolve_config(config, workdir), workdir)
 
@@ -70,13 +70,13 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
 def predict(
     config: ConfigDict, workdir: Path, inputs: Sequence[str], options: Mapping[str, Any]
 ) -> int:
-    """Predicts with the weights of a run, prints or writes the answers, and returns the status.
+    """Predict with the weights of a run, print or write the results, and return the status.
 
-    `inputs` are files and folders of images, or sentences. `options` are values for fields of the
-    task's `Options`; the other fields keep their defaults.
+    `inputs` are files and folders of images, or sentences. `options` set fields of the task's
+    `Options`; other fields keep their defaults.
 
     Raises:
-      UserError: The task has no such option, or raises it; see its `predict`.
+      UserError: An option is unknown, or the task's `predict` raises the error.
     """
     module = task_module(config.task, "predict")
     if unknown := options.keys() - module.Options._fields:

@@ -1,4 +1,4 @@
-"""What a task keeps of a finished run, and how its table of records looks."""
+"""A task's part of the record of a run, and its table of records."""
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
@@ -9,26 +9,26 @@ class Column(NamedTuple):
     """A column of a table of records."""
 
     title: str
-    cell: Callable[[Mapping[str, Any]], Any]  # of a record, with its folder's name as "record"
-    right: bool = True  # aligned, as numbers are
+    cell: Callable[[Mapping[str, Any]], Any]  # of a record, with its folder name as "record"
+    right: bool = True  # aligned right, as numbers are
 
 
 class Record(NamedTuple):
     """A task's part of `record.json` and of the table."""
 
-    # Keys of the configuration's `data`, besides those of every task, and their columns' titles.
+    # Further keys of the configuration's `data` and the titles of their columns.
     settings: Mapping[str, str]
-    scores: Mapping[str, str]  # fields, and the keys of `eval.json` that they are taken from
+    scores: Mapping[str, str]  # maps fields to their keys in `eval.json`
     score_columns: tuple[Column, ...]
-    rank: str  # the field that records are ranked by; higher is better
+    rank: str  # the field that ranks records; higher is better
     headline: Callable[[Mapping[str, Any]], str]  # the score as text, e.g. "accuracy 87.50 %"
-    examples: str  # title of the column of the number of evaluated examples
+    examples: str  # title of the column for the number of evaluated examples
     throughput_unit: str  # e.g. "images"
-    throughput_title: str  # of the column of the median throughput
-    files: tuple[str, ...] = ()  # copied besides the files of every task, where the run has them
+    throughput_title: str  # title of the column for the median throughput
+    files: tuple[str, ...] = ()  # further files to copy, if the run has them
 
     def columns(self) -> tuple[Column, ...]:
-        """Returns the columns of the table, in their order."""
+        """Return the columns of the table in order."""
         rate = f"{self.throughput_unit}_per_second"
         return (
             *(Column(name, itemgetter(name), right=False) for name in ("record", "model", "init")),

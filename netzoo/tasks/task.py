@@ -1,4 +1,4 @@
-"""What the training loop needs to know of what it trains, and the network that a task trains."""
+"""The interface between the training loop and its tasks, and the network of a task."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -22,54 +22,54 @@ from netzoo.weights.origin import Weights, describe_weights, differing, taken
 
 
 class Task(Protocol):
-    """A network with its data, loss and metrics; the loop and the evaluation serve all of them."""
+    """A network with its data, loss and metrics, for the training loop and evaluation."""
 
-    main_metric: str  # by which "best" is decided; higher is better
+    main_metric: str  # determines the best weights; higher is better
     throughput_unit: str  # e.g. "images"
-    steps_per_epoch: int  # batches that make one pass over the training examples
+    steps_per_epoch: int  # batches per pass over the training examples
     config: ConfigDict
     model: nn.Module
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
-        """Fills in, in place, what a configuration leaves to its other keys.
+        """Fill in, in place, values that depend on other keys.
 
-        By default these are the options of the network that `init.weights` were trained with.
+        By default, these are the network options of `init.weights`.
         """
         take_options(config)
 
     @staticmethod
     def split_names(config: ConfigDict) -> Collection[str]:
-        """Returns the names of the splits of `data.source`."""
+        """Return the split names of `data.source`."""
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
-        """Returns a task whose training step can be compiled, and the shapes of a batch.
+        """Return a task whose training step can be compiled, and the shapes of a batch.
 
         Raises:
-          UserError: The step depends on the data, as it does by default.
+          UserError: The step depends on the data, which is the default.
         """
-        raise UserError(f"{config.task} takes no number of classes but reads its data")
+        raise UserError(f"{config.task} cannot be planned with --classes: it needs its data")
 
     def save(self, workdir: Path) -> None:
-        """Writes what prediction needs besides weights and configuration, e.g. class names."""
+        """Write further files for prediction, e.g. class names."""
 
     def batch_sizes(self) -> dict[str, int]:
-        """Returns the sizes that the number of devices must divide, by the key that sets each."""
+        """Return, by configuration key, the sizes that the number of devices must divide."""
 
     def notes(self) -> list[str]:
-        """Returns what training does otherwise than the configuration says, a line each."""
+        """Return deviations of the training from the configuration, one line each."""
 
     def count(self, batch: ArrayTree) -> int:
-        """Returns the number of `throughput_unit` in a training batch, without padding."""
+        """Return the number of `throughput_unit` in a training batch, without padding."""
 
     def init(self, key: jax.Array) -> ArrayTree:
-        """Returns the initial variables of the network."""
+        """Return the initial variables of the network."""
 
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
-        """Returns the variables of `init.weights`, or None; their head becomes one for the data.
+        """Return the variables of `init.weights`, or None; their head becomes one for the data.
 
-        With `new_head` it becomes one whatever its number of classes.
+        With `new_head`, the head is always re-initialised.
         """
         config, size = self.config, self.config.data.get("image_size", 0)
         if config.init.weights is None:
@@ -78,45 +78,45 @@ class Task(Protocol):
         return load_weights(config.init.weights, self.model, image_size=size, **options)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
-        """Returns endless training batches; its position can be saved and restored."""
+        """Return endless training batches, whose position can be saved and restored."""
 
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
-        """Returns the loss, the new state of the network and scalar metrics, in training mode."""
+        """Return the loss, the new network state and scalar metrics, in training mode."""
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Returns batches of one shape with every example, or `limit` of them, and a `mask`."""
+        """Return batches of one shape with a `mask`, for all or `limit` examples."""
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
-        """Returns sums over the unmasked examples of a batch, from which all metrics follow."""
+        """Return sums over the unmasked examples of a batch, which determine all metrics."""
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the metrics for the sums over a whole split."""
+        """Return the metrics from the sums over a whole split."""
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Returns the scores of the final evaluation, and a function that draws its figures.
+        """Return the scores of the final evaluation, and a function that draws figures.
 
-        Each process computes all of it, with variables on a device of its own; one draws.
+        Each process computes the whole report on one of its devices; one process draws.
         """
 
     def show(self, report: dict[str, Any], console: Console) -> None:
-        """Prints the metrics and what `report` returned, in a few lines."""
+        """Print the metrics and the scores of `report` in a few lines."""
 
 
 def take_options(config: ConfigDict) -> Weights | None:
-    """Sets, in place, the options of the network that `init.weights` were trained with.
+    """Set, in place, the network options of `init.weights`.
 
-    Options that the configuration has already stay.
+    Options that the configuration sets are kept.
 
     Returns:
-      What is known of the weights; None without any, and where they are gone, as they may be when
-      a run is evaluated.
+      A description of the weights, or None if there are none or, e.g. in evaluation, they are
+      missing.
 
     Raises:
-      UserError: The weights cannot be read, or are those of another network.
+      UserError: The weights cannot be read or belong to another network.
     """
     path = config.init.weights
     if path is None or not (path in CATALOGUE or Path(path).expanduser().exists()):
@@ -133,7 +133,7 @@ def take_options(config: ConfigDict) -> Weights | None:
 
 
 def create_network(config: ConfigDict, num_classes: int) -> nn.Module:
-    """Makes the network of `config.model`; an unknown network or option is a UserError."""
+    """Create the network `config.model`; raise a UserError for an unknown network or option."""
     options = {**config.model.to_dict(), "dtype": jnp.dtype(config.model.dtype)}
     return create_model(options.pop("name"), num_classes=num_classes, **options)
 
@@ -147,9 +147,9 @@ def apply_in_training(
     key: jax.Array,
     method: str = "__call__",
 ) -> tuple[jax.Array, ArrayTree]:
-    """Returns the output of the network and the collections that it changed or handed out.
+    """Return the output of the network and its mutable collections.
 
-    `train` is the network's switch for statistics and dropout, `key` the random key of dropout.
+    `train` switches batch statistics and dropout; `key` is the random key of dropout.
     """
     mutable = [*(name for name in variables if name != "params"), AUXILIARY]
     options: dict[str, Any] = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}

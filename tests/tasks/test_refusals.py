@@ -123,7 +123,7 @@ def test_patches_divide_the_image(pictures):
     [
         (
             {"data.vocabulary": "nowhere.model"},
-            "vocabulary nowhere.model: .*; put a sound file in its place$",
+            "vocabulary nowhere.model: .*; replace the file$",
         ),
         ({"data.vocabulary_size": 9}, r"a vocabulary of 9 pieces; .*required_chars"),
         ({"data.source": "parallel:nowhere"}, "Unknown source of sentence pairs"),

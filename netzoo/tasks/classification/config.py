@@ -14,10 +14,10 @@ DEFAULTS = {
 }
 
 _CHANNELS = Rule(
-    lambda x: len(x) == 3 and all(map(rules.is_number, x)), "three numbers: of red, green and blue"
+    lambda x: len(x) == 3 and all(map(rules.is_number, x)), "three numbers for red, green and blue"
 )
 _CHANNELS_ABOVE_0 = Rule(
-    lambda x: _CHANNELS.holds(x) and min(x) > 0, "three numbers above 0: of red, green and blue"
+    lambda x: _CHANNELS.holds(x) and min(x) > 0, "three numbers above 0 for red, green and blue"
 )
 _CROP_SCALE = rules.interval(1, "0 < low <= high <= 1")
 _CROP_RATIO = rules.interval(math.inf, "0 < low <= high")
@@ -25,25 +25,25 @@ _CACHES = one_of("none", "encoded", "decoded")
 
 KEYS = (
     Key("data.image_size", 96, at_least(1), "side of the images in pixels"),
-    Key("data.cache", "none", _CACHES, "what is kept in memory: files or pixels"),
-    Key("data.on_corrupt", "stop", one_of("stop", "skip"), "what to do at a corrupt image"),
-    Key("data.mean", tuple, _CHANNELS, "means, 0 to 255; None: those of the weights, else 127.5"),
+    Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
+    Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
+    Key("data.mean", tuple, _CHANNELS, "mean, 0 to 255; None: from the weights, else 127.5"),
     Key("data.std", tuple, _CHANNELS_ABOVE_0, "standard deviations; None: as data.mean"),
-    Key("augment.crop_scale", (0.25, 1.0), _CROP_SCALE, "area of a crop over that of the image"),
-    Key("augment.crop_ratio", (3 / 4, 4 / 3), _CROP_RATIO, "width of a crop over its height"),
+    Key("augment.crop_scale", (0.25, 1.0), _CROP_SCALE, "crop area over image area"),
+    Key("augment.crop_ratio", (3 / 4, 4 / 3), _CROP_RATIO, "crop width over crop height"),
     Key("augment.flip", True, None, "flip half of the images left to right"),
-    Key("augment.randaugment_layers", 0, at_least(0), "operations on an image; 0: no RandAugment"),
-    Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of the operations"),
-    Key("augment.custom", str, rules.NAME, "operation that a module adds, after the others"),
+    Key("augment.randaugment_layers", 0, at_least(0), "operations per image; 0: no RandAugment"),
+    Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of operations"),
+    Key("augment.custom", str, rules.NAME, "operation added by a module, after the others"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
-    Key("augment.cutmix", 0.0, at_least(0), "as mixup; with both on, a batch draws one"),
-    Key("train.freeze_batch_norm", False, None, "train with running statistics, without dropout"),
-    Key("evaluation.crop_pct", 0.875, rules.FRACTION, "side of the crop over the shorter side"),
+    Key("augment.cutmix", 0.0, at_least(0), "as mixup; if both are on, each batch draws one"),
+    Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
+    Key("evaluation.crop_pct", 0.875, rules.FRACTION, "crop side over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
 DIVIDED = "train.batch_size"
-FREE = ("data.cache", "data.on_corrupt")  # the second after a corrupt image has stopped the run
+FREE = ("data.cache", "data.on_corrupt")  # the latter changes after a corrupt image
 
 OPTIONS = {
     **dict.fromkeys(("auxiliary_dropout_rate", "drop_path_rate", "norm_momentum"), SHARE),

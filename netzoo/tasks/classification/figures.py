@@ -1,4 +1,4 @@
-"""Figures of image classification: the confusion matrix, and images beside their classes."""
+"""Figures of image classification: confusion matrix and sheet of predictions."""
 
 import os
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ _MOST_IMAGES = 300
 def confusion_matrix(
     confusion: np.ndarray, class_names: Sequence[str], path: str | os.PathLike[str], title: str
 ) -> None:
-    """Draws which classes are confused, with the recall of each class beside its row.
+    """Draw a confusion matrix, with the recall of each class beside its row.
 
-    Colour is the share of the row (the true class), blue on the diagonal and red off it, on a
-    square-root scale that keeps rare confusions visible. Cells show their counts up to 20 classes,
-    and a colour scale takes the place of the counts beyond. Rows have names and recalls up to 120
-    classes. The figure grows with the number of classes, and the extension of `path` decides its
-    format. `confusion` has counts `[C, C]`, rows are true classes, columns predicted ones.
+    The colour shows the share of the row (the true class), blue on the diagonal and red off it, on
+    a square-root scale that shows rare confusions. Up to 20 classes, cells show counts; with more
+    classes, a colour scale replaces the counts. Up to 120 classes, rows have names and recalls. The
+    size of the figure depends on the number of classes, and its format on the extension of `path`.
+    `confusion` holds counts `[C, C]`; rows are true classes, columns are predicted classes.
     """
     classes, support = len(class_names), confusion.sum(axis=1)
     shares = confusion / np.maximum(support, 1)[:, None]
@@ -40,7 +40,7 @@ def confusion_matrix(
         if classes > _MOST_NUMBERED:
             figure.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.4, aspect=40)
     accuracy = np.trace(confusion) / max(confusion.sum(), 1)
-    note = f"{accuracy:.1%} of {confusion.sum():,} right; colour is the share of the row"
+    note = f"{accuracy:.1%} of {confusion.sum():,} correct; colour is the share of the row"
     axes.set_title(note, loc="left", color=MUTED, fontsize=9)
     axes.set_xlabel("predicted", color=MUTED, fontsize=9)
     axes.set_ylabel("true", color=MUTED, fontsize=9)
@@ -78,16 +78,16 @@ def prediction_sheet(
     rows: Sequence[tuple[str, Sequence[tuple[str, float]]]],
     path: str | os.PathLike[str],
 ) -> None:
-    """Draws each image beside its most probable classes.
+    """Draw each image beside its most probable classes.
 
     Args:
-      images: 1 or more uint8 arrays `[height, width, 3]`, each of its own size.
-      rows: For each image its caption (say the file's name) and its (class name, probability)
-        pairs, the most probable first.
-      path: File to write; its extension decides the format.
+      images: At least one uint8 array `[height, width, 3]`; sizes may differ.
+      rows: For each image, its caption (e.g. the file name) and its (class name, probability)
+        pairs, most probable first.
+      path: File to write; its extension determines the format.
 
     Raises:
-      UserError: There are more than 300 images, which no viewer shows.
+      UserError: There are more than 300 images, too many for viewers.
     """
     if len(images) > _MOST_IMAGES:
         raise UserError(
@@ -96,7 +96,7 @@ def prediction_sheet(
     columns = 1 if len(images) == 1 else 2 if len(images) <= 8 else 3
     lines = -(-len(images) // columns)
     height = max(2.3, 0.4 * max(len(scores) for _, scores in rows) + 0.6)
-    # The constrained layout takes minutes for 600 panels.
+    # Fixed positions, because the constrained layout takes minutes for 600 panels.
     figure = figures.new_figure(4.6 * columns, height * lines, "", layout="none")
     panels = figure.subplots(lines, 2 * columns, squeeze=False)
     figure.subplots_adjust(0.02, 0.01, 0.98, 1 - 0.3 / (height * lines), wspace=0.1, hspace=0.15)
@@ -105,7 +105,7 @@ def prediction_sheet(
     for pair, image, (caption, scores) in zip(panels.reshape(-1, 2), images, rows, strict=False):
         pair[0].imshow(image)
         pair[0].set_anchor("NW")
-        style = PLAIN | {"color": MUTED, "fontsize": 8}  # not a title, which is slow to place
+        style = PLAIN | {"color": MUTED, "fontsize": 8}  # a text, because titles are slow to place
         pair[1].text(0, 1.02, shorten(caption, 34), transform=pair[1].transAxes, **style)
         _draw_scores(pair[1], scores, height / 0.4)
     figure.savefig(path)

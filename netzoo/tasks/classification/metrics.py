@@ -1,7 +1,7 @@
-"""Classification metrics, all from exact counts.
+"""Classification metrics from exact counts.
 
-The device adds up one small dictionary per batch and the host adds those in int64 and float64, so
-that every metric is exact whatever the batch size and the number of devices:
+The device computes a small dictionary of sums per batch, and the host adds these in int64 and
+float64, so that metrics are exact for any batch size and number of devices:
 
     confusion      int [C, C]   rows are true classes, columns are predicted classes
     topk_correct   int          examples whose true class is among the k highest logits
@@ -19,12 +19,12 @@ from netzoo.errors import UserError
 
 
 def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Returns the score interval of `correct` in `n`, which holds at 0 and n and for small n too.
+    """Return the Wilson score interval of `correct` in `n`, which is also valid for small n.
 
-    `z` is a standard normal quantile, and 1.959964 gives 95 %.
+    `z` is a standard normal quantile; 1.959964 gives 95 %.
 
     Raises:
-      ValueError: `n` is not positive or `correct` lies outside 0 to n.
+      ValueError: `n` is not positive, or `correct` is outside 0 to n.
 
     Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
       Journal of the American Statistical Association 22 (158), 1927, pp. 209-212.
@@ -34,27 +34,27 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
     share, denominator = correct / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / denominator
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / denominator
-    # At 0 and n the formula gives exactly 0 and 1, up to a rounding error on the wrong side.
+    # At 0 and n the exact bounds are 0 and 1; clip rounding errors beyond them.
     return 0.0 if correct == 0 else center - half, 1.0 if correct == n else center + half
 
 
 def metrics_from_sums(
     sums: Mapping[str, Any], class_names: Sequence[str], top_k: int
 ) -> dict[str, Any]:
-    """Turns the sums described above, over a whole split, into the metrics of the report.
+    """Compute the metrics of the report from the sums over a whole split.
 
     Returns:
       A JSON-serialisable dictionary: `accuracy`, `top{k}_accuracy`, `macro_recall` (fractions),
       `interval` ([lower, upper], the Wilson 95 % interval of `accuracy`), `loss` (mean, nats),
       `count`, and `per_class`, a list in label order of `name`, `precision`, `recall`, `f1` and
-      `support` (true examples of the class). A ratio whose denominator is zero is undefined and
-      given as None: recall of a class without examples, precision of a class never predicted, f1
-      of a class with neither. `macro_recall` is the mean over classes that have examples.
-      A non-finite loss is None too, since JSON has no NaN.
+      `support` (true examples of the class). A ratio with denominator 0 is None: recall of a class
+      without examples, precision of a class never predicted, and f1 of a class with neither.
+      `macro_recall` is the mean over classes with examples. A non-finite loss is also None, because
+      JSON has no NaN.
 
     Raises:
-      UserError: Nothing was evaluated.
-      ValueError: Shapes and counts contradict each other.
+      UserError: No example was evaluated.
+      ValueError: The shapes and counts are inconsistent.
     """
     confusion, classes = np.asarray(sums["confusion"], np.int64), len(class_names)
     count, topk_correct = int(sums["count"]), int(sums["topk_correct"])
@@ -75,7 +75,7 @@ def metrics_from_sums(
             "name": str(name),
             "precision": _ratio(hits, predicted),
             "recall": _ratio(hits, support),
-            # 2TP / (2TP + FP + FN): the harmonic mean, but defined where only one side is.
+            # 2TP / (2TP + FP + FN): the harmonic mean, but also defined if only one ratio is.
             "f1": _ratio(2 * hits, support + predicted),
             "support": support,
         }

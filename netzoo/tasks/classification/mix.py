@@ -1,9 +1,9 @@
-"""What happens to a batch of images on the device: normalising and mixing.
+"""Normalises and mixes batches of images on the device.
 
-Mixing takes images `[batch, height, width, channels]`, targets, which are probabilities `[batch,
-classes]`, and labels `[batch]`. It returns the same, and each label is that of the larger part of
-its image. The partner of an example stands at the mirror place of the batch. One weight is drawn
-for the whole batch, from Beta(alpha, alpha).
+Mixing maps images `[batch, height, width, channels]`, targets (probabilities `[batch, classes]`)
+and labels `[batch]` to the same shapes. The new label is that of the larger part of the image. The
+partner of example i is example -1 - i of the batch. One weight per batch is drawn from Beta(alpha,
+alpha).
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ Mixed = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """Maps uint8 images `[..., 3]` to float32 of about unit variance.
+    """Map uint8 images `[..., 3]` to float32 with about unit variance.
 
-    `mean` and `std` are those of red, green and blue, on the scale 0 to 255.
+    `mean` and `std` are for red, green and blue in 0 to 255.
     """
     offset, scale = (jnp.asarray(values, jnp.float32) for values in (mean, std))
     return (images.astype(jnp.float32) - offset) / scale
@@ -27,7 +27,7 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
 def mixup(
     key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
 ) -> Mixed:
-    """Blends each example with its partner.
+    """Blend each example with its partner.
 
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
     """
@@ -39,16 +39,16 @@ def mixup(
 def cutmix(
     key: jax.Array, alpha: float, images: jax.Array, targets: jax.Array, labels: jax.Array
 ) -> Mixed:
-    """Pastes a box of its partner into each example.
+    """Paste a box of the partner into each example.
 
-    The area of the box is the share of the partner, and its centre is anywhere in the image. Parts
-    outside the image are cut off, and targets mix by the area left.
+    The area of the box is the share of the partner, and its centre is uniform over the image. The
+    box is clipped to the image, and targets mix by the clipped area.
 
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features", arXiv:1905.04899, section 3.1.
     """
     share_key, *center_keys = jax.random.split(key, 3)
-    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))  # of the box, as a fraction
+    side = jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha))  # as a fraction of the image
 
     def inside(center_key: jax.Array, size: int) -> jax.Array:
         start = jax.random.randint(center_key, (), 0, size) - (side * size).astype(int) // 2
@@ -64,7 +64,7 @@ def cutmix(
 
 
 def mix(key: jax.Array, augment: ConfigDict, batch: Mixed) -> Mixed:
-    """Applies mixup or CutMix if its alpha is not 0; with both on, draws one for the batch."""
+    """Apply mixup or CutMix if its alpha is not 0; if both are on, draw one for the batch."""
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
     mixed = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0] or [batch]
     if len(mixed) == 1:

@@ -18,30 +18,30 @@ from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
 
-Predictions = list[tuple[Path, list[tuple[str, float]]]]  # images and their classes, best first
+Predictions = list[tuple[Path, list[tuple[str, float]]]]  # images and classes, best first
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Options(NamedTuple):
-    """Options of prediction, which are flags of `netzoo predict`."""
+    """Options of prediction, which are also flags of `netzoo predict`."""
 
     checkpoint: str = "last"  # or "best" or "average"
-    top_k: int = 3  # classes to name for each image
-    # Print [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}], not a table.
+    top_k: int = 3  # number of classes per image
+    # Print [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}] instead of a table.
     json: bool = False
-    figure: str | None = None  # file to draw the images and their classes into, e.g. sheet.png
+    figure: str | None = None  # file for a figure of images and classes, e.g. sheet.png
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
-    """Predicts for images, also those in folders, and prints a table or JSON.
+    """Predict the classes of images, including those in folders, and print a table or JSON.
 
     Returns:
-      The exit status: 0, or 1 if an image could not be read. The others are predicted all the
-      same, and errors on standard error name those that were not.
+      The exit status: 0, or 1 if an image cannot be read. Unreadable images are reported on
+      standard error, and all others are predicted.
 
     Raises:
-      UserError: The configuration is not valid, there is no image, the run cannot be read, or
+      UserError: The configuration is invalid, there is no image, the run cannot be read, or
         `options.figure` cannot be written.
     """
     check_writable(options.figure)
@@ -72,7 +72,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
 
 
 def _find(paths: Sequence[str]) -> list[Path]:
-    """Returns the images in folders, and every other path as it is, whether it exists or not."""
+    """Return the images in folders, and all other paths unchanged, even if missing."""
     files = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -95,7 +95,7 @@ def _print_json(predictions: Predictions) -> None:
         }
         for path, scores in predictions
     ]
-    # Bytes of a file name that are not UTF-8 become JSON's escapes, which Python reads back.
+    # Bytes of a file name that are not UTF-8 become JSON escapes, which Python can decode.
     text = json.dumps(entries, ensure_ascii=False)
     print(text.encode("utf-8", "backslashreplace").decode())
 
@@ -105,7 +105,7 @@ def _print_table(predictions: Predictions) -> None:
         return
     table = Table("image", *(f"{place}." for place in range(1, len(predictions[0][1]) + 1)))
     for path, scores in predictions:
-        # As Text, since square brackets in names are not styles.
+        # Text, so that square brackets in names are not parsed as styles.
         cells = (Text(f"{name} {value:.1%}") for name, value in scores)
         table.add_row(Text(printable(str(path))), *cells)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""From images to probabilities, with the preprocessing that belongs to the weights.
+"""Predicts class probabilities of images, with the preprocessing of the weights.
 
 predictor = netzoo.Predictor.from_weights("mobilenet_v2.tv_in1k")
 probabilities = predictor(["photo.jpg", pixels])    # float32 [2, 1000]
@@ -34,7 +34,7 @@ ImageLike = np.ndarray | bytes | str | os.PathLike[str]
 
 
 class Predictor:
-    """Maps images of any size to probabilities; one compilation serves all of them."""
+    """Maps images of any size to class probabilities, with one compilation."""
 
     def __init__(
         self,
@@ -44,12 +44,13 @@ class Predictor:
         class_names: Sequence[str],
         batch_size: int = 32,
     ):
-        """Folds every BatchNorm into its convolution and puts the variables on the device.
+        """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
-        `batch_size` images are predicted together, and fewer are padded.
+        Images are predicted in batches of `batch_size`; smaller batches are padded.
 
         Raises:
-          UserError: There is not one name for each logit, or the variables are not the model's.
+          UserError: The number of names and logits differs, or the variables do not belong to the
+            model.
         """
         if len(class_names) != model.num_classes:
             raise UserError(
@@ -71,13 +72,13 @@ class Predictor:
     def from_run(
         cls, workdir: str | Path, which: str = "last", config: ConfigDict | None = None
     ) -> "Predictor":
-        """Reads the network, class names and weights of a run.
+        """Load the network, class names and weights of a run.
 
         `which` is `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`. `config`
         replaces the configuration of the run, e.g. with another `evaluation.crop_pct`.
 
         Raises:
-          UserError: The folder has no run of image classification, or it cannot be read.
+          UserError: The folder is not a run of image classification, or cannot be read.
         """
         workdir = Path(workdir)
         config = resolve_config(config or load_config(workdir), workdir)
@@ -91,32 +92,32 @@ class Predictor:
     def from_weights(
         cls, name_or_path: str | Path, model: str | None = None, **options: Any
     ) -> "Predictor":
-        """Makes the network of weights, with the preprocessing that belongs to them.
+        """Load a network from weights, with their preprocessing.
 
-        `netzoo.load_model` explains the arguments; the folder of a run is given to `from_run`. The
-        classes are those of ImageNet, in its usual order. netzoo has no names for them and numbers
-        them: "class 281" is the 282nd of ImageNet-1k, the tabby cat.
+        For the arguments, see `netzoo.load_model`; for the folder of a run, use `from_run`. The
+        classes are those of ImageNet in the usual order, named by their index: "class 281" is the
+        tabby cat of ImageNet-1k.
 
         Raises:
-          UserError: There is no such file or name, it cannot be read or does not fit the network,
-            or nothing says how its images were normalised.
+          UserError: The file or name does not exist, cannot be read or does not fit the network, or
+            its preprocessing is unknown.
         """
         if (Path(name_or_path).expanduser() / CONFIG_FILE).is_file():
             return cls.from_run(Path(name_or_path).expanduser())
         network, variables, preprocessing = load_model(name_or_path, model, **options)
         if preprocessing is None:
             raise UserError(
-                f"nothing says how the images for {name_or_path} were normalised; give mean and "
+                f"the normalisation of images for {name_or_path} is unknown; pass mean and "
                 "deviation: Predictor(model, variables, Preprocessing(...), class_names)"
             )
         class_names = [f"class {i}" for i in range(network.num_classes)]
         return cls(network, variables, preprocessing, class_names)
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
-        """Returns the probabilities of the classes, float32 `[n, classes]`.
+        """Return the probabilities of the classes, float32 `[n, classes]`.
 
-        An image is the path of a file, the bytes of a file, or RGB pixels uint8 `[height, width,
-        3]`. The images of a sequence may differ in size.
+        An image is the path or the bytes of a file, or RGB pixels uint8 `[height, width, 3]`.
+        Images may differ in size.
 
         Raises:
           UserError: A file cannot be read or decoded, or an array is not uint8 `[H, W, 3]`.
@@ -134,7 +135,7 @@ class Predictor:
         return np.concatenate(answers)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
-        """Returns an image as the network sees it: uint8 `[crop_size, crop_size, 3]`.
+        """Return the preprocessed image, uint8 `[crop_size, crop_size, 3]`.
 
         Raises:
           UserError: See `__call__`.
@@ -156,14 +157,14 @@ class Predictor:
         return evaluation_image(image, name, size, size / resize_size, interpolation)
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the probabilities for at most `batch_size` images that `preprocess` returned."""
+        """Return the probabilities of at most `batch_size` images from `preprocess`."""
         size = self.preprocessing.crop_size
         batch = np.zeros((self.batch_size, size, size, 3), np.uint8)
         batch[: len(preprocessed)] = preprocessed
         return np.asarray(self._apply(self._variables, batch))[: len(preprocessed)]
 
     def top_k(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
-        """Returns names and probabilities of the `k` most probable classes of each row, best first.
+        """Return names and probabilities of the `k` most probable classes per row, best first.
 
         Ties go to the lower index.
         """

@@ -1,4 +1,4 @@
-"""What is kept of a run of image classification."""
+"""The record of a run of image classification."""
 
 from collections.abc import Mapping
 from typing import Any

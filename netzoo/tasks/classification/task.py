@@ -1,4 +1,4 @@
-"""Image classification: one label an image, softmax cross-entropy."""
+"""Image classification: one label per image, softmax cross-entropy."""
 
 import dataclasses
 import functools
@@ -34,27 +34,27 @@ from netzoo.weights.origin import find_weights, taken
 
 CLASSES_FILE = "classes.json"
 CONFUSION_FIGURE = "confusion_matrix.png"
-# Maps bytes to [-1, 1]: a good start for networks that are trained from random weights.
+# Maps bytes to [-1, 1], for networks trained from random weights.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
 
 class ImageClassification(Task):
-    """Trains a network of the zoo on labelled images; normalises and mixes them on the device."""
+    """Trains a network on labelled images, which are normalised and mixed on the device."""
 
     main_metric = "accuracy"
     throughput_unit = RECORD.throughput_unit
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
-        """Fills in what the configuration leaves to the weights that it starts from.
+        """Fill in values that depend on the initial weights.
 
         Raises:
-          UserError: The weights are those of another network, or are needed and gone.
+          UserError: The weights belong to another network, or are required and missing.
         """
         weights, data = take_options(config), config.data
         open_keys = [key for key in ("mean", "std") if data[key] is None]
         if open_keys and config.init.weights is not None:
-            weights = weights or find_weights(config.init.weights)  # which says that they are gone
+            weights = weights or find_weights(config.init.weights)  # raises if missing
         images = weights and weights.preprocessing
         for key in open_keys:
             data[key] = getattr(images, key) if images else DEFAULT_NORMALIZATION
@@ -65,14 +65,14 @@ class ImageClassification(Task):
 
     @staticmethod
     def split_names(config: ConfigDict) -> Collection[str]:
-        """Returns the names of the splits of `data.source`."""
+        """Return the split names of `data.source`."""
         return split_names(config.data.source, config.data.data_dir)
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
-        """Opens the training data and makes the network.
+        """Open the training data and create the network.
 
         Raises:
-          UserError: The data or the network is not as the configuration says.
+          UserError: The data or the network does not fit the configuration.
         """
         self.config = config
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
@@ -83,7 +83,7 @@ class ImageClassification(Task):
             raise UserError(
                 f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
                 f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
-                "mixed up: give the classes of the data the same names and order"
+                "mixed up: use data with the same class names in the same order"
             )
         self._train_batch = _batch_size(config, len(train))
         self.steps_per_epoch = len(train) // self._train_batch
@@ -91,22 +91,22 @@ class ImageClassification(Task):
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
-        """Returns a task whose training step can be compiled, not run, and a batch's shapes."""
+        """Return a task whose training step can be compiled but not run, and a batch's shapes."""
         task = cls.__new__(cls)
         task.config, task.class_names = config, tuple(map(str, range(classes)))
-        task.steps_per_epoch = 1000  # some number, for the schedule
+        task.steps_per_epoch = 1000  # any number, for the schedule
         task.model = create_network(config, classes)
         rows, size = config.train.batch_size, config.data.image_size
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
         return task, {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
 
     def save(self, workdir: Path) -> None:
-        """Writes the class names in label order, which prediction needs."""
+        """Write the class names in label order, for prediction."""
         text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
         (workdir / CLASSES_FILE).write_text(text)
 
     def batch_sizes(self) -> dict[str, int]:
-        """Returns the sizes of batches, and of their parts where they are split."""
+        """Return the sizes of batches, and of their parts with gradient accumulation."""
         part = self._train_batch // self.config.train.grad_accum_steps
         return {
             "train.batch_size / train.grad_accum_steps": part,
@@ -114,7 +114,7 @@ class ImageClassification(Task):
         }
 
     def notes(self) -> list[str]:
-        """Says that the batch is smaller than `train.batch_size`, and which images are left out."""
+        """Report a batch smaller than `train.batch_size`, and the number of images left out."""
         wanted, batch = self.config.train.batch_size, self._train_batch
         images, notes = len(self._source(self.config.data.train_split)), []
         if batch < wanted:
@@ -133,7 +133,7 @@ class ImageClassification(Task):
         return min(self.config.evaluation.top_k, len(self.class_names))
 
     def count(self, batch: ArrayTree) -> int:
-        """Returns the number of images."""
+        """Return the number of images."""
         return len(batch["label"])
 
     def _open(self, split: str) -> Source:
@@ -141,16 +141,16 @@ class ImageClassification(Task):
         return with_cache(open_source(data.source, split, data.data_dir, skip), data.cache)
 
     def init(self, key: jax.Array) -> ArrayTree:
-        """Returns initial variables; fails here if the network refuses the image size."""
+        """Return initial variables; raise an error if the network rejects the image size."""
         size = self.config.data.image_size
         images = jnp.zeros((1, size, size, 3), jnp.float32)
         return self.model.init(key, images, train=False)
 
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
-        """Returns the variables of `init.weights`, or None, with a head for the data's classes.
+        """Return the variables of `init.weights`, or None, with a head for the data's classes.
 
-        The head of a run with the same classes is put into the order of the data. One with as many
-        other classes is initialised anew.
+        The head of a run with the same classes is reordered to the order of the data. A head for as
+        many other classes is re-initialised.
         """
         path, names = self.config.init.weights, self.class_names
         theirs = names
@@ -171,7 +171,7 @@ class ImageClassification(Task):
         return jax.tree_util.tree_map_with_path(reordered, variables)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
-        """Returns endless augmented batches; see `netzoo.data.images.TrainBatches`."""
+        """Return endless augmented batches; see `netzoo.data.images.TrainBatches`."""
         config, names = self.config, (field.name for field in dataclasses.fields(Augmentation))
         augmentation = Augmentation(**{name: config.augment[name] for name in names})
         source, shared = self._source(config.data.train_split), self._batch_options()
@@ -190,10 +190,10 @@ class ImageClassification(Task):
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
-        """Returns the mean cross-entropy, the new statistics, and loss and accuracy.
+        """Return the mean cross-entropy, the new statistics, and the metrics loss and accuracy.
 
-        Auxiliary classifiers add theirs, with the weight that the network gives them. With mixup
-        or CutMix the accuracy counts the label of the larger part.
+        Auxiliary losses are added with the network's weight. With mixup or CutMix, accuracy uses
+        the label of the larger part.
         """
         config, labels = self.config, batch["label"]
         mix_key, dropout_key = jax.random.split(key)
@@ -213,12 +213,12 @@ class ImageClassification(Task):
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Returns every example of the split once, or `limit` evenly spaced ones."""
+        """Return batches of all examples of the split, or of `limit` evenly spaced examples."""
         crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options()
         return EvalBatches(self._source(split), crop_pct=crop_pct, limit=limit, **shared)
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
-        """Returns the sums that `netzoo.tasks.classification.metrics` describes."""
+        """Return the sums described in `netzoo.tasks.classification.metrics`."""
         classes = len(self.class_names)
         mask, labels, data = batch["mask"], batch["label"], self.config.data
         images = normalize(batch["image"], data.mean, data.std)
@@ -235,13 +235,13 @@ class ImageClassification(Task):
         }
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the metrics of a split; see `metrics_from_sums`."""
+        """Return the metrics of a split; see `metrics_from_sums`."""
         return metrics_from_sums(sums, self.class_names, self._top_k)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Returns the confusion matrix with the names of classes, and what draws it."""
+        """Return the confusion matrix and the class names, and a function that draws them."""
         del variables
         confusion, names = sums["confusion"], self.class_names
         title = f"{self.config.model.name} on {self.config.data.source} {split}"
@@ -253,7 +253,7 @@ class ImageClassification(Task):
         }, lambda folder: confusion_matrix(confusion, names, folder / CONFUSION_FIGURE, title)
 
     def show(self, report: dict[str, Any], console: Console) -> None:
-        """Prints the table of the classes and the accuracy."""
+        """Print the table of classes and the accuracy."""
         columns = ("precision", "recall", "f1")
         table = Table("class", *(Column(name, justify="right") for name in (*columns, "images")))
         for entry in report["per_class"]:
@@ -277,21 +277,21 @@ TASK = ImageClassification
 
 
 def _batch_size(config: ConfigDict, images: int) -> int:
-    """Returns `train.batch_size`, or all images if they are fewer, in whole parts of a batch."""
+    """Return `train.batch_size`, or the number of images if smaller, in whole parts of a batch."""
     parts = config.train.grad_accum_steps
     if parts > images:
         raise UserError(
             f"train.grad_accum_steps is {parts}, and {config.data.source} "
-            f"{config.data.train_split} has {images} examples; expected no more steps than that"
+            f"{config.data.train_split} has {images} examples; expected at most as many steps"
         )
     return min(config.train.batch_size, images // parts * parts)
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:
-    """Reads the class names of a run, in label order.
+    """Read the class names of a run, in label order.
 
     Raises:
-      UserError: `workdir` has none, or they are damaged.
+      UserError: `workdir` has no class names, or they are damaged.
     """
     path = Path(workdir) / CLASSES_FILE
     try:

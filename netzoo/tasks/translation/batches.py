@@ -1,7 +1,7 @@
-"""Tokenised sentence pairs, and batches of pairs of similar length, on Grain.
+"""Tokenised sentence pairs, and Grain batches of pairs of similar length.
 
-A compiled step needs fixed shapes, and sentences have many lengths. Pairs are therefore sorted into
-a few buckets. A bucket has one length, and its batches have one shape.
+A compiled step needs fixed shapes, but sentences have many lengths. Pairs are therefore divided
+among a few buckets. The batches of a bucket have one length and one shape.
 """
 
 import functools
@@ -20,16 +20,16 @@ Batch = dict[str, np.ndarray]
 
 _BUCKET_STREAM, _BATCH_STREAM = 3, 4
 _PADDING_ROW = -1
-# The most tokens, with the end, of a sentence that is evaluated or translated: the memory for
-# attention grows with the square of the length.
+# Maximum tokens, including the end, of a sentence in evaluation or translation, because the memory
+# for attention grows with the square of the length.
 MOST_TOKENS = 2048
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Sequences of different lengths, end to end in one array.
+    """Sequences of different lengths, concatenated in one array.
 
-    A list of arrays would take a hundred bytes more for each of millions of sentences.
+    A list of arrays would take a hundred more bytes per sentence.
     """
 
     flat: np.ndarray  # int32, all tokens
@@ -37,7 +37,7 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> "Ragged":
-        """Joins sequences of token numbers."""
+        """Concatenate sequences of token numbers."""
         offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
         flat = np.fromiter((t for s in sequences for t in s), np.int32, count=offsets[-1])
         return cls(flat, offsets)
@@ -63,7 +63,7 @@ class Corpus:
 
     @classmethod
     def encode(cls, pairs: Sequence[Pair], vocabulary: Vocabulary) -> "Corpus":
-        """Tokenises sentence pairs, at least one."""
+        """Tokenise one or more sentence pairs."""
         return cls(*(Ragged.of(vocabulary.encode_all(side)) for side in zip(*pairs, strict=True)))
 
     def __len__(self) -> int:
@@ -71,33 +71,33 @@ class Corpus:
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        """Length of each pair, int64 [pairs]: that of its longer side, with END."""
+        """Length of each pair's longer side, including END, int64 [pairs]."""
         return np.maximum(self.source.lengths, self.target.lengths) + 1
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """The shapes of batches. The configuration's table of keys has checked the numbers."""
+    """The shapes of batches; the configuration is already validated."""
 
-    lengths: tuple[int, ...]  # rising; a pair goes into the first bucket that is long enough
-    batch_tokens: int  # the most of a batch on each side, with padding; but see `row_multiple`
-    # Divides the rows of a batch, which has at least as many: devices times gradient accumulation.
+    lengths: tuple[int, ...]  # increasing; a pair goes into the first bucket that is long enough
+    batch_tokens: int  # maximum per batch and side, with padding; but see `row_multiple`
+    # Divides the number of rows, which is at least this: devices times gradient accumulation.
     row_multiple: int
 
     def rows(self, length: int) -> int:
-        """Returns the rows of a batch, over all processes."""
+        """Return the number of rows of a batch, over all processes."""
         return max(self.batch_tokens // length // self.row_multiple, 1) * self.row_multiple
 
     def divide(self, lengths: np.ndarray) -> list[np.ndarray]:
-        """Returns the indices of the pairs of each bucket, in order, from the pairs' lengths."""
-        # Too short buckets come first, so their number is the place of the first that fits.
+        """Return the indices of the pairs in each bucket, in order, given the pairs' lengths."""
+        # The number of buckets that are too short is the index of the first that fits.
         bucket = np.searchsorted(self.lengths, lengths)
         return [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
 
     def batches(self, members: Iterable[np.ndarray]) -> list[tuple[int, np.ndarray]]:
-        """Returns `(length, indices)` of all batches of the pairs `members` of each bucket.
+        """Return `(length, indices)` of all batches, given the pairs `members` of each bucket.
 
-        The last batch of a bucket is filled up with rows of padding, whose index is -1.
+        The last batch of a bucket is padded with rows of index -1.
         """
         batches = []
         for length, indices in zip(self.lengths, members, strict=True):
@@ -107,22 +107,22 @@ class Buckets:
         return batches
 
     def steps(self, corpus: Corpus) -> int:
-        """Returns the batches of an epoch, in which each pair that fits occurs once."""
+        """Return the number of batches of an epoch, in which each pair that fits occurs once."""
         return len(self.batches(self.divide(corpus.lengths)))
 
     def left_out(self, corpus: Corpus) -> int:
-        """Returns how many pairs are too long for the last bucket."""
+        """Return how many pairs are too long for the last bucket."""
         return int(np.sum(corpus.lengths > self.lengths[-1]))
 
 
 class _Batches:
-    """Batches of a corpus, which threads make from their numbers; a subclass has `__getitem__`."""
+    """Batches of a corpus, prepared in threads; subclasses define `__getitem__`."""
 
     def __init__(self, corpus: Corpus, buckets: Buckets, num_threads: int, shard: tuple[int, int]):
-        """Keeps what a batch is made of.
+        """Store the inputs of batches.
 
-        `shard` is the `(index, count)` of this process among those that share each batch. A process
-        gets its rows of the same batch, so their number changes no row.
+        `shard` is the `(index, count)` of this process among those that share each batch. Each
+        process gets its rows of the same batch, for any number of processes.
         """
         self._corpus, self._buckets = corpus, buckets
         self._num_threads, self._shard = num_threads, shard
@@ -131,7 +131,7 @@ class _Batches:
         return iter(in_threads(self, self._num_threads))
 
     def _batch(self, length: int, indices: np.ndarray) -> Batch:
-        """Makes this process's rows of the batch of the pairs `indices`."""
+        """Return this process's rows of the batch of the pairs `indices`."""
         corpus, (index, count) = self._corpus, self._shard
         rows = np.split(indices, count)[index]
         source = np.full((len(rows), length), PAD, np.int32)
@@ -153,17 +153,17 @@ class _Batches:
 class TrainBatches(_Batches):
     """Endless batches for training.
 
-    Every epoch has `Buckets.steps` batches with each pair exactly once. It is shuffled anew: which
-    pairs of a bucket come together, and the order of the batches of all buckets. Pairs longer than
-    the last bucket are left out.
+    Every epoch has `Buckets.steps` batches with each pair exactly once. It reshuffles the pairs of
+    each bucket, and the order of the batches of all buckets. Pairs longer than the last bucket are
+    left out.
 
-    A batch is `{"source": int32 [R, L], "target": int32 [R, L + 1], "weight": float32 [R]}` with R
-    the rows of this process. A source row is tokens, END, padding; a target row is START, tokens,
-    END, padding, so `target[:, :-1]` is the decoder's input and `target[:, 1:]` its labels. A row
-    of padding has END as its only source token, so that attention has something to look at, and no
-    target. `weight` is the rows over the labels of the whole batch, the same in all rows: the mean
-    over rows of weight times the sum of a row's losses is the mean over labels, however the batch
-    is divided.
+    A batch is `{"source": int32 [R, L], "target": int32 [R, L + 1], "weight": float32 [R]}`, where
+    R is the number of rows of this process. A source row is tokens, END, padding. A target row is
+    START, tokens, END, padding, so `target[:, :-1]` is the decoder's input and `target[:, 1:]` its
+    labels. A row of padding has END as its only source token, so that attention is defined, and no
+    target. `weight` is the number of rows over the number of labels of the whole batch, equal in
+    all rows. The mean over rows of weight times the sum of a row's losses is therefore the mean
+    over labels, for any sharding of the batch.
     """
 
     def __init__(
@@ -175,20 +175,20 @@ class TrainBatches(_Batches):
         num_threads: int = 2,
         shard: tuple[int, int] = (0, 1),
     ):
-        """Divides the pairs among the buckets.
+        """Divide the pairs among the buckets.
 
         Raises:
-          UserError: No pair fits.
+          UserError: No pair fits into a bucket.
         """
         super().__init__(corpus, buckets, num_threads, shard)
         if buckets.left_out(corpus) == len(corpus):
             raise UserError(
                 f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
-                "length of the last bucket; give a longer one, or more text."
+                "length of the last bucket; use a longer one, or more text."
             )
         self._members, self._steps = buckets.divide(corpus.lengths), buckets.steps(corpus)
         self._seed = seed
-        # Threads work on neighbouring batches, of two epochs at most.
+        # Threads work on neighbouring batches, from at most two epochs.
         self._shuffled = functools.lru_cache(maxsize=2)(self._shuffle)
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class TrainBatches(_Batches):
         return self._batch(*self._shuffled(epoch)[step])
 
     def _shuffle(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """Returns the lengths and the pairs of all batches of an epoch."""
+        """Return the lengths and the pairs of an epoch's batches."""
         batches = self._buckets.batches(
             generator(self._seed, _BUCKET_STREAM, epoch, bucket).permutation(indices)
             for bucket, indices in enumerate(self._members)
@@ -209,10 +209,10 @@ class TrainBatches(_Batches):
 
 
 class EvalBatches(_Batches):
-    """Batches with every pair exactly once, or with `limit` pairs, evenly spaced.
+    """Batches with every pair exactly once, or with `limit` evenly spaced pairs.
 
-    They are those of `TrainBatches` and a `mask`, bool [R], that is False for rows of padding.
-    Pairs longer than the last bucket go into further ones, at multiples of its length.
+    They are as in `TrainBatches`, with a `mask`, bool [R], that is False for rows of padding.
+    Longer pairs go into further buckets, at multiples of the last bucket's length.
     """
 
     def __init__(
@@ -224,10 +224,10 @@ class EvalBatches(_Batches):
         num_threads: int = 2,
         shard: tuple[int, int] = (0, 1),
     ):
-        """Divides the pairs among the buckets.
+        """Divide the pairs among the buckets.
 
         Raises:
-          UserError: A pair has more than `MOST_TOKENS` on a side, its end included.
+          UserError: A side of a pair has more than `MOST_TOKENS` tokens, including the end.
         """
         super().__init__(corpus, buckets, num_threads, shard)
         chosen = evenly_spaced(len(corpus), limit)
@@ -235,8 +235,8 @@ class EvalBatches(_Batches):
         if (long := lengths > MOST_TOKENS).any():
             pair = chosen[long.argmax()]
             raise UserError(
-                f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side, and "
-                f"{MOST_TOKENS - 1:,} are possible; divide it into its sentences, or leave it out"
+                f"pair {pair + 1:,} has {corpus.lengths[pair] - 1:,} tokens on a side; expected at "
+                f"most {MOST_TOKENS - 1:,}; divide it into its sentences, or leave it out"
             )
         last = buckets.lengths[-1]
         further = range(2 * last, int(lengths.max(initial=0)) + last, last)

@@ -1,9 +1,9 @@
 """Beam search for the most probable translation (Wu et al., arXiv:1609.08144, section 7).
 
-The beam of a sentence holds its `beam_size` most probable hypotheses. Those that have ended stay in
-it until more probable ones take their places. With a single place that is greedy decoding. At the
-end the hypotheses are ranked by their score, equation 14 of the paper without its coverage: the log
-probability over `((5 + length) / 6) ** length_penalty`, where the length includes the end symbol.
+The beam of a sentence holds its `beam_size` most probable hypotheses. Ended hypotheses stay until
+more probable ones replace them. A beam size of 1 is greedy decoding. At the end, the hypotheses are
+ranked by their score (equation 14 of the paper without coverage): the log probability over
+`((5 + length) / 6) ** length_penalty`, where the length includes the end symbol.
 """
 
 import functools
@@ -18,40 +18,40 @@ from netzoo.errors import UserError
 from netzoo.models.transformer import Cache
 from netzoo.tasks.translation.vocabulary import END, START
 
-BLOCK = 128  # tokens of which only the largest logit is looked at first
-SHORTEST_CACHE = 16  # in tokens; every further length is one more loop to compile
+BLOCK = 128  # tokens per block; the first pass reads only the maxima of blocks
+SHORTEST_CACHE = 16  # in tokens; each further length compiles one more loop
 
 
 class SearchOptions(NamedTuple):
     """Options of `beam_search`; the defaults are those of arXiv:1706.03762, section 6.1."""
 
-    max_length: int  # the most tokens of a translation, the end symbol included
-    beam_size: int = 4  # hypotheses of every sentence; 1 is greedy decoding
-    length_penalty: float = 0.6  # 0 ranks by probability alone, which favours short translations
-    n_best: int = 1  # hypotheses that are wanted; those beyond may be unfinished
-    start: int = START  # the token before the first; neither it nor padding is ever produced
+    max_length: int  # maximum tokens of a translation, including the end symbol
+    beam_size: int = 4  # hypotheses per sentence; 1 is greedy decoding
+    length_penalty: float = 0.6  # 0 ranks by probability only, which favours short translations
+    n_best: int = 1  # number of finished hypotheses; further ones may be unfinished
+    start: int = START  # the initial token; neither it nor padding is ever produced
     end: int = END  # the token that ends a translation
 
     def score(self, log_probs: jax.Array, length: jax.Array | int) -> jax.Array:
-        """Returns the scores of hypotheses that have `length` tokens."""
+        """Return the scores of hypotheses with `length` tokens."""
         return log_probs / ((5.0 + length) / 6.0) ** self.length_penalty
 
 
 class Beams(NamedTuple):
-    """The hypotheses of every sentence: those that ended, best first, then those that did not.
+    """The hypotheses of every sentence: first the ended, then the unfinished, best first.
 
-    A place without tokens has the score -inf if there are fewer sequences than places, and 0 if the
-    source is nothing but padding.
+    An empty hypothesis has score -inf if there are fewer sequences than `beam_size`, and 0 if the
+    source is only padding.
     """
 
-    tokens: jax.Array  # int32 [batch, beam_size, max_length]: a translation, its end, padding
-    scores: jax.Array  # float32 [batch, beam_size], log probability (nats) by length
-    lengths: jax.Array  # int32 [batch, beam_size], in tokens, the end symbol included
+    tokens: jax.Array  # int32 [batch, beam_size, max_length]: translation, end symbol, padding
+    scores: jax.Array  # float32 [batch, beam_size], log probability (nats) over length penalty
+    lengths: jax.Array  # int32 [batch, beam_size], in tokens, including the end symbol
     ended: jax.Array  # booleans [batch, beam_size]
 
 
 class _State(NamedTuple):
-    """Beams in the making, whose scores are log probabilities, and the tokens to continue from."""
+    """Unfinished beams, with log probabilities as scores, and their last tokens."""
 
     cache: Cache
     last: jax.Array  # [batch, beam_size]
@@ -61,14 +61,14 @@ class _State(NamedTuple):
 def beam_search(
     model: nn.Module, variables: ArrayTree, source: jax.Array, options: SearchOptions
 ) -> Beams:
-    """Translates sentences with a Transformer; under `jax.jit`, `model` and `options` are static.
+    """Translate sentences with a Transformer; `model` and `options` are static under `jax.jit`.
 
-    A sentence is finished when no unfinished hypothesis can still become one of the `n_best` that
-    have ended, however long it becomes. It then stays as it is, whatever else is in the batch.
-    `source` has tokens `[batch, S]`, padded at the end. A row of padding costs no time.
+    A sentence is finished when no unfinished hypothesis of any length can become one of the
+    `n_best` ended ones. It then no longer changes, whatever the other sentences of the batch.
+    `source` holds tokens `[batch, S]`, padded at the end. A row of padding is finished at once.
 
     Raises:
-      UserError: An option is out of its range.
+      UserError: An option is out of range.
     """
     max_length, beam_size, length_penalty, n_best, *_ = options
     if not (max_length >= 1 <= n_best <= beam_size and length_penalty >= 0):
@@ -77,8 +77,8 @@ def beam_search(
             f"length_penalty of at least 0, got {options}"
         )
 
-    # Few translations are as long as allowed, and a step costs more with a longer cache: each
-    # length of the cache is about twice the one before.
+    # Few translations reach the maximum length, and steps are slower with a longer cache. Each
+    # cache is therefore about twice as long as the one before.
     lengths = [options.max_length]
     while lengths[0] > 2 * SHORTEST_CACHE:
         lengths.insert(0, -(-lengths[0] // 2))
@@ -97,12 +97,13 @@ def beam_search(
 def _begin(
     model: nn.Module, variables: ArrayTree, source: jax.Array, options: SearchOptions
 ) -> _State:
-    """Returns the state before the first token."""
+    """Return the state before the first token."""
     memory = model.apply(variables, source, train=False, method="encode")
     mask = source != model.pad_id
     cache: Any = model.apply(variables, memory, mask, 0, options.beam_size, method="init_cache")
     shape = (source.shape[0], options.beam_size)
-    # All begin alike, so only one may continue: else the beam would hold each sequence many times.
+    # All hypotheses start equal, so only one may continue; otherwise the beam would hold
+    # duplicates.
     first = jnp.where(jnp.arange(options.beam_size) == 0, 0.0, -jnp.inf).astype(jnp.float32)
     beams = Beams(
         tokens=jnp.full((*shape, options.max_length), model.pad_id, jnp.int32),
@@ -114,11 +115,11 @@ def _begin(
 
 
 def _finished(state: _State, options: SearchOptions) -> jax.Array:
-    """Returns booleans `[batch]`: no hypothesis can beat the best ended ones, or it is padding."""
+    """Return whether each sentence is finished or padding, booleans `[batch]`."""
     _, log_probs, lengths, ended = state.beams
     scores = jnp.where(ended, options.score(log_probs, lengths), -jnp.inf)
     best, _ = jax.lax.top_k(scores, options.n_best)
-    # Log probabilities only fall, and the penalty is largest at the full length.
+    # Log probabilities only decrease, and the penalty is largest at the maximum length.
     hopes = options.score(log_probs, options.max_length)
     hope = jnp.where(ended, -jnp.inf, hopes).max(axis=1)
     return (best[:, -1] >= hope) | ~state.cache.source_mask.any(axis=1)
@@ -127,7 +128,7 @@ def _finished(state: _State, options: SearchOptions) -> jax.Array:
 def _advance(
     model: nn.Module, variables: ArrayTree, options: SearchOptions, state: _State
 ) -> _State:
-    """Replaces hypotheses by their most probable continuations; the finished stay as they are."""
+    """Replace hypotheses of unfinished sentences by their most probable continuations."""
     decoded: Any = model.apply(variables, state.last, state.cache, method="decode_step")
     (logits, cache), beams, pad = decoded, state.beams, model.pad_id
     stays = beams.ended | _finished(state, options)[:, None]
@@ -152,7 +153,7 @@ def _advance(
 
 
 def _reorder(tree: ArrayTree, order: jax.Array) -> ArrayTree:
-    """Takes the hypotheses `order`, `[batch, beam_size]`, of arrays `[batch, beam_size, ...]`."""
+    """Select the hypotheses `order`, `[batch, beam_size]`, of arrays `[batch, beam_size, ...]`."""
 
     def take(x):
         return jnp.take_along_axis(x, order.reshape(*order.shape, *[1] * (x.ndim - 2)), axis=1)
@@ -163,15 +164,15 @@ def _reorder(tree: ArrayTree, order: jax.Array) -> ArrayTree:
 def most_probable(
     logits: jax.Array, count: int, forbidden: tuple[int, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the most probable tokens' log probabilities `[..., count]`, in nats, and the tokens.
+    """Return log probabilities `[..., count]` (nats) of the most probable tokens, and the tokens.
 
-    Only the blocks of the vocabulary with the largest maxima are searched: maxima are fast, and
-    `top_k` of a whole vocabulary takes longer than its logits. Ties go to the lower token.
+    It searches only the blocks of the vocabulary with the largest maxima, because `top_k` of a
+    whole vocabulary takes longer than computing its logits. Ties go to the lower token.
 
     Args:
       logits: `[..., classes]`, float32.
       count: Number of tokens, at most `classes`.
-      forbidden: Tokens that count in the softmax and have log probability -inf.
+      forbidden: Tokens that count in the softmax, but get log probability -inf.
     """
     classes = logits.shape[-1]
     largest = logits.max(-1, keepdims=True)
@@ -192,7 +193,7 @@ def most_probable(
 
 
 def _ranked(beams: Beams, pad: int, options: SearchOptions) -> Beams:
-    """Returns beams with scores, best first; places without a sequence have no tokens."""
+    """Return beams with scores, best first; empty hypotheses have no tokens."""
     beams = beams._replace(scores=options.score(beams.scores, beams.lengths))
     beams = _reorder(beams, jnp.lexsort((-beams.scores, ~beams.ended), axis=-1))
     exists = beams.scores > -jnp.inf

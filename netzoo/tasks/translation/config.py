@@ -18,21 +18,21 @@ DEFAULTS = {
 
 _RISING = Rule(
     lambda x: all(map(rules.is_whole, x)) and [*x] == sorted({*x}) and min(x) >= 2,
-    "whole numbers that rise from at least 2",
+    "increasing whole numbers of at least 2",
 )
 _VARIANT = Rule(
     lambda x: len(x) == 5 and all(map(COUNT.holds, x[:4])) and SHARE.holds(x[4]),
-    "(layers, width, hidden units, heads, dropout rate)",
+    "(layers, width, MLP width, heads, dropout rate)",
 )
 
 KEYS = (
-    Key("data.vocabulary", str, rules.NAME, "file of subwords; None: learnt from training text"),
-    Key("data.vocabulary_size", 4000, at_least(8), "subwords, of both languages together"),
-    Key("data.lengths", (16, 32, 64), _RISING, "tokens to pad to; training skips longer pairs"),
-    Key("data.row_multiple", 8, at_least(1), "divides the number of rows of every batch"),
+    Key("data.vocabulary", str, rules.NAME, "file of subwords; None: learn from the training text"),
+    Key("data.vocabulary_size", 4000, at_least(8), "number of subwords, shared by both languages"),
+    Key("data.lengths", (16, 32, 64), _RISING, "lengths to pad to; training skips longer pairs"),
+    Key("data.row_multiple", 8, at_least(1), "divisor of the number of rows of every batch"),
     Key("evaluation.beam_size", 4, rules.within(1, 256), "hypotheses of the beam search"),
     Key("evaluation.length_penalty", 0.6, at_least(0), "alpha of Wu et al., arXiv:1609.08144"),
-    Key("evaluation.extra_length", 50, at_least(0), "tokens of a translation beyond its source's"),
+    Key("evaluation.extra_length", 50, at_least(0), "maximum tokens beyond the source length"),
 )
 
 DIVIDED = "data.row_multiple"

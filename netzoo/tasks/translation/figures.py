@@ -1,4 +1,4 @@
-"""A figure of what the words of a translation attend to: attention weights as heat maps."""
+"""Draws the attention weights of translations as heat maps."""
 
 import os
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from netzoo.figures import BLUE, INK, PLAIN, SKY, shorten
 
 MOST_SENTENCES, MOST_PIECES = 12, 100
 _COLUMNS = 3
-_LABELS = 1.5  # inches beside and above a map, for its pieces
+_LABELS = 1.5  # inches for labels beside and above a map
 
 Example = tuple[Sequence[str], Sequence[str], np.ndarray]
 
 
 def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], title: str) -> None:
-    """Draws a heat map for each sentence: source pieces across, pieces of the translation down.
+    """Draw a heat map for each sentence: source pieces across, pieces of the translation down.
 
-    A cell's colour is the weight that the column's piece had when the row's was chosen, on a
-    square-root scale from 0 to 1 that is the same for all maps and keeps small weights visible.
+    The colour of a cell is the weight of the column's piece when the decoder chose the row's piece.
+    All maps have a square-root scale from 0 to 1, which shows small weights.
 
     Args:
-      examples: 1 to `MOST_SENTENCES` of (source pieces, S of them; target pieces, T of them;
-        weights `[T, S]`, from 0 to 1), with 1 to `MOST_PIECES` on a side. A row is the piece that
-        the decoder gave, not the one that it was given.
-      path: File to write; its extension decides the format.
+      examples: 1 to `MOST_SENTENCES` tuples of S source pieces, T target pieces and weights
+        `[T, S]` in [0, 1], where S and T are 1 to `MOST_PIECES`. Target pieces are the decoder's
+        outputs, not its inputs.
+      path: File to write; its extension determines the format.
       title: One line above the maps.
     """
     columns = min(len(examples), _COLUMNS)
@@ -33,7 +33,7 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
     across = [max(len(source) for source, _, _ in examples[i::columns]) for i in range(columns)]
     down = [max(len(target) for _, target, _ in line) for line in lines]
     cell = float(np.clip(8 / max(across + down), 0.145, 0.27))
-    # A column gets room for its longest sentence, and for the labels; all in inches.
+    # Each column has room for its longest sentence and the labels, in inches.
     widths, heights = ([cell * n + _LABELS for n in sizes] for sizes in (across, down))
     figure = figures.new_figure(max(sum(widths), 6), sum(heights) + 1, title)
     panels = figure.subplots(
@@ -57,5 +57,5 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
 
 
 def _label(piece: str) -> str:
-    # SentencePiece's mark of a new word is a bar that looks like a rule of the table.
+    # SentencePiece marks a new word by a bar that looks like a grid line.
     return shorten(piece.replace("\N{LOWER ONE EIGHTH BLOCK}", "·"), 16)

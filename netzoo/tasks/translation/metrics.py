@@ -1,14 +1,14 @@
-"""Metrics of translation: of labels, given the labels before them, and of whole sentences.
+"""Metrics of labels, given the labels before them, and of whole translations.
 
-The metrics of labels come from sums over a batch that the device makes, without padding:
+The metrics of labels follow from sums over a batch, without padding, computed on the device:
 
     loss_sum   float   sum of the cross-entropies of the labels, in nats, without label smoothing
     correct    int     labels that were the most probable ones, after the true labels before them
     tokens     int     labels, each sentence's end included
     count      int     sentences
 
-The metrics of sentences compare translations with references. sacrebleu computes them, and its
-signatures say how: scores of another recipe are not comparable.
+The metrics of translations compare them with references. sacrebleu computes them. Its signatures
+describe the settings; scores with other signatures are not comparable.
 """
 
 import json
@@ -23,20 +23,20 @@ _RESAMPLES = 1000
 
 
 def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns the sums described above, over a whole split, into the metrics of the report.
+    """Compute the metrics of the report from the sums over a whole split.
 
     Returns:
-      A JSON-serialisable dictionary: `loss` (mean over labels, nats), `perplexity` (e to the
-      loss), `token_accuracy` (a fraction), `tokens` and `count`. A loss or perplexity that is not
-      finite is None, since JSON has no such number.
+      A JSON-serialisable dictionary: `loss` (mean over labels, nats), `perplexity` (e to the loss),
+      `token_accuracy` (a fraction), `tokens` and `count`. A non-finite loss or perplexity is None,
+      because JSON has no such number.
 
     Raises:
-      ValueError: Nothing was evaluated, or the counts contradict each other.
+      ValueError: No sentence was evaluated, or the counts are inconsistent.
     """
     count, tokens, correct = (int(sums[name]) for name in ("count", "tokens", "correct"))
     if count < 1:
         raise ValueError("no sentence was evaluated: the split is empty or everything was masked")
-    if not 0 <= correct <= tokens or tokens < count:  # a sentence's end is a label too
+    if not 0 <= correct <= tokens or tokens < count:  # the end of a sentence is also a label
         raise ValueError(
             f"expected correct <= tokens >= count, got {correct} correct of {tokens} labels of "
             f"{count} sentences"
@@ -52,18 +52,18 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Scores the translations of a whole split, as text and not as tokens, against references.
+    """Score the translations of a whole split against references, as text.
 
     Returns:
       A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of
-      sacrebleu's 13a tokens with and without regard to case. `bleu_interval` is [low, high], the
-      95 % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as `sacrebleu
-      --confidence` gives it (seed 12345, or SACREBLEU_SEED in the environment). `chrf` is chrF2,
-      0 to 100. The three `_signature`s belong beside the scores wherever they are published.
-      `exact_match` is the fraction of sentences that equal their reference.
+      sacrebleu's 13a tokens with and without regard to case. `bleu_interval` is [low, high], the 95
+      % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as in
+      `sacrebleu --confidence` (seed 12345 or the environment variable SACREBLEU_SEED). `chrf` is
+      chrF2, 0 to 100. Publish the three `_signature`s with the scores. `exact_match` is the
+      fraction of sentences that equal their reference.
 
     Raises:
-      ValueError: There is no translation, or not one reference for each.
+      ValueError: There is no translation, or the number of references differs.
 
     Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL
       2002; Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015; Post,
@@ -78,7 +78,7 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
     bleu, lowercased, chrf = BLEU(tokenize="13a"), BLEU(tokenize="13a", lowercase=True), CHRF()
     score = bleu.corpus_score(hypotheses, [references], n_bootstrap=_RESAMPLES)
     signature = str(bleu.get_signature())
-    # The score object tells its interval only when it is printed, and a mean of zero not even then.
+    # The score object exposes its interval only as text, and not for a mean of zero.
     shown = json.loads(score.format(width=6, signature=signature, is_json=True))
     mean, half = shown.get("confidence_mean", 0.0), shown.get("confidence_var", 0.0)
     return {
@@ -94,5 +94,5 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
 
 
 def _clip(score: float) -> float:
-    """Limits a score to 0 to 100: rounding and intervals may lead beyond."""
+    """Clip a score to 0 to 100, which rounding and intervals may exceed."""
     return min(max(float(score), 0.0), 100.0)

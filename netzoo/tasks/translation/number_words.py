@@ -1,16 +1,16 @@
-"""Numbers and their English names: a translation data set that is computed, not stored.
+"""A computed translation data set: numbers and their English names.
 
-It has both directions, digits into words and words into digits; a source shows its direction. No
-number of `validation` or `test` occurs in `train`, in either direction, so a network that only
-remembers pairs fails on them.
+It has both directions, digits to words and words to digits; the source shows the direction. No
+number of `validation` or `test` occurs in `train` in either direction, so a network that only
+memorises pairs fails on them.
 """
 
 import functools
 
 import numpy as np
 
-# Numbers with 1, 2, ... 6 digits, drawn apart: a draw from all numbers would hardly ever give one
-# of the 1,000 shorter ones.
+# Quantities of numbers with 1, 2, ... 6 digits, drawn separately: a draw from all numbers would
+# rarely give one of the 1,000 shortest.
 _COUNTS = {
     "train": (8, 72, 720, 5200, 7000, 7000),
     "validation": (1, 6, 53, 120, 160, 160),
@@ -28,7 +28,7 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 
 def in_words(number: int) -> str:
-    """Returns the English name of a number from 0 to 999,999, such as `one hundred thirty-one`."""
+    """Return the English name of a number from 0 to 999,999, such as `one hundred thirty-one`."""
     if number < 20:
         return _BELOW_TWENTY[number]
     if number < 100:
@@ -40,10 +40,10 @@ def in_words(number: int) -> str:
 
 
 def number_pairs(split: str) -> list[tuple[str, str]]:
-    """Returns the `(source, target)` texts of `train`, `validation` or `test`, always the same.
+    """Return the `(source, target)` texts of `train`, `validation` or `test`, deterministically.
 
-    The two pairs of a number are neighbours, so slices hold out numbers too. The direction that
-    comes first is drawn, so evenly spaced pairs have both.
+    The two pairs of a number are adjacent, so slices also hold out numbers. Their order is random,
+    so evenly spaced pairs have both directions.
     """
     numbers, words_first = _draw()[split]
     pairs: list[tuple[str, str]] = []
@@ -56,15 +56,15 @@ def number_pairs(split: str) -> list[tuple[str, str]]:
 
 @functools.cache
 def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    # NumPy promises that the numbers of RandomState never change, and those of Generator may: the
-    # test split must not change with the version.
+    # NumPy guarantees the numbers of RandomState, but not those of Generator, and the test split
+    # must not change with the version.
     rng = np.random.RandomState(_SEED)
     parts: dict[str, list[np.ndarray]] = {split: [] for split in _COUNTS}
     for place in range(6):
         first = 10**place if place else 0
         ends = np.cumsum([counts[place] for counts in _COUNTS.values()])
-        # People try round numbers such as 200,007, of which an even draw has hardly any. Here a
-        # third of the digits are zeros, as far as there are such numbers.
+        # Users try round numbers such as 200,007, which are rare in a uniform draw. Here a third of
+        # the digits are zeros, if enough such numbers exist.
         digits = rng.randint(14, size=(2 * ends[-1], place + 1))
         drawn = np.where(digits < 10, digits, 0) @ 10 ** np.arange(place + 1)
         rest = first + rng.permutation(10 ** (place + 1) - first)

@@ -24,36 +24,36 @@ from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
-# Sentences that are translated and written together: enough for full batches of every length.
+# Sentences per part that is translated and written: enough for full batches of every length.
 SENTENCES_AT_A_TIME = 4096
 
 
 class Options(NamedTuple):
-    """Options of translation, which are flags of `netzoo predict`."""
+    """Options of translation, which are also flags of `netzoo predict`."""
 
     checkpoint: str = "last"  # or "best" or "average"
-    # Translations of each sentence. With more than one there is a line for each: the number of the
-    # sentence from 1, the score and the text, with tabs between.
+    # Translations per sentence. If more than 1, each has a line with the sentence number from 1,
+    # the score and the text, separated by tabs.
     top_k: int = 1
     # Write a JSON list [{"source": ..., "translations": [{"text": ..., "score": ...}]}].
     json: bool = False
-    figure: str | None = None  # file to draw the attention of the first sentences into
-    input: str | None = None  # UTF-8 text with a sentence a line, plain or gzip, - for stdin
-    output: str | None = None  # file instead of standard output, in UTF-8; gzip if it ends in .gz
+    figure: str | None = None  # file for a figure of the attention of the first sentences
+    input: str | None = None  # UTF-8 text, one sentence per line, plain or gzip; - for stdin
+    output: str | None = None  # UTF-8 file instead of standard output; gzip if it ends in .gz
 
 
 def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options: Options) -> int:
-    """Translates sentences and then the lines of a file, and writes a line for each.
+    """Translate sentences and then the lines of a file, and write one line for each.
 
-    The translation of a blank sentence is empty. Progress, speed, and warnings of sentences unlike
-    the training text go to standard error.
+    The translation of a blank sentence is empty. Progress, speed and warnings about sentences
+    unlike the training text go to standard error.
 
     Returns:
-      The exit status: 0, or 1 if a figure is wanted and no sentence can be drawn.
+      The exit status: 0, or 1 if a figure is requested and no sentence can be drawn.
 
     Raises:
-      UserError: There is no sentence, one is not text or is too long, more translations are wanted
-        than the beam has, the run cannot be read, or a file cannot be written.
+      UserError: There is no sentence; a sentence is not text or too long; more translations are
+        requested than the beam size; the run cannot be read; or a file cannot be written.
     """
     config = resolve_config(config, workdir)
     if options.top_k > config.evaluation.beam_size:
@@ -64,10 +64,10 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     check_writable(options.output, options.figure)
     check_format(options.figure)
     if options.output is None and sys.stdout is None:
-        raise UserError("standard output is closed; give --output FILE")
+        raise UserError("standard output is closed; pass --output FILE")
     sentences = [*sentences, *(_lines(options.input) if options.input else ())]
     if not sentences:
-        raise UserError("no sentence; give some as arguments, or --input FILE")
+        raise UserError("no sentence; pass sentences as arguments, or --input FILE")
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = restore_variables(workdir, options.checkpoint)
@@ -99,7 +99,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
 def _write_translations(
     translator: Translator, sentences: Sequence[str], options: Options, errors: Console
 ) -> tuple[list[Hypothesis], float]:
-    """Writes the translations part by part; returns the best ones, and the seconds they took."""
+    """Write the translations part by part; return the best translations and the seconds."""
     best, seconds, file = [], 0.0, sys.stdout
     with contextlib.ExitStack() as stack:
         if options.output is not None:
@@ -122,7 +122,7 @@ def _write_translations(
 
 
 def _entry(number: int, sentence: str, hypotheses: Sequence[Hypothesis], options: Options) -> str:
-    """Returns the lines for a sentence, or its entry in the JSON list."""
+    """Return the lines of a sentence, or its entry in the JSON list."""
     if options.json:
         translations = [{"text": h.text, "score": h.score} for h in hypotheses]
         entry = {"source": sentence, "translations": translations}
@@ -135,13 +135,13 @@ def _entry(number: int, sentence: str, hypotheses: Sequence[Hypothesis], options
 def _lines(path: str) -> list[str]:
     if path == "-":
         if sys.stdin is None:
-            raise UserError("standard input is closed; give --input FILE")
+            raise UserError("standard input is closed; pass --input FILE")
         return decode_lines(sys.stdin.buffer.read(), "standard input")
     return decode_lines(Path(path).read_bytes(), path)
 
 
 def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
-    """Yields a warning for each way in which sentences are unlike those trained on."""
+    """Yield warnings about sentences unlike the training text."""
     cases = (
         ("characters that the training text does not have", lambda row: UNKNOWN in row),
         (f"more than the {longest} tokens trained on", lambda row: len(row) + 1 > longest),

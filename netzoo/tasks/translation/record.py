@@ -1,4 +1,4 @@
-"""What is kept of a run of translation."""
+"""The record of a run of translation."""
 
 from netzoo.tasks.record import Column, Record
 

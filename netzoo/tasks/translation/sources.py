@@ -1,4 +1,4 @@
-"""Reads sentence pairs from what one line of text names."""
+"""Reads sentence pairs from a source by its specification."""
 
 import gzip
 import io
@@ -17,29 +17,29 @@ from netzoo.limits import max_unpacked
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
 
 NUMBER_WORDS = "number_words"
-_GZIP = b"\x1f\x8b"  # how such files begin, RFC 1952, section 2.3.1
+_GZIP = b"\x1f\x8b"  # first bytes of gzip files, RFC 1952, section 2.3.1
 _PLACE = re.compile(r"(parallel|tfds):(.+)\.\{([^{},\s]+),([^{},\s]+)\}")
 
 Pair = tuple[str, str]  # a sentence and its translation
 
 
 def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]:
-    """Reads sentence pairs.
+    """Read sentence pairs.
 
     Args:
-      spec: `number_words` for computed pairs that need no files; `parallel:FOLDER.{en,de}` for
-        files of one sentence a line, translated from the first language in braces into the second;
-        `tfds:NAME.{en,de}` for a translation data set of TensorFlow Datasets.
+      spec: `number_words` for computed pairs; `parallel:FOLDER.{en,de}` for files with one sentence
+        per line, where the first language in braces is the source; or `tfds:NAME.{en,de}` for a
+        translation data set of TensorFlow Datasets.
       split: A TFDS split expression, such as `train[:90%]`. The splits of a folder are the stems of
         its files; `val` and `validation` are one name where only one exists.
-      data_dir: Where prepared TFDS data sets lie; None is TFDS's default.
+      data_dir: Folder of prepared TFDS data sets; None for TFDS's default.
 
     Returns:
-      The pairs, also those with an empty side, always in the same order.
+      The pairs, including those with an empty side, in a fixed order.
 
     Raises:
-      SourceError: The specification, a language or the split is unknown, or files do not belong
-        together or cannot be read.
+      SourceError: The specification, a language or the split is unknown; or files do not match or
+        cannot be read.
       DatasetNotFoundError: A TFDS data set is not prepared and cannot be downloaded.
     """
     if spec == NUMBER_WORDS:
@@ -51,7 +51,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
 
 
 def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
-    """Returns the names of the splits of a source of sentence pairs; raises as `read_pairs`."""
+    """Return the split names of a source; raise the errors of `read_pairs`."""
     if spec == NUMBER_WORDS:
         return SPLIT_SIZES
     kind, place, *languages = _place(spec)
@@ -61,10 +61,10 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
 
 
 def _place(spec: str) -> tuple[str, str, str, str]:
-    """Returns the kind, the folder or name, and the two languages of a source."""
+    """Parse a specification into kind, folder or name, and the two languages."""
     match = _PLACE.fullmatch(spec)
     if match is None:
-        # An unquoted {en,de} is expanded by the shell and arrives here as one language.
+        # A shell expands an unquoted {en,de}, so that only one language arrives here.
         raise SourceError(
             f"Unknown source of sentence pairs {spec!r}. Expected {NUMBER_WORDS}, "
             "parallel:FOLDER.{en,de} (files FOLDER/SPLIT.en and FOLDER/SPLIT.de, plain or .gz) or "
@@ -94,20 +94,20 @@ def _read_tfds(
 
 
 def _split_files(folder: Path, source: str, target: str) -> dict[str, tuple[Path, Path]]:
-    """Returns the files of both languages for each split of a folder."""
+    """Return the files of both languages for each split of a folder."""
     if not folder.is_dir():
         raise SourceError(
             f"{folder} is not a folder; expected one with files such as {folder}/train.{source} "
             f"and {folder}/train.{target}, plain or .gz."
         )
-    # By stem and language; a plain file replaces a compressed one.
+    # By stem and language; plain files replace compressed files.
     paths: dict[tuple[str, str], Path] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".gz"):
         stem, _, language = path.name.removesuffix(".gz").rpartition(".")
         if stem and path.is_file():
             paths[stem, language] = path
     _check_languages(str(folder), (source, target), sorted({language for _, language in paths}))
-    # Stems that no split expression can name are left out.
+    # Skip stems that a split expression cannot contain.
     stems = {stem for stem, _ in paths if not re.search(r"[\[+]|^\s|\s$", stem)}
     splits = sorted(s for s in stems if {(s, source), (s, target)} <= paths.keys())
     return {split: (paths[split, source], paths[split, target]) for split in splits}
@@ -116,7 +116,7 @@ def _split_files(folder: Path, source: str, target: str) -> dict[str, tuple[Path
 def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:
     files = _split_files(folder, source, target)
     aliases = validation_aliases(files)
-    # Only what is asked for is read: the training text may be a thousand times the test's.
+    # Read only the requested splits: the training text may be a thousand times larger.
     pairs: dict[str, list[Pair]] = {}
     for term in split.split("+"):
         named = term.partition("[")[0].strip()
@@ -132,7 +132,7 @@ def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pai
 
 
 def _select(pairs: dict[str, list[Pair]], split: str) -> list[Pair]:
-    """Returns the pairs that a split expression selects from the pairs of each split."""
+    """Select pairs by a split expression from the pairs of each split."""
     lengths = {name: len(of_split) for name, of_split in pairs.items()}
     parts = resolve_split(split, lengths, validation_aliases(pairs))
     return [pairs[name][i] for name, part in parts for i in part]
@@ -149,10 +149,10 @@ def _read_files(*paths: Path) -> list[Pair]:
 
 
 def decode_lines(data: bytes, name: str) -> list[str]:
-    """Returns the sentences of a file, plain or gzip, one a line; `name` is for error messages.
+    """Decode a plain or gzip file with one sentence per line; `name` is for errors.
 
     Raises:
-      SourceError: The file is not UTF-8 text, or is gzip and incomplete.
+      SourceError: The file is not UTF-8 text, or is an incomplete gzip file.
     """
     if data.startswith(_GZIP):
         limit = max_unpacked(len(data))
@@ -170,8 +170,8 @@ def decode_lines(data: bytes, name: str) -> list[str]:
             f"{name} is not UTF-8: line {line:,} holds the byte {data[error.start]:#04x} "
             f"({error.reason}). Convert it, for example with iconv."
         ) from error
-    # splitlines would also break at characters such as U+2028 inside a sentence, and every pair
-    # after it would be a wrong one.
+    # splitlines would also split at characters such as U+2028 inside a sentence, and misalign all
+    # later pairs.
     lines = text.removeprefix("\ufeff").split("\n")
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
 

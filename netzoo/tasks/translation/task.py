@@ -1,4 +1,4 @@
-"""Translation: a sentence for a sentence, cross-entropy of every next token."""
+"""Translation of sentences, with the cross-entropy of every next token."""
 
 import functools
 import itertools
@@ -31,21 +31,21 @@ DRAWN_SENTENCES = 10
 
 
 class Translation(Task):
-    """Trains the Transformer on pairs of sentences."""
+    """Trains the Transformer on sentence pairs."""
 
     main_metric = "token_accuracy"
     throughput_unit = RECORD.throughput_unit
 
     @staticmethod
     def split_names(config: ConfigDict) -> Collection[str]:
-        """Returns the names of the splits of `data.source`."""
+        """Return the split names of `data.source`."""
         return split_names(config.data.source, config.data.data_dir)
 
     def __init__(self, config: ConfigDict, workdir: Path | None = None):
-        """Opens the training data, learns or loads the vocabulary, and makes the network.
+        """Open the training data, learn or load the vocabulary, and create the network.
 
         Raises:
-          UserError: The data, the vocabulary or the network is not as the configuration says.
+          UserError: The data, the vocabulary or the network does not fit the configuration.
         """
         self.config = config
         self._pairs = functools.cache(
@@ -57,10 +57,10 @@ class Translation(Task):
         self.vocabulary = self._find_vocabulary(workdir)
         self.model = create_network(config, len(self.vocabulary))
 
-    # mypy takes a cached property for read-only.
+    # mypy treats a cached property as read-only.
     @functools.cached_property
     def steps_per_epoch(self) -> int:  # type: ignore[override]
-        """Batches of one pass over the training pairs that are not too long."""
+        """Batches of one pass over the training pairs that fit the buckets."""
         return self._buckets("train").steps(self._corpus(self.config.data.train_split))
 
     def _find_vocabulary(self, workdir: Path | None) -> Vocabulary:
@@ -69,14 +69,14 @@ class Translation(Task):
             return Vocabulary.load(saved)
         if config.data.vocabulary:
             return Vocabulary.load(config.data.vocabulary)
-        if config.init.weights:  # which mean nothing without their vocabulary
-            with noting("Or name the vocabulary of these weights by data.vocabulary."):
+        if config.init.weights:  # weights need their vocabulary
+            with noting("Or set data.vocabulary to the vocabulary of these weights."):
                 return Vocabulary.load(Path(config.init.weights) / VOCABULARY_FILE)
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 
     def save(self, workdir: Path) -> None:
-        """Writes the vocabulary, without which the weights mean nothing."""
+        """Write the vocabulary, which the weights need."""
         self.vocabulary.save(workdir / VOCABULARY_FILE)
 
     def _buckets(self, purpose: str) -> Buckets:
@@ -84,28 +84,28 @@ class Translation(Task):
         return Buckets(tuple(data.lengths), self.config[purpose].batch_size, data.row_multiple)
 
     def batch_sizes(self) -> dict[str, int]:
-        """Returns a number that divides the rows of every batch."""
+        """Return a divisor of the number of rows of every batch."""
         data, parts = self.config.data, self.config.train.grad_accum_steps
         return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
 
     def notes(self) -> list[str]:
-        """Says how many pairs are too long for training."""
+        """Report the number of pairs that are too long for training."""
         corpus = self._corpus(self.config.data.train_split)
         long, most = self._buckets("train").left_out(corpus), self.config.data.lengths[-1]
         note = f"{long:,} of {len(corpus):,} training pairs are longer than the last "
         return [note + f"of data.lengths, {most} tokens, and left out"] if long else []
 
     def count(self, batch: ArrayTree) -> int:
-        """Returns the number of tokens to be predicted."""
+        """Return the number of tokens to predict."""
         return int((batch["target"][:, 1:] != PAD).sum())
 
     def init(self, key: jax.Array) -> ArrayTree:
-        """Returns initial variables."""
+        """Return initial variables."""
         token = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, token, token, train=False)
 
     def train_iterator(self) -> Iterator[ArrayTree]:
-        """Returns endless batches; see `netzoo.tasks.translation.batches.TrainBatches`."""
+        """Return endless batches; see `netzoo.tasks.translation.batches.TrainBatches`."""
         config, buckets = self.config, self._buckets("train")
         corpus = self._corpus(config.data.train_split)
         return iter(TrainBatches(corpus, buckets, seed=config.seed, **self._reading()))
@@ -116,7 +116,7 @@ class Translation(Task):
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
-        """Returns the mean cross-entropy of the real tokens with smoothed labels, and metrics."""
+        """Return the mean cross-entropy of real tokens with label smoothing, and metrics."""
         config, (inputs, labels) = self.config, _inputs_and_labels(batch)
         weights = batch["weight"][:, None] * (labels != PAD) / len(labels)
         arguments = (*inputs, labels, weights, config.train.label_smoothing)
@@ -126,7 +126,7 @@ class Translation(Task):
         return loss, model_state, {"loss": loss, "token_accuracy": (weights * correct).sum()}
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Returns every pair of the split once, or `limit` evenly spaced ones."""
+        """Return batches with every pair of the split once, or `limit` evenly spaced pairs."""
         corpus, buckets = self._corpus(split), self._buckets("evaluation")
         try:
             return EvalBatches(corpus, buckets, limit=limit, **self._reading())
@@ -134,7 +134,7 @@ class Translation(Task):
             raise UserError(f"{self.config.data.source}, split {split!r}: {error}") from None
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
-        """Returns the sums that `netzoo.tasks.translation.metrics` describes."""
+        """Return the sums described in `netzoo.tasks.translation.metrics`."""
         inputs, labels = _inputs_and_labels(batch)
         real = labels != PAD
         arguments = (*inputs, labels, real.astype(jnp.float32))
@@ -148,13 +148,13 @@ class Translation(Task):
         }
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns the metrics of a split; see `metrics_from_sums`."""
+        """Return the metrics of a split; see `metrics_from_sums`."""
         return metrics_from_sums(sums)
 
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Translates the split; returns its scores, and a writer of translations and a figure."""
+        """Translate the split; return scores, and a function that writes and draws results."""
         del sums
         evaluation = self.config.evaluation
         sources, references = zip(*self._pairs(split), strict=True)
@@ -166,7 +166,7 @@ class Translation(Task):
         def draw(folder: Path) -> None:
             rows = zip(sources, references, texts, strict=True)
             _write_table(folder / TRANSLATIONS_FILE, ("source", "reference", "translation"), rows)
-            (folder / ATTENTION_FIGURE).unlink(missing_ok=True)  # of another split, perhaps
+            (folder / ATTENTION_FIGURE).unlink(missing_ok=True)  # may be of another split
             title = f"{self.config.model.name} on {self.config.data.source} {split}"
             if examples := translator.attention(sources, best, DRAWN_SENTENCES):
                 attention_figure(examples, folder / ATTENTION_FIGURE, title)
@@ -179,7 +179,7 @@ class Translation(Task):
         }, draw
 
     def show(self, report: dict[str, Any], console: Console) -> None:
-        """Prints the scores."""
+        """Print the scores."""
         low, high = report["bleu_interval"]
         console.out(
             f"BLEU {report['bleu']:.2f} (95 % interval {low:.2f} to {high:.2f}), "
@@ -199,12 +199,12 @@ TASK = Translation
 
 
 def _inputs_and_labels(batch: ArrayTree) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Returns the source and the target, shifted right, and the tokens to be predicted."""
+    """Return the source, the target shifted right, and the tokens to predict."""
     return (batch["source"], batch["target"][:, :-1]), batch["target"][:, 1:]
 
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    """Writes columns with tabs between and no quotes, so that `cut` returns the texts."""
+    """Write tab-separated columns without quotes, so that `cut` returns the texts."""
     spaces = str.maketrans("\t\n\r", "   ")
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in (header, *rows):

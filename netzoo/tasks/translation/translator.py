@@ -1,4 +1,4 @@
-"""Sentences in, sentences out: subwords, batches of few shapes, beam search, and back to text."""
+"""Translates text: subwords, batches of few shapes, beam search, and back to text."""
 
 import functools
 import itertools
@@ -26,13 +26,13 @@ from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
 class Hypothesis(NamedTuple):
     """A translation."""
 
-    text: str  # as a person reads it
+    text: str  # detokenised
     score: float  # log probability over the length penalty
-    tokens: tuple[int, ...]  # without the start, and with the end if the search has reached it
+    tokens: tuple[int, ...]  # without the start; with the end if the search reached it
 
 
 class Translator:
-    """Translates by beam search with `config.evaluation`; compiles once for each shape."""
+    """Translates by beam search with `config.evaluation`; compiles once per shape."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Translator:
         vocabulary: Vocabulary,
         n_best: int = 1,
     ):
-        """Takes a network, whose search finishes `n_best` translations of each sentence."""
+        """Prepare a network; the search finishes `n_best` translations per sentence."""
         self._config, self._model, self._n_best = config, model, n_best
         self._variables, self._vocabulary = variables, vocabulary
         compiled = functools.partial(jax.jit, compiler_options=compiler_options())
@@ -57,13 +57,13 @@ class Translator:
     def translate(
         self, sentences: Sequence[str], description: str, console: Console | None = None
     ) -> tuple[list[list[Hypothesis]], float]:
-        """Translates sentences, with a progress bar on the console.
+        """Translate sentences, with a progress bar on the console.
 
         Returns:
-          The hypotheses of every sentence, best first, and the seconds without compiling.
+          The hypotheses of every sentence, best first, and the seconds without compilation.
 
         Raises:
-          UserError: A sentence cannot be encoded, or the network gives no finite probabilities.
+          UserError: A sentence cannot be encoded, or the network's probabilities are not finite.
         """
         batches = self.batches(sentences)
         answers: dict[int, list[Hypothesis]] = {}
@@ -77,33 +77,33 @@ class Translator:
         return [answers[index] for index in range(len(sentences))], time.monotonic() - began
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Returns the tokens of sentences, without an end.
+        """Return the tokens of sentences, without the end.
 
         Raises:
-          UserError: One is not UTF-8, or has `MOST_TOKENS` or more, without its end.
+          UserError: A sentence is not UTF-8, or has `MOST_TOKENS` or more tokens without the end.
         """
         for number, sentence in enumerate(sentences, 1):
-            # Python reads bytes of arguments that are not in its encoding as surrogates.
+            # Python decodes invalid bytes of arguments as surrogates.
             if any("\ud800" <= character <= "\udfff" for character in sentence):
                 raise UserError(f"sentence {number:,} is not UTF-8: {sentence!a}")
         encoded = self._vocabulary.encode_all(sentences)
         for number, tokens in enumerate(encoded, 1):
             if len(tokens) + 1 > MOST_TOKENS:
                 raise UserError(
-                    f"sentence {number:,} has {len(tokens):,} tokens, and {MOST_TOKENS - 1:,} "
-                    "are possible; divide it into its sentences"
+                    f"sentence {number:,} has {len(tokens):,} tokens; expected at most "
+                    f"{MOST_TOKENS - 1:,}; divide it into its sentences"
                 )
         return encoded
 
     def batches(self, sentences: Sequence[str]) -> list[tuple[list[int], np.ndarray]]:
-        """Divides sentences into batches of similar length, the longest first.
+        """Divide sentences into batches of similar length, the longest first.
 
-        Blank sentences are rows of padding, whose only translation is the empty one. The rows of a
-        batch are a power of two, as many as its tokens allow and no more than are needed.
+        Blank sentences are rows of padding, with an empty translation. The number of rows is a
+        power of two, limited by the tokens of a batch and the number of sentences.
 
         Returns:
-          The sentences' indices and their tokens, int32 `[rows, length]`, of each batch. Rows
-          beyond the sentences are padding.
+          For each batch, the indices of the sentences, and tokens, int32 `[rows, length]`. Further
+          rows are padding.
 
         Raises:
           UserError: See `encode`.
@@ -124,17 +124,17 @@ class Translator:
         return batches
 
     def _padded(self, length: int) -> int:
-        """Returns the next of the configured lengths, or the next multiple of the longest."""
+        """Return the next of the configured lengths, or the next multiple of the longest."""
         *_, longest = lengths = self._config.data.lengths
         return next((n for n in lengths if n >= length), -(-length // longest) * longest)
 
     def _hypotheses(self, *beam: np.ndarray) -> list[Hypothesis]:
-        """Returns the hypotheses of a sentence from their tokens, scores and lengths."""
+        """Return the hypotheses of a sentence from their tokens, scores and lengths."""
         places = zip(*(values.tolist() for values in beam), strict=True)
         hypotheses = [
             Hypothesis(self._vocabulary.decode(tokens[:length]), score, tuple(tokens[:length]))
             for tokens, score, length in places
-            if score > -np.inf  # else there are fewer sequences than places
+            if score > -np.inf  # -inf marks empty hypotheses
         ]
         if not hypotheses:
             raise UserError(
@@ -152,11 +152,10 @@ class Translator:
     def attention(
         self, sentences: Sequence[str], hypotheses: Sequence[Hypothesis], most: int
     ) -> list[Example]:
-        """Returns where the decoder's last block looked, for the first `most` drawable sentences.
+        """Return the decoder's last attention for the first `most` drawable sentences.
 
-        A drawable sentence is not blank, and neither it nor its translation has more than
-        `MOST_PIECES` pieces, the end included. The weights are the mean over the heads of the
-        cross-attention.
+        A drawable sentence is not blank, and it and its translation have at most `MOST_PIECES`
+        pieces, including the end. The weights are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
         tokens = (([*self._vocabulary.encode(text), END], best.tokens) for text, best in pairs)
@@ -173,7 +172,7 @@ class Translator:
 
 
 def _pad(sequences: Iterable[Sequence[int]], shape: tuple[int, int]) -> np.ndarray:
-    """Returns sequences of tokens as the first rows of an int32 array, with padding elsewhere."""
+    """Copy sequences of tokens into the first rows of an int32 array of padding."""
     padded = np.full(shape, PAD, np.int32)
     for row, tokens in zip(padded, sequences, strict=False):
         row[: len(tokens)] = tokens

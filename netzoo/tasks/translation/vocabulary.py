@@ -1,4 +1,4 @@
-"""The pieces that sentences are written in: byte-pair encoding, learned by SentencePiece.
+"""The subword vocabulary: byte-pair encoding, learned by SentencePiece.
 
 Sennrich et al. 2016, https://arxiv.org/abs/1508.07909; one vocabulary for both languages, as in
 Vaswani et al. 2017, section 5.1.
@@ -18,33 +18,33 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 
 
 class Vocabulary:
-    """Turns text into piece numbers and back.
+    """Encodes text as piece numbers and decodes it.
 
-    A run of white space becomes one space, and white space at the ends is dropped. Otherwise
-    `decode` returns the text that `encode` was given, if the vocabulary has all its characters. A
-    run of other characters becomes one UNKNOWN, shown as `⁇`.
+    A run of white space becomes one space, and white space at the ends is removed. Otherwise
+    `decode` reverses `encode`, if the vocabulary has all characters of the text. A run of other
+    characters becomes one UNKNOWN, shown as `⁇`.
     """
 
     def __init__(self, model: bytes):
-        """Reads a serialised SentencePiece model.
+        """Read a serialised SentencePiece model.
 
         Raises:
-          UserError: It is not such a model, or its special tokens have other numbers.
+          UserError: The model is damaged, or its special tokens have other numbers.
         """
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-            # A file that was cut off between two of its fields parses as well; this is the last.
-            # mypy cannot see ModelProto, which is made when its module is imported.
+            # A file that was truncated between two fields also parses; this is the last field. mypy
+            # cannot see ModelProto, which is created at import.
             proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
             if not proto.HasField("normalizer_spec"):
                 raise RuntimeError("a part is missing")
-            # Every piece must be text, and the sign of the unknown too.
+            # Every piece and the unknown symbol must be text.
             self.pieces(range(len(self)))
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
-            raise UserError(f"This is not a whole SentencePiece model: {error}.") from error
+            raise UserError(f"This is not a complete SentencePiece model: {error}.") from error
         p, expected = self._processor, (PAD, START, END, UNKNOWN)
         special = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
         if special != expected:
@@ -55,13 +55,13 @@ class Vocabulary:
 
     @classmethod
     def learn(cls, texts: Iterable[str], size: int) -> "Vocabulary":
-        """Learns `size` pieces from sentences of both languages; equal texts give equal ones.
+        """Learn `size` pieces from sentences of both languages, deterministically.
 
-        The four special pieces are included. Every character of the texts is a piece, and every
-        digit stays one.
+        `size` includes the four special pieces. Every character of the texts is a piece, and digits
+        are never merged.
 
         Raises:
-          UserError: The texts do not give that many pieces, or have more characters.
+          UserError: The texts yield fewer pieces, or have more characters.
         """
         model = io.BytesIO()
         try:
@@ -73,7 +73,7 @@ class Vocabulary:
                 character_coverage=1.0,
                 normalization_rule_name="identity",
                 split_digits=True,
-                max_sentence_length=2**20,  # bytes; longer ones are left out silently
+                max_sentence_length=2**20,  # bytes; longer sentences are skipped silently
                 pad_id=PAD,
                 bos_id=START,
                 eos_id=END,
@@ -83,7 +83,7 @@ class Vocabulary:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            # After a place in its own source, SentencePiece says which sizes the text allows.
+            # SentencePiece's message has a position in its source code and then the possible sizes.
             reason = str(error).rpartition("] ")[2] or "every sentence is empty"
             raise UserError(
                 f"Cannot learn a vocabulary of {size:,} pieces; change data.vocabulary_size or the "
@@ -93,39 +93,39 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
-        """Reads a file that `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-          UserError: The file does not exist, or is damaged.
+          UserError: The file does not exist or is damaged.
         """
         try:
             return cls(Path(path).read_bytes())
         except (OSError, UserError) as error:
             raise UserError(
-                f"Cannot read the vocabulary {path}: {error}; put a sound file in its place"
+                f"Cannot read the vocabulary {path}: {error}; replace the file"
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary as a SentencePiece model file."""
+        """Write the vocabulary as a SentencePiece model file."""
         Path(path).write_bytes(self._model)
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
-        """Returns the piece numbers of a text, without START and END."""
+        """Return the piece numbers of a text, without START and END."""
         return self._processor.encode(_tidy(text))
 
     def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
-        """Returns `encode` of each text, faster."""
+        """Encode many texts, faster than `encode` of each."""
         return self._processor.encode([_tidy(text) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of piece numbers, without PAD, START and END."""
+        """Return the text of piece numbers, without PAD, START and END."""
         return self._processor.decode([int(i) for i in ids])
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Returns pieces as they are, special ones too; `▁` marks a space before."""
+        """Return raw pieces, including special ones; `▁` marks a preceding space."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
 

@@ -259,7 +259,7 @@ def test_corpus_is_the_encoded_source():
 def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
     """Protects memory: training leaves it out, evaluation would have to take it."""
     long = corpus_of([5, MOST_TOKENS, MOST_TOKENS + 1, 5])
-    message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side, and {MOST_TOKENS - 1:,} are possible"
+    message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side; expected at most {MOST_TOKENS - 1:,}"
     with pytest.raises(UserError, match=message):
         EvalBatches(long, BUCKETS)
     assert len(EvalBatches(corpus_of([5, MOST_TOKENS]), BUCKETS)) == 2

@@ -97,8 +97,8 @@ def test_gzip_goes_in_and_out(run, tmp_path):
 @pytest.mark.parametrize(
     ("stream", "options", "message"),
     [
-        ("stdin", {"input": "-"}, "standard input is closed; give --input"),
-        ("stdout", {}, "standard output is closed; give --output"),
+        ("stdin", {"input": "-"}, "standard input is closed; pass --input"),
+        ("stdout", {}, "standard output is closed; pass --output"),
     ],
 )
 def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
@@ -133,7 +133,7 @@ def test_doubtful_sentences_are_counted(run, capfd):
     ("sentence", "message"),
     [
         (os.fsdecode(b"caf\xe9"), r"sentence 2 is not UTF-8: 'caf\\udce9'"),
-        ("1 " * MOST_TOKENS, r"sentence 2 has [\d,]+ tokens, and 2,047 are possible"),
+        ("1 " * MOST_TOKENS, r"sentence 2 has [\d,]+ tokens; expected at most 2,047"),
     ],
 )
 def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, message):
