@@ -1,1 +1,1 @@
-"""Every command, and the setting up of its process."""
+"""The commands, and the setup of their processes."""

@@ -1,4 +1,4 @@
-"""`python -m netzoo.cli`, which is the command `netzoo`."""
+"""Runs the command `netzoo` as `python -m netzoo.cli`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Decodes every image of a source, and names those that cannot be read.
+"""Decodes every image of a source, and lists corrupt images.
 
 netzoo check folder:photos
 netzoo check tfds:tf_flowers --split train[:80%]
@@ -14,16 +14,16 @@ from netzoo.data.source import Source
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 
-_AT_ONCE = 256  # examples; bounds what waits in memory
+_AT_ONCE = 256  # examples; limits the memory of pending results
 
 
 def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
-    """Decodes every example in full; yields, in order, why each corrupt one cannot be read."""
+    """Decode every example in full; yield the error of each corrupt example, in order."""
 
     def problem(index: int) -> str | None:
         try:
             example = source[index]
-            if isinstance(image := example["image"], bytes):  # else decoded already
+            if isinstance(image := example["image"], bytes):  # otherwise already decoded
                 decode_image(image, example["name"])
         except ImageError as error:
             return str(error)
@@ -36,12 +36,12 @@ def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line; returns the exit status, 1 if an image cannot be read."""
+    """Run the command line; return the exit status, 1 if an image is corrupt."""
     parser = argparse.ArgumentParser(prog="netzoo check", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
+    parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     if options.threads < 1:

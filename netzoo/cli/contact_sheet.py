@@ -1,4 +1,4 @@
-"""Draws a contact sheet: a few examples of every class of a data set.
+"""Draws a contact sheet with a few examples of every class of a data set.
 
 netzoo contact_sheet synthetic_flowers --out sheet.png
 """
@@ -24,10 +24,10 @@ _PAPER, _INK = 255, (40, 40, 40)
 def contact_sheet(
     source: Source, columns: int, rows_per_class: int, tile_size: int = 96
 ) -> np.ndarray:
-    """Lays out the first examples of each class in rows, with the name of the class beside them.
+    """Lay out the first examples of each class in a row beside the class name.
 
-    Reads no more of the source than it needs. Places for which a class has no example stay blank.
-    `tile_size` is the side of an example in pixels.
+    It reads no more of the source than needed. Missing examples stay blank. `tile_size` is the side
+    of an example in pixels.
 
     Returns:
       uint8 image `[height, width, 3]`.
@@ -55,12 +55,12 @@ def contact_sheet(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the contact sheet of a data set to a file."""
+    """Write the contact sheet of a data set to a file."""
     parser = argparse.ArgumentParser(prog="netzoo contact_sheet", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--data-dir", help="folder of TFDS (default: ~/tensorflow_datasets)")
+    parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     parser.add_argument("--columns", type=int, default=12)
     parser.add_argument("--rows-per-class", type=int, default=1)
     parser.add_argument("--tile-size", type=int, default=96, help="in pixels")
@@ -76,6 +76,6 @@ def main(arguments: Sequence[str]) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(sheet)
     if options.out.suffix.lower() == ".png":
-        image = image.quantize(256)  # a third of the size, and fit for a repository
+        image = image.quantize(256)  # reduces the file to a third
     image.save(options.out, optimize=True)
     print(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")

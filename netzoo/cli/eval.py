@@ -1,4 +1,4 @@
-"""Evaluates a run on its test split, or another of its splits, every example exactly once.
+"""Evaluates a run on its test split or another split, every example exactly once.
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
 """
@@ -13,15 +13,15 @@ from netzoo.workdir import WEIGHTS
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = launch.parser("eval", __doc__)
-    which = "which weights (default: last)"
+    which = "weights to evaluate (default: last)"
     parser.add_argument("--checkpoint", choices=WEIGHTS, default="last", help=which)
     parser.add_argument(
         "--split",
         choices=("test", "validation", "train"),
         default="test",
-        help="which examples: data.test_split of the run, and so on (default: test)",
+        help="split of the run: data.test_split, etc. (default: test)",
     )
     launch.run(parser, arguments, _evaluate, many_processes=True)
 

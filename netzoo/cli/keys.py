@@ -1,4 +1,4 @@
-"""Shows the keys of configurations: the meaning, the default and the valid values of each.
+"""Lists the configuration keys with their meanings, defaults and valid values.
 
 netzoo keys [--markdown]
 """
@@ -14,9 +14,9 @@ _HEAD = "| key | type | default | expected | meaning |\n|---|---|---|---|---|"
 
 
 def tables() -> Iterator[tuple[str, list[tuple[str, ...]]]]:
-    """Yields titles and rows: first those of keys that all tasks share, then those of each task.
+    """Yield titles and rows: first the keys of all tasks, then the keys of each task.
 
-    A row is the key, its type, its default, what is expected, and what the key means.
+    A row is the key, its type, its default, the valid values and the meaning.
     """
     rows = {task: dict.fromkeys(_rows(task)) for task in TASKS}
     common = [row for row in next(iter(rows.values())) if all(row in own for own in rows.values())]
@@ -34,7 +34,7 @@ def _rows(task: str) -> Iterator[tuple[str, ...]]:
 
 
 def text() -> str:
-    """Returns the tables for a terminal."""
+    """Return the tables for a terminal."""
     lines = []
     for title, rows in tables():
         lines.append(f"\nKeys of {title}, --config.KEY=VALUE:")
@@ -44,7 +44,7 @@ def text() -> str:
 
 
 def markdown() -> str:
-    """Returns the tables as docs/configs.md has them."""
+    """Return the tables in the format of docs/configs.md."""
     parts = []
     for title, rows in tables():
         lines = [f"### Keys of {title}\n\n{_HEAD}"]
@@ -56,8 +56,10 @@ def markdown() -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="netzoo keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--markdown", action="store_true", help="as in docs/configs.md")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the tables of docs/configs.md"
+    )
     print(markdown() if parser.parse_args(arguments).markdown else text())

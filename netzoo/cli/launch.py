@@ -1,6 +1,6 @@
-"""Sets the process of a command up before JAX is imported, and reads its configuration.
+"""Sets up the process of a command before importing JAX, and reads its configuration.
 
-A command that works on a configuration makes its parser with `parser` and ends with `run`.
+A command that uses a configuration creates its parser by `parser` and ends with `run`.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from netzoo.errors import UserError
 
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
 
-# JAX's own is 100. Heartbeats come from a thread of C++, which goes on while Python, a compilation
-# or a checkpoint keeps the process busy; a process that is silent for so long is dead or cut off.
+# JAX's default is 100. A C++ thread sends heartbeats even while Python, a compilation or a
+# checkpoint keeps the process busy, so a process without heartbeats is dead or disconnected.
 HEARTBEAT_TIMEOUT_SECONDS = 30
-# How long a process that has finished, or failed, waits for the others; JAX's own is 300.
+# Seconds that a finished or failed process waits for the others; JAX's default is 300.
 SHUTDOWN_TIMEOUT_SECONDS = 60
 
 
@@ -39,13 +39,13 @@ def parser(
     epilog: str | None = _KEYS,
     needs_workdir: bool = True,
 ) -> argparse.ArgumentParser:
-    """Returns the parser of `netzoo COMMAND`, which has the option --workdir.
+    """Return the parser of `netzoo COMMAND`, with the option --workdir.
 
     Args:
       command: The word after `netzoo`.
-      description: What `--help` says first, usually the docstring of the command's module.
-      epilog: What `--help` says last.
-      needs_workdir: Whether --workdir has to be given.
+      description: First text of `--help`, usually the docstring of the command's module.
+      epilog: Last text of `--help`.
+      needs_workdir: Whether --workdir is required.
     """
     new = argparse.ArgumentParser(
         prog=f"netzoo {command}",
@@ -65,20 +65,19 @@ def run(
     *,
     many_processes: bool = False,
 ) -> int | None:
-    """Parses the arguments, sets the process up and returns what `main` returns.
+    """Parse the arguments, set up the process and return the result of `main`.
 
-    `main` gets the configuration and the parsed options. The configuration comes from the file that
-    the option `--config` names, or else from the run in `--workdir`. `--config.KEY=VALUE` overrides
-    it.
+    `main` gets the configuration and the parsed options. The configuration comes from the file
+    `--config`, or else from the run in `--workdir`. `--config.KEY=VALUE` overrides a key.
 
     Args:
-      parser: From `parser`, with the options of the command.
-      arguments: What was typed after the command.
+      parser: Result of `parser`, with the options of the command.
+      arguments: The arguments after the command.
       main: Does the work.
-      many_processes: Whether several processes can share the work.
+      many_processes: Whether several processes may share the work.
 
     Raises:
-      UserError: The configuration is wrong, or `main` raised the error.
+      UserError: The configuration is invalid, or `main` raised the error.
     """
     if many_processes:
         _add_process_options(parser)
@@ -94,7 +93,7 @@ def run(
     logging.set_verbosity(logging.WARNING)
     import jax
 
-    # Compiled programs are kept between processes.
+    # Cache compiled programs between processes.
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if many_processes:
         _join_processes(options)
@@ -102,12 +101,11 @@ def run(
 
 
 def _use_huge_pages() -> None:
-    """Starts the process again, once, with an allocator that uses large pages.
+    """Restart the process once, with an allocator that uses huge pages.
 
-    XLA's CPU backend allocates and frees tens of megabytes a step. With 4 KiB pages a third of a
-    training step goes into page faults (docs/training.md has the figures). glibc reads the
-    setting when the process starts, so it has to be in the environment by then.
-    `NETZOO_HUGE_PAGES=0` turns this off.
+    XLA's CPU backend allocates and frees tens of megabytes per step. With 4 KiB pages, a third of a
+    training step is page faults (see docs/training.md). glibc reads the setting from the
+    environment when the process starts. `NETZOO_HUGE_PAGES=0` turns this off.
     """
     setting = "glibc.malloc.hugetlb=1"
     tunables = os.environ.get("GLIBC_TUNABLES", "")
@@ -123,25 +121,27 @@ def _add_process_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--distributed",
         action="store_true",
-        help="one of several processes that Cloud TPU, Slurm or Kubernetes number",
+        help="join the processes that Cloud TPU, Slurm or Kubernetes started",
     )
-    group.add_argument("--coordinator", help="HOST:PORT of process 0, without --distributed")
+    group.add_argument("--coordinator", help="HOST:PORT of process 0, instead of --distributed")
     group.add_argument("--processes", type=int, help="with --coordinator: number of processes")
-    group.add_argument("--process", type=int, help="with --coordinator: this one's number, from 0")
+    group.add_argument(
+        "--process", type=int, help="with --coordinator: number of this process, from 0"
+    )
 
 
 def _join_processes(options: argparse.Namespace) -> None:
-    """Meets the other processes of the job; devices may be touched only after that.
+    """Connect to the other processes of the job, before any use of devices.
 
     Raises:
-      UserError: The options do not belong together, or nothing says which process this is.
+      UserError: The options are inconsistent, or the number of this process is unknown.
     """
     names = ("coordinator", "processes", "process")
     coordinator, count, index = given = [getattr(options, name) for name in names]
     missing = [f"--{name}" for name, value in zip(names, given, strict=True) if value is None]
     if 0 < len(missing) < len(names):
         raise UserError(
-            f"{' and '.join(missing)} missing; give all of --coordinator HOST:PORT --processes N "
+            f"{' and '.join(missing)} missing; pass all of --coordinator HOST:PORT --processes N "
             "--process I, or --distributed alone"
         )
     if not missing and not (0 <= index < count and re.fullmatch(r".+:\d+", coordinator)):
@@ -163,20 +163,20 @@ def _join_processes(options: argparse.Namespace) -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"this process found no others: {error}\nOutside Cloud TPU, Slurm and Kubernetes give "
+            f"this process found no others: {error}\nOutside Cloud TPU, Slurm and Kubernetes pass "
             "--coordinator HOST:PORT --processes N --process I"
         ) from None
     _explain_abort()
     if jax.process_index():
-        # All of them print the same, and one is enough; errors are not silenced.
+        # All processes print the same, so only one does; errors are not silenced.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain_abort() -> None:
-    """Starts a shell that prints what happened if this process ends without its own message.
+    """Start a shell that prints a message if this process aborts without one.
 
-    When another process dies, XLA aborts this one from a C++ thread, and Python runs no more. The
-    shell waits for a line from a pipe, and the pipe closes with this process, however it ends.
+    When another process dies, XLA aborts this one from a C++ thread, without running Python. The
+    shell waits for a line from a pipe, which closes whenever this process ends.
     """
     import jax
 
@@ -189,11 +189,11 @@ def _explain_abort() -> None:
         ["sh", "-c", 'read -r line || echo "$0" >&2', message],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,  # a terminal's Ctrl-C is for the training
+        start_new_session=True,  # Ctrl-C in a terminal must reach only the training
     )
 
     def dismiss():
-        jax.distributed.shutdown()  # waits for the others, and aborts here if one of them is gone
+        jax.distributed.shutdown()  # waits for the others, and aborts here if one is missing
         if not hasattr(sys, "last_value"):  # set by an uncaught exception
             shell.communicate(b"\n")
 

@@ -1,7 +1,8 @@
-"""The command `netzoo`, also `python -m netzoo.cli`: one subcommand for each module below.
+"""The command `netzoo`, also `python -m netzoo.cli`, with a subcommand for each module below.
 
-A module has `main(arguments)`, which returns the exit status or None, and raises `UserError` for
-what the user can mend. It is imported when it is called: most load JAX, which takes seconds.
+A module has a function `main(arguments)`, which returns the exit status or None and raises a
+`UserError` for errors that the user can fix. Modules are imported on demand, because most import
+JAX, which takes seconds.
 """
 
 import importlib
@@ -18,25 +19,25 @@ COMMANDS = {
     "train": ("netzoo.cli.train", "train a network, or continue a run"),
     "eval": ("netzoo.cli.eval", "evaluate a run on its test split, or another"),
     "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
-    "models": ("netzoo.cli.models", "list the networks, or show one stage by stage"),
+    "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
-    "check": ("netzoo.cli.check", "decode every image of a data set, and name the corrupt ones"),
+    "check": ("netzoo.cli.check", "decode every image of a data set, and list corrupt images"),
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
-    "record": ("netzoo.cli.record", "keep the results of a finished run, or list those kept"),
-    "keys": ("netzoo.cli.keys", "list the keys of a configuration, and what each means"),
-    "plan": ("netzoo.cli.plan.command", "estimate what a run needs on devices that you lack"),
+    "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
+    "keys": ("netzoo.cli.keys", "list the configuration keys with their meanings"),
+    "plan": ("netzoo.cli.plan.command", "estimate a run on any number of devices"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; returns the exit status, 1 with a message for what the user can mend."""
+    """Run a subcommand; return the exit status, 1 after an error that the user can fix."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         try:
             return _run(name, rest)
         finally:
             if sys.stdout:  # None where a shell has closed it
-                sys.stdout.flush()  # now, where an error can be handled
+                sys.stdout.flush()  # here, where an error can be handled
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and sys.stdout and _is_unread(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,7 +57,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _is_unread(stream: TextIO) -> bool:
-    """Returns whether a stream is a pipe whose reader is gone: `head` leaves when it has enough."""
+    """Return whether a stream is a pipe whose reader, such as `head`, has ended."""
     poll = select.poll()
     poll.register(stream, 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))

@@ -1,4 +1,4 @@
-"""Shows what is in the zoo.
+"""Lists and shows the networks.
 
 netzoo models list [PATTERN] [--classes N]
 netzoo models show NAME [--classes N] [--size PIXELS]
@@ -18,13 +18,13 @@ from netzoo.weights import reported_accuracy
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="netzoo models", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="all networks, or those that match a pattern")
+    listing = commands.add_parser("list", help="list all networks, or those that match a pattern")
     listing.add_argument("pattern", nargs="?", default="*", help="e.g. 'resnet*'")
-    showing = commands.add_parser("show", help="one network, stage by stage")
+    showing = commands.add_parser("show", help="show the stages of a network")
     showing.add_argument("name")
     showing.add_argument("--size", type=int, help="side of the image in pixels")
     for command in (listing, showing):
@@ -60,7 +60,7 @@ def _list(pattern: str, classes: int) -> None:
 def _show(name: str, classes: int, size: int | None) -> None:
     default = model_entry(name).image_size
     if size is not None and not default:
-        raise UserError(f"{name} reads tokens, not images; leave out --size")
+        raise UserError(f"{name} reads tokens, not images; omit --size")
     size = default if size is None else size
     summary = model_summary(create_model(name, num_classes=classes), size)
     table = Table("part", "output", "parameters", "MACs")

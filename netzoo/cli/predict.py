@@ -1,4 +1,4 @@
-"""Classifies images, or translates sentences, with the weights of a run.
+"""Classifies images or translates sentences with the weights of a run.
 
 netzoo predict --workdir runs/v2 photo.jpg holiday/ [--top_k 5] [--json] [--figure sheet.png]
 netzoo predict --workdir runs/en-de "A man is riding a horse." [--input in.txt --output out.txt]
@@ -22,22 +22,22 @@ def _positive(text: str) -> int:
 
 
 def main(arguments: Sequence[str]) -> int | None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = launch.parser("predict", __doc__)
     parser.add_argument("inputs", nargs="*", help="images, folders of images, or sentences")
-    # The run's task has the defaults of the others, and may not know an option.
+    # The task of the run defines the defaults of these options, and may not support all.
     task = parser.add_argument_group(
         "options of the run's task", argument_default=argparse.SUPPRESS
     )
-    task.add_argument("--checkpoint", choices=WEIGHTS, help="which weights (default: last)")
+    task.add_argument("--checkpoint", choices=WEIGHTS, help="weights to use (default: last)")
     task.add_argument(
         "--top_k",
         type=_positive,
-        help="classes of an image (default: 3), or translations of a sentence (1)",
+        help="classes per image (default: 3), or translations per sentence (1)",
     )
     task.add_argument("--json", action="store_true", help="print JSON")
     task.add_argument("--figure", help="file for a figure of classes or attention, e.g. a.png")
-    task.add_argument("--input", help="text to translate, a sentence a line; - for stdin")
+    task.add_argument("--input", help="text to translate, one sentence per line; - for stdin")
     task.add_argument("--output", help="file for translations instead of stdout")
 
     def predict_inputs(config: ConfigDict, options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Prepares a TFDS data set for reading without TensorFlow, from the network or from local files.
+"""Prepares a TFDS data set from the network or from local files, without TensorFlow.
 
 netzoo prepare tf_flowers
 netzoo prepare tf_flowers --from flower_photos.tgz
@@ -30,7 +30,7 @@ from netzoo.errors import UserError, printable
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670
 _ARCHIVES = (".tgz", ".tar.gz", ".tar", ".zip")
-# Types of members that describe the next member, and that tarfile reads into memory.
+# Members that describe the next member, and that tarfile reads into memory.
 _DESCRIPTIONS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
@@ -39,13 +39,13 @@ _MAX_DESCRIPTION = 1 << 20  # bytes
 
 
 def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Prepares a data set, unless it is prepared already, and returns its builder.
+    """Prepare a data set unless it is already prepared, and return its builder.
 
-    `origin` is a folder or archive to read tf_flowers from instead of the network; `data_dir` None
-    is TFDS's default.
+    `origin` is a folder or archive of tf_flowers to read instead of downloading; `data_dir` None is
+    TFDS's default.
 
     Raises:
-      SourceError: The name is unknown, or the local files are not as expected.
+      SourceError: The name is unknown, or the local files are invalid.
       DatasetNotFoundError: The data set cannot be downloaded.
     """
     if name == SYNTHETIC:
@@ -65,7 +65,7 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
 
 
 def count_classes(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, int]]:
-    """Returns the number of examples of each class, for each split, in label order."""
+    """Return the number of examples per split and class, in label order."""
     names = builder.info.features["label"].names
     counts = {}
     for split in builder.info.splits:
@@ -76,16 +76,16 @@ def count_classes(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, int]
 
 
 def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
-    """Has TFDS's own builder of tf_flowers read local files instead of the downloaded archive.
+    """Make TFDS's builder of tf_flowers read local files instead of downloading.
 
-    The keys of the examples (`class/file.jpg`), and with them the order and every split, are those
-    of a downloaded data set, wherever the files lie. TFDS has no option for this, so the builder's
-    method that would download is replaced.
+    The keys of the examples (`class/file.jpg`), and therefore the order and the splits, are those
+    of a downloaded data set. TFDS has no option for this, so the builder's download method is
+    replaced.
     """
     names = builder.info.features["label"].names
     examples = builder._generate_examples(_photographs(origin, _members(origin), names))
     builder._split_generators = lambda dl_manager: {"train": examples}
-    tfds.disable_progress_bar()  # it takes seconds
+    tfds.disable_progress_bar()  # preparing takes only seconds
     try:
         with tempfile.TemporaryDirectory() as unused:
             download_and_prepare(builder, download_dir=unused)
@@ -96,10 +96,11 @@ def _prepare_flowers(builder: tfds.core.DatasetBuilder, origin: Path) -> None:
 def _photographs(
     origin: Path, members: Iterator[tuple[str, IO[bytes]]], class_names: list[str]
 ) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields the name and the file of every photograph among the members of `origin`.
+    """Yield the name and the file of every photograph in `origin`.
 
     Raises:
-      SourceError: The archive is damaged, has an unexpected class folder, or holds no photographs.
+      SourceError: The archive is damaged, has an unexpected class folder, or contains no
+        photographs.
       ImageError: A photograph is not an image.
     """
     count = 0
@@ -113,21 +114,23 @@ def _photographs(
                     f"{origin} holds {printable(name)}; expected photographs in folders named "
                     f"{', '.join(class_names)}."
                 )
-            # Read here: where TFDS read, it would make damage its own, longer error.
+            # Read here, because TFDS would wrap errors of damaged archives.
             data = file.read()
-            check_header(io.BytesIO(data), name)  # an error now, not in the middle of a training
+            check_header(io.BytesIO(data), name)  # fail now, not during training
             count += 1
             yield name, io.BytesIO(data)
     except UserError:
         raise
-    except Exception as error:  # a dozen types of three modules, for damage
-        raise SourceError(f"{origin} is damaged or no archive ({error}); fetch it anew.") from error
+    except Exception as error:  # three modules raise many types for damaged files
+        raise SourceError(
+            f"{origin} is damaged or no archive ({error}); download it again."
+        ) from error
     if not count:
         raise SourceError(f"{origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg.")
 
 
 def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Returns the members of a folder or an archive, which is read in order and never unpacked."""
+    """Return the members of a folder or an archive; archives are streamed, not unpacked."""
     if not origin.exists():
         raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
     if origin.is_dir():
@@ -139,7 +142,7 @@ def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    # Resolved, so that the folder of one class is told by its own name even if given as ".".
+    # Resolved, so that even "." has the name of its class folder.
     for path in sorted(files_below(folder.resolve())):
         if path.name.endswith(".jpg"):
             with open_file(path, path.as_posix()) as file:
@@ -147,11 +150,11 @@ def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A member of a tar archive, refused before it is read if it claims to be huge."""
+    """A member of a tar archive, which is rejected before reading if it declares a huge size."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header."""
+        """Read a header."""
         member = super().frombuf(buf, encoding, errors)
         limit = _MAX_DESCRIPTION if member.type in _DESCRIPTIONS else MAX_BYTES
         _check_member(member.name, member.size, limit)
@@ -161,7 +164,7 @@ class _TarInfo(tarfile.TarInfo):
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(archive, "r|*", tarinfo=_TarInfo) as tar:
         for member in tar:
-            _check_member(member.name, member.size, MAX_BYTES)  # descriptions may have changed it
+            _check_member(member.name, member.size, MAX_BYTES)  # a description may change the size
             if member.isfile() and (file := tar.extractfile(member)):
                 yield member.name, file
 
@@ -169,8 +172,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _check_member(name: str, size: int, limit: int) -> None:
     if size > limit:
         raise SourceError(
-            f"{printable(name)} claims to have {size:,} bytes, over the limit of {limit:,}; fetch "
-            "the archive anew."
+            f"{printable(name)} claims to have {size:,} bytes, over the limit of {limit:,}; get "
+            "the archive again."
         )
 
 
@@ -184,13 +187,13 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="netzoo prepare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
     origin = "for tf_flowers: flower_photos.tgz (.tar, .zip) or its folder, instead of the network"
     parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=origin)
-    parser.add_argument("--data-dir", help="where to put it (default: ~/tensorflow_datasets)")
+    parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     builder = prepare(options.name, options.origin, options.data_dir)
@@ -204,6 +207,6 @@ def main(arguments: Sequence[str]) -> None:
         if builder.name == FLOWERS and total != FLOWERS_EXAMPLES:
             warn(
                 f"Warning: expected {FLOWERS_EXAMPLES:,} photographs, found {total:,}: this is "
-                "not the published data set, and its splits and accuracies cannot be compared. "
-                f"To prepare it anew, remove {builder.data_dir} first."
+                "not the published data set, and its splits and accuracies are not comparable. "
+                f"To prepare it again, first remove {builder.data_dir}."
             )

@@ -1,11 +1,11 @@
-"""Turns a finished run into a record that is worth keeping, and records into tables.
+"""Creates a record of a finished run, and tables of records.
 
 netzoo record runs/v2 --out results/mobilenet_v2_scratch
 netzoo record --table results
 
-A record is a folder: `record.json` and copies of what it was made from (the resolved config, the
-metrics log, the evaluation, the environment, the figures and the files of its task), so that each
-number can be traced. Each task describes its scores and its table in `netzoo/tasks/TASK/record.py`.
+A record is a folder with `record.json` and copies of its sources (the resolved config, the metrics
+log, the evaluation, the environment, the figures and the files of its task), so that each number
+can be traced. Each task defines its scores and its table in `netzoo/tasks/TASK/record.py`.
 """
 
 import argparse
@@ -30,16 +30,17 @@ _NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE)
 
 
 def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
-    """Writes the record of a finished and evaluated run into a new folder, `results/NAME`.
+    """Write the record of a finished and evaluated run into a new folder, e.g. `results/NAME`.
 
     Returns:
-      The contents of `record.json`. `images_per_second`, or `tokens_per_second`, is the median
-      over the train lines. `wall_seconds` is the time spent training, over all processes that the
-      run took. It leaves out time that was lost to a kill, whose lines a resume cut off.
+      The contents of `record.json`. `images_per_second` or `tokens_per_second` is the median over
+      the train lines. `wall_seconds` is the training time over all sessions of the run. It excludes
+      time lost to a kill, whose lines were removed on resuming.
 
     Raises:
       UserError: A file or key is missing, the task is unknown, the run is unfinished, its
-        evaluation is of another step or split, or `out` exists. Nothing has been written then.
+        evaluation belongs to another step or split, or `out` exists. Nothing is written in these
+        cases.
     """
     workdir, out = Path(workdir), Path(out)
     missing = [name for name in _NEEDED if not (workdir / name).is_file()]
@@ -73,7 +74,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
     description, data, epochs = _description(config), config["data"], config["train"]["epochs"]
     done = lines[-1]["epoch"] if lines else 0.0
-    # The epoch of the last step is a quotient, which may miss the whole number by a rounding.
+    # The epoch of the last step is a quotient, which may differ from a whole number by rounding.
     if not lines or done < epochs - 1e-6:
         raise UserError(
             f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
@@ -81,7 +82,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         )
     _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
     timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
-    # The clock of each process that took part only rises, so the last reading stays.
+    # The clock of each session only increases, so keep its last value.
     seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
     return {
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
@@ -105,11 +106,11 @@ def _check_evaluation(
     workdir: Path, evaluation: Mapping[str, Any], last_step: int, data: Mapping[str, Any]
 ) -> None:
     step, split, test_split = evaluation["step"], evaluation["split"], data["test_split"]
-    # With a validation split the weights may be those of the best step, chosen without the test.
+    # With a validation split, the best step may be evaluated, which is chosen without the test.
     chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
     if step != last_step and not chosen:
         problem = f"step {step}, but the run ended at step {last_step}"
-    # A record's scores are of the test split, never of examples that training has seen.
+    # The scores of a record belong to the test split, never to training examples.
     elif split not in ("test", test_split):
         problem = f"the split {split!r}, expected the test split {test_split!r}"
     else:
@@ -122,10 +123,10 @@ def _eval_command(workdir: Path) -> str:
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:
-    """Returns a Markdown table for each task that has records directly under a folder, best first.
+    """Return a Markdown table for each task with records in a folder, best first.
 
     Raises:
-      UserError: The folder has no record, or one lacks a field.
+      UserError: The folder has no record, or a record lacks a field.
     """
     paths = list(Path(results_dir).glob(f"*/{RECORD_FILE}"))
     if not paths:
@@ -140,7 +141,7 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path}: expected the fields of a record, got {type(error).__name__}: {error}; "
-                "make it again from its run"
+                "create it again from its run"
             ) from error
         rows.setdefault(record.get("task", DEFAULT_TASK), []).append(row)
     return "\n\n".join(_table(task, rows[task]) for task in TASKS if task in rows)
@@ -158,7 +159,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object, or raises a UserError that names the file."""
+    """Read a JSON object, or raise a UserError with the file name."""
     try:
         fields = json.loads(path.read_text())
     except ValueError as error:
@@ -169,12 +170,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser("netzoo record", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
-    parser.add_argument("--out", help="folder to make, usually results/NAME")
-    parser.add_argument("--table", metavar="RESULTS", help="print the tables of these records")
+    parser.add_argument("--out", help="folder to create, usually results/NAME")
+    parser.add_argument("--table", metavar="RESULTS", help="folder of records to print as tables")
     flags = parser.parse_args(arguments)
     making = flags.workdir is not None and flags.out is not None
     if making == (flags.table is not None) or (flags.table and (flags.workdir or flags.out)):

@@ -15,16 +15,16 @@ from netzoo.config import default_config, flatten
 
 
 def main(arguments: Sequence[str]) -> int | None:
-    """Runs the command line."""
+    """Run the command line."""
     needs_workdir = "--print-config" not in arguments
     parser = launch.parser("train", __doc__, epilog=keys.text(), needs_workdir=needs_workdir)
     parser.add_argument(
-        "--config", required=True, help="file of the experiment, or the name of one in the package"
+        "--config", required=True, help="configuration file, or its name in the package"
     )
     parser.add_argument(
         "--print-config",
         action="store_true",
-        help="print every key with its value and where the value came from, and train nothing",
+        help="print every key with its value and its origin, without training",
     )
     return launch.run(parser, arguments, _train, many_processes=True)
 
@@ -39,7 +39,7 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
 
 
 def _origins(config: ConfigDict, file: str, overridden: Sequence[str]) -> str:
-    """Returns a line for each key of the resolved configuration: its value and its origin."""
+    """Return a line for each key of the resolved configuration, with value and origin."""
     from netzoo.tasks import resolve_config
 
     given, default = flatten(config), flatten(default_config(config.task))

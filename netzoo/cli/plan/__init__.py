@@ -1,1 +1,1 @@
-"""What a run would need on devices that need not exist."""
+"""Estimates what a run needs on devices that need not exist."""

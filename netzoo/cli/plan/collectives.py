@@ -1,4 +1,4 @@
-"""Counts the bytes that each device sends in a compiled program, from the program's text.
+"""Counts the bytes that each device sends, from the text of a compiled program.
 
 Collectives are assumed to run around a ring of n devices. Each device then sends 2 (n - 1) / n
 times the bytes of an all-reduce, and (n - 1) / n times the bytes of the whole array of an
@@ -21,10 +21,10 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def bytes_sent(program: str, devices: int) -> Counter[str]:
-    """Adds up the bytes that each device sends, by the collective's name such as `"all-reduce"`.
+    """Sum the bytes that each device sends by collective, such as `"all-reduce"`.
 
-    The body of a loop counts once for each turn, if XLA knows their number. Of the branches of a
-    condition, the one that sends most counts. `jax.stages.Compiled.as_text` gives the program.
+    The body of a loop counts once per iteration, if XLA knows their number. The branch of a
+    condition that sends the most counts. `jax.stages.Compiled.as_text` returns the program.
     """
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
@@ -65,7 +65,7 @@ def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
     shares = {
         "all-reduce": 2 * (n - 1) / n,
         "all-gather": (n - 1) / n,
-        "reduce-scatter": n - 1,  # the text has the type of the part
+        "reduce-scatter": n - 1,  # the text states the type of the shard
         "all-to-all": (n - 1) / n,
         "collective-permute": 1,
     }
@@ -73,10 +73,10 @@ def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
 
 
 def _group_size(line: str, devices: int) -> int:
-    """Returns how many devices take part together; XLA has three ways to write it."""
+    """Return the size of the device groups, which XLA writes in three ways."""
     if match := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
         sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
-        # A group may have part of an axis: 'axis_0':(2)4 are 4 of its devices.
+        # A group may be part of an axis: 'axis_0':(2)4 are 4 of its devices.
         axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
         return math.prod(int(part) if part else sizes[axis] for axis, part in axes)
     if match := re.search(r"replica_groups=\[\d+,(\d+)\]", line):

@@ -3,8 +3,8 @@
 netzoo plan --config configs/vit.py --devices 1 8 64 512 4096 [--classes 1000]
     [--fixed_batch] [--out plan.csv] [--config.train.batch_size=64 ...]
 
-Compiles the training step for as many virtual CPU devices and reads memory, operations and
-communication from the program; docs/scaling.md says which of the figures are exact.
+It compiles the training step for virtual CPU devices and reads memory, operations and communication
+from the program. docs/scaling.md explains which numbers are exact.
 """
 
 import argparse
@@ -35,9 +35,9 @@ _BYTES = (
 def _estimate_layouts(
     config: ConfigDict, devices: Sequence[int], classes: int | None, fixed_batch: bool
 ) -> list[Estimate]:
-    """Estimates a step for every number of devices, data parallel and with shared parameters.
+    """Estimate a step for every number of devices, with replicated and sharded parameters.
 
-    `sharding.fsdp` devices share the parameters, or all devices if it is 1.
+    Parameters are sharded over `sharding.fsdp` devices, or all devices if it is 1.
     """
     config = resolve_config(config, open_data=classes is None)
     if classes is None:
@@ -49,7 +49,7 @@ def _estimate_layouts(
     layouts = [(n, fsdp) for n in devices for fsdp in ((1, min(shared, n)) if n > 1 else (1,))]
     rows = {n: jax.tree.leaves(batch)[0].shape[0] * (1 if fixed_batch else n) for n in devices}
     for count, fsdp in layouts:
-        abstract_mesh(config, rows[count], count, fsdp)  # before the first compilation
+        abstract_mesh(config, rows[count], count, fsdp)  # fails before the first compilation
     return [
         estimate(config, task, with_rows(batch, rows[count]), count, fsdp=fsdp)
         for count, fsdp in track(layouts, "compiling", Console(stderr=True))
@@ -68,15 +68,17 @@ def _print_table(estimates: Sequence[Estimate], title: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser("netzoo plan", description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT")
     parser.add_argument("--devices", type=int, nargs="+", required=True, help="numbers of devices")
-    parser.add_argument("--classes", type=int, help="number of image classes; needs no data then")
-    fixed = "divide train.batch_size over the devices, instead of giving each as much"
+    parser.add_argument(
+        "--classes", type=int, help="number of image classes, to plan without the data"
+    )
+    fixed = "divide train.batch_size among the devices, instead of one batch for each"
     parser.add_argument("--fixed_batch", action="store_true", help=fixed)
-    parser.add_argument("--out", type=Path, help="CSV to write; the figure goes beside it, .png")
+    parser.add_argument("--out", type=Path, help="CSV file to write, with a figure .png beside it")
     others, overrides = split_overrides(arguments)
     options = parser.parse_args(others)
     if min(options.devices) < 1:

@@ -1,4 +1,4 @@
-"""Estimates what one training step needs on devices that need not exist."""
+"""Estimates a training step on devices that need not exist."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,30 +15,30 @@ from netzoo.tasks.task import Task
 from netzoo.training.step import build_train_program
 
 DATA_PARALLEL, SHARED = "data parallel", "fsdp"
-# XLA takes CPU devices beyond this number for another process's, and compiles nothing for them.
+# XLA assigns CPU devices above this number to another process and does not compile for them.
 MAX_DEVICES = 2048
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one training step needs; rows, bytes and operations are those of each device."""
+    """Resources of a training step; rows, bytes and operations are per device."""
 
     devices: int
     strategy: str  # DATA_PARALLEL or SHARED
-    compiled_for: int  # devices of the program; fewer where XLA compiles for no more
+    compiled_for: int  # devices of the program; limited by XLA
     rows: int
     # Bytes.
     parameters: int
-    optimizer: int  # its state
-    average: int  # the moving average
-    rest: int  # statistics, step and key
-    batch: int  # the rows
-    gradients: int  # summed; a part of the temporaries
-    temporaries: int  # what the step needs besides, and what it returns in new memory
-    arguments: int  # what lies on a device between two steps, and the batch
-    memory: int  # all of it, during a step
-    sends: int  # in a step
-    sends_by_kind: Counter[str]  # the same by kind of collective
+    optimizer: int  # optimizer state
+    average: int  # moving average
+    rest: int  # statistics, step and random key
+    batch: int  # input rows
+    gradients: int  # summed gradients, which are part of the temporaries
+    temporaries: int  # further memory of the step, including new results
+    arguments: int  # memory on a device between two steps, and the batch
+    memory: int  # total during a step
+    sends: int  # per step
+    sends_by_kind: Counter[str]  # the same by collective
     flops: float
 
 
@@ -51,14 +51,14 @@ def estimate(
     fsdp: int,
     max_devices: int = MAX_DEVICES,
 ) -> Estimate:
-    """Estimates one step for the batch of all devices, or its shapes.
+    """Estimate a step for the global batch or its shapes.
 
-    `fsdp` devices share the parameters; -1 means all. The program is compiled for at most
-    `max_devices`. If there are more, it has as many rows on each of them, and only what lies on a
-    device between steps is computed for `devices`.
+    Parameters are sharded over `fsdp` devices; -1 means all. The program is compiled for at most
+    `max_devices`, with the same rows per device. Beyond them, only the memory between steps is
+    computed for `devices`.
 
     Raises:
-      UserError: `devices` cannot divide the batch, or `fsdp` not the devices.
+      UserError: `devices` does not divide the batch, or `fsdp` does not divide `devices`.
     """
     rows = jax.tree.leaves(batch)[0].shape[0]
     mesh = abstract_mesh(config, rows, devices, fsdp)
@@ -72,7 +72,7 @@ def estimate(
     compiled: Any = program.step.lower(program.state, part).compile()
     memory = compiled.memory_analysis()
     sends = _sends(compiled.as_text(), program.state.params, used_mesh)
-    if devices > used:  # a ring's share
+    if devices > used:  # share of a ring
         growth = (devices - 1) / devices * used / (used - 1)
         sends = Counter({kind: round(count * growth) for kind, count in sends.items()})
     arguments = {
@@ -95,13 +95,13 @@ def estimate(
         memory=kept + memory.temp_size_in_bytes + new,
         sends=sends.total(),
         sends_by_kind=sends,
-        # XLA counts the body of a loop once.
+        # XLA counts the body of a loop only once.
         flops=compiled.cost_analysis()["flops"] * config.train.grad_accum_steps,
     )
 
 
 def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> AbstractMesh:
-    """Returns a mesh of devices that need not exist; raises UserError if the rows do not fit."""
+    """Return a mesh of abstract devices; raise a UserError if the rows do not fit."""
     shape = meshes.mesh_shape(devices, fsdp)
     mesh = AbstractMesh(shape, (meshes.DATA, meshes.FSDP), axis_types=meshes.AXIS_TYPES)
     part = rows // config.train.grad_accum_steps
@@ -110,15 +110,15 @@ def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abs
 
 
 def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:
-    """Returns the shapes of a batch with another number of rows."""
+    """Return the shapes of a batch with another number of rows."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
 
 
 def _sends(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
-    """Returns the bytes that a device sends, with the gradients of sharded parameters scattered.
+    """Return the bytes that a device sends, with reduce-scattered gradients.
 
-    CPU's compiler sums whole gradients and cuts out a device's part; the compilers for GPU and TPU
-    reduce and scatter.
+    The CPU compiler all-reduces whole gradients and slices them; GPU and TPU compilers
+    reduce-scatter.
     """
     sends = bytes_sent(program, mesh.size)
     if mesh.shape[meshes.FSDP] == mesh.size:
@@ -135,6 +135,6 @@ def _bytes(tree: ArrayTree) -> int:
 
 
 def _local_bytes(tree: ArrayTree) -> int:
-    """Returns the bytes that lie on each device."""
+    """Return the bytes on each device."""
     local = jax.tree.map(lambda x: x.update(shape=x.sharding.shard_shape(x.shape)), tree)
     return _bytes(local)

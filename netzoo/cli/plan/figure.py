@@ -1,4 +1,4 @@
-"""The figure of a plan: memory and communication of each device against their number."""
+"""Draws memory and communication per device against the number of devices."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from netzoo.figures import BLUE, INK, MUTED, RED, new_figure
 
 
 def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str) -> None:
-    """Draws both strategies into a PNG; the estimate for a single device belongs to both."""
+    """Draw both strategies as a PNG; the estimate for a single device belongs to both."""
     figure = new_figure(10, 4, title)
     memory, sends = figure.subplots(1, 2)
     for strategy, color, line in ((DATA_PARALLEL, BLUE, "s-"), (SHARED, RED, "o--")):
