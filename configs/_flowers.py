@@ -10,8 +10,8 @@ def from_scratch() -> ConfigDict:
 
     tf_flowers has one split, `train`. A run trains on 72 % of it, validates on 8 % and is tested on
     the last 20 %: `train[:72%]`, `train[72%:80%]` and `train[80%:]`. The records in results/ are
-    older: they were trained on all of `train[:80%]` and were evaluated on the test split in
-    training too, though nothing was chosen on it.
+    older: their runs trained on all of `train[:80%]`, and evaluated on the test split during
+    training, but nothing was chosen on it.
     """
     config = default_config()
     config.data.source = "tfds:tf_flowers"

@@ -3,7 +3,7 @@
 python train.py --config configs/mobilenet_v2_finetune.py --workdir runs/finetune
 python train.py --config configs/mobilenet_v2_finetune.py:head --workdir runs/finetune_head
 
-The weights are torchvision's. Where they cannot be downloaded, the error says where to put the
+The weights are torchvision's. If they cannot be downloaded, the error explains where to put the
 file.
 
 Two CPU cores (AMD EPYC), 10 epochs, final averaged weights, seed 0, on the 734 images of the test

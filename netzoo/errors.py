@@ -23,7 +23,7 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
 
 
 def note(text: str) -> None:
-    """Tells the user something on standard error, where it is not part of any result."""
+    """Print a notice on standard error, separate from results."""
     print(printable(text), file=sys.stderr, flush=True)
 
 

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     if name in ("-h", "--help"):
-        print("usage: netzoo COMMAND ...; netzoo COMMAND --help says more\n")
+        print("usage: netzoo COMMAND ...; netzoo COMMAND --help prints more\n")
         print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
         return 0
     if name not in COMMANDS:

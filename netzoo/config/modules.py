@@ -34,10 +34,10 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
         specs = _find(name)
         for path in (Path(spec.origin) for spec in specs if spec.origin and spec.has_location):
             if workdir is not None and path.resolve().is_relative_to(workdir.resolve()):
-                raise _refusal(name, f"lies in the run folder, {path}, where no code is executed")
+                raise _refusal(name, f"is in the run folder, {path}, where no code is executed")
         path = Path(specs[-1].origin or "")
         if path.suffix != ".py" or not _imports_netzoo(path):
-            raise _refusal(name, "does not import netzoo; name the one that registers something")
+            raise _refusal(name, "does not import netzoo; name the module that registers something")
         print(f"importing {name} from {printable(str(path))}", file=sys.stderr)
         try:
             importlib.import_module(name)

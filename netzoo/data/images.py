@@ -22,8 +22,8 @@ Batch = dict[str, np.ndarray]
 
 _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 
-# Operations on a single image by the value of `augment.custom`, for modules of users to add to. One
-# takes an image uint8 [size, size, 3] and the random numbers of its own, and returns another.
+# Operations on an image by the value of `augment.custom`; user modules may add more. A function
+# takes an image, uint8 [size, size, 3], and a random generator, and returns an image.
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {}
 
 
@@ -40,10 +40,10 @@ class Augmentation:
       flip: Whether to mirror half of the images left to right.
       randaugment_layers: Number of RandAugment operations per image; 0 turns RandAugment off.
       randaugment_magnitude: Strength of the RandAugment operations, 0 to 10.
-      custom: A key of `AUGMENTATIONS`, whose operation comes last; None for none.
+      custom: Key in `AUGMENTATIONS` of a last operation; None for none.
 
     Raises:
-      UserError: There is no such operation.
+      UserError: `custom` is unknown.
     """
 
     crop_scale: tuple[float, float]

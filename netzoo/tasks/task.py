@@ -67,7 +67,7 @@ class Task(Protocol):
         """Return the initial variables of the network."""
 
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
-        """Return the variables of `init.weights`, or None; their head becomes one for the data.
+        """Return the variables of `init.weights` with a head for the data, or None.
 
         With `new_head`, the head is always re-initialised.
         """

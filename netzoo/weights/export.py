@@ -53,7 +53,7 @@ def save_safetensors(
     `load_model`. Files of other projects cannot store these.
 
     Raises:
-      UserError: `to_torch` raises it, or an option, such as a `variant`, cannot be stored.
+      UserError: `to_torch` raises the error, or an option, such as a `variant`, cannot be stored.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")
@@ -75,12 +75,12 @@ def save_safetensors(
 
 
 def _as_text(options: dict[str, Any]) -> str:
-    """Return the options that belong to weights as JSON; the compute type does not."""
+    """Return the options of weights as JSON, without the compute dtype."""
     kept = {name: value for name, value in options.items() if name != "dtype"}
     for name, value in kept.items():
         if value is not None and not isinstance(value, bool | int | float | str):
             raise UserError(
                 f"option {name}={value!r} cannot be written into the file; expected a number, "
-                "text, True, False or None. Leave it out here, and give it to load_model again"
+                "text, True, False or None. Omit it here, and pass it to load_model"
             )
     return json.dumps(kept)

@@ -1,4 +1,4 @@
-"""Fits the tensors of weights to a network: converts, resizes, and initialises a new head."""
+"""Fits weights to a network: converts and resizes tensors, and initialises a new head."""
 
 import math
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ def fit(
     seed: int = 0,
     new_head: bool = False,
 ) -> ArrayTree:
-    """Return the variables of a network, of these `shapes`, from weights of this `layout`.
+    """Return the variables of a network with `shapes` from tensors in `layout`.
 
-    `name` is that of the network for messages; `load_weights` explains the others.
+    `name` is the network's name for messages; for the other arguments see `load_weights`.
 
     Raises:
       UserError: The tensors do not fit the network; the message lists them.
@@ -49,9 +49,9 @@ def fit(
 
 
 def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
-    """Return the number of classes that the head in a file has, None without a head."""
+    """Return the number of classes of the head in a file, or None without a head."""
     for entry in layout.entries:
-        # A network on text may use its embedding as the head: one row a word.
+        # A network on text may use its embedding, with one row per token, as the head.
         is_head = entry.target[-2:] == ("logits", "bias") or entry.target[-1] == "embedding"
         if is_head and entry.target[1] in layout.head and entry.source in tensors:
             return len(tensors[entry.source])
@@ -61,7 +61,7 @@ def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
 def _with_resized_positions(
     tensors: Mapping[str, np.ndarray], layout: Layout, module: nn.Module, shapes: ArrayTree
 ) -> Mapping[str, np.ndarray]:
-    """Interpolate the position embedding of another image size."""
+    """Resize the position embedding if it belongs to another image size."""
     for entry in layout.entries:
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
@@ -82,10 +82,10 @@ def _announce_new_head(
     num_classes: int,
     what: str,
 ) -> None:
-    """Print which modules of the head the conversion left out, and why.
+    """Print which modules of the head the conversion omitted, and why.
 
     Raises:
-      UserError: The head has the number of classes asked for, and yet another shape.
+      UserError: The head has the requested number of classes but another shape.
     """
     modules = {path[1]: None for path in absent}
     classes = classes_of(tensors, layout)
@@ -93,7 +93,7 @@ def _announce_new_head(
         note(f"{', '.join(modules)} initialised: not in {what}")
     elif classes == num_classes:
         raise UserError(
-            f"{what} does not fit the network: {', '.join(modules)} are of another shape, though "
+            f"{what} does not fit the network: {', '.join(modules)} have another shape, although "
             f"the file has {classes} classes too"
         )
     else:
@@ -103,7 +103,7 @@ def _announce_new_head(
 def _initial(
     paths: list[tuple[str, ...]], module: nn.Module, image_size: int, seed: int
 ) -> dict[tuple[str, ...], np.ndarray]:
-    """Initialise some of the variables of a network, by their paths."""
+    """Initialise the variables of a network at the given paths."""
 
     @jax.jit  # XLA drops the initialisers of all other variables
     def initial(key):

@@ -32,10 +32,10 @@ def load_model(
     seed: int = 0,
     **options: Any,
 ) -> LoadedModel:
-    """Create a network with weights and with the options and preprocessing that belong to them.
+    """Create a network with weights, and with their options and preprocessing.
 
-    Names, runs and netzoo's own files store what belongs to them. Other files have only the names
-    of their tensors, and a notice on standard error says which values were assumed and why.
+    Published names, runs and netzoo's own files define their options and preprocessing. Other files
+    have only tensor names; a notice on standard error lists the assumed values with reasons.
 
     Args:
       name_or_path: See `load_weights`.
@@ -83,8 +83,8 @@ def load_weights(
     """Load weights for a network.
 
     The names of the tensors identify the project. A head for another number of classes is
-    re-initialised, with a notice on standard error. Another notice names the options with which the
-    weights were trained if the network has others.
+    re-initialised, with a notice on standard error. If the network's options differ from those of
+    the weights, another notice lists them.
 
     Args:
       name_or_path: A name from `netzoo.weights.list_weights()`, downloaded once; a file
@@ -138,7 +138,7 @@ def _network(model: str | None, weights: Weights) -> str:
 
 
 def _of_network(weights: Weights, name: str) -> Weights:
-    """Discard what is known if the weights belong to another network; they may still fit."""
+    """Discard the description if the weights belong to another network; they may still fit."""
     if weights.model in (None, name):
         return weights
     return weights._replace(options={}, known_from="", preprocessing=None)

@@ -1,8 +1,8 @@
-"""Finds weights, and what belongs to them besides their values: options, images.
+"""Finds weights with their network options and preprocessing.
 
-Published weights and runs say it themselves, and so do netzoo's own files. A file of published
-weights is recognised by its checksum or its name. Of any other file only the names of its tensors
-are known: they say which project it follows, and what that project usually trains with.
+Published weights, runs and netzoo's own files define options and preprocessing. A file of published
+weights is recognised by its checksum or its name. Any other file has only tensor names, which
+identify the project and its usual settings.
 """
 
 import hashlib
@@ -28,32 +28,30 @@ from netzoo.weights.formats.read import read_metadata, read_weights
 from netzoo.weights.published import Preprocessing
 from netzoo.weights.state_dict import Layout, own_layout
 
-OWN = "netzoo"  # the project whose names are the paths of our variables
-# Options that change training alone, and so do not belong to weights.
+OWN = "netzoo"  # the project whose names are netzoo's variable paths
+# Options that affect only training, and so do not belong to weights.
 _OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
-_FROM_TENSORFLOW = re.compile(r"(.*[/_.-])?tf_.*")  # timm's names of such weights
+_FROM_TENSORFLOW = re.compile(r"(.*[/_.-])?tf_.*")  # timm's names of weights from TensorFlow
 
 
 class Weights(NamedTuple):
-    """Weights as they were found, and what is known of them."""
+    """Weights and their description."""
 
     path: Path
     tensors: Mapping[str, np.ndarray]
     model: str | None = None  # name in the registry
-    options: Mapping[str, Any] = MappingProxyType(
-        {}
-    )  # of `create_model`, that the weights were trained with
+    options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model` for the weights
     preprocessing: Preprocessing | None = None
-    known_from: str = ""  # where model, options and preprocessing stand; "" where nowhere
+    known_from: str = ""  # source of model, options and preprocessing, or ""
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
-    """Read published weights, which are downloaded once, a run, or a file.
+    """Read published weights (downloaded once), a run, or a file.
 
-    Without `read` the tensors of published weights and of runs are left out.
+    Without `read`, the tensors of published weights and runs are omitted.
 
     Raises:
-      UserError: There is no such name, run or file, or it cannot be read.
+      UserError: The name, run or file does not exist or cannot be read.
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
@@ -62,7 +60,7 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         return _file(path)
     published = CATALOGUE.get(str(name_or_path))
     if published is None:
-        hint = did_you_mean(str(path), CATALOGUE) or " list_weights() has the names."
+        hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
     path = download(published) if read else path
     known = (published.model, published.options, published.preprocessing, published.name)
@@ -103,18 +101,16 @@ def _file(path: Path) -> Weights:
 def _own(
     path: Path, metadata: Mapping[str, str]
 ) -> tuple[str | None, dict[str, Any], Preprocessing | None]:
-    """Return what `save_safetensors` wrote beside the tensors; nobody else's file is trusted."""
+    """Return the metadata written by `save_safetensors`, which is checked."""
     rules = {name: rule for task in TASKS for name, rule in task_table(task).options.items()}
     try:
         options = json.loads(metadata.get("options", "{}"))
         if wrong := [n for n, x in options.items() if n not in rules or not rules[n].holds(x)]:
-            raise ValueError(f"option {wrong[0]!r:.100} is unknown, or its value is not right")
+            raise ValueError(f"option {wrong[0]!r:.100} is unknown or has an invalid value")
         values = json.loads(metadata.get("preprocessing", "null"))
         images = None if values is None else _preprocessing(*values)
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
-        raise UserError(
-            printable(f"{path} describes its weights in a wrong way: {error}")
-        ) from None
+        raise UserError(printable(f"{path} has invalid metadata: {error}")) from None
     return metadata.get("model"), options, images
 
 
@@ -123,7 +119,7 @@ def _preprocessing(
 ) -> Preprocessing:
     (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
     if min(red_std, green_std, blue_std) <= 0 or not 0 < int(crop_size) <= int(resize_size):
-        raise ValueError("the preprocessing is impossible")
+        raise ValueError("the preprocessing is invalid")
     deviations = (red_std, green_std, blue_std)
     sizes = (int(resize_size), int(crop_size))
     return Preprocessing((red, green, blue), deviations, *sizes, str(interpolation))
@@ -132,7 +128,7 @@ def _preprocessing(
 def recognise(
     tensors: Mapping[str, np.ndarray], module: nn.Module, shapes: Any
 ) -> tuple[str, Layout]:
-    """Return the project, and its layout, with most of its names among those of the tensors."""
+    """Return the project and layout that share most names with the tensors."""
     family = FAMILIES.get(type(module))
     layouts = (
         {name: p.layout(module, shapes) for name, p in family.projects.items()} if family else {}
@@ -143,7 +139,7 @@ def recognise(
 
 
 def completed(weights: Weights, module: nn.Module, project: str) -> Weights:
-    """Fill in what the project of a file usually trains with, if the file does not say it."""
+    """Fill in the project's usual settings if the file does not define them."""
     family = FAMILIES.get(type(module))
     if weights.known_from or family is None or project == OWN:
         return weights
@@ -158,17 +154,17 @@ def completed(weights: Weights, module: nn.Module, project: str) -> Weights:
 
 
 def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> Weights:
-    """Return what is known of weights as weights of the network `model` with these options.
+    """Return the description of weights for the network `model` with these options.
 
     Nothing is downloaded.
 
     Raises:
-      UserError: They cannot be read, or are those of another network.
+      UserError: The weights cannot be read or belong to another network.
     """
     weights = find_weights(name_or_path, read=False)
     if weights.model not in (None, model):
         raise UserError(
-            f"init.weights {name_or_path} are of {weights.model}, and model.name is {model}"
+            f"init.weights {name_or_path} belong to {weights.model}, but model.name is {model}"
         )
     if weights.known_from or not weights.tensors:
         return weights
@@ -178,11 +174,11 @@ def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> We
 
 
 def differing(options: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
-    """Return the options that a network has otherwise."""
+    """Return the options in which a network differs."""
     return {name: value for name, value in options.items() if getattr(module, name) != value}
 
 
 def taken(weights: Weights, values: Mapping[str, Any]) -> str:
-    """Return the line that says which values netzoo took for a file or a run, and why."""
+    """Return a line with the values that netzoo assumed for a file or a run, and the reason."""
     listed = ", ".join(f"{name}={value!r}" for name, value in values.items())
     return f"{weights.path}: {listed} ({weights.known_from})"

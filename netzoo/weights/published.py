@@ -38,15 +38,15 @@ class Preprocessing(NamedTuple):
 
     @classmethod
     def of_run(cls, config: ConfigDict) -> "Preprocessing":
-        """Return what the evaluation of a run of image classification does."""
+        """Return the preprocessing of the evaluation of an image-classification run."""
         data, resize_size = config.data, config.data.image_size / config.evaluation.crop_pct
         return cls(tuple(data.mean), tuple(data.std), round(resize_size), data.image_size, "area")
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
-        """Map RGB pixels, uint8 `[..., 3]`, to the float32 that a network takes.
+        """Normalise RGB pixels, uint8 `[..., 3]`, to the float32 input of a network.
 
         Raises:
-          UserError: The pixels are of another type: they may be normalised already.
+          UserError: The pixels have another dtype and may already be normalised.
         """
         if pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,):
             raise UserError(
@@ -57,12 +57,12 @@ class Preprocessing(NamedTuple):
         return (pixels.astype(np.float32) - mean) / std
 
     def at(self, image_size: int) -> "Preprocessing":
-        """Return the same for another size of the crop, which keeps its share of the image."""
+        """Return the same for another crop size, with the same share of the image."""
         resize_size = round(self.resize_size * image_size / self.crop_size)
         return self._replace(resize_size=resize_size, crop_size=image_size)
 
 
-# How other projects evaluate most of their networks.
+# The usual preprocessing of other projects.
 _IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _HALF = (127.5, 127.5, 127.5)
 TORCHVISION_IMAGES = Preprocessing(_IMAGENET_MEAN, _IMAGENET_STD, 256, 224, "bilinear")
@@ -87,14 +87,14 @@ class PublishedWeights(NamedTuple):
 
 
 class Project(NamedTuple):
-    """How another project names the tensors of a family, and how it trains the family.
+    """The tensor names and the usual settings of a family in another project.
 
-    What it trains with stands here because files of weights do not say it.
+    The settings are here because files of weights do not contain them.
     """
 
-    layout: Callable[[Any, Any], Layout]  # its names for a network: `layout(module, shapes)`
-    preprocessing: Preprocessing | None = None  # of most of its weights; None for text
-    options: Mapping[str, Any] = MappingProxyType({})  # that `create_model` needs for its weights
+    layout: Callable[[Any, Any], Layout]  # tensor names for a network: `layout(module, shapes)`
+    preprocessing: Preprocessing | None = None  # usual preprocessing; None for text
+    options: Mapping[str, Any] = MappingProxyType({})  # usual options of `create_model`
 
 
 class Family(NamedTuple):

@@ -193,7 +193,7 @@ def make_layout(
 
 
 def own_layout(shapes: ArrayTree, head: tuple[str, ...], num_classes: int) -> Layout:
-    """Return the layout of netzoo's own files: `params/stem/kernel`, nothing transformed."""
+    """Return the layout of netzoo's own files, with names such as `params/stem/kernel`."""
     entries = [Entry(path, "/".join(path)) for path in flax.traverse_util.flatten_dict(shapes)]
     ignored = () if num_classes else tuple(rf"\w+/{name}/.*" for name in head)
     return Layout(entries, ignored, head)

@@ -21,5 +21,5 @@ CURVES_FILE = "curves.png"
 EVAL_FILE = "eval.json"
 LOCK_FILE = "lock"
 
-# Which weights of a run: `netzoo.workdir.checkpoint.restore_variables` explains them.
+# The weights of a run; see `netzoo.workdir.checkpoint.restore_variables`.
 WEIGHTS = ("last", "best", "average")

@@ -29,12 +29,11 @@ def _shell_line(command: Sequence[str]) -> str:
 def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
     """Write `environment.json`, which describes the software and the machine of a run.
 
-    It has `command` (one shell line; the interpreter, or `netzoo`, without its folder, which
-    differs between machines), `parameters` (trainable scalars), `init` ("random" or the name of the
-    weights that training starts from), `versions` (package to version; one that is not installed is
-    left out) and `machine`: `cpu` (model), `cores` (usable by this process), `memory` (bytes, None
-    where the system does not say), `devices` (say ["8 x TPU v4"], over all hosts) and `platform`
-    (JAX's name: cpu, gpu or tpu). The argument `command` is the list as typed.
+    It holds `command` (a shell line, without the folder of the interpreter or of `netzoo`),
+    `parameters` (trainable scalars), `init` ("random" or the name of the initial weights),
+    `versions` (of installed packages) and `machine`: `cpu` (model), `cores` (usable by this
+    process), `memory` (bytes, None if unknown), `devices` (e.g. ["8 x TPU v4"], over all hosts) and
+    `platform` (JAX's cpu, gpu or tpu). The argument `command` is the command as typed.
     """
     import jax  # Only training needs devices; creating tables must not initialise them.
 

@@ -48,11 +48,11 @@ def test_a_module_that_imports_netzoo_is_imported_once(file, name, write, tmp_pa
         ({"path/own_module.py": "import os"}, "own_module", "does not import netzoo"),
         ({"path/own_module.py": "from .netzoo import x"}, "own_module", "does not import netzoo"),
         ({"path/own_module.py": "import netzoo ("}, "own_module", "cannot read the module"),
-        ({"run/own_module.py": "import netzoo"}, "own_module", "lies in the run folder"),
+        ({"run/own_module.py": "import netzoo"}, "own_module", "is in the run folder"),
         (
             {"run/own_package/__init__.py": "", "run/own_package/inner.py": "import netzoo"},
             "own_package.inner",
-            "lies in the run folder",
+            "is in the run folder",
         ),
         ({"path/own_module.py": "import netzoo"}, "own_module.inner", "not on the import path"),
         ({}, "antigravity", "does not import netzoo"),
@@ -74,7 +74,7 @@ def test_a_link_into_the_run_folder_is_refused(write, tmp_path):
     """Protects from a run folder that is on the import path under another name."""
     write("run/own_module.py")
     (tmp_path / "path" / "own_linked.py").symlink_to(tmp_path / "run" / "own_module.py")
-    with pytest.raises(UserError, match="lies in the run folder"):
+    with pytest.raises(UserError, match="is in the run folder"):
         import_modules(("own_linked",), tmp_path / "run")
 
 

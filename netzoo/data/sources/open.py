@@ -12,8 +12,8 @@ from netzoo.data.sources.tfds import TfdsSource, open_builder
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
-# Sources of users by the word before the colon, for their modules to add to. A function takes what
-# follows the colon and the split, and returns the source.
+# User sources by the word before the colon; user modules may add more. A function takes the text
+# after the colon and the split, and returns a source.
 SOURCES: dict[str, Callable[[str, str], Source]] = {}
 
 
@@ -24,8 +24,8 @@ def open_source(
 
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
-        for a folder of class folders, `synthetic_flowers`, which needs no download, or
-        `WORD:PLACE` with a word of `SOURCES`.
+        for a folder of class folders, `synthetic_flowers`, which needs no download, or `WORD:TEXT`
+        with a word of `SOURCES`.
       split: A TFDS split expression, such as `train[:80%]`.
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`). Ignored for `folder:PATH`.
@@ -54,7 +54,7 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
     """
     if spec.partition(":")[0] in SOURCES:
         raise SourceError(
-            f"{spec} is a source of a module of yours, which does not list its splits: set "
+            f"{spec} is a source of a user module, which does not list its splits: set "
             "data.train_split, and data.validation_split and data.test_split if it has them."
         )
     if folder := _folder(spec):

@@ -24,7 +24,7 @@ def timm(model: MobileNetV1, shapes) -> Layout:
 def keras(model: MobileNetV1, shapes) -> Layout:
     """Return `conv_dw_N`, `conv_pw_N`; N counts the blocks from 1.
 
-    The logits are a 1x1 convolution. Keras pads images of an odd size in another way.
+    The logits are a 1x1 convolution. Keras pads images of odd sizes differently.
     """
     layers = {
         "depthwise": ("conv_dw_{number}", "conv_dw_{number}_bn"),

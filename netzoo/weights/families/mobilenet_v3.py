@@ -40,7 +40,7 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 def timm(model: MobileNetV3, shapes) -> Layout:
     """Return `blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is netzoo's head.
 
-    Weights called `tf_*`, including the minimalistic ones, come from TensorFlow and have the same
+    Weights named `tf_*`, including the minimalistic ones, come from TensorFlow and have the same
     tensor names.
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
