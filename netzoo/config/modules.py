@@ -52,7 +52,10 @@ def _find(name: str) -> list[ModuleSpec]:
     for count in range(1, len(parts) + 1):
         inner = ".".join(parts[:count])
         if count == 1:
-            spec = importlib.util.find_spec(inner)
+            try:
+                spec = importlib.util.find_spec(inner)
+            except ValueError:  # in sys.modules without a spec
+                spec = None
         else:
             spec = PathFinder.find_spec(inner, specs[-1].submodule_search_locations or [])
         if spec is None:

@@ -13,6 +13,8 @@ from netzoo.config.rules import TYPES, Rule, or_none
 from netzoo.config.tasks import DEFAULT_TASK, task_module
 from netzoo.errors import UserError, unknown_name
 
+_WORDS = re.compile(r"[\w.]+(,[\w.]+)*")  # a tuple of words needs no quotes on the command line
+
 
 class Table(NamedTuple):
     """The valid keys of a task's configuration."""
@@ -140,4 +142,4 @@ def parse(config: ConfigDict, name: str, text: str) -> Any:
     try:
         return text if kind is str else ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return text
+        return tuple(text.split(",")) if kind is tuple and _WORDS.fullmatch(text) else text

@@ -84,6 +84,7 @@ def test_typed_values(task):
         (["--config.train.clip_norm=1e-1"], "", "train.clip_norm", 0.1),
         (["--config.data.source=1"], "", "data.source", "1"),
         (["--config.model.padding=same"], "", "model.padding", "same"),
+        (["--config.modules=mine,my.other"], "", "modules", ("mine", "my.other")),
         (["--config.model.width_multiplier=0.5"], "", "model.width_multiplier", 0.5),
         (["--config.model.own=2"], "config.model.own = 1", "model.own", 2),
     ],
