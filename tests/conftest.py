@@ -26,7 +26,7 @@ gc.set_threshold(100_000, 50, 100)
 
 @pytest.fixture
 def full_compilation():
-    """Compiles as training does, for what XLA's optimizations might change."""
+    """Compile as training does, for what XLA's optimizations might change."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", False)
@@ -35,12 +35,12 @@ def full_compilation():
 
 
 def slow(*values):
-    """Leaves a case of a parametrized test to the slow tier."""
+    """Leave a case of a parametrized test to the slow tier."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def fast_only(names, fast):
-    """Leaves every case to the slow tier, except those in `fast`."""
+    """Leave every case to the slow tier, except those in `fast`."""
     return [name if name in fast else slow(name) for name in names]
 
 

@@ -5,11 +5,11 @@ import numpy as np
 
 
 def load(path):
-    """Returns a PNG as uint8 `[height, width, 3]`."""
+    """Return a PNG as uint8 `[height, width, 3]`."""
     return (matplotlib.image.imread(path)[..., :3] * 255).round().astype(np.uint8)
 
 
 def count(path, color):
-    """Returns the number of pixels of exactly this colour, `"#rrggbb"`."""
+    """Return the number of pixels of exactly this colour, `"#rrggbb"`."""
     rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return (load(path) == rgb).all(axis=-1).sum()

@@ -29,7 +29,7 @@ IMAGE_SIZE = 64
 
 
 def load(path: Path):
-    """Returns the configuration of a file, on a few of the data that need no download."""
+    """Return the configuration of a file, on a few of the data that need no download."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -40,7 +40,7 @@ def own_config(pictures, tmp_path):
 
 @pytest.fixture
 def clean(tmp_path, monkeypatch):
-    """Takes the modules from the path and out of the tables again."""
+    """Take the modules from the path and out of the tables again."""
     monkeypatch.syspath_prepend(tmp_path / "path")
     tables = (registry._ENTRIES, optimizer.OPTIMIZERS, images.AUGMENTATIONS, sources.SOURCES)
     copies = [dict(table) for table in tables]

@@ -23,7 +23,7 @@ def fake_devices(processes: int, each: int):
 
 @pytest.fixture
 def plain_mesh(monkeypatch):
-    """Makes `create_mesh` return the array of devices, since fakes cannot form a mesh."""
+    """Make `create_mesh` return the array of devices, since fakes cannot form a mesh."""
     monkeypatch.setattr(meshes, "Mesh", lambda devices, names, **options: devices)
 
 
@@ -48,7 +48,7 @@ def test_devices_that_cannot_be_divided(plain_mesh):
 
 
 def rows_of(config, monkeypatch, index: int, count: int):
-    """Returns the first training and evaluation batch of process `index` of `count`."""
+    """Return the first training and evaluation batch of process `index` of `count`."""
     monkeypatch.setattr(jax, "process_index", lambda: index)
     monkeypatch.setattr(jax, "process_count", lambda: count)
     task = create_task(config)

@@ -43,7 +43,7 @@ def image_size(model):
 
 
 def forward_and_step(model):
-    """Returns the function that evaluates and trains a network on images, in one program."""
+    """Return the function that evaluates and trains a network on images, in one program."""
 
     def program(variables, images, labels):
         constants = {name: tree for name, tree in variables.items() if name != "params"}
@@ -135,7 +135,7 @@ def test_the_transformer_has_a_plain_native_program():
 
 
 def drawn(shapes, seed=0):
-    """Returns float64 variables that make every parameter matter, scales and variances about 1."""
+    """Return float64 variables that make every parameter matter, scales and variances about 1."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):

@@ -38,7 +38,7 @@ MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
 
 
 def name_of(path: Path) -> str:
-    """Returns the dotted name of a module."""
+    """Return the dotted name of a module."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -48,12 +48,12 @@ MODULES = {name_of(path) for path in PACKAGE}
 
 @functools.cache
 def parsed(path: Path) -> ast.Module:
-    """Returns the syntax tree of a file."""
+    """Return the syntax tree of a file."""
     return ast.parse(path.read_text(), str(path))
 
 
 def imports(path: Path) -> set[str]:
-    """Returns the dotted names that a file imports, also inside functions.
+    """Return the dotted names that a file imports, also inside functions.
 
     `from package import module` is the module, `from module import name` the module as well.
     """
@@ -71,13 +71,13 @@ def imports(path: Path) -> set[str]:
 
 
 def floors_used(path: Path) -> set[str]:
-    """Returns the parts of netzoo that a file imports, e.g. `{"layers", "errors"}`."""
+    """Return the parts of netzoo that a file imports, e.g. `{"layers", "errors"}`."""
     names = [name.split(".") for name in imports(path)]
     return {name[1] for name in names if name[0] == "netzoo" and len(name) > 1}
 
 
 def allowed(path: Path) -> set[str]:
-    """Returns the parts of netzoo that a file may import."""
+    """Return the parts of netzoo that a file may import."""
     part = path.relative_to(ROOT / "netzoo").with_suffix("").parts[0]
     if part == "__init__":
         return {"models", "weights", "tasks"}  # the public functions, on first use
@@ -91,7 +91,7 @@ def relative(path: Path) -> str:
 
 
 def only_offenders(found: dict) -> dict:
-    """Returns what is wrong by file, for an assertion that shows all of it at once."""
+    """Return what is wrong by file, for an assertion that shows all of it at once."""
     return {name: wrong for name, wrong in found.items() if wrong}
 
 

@@ -33,7 +33,7 @@ SECONDS = {
 
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
-    """Puts fakes in the place of all contestants; returns what a test may change of them."""
+    """Put fakes in the place of all contestants; return what a test may change of them."""
     script = {name: {"seconds": seconds} for name, seconds in SECONDS.items()}
     log = tmp_path / "log"
 
@@ -56,7 +56,7 @@ def fakes(monkeypatch, tmp_path):
 
 
 def run(out: Path, *arguments: str) -> tuple[int, list[dict[str, str]]]:
-    """Returns the exit status and the lines of the CSV file."""
+    """Return the exit status and the lines of the CSV file."""
     flags = ("--repeats", "3", "--steps", "5", "--batch-size", "2", "--mode", "train")
     status = throughput.main([*flags, "--peers", "flax,torch", "--out", str(out), *arguments])
     with (out / "throughput.csv").open() as file:

@@ -21,7 +21,7 @@ TINY |= {"rows": 2, "length": 4, "vocabulary": 9, "smoothing": 0.1}
 
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
-    """Puts fakes in the place of all contestants; returns their log."""
+    """Put fakes in the place of all contestants; return their log."""
     log = tmp_path / "log"
 
     def command(contestant, python, settings):
@@ -41,7 +41,7 @@ def fakes(monkeypatch, tmp_path):
 
 
 def run(out: Path) -> list[dict[str, str]]:
-    """Returns the lines of the CSV file."""
+    """Return the lines of the CSV file."""
     flags = ("--repeats", "3", "--steps", "5", "--rows", "2", "--length", "8", "--beams", "4")
     assert translation.main([*flags, "--out", str(out)]) == 0
     with (out / "translation.csv").open() as file:

@@ -109,7 +109,7 @@ def translation(workdir):
 
 
 def change(path, *keys, value):
-    """Sets a (nested) key of a JSON file, or removes it where the value is None."""
+    """Set a (nested) key of a JSON file, or remove it where the value is None."""
     content = read(path)
     inner = content
     for key in keys[:-1]:

@@ -64,7 +64,7 @@ WRONG = {bool: 1, int: 1.5, float: "x", str: 3, tuple: 3}
 
 
 def refusal(of_task: str, /, training: bool = False, **values) -> str:
-    """Returns the message for the defaults with other values; `section__key` is a key."""
+    """Return the message for the defaults with other values; `section__key` is a key."""
     config = default_config(of_task)
     for name, value in values.items():
         *section, inner = name.split("__")
@@ -79,7 +79,7 @@ def changed(name: str, value) -> str:
 
 
 def cases() -> dict:
-    """Returns the values that each key refuses."""
+    """Return the values that each key refuses."""
     keys = {name: key for table in TABLE_OF.values() for name, key in table.keys.items()}
     by_rule = {
         name: [v for v in REFUSED_BY[key.rule.wanted] if isinstance(v, key.type)]

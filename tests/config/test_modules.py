@@ -10,7 +10,7 @@ from netzoo.errors import UserError
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes files into a folder of the import path; each leaves a trace when it is executed."""
+    """Write files into a folder of the import path; each leaves a trace when it is executed."""
     for folder in ("path", "run"):
         (tmp_path / folder).mkdir()
         monkeypatch.syspath_prepend(tmp_path / folder)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def read(tmp_path):
-    """Reads a configuration as train.py does: arguments, and a file with some more lines."""
+    """Read a configuration as train.py does: arguments, and a file with some more lines."""
 
     def read(*arguments: str, lines: str = ""):
         path = tmp_path / "experiment.py"

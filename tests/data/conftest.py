@@ -11,7 +11,7 @@ FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
 
 
 def jpeg(seed: int, height: int = 20, width: int = 28) -> bytes:
-    """A JPEG whose pixels are decided by `seed`."""
+    """A JPEG whose pixels depend on `seed`."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
@@ -19,7 +19,7 @@ def jpeg(seed: int, height: int = 20, width: int = 28) -> bytes:
 
 
 def write_classes(root: Path, class_names=FLOWERS, count: int = 4, first_seed: int = 0) -> Path:
-    """Writes `count` images in each class folder below `root`; returns `root`."""
+    """Write `count` images in each class folder below `root`; return `root`."""
     for number, class_name in enumerate(class_names):
         folder = root / class_name
         folder.mkdir(parents=True)
@@ -31,14 +31,14 @@ def write_classes(root: Path, class_names=FLOWERS, count: int = 4, first_seed: i
 
 @pytest.fixture
 def flowers(tmp_path) -> Path:
-    """A folder of five classes with four images each, and the licence beside them."""
+    """A folder of five classes with four images each, and a licence file."""
     root = write_classes(tmp_path / "flower_photos")
     (root / "LICENSE.txt").write_text("All photographs are noise.")
     return root
 
 
 class MemorySource:
-    """A source of images whose pixels all hold their index, for tests that track examples."""
+    """A source of images whose pixels equal the example index."""
 
     name, split, class_names = "memory", "train", ("even", "odd")
 
@@ -59,5 +59,5 @@ class MemorySource:
 
 @pytest.fixture
 def memory_source():
-    """The class, to be called with a length below 256."""
+    """The class; its length must be below 256."""
     return MemorySource

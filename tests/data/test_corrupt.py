@@ -1,4 +1,4 @@
-"""Corrupt examples in training and evaluation: one error, or going on without them."""
+"""Corrupt examples in training and evaluation stop the run or are skipped."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from tests.data.test_images import PLAIN, digest, identities, make, take
 
 @pytest.fixture
 def broken(memory_source):
-    """Makes a `memory_source` of whose examples some are truncated."""
+    """Make a `memory_source` with some truncated examples."""
 
     def of(length, *bad):
         class Broken(memory_source):
@@ -35,7 +35,7 @@ def broken(memory_source):
 
 
 def test_stops_and_says_how_to_go_on(broken):
-    """Without being asked to, nothing is left out of a data set."""
+    """By default, a corrupt example is an error."""
     with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
         take(make(broken(8, 3)), 2)
     with pytest.raises(ImageError, match=r"Cannot decode memory 3 .*data\.on_corrupt=skip"):
@@ -43,7 +43,7 @@ def test_stops_and_says_how_to_go_on(broken):
 
 
 def test_training_takes_the_next_sound_one(broken, memory_source, capsys):
-    """Shapes, order and labels stay; two corrupt neighbours, and the last, are replaced."""
+    """Shapes, order and labels do not change; two adjacent and the last example are replaced."""
     skip = SkipCorrupt()
     settings = {"augmentation": PLAIN, "batch_size": 5}
     batches = take(make(broken(10, 3, 4, 9), skip_corrupt=skip, **settings), 6)
@@ -60,7 +60,7 @@ def test_training_takes_the_next_sound_one(broken, memory_source, capsys):
 @pytest.mark.parametrize("threads", [0, 3])
 @pytest.mark.parametrize("mode", ["none", "encoded", "decoded"])
 def test_skipping_is_decided_by_the_seed(broken, threads, mode):
-    """Neither threads, nor the cache, nor a restart changes a byte of what is put in."""
+    """Threads, the cache and a restart do not change the replacements."""
     settings = {"skip_corrupt": SkipCorrupt(), "batch_size": 4}
     whole = digest(take(make(broken(9, 2, 7), **settings), 8))
     settings["num_threads"] = threads
@@ -72,7 +72,7 @@ def test_skipping_is_decided_by_the_seed(broken, threads, mode):
 
 
 def test_processes_replace_alike(broken):
-    """Each process makes its rows of the batch that one would make alone."""
+    """The rows of all processes equal the batch of a single process."""
     settings = {"skip_corrupt": SkipCorrupt(), "batch_size": 4}
     whole = take(make(broken(9, 2, 3), **settings), 4)
     parts = [take(make(broken(9, 2, 3), shard=(i, 2), **settings), 4) for i in range(2)]
@@ -82,7 +82,7 @@ def test_processes_replace_alike(broken):
 
 
 def test_evaluation_masks_them(broken, capsys):
-    """The metric is over what could be read, and nothing is counted twice."""
+    """The metric covers readable examples, each exactly once."""
     skip = SkipCorrupt()
     batches = list(
         EvalBatches(broken(6, 0, 4), batch_size=4, image_size=8, skip_corrupt=skip, num_threads=1)
@@ -94,13 +94,13 @@ def test_evaluation_masks_them(broken, capsys):
 
 
 def test_all_corrupt_is_an_error(broken):
-    """Not an endless search."""
+    """The search for a readable example ends."""
     with pytest.raises(SourceError, match="No example of memory can be read"):
         take(make(broken(5, *range(5)), batch_size=2, skip_corrupt=SkipCorrupt()), 1)
 
 
 def test_a_file_that_vanishes(flowers):
-    """A folder that loses a file while it is read: named, or replaced."""
+    """A file that disappears during reading is reported or replaced."""
     source = open_source(f"folder:{flowers}", "train")
     (flowers / source[2]["name"]).unlink()
     with pytest.raises(ImageError, match=rf"Cannot read {source._files[2]}: No such file"):
@@ -110,7 +110,7 @@ def test_a_file_that_vanishes(flowers):
 
 
 def test_a_record_that_is_no_image(flowers, tmp_path):
-    """Data sets of TFDS are treated as folders are."""
+    """TFDS data sets behave like folders."""
     from netzoo.cli.prepare import prepare
 
     (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])
@@ -126,7 +126,7 @@ def test_a_record_that_is_no_image(flowers, tmp_path):
 
 
 def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
-    """A bug in a transform is no corrupt file: the traceback stays, with the file's name."""
+    """A bug in a transform keeps its traceback, with a note of the file name."""
 
     def fail(*args):
         raise ZeroDivisionError
@@ -138,7 +138,7 @@ def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
 
 
 def test_a_cache_does_not_remember_a_failure(flowers):
-    """A file that was put in place again is read again."""
+    """A restored file is read again."""
     source = CachedSource(open_source(f"folder:{flowers}", "train"), "decoded")
     path = flowers / source._source._files[0]
     content = path.read_bytes()
@@ -150,7 +150,7 @@ def test_a_cache_does_not_remember_a_failure(flowers):
 
 
 def test_the_check_decodes_everything(flowers, capsys):
-    """`netzoo check` names every corrupt file before a training would."""
+    """`netzoo check` lists every corrupt file."""
     assert check([f"folder:{flowers}"]) == 0
     assert "0 of 20 images" in capsys.readouterr().out
     (flowers / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])

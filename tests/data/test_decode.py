@@ -1,4 +1,4 @@
-"""Decoding: every kind of file that people have gives the right pixels, or an error that helps."""
+"""Decoding: every common file gives the correct pixels or a helpful error."""
 
 import io
 
@@ -14,7 +14,7 @@ RED, GREEN = (220, 30, 40), (20, 200, 60)
 
 
 def two_tone(height=24, width=40):
-    """A picture whose left half is red and right half green, so that turns can be told."""
+    """An image with a red left and a green right half, to detect rotations."""
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[:, : width // 2], pixels[:, width // 2 :] = RED, GREEN
     return pixels
@@ -27,7 +27,7 @@ def encode(image, file_format="PNG", **options):
 
 
 def upside_down():
-    """EXIF metadata of a picture that was taken with the camera upside down."""
+    """EXIF metadata of an upside-down image."""
     exif = Image.Exif()
     exif[0x0112] = 3
     return exif
@@ -40,7 +40,7 @@ def assert_near(actual, expected, tolerance=6):
 
 
 def test_png_is_exact_rgb():
-    """Channel order and size: a BGR mix-up or a transposed size would show here."""
+    """Channel order and size are correct."""
     pixels = two_tone()
     decoded = decode_image(encode(Image.fromarray(pixels)), "a.png")
     assert decoded.dtype == np.uint8 and decoded.flags.writeable and decoded.flags.c_contiguous
@@ -58,7 +58,7 @@ def test_jpeg_agrees_with_opencv():
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
 def test_plain_jpegs_have_pillows_pixels(mode, options):
-    """The short way for plain JPEGs changes no pixel, and keeps the promises about the array."""
+    """The fast path for plain JPEGs has the same pixels and array properties."""
     noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     image = Image.fromarray(cv2.resize(noise, (61, 43), interpolation=cv2.INTER_CUBIC))
     data = encode(image.convert(mode), "JPEG", **options)
@@ -76,7 +76,7 @@ def test_plain_jpegs_have_pillows_pixels(mode, options):
     ids=lambda options: next(iter(options)),
 )
 def test_crop_has_the_pixels_of_the_whole(rectangle, options):
-    """Decoding fewer rows changes no pixel: a cache, which holds whole images, changes no batch."""
+    """Decoding fewer rows gives the same pixels, so caches do not change batches."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG", restart_marker_blocks=3, **options)
     top, left, height, width = rectangle
@@ -87,7 +87,7 @@ def test_crop_has_the_pixels_of_the_whole(rectangle, options):
 
 
 def test_crop_decodes_no_rows_below(monkeypatch):
-    """What makes a small crop cheap."""
+    """A small crop decodes only the necessary rows."""
     data = encode(Image.fromarray(two_tone(240, 40)), "JPEG")
     heights = []
 
@@ -104,7 +104,7 @@ def test_crop_decodes_no_rows_below(monkeypatch):
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
 def test_crop_of_a_truncated_file_is_an_error(share):
-    """Also where the rectangle lies above what is missing: the file is broken in any epoch."""
+    """A truncated file is an error even if the rectangle is above the missing part."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG")
     with pytest.raises(ImageError, match="Cannot decode roses/half"):
@@ -112,7 +112,7 @@ def test_crop_of_a_truncated_file_is_an_error(share):
 
 
 def test_jpeg_that_libjpeg_only_warns_of_is_read_by_pillow(monkeypatch):
-    """A short way that gives up leaves the file to Pillow: no picture is lost by it."""
+    """Pillow reads the files that the fast path rejects."""
     data = encode(Image.fromarray(two_tone()), "JPEG")
     expected = decode_image(data, "a.jpg")
 
@@ -131,14 +131,14 @@ def test_greyscale_fills_three_channels():
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
-    """A 16-bit scan must not turn white."""
+    """16-bit greyscale is scaled, not clipped to white."""
     samples = np.array([[0, 257, 32768, 65535]], np.uint16)
     decoded = decode_image(encode(Image.fromarray(samples)), "scan.png")
     assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
 def test_sixteen_bit_colour():
-    """16-bit RGB, which Pillow cannot write, comes out as 8-bit RGB."""
+    """16-bit RGB, which Pillow cannot write, decodes to 8-bit RGB."""
     samples = two_tone().astype(np.uint16) * 257
     done, data = cv2.imencode(".png", samples[..., ::-1])
     assert done
@@ -147,7 +147,7 @@ def test_sixteen_bit_colour():
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparency_is_white(mode):
-    """Hidden pixels often hold black or noise; what the eye sees is the page."""
+    """Transparent pixels are composited over white."""
     if mode == "P":
         image = Image.new("P", (8, 8), 0)
         image.putpalette([9, 9, 9, 200, 0, 0])
@@ -158,7 +158,7 @@ def test_transparency_is_white(mode):
 
 
 def test_half_transparency_blends():
-    """Alpha is a weight, not a switch."""
+    """Partial transparency is blended."""
     data = encode(Image.new("RGBA", (4, 4), (0, 0, 0, 128)))
     assert_near(decode_image(data, "half.png"), 127, tolerance=1)
 
@@ -171,9 +171,9 @@ def test_palette_without_transparency():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(orientation):
-    """Phones store the picture lying down: every orientation is stood up."""
+    """Every EXIF orientation is applied."""
     upright = two_tone()
-    upright[:8, :8] = 255  # marks a corner, so that no two orientations look alike
+    upright[:8, :8] = 255  # marks a corner to distinguish all orientations
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -192,7 +192,7 @@ def test_exif_orientation(orientation):
 
 @pytest.mark.parametrize("kind", ["exif", "xmp"])
 def test_orientation_of_a_jpeg(kind):
-    """The short way for plain JPEGs passes no orientation by, whichever metadata holds it."""
+    """The fast path for plain JPEGs respects orientations in all kinds of metadata."""
     exif = Image.Exif()
     exif[0x0112] = 6
     metadata = {"exif": exif, "xmp": b'<rdf:Description tiff:Orientation="6"/>'}[kind]
@@ -204,14 +204,14 @@ def test_orientation_of_a_jpeg(kind):
 
 
 def test_cmyk_with_adobe_marker_is_inverted():
-    """Print JPEGs of Adobe's inverted kind keep their colours."""
+    """Adobe's inverted CMYK JPEGs have correct colours."""
     data = encode(Image.fromarray(two_tone()).convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in data
     assert_near(decode_image(data, "print.jpg")[:, 2:16], RED, tolerance=10)
 
 
 def test_cmyk_without_marker_is_plain():
-    """Without the marker the samples are plain ink amounts."""
+    """CMYK JPEGs without Adobe's marker are not inverted."""
     cmyk = Image.fromarray(255 - np.asarray(Image.fromarray(two_tone()).convert("CMYK")), "CMYK")
     data = encode(cmyk, "JPEG", quality=95)
     start = data.index(b"\xff\xee")
@@ -223,7 +223,7 @@ def test_cmyk_without_marker_is_plain():
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 def test_truncated_is_an_error(file_format, share):
-    """A half-copied file must not become a picture with a grey rest."""
+    """A truncated file is an error, not a partly grey image."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), file_format)
     with pytest.raises(ImageError, match="Cannot decode roses/half"):
@@ -232,14 +232,14 @@ def test_truncated_is_an_error(file_format, share):
 
 @pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\xff\xd8\xff\xe0", b"\0" * 999])
 def test_no_image_is_an_error_naming_the_file(data):
-    """An error page saved as .jpg is found and named."""
+    """An HTML page saved as .jpg is reported."""
     with pytest.raises(ImageError, match=r"daisy/page\.jpg"):
         decode_image(data, "daisy/page.jpg")
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_decompression_bomb_is_an_error(monkeypatch):
-    """A small file that declares a huge picture is refused before its memory is taken."""
+    """A small file that declares a huge image is rejected before allocating memory."""
     monkeypatch.setattr(decode.Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageError, match="over the limit of 100"):
         decode_image(encode(Image.new("RGB", (11, 12))), "bomb.png")
@@ -248,20 +248,20 @@ def test_decompression_bomb_is_an_error(monkeypatch):
 
 
 def test_floating_point_is_refused():
-    """Pixels of unknown range are not guessed at."""
+    """Floating-point pixels, whose range is unknown, are rejected."""
     data = encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")
     with pytest.raises(ImageError, match="floating-point"):
         decode_image(data, "depth.tiff")
 
 
 def test_damaged_exif_does_not_lose_the_picture():
-    """Metadata is not pixels."""
+    """Damaged metadata does not matter."""
     data = encode(Image.fromarray(two_tone()), "JPEG", exif=b"Exif\0\0garbage!")
     assert decode_image(data, "a.jpg").shape == (24, 40, 3)
 
 
 def test_check_header():
-    """Opening reads no pixels: a truncated file passes, what is no image does not."""
+    """Opening reads no pixels: a truncated file passes, but other files fail."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG")
     check_header(io.BytesIO(data[: len(data) // 2]), "half.jpg")
@@ -270,7 +270,7 @@ def test_check_header():
 
 
 def test_postscript_is_not_run():
-    """Pillow would start Ghostscript for it, with a program that the file holds."""
+    """EPS is rejected, because Pillow would run its program in Ghostscript."""
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
     with pytest.raises(ImageError, match="unknown image format"):
         decode_image(data, "a.jpg")
@@ -278,7 +278,7 @@ def test_postscript_is_not_run():
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"streamtype": 0}])
 def test_scans_are_bounded(options):
-    """Each costs a pass over all pixels and few bytes: 10 MB of them would decode for an hour."""
+    """The number of scans is limited: 10 MB of scans would decode for an hour."""
     data = encode(Image.fromarray(two_tone()), "JPEG", **options)
     scan = data.rindex(b"\xff\xda")
     start = data.rindex(b"\xff\xc4", 0, scan) if "progressive" in options else scan
@@ -292,7 +292,7 @@ def test_scans_are_bounded(options):
 
 
 def test_segments_are_bounded():
-    """Millions of empty ones, of four bytes each, would take gigabytes and minutes."""
+    """The number of segments is limited: millions would take gigabytes and minutes."""
     data = encode(Image.fromarray(two_tone()), "JPEG")
     bomb = data[:2] + 5000 * b"\xff\xe5\x00\x02" + data[2:]
     for read in (decode_image, lambda *args: LazyImage(*args).crop(0, 0, 4, 4)):
@@ -302,7 +302,7 @@ def test_segments_are_bounded():
 
 
 def test_names_cannot_steer_the_terminal():
-    """A message is one line of text, whatever the file is called."""
+    """Any file name gives a one-line message."""
     with pytest.raises(ImageError) as caught:
         decode_image(b"", "a\n\x1b[31m\udcff.jpg")
     assert r"a\n\x1b[31m\udcff.jpg" in str(caught.value) and str(caught.value).isprintable()

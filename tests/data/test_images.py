@@ -32,12 +32,12 @@ def make(source, **changes):
 
 
 def identities(batches):
-    """Which example each row is: with PLAIN, every pixel holds the example's index."""
+    """Return the example of each row: with PLAIN, pixels equal the example index."""
     return np.concatenate([b["image"][:, 0, 0, 0] for b in batches])
 
 
 def test_batch_contract(memory_source):
-    """Shapes and types that the compiled step relies on."""
+    """Batches have the shapes and dtypes of the compiled step."""
     (batch,) = take(make(memory_source(10)), 1)
     assert batch["image"].shape == (4, 8, 8, 3) and batch["image"].dtype == np.uint8
     assert batch["label"].shape == (4,) and batch["label"].dtype == np.int32
@@ -45,7 +45,7 @@ def test_batch_contract(memory_source):
 
 
 def test_epochs_cover_without_repetition(memory_source):
-    """An epoch sees an example at most once, labels stay with images, and orders differ."""
+    """An epoch has each example at most once, with its label, in a new order."""
     batches = take(make(memory_source(23), augmentation=PLAIN), 15)
     epochs = [identities(batches[start : start + 5]) for start in (0, 5, 10)]
     for seen in epochs:
@@ -54,16 +54,16 @@ def test_epochs_cover_without_repetition(memory_source):
         np.concatenate([b["label"] for b in batches]), np.concatenate(epochs) % 2
     )
     assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
-    # What is left over differs between epochs, so every example gets its turn.
+    # The remainder differs between epochs, so every example is used.
     assert set(np.concatenate(epochs)) == set(range(23))
 
 
 def test_seed_decides_everything(memory_source):
-    """Equal seeds give equal bytes, unequal seeds another order from the first epoch on."""
+    """Equal seeds give equal batches; other seeds give another order."""
     source = memory_source(16)
     assert digest(take(make(source), 9)) == digest(take(make(source), 9))
     orders = [identities(take(make(source, seed=s, augmentation=PLAIN), 8)) for s in range(3)]
-    # Also not the order of a neighbouring seed, one epoch on.
+    # The order also differs from that of the next seed one epoch later.
     assert len({order[:16].tobytes() for order in orders} | {o[16:].tobytes() for o in orders}) == 6
 
 
@@ -92,10 +92,10 @@ class DrawnSource:
 
 
 def test_augmented_pixels_have_not_changed():
-    """Protects results at a fixed seed from another random stream or order of crop, flip and ops.
+    """Pins the random stream and the order of crop, flip and operations at a fixed seed.
 
-    Means of quarters, and not a hash: builds of OpenCV round differently by one level, and another
-    draw moves most means by ten and more.
+    It compares means of quarters instead of a hash, because OpenCV builds differ by one level in
+    rounding. Another draw moves most means by ten or more.
     """
     (batch,) = take(make(DrawnSource(), image_size=32), 1)
     assert batch["label"].tolist() == GOLDEN_LABELS
@@ -105,7 +105,7 @@ def test_augmented_pixels_have_not_changed():
 
 @pytest.mark.parametrize("threads", [0, 1, 3, 8])
 def test_threads_change_nothing(memory_source, threads):
-    """A faster machine trains on the same data."""
+    """The number of threads does not change the data."""
     source = memory_source(16)
     assert digest(take(make(source, num_threads=threads), 9)) == digest(take(make(source), 9))
 
@@ -120,7 +120,7 @@ def test_augmentation_differs_between_epochs_and_examples(flowers):
 
 
 def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
-    """Another batch size changes no example's distortion in an epoch."""
+    """The batch size does not change the augmentation of an example in an epoch."""
     source = memory_source(16, height=20)
 
     def images(batch_size, steps):
@@ -132,7 +132,7 @@ def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
 
 @pytest.mark.parametrize("stop", [0, 1, 4, 7])
 def test_resume_continues_exactly(memory_source, stop):
-    """A restored position gives the batches an uninterrupted run would have had."""
+    """A restored position continues with the same batches as an uninterrupted run."""
     source = memory_source(16)
     whole = digest(take(make(source), 12))
     iterator = iter(make(source))
@@ -165,7 +165,7 @@ def test_position_travels_through_orbax(memory_source, tmp_path):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_the_same_batch(memory_source, count):
-    """Split over hosts, the rows together are the batch of one host."""
+    """The rows of all hosts equal the batch of a single host."""
     source = memory_source(16)
     whole = take(make(source), 6)
     parts = [take(make(source, shard=(index, count)), 6) for index in range(count)]
@@ -177,7 +177,7 @@ def test_processes_share_the_same_batch(memory_source, count):
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 50])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_evaluation_is_exact(memory_source, batch_size, threads):
-    """Every example once, in order, whatever the batch size; the rest is masked zeros."""
+    """Every example occurs once, in order, for any batch size; the rest is masked zeros."""
     source = memory_source(50)
     batches = EvalBatches(source, batch_size=batch_size, image_size=8, num_threads=threads)
     for _ in range(2):  # it can be iterated again
@@ -194,7 +194,7 @@ def test_evaluation_is_exact(memory_source, batch_size, threads):
 
 
 def test_evaluation_over_processes(memory_source):
-    """Hosts divide the last, incomplete batch too, and no example is lost or doubled."""
+    """Hosts divide the last, incomplete batch without losing or repeating examples."""
     source = memory_source(10)
     seen = []
     for index in range(4):
@@ -206,7 +206,7 @@ def test_evaluation_over_processes(memory_source):
 
 @pytest.mark.parametrize("cache", ["encoded", "decoded"])
 def test_caches_change_no_byte_and_read_once(memory_source, cache):
-    """A cache is invisible but for speed: each example is read once in three epochs."""
+    """A cache does not change batches, and reads each example once in three epochs."""
     source = memory_source(16)
     expected = digest(take(make(memory_source(16)), 12))
     assert digest(take(make(with_cache(source, cache), num_threads=1), 12)) == expected
@@ -214,7 +214,7 @@ def test_caches_change_no_byte_and_read_once(memory_source, cache):
 
 
 def test_cache_can_be_shared(memory_source):
-    """Training and evaluation over one wrapper fill one memory."""
+    """Training and evaluation share the memory of one wrapper."""
     source = memory_source(16)
     shared = CachedSource(source, "decoded")
     list(EvalBatches(shared, batch_size=8, image_size=8, num_threads=1))
@@ -223,7 +223,7 @@ def test_cache_can_be_shared(memory_source):
 
 
 def test_cache_mode_is_checked(memory_source):
-    """A cache that is there already is not wrapped again; a misspelt mode is an error."""
+    """A cached source is not wrapped again; a misspelt mode is an error."""
     shared = CachedSource(memory_source(16), "decoded")
     assert with_cache(shared, "decoded") is shared
     with pytest.raises(ValueError, match="decoded"):
@@ -231,7 +231,7 @@ def test_cache_mode_is_checked(memory_source):
 
 
 def test_a_batch_larger_than_the_data_fails_at_once(memory_source):
-    """The error comes when the pipeline is made, not at its first batch."""
+    """The error occurs at construction, not at the first batch."""
     with pytest.raises(ValueError, match="larger than the 16 examples"):
         make(memory_source(16), batch_size=17)
 
@@ -248,7 +248,7 @@ def test_a_bad_image_is_named(flowers):
 
 
 def test_measuring_counts_images(memory_source):
-    """The speed figures of the documentation count images, not batches."""
+    """The documented speeds count images, not batches."""
     from benchmarks.input_pipeline import measure
 
     rate, cost = measure(make(memory_source(16)), seconds=0.05)

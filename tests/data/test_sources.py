@@ -1,4 +1,4 @@
-"""Sources: what opens, what it holds, and errors that say what to do next."""
+"""Sources: opening, contents, and errors with advice."""
 
 import collections
 import errno
@@ -28,7 +28,7 @@ def names(source):
 
 @pytest.fixture
 def split_folder(flowers, tmp_path):
-    """The same folder under train/ and, with fewer images, under test/ and val/."""
+    """A folder with train/ and, with fewer images, test/ and val/."""
     root = tmp_path / "split"
     for split, kept in [("train", 4), ("test", 2), ("val", 1)]:
         for class_name in FLOWERS:
@@ -50,7 +50,7 @@ def test_folder_holds_every_image_with_its_label(flowers):
 
 
 def test_folder_slices_are_disjoint_and_mixed(flowers):
-    """`train[:80%]` and `train[80%:]` divide the folder, and no slice is a single class."""
+    """`train[:80%]` and `train[80%:]` divide the folder, and each has several classes."""
     parts = [names(open_source(f"folder:{flowers}", s)) for s in ("train[:60%]", "train[60%:]")]
     assert [len(part) for part in parts] == [12, 8]
     assert parts[0] + parts[1] == names(open_source(f"folder:{flowers}", "all"))
@@ -59,7 +59,7 @@ def test_folder_slices_are_disjoint_and_mixed(flowers):
 
 
 def test_folder_order_ignores_where_it_lies(flowers, tmp_path):
-    """A copy elsewhere, whatever its file system's order, has the same splits."""
+    """A copy has the same splits, for any order of the file system."""
     copy = shutil.copytree(flowers, tmp_path / "elsewhere")
     assert names(open_source(f"folder:{flowers}", "train")) == names(
         open_source(f"folder:{copy}", "all[:100%]")
@@ -67,7 +67,7 @@ def test_folder_order_ignores_where_it_lies(flowers, tmp_path):
 
 
 def test_folder_order_survives_an_added_file(flowers):
-    """A new photograph takes a place of its own and leaves the order of the others."""
+    """Adding a file does not reorder the others."""
     before = names(open_source(f"folder:{flowers}", "train"))
     shutil.copy(flowers / before[0], flowers / "roses" / "new.jpg")
     after = names(open_source(f"folder:{flowers}", "train"))
@@ -86,7 +86,7 @@ def test_folder_with_splits(split_folder):
 
 
 def test_folder_with_a_class_called_train(tmp_path, flowers):
-    """A picture collection of vehicles is not mistaken for split folders."""
+    """A class named train is not mistaken for a split."""
     for class_name in ("train", "bus"):
         shutil.copytree(flowers / "roses", tmp_path / "vehicles" / class_name)
     source = open_source(f"folder:{tmp_path / 'vehicles'}", "train")
@@ -94,7 +94,7 @@ def test_folder_with_a_class_called_train(tmp_path, flowers):
 
 
 def test_folder_ignores_hidden_files(flowers):
-    """What file managers leave behind is no image and no class."""
+    """Files of file managers are neither images nor classes."""
     (flowers / "roses" / ".DS_Store").write_bytes(b"litter")
     (flowers / "roses" / "Thumbs.db").write_bytes(b"litter")
     (flowers / ".cache").mkdir()
@@ -104,14 +104,14 @@ def test_folder_ignores_hidden_files(flowers):
 
 
 def test_folder_with_a_bad_file_names_it(flowers):
-    """A bad file is found on opening, not in the third epoch."""
+    """A corrupt file is detected when the source is opened."""
     (flowers / "tulips" / "bad.jpg").write_bytes(b"<html>404</html>")
     with pytest.raises(ImageError, match=r"tulips/bad\.jpg.*data\.on_corrupt=skip"):
         open_source(f"folder:{flowers}", "train[:10%]")
 
 
 def test_skipping_corrupt_files_keeps_their_places(flowers, capsys):
-    """A run that goes on after a file went bad has the order that it began with."""
+    """A corrupt file does not change the order of a continued run."""
     before = names(open_source(f"folder:{flowers}", "train"))
     (flowers / before[3]).write_bytes(b"<html>404</html>")
     source = open_source(f"folder:{flowers}", "train", skip_corrupt=True)
@@ -121,7 +121,7 @@ def test_skipping_corrupt_files_keeps_their_places(flowers, capsys):
 
 
 def test_what_is_no_file_is_named(flowers):
-    """Links to nowhere and FIFOs are neither dropped without a word nor waited for."""
+    """Dangling links and FIFOs are reported and do not block."""
     for name, make in {
         "nowhere.jpg": lambda path: path.symlink_to("missing.jpg"),
         "circle.jpg": lambda path: path.symlink_to(path.name),
@@ -136,7 +136,7 @@ def test_what_is_no_file_is_named(flowers):
 
 
 def test_a_file_that_is_too_large_is_not_read(flowers, monkeypatch):
-    """Memory is bounded by the size on disk, which a sparse file claims for nothing."""
+    """The size of a file is limited, because a sparse file can declare any size."""
     source = open_source(f"folder:{flowers}", "train")
     name = source[0]["name"]
     with (flowers / name).open("r+b") as file:
@@ -146,7 +146,7 @@ def test_a_file_that_is_too_large_is_not_read(flowers, monkeypatch):
 
 
 def test_a_failing_disk_is_no_corrupt_file(flowers, monkeypatch):
-    """Going on without what a broken mount does not give would train on something else."""
+    """Errors of a broken mount are not skipped."""
     source = open_source(f"folder:{flowers}", "train")
 
     def fail(*args, **options):
@@ -159,7 +159,7 @@ def test_a_failing_disk_is_no_corrupt_file(flowers, monkeypatch):
 
 
 def test_names_that_are_no_text(flowers):
-    """A file's name may be any bytes; that of a class is written into reports."""
+    """File names may be any bytes, but class names must be text."""
     odd = os.fsdecode(b"\xff.jpg")
     shutil.copy(next((flowers / "roses").iterdir()), flowers / "roses" / odd)
     assert f"roses/{odd}" in names(open_source(f"folder:{flowers}", "train"))
@@ -169,14 +169,14 @@ def test_names_that_are_no_text(flowers):
 
 
 def test_a_class_that_leads_back_is_refused(flowers):
-    """Every image would be there twice, once under a wrong label."""
+    """A link to the folder itself is an error, because images would occur twice."""
     (flowers / "loop").symlink_to("..")
     with pytest.raises(SourceError, match="loop links back to"):
         open_source(f"folder:{flowers}", "train")
 
 
 def test_folder_errors(flowers, tmp_path):
-    """Each wrong folder has an error that says what was expected."""
+    """Each invalid folder has an error with the expected layout."""
     with pytest.raises(SourceError, match="is not a folder"):
         open_source(f"folder:{tmp_path / 'missing'}", "train")
     with pytest.raises(SourceError, match="no class folders"):
@@ -198,13 +198,13 @@ def test_folder_errors(flowers, tmp_path):
     ],
 )
 def test_wrong_split_lists_the_right_ones(flowers, split, message):
-    """A mistyped split says which exist and how slices are written."""
+    """The error for an unknown split lists the splits and the syntax of slices."""
     with pytest.raises(SourceError, match=message):
         open_source(f"folder:{flowers}", split)
 
 
 def test_percentages_round_as_in_tfds():
-    """A folder of 3,670 images is cut where tf_flowers is cut."""
+    """A folder of 3,670 images has the same slice bounds as tf_flowers."""
     parts = resolve_split("train[:80%]+train[90%:]", {"train": 3670})
     assert parts == [("train", range(2936)), ("train", range(3303, 3670))]
 
@@ -219,7 +219,7 @@ def test_percentages_round_as_in_tfds():
     ],
 )
 def test_unknown_source_names_the_nearest(spec, hint, tmp_path):
-    """A mistyped source costs one reading, not a search."""
+    """The error for an unknown source lists the valid forms."""
     with pytest.raises(SourceError, match=hint):
         open_source(spec, "train", data_dir=str(tmp_path))
 
@@ -233,7 +233,7 @@ def test_a_source_of_a_user(memory_source, monkeypatch):
 
 
 def test_a_path_without_its_prefix_is_recognised(flowers):
-    """The most likely slip has its own hint."""
+    """The most likely mistake has its own hint."""
     with pytest.raises(SourceError, match="Did you mean 'folder:"):
         open_source(str(flowers), "train")
 
@@ -251,7 +251,7 @@ def test_tfds_source(flowers, tmp_path):
     assert len(open_source("tfds:tf_flowers", "train[75%:]", data_dir)) == 5
     with pytest.raises(SourceError, match="Available: 'train'"):
         open_source("tfds:tf_flowers", "test", data_dir)
-    # A damaged file of records gives an error that names the example.
+    # A damaged record file gives an error with the example.
     [shard] = (tmp_path / "tfds").rglob("*array_record*")
     content = shard.read_bytes()
     shard.write_bytes(content[:64] + bytes(len(content) - 128) + content[-64:])
@@ -279,7 +279,7 @@ def test_tfds_source(flowers, tmp_path):
     ],
 )
 def test_a_prepared_data_set_imports_nothing(features, tmp_path, monkeypatch):
-    """TFDS imports the module of a feature that it does not know: a stranger's folder is data."""
+    """Opening a data set imports no modules named in its files."""
     folder = tmp_path / "data" / "planted" / "1.0.0"
     folder.mkdir(parents=True)
     (folder / "features.json").write_text(json.dumps(features))
@@ -292,13 +292,13 @@ def test_a_prepared_data_set_imports_nothing(features, tmp_path, monkeypatch):
 
 
 def test_tfds_data_sets_of_communities_are_refused(tmp_path):
-    """TFDS would download and run the code that prepares them."""
+    """Community data sets, whose code TFDS would download, are rejected."""
     with pytest.raises(SourceError, match="NAME"):
         open_source("tfds:someone:flowers", "train", str(tmp_path))
 
 
 def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
-    """A folder prepared for TensorFlow is not read as garbage, nor prepared over."""
+    """A folder prepared in another format is an error and is not overwritten."""
     data_dir = tmp_path / "tfds"
     builder = prepare("tf_flowers", str(flowers), str(data_dir))
     info_path = os.path.join(builder.data_dir, "dataset_info.json")
@@ -311,7 +311,7 @@ def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
 
 
 def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
-    """No retries for minutes, nothing left behind, and three commands to choose from."""
+    """Without a network, the error comes fast, lists three commands and leaves no files."""
     monkeypatch.setattr(tfds, "_unreachable", lambda url: f"{url}: no route")
     start = time.monotonic()
     with pytest.raises(DatasetNotFoundError) as caught:
@@ -328,7 +328,7 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    """A look-up that hangs, as behind a broken resolver, is bounded too."""
+    """A blocked name look-up has a time limit."""
     monkeypatch.setattr(tfds, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr(
         tfds.urllib.request, "urlopen", lambda *a, **k: tfds.threading.Event().wait()

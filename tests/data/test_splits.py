@@ -1,4 +1,4 @@
-"""Splits: what a run gets of a source, and the names by which splits are found."""
+"""Default splits and the aliases of splits."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from netzoo.data.splits import default_splits, resolve_split, validation_aliases
     ],
 )
 def test_what_a_source_lacks_is_cut_from_its_training_split(names, given, expected):
-    """Protects the table of docs/data.md; the three never share examples."""
+    """Protects the table of docs/data.md; the three splits are disjoint."""
     splits = default_splits(names.split(), **given)
     assert splits == expected
     assert all(are_apart(a, b) for a, b in zip(splits, splits[1:] + splits[:1], strict=True))
@@ -30,7 +30,7 @@ def test_what_a_source_lacks_is_cut_from_its_training_split(names, given, expect
 
 @pytest.mark.parametrize("count", [10, 30, 734, 3670])
 def test_the_parts_of_one_split_are_all_of_it(count):
-    """Protects small folders: each part has an example, and each example is in one part."""
+    """Protects small folders: every split has an example, and every example is in one split."""
     parts = [resolve_split(split, {"train": count})[0][1] for split in default_splits(["train"])]
     assert [i for part in parts for i in part] == list(range(count))
     assert all(map(len, parts))
@@ -46,13 +46,13 @@ def test_the_parts_of_one_split_are_all_of_it(count):
     ],
 )
 def test_a_validation_split_has_three_names(splits, aliases):
-    """Protects folders of either name, and two folders from being taken for one."""
+    """Protects both names of the validation split, and folders that have both."""
     assert validation_aliases(splits) == aliases
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
 def test_names_of_the_splits_of_a_folder(validation, tmp_path):
-    """Protects what a run finds beside `train`; a folder of classes is one split."""
+    """Protects the splits of folders; a folder of classes is one split."""
     for name in ("train", validation, "notes"):
         (tmp_path / name / "roses").mkdir(parents=True)
     assert [*split_names(f"folder:{tmp_path}")] == ["train", validation]

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from netzoo.data.sources.synthetic import builder, painter, shapes
 
-# Mean pixel value of the first five training pictures of version 1.0.0.
+# Mean pixel values of the first five training images of version 1.0.0.
 GOLDEN_MEANS = (124.83, 95.17, 35.45, 122.95, 33.56)
 
 
@@ -54,14 +54,14 @@ def _shrink(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def test_classes_in_the_order_of_tf_flowers():
-    """Protects: logits of a checkpoint mean the same for synthetic and real flowers."""
+    """The class order equals that of tf_flowers."""
     expected = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
     assert expected == builder.CLASS_NAMES
     assert set(expected) == set(shapes.PALETTES) == set(painter._BLOOMS)
 
 
 def test_split_sizes_divide_into_classes():
-    """Protects: the documented sizes, and that no class has more examples than another."""
+    """The splits have the documented sizes and balanced classes."""
     assert builder.SPLIT_SIZES == {"train": 3000, "test": 750}
     for size in builder.SPLIT_SIZES.values():
         labels = [index % 5 for index in range(size)]
@@ -70,7 +70,7 @@ def test_split_sizes_divide_into_classes():
 
 @pytest.mark.parametrize("index", range(5))
 def test_same_index_same_picture(index):
-    """Protects: a run can be repeated, for nothing but the index decides what is drawn."""
+    """An image depends only on its index."""
     first, label = builder.draw_example("train", index)
     again, _ = builder.draw_example("train", index)
     assert first.shape == (96, 96, 3) and first.dtype == np.uint8 and label == index
@@ -78,17 +78,17 @@ def test_same_index_same_picture(index):
 
 
 def test_pictures_have_not_changed():
-    """Protects: published accuracies, which hold for these pictures only.
+    """Published accuracies hold only for these images.
 
-    Means instead of a hash: sine and exponential may differ in the last bit between processors,
-    which moves a few pixels by one level. Bump VERSION along with these numbers.
+    The test compares means instead of a hash, because sine and exponential may differ in the last
+    bit between processors. Change VERSION together with these numbers.
     """
     means = [builder.draw_example("train", index)[0].mean() for index in range(5)]
     np.testing.assert_allclose(means, GOLDEN_MEANS, atol=0.2)
 
 
 def test_pictures_differ_between_indices_and_splits():
-    """Protects: test accuracy means something, as no test picture repeats a training one."""
+    """No test image repeats a training image."""
     train, _ = _draw("train", 50)
     test, _ = _draw("test", 50)
     pictures = np.concatenate([train, test]).reshape(100, -1).astype(np.float32)
@@ -100,7 +100,7 @@ def test_pictures_differ_between_indices_and_splits():
 
 
 def test_flowers_can_be_made_out():
-    """Protects: no picture is blank, all black, burnt out or full of invalid numbers."""
+    """No image is blank, black, overexposed or non-finite."""
     with np.errstate(all="raise", under="ignore"):
         images, _ = _draw("train", 100)
     assert images.reshape(100, -1).std(1).min() > 8.0
@@ -110,11 +110,10 @@ def test_flowers_can_be_made_out():
 
 @pytest.mark.slow
 def test_pixels_and_colours_do_not_give_the_class_away():
-    """Protects: the data set asks for a network, because colour or place alone do not decide.
+    """Colour and position alone do not determine the class.
 
-    A linear classifier sees only which colour tends to be where. Were a class painted in its
-    own colour, or on its own background, this one would pass 60 % and training runs would no
-    longer prove that the network learns shapes. Guessing is right in 20 %.
+    A linear classifier sees only these. If a class had its own colour or background, it would
+    exceed 60 %, and training runs would not show that a network learns shapes. Chance is 20 %.
     """
     train, test = _draw("train", 1000), _draw("test", 300)
     accuracy = _linear_accuracy(
@@ -124,10 +123,10 @@ def test_pixels_and_colours_do_not_give_the_class_away():
 
 
 def test_prepare_writes_array_record_without_tensorflow(tmp_path):
-    """Protects: the dataset works where TensorFlow is not installed and there is no network.
+    """The data set works without TensorFlow and without a network.
 
-    In a process of its own, so that other tests' imports do not count; of each split only a
-    few examples, for speed. The second call must find the data instead of drawing it again.
+    The test uses a separate process, so that imports of other tests do not count, and few examples
+    for speed. The second call must find the data instead of drawing it again.
     """
     program = f"""
 import socket, sys
@@ -154,7 +153,7 @@ assert "tensorflow" not in sys.modules
 
 
 def test_jpeg_keeps_the_colours():
-    """Protects: red and blue are not swapped on the way through OpenCV's BGR order."""
+    """Red and blue are not swapped by OpenCV's BGR order."""
     image = np.zeros((96, 96, 3), np.uint8)
     image[..., 0] = 200
     decoded = cv2.imdecode(np.frombuffer(builder._encode(image), np.uint8), 1)

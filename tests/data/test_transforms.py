@@ -17,18 +17,18 @@ from netzoo.data.transforms import (
 
 @pytest.fixture
 def image():
-    """A smooth picture with structure in all channels."""
+    """A smooth image with structure in all channels."""
     noise = np.random.default_rng(3).integers(0, 256, (8, 11, 3), dtype=np.uint8)
     return cv2.resize(noise, (110, 80), interpolation=cv2.INTER_CUBIC)
 
 
 def test_opencv_does_not_start_threads_of_its_own():
-    """Nested thread pools would slow the pipeline and the training step."""
+    """OpenCV uses one thread; nested pools would slow down the pipeline."""
     assert cv2.getNumThreads() <= 1
 
 
 def test_shrinking_averages():
-    """A fine chequerboard shrinks to grey: interpolation would alias it to black or white."""
+    """A fine chequerboard shrinks to grey without aliasing."""
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     assert np.all(np.abs(resize(board, 16, 16).astype(int) - 128) <= 1)
     assert np.all(np.abs(resize(board, 16, 200).astype(int) - 128) <= 1)
@@ -36,11 +36,11 @@ def test_shrinking_averages():
 
 @pytest.mark.parametrize("side", [32, 21, 16, 10])
 def test_training_shrinks_without_aliasing(side):
-    """A fine chequerboard is grey from half its size on in training too."""
+    """A fine chequerboard also becomes grey at half its size in training."""
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     inside = resize_fast(board, side, side)[1:-1, 1:-1]
     assert np.all(np.abs(inside.astype(int) - 128) <= 2)
-    # Along one axis alone, an eighth of the contrast (which is 127 either way) may be left.
+    # Along one axis, an eighth of the contrast of 127 may remain.
     assert np.all(np.abs(resize_fast(board, side, 200)[1:-1, 9:-9].astype(int) - 128) <= 16)
 
 
@@ -67,20 +67,20 @@ def test_training_shrinks_like_a_reference(size):
 
 @pytest.mark.parametrize("size", [(80, 110), (80, 200), (300, 300)])
 def test_training_grows_as_evaluation_does(image, size):
-    """Where nothing is shrunk the two ways of resizing are one; of the right size, a no-op."""
+    """Without shrinking, both methods agree; at equal size they return the image."""
     np.testing.assert_array_equal(resize_fast(image, *size), resize(image, *size))
     assert resize_fast(image, 80, 110) is image
 
 
 def test_growing_interpolates(image):
-    """Growing is smooth: no blocks of equal neighbours as from area averaging."""
+    """Enlarging is smooth, without the blocks of area averaging."""
     ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8)[None, :, None], (8, 1, 3))
     assert len(np.unique(resize(ramp, 64, 64)[0, :, 0])) > 40
     assert resize(image, *image.shape[:2]) is image
 
 
 def test_crops_stay_inside_and_in_range():
-    """Area and shape of the crop lie within what was asked for, for tall and wide images."""
+    """Area and aspect ratio of the crop are in their bounds, for tall and wide images."""
     rng = np.random.default_rng(0)
     for height, width in [(240, 320), (500, 333), (64, 64)]:
         for _ in range(300):
@@ -91,7 +91,7 @@ def test_crops_stay_inside_and_in_range():
 
 
 def test_crop_covers_range():
-    """Small and large crops both occur, spread evenly over the area."""
+    """The area of crops is uniform."""
     rng = np.random.default_rng(0)
     crops = [sample_crop(300, 300, rng, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(2000)]
     area = np.array([h * w for _, _, h, w in crops]) / 300**2
@@ -99,7 +99,7 @@ def test_crop_covers_range():
 
 
 def test_crop_of_extreme_shape_falls_back_to_the_centre():
-    """A panorama that no rectangle fits gives its central part, not an error."""
+    """An image that fits no rectangle gives its central part."""
     top, left, h, w = sample_crop(10, 1000, np.random.default_rng(0), (1.0, 1.0), (3 / 4, 4 / 3))
     assert (top, h, w) == (0, 10, 13) and left == 493
 
@@ -127,21 +127,21 @@ def test_flip_happens_half_of_the_time(image):
 @pytest.mark.parametrize("shape", [(240, 320), (320, 240), (100, 100), (33, 700)])
 @pytest.mark.parametrize("fraction", [0.875, 1.0, 0.5])
 def test_center_crop_is_central_and_sized(shape, fraction):
-    """Evaluation sees the middle: a centred marker stays centred."""
+    """The evaluation crop is central: a centred marker stays centred."""
     picture = np.zeros((*shape, 3), np.uint8)
     y, x = shape[0] // 2, shape[1] // 2
     picture[y - 3 : y + 3, x - 3 : x + 3] = 255
     crop = resize_and_center_crop(picture, 96, fraction)
     assert crop.shape == (96, 96, 3)
     rows, columns = np.nonzero(crop[..., 0] > 128)
-    # Half a source pixel, where the middle falls between two, is up to three pixels enlarged.
+    # Half a source pixel is up to three enlarged pixels.
     assert abs(rows.mean() - 47.5) <= 3 and abs(columns.mean() - 47.5) <= 3
 
 
 @pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
 @pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1), (3, 50_000)])
 def test_center_crop_of_a_long_thin_image(shape, interpolation):
-    """An image is cut before it is enlarged: whole, the first would have 10^10 pixels."""
+    """Images are cropped before enlarging; the first would have 10^10 pixels."""
     picture = np.zeros((*shape, 3), np.uint8)
     picture[shape[0] // 2 if shape[1] == 1 else 0 :, shape[1] // 2 :] = 255  # half of the longer
     crop = resize_and_center_crop(picture, 96, 0.875, interpolation)
@@ -151,7 +151,7 @@ def test_center_crop_of_a_long_thin_image(shape, interpolation):
 
 
 def test_center_crop_pct_sets_the_field_of_view():
-    """Of 320 x 240 at 0.5, the middle 120 pixels are seen."""
+    """At 0.5, the crop of 320 x 240 is the middle 120 pixels."""
     ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)
     crop = resize_and_center_crop(ramp, 60, 0.5)
     assert abs(crop[0, 0, 0] - 100 * 255 / 319) < 2 and abs(crop[0, -1, 0] - 220 * 255 / 319) < 2
@@ -175,7 +175,7 @@ ALWAYS = {"autocontrast", "equalize"}
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - ALWAYS))
 def test_level_zero_changes_nothing(name, image):
-    """Magnitude 0 is the image itself, to rounding; the identity is exact at any level."""
+    """Magnitude 0 returns the image up to rounding; the identity is exact at any level."""
     assert np.abs(OPERATIONS[name](image, 0.0).astype(int) - image).max() <= 1
     assert OPERATIONS["identity"](image, 1.0) is image
 
@@ -208,7 +208,7 @@ def test_operations_are_the_published_ones(name, image):
         "shear_y": lambda: transform((1, 0, 0, -0.27, 1, 0)),
     }[name]()
     difference = np.abs(OPERATIONS[name](image, 0.9).astype(int) - np.asarray(expected))
-    # Borders are treated differently by the two libraries: a quantile, not the maximum.
+    # The libraries treat borders differently, so compare a quantile instead of the maximum.
     assert np.quantile(difference, 0.95) <= 4, np.quantile(difference, [0.5, 0.9, 0.95, 1])
 
 
@@ -220,7 +220,7 @@ def test_flat_images_survive():
 
 
 def test_operations_are_in_the_order_that_numbers_draw_them():
-    """Protects results at a fixed seed: the number drawn is the place in this order."""
+    """Pins the order of operations, which determines results at a fixed seed."""
     assert " ".join(OPERATIONS) == (
         "identity autocontrast equalize rotate posterize solarize color contrast brightness "
         "sharpness shear_x shear_y translate_x translate_y"
@@ -228,7 +228,7 @@ def test_operations_are_in_the_order_that_numbers_draw_them():
 
 
 def test_randaugment_is_decided_by_its_generator(image):
-    """Equal generators give equal images, and different ones (nearly always) different images."""
+    """Equal generators give equal images; other generators give other images."""
     first, again = (
         [rand_augment(image, np.random.default_rng(seed), 2, 9.0).tobytes() for seed in range(40)]
         for _ in range(2)

@@ -1,8 +1,8 @@
-"""Kernels are compiled as training compiles them: optimizations are what forms are chosen for."""
+"""Kernels are compiled with optimizations, as in training."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
 def _as_in_training(full_compilation):
-    """Applies to every test of this folder."""
+    """This applies to every test of the folder."""

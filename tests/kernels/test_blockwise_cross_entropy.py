@@ -1,4 +1,4 @@
-"""The cross-entropy of a vocabulary computes what optax computes from logits written out."""
+"""The blockwise cross-entropy equals that of optax on all logits."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def example(dtype):
     x = jnp.asarray(rng.normal(size=(3, 5, 8)), dtype)
     kernel = jnp.asarray(rng.normal(size=(8, CLASSES)), dtype)
     labels = jnp.asarray(rng.integers(0, CLASSES, (3, 5)), jnp.int32)
-    # Some labels are to be right.
+    # Make some labels correct.
     labels = labels.at[:, ::2].set((x @ kernel).argmax(-1)[:, ::2])
     weights = jnp.asarray(rng.uniform(size=(3, 5)), dtype).at[0].set(0)
     return x, kernel, labels, weights
@@ -39,9 +39,9 @@ def example(dtype):
 def test_losses_and_gradients_are_those_of_logits_written_out(
     dtype, tolerance, smoothing, positions, monkeypatch
 ):
-    """A wrong share of smoothing, gradient or block would change what training reaches.
+    """Loss, gradients and correctness match.
 
-    Five positions are also divided into blocks of two, of which the last is filled up.
+    Blocks of two positions divide five, so the last block is padded.
     """
     monkeypatch.setattr(blockwise_cross_entropy, "BLOCK_SIZE", 3 * CLASSES * positions)
     with jax.enable_x64(dtype == "float64"):
@@ -50,7 +50,7 @@ def test_losses_and_gradients_are_those_of_logits_written_out(
         def both(loss):
             def total(x, kernel):
                 value, correct = loss(x, kernel, labels, weights, smoothing)
-                return 2 * value, (value, correct)  # the gradient is that of a part of the loss
+                return 2 * value, (value, correct)  # scales the gradient
 
             gradients, values = jax.jit(jax.grad(total, (0, 1), has_aux=True))(x, kernel)
             without = jax.jit(loss, static_argnums=4)(x, kernel, labels, weights, smoothing)
@@ -64,7 +64,7 @@ def test_losses_and_gradients_are_those_of_logits_written_out(
 
 
 def test_large_logits_do_not_overflow():
-    """Early training and half precision reach logits whose exponentials are infinite."""
+    """Large logits do not overflow."""
     x = jnp.asarray([[[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]]])
     labels = jnp.asarray([[0, 2]])
     (loss, correct), gradient = jax.value_and_grad(
@@ -76,7 +76,7 @@ def test_large_logits_do_not_overflow():
 
 
 def test_half_precision_has_a_float32_loss_and_gradients_like_its_operands():
-    """A loss in bfloat16 has three digits; float32 gradients would double the largest arrays."""
+    """With bfloat16 inputs, the loss is float32 and the gradients are bfloat16."""
     x, kernel, labels, weights = example("bfloat16")
     weights = weights.astype(jnp.float32)
     loss, pullback, _ = jax.vjp(

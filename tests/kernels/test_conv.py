@@ -1,4 +1,4 @@
-"""The choice among convolutions: what the programs consist of on a CPU and natively."""
+"""The operations in programs of convolutions, for CPU and native backends."""
 
 import re
 
@@ -18,7 +18,7 @@ CASES = [(1, 1, 1, 1, 12), (1, 2, 1, 1, 12), (3, 1, 1, 1, 12), (3, 2, 2, 1, 12),
 
 
 def program(platform, taps, stride, dilation, groups, features):
-    """Returns the StableHLO of forward and both gradients, for a platform that need not be here."""
+    """Return the StableHLO of forward pass and gradients for any platform."""
 
     def run(x, kernel, dy):
         pads = PADS if taps == 3 else ((0, 0), (0, 0))
@@ -33,7 +33,7 @@ def program(platform, taps, stride, dilation, groups, features):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("case", CASES)
 def test_native_programs_are_three_convolutions(case, platform):
-    """GPU and TPU have kernels for all of them: one for the output and one for each gradient."""
+    """Native programs have one convolution for the output and one for each gradient."""
     with kernels.use_backend("native"):
         text = program(platform, *case)
     assert text.count("stablehlo.convolution") == 3
@@ -44,6 +44,6 @@ def test_native_programs_are_three_convolutions(case, platform):
 
 @pytest.mark.parametrize(("case", "count"), [(0, 0), (1, 0), (2, 3), (4, 0), (7, 6), (8, 0)])
 def test_programs_for_a_cpu_have_the_forms_that_are_fast_there(case, count):
-    """Products for 1x1 and patches, shifted sums for channels, a convolution for each of a few."""
+    """CPU programs use products, shifted sums, or one convolution for each of few groups."""
     with kernels.use_backend("cpu"):
         assert program("cpu", *CASES[case]).count("stablehlo.convolution") == count

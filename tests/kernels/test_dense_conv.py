@@ -1,4 +1,4 @@
-"""Dense convolution: its gradients have the fast form wherever they stand."""
+"""The gradients of dense convolution are fast in loops too."""
 
 import re
 
@@ -11,12 +11,12 @@ from netzoo.layers import Conv
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 2)])
 def test_gradients_in_a_loop_have_the_form_that_is_fast(stride, groups):
-    """XLA brings convolutions into it only outside loops; steps took 18 times as long."""
+    """XLA rewrites convolutions only outside loops; steps took 18 times as long."""
     layer = Conv(8, 3, stride=stride, groups=groups)
     x = jnp.zeros((2, 4, 8, 8, 4))
     variables = layer.init(jax.random.key(0), x[0])
 
-    # Twice, so that the gradient of images is needed as well.
+    # Two layers, so that the gradient of images is also needed.
     def step(variables, x):
         def loss(variables):
             y = layer.apply(variables, x)

@@ -1,4 +1,4 @@
-"""Depthwise convolution: equal to the native one, and native only where that is fast."""
+"""Depthwise convolution equals the native convolution, and replaces it on CPU."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from netzoo.kernels.windows import Window
 from tests.conftest import slow
 
 CHANNELS = 5
-# Kernel and size of the image: even and odd sides, smaller than the kernel.
+# Kernel and image sizes: even and odd sides, and smaller than the kernel.
 SHAPES = ((3, (7, 10)), (5, (8, 5)), (5, (3, 2)))
 # Stride, dilation, padding.
 OPTIONS = (*itertools.product((1, 2), (1, 2), ("torch", "same")), (3, 1, "same"), (3, 2, "torch"))
@@ -37,7 +37,7 @@ def native_conv(x, kernel, window):
 
 
 def value_and_gradients(conv, stride, padding, dilation, x, kernel, seed=1):
-    """Returns the output and, for an output gradient of small integers, both gradients."""
+    """Return the output and, for an output gradient of small integers, both gradients."""
     pads = tuple(
         spatial_padding(size, kernel.shape[0], stride, padding, dilation) for size in x.shape[1:3]
     )
@@ -70,15 +70,14 @@ FAST = [(1, 1, "torch"), (2, 2, "same"), (3, 1, "same")]
     ("stride", "dilation", "padding"), [o if tuple(o) in FAST else slow(*o) for o in OPTIONS]
 )
 def test_equals_native_exactly_on_integers(stride, dilation, padding):
-    """Value and both gradients, for every geometry.
+    """Value and both gradients are exact for every geometry.
 
-    Sums of small integers are exact in float32 in any order, so nothing but equality will do: a
-    wrong tap, shift or phase cannot hide in a tolerance.
+    Sums of small integers are exact in float32 in any order.
     """
     run = functools.partial(value_and_gradients, depthwise_conv, stride, padding, dilation)
     expect = functools.partial(value_and_gradients, native_conv, stride, padding, dilation)
 
-    @jax.jit  # all shapes in one program: compiling is what takes the time here
+    @jax.jit  # all shapes in one program, because compilation dominates the time
     def both(pairs):
         return [run(*pair) for pair in pairs], [expect(*pair) for pair in pairs]
 
@@ -95,10 +94,10 @@ class NormalNumbersTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.parameters((1, 3), (2, 5))
     def test_equals_native_on_normal_numbers(self, stride, kernel):
-        """Rounding is that of another order of summation and no more.
+        """Results differ only by the order of summation.
 
-        9 or 25 terms of the size of 1 in the outputs, 2 x 12 x 9 in the kernel gradient: a few
-        units of 2^-24 times the largest partial sum, some 10 and 100.
+        A few units of 2^-24 times the largest partial sum, about 10 for the 9 or 25 terms of
+        outputs and 100 for the 2 x 12 x 9 terms of the kernel gradient.
         """
         x, k = inputs((12, 9), kernel, normals)
         run = self.variant(
@@ -111,7 +110,7 @@ class NormalNumbersTest(chex.TestCase):
 
 
 def test_bfloat16_kernel_gradient_is_summed_in_float32():
-    """A bfloat16 sum of ones stops at 256; over 320 images the scan would lose a fifth."""
+    """The kernel gradient sums in float32: a bfloat16 sum of ones stops at 256."""
     x, window = jnp.ones((320, 5, 5, CHANNELS), jnp.bfloat16), Window(1, ((1, 1), (1, 1)))
     kernel = jnp.ones((3, 3, 1, CHANNELS), jnp.bfloat16)
 
@@ -123,12 +122,12 @@ def test_bfloat16_kernel_gradient_is_summed_in_float32():
     actual = gradient(kernel)
     assert actual.dtype == jnp.bfloat16
     np.testing.assert_array_equal(actual[1, 1, 0], 320 * 25)  # 125 * 64: a bfloat16 number
-    # Beside the centre a tap misses one row of five; 6,400 is 25 * 256.
+    # A tap beside the centre misses one of five rows; 6,400 is 25 * 256.
     np.testing.assert_array_equal(actual[0, 1, 0], 320 * 20)
 
 
 def test_bfloat16_keeps_its_type():
-    """Mixed precision must not widen activations or gradients behind the caller's back."""
+    """Outputs and gradients keep the dtype of the inputs."""
     x, kernel = (a.astype(jnp.bfloat16) for a in inputs((6, 6), 3, integers))
     for array in jax.eval_shape(
         functools.partial(value_and_gradients, depthwise_conv, 2, "torch", 1), x, kernel
@@ -138,7 +137,7 @@ def test_bfloat16_keeps_its_type():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_no_convolution_on_cpu(stride):
-    """XLA's CPU backend runs grouped convolutions as a scalar loop: the reason for this layer."""
+    """The CPU program has no grouped convolution, which XLA runs as a scalar loop."""
     run = functools.partial(value_and_gradients, depthwise_conv, stride, "torch", 1)
     text = jax.jit(run).lower(*inputs((8, 8), 3, integers)).as_text()
     assert "stablehlo.convolution" not in text

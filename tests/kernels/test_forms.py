@@ -1,8 +1,8 @@
-"""The forms for a CPU and the native ones compute what XLA's and flax's own layers do.
+"""CPU and native implementations equal the layers of XLA and flax.
 
-Values and gradients against XLA's and flax's own, over random shapes: compiled, under `vmap`, as
-gradients of gradients, and sharded over eight devices. Tolerances are relative to the largest
-value: 1e-5 is about a hundred roundings of float32, sums here have at most a few thousand terms.
+Values and gradients are compared over random shapes: compiled, under `vmap`, as gradients of
+gradients, and sharded over eight devices. Tolerances are relative to the largest value: 1e-5 is
+about a hundred float32 roundings, and sums have at most a few thousand terms.
 """
 
 import functools
@@ -142,7 +142,7 @@ LAYERS = {
         (CHANNELS,),
     ),
 }
-# Those whose gradient in turn XLA can differentiate, natively too.
+# Those whose native gradient XLA can differentiate.
 TWICE = [name for name in LAYERS if "max pool" not in name]
 
 
@@ -177,7 +177,7 @@ def assert_close(ours, theirs, tolerance=TOLERANCE):
 )
 @pytest.mark.parametrize("name", LAYERS)
 def test_values_and_gradients_are_those_of_the_plain_layer(name, backend, seed):
-    """A form that drops a tap, a border row or a term of a gradient is found."""
+    """Values and gradients equal those of the plain layer."""
     ours, theirs, shape = LAYERS[name]
     arguments = inputs(shape, seed)
     with kernels.use_backend(backend):
@@ -200,7 +200,7 @@ def test_vmap_is_a_loop(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TWICE)
 def test_gradients_of_gradients_are_those_of_the_plain_layer(name):
-    """What a gradient penalty needs. Second derivatives cancel, hence 1e-4."""
+    """Second derivatives are correct; terms cancel, hence 1e-4."""
     ours, theirs, shape = LAYERS[name]
     arguments = inputs(shape, 0)
 
@@ -215,7 +215,7 @@ def test_gradients_of_gradients_are_those_of_the_plain_layer(name):
 
 @pytest.mark.slow  # the fast test of BatchNorm on many devices is test_sharding.py's
 def test_eight_devices_compute_what_one_does():
-    """Sharded over the batch, BatchNorm's statistics and dropout's mask are those of the whole."""
+    """Statistics of BatchNorm and masks of dropout are those of the global batch."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     subprocess.run(
         [sys.executable, "-m", "tests.kernels.test_forms"], cwd=ROOT, check=True, env=environment
@@ -223,7 +223,7 @@ def test_eight_devices_compute_what_one_does():
 
 
 def compare_devices():
-    """Runs in a process with eight devices."""
+    """Run in a process with eight devices."""
     mesh = jax.sharding.Mesh(jax.devices(), ("data",))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     chex.assert_equal(len(jax.devices()), 8)

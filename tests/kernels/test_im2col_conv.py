@@ -1,4 +1,4 @@
-"""Convolution of images with fewer pixels than the kernel has taps: where it is, and what it gives.
+"""Convolution of images with fewer pixels than the kernel has taps: use and results.
 
 Tolerances are those of `tests/kernels/test_forms.py`.
 """
@@ -26,7 +26,7 @@ from tests.kernels.test_forms import CHANNELS, assert_close, conv, native_conv, 
     ],
 )
 def test_images_with_fewer_pixels_than_the_kernel_has_taps(size, kernel_size, stride):
-    """Protects small images: XLA's form for them is 45 times as slow, so none may be left."""
+    """Programs for small images contain no XLA convolution, which is 45 times as slow."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(kernel_size, kernel_size, CHANNELS, CHANNELS)).astype(np.float32)
     x = rng.normal(size=(8, *size, CHANNELS)).astype(np.float32)
@@ -38,6 +38,9 @@ def test_images_with_fewer_pixels_than_the_kernel_has_taps(size, kernel_size, st
 
 
 def test_few_pixels_of_many_stay_a_convolution():
-    """Protects memory: AlexNet's 11x11 in steps of 4 would copy each of 1,600 pixels six times."""
+    """Large images are not copied.
+
+    AlexNet's 11x11 with stride 4 would copy each of 1,600 pixels six times.
+    """
     assert not has_few_pixels((40, 40), 11, Window(4, ((2, 2), (2, 2))))
     assert not has_few_pixels((3, 3), 3, Window(1, ((1, 1), (1, 1))))

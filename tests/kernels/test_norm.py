@@ -1,4 +1,4 @@
-"""Batch statistics in both forms: how many passes they take, and how exact they are."""
+"""The passes and the accuracy of batch statistics in both implementations."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ SCALE, BIAS = jnp.ones(6), jnp.zeros(6)
 
 @pytest.mark.parametrize(("backend", "axes"), [("cpu", 2), ("native", 4)])
 def test_images_keep_their_axes_natively(backend, axes):
-    """Compilers for accelerators lay four axes out as they need; the one for CPU likes a matrix."""
+    """The native program keeps four axes; the CPU program uses a matrix."""
     with kernels.use_backend(backend):
         program = jax.make_jaxpr(lambda x: normalize_batch(x, SCALE, BIAS, 1e-3))(
             jnp.zeros((2, 3, 4, 6))
@@ -23,7 +23,7 @@ def test_images_keep_their_axes_natively(backend, axes):
 
 @pytest.mark.parametrize(("backend", "tolerance"), [("cpu", 1e-5), ("native", 1e-3)])
 def test_variance_beside_a_mean(backend, tolerance):
-    """A mean of 10 deviations costs the one-pass variance two digits and the centred one none."""
+    """At a mean of 10 deviations, only the one-pass variance loses two digits."""
     x = np.random.default_rng(0).normal(10, 1, (64, 8, 8, 6)).astype(np.float32)
     with kernels.use_backend(backend):
         _, mean, variance = normalize_batch(jnp.asarray(x), SCALE, BIAS, 1e-5)
@@ -33,7 +33,7 @@ def test_variance_beside_a_mean(backend, tolerance):
 
 
 def test_a_constant_channel_has_no_negative_variance():
-    """Rounding puts the mean of squares below the squared mean, whose root would be NaN."""
+    """Rounding may make the one-pass variance negative; the result must not be NaN."""
     x = jnp.full((8, 7, 7, 6), 0.1)
     with kernels.use_backend("native"):
         y, _, variance = normalize_batch(x, SCALE, BIAS, 0.0001)

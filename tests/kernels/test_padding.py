@@ -1,4 +1,4 @@
-"""Padding: output lengths, the two conventions' numbers, and the error for a third."""
+"""Padding: output lengths, values of both conventions, and the error for others."""
 
 import functools
 
@@ -16,7 +16,7 @@ SIZES = (1, 2, 3, 7, 8, 32, 33, 112, 225)
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_same_is_tensorflows(kernel, stride, dilation):
-    """`"same"` is SAME of lax, which is TensorFlow's: converted Keras weights depend on it."""
+    """`"same"` equals SAME of lax and TensorFlow, which converted Keras weights need."""
     for size in SIZES:
         window = dilation * (kernel - 1) + 1
         [expected] = lax.padtype_to_pads((size,), (window,), (stride,), "SAME")
@@ -27,7 +27,7 @@ def test_same_is_tensorflows(kernel, stride, dilation):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_both_conventions_give_the_same_length(kernel, stride, dilation):
-    """A network keeps its shapes, and so its parameters, when the convention changes."""
+    """Both conventions give the same shapes."""
     image, taps = jnp.zeros((1, 1, 65, 64)), jnp.zeros((1, 1, kernel, kernel))
 
     def shape(padding):
@@ -53,6 +53,6 @@ def test_where_the_two_differ():
 
 
 def test_unknown_convention_names_the_known_ones():
-    """A misspelt convention must not become one of the two silently."""
+    """A misspelt convention is an error."""
     with pytest.raises(ValueError, match=r"'valid'.*torch, same"):
         spatial_padding(8, 3, 1, "valid")

@@ -1,4 +1,4 @@
-"""Pooling: against loops, in every convention of where the windows lie."""
+"""Pooling equals loops over windows, in every padding convention."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,13 +26,13 @@ def starts(length, window, stride, padding, ceil):
         before = (window - 1) // 2 if padding == "torch" else padding
         rest = length + 2 * before - window
         count = (-(-rest // stride) if ceil else rest // stride) + 1
-        # PyTorch: no window begins behind the image.
+        # PyTorch: no window starts after the image.
         count -= ceil and (count - 1) * stride - before >= length
     return [i * stride - before for i in range(count)]
 
 
 def loop(x, window, stride, padding, ceil):
-    """Takes the largest pixel of the image in every window, one window at a time."""
+    """Take the largest pixel of the image in every window, one window at a time."""
     rows, columns = (starts(n, window, stride, padding, ceil) for n in x.shape[1:3])
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]))
     for i, row in enumerate(rows):
@@ -43,7 +43,7 @@ def loop(x, window, stride, padding, ceil):
 
 
 def images(height, width):
-    """All values are negative: padding with 0 would win."""
+    """All values are negative, so that padding with 0 would win."""
     return np.random.default_rng(0).uniform(-2, -1, (2, height, width, 3)).astype(np.float32)
 
 
@@ -54,12 +54,12 @@ def images(height, width):
         for geometry in GEOMETRIES
         for padding in ("torch", "same", 0, 1)
         for ceil in (False, True)
-        # SAME rounds up by itself; PyTorch refuses windows of padding alone.
+        # SAME always rounds up; PyTorch rejects windows of padding alone.
         if not (padding == "same" and ceil) and not (padding == 1 and geometry[1] == 1)
     ],
 )
 def test_equals_the_loop(size, window, stride, padding, ceil):
-    """Every convention puts the windows where its library does; padding never wins."""
+    """Windows are those of the convention's library, and padding never wins."""
     x = images(*size)
     expected = loop(x, window, stride, padding, ceil)
     ours = max_pool(jnp.asarray(x), window, stride, padding=padding, ceil=ceil)
@@ -97,19 +97,19 @@ def test_adaptive_average(shape, size):
 
 
 def test_adaptive_average_of_the_right_size_is_the_image():
-    """At the published image size VGG and AlexNet have nothing between features and classifier."""
+    """At the published image size, VGG and AlexNet skip adaptive pooling."""
     x = jnp.asarray(images(6, 6))
     assert adaptive_avg_pool(x, 6) is x
 
 
 def test_half_precision_rounds_the_means_only():
-    """Shares in bfloat16 would be off by three thousandths before anything is added."""
+    """Means of bfloat16 images use float32 weights."""
     x = jnp.full((1, 11, 11, 2), 3.0, jnp.bfloat16)
     np.testing.assert_array_equal(np.asarray(adaptive_avg_pool(x, 1), np.float32), 3.0)
 
 
 def test_types():
-    """Pools keep the compute type; the features for a classifier are float32 at least."""
+    """Pools keep the dtype; global pooling returns at least float32."""
     x = jnp.asarray(images(6, 6), jnp.bfloat16)
     assert max_pool(x, 2, 2).dtype == adaptive_avg_pool(x, 4).dtype == jnp.bfloat16
     features = global_avg_pool(x)

@@ -1,4 +1,4 @@
-"""The switch: whose word counts, and that no program is taken for another's."""
+"""The backend switch: precedence, and separate programs per backend."""
 
 import functools
 
@@ -19,7 +19,7 @@ KERNEL = jnp.ones((3, 3, 1, 4))
 
 
 def depthwise(x, kernel):
-    """Is a convolution in the native form and in no other."""
+    """A function that is a convolution only in its native implementation."""
     return convolve(x, kernel, Window(), groups=4)
 
 
@@ -32,13 +32,13 @@ def convolutions(function, *args):
 
 
 class Elsewhere:
-    """A device of another platform, as far as the switch looks."""
+    """A fake device of another platform."""
 
     platform = "tpu"
 
 
 def test_the_default_is_the_platform_of_the_devices():
-    """A CPU's forms are for programs that run on one; `jax.default_device` says where that is."""
+    """The platform of `jax.default_device` determines the backend."""
     assert kernels.backend() == "cpu"  # of the tests
     with jax.default_device(jax.devices("cpu")[0]):
         assert kernels.backend() == "cpu"
@@ -47,7 +47,7 @@ def test_the_default_is_the_platform_of_the_devices():
 
 
 def test_the_devices_of_a_mesh_count_more_than_the_default():
-    """Programs of a run are for its mesh; an abstract one has no devices to ask."""
+    """The platform of the mesh determines the backend; an abstract mesh has no devices."""
     mesh = Mesh(np.array(jax.devices()[:1]), "data")
     with jax.default_device("tpu"):
         assert kernels.backend(mesh) == "cpu"
@@ -57,7 +57,7 @@ def test_the_devices_of_a_mesh_count_more_than_the_default():
 
 
 def test_use_backend_counts_most_and_ends():
-    """The innermost choice holds, also against a mesh, and no longer than its block."""
+    """The innermost choice overrides a mesh, and ends with its block."""
     mesh = Mesh(np.array(jax.devices()[:1]), "data")
     with kernels.use_backend("native"):
         assert kernels.backend() == kernels.backend(mesh) == "native"
@@ -71,13 +71,13 @@ def test_use_backend_counts_most_and_ends():
 
 
 def test_unknown_names_are_refused():
-    """The error names both that there are."""
+    """The error lists both backends."""
     with pytest.raises(UserError, match=r"'gpu'.*cpu.*native"), kernels.use_backend("gpu"):
         pass
 
 
 def test_a_function_traced_under_one_backend_is_traced_again_under_the_other():
-    """Else a program exported for a TPU would be the one that ran before, with a CPU's forms."""
+    """A new choice traces again, so that exported programs are native."""
     compiled = jax.jit(depthwise)
 
     def form():
@@ -92,7 +92,7 @@ def test_a_function_traced_under_one_backend_is_traced_again_under_the_other():
 
 
 def test_a_switch_that_jax_does_not_know_of_fails_that(monkeypatch):
-    """The test before this one is worth something: with a plain variable JAX reuses the trace."""
+    """The previous test is meaningful: with a plain variable, JAX reuses the trace."""
 
     class Plain:
         value = None
@@ -125,7 +125,7 @@ def test_gradients_have_the_form_of_the_forward_pass(loss):
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", "native"), ("native", "cpu")])
 def test_a_gradient_taken_later_has_the_form_of_its_forward_pass(first, then):
-    """The switch is asked once, forward; who pulls back outside its block gets the same program."""
+    """The backend of the forward pass also applies to gradients taken outside the block."""
 
     def pull_back_elsewhere(kernel, x):
         with kernels.use_backend(first):

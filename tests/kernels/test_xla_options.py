@@ -1,4 +1,4 @@
-"""Options for the compiler: used where the installed XLA knows them, left out where not."""
+"""Compiler options are used if the installed XLA accepts them."""
 
 import re
 
@@ -13,27 +13,27 @@ from tests.conftest import slow
 
 @pytest.fixture(autouse=True)
 def forget():
-    """The answer is kept for the process."""
+    """The result is cached for the process."""
     xla_options._accepted_options.cache_clear()
     yield
     xla_options._accepted_options.cache_clear()
 
 
 def test_the_installed_xla_knows_the_options():
-    """If a new release drops an option, this says so; programs would only become slower."""
+    """This fails if a new release drops an option, which would slow down programs."""
     assert jax.default_backend() == "cpu"
     assert compiler_options() == xla_options.OPTIONS
 
 
 def test_unknown_options_are_left_out(monkeypatch):
-    """XLA refuses options that it does not know: that must not stop a training run."""
+    """Options that XLA rejects do not stop a run."""
     monkeypatch.setattr(xla_options, "OPTIONS", {"xla_cpu_no_such_option": "1"})
     assert compiler_options() == {}
 
 
 @pytest.mark.parametrize("name", [slow("vgg11_bn"), slow("mobilenet_v3_small"), "resnet18"])
 def test_no_convolution_is_taken_into_a_sum(name):
-    """Inference would run it on one core: a sum or a pooling must not be its only reader."""
+    """No convolution feeds only a sum or a pooling, which would run it on one core."""
     model = create_model(name, num_classes=5)
     x = jnp.zeros((2, 128, 128, 3))
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)

@@ -16,7 +16,7 @@ def draw(seed, *shape):
 
 
 def parameters():
-    """Returns drawn projections, float64."""
+    """Return random projections, float64."""
     names = ("query", "key", "value", "out")
     return {
         name: {"kernel": draw(seed, WIDTH, WIDTH) / 3, "bias": draw(seed + 10, WIDTH)}
@@ -60,14 +60,14 @@ def test_formula(dtype, tolerance):
 
 
 def test_memory():
-    """Queries are of `x`, keys and values of the memory, which has another length."""
+    """Queries come from `x`, keys and values from a memory of another length."""
     x, memory = draw(20, 2, 5, WIDTH), draw(21, 2, 7, WIDTH)
     y = attend(parameters(), jnp.asarray(x), jnp.asarray(memory))
     np.testing.assert_allclose(y, reference(parameters(), x, memory), rtol=1e-5, atol=1e-5)
 
 
 def test_mask():
-    """True may be looked at; what is masked has no influence at all."""
+    """Positions with mask False have no influence."""
     x = draw(20, 2, 5, WIDTH)
     causal = np.tril(np.ones((5, 5), bool))
     y = attend(parameters(), jnp.asarray(x), mask=jnp.asarray(causal)[None, None])
@@ -91,7 +91,7 @@ def test_masks_of_examples():
 
 
 def test_nothing_to_look_at_is_no_nan():
-    """A position whose mask is False everywhere takes the mean, and spoils no gradient."""
+    """A fully masked position has uniform weights and finite gradients."""
     x = jnp.asarray(draw(20, 1, 4, WIDTH), jnp.float32)
     mask = jnp.zeros((1, 1, 4, 4), bool)
     y, gradient = jax.value_and_grad(lambda x: attend(parameters(), x, mask=mask).sum())(x)
@@ -108,7 +108,7 @@ def test_bfloat16():
 
 
 def test_dropout_of_the_weights_keeps_the_mean():
-    """Dropped weights are zero and the others grow, only in training."""
+    """In training only, dropped weights are zero and others are scaled up."""
     layer = MultiHeadAttention(HEADS, dropout_rate=0.5)
     params, x = jax.tree.map(jnp.asarray, parameters()), jnp.asarray(draw(20, 1, 8, WIDTH))
     run = jax.jit(jax.vmap(
@@ -130,7 +130,7 @@ def test_heads_have_to_divide_the_width():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_same_as_jax(masked):
-    """JAX's own attention, which has neither dropout nor weights to show, gives the same."""
+    """The output equals that of JAX's own attention."""
     x = jnp.asarray(draw(20, 2, 5, WIDTH), jnp.float32)
     mask = jnp.tri(5, dtype=bool)[None, None] if masked else None
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), parameters())

@@ -1,4 +1,4 @@
-"""Conv: the same layer as flax.linen.Conv, whichever of its roads is taken."""
+"""Conv equals flax.linen.Conv in every implementation."""
 
 import chex
 import flax.linen as nn
@@ -9,7 +9,7 @@ import pytest
 
 from netzoo.layers import Conv
 
-# Kernel, stride, groups, features, dilation, bias; 8 channels come in.
+# Kernel, stride, groups, features, dilation, bias; the input has 8 channels.
 CASES = {
     "pointwise": (1, 1, 1, 12, 1, False),
     "pointwise with bias": (1, 1, 1, 12, 1, True),
@@ -30,7 +30,7 @@ CASES = {
 
 
 def pair(case, padding, dtype=jnp.float32):
-    """Returns the layer and flax's, configured alike."""
+    """Return the layer and flax's, configured alike."""
     kernel, stride, groups, features, dilation, bias = CASES[case]
     ours = Conv(
         features,
@@ -68,7 +68,7 @@ def images(height=9, width=6):
     ],
 )
 def test_equals_flax(case, padding):
-    """Parameters, values and gradients: weights and expectations carry over from Flax."""
+    """Parameters, values and gradients equal those of Flax."""
     ours, flaxs = pair(case, padding)
     x = images()
     params = jax.tree.map(
@@ -88,7 +88,7 @@ def test_equals_flax(case, padding):
         return run(ours), run(flaxs)
 
     actual, expected = both(params, x)
-    # Up to 7 * 7 * 8 products in one sum, in another order: units of 2^-24 times some tens.
+    # Sums of up to 7 * 7 * 8 products in another order: tens of units of 2^-24.
     chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=3e-5)
 
 
@@ -106,7 +106,7 @@ def test_image_smaller_than_kernel(case):
 
 
 def test_conventions_agree_with_stride_1_and_differ_with_stride_2():
-    """The switch acts where the two libraries differ, and nowhere else."""
+    """The padding convention changes results only where the libraries differ."""
     x = images(8, 8)
     for case, equal in [("3x3", True), ("3x3 with bias, strided", False)]:
         torch, same = (pair(case, padding)[0] for padding in ("torch", "same"))
@@ -119,7 +119,7 @@ def test_conventions_agree_with_stride_1_and_differ_with_stride_2():
 @pytest.mark.parametrize("case", ["pointwise with bias", "3x3", "grouped", "depthwise"])
 @pytest.mark.parametrize("input_dtype", [jnp.float32, jnp.bfloat16])
 def test_bfloat16_computes_and_float32_stores(case, input_dtype):
-    """`dtype` is the type of the result on every road; parameters and gradients stay float32."""
+    """The result has `dtype`; parameters and gradients are float32."""
     ours, _ = pair(case, "torch", jnp.bfloat16)
     x = images().astype(input_dtype)
     params = jax.eval_shape(ours.init, jax.random.key(0), x)
@@ -131,7 +131,7 @@ def test_bfloat16_computes_and_float32_stores(case, input_dtype):
 
 @pytest.mark.parametrize("groups", [1, 4, 256])
 def test_kernels_start_from_he_fan_out_over_all_groups(groups):
-    """Deviation sqrt(2 / (kernel area x features)), as PyTorch counts, whatever the groups."""
+    """The deviation is sqrt(2 / (kernel area x features)) for any groups, as in PyTorch."""
     x = jnp.zeros((1, 4, 4, 256))
     kernel = Conv(256, 3, groups=groups).init(jax.random.key(0), x)["params"]["kernel"]
     # Relative spread of a deviation estimated from n values: 1 / sqrt(2 n), n at least 2,304.
@@ -139,7 +139,7 @@ def test_kernels_start_from_he_fan_out_over_all_groups(groups):
 
 
 def test_kernel_init_is_used():
-    """A family may start from other values."""
+    """A family may use other initializers."""
     layer = Conv(4, 3, kernel_init=nn.initializers.constant(0.5))
     params = layer.init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))["params"]
     np.testing.assert_array_equal(params["kernel"], jnp.full((3, 3, 2, 4), 0.5))

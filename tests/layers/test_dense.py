@@ -1,4 +1,4 @@
-"""The dense layer is flax's, in its hand-written gradients too."""
+"""The dense layer and its gradients equal those of flax."""
 
 import chex
 import flax.linen as nn
@@ -12,7 +12,7 @@ from netzoo.layers import Dense
 @pytest.mark.parametrize("shape", [(5, 3), (2, 4, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_equals_flax(shape, dtype):
-    """Parameters, values and all gradients; a wrong backward pass would only train worse."""
+    """Parameters, values and all gradients match."""
     with jax.enable_x64(dtype == "float64"):
         x = jax.random.normal(jax.random.key(0), shape, dtype)
         layers = Dense(7, jnp.dtype(dtype)), nn.Dense(7, dtype=jnp.dtype(dtype))
@@ -28,6 +28,6 @@ def test_equals_flax(shape, dtype):
 
         ours, theirs = map(run, layers)
         chex.assert_trees_all_equal_dtypes(ours, theirs)
-        # Sums of some ten products in another order: a few units in the last place.
+        # Sums of about ten products in another order: a few units in the last place.
         tolerance = 50 * float(jnp.finfo(dtype).eps) / 8
         chex.assert_trees_all_close(ours, theirs, rtol=tolerance, atol=tolerance)

@@ -1,4 +1,4 @@
-"""Dropout: what it keeps, and that its cheap random numbers are random enough."""
+"""Dropout: rate, scaling and the quality of its random numbers."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def test_share_and_scale(rate):
 
 
 def test_masks_are_uncorrelated_between_keys_and_neighbours():
-    """Weak mixing shows as correlation with the next key, element, row or example."""
+    """Masks do not correlate with those of the next key, element, row or example."""
     masks = [np.asarray(dropped(0.5, seed)) > 0 for seed in range(8)]
     pairs = [*itertools.pairwise(masks)]
     pairs += [(m[..., 1:], m[..., :-1]) for m in masks]
@@ -36,7 +36,7 @@ def test_masks_are_uncorrelated_between_keys_and_neighbours():
     pairs += [(m[1:], m[:-1]) for m in masks]
     for a, b in pairs:
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
-    # Whole channels or examples that are kept more often than others.
+    # Detects channels or examples that are kept more often than others.
     for axes in [(0, 1), (1, 2), (0, 2)]:
         shares = np.mean(masks, axis=(0, *(axis + 1 for axis in axes)))
         count = len(masks) * np.prod([SHAPE[axis] for axis in axes])
@@ -44,13 +44,13 @@ def test_masks_are_uncorrelated_between_keys_and_neighbours():
 
 
 def test_gradient_uses_the_same_mask():
-    """The mask is drawn again in the backward pass; another one would train on noise."""
+    """The backward pass recomputes the same mask."""
     y, pull_back = jax.vjp(lambda x: dropped(0.3, 1, x), jnp.ones(SHAPE))
     np.testing.assert_array_equal(pull_back(jnp.ones(SHAPE))[0], y)
 
 
 def test_does_nothing_where_it_should_not():
-    """Without `train`, and at rate 0, no key is needed nothing changes; rate 1 keeps nothing."""
+    """Without `train` or at rate 0, no key is needed and nothing changes; rate 1 returns zeros."""
     x = jnp.arange(8.0)
     np.testing.assert_array_equal(Dropout(0.5).apply({}, x, train=False), x)
     np.testing.assert_array_equal(Dropout(0.0).apply({}, x, train=True), x)

@@ -1,4 +1,4 @@
-"""Local response normalisation: the formula of the paper, its gradient, and the two scalings."""
+"""Local response normalisation: formula, gradient, and both conventions of alpha."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from netzoo.layers import local_response_norm
 
-# Factors at which the normalisation is felt: with the published ones it is nearly the identity.
+# Strong factors; with the published ones the normalisation is nearly the identity.
 CASES = {
     "paper's exponent": {"size": 5, "k": 2.0, "alpha": 0.3, "beta": 0.75},
     "another exponent": {"size": 3, "k": 1.0, "alpha": 0.5, "beta": 0.6},
@@ -35,7 +35,7 @@ def images(seed=0):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_formula(case):
-    """Window, edges, constants and exponent, in float64 to its last digits and in float32."""
+    """Window, edges, constants and exponent match in float64 and float32."""
     options, x = CASES[case], images()
     expected = loop(x, **options)
     with jax.enable_x64(True):
@@ -46,7 +46,7 @@ def test_equals_the_formula(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_gradient_equals_differences(case):
-    """The backward pass is written by hand; here it meets central differences in float64.
+    """The hand-written gradient equals central differences in float64.
 
     Their error is about `step ** 2 = 1e-10` for derivatives of order 1.
     """
@@ -81,14 +81,14 @@ def test_defaults_are_the_papers():
     ],
 )
 def test_alpha_over_size_is_pytorchs(size, expected):
-    """The same name stands for another factor there, and for an even window to the left."""
+    """PyTorch's alpha is divided by the size, and its even windows extend to the left."""
     x = jnp.asarray([[1.0, -2.0, 3.0, 4.0, -5.0]])
     ours = local_response_norm(x, size=size, k=1.0, alpha=0.5, alpha_over_size=True)
     np.testing.assert_allclose(ours[0], expected, rtol=1e-6)
 
 
 def test_bfloat16_is_computed_in_float32():
-    """Sums of squares in bfloat16 would lose the small terms; the result is rounded once."""
+    """bfloat16 inputs are summed in float32 and rounded once."""
     x = jnp.asarray(images(), jnp.bfloat16)
     options = CASES["paper's exponent"]
     ours = local_response_norm(x, **options)

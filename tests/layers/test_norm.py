@@ -1,4 +1,4 @@
-"""BatchNorm: the same layer as flax.linen.BatchNorm, also in its hand-written gradient."""
+"""BatchNorm and its gradient equal flax.linen.BatchNorm."""
 
 import chex
 import flax.linen as nn
@@ -39,7 +39,7 @@ def flaxs(variables, x, train):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_equals_flax(train, variables, x):
-    """Value, running statistics, and the gradients of input, scale and bias."""
+    """Values, running statistics and gradients of input, scale and bias match."""
     chex.assert_trees_all_equal_shapes_and_dtypes(
         BatchNorm().init(jax.random.key(0), x, train=train),
         nn.BatchNorm().init(jax.random.key(0), x, use_running_average=not train),
@@ -54,20 +54,20 @@ def test_equals_flax(train, variables, x):
             variables["params"], x
         )
 
-    # Means of 60 values and products of a few: some units in the last place of values near 1.
+    # Means of 60 values and few products: some units in the last place of values near 1.
     chex.assert_trees_all_close(run(ours), run(flaxs), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(7, 6), (3, 5, 6), (1, 1, 1, 6), (2, 3, 2, 2, 6)])
 def test_any_rank(shape, variables):
-    """All axes but the last are positions; a single position gives the bias, not NaN."""
+    """All axes except the last are positions; a single position gives the bias, not NaN."""
     x = jax.random.normal(jax.random.key(0), shape)
     actual, expected = ours(variables, x, True), flaxs(variables, x, True)
     chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_gradient_is_that_of_finite_differences(variables, x):
-    """The hand-written backward pass belongs to this forward pass, not only to Flax's."""
+    """The hand-written gradient equals differences of this forward pass."""
     jax.test_util.check_grads(
         lambda params, x: ours({**variables, "params": params}, x, True)[0],
         (variables["params"], x),
@@ -83,7 +83,7 @@ def test_statistics_change_only_in_training_and_where_mutable(variables, x):
     layer = BatchNorm(momentum=MOMENTUM)
     _, evaluated = layer.apply(variables, x, train=False, mutable=["batch_stats"])
     chex.assert_trees_all_equal(evaluated["batch_stats"], variables["batch_stats"])
-    frozen = layer.apply(variables, x, train=True)  # no collection is mutable: no error either
+    frozen = layer.apply(variables, x, train=True)  # no mutable collection is not an error
     y, trained = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     chex.assert_trees_all_equal(frozen, y)
     old = variables["batch_stats"]
@@ -97,14 +97,14 @@ def test_statistics_change_only_in_training_and_where_mutable(variables, x):
 
 
 def test_init_leaves_statistics_at_zero_and_one(x):
-    """The batch that only shapes the network must not count as the first one."""
+    """`init` does not update the running statistics."""
     stats = BatchNorm().init(jax.random.key(0), x, train=True)["batch_stats"]
     np.testing.assert_array_equal(stats["mean"], np.zeros(6))
     np.testing.assert_array_equal(stats["var"], np.ones(6))
 
 
 def test_large_common_offset_keeps_unit_variance():
-    """Mean 1000, deviation 1: the mean of squares minus the squared mean would be off by 6 %."""
+    """The variance is accurate for mean 1000 and deviation 1; one pass would be off by 6 %."""
     x = np.random.default_rng(0).normal(1e3, 1, (64, 8, 8, 6)).astype(np.float32)
     layer = BatchNorm(momentum=0.0)
     variables = layer.init(jax.random.key(0), x, train=False)
@@ -118,7 +118,7 @@ def test_large_common_offset_keeps_unit_variance():
 
 @pytest.mark.parametrize("train", [True, False])
 def test_bfloat16_in_and_out_with_float32_statistics(train, variables, x):
-    """Means over thousands of positions are useless in bfloat16; activations fit well in it."""
+    """Statistics of bfloat16 activations are float32."""
     low = x.astype(jnp.bfloat16)
 
     def loss(params, low):
@@ -130,6 +130,6 @@ def test_bfloat16_in_and_out_with_float32_statistics(train, variables, x):
     for leaf in jax.tree.leaves((updates, gradients[0])):
         assert leaf.dtype == jnp.float32
     exact, expected = flaxs(variables, low.astype(jnp.float32), train)
-    # The result is rounded once, to 8 bits; the statistics not at all.
+    # The result is rounded once, to 8 bits; the statistics are not rounded.
     np.testing.assert_allclose(y.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)
     chex.assert_trees_all_close(updates, expected, rtol=1e-5)

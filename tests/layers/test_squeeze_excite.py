@@ -8,7 +8,7 @@ from netzoo.layers import SqueezeExcite
 
 
 def test_squeeze_excite():
-    """The gate is relu6(x + 3) / 6 of a network with biases and a ReLU on the channels' means."""
+    """The gate is relu6(x + 3) / 6 of two dense layers on the channel means."""
     x = jax.random.normal(jax.random.key(0), (2, 3, 5, 24)) + 1
     layer = SqueezeExcite(8)
     tree = layer.init(jax.random.key(1), x)

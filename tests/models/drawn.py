@@ -1,4 +1,4 @@
-"""Variables of a network drawn by NumPy: compiling `init` would take longer than most tests."""
+"""Random variables of a network from NumPy, because compiling `init` is slow."""
 
 import flax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def drawn(shapes):
-    """Returns He-normal kernels, scales and variances of 1, and zeros, in these shapes."""
+    """Return He-normal kernels, scales and variances of 1, and zeros, in these shapes."""
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

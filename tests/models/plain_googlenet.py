@@ -1,4 +1,4 @@
-"""GoogLeNet in plain NumPy: what the paper's network is compared with."""
+"""A reference GoogLeNet in plain NumPy."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ class PlainGoogLeNet:
     """The network in float64, layer by layer as the paper and Caffe's prototxt list them."""
 
     def __init__(self, variables):
-        """Takes the variables; where these have no BatchNorm there is response normalisation."""
+        """Take the variables; where these have no BatchNorm there is response normalisation."""
         self.params, self.statistics = variables["params"], variables.get("batch_stats")
         self.outputs = {}
 
     def __call__(self, x):
-        """Returns the logits; `outputs` has the endpoints and auxiliary logits."""
+        """Return the logits; `outputs` has the endpoints and auxiliary logits."""
         x = self.pool(self.unit(x, "stem", "conv1", stride=2), 3, 2)
         x = self.unit(self.response_norm(x), "stem", "conv2_reduce")
         x = self.pool(self.response_norm(self.unit(x, "stem", "conv2")), 3, 2)
@@ -75,7 +75,10 @@ class PlainGoogLeNet:
 
     @staticmethod
     def pool(x, window, stride):
-        """Centred where the stride is 1; else from the first pixel, over the edge at the end."""
+        """Windows are centred at stride 1.
+
+        Otherwise they start at the first pixel and exceed the end.
+        """
         before = window // 2 if stride == 1 else 0
         pads = (before, window // 2)
         x = np.pad(x, ((0, 0), pads, pads, (0, 0)), constant_values=-np.inf)
@@ -83,6 +86,6 @@ class PlainGoogLeNet:
 
     @staticmethod
     def windows(x, window, stride):
-        """Maps `[batch, H, W, C]` to `[batch, H', W', C, window, window]`."""
+        """Map `[batch, H, W, C]` to `[batch, H', W', C, window, window]`."""
         view = np.lib.stride_tricks.sliding_window_view(x, (window, window), (1, 2))
         return view[:, ::stride, ::stride]

@@ -1,4 +1,4 @@
-"""A Transformer that compiles in seconds, and sentences for it."""
+"""A small Transformer that compiles in seconds, and sentences."""
 
 import flax
 import jax
@@ -19,14 +19,14 @@ def small(**options):
 
 
 def shapes(model):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     return jax.eval_shape(
         lambda key: model.init(key, SOURCE, TARGET, train=False), jax.random.key(0)
     )
 
 
 def draw(model):
-    """Returns variables that make every position and token matter."""
+    """Return variables that make every position and token matter."""
     rng = np.random.default_rng(0)
     flat = flax.traverse_util.flatten_dict(shapes(model))
     for path, leaf in flat.items():

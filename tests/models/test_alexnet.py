@@ -1,7 +1,7 @@
-"""AlexNet: equal to the layers of the 2012 paper in NumPy, and what sets the two networks apart.
+"""AlexNet equals a NumPy reference, and the differences between its two variants.
 
-No library has the network of 2012; the reference is written out here. `alexnet_owt` is compared
-with torchvision in `tests/parity`.
+No library has the paper's network, so the reference is here. `tests/parity` compares `alexnet_owt`
+with torchvision.
 """
 
 import re
@@ -19,7 +19,7 @@ from netzoo.layers import Dense, Dropout
 from netzoo.models import create_model
 
 NAMES = ("alexnet", "alexnet_owt")
-# Shapes of the kernels: the groups of 2012 halve the input channels of layers 2, 4 and 5.
+# Shapes of the kernels; two groups halve the input channels of layers 2, 4 and 5.
 KERNELS = {
     "alexnet": {
         "stem": (11, 11, 3, 96),
@@ -53,13 +53,13 @@ def small(name, **options):
 
 
 def shapes(model, size=64):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, size, size, 3))
     return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
 
 
 def draw(model):
-    """Returns variables that keep the size of the signal, with biases that matter; float64."""
+    """Return variables that keep the size of the signal, with biases that matter; float64."""
     rng = np.random.default_rng(0)
 
     def value(leaf):
@@ -70,12 +70,12 @@ def draw(model):
 
 
 def images(size, batch=1):
-    """Of the size of pixels, so that the response normalisation is felt."""
+    """Values as large as pixels, so that the response normalisation has an effect."""
     return 60 * np.random.default_rng(1).normal(size=(batch, size, size, 3))
 
 
 def windows(x, size, stride):
-    """`[batch, H', W', C, size, size]`: all windows that lie within the image."""
+    """Return all windows inside the image, `[batch, H', W', C, size, size]`."""
     seen = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
     return seen[:, ::stride, ::stride]
 
@@ -101,7 +101,7 @@ def pool(x):
 
 
 def reference(params, x, pad):
-    """The network of 2012, layer by layer; returns logits and endpoints."""
+    """Compute the paper's network layer by layer; return logits and endpoints."""
     out = {}
     x = conv_relu(x, params["stem"], stride=4, pad=pad)
     out["stem"] = x = pool(response_norm(x))
@@ -123,7 +123,7 @@ def relative(ours, expected):
 
 
 def test_equals_the_paper_in_float64():
-    """Every layer, in order: convolution, ReLU, response normalisation, pool; groups of two."""
+    """Every layer equals the reference, in order: convolution, ReLU, normalisation, pool."""
     x = images(227)
     with jax.enable_x64(True):
         model = small("alexnet", dtype=jnp.float64)
@@ -139,7 +139,7 @@ def test_equals_the_paper_in_float64():
 
 
 def test_224_pixels_are_padded_by_two():
-    """Half the world feeds 224 pixels and pads by 2; float32 stays within 1e-5 of that."""
+    """224 pixels equal the usual padding by 2, within 1e-5 in float32."""
     x = images(224, batch=2)
     model = small("alexnet")
     variables = draw(model)
@@ -151,13 +151,13 @@ def test_224_pixels_are_padded_by_two():
         return asked, model.apply(variables, x, train=False)
 
     asked, plain = both(jax.tree.map(jnp.float32, variables), jnp.float32(x))
-    np.testing.assert_array_equal(asked, plain)  # endpoints change nothing
+    np.testing.assert_array_equal(asked, plain)  # requesting endpoints changes nothing
     assert relative(plain, expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_kernels_and_biases(name):
-    """Groups, widths, and a bias in every layer."""
+    """Parameters have the right groups, widths and biases."""
     params = shapes(create_model(name))["params"]
     assert {layer: leaves["kernel"].shape for layer, leaves in params.items()} == KERNELS[name]
     assert all(leaves["bias"].shape == leaves["kernel"].shape[-1:] for leaves in params.values())
@@ -165,7 +165,7 @@ def test_kernels_and_biases(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_contract_of_the_docstring(name):
-    """Widths at the published sizes, and one set of parameters for all sizes."""
+    """Feature maps have the published sizes, and parameters do not depend on the image size."""
     model = small(name)
     channels = [KERNELS[name][path.replace("/", "_")][-1] for path in ENDPOINTS]
     for size, sides in SIDES.items():
@@ -185,7 +185,7 @@ def test_shape_contract_of_the_docstring(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_dropout_acts(name):
-    """2012: after the hidden layers. One weird trick: before them, and none before the logits."""
+    """Dropout follows the hidden layers in the paper, and precedes them in "One weird trick"."""
     order = []
 
     def note(next_call, args, kwargs, context):
@@ -210,12 +210,12 @@ def test_where_dropout_acts(name):
 
 
 def test_initial_values_of_the_paper():
-    """Deviation 0.01 everywhere; biases of 1 where ReLUs are fed from the start, else 0."""
+    """Kernels have deviation 0.01; grouped and hidden layers have biases of 1, others 0."""
     model = small("alexnet", hidden_features=64)
     init = jax.jit(lambda key: model.init(key, jnp.zeros((1, 64, 64, 3)), train=False))
     params = init(jax.random.key(0))["params"]
     for layer, leaves in params.items():
-        # At least 320 values: their deviation is known to 4 %.
+        # At least 320 values, whose deviation is accurate to 4 %.
         assert abs(float(leaves["kernel"].std()) / 0.01 - 1) < 0.15, layer
         ones = layer in ("stage1_block1", "stage3_block1", "stage4_block1", "hidden1", "hidden2")
         np.testing.assert_array_equal(leaves["bias"], float(ones), layer)
@@ -238,28 +238,28 @@ def trained(request):
 
 
 def test_every_parameter_learns(trained):
-    """A gradient that is zero throughout is a layer that is not connected."""
+    """Every parameter has a nonzero gradient."""
     _, [(gradients, _), *_] = trained
     for path, leaf in flax.traverse_util.flatten_dict(gradients).items():
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
 def test_dropout_follows_its_key(trained):
-    """Dropout acts in training, by the given key and nothing else."""
+    """Dropout acts only in training and depends only on the key."""
     _, [(_, first), (_, same), (_, other)] = trained
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
 
 
 def test_training_on_cpu_has_no_grouped_convolution(trained):
-    """The groups are taken one by one: together they would be five times as slow on CPU."""
+    """Each group is a separate convolution; a grouped one is five times as slow on CPU."""
     groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", trained[0])
     assert groups and set(groups) == {"1"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_classes_it_gives_features(name):
-    """`num_classes=0` is the last hidden layer, and has no parameters for logits."""
+    """`num_classes=0` returns the last hidden layer and has no parameters for logits."""
     model = small(name, num_classes=0)
     features, variables = jax.eval_shape(
         lambda key: model.init_with_output(key, jnp.zeros((2, 64, 64, 3)), train=False),
@@ -270,7 +270,7 @@ def test_without_classes_it_gives_features(name):
 
 
 def test_bfloat16():
-    """Computes in bfloat16, response normalisation included; float32 parameters and logits."""
+    """The computation is in bfloat16, with float32 parameters and logits."""
     model = small("alexnet", dtype=jnp.bfloat16)
     variables = jax.tree.map(jnp.float32, draw(model))
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False, mutable=["endpoints"]))
@@ -282,7 +282,7 @@ def test_bfloat16():
 
 @pytest.mark.parametrize("size", [(63, 96), (96, 63)])
 def test_too_small_image_is_an_error_before_compilation(size):
-    """Tracing already refuses what the last pool could not hold, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     model = small("alexnet")
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 64x64"):
         jax.eval_shape(

@@ -1,6 +1,7 @@
-"""What holds for every family: image sizes, what training changes, and files of its own.
+"""The contract of every family.
 
-One small network stands for each; nothing is compiled.
+Image sizes, results of training, and files. It is tested on one small network per family, without
+compilation.
 """
 
 import inspect
@@ -17,7 +18,7 @@ from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.weights import save_safetensors
 
-# Name, and height and width that are no powers of two; a ViT takes multiples of its patch.
+# Names, and heights and widths that are not powers of two.
 FAMILIES = {
     "alexnet": (75, 101),
     "alexnet_owt": (75, 101),
@@ -33,7 +34,7 @@ FAMILIES = {
 
 
 def shapes(name, size):
-    """Returns the variables, and the outputs of both modes, as shapes."""
+    """Return the variables, and the outputs of both modes, as shapes."""
     model, images = create_model(name, num_classes=5), jnp.zeros((2, *size, 3))
 
     def forward(key):
@@ -48,7 +49,7 @@ def shapes(name, size):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_odd_sizes_and_what_training_changes(name):
-    """Any image that is large enough goes in; training hands back statistics and nothing else."""
+    """Any large enough image is valid; training returns only logits and statistics."""
     variables, evaluated, (trained, state) = shapes(name, FAMILIES[name])
     for logits in (evaluated, trained):
         assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
@@ -60,7 +61,7 @@ def test_odd_sizes_and_what_training_changes(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_pixels_are_refused(name):
-    """Bytes that nobody has normalised give a certain answer, and a wrong one."""
+    """uint8 images, which are not normalised, are an error."""
     model, pixels = create_model(name, num_classes=5), jnp.zeros((2, *FAMILIES[name], 3), jnp.uint8)
     with pytest.raises(UserError, match="normalised float32 images, got uint8"):
         jax.eval_shape(lambda key: model.init(key, pixels, train=False), jax.random.key(0))
@@ -68,7 +69,7 @@ def test_pixels_are_refused(name):
 
 @pytest.mark.parametrize("name", [*FAMILIES, "transformer_tiny"])
 def test_own_files_lose_nothing(name, tmp_path):
-    """Variables written by netzoo come back bit for bit, scanned stacks and statistics included."""
+    """Saved variables are loaded exactly, including scanned stacks and statistics."""
     size = 64 if model_entry(name).image_size else 0
     # Dense layers of 4096 features would make files of half a gigabyte.
     small = "hidden_features" in inspect.signature(model_entry(name).factory).parameters

@@ -1,4 +1,4 @@
-"""BatchNorm folded into convolutions: the same logits, and nothing normalised any more."""
+"""Folding BatchNorm into convolutions keeps the logits and removes all norms."""
 
 import flax
 import flax.linen as nn
@@ -14,7 +14,7 @@ from netzoo.models import create_model, list_models
 from netzoo.models.summary import variable_shapes
 from tests.conftest import fast_only
 
-# One small network for each that is built differently, and its options.
+# Small networks of every structure, with their options.
 NETWORKS = {
     "googlenet_bn": {},
     "mobilenet_v1_025": {},
@@ -24,13 +24,13 @@ NETWORKS = {
     "resnext50_32x4d": {},
     "vgg11_bn": {"hidden_features": 16},
 }
-# Convolutions without and with a bias of their own.
+# Convolutions without and with a bias.
 FAST = ("mobilenet_v1_025", "vgg11_bn")
 SIZE = 32
 
 
 class PreActivation(nn.Module):
-    """A norm before the convolution, which nothing can be folded into, and one after it."""
+    """A norm before a convolution, which cannot be folded, and a norm after it."""
 
     dtype: jnp.dtype = jnp.float32
 
@@ -46,7 +46,7 @@ def small(name, dtype=jnp.float32):
 
 
 def draw(shapes):
-    """Returns trained-looking variables, float64: no scale, statistic or bias is trivial."""
+    """Return trained-looking variables, float64: no scale, statistic or bias is trivial."""
     rng = np.random.default_rng(0)
 
     def leaf(path, shape):
@@ -66,7 +66,7 @@ def evaluate(model, variables):
 
 @pytest.mark.parametrize("name", fast_only(NETWORKS, FAST))
 def test_same_logits_without_normalisation(name):
-    """Every norm finds its convolution, and the logits change by float64's rounding at most."""
+    """Every norm is folded, and the logits change only by float64 rounding."""
     with jax.enable_x64(True):
         model = small(name, jnp.float64)
         variables = draw(variable_shapes(model, SIZE))
@@ -82,7 +82,7 @@ def test_same_logits_without_normalisation(name):
 
 
 def test_every_class_with_batch_norm_is_tested():
-    """A new family with BatchNorm has to stand in the table above."""
+    """A new family with BatchNorm must be in the table above."""
     models = map(create_model, list_models())
     with_norms = {type(model) for model in models if hasattr(model, "norm_momentum")}
     assert with_norms == {type(small(name)) for name in NETWORKS}
@@ -90,7 +90,7 @@ def test_every_class_with_batch_norm_is_tested():
 
 @pytest.mark.slow
 def test_float32_and_bfloat16():
-    """Types stay, and the folded network is as near to exact logits as the other one is."""
+    """Dtypes are kept, and the folded network is as accurate as the original."""
     variables = draw(variable_shapes(small("mobilenet_v2_035"), SIZE))
     with jax.enable_x64(True):
         exact = evaluate(small("mobilenet_v2_035", jnp.float64), variables)
@@ -104,7 +104,7 @@ def test_float32_and_bfloat16():
 
 
 def test_endpoints_have_their_names():
-    """A folded network can be looked into like the one it was made of."""
+    """A folded network has the same endpoints."""
     model = small("mobilenet_v2_035")
     variables = draw(variable_shapes(model, SIZE))
     images = jnp.zeros((1, SIZE, SIZE, 3))
@@ -118,7 +118,7 @@ def test_endpoints_have_their_names():
 
 
 def test_norm_that_follows_no_convolution_stays():
-    """It goes on normalising, with its own statistics, beside folded ones."""
+    """A norm that cannot be folded keeps its statistics."""
     with jax.enable_x64(True):
         model = PreActivation(dtype=jnp.float64)
         variables = draw(variable_shapes(model, SIZE))
@@ -131,7 +131,7 @@ def test_norm_that_follows_no_convolution_stays():
 
 @pytest.mark.parametrize("name", ["googlenet", "vgg11", "vit_ti16"])
 def test_without_batch_norm_nothing_changes(name):
-    """One can fold whatever network there is."""
+    """Any network can be folded."""
     model = create_model(name, num_classes=5)
     variables = variable_shapes(model, SIZE)
     returned_model, returned = netzoo.fold_batch_norm(model, variables)
@@ -139,7 +139,7 @@ def test_without_batch_norm_nothing_changes(name):
 
 
 class Flattened(nn.Module):
-    """A classifier over places: its parameters depend on the size of the images."""
+    """A classifier whose parameters depend on the image size."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -148,7 +148,7 @@ class Flattened(nn.Module):
 
 
 def test_parameters_may_depend_on_the_image_size():
-    """A network of a user's own can be folded for the size that it was made for, and no other."""
+    """A user's network can be folded for its image size only."""
     model = Flattened()
     variables = draw(variable_shapes(model, SIZE))
     folded = netzoo.fold_batch_norm(model, variables, SIZE)
@@ -158,7 +158,7 @@ def test_parameters_may_depend_on_the_image_size():
 
 
 def test_folding_again_changes_nothing():
-    """What is folded has no statistics and is returned as it is."""
+    """A folded network has no statistics and is returned unchanged."""
     model = small("mobilenet_v1_025")
     folded = netzoo.fold_batch_norm(model, draw(variable_shapes(model, SIZE)))
     again = netzoo.fold_batch_norm(*folded)
@@ -166,14 +166,14 @@ def test_folding_again_changes_nothing():
 
 
 def test_variables_of_another_network():
-    """The error names what differs, with both shapes, before anything is computed."""
+    """The error lists the differences with both shapes."""
     variables = variable_shapes(create_model("mobilenet_v1", num_classes=5), SIZE)
     with pytest.raises(UserError, match=r"MobileNetV1:\n.*: expected \(.*, got \("):
         netzoo.fold_batch_norm(small("mobilenet_v1_025"), variables)
 
 
 def test_training_is_refused():
-    """Without statistics there is nothing to train with."""
+    """A folded network cannot be trained."""
     model = small("mobilenet_v1_025")
     model, variables = netzoo.fold_batch_norm(model, draw(variable_shapes(model, SIZE)))
     with pytest.raises(UserError, match="fold_batch_norm"):

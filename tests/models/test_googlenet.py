@@ -1,4 +1,4 @@
-"""GoogLeNet: the paper's network against a plain one in NumPy, and what ports get wrong."""
+"""GoogLeNet equals a NumPy reference, and details of its variants."""
 
 import functools
 
@@ -18,7 +18,7 @@ from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.models.plain_googlenet import PlainGoogLeNet
 
-# Compiles in half the time; the numbers are the same.
+# Compiles in half the time, with the same results.
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 NAMES = ("googlenet", "googlenet_bn", "googlenet_tv")
@@ -51,13 +51,13 @@ def small(name="googlenet", **options):
 
 @functools.cache
 def shapes(model, size=64):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, size, size, 3))
     return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
 
 
 def draw(model):
-    """Returns variables in float64 that keep the size of the signal, drawn by NumPy."""
+    """Return variables in float64 that keep the size of the signal, drawn by NumPy."""
     rng = np.random.default_rng(0)
     flat = flax.traverse_util.flatten_dict(shapes(model))
     for path, leaf in flat.items():
@@ -73,7 +73,7 @@ def draw(model):
 
 
 def layers_of(model):
-    """Returns every module that runs in `init`."""
+    """Return every module that runs in `init`."""
     seen = []
 
     def note(next_call, args, kwargs, context):
@@ -81,13 +81,13 @@ def layers_of(model):
         return next_call(*args, **kwargs)
 
     with nn.intercept_methods(note):
-        shapes.__wrapped__(model)  # what is cached does not run
+        shapes.__wrapped__(model)  # cached results would not run the modules
     return seen
 
 
 @pytest.fixture(scope="module")
 def images():
-    """At 64 pixels stage 4 is 4x4, which the auxiliary classifiers take as it is."""
+    """At 64 pixels, stage 4 is 4x4, so the auxiliary classifiers do not pool."""
     return np.random.default_rng(1).normal(size=(2, 64, 64, 3))
 
 
@@ -98,7 +98,7 @@ def variables():
 
 @pytest.fixture(scope="module")
 def reference(variables, images):
-    """The plain network after its pass; the logits are an output too."""
+    """The outputs of the reference network, including the logits."""
     network = PlainGoogLeNet(variables)
     network.outputs["logits"] = network(images)
     return network.outputs
@@ -106,7 +106,7 @@ def reference(variables, images):
 
 @pytest.fixture(scope="module")
 def training(variables, images):
-    """All outputs of the training network in float64, and the gradients of the task's loss."""
+    """All training outputs in float64, and the gradients of the task's loss."""
     model = small(dtype=jnp.float64)
 
     def loss(params, images):
@@ -129,7 +129,7 @@ def training(variables, images):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_size_without_auxiliary_classifiers(name):
-    """What inference needs: `auxiliary=False` leaves the published count of the body."""
+    """`auxiliary=False` has the published parameter count."""
     tree = shapes(small(name, auxiliary=False))
     parameters, statistics = SIZES[name]
     assert sum(x.size for x in jax.tree.leaves(tree["params"])) == parameters
@@ -140,7 +140,7 @@ def test_size_without_auxiliary_classifiers(name):
     ("name", "padding"), [*((name, "torch") for name in NAMES), ("googlenet_tv", "same")]
 )
 def test_shape_contract_of_the_docstring(name, padding):
-    """Table 1 at 224 pixels under both conventions: a pool that rounded down would lose a row."""
+    """Shapes are those of Table 1 at 224 pixels, in both padding conventions."""
     model = create_model(name, padding=padding)
     images = jnp.zeros((2, 224, 224, 3))
 
@@ -162,10 +162,7 @@ def test_shape_contract_of_the_docstring(name, padding):
 
 @pytest.mark.slow  # tests/parity compares the gradients
 def test_training_equals_the_plain_network(training, reference):
-    """Order of pool and normalisation, its constants, every branch, every classifier, in float64.
-
-    No library has the paper's network with which this one could be compared.
-    """
+    """All outputs equal the reference in float64. No library has the paper's network."""
     _, outputs = training
     assert outputs.keys() == reference.keys()
     for name, value in outputs.items():
@@ -175,7 +172,7 @@ def test_training_equals_the_plain_network(training, reference):
 
 @pytest.mark.slow  # tests/parity compares the logits
 def test_evaluation_equals_the_plain_network(variables, images, reference):
-    """The logits in float32, as they are used; nothing else is asked for here."""
+    """The float32 logits equal the reference."""
     apply = compiled(lambda variables, x: small().apply(variables, x, train=False))
     logits = apply(*jax.tree.map(jnp.float32, (variables, images)))
     error = np.abs(logits - reference["logits"]).max() / np.abs(reference["logits"]).max()
@@ -184,7 +181,7 @@ def test_evaluation_equals_the_plain_network(variables, images, reference):
 
 @pytest.mark.slow
 def test_batch_norm_equals_the_plain_network(images):
-    """BatchNorm takes the place of biases and response normalisation, not of the 5x5."""
+    """BatchNorm replaces biases and response normalisation, but keeps 5x5 kernels."""
     variables = draw(small("googlenet_bn"))
     model = small("googlenet_bn", dtype=jnp.float64)
     with jax.enable_x64(True):
@@ -196,14 +193,14 @@ def test_batch_norm_equals_the_plain_network(images):
 
 @pytest.mark.slow  # tests/parity compares the gradients
 def test_every_parameter_learns(training):
-    """No parameter is unused or cut off: the loss reaches the whole network."""
+    """Every parameter has a nonzero gradient."""
     gradients, _ = training
     for path, gradient in flax.traverse_util.flatten_dict(gradients).items():
         assert np.isfinite(gradient).all() and (gradient != 0).any(), "/".join(path)
 
 
 def test_pool_of_the_auxiliary_classifiers(variables):
-    """At 14x14 the paper's windows are 5 wide, those of an adaptive pool 4."""
+    """At 14x14, the paper's windows are 5 wide and those of an adaptive pool 4."""
     x = np.random.default_rng(2).normal(size=(2, 14, 14, 512))
     expected = PlainGoogLeNet(variables).classify(x, "aux1")
     params = {"params": variables["params"]["aux1"]}
@@ -219,12 +216,12 @@ def test_pool_of_the_auxiliary_classifiers(variables):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_do_not_depend_on_the_image_size(name):
-    """A network trained on small images goes on with larger ones, all classifiers included."""
+    """Parameters do not depend on the image size, including auxiliary classifiers."""
     assert shapes(small(name), 32) == shapes(small(name), 224)
 
 
 def test_auxiliary_classifiers_are_for_training():
-    """Evaluation computes none; on request there are none, and without classes."""
+    """Evaluation, `auxiliary=False` and `num_classes=0` have no auxiliary classifiers."""
     images = jnp.zeros((2, 64, 64, 3))
 
     def auxiliary(model, train):
@@ -241,7 +238,7 @@ def test_auxiliary_classifiers_are_for_training():
 
 
 def test_without_classes_it_gives_features():
-    """`num_classes=0` is the pooled representation, and has no parameters of any classifier."""
+    """`num_classes=0` returns the pooled features and has no parameters of classifiers."""
     model = create_model("googlenet_bn", num_classes=0)
     forward = functools.partial(model.init_with_output, train=False)
     features, tree = jax.eval_shape(forward, jax.random.key(0), jnp.zeros((2, 64, 64, 3)))
@@ -253,7 +250,7 @@ def test_without_classes_it_gives_features():
     ("name", "side"), [("googlenet", 5), ("googlenet_bn", 5), ("googlenet_tv", 3)]
 )
 def test_kernels_and_biases(name, side):
-    """5x5 in the paper, 3x3 in torchvision; biases where no BatchNorm follows, and only there."""
+    """Kernels are 5x5 in the paper and 3x3 in torchvision; biases exist only without BatchNorm."""
     params = shapes(small(name))["params"]
     for block in BLOCKS:
         assert params[block.replace("/", "_")]["branch3"]["kernel"].shape[:2] == (side, side)
@@ -271,7 +268,7 @@ def test_kernels_and_biases(name, side):
     [("googlenet", 0.4, None), ("googlenet_bn", 0.4, 1e-5), ("googlenet_tv", 0.2, 1e-3)],
 )
 def test_published_defaults(name, rate, epsilon):
-    """Dropout and epsilon; 0.7 and a weight of 0.3 for the auxiliary classifiers."""
+    """Published dropout rates, epsilon and auxiliary weight."""
     seen = layers_of(create_model(name))
     assert {layer.rate for layer in seen if isinstance(layer, Dropout)} == {rate, 0.7}
     norms = [layer for layer in seen if isinstance(layer, BatchNorm)]
@@ -280,7 +277,7 @@ def test_published_defaults(name, rate, epsilon):
 
 
 def test_options_arrive_in_every_layer():
-    """Converted weights need their library's padding and epsilon, short runs their momentum."""
+    """Padding, epsilon and momentum reach every layer."""
     seen = layers_of(
         small(
             "googlenet_bn", norm_momentum=0.5, norm_epsilon=0.1, padding="same", dtype=jnp.bfloat16
@@ -294,7 +291,7 @@ def test_options_arrive_in_every_layer():
 
 @pytest.mark.slow
 def test_bfloat16(variables, images, reference):
-    """Only the computation is in bfloat16: the logits are float32, finite and about the same."""
+    """In bfloat16, the logits are float32, finite and nearly the same."""
     model = small(dtype=jnp.bfloat16)
     apply = compiled(lambda v, x: model.apply(v, x, train=False))
     logits = apply(*jax.tree.map(jnp.float32, (variables, images)))
@@ -305,14 +302,14 @@ def test_bfloat16(variables, images, reference):
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31)])
 def test_too_small_image_is_an_error_before_compilation(size):
-    """Tracing already refuses what the last stage could not hold, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     init = functools.partial(small().init, train=False)
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
         jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *size, 3)))
 
 
 def test_torchvision_file_without_auxiliary_classifiers():
-    """Torchvision's file has auxiliary classifiers of 1000 classes: they may be left out."""
+    """The auxiliary classifiers of torchvision's file are optional."""
     whole, body = small("googlenet_tv"), small("googlenet_tv", auxiliary=False)
     layout = layouts(whole)["torchvision"]
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes(whole))

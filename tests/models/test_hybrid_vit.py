@@ -1,4 +1,4 @@
-"""Hybrids: where the ResNet halves the image, how kernels are standardised, what tokens are."""
+"""Hybrids: strides of the ResNet, standardised kernels, and tokens."""
 
 import chex
 import flax.linen as nn
@@ -16,23 +16,23 @@ from netzoo.models.vit import Variant
 
 SMALL = Variant(width=16, depth=2, mlp_dim=24, heads=2, patch=1)
 IMAGES = jax.random.normal(jax.random.key(1), (2, 64, 48, 3))
-# Softmax does not see what is added to all scores of a query.
+# A constant added to all scores of a query does not change the softmax.
 WITHOUT_GRADIENT = {"encoder/blocks/attention/key/bias"}
 
 
 def small(**options):
-    """Two stages of two blocks and one, with five classes: a token is 8 pixels wide."""
+    """Stages of two and one blocks, with five classes; a token covers 8x8 pixels."""
     defaults = {"variant": SMALL, "stages": (2, 1), "num_classes": 5}
     return create_model("r26_s32", **{**defaults, **options})
 
 
 def shapes(model, images=IMAGES):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
 
 
 def endpoint_shapes(name, size):
-    """Returns the shapes of all endpoints but the Transformer's blocks', without the batch."""
+    """Return the shapes of all endpoints but the Transformer's blocks', without the batch."""
     model, x = create_model(name), jnp.zeros((2, size, size, 3))
     _, state = jax.eval_shape(
         lambda v: model.apply(v, x, train=False, mutable=["endpoints"]), shapes(model, x)
@@ -46,7 +46,7 @@ def endpoint_shapes(name, size):
 
 @pytest.fixture(scope="module")
 def variables():
-    """All parameters drawn; `init` would leave the residual branches and the logits 0."""
+    """Random parameters, because `init` sets residual branches and logits to 0."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32), shapes(small())
@@ -63,7 +63,7 @@ def evaluated(variables):
 
 
 def test_shape_contract_of_the_docstring():
-    """R50+ViT-B/16 at 224 pixels: three stages, the last with nine blocks."""
+    """R50+ViT-B/16 at 224 pixels has three stages, the last with nine blocks."""
     expected = {"stem": (56, 56, 64), "encoder": (197, 768), "pre_logits": (768,)}
     stages = (("stage1", 3, 56, 256), ("stage2", 4, 28, 512), ("stage3", 9, 14, 1024))
     for stage, depth, side, channels in stages:
@@ -74,7 +74,7 @@ def test_shape_contract_of_the_docstring():
 
 @pytest.mark.parametrize("name", ["r_ti16", "r26_s32"])
 def test_a_token_is_32_pixels_wide(name):
-    """The stem of R+ViT-Ti/16 divides by 4, not by 2 as its name would need: 7 * 7 tokens."""
+    """The stem of R+ViT-Ti/16 divides by 4, which gives 7 * 7 tokens."""
     found = endpoint_shapes(name, 224)
     assert found["encoder"] == (50, 192 if name == "r_ti16" else 384)
     if name == "r_ti16":
@@ -85,14 +85,14 @@ def test_a_token_is_32_pixels_wide(name):
     ("name", "width"), [("r_ti16", 32), ("r26_b32", 32), ("r50_l32", 32), ("r50_b16", 16)]
 )
 def test_sides_have_to_be_multiples_of_a_token(name, width):
-    """The error names what the whole network needs, not its patch of the feature map."""
+    """The error states the required multiple of pixels."""
     with pytest.raises(UserError, match=rf"224x{width + 1} pixels.*multiples of {width}"):
         shapes(create_model(name), jnp.zeros((1, 224, width + 1, 3)))
 
 
 @pytest.mark.parametrize("place", ["deviation", "variance"])
 def test_standardised_kernels(place):
-    """Every output channel has mean 0 and deviation 1; the two libraries' epsilons differ."""
+    """Every output channel is standardised, with each library's epsilon."""
     kernel = np.random.default_rng(0).normal(2.0, 0.1, (3, 3, 8, 6)).astype(np.float32)
     layer = StandardizedConv(6, 3, epsilon=0.01, epsilon_place=place)
     standardized = layer.transform(jnp.asarray(kernel))
@@ -104,7 +104,7 @@ def test_standardised_kernels(place):
 
 
 def test_convolution_standardises_at_every_use():
-    """Neither scale nor offset of the parameter matters; it is kept in float32 until then."""
+    """Standardisation removes scale and offset, in float32."""
     x = jax.random.normal(jax.random.key(0), (2, 9, 8, 4))
     layer = StandardizedConv(6, 3, stride=2, padding="same", epsilon=0.0)
     kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 6))
@@ -120,7 +120,7 @@ def test_convolution_standardises_at_every_use():
 
 
 def test_options_arrive_in_every_layer():
-    """The image is halved in 3x3 convolutions; epsilons and padding are the library's."""
+    """3x3 convolutions have the stride; epsilons and padding reach every layer."""
     convs, norms = [], set()
 
     def note(next_call, args, kwargs, context):
@@ -150,7 +150,7 @@ def test_options_arrive_in_every_layer():
 
 @pytest.mark.slow
 def test_residual_branches_start_at_zero():
-    """Third norm of a block 0, the others 1; a shortcut has weights where channels change."""
+    """The last norm of a block starts at 0, and shortcuts have weights where channels change."""
     model, x = small(stages=(2,)), IMAGES[:, :8, :8]
     params = jax.jit(lambda key: model.init(key, x, train=False))(jax.random.key(0))["params"]
     for name, projected in (("stage1_block1", True), ("stage1_block2", False)):
@@ -163,7 +163,7 @@ def test_residual_branches_start_at_zero():
 
 
 def test_endpoints_belong_to_the_logits(variables, evaluated):
-    """Asking changes nothing; blocks end in ReLU, and the last is what is embedded."""
+    """Endpoints do not change logits; blocks end with ReLU; the last block is embedded."""
     logits, endpoints = evaluated
     plain = jax.jit(lambda v, x: small().apply(v, x, train=False))(variables, IMAGES)
     np.testing.assert_allclose(logits, plain, rtol=1e-4, atol=1e-4)
@@ -175,7 +175,7 @@ def test_endpoints_belong_to_the_logits(variables, evaluated):
 
 
 def test_padding_conventions_differ_in_value_only(variables, evaluated):
-    """SAME puts the odd pixel at the end, in the stem as well as in the pooling after it."""
+    """SAME pads the end, in the stem and in its pooling."""
     torch = jax.jit(lambda v, x: small(padding="torch").apply(v, x, train=False))
     logits = torch(variables, IMAGES)
     chex.assert_trees_all_equal_shapes_and_dtypes(logits, evaluated[0])
@@ -184,7 +184,7 @@ def test_padding_conventions_differ_in_value_only(variables, evaluated):
 
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_training_reaches_every_parameter(variables):
-    """Gradients are finite, and nothing is cut off from the loss."""
+    """All gradients are finite and nonzero."""
     model = small(stages=(1, 1), drop_path_rate=0.1)
     params = {name: leaf for name, leaf in variables["params"].items() if name != "stage1_block2"}
     weights = jax.random.normal(jax.random.key(2), (2, 5))
@@ -201,7 +201,7 @@ def test_training_reaches_every_parameter(variables):
 
 @pytest.mark.slow
 def test_bfloat16_has_float32_logits(variables, evaluated):
-    """The whole network computes in `dtype`; the classifier does not."""
+    """The network computes in `dtype`, except for the classifier."""
     model = small(dtype=jnp.bfloat16)
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False, mutable=["endpoints"]))
     logits, state = apply(variables, IMAGES)

@@ -1,4 +1,4 @@
-"""MobileNet V1: the published sizes and shapes, and the details that ports get wrong."""
+"""MobileNet V1: published sizes, shapes and details."""
 
 import chex
 import flax.linen as nn
@@ -21,7 +21,7 @@ SIZES = {
 
 
 def shapes(model, size=32, method="init"):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, size, size, 3))
     return jax.eval_shape(
         lambda key: getattr(model, method)(key, images, train=False), jax.random.key(0)
@@ -35,7 +35,7 @@ def images():
 
 @pytest.mark.parametrize("width", SIZES)
 def test_width_multiplier(width):
-    """Any multiplier works; channels are cut to integers, not rounded to multiples of 8."""
+    """Channels are truncated to integers, for any width multiplier."""
     channels, parameters = SIZES[width]
     params = shapes(create_model("mobilenet_v1", width_multiplier=width))["params"]
     found = [params["stem"]["kernel"].shape[-1]]
@@ -47,7 +47,7 @@ def test_width_multiplier(width):
 def test_shape_contract_of_the_docstring():
     """Table 1 of the paper at 224 pixels, block by block.
 
-    The last depthwise convolution has stride 1 in spite of the table; with 2 it would see 4x4.
+    The last depthwise convolution has stride 1, unlike the table.
     """
     x = jnp.zeros((2, 224, 224, 3))
     model = create_model("mobilenet_v1")
@@ -67,7 +67,7 @@ def test_shape_contract_of_the_docstring():
 
 
 def test_a_block_is_relu6_twice_and_has_no_residual(images):
-    """ReLU6 follows both convolutions, the second too, and nothing goes around them."""
+    """ReLU6 follows both convolutions, and there is no residual."""
     block = SeparableBlock(ConvNormAct(Conv, BatchNorm, nn.relu6), features=3)
     tree = block.init(jax.random.key(0), images, train=False)
     tree = jax.tree.map(lambda leaf: leaf * 9, tree)

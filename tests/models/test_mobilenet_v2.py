@@ -1,4 +1,4 @@
-"""MobileNetV2: the published sizes and shapes, and the details that ports get wrong."""
+"""MobileNetV2: published sizes, shapes and details."""
 
 import functools
 
@@ -17,8 +17,7 @@ from netzoo.models.blocks import ConvNormAct, InvertedResidual, scale_channels
 from netzoo.models.mobilenet_v2 import STAGES, STEM_CHANNELS
 from tests.conftest import fast_only, slow
 
-# Width: parameters with 1000 and with 5 classes, running statistics, channels of the head, which
-# widens above width 1 and does not narrow below.
+# By width: parameters with 1000 and 5 classes, running statistics, and channels of the head.
 SIZES = {
     0.35: (1_677_128, 402_533, 14_080, 1280),
     0.5: (1_968_680, 694_085, 18_544, 1280),
@@ -27,7 +26,7 @@ SIZES = {
     1.3: (5_386_792, 3_730_117, 44_256, 1664),
     1.4: (6_108_776, 4_324_741, 47_936, 1792),
 }
-# Stem and stages 1 to 7 at that width, as the authors' implementation rounds them.
+# Channels of the stem and stages 1 to 7, rounded as in the authors' code.
 CHANNELS = {
     0.35: (16, 8, 8, 16, 24, 32, 56, 112),
     0.5: (16, 8, 16, 16, 32, 48, 80, 160),
@@ -44,7 +43,7 @@ def small(**options):
 
 
 def shapes(model, size=32, method="init", **options):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, size, size, 3))
     return jax.eval_shape(
         lambda key: getattr(model, method)(key, images, train=False, **options), jax.random.key(0)
@@ -52,7 +51,7 @@ def shapes(model, size=32, method="init", **options):
 
 
 def run(model, *, train=False, **options):
-    """Returns the compiled forward pass, `run(...)(variables, images, key)`."""
+    """Return the compiled forward pass, `run(...)(variables, images, key)`."""
 
     def apply(variables, images, key):
         rngs = {"dropout": key} if train else None
@@ -68,10 +67,9 @@ def images():
 
 @pytest.fixture(scope="module")
 def variables(train):
-    """Variables whose running statistics are those of another batch.
+    """Random variables with the running statistics of another batch.
 
-    Under the initial ones, mean 0 and variance 1, the signal fades from block to block and all
-    images have the same logits. Drawn by NumPy: compiling `init` would take as long as the rest.
+    With the initial statistics the signal fades, and all images have the same logits.
     """
     rng = np.random.default_rng(0)
     params = flax.traverse_util.flatten_dict(shapes(small())["params"])
@@ -92,19 +90,19 @@ def variables(train):
 
 @pytest.fixture(scope="module")
 def evaluate():
-    """The evaluating network; returns logits, every layer's output, and the statistics."""
+    """Evaluate; return logits, every layer's output, and the statistics."""
     return run(small(), capture_intermediates=True, mutable=["intermediates", "batch_stats"])
 
 
 @pytest.fixture(scope="module")
 def train():
-    """The training network; returns logits and new statistics."""
+    """Train; return logits and new statistics."""
     return run(small(), train=True, mutable=["batch_stats"])
 
 
 @pytest.mark.parametrize("width", fast_only(SIZES, [0.35, 1.0]))
 def test_exact_size(width):
-    """The published network to the last parameter, for every published width."""
+    """Every published width has exactly the published parameters."""
     thousand, five, statistics, head = SIZES[width]
     for classes, expected in ((1000, thousand), (5, five)):
         model = create_model("mobilenet_v2", num_classes=classes, width_multiplier=width)
@@ -116,7 +114,7 @@ def test_exact_size(width):
 
 @pytest.mark.parametrize("width", CHANNELS)
 def test_channels_are_rounded_as_the_authors_do(width):
-    """Multiples of 8, never more than 10 % below the request."""
+    """Channels are multiples of 8 and at least 90 % of the product."""
     wanted = (STEM_CHANNELS, *(stage.channels for stage in STAGES))
     assert tuple(scale_channels(c, width) for c in wanted) == CHANNELS[width]
 
@@ -147,7 +145,7 @@ def test_shape_contract_of_the_docstring():
 @pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.bfloat16])
 @pytest.mark.parametrize("train", [True, False])
 def test_logits_are_float32(dtype, train):
-    """Losses are taken in float32 whatever the network computes in; the rest is in `dtype`."""
+    """Logits are float32, and all other outputs have `dtype`."""
     model, x = small(dtype=dtype), jnp.zeros((3, 40, 48, 3))
 
     def forward(key):
@@ -165,7 +163,7 @@ def test_logits_are_float32(dtype, train):
 
 
 def test_without_classes_it_gives_features():
-    """`num_classes=0` is the pooled representation, and has no parameters for logits."""
+    """`num_classes=0` returns the pooled features and has no parameters for logits."""
     model = create_model("mobilenet_v2", num_classes=0, width_multiplier=0.35)
     features, tree = shapes(model, method="init_with_output")
     assert (features.shape, features.dtype) == ((2, 1280), jnp.float32)
@@ -174,7 +172,7 @@ def test_without_classes_it_gives_features():
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31), (8, 8)])
 def test_too_small_image_is_an_error_before_compilation(size):
-    """Tracing already refuses what the last stages could not hold, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
         jax.eval_shape(
             lambda key: small().init(key, jnp.zeros((1, *size, 3)), train=False),
@@ -183,10 +181,10 @@ def test_too_small_image_is_an_error_before_compilation(size):
 
 
 def test_linear_bottlenecks_and_residuals(evaluate, variables, images):
-    """Nothing follows the projection but the residual, and that only where shapes allow.
+    """Only a residual follows the projection, if the shapes allow it.
 
-    With an activation after the projection ("linear bottleneck", section 3.2) the network still
-    trains, some points worse, and no count or shape tells.
+    An activation after the projection (section 3.2) would train some points worse without changing
+    counts or shapes.
     """
     _, state = evaluate(variables, images, jax.random.key(0))
     tree = state["intermediates"]
@@ -211,9 +209,9 @@ def test_linear_bottlenecks_and_residuals(evaluate, variables, images):
 
 
 def test_a_first_block_of_equal_channels_has_a_residual():
-    """What decides is stride 1 and equal channels, not the place in the stage.
+    """A residual needs stride 1 and equal channels.
 
-    At width 0.35 stage 1 and stage 2 both have 8 channels; stage 2 begins with stride 2.
+    At width 0.35, stages 1 and 2 have 8 channels, but stage 2 begins with stride 2.
     """
     x = jax.random.normal(jax.random.key(0), (1, 4, 4, 8))
     conv_norm_act = ConvNormAct(Conv, BatchNorm, nn.relu6)
@@ -226,7 +224,7 @@ def test_a_first_block_of_equal_channels_has_a_residual():
 
 
 def test_no_expansion_in_the_first_block(variables):
-    """A block with t = 1 has no expanding convolution, all others have one six times as wide."""
+    """A block with t = 1 has no expansion; all others expand six times."""
     for name, block in variables["params"].items():
         if name.startswith("stage"):
             assert ("expand" in block) == ("expand_norm" in block) == (name != "stage1_block1")
@@ -236,7 +234,7 @@ def test_no_expansion_in_the_first_block(variables):
 
 
 def test_only_logits_have_a_bias_beside_batchnorm(variables):
-    """A bias before BatchNorm would be parameters without effect."""
+    """Convolutions before BatchNorm have no bias."""
     biased = [
         path
         for path in flax.traverse_util.flatten_dict(variables["params"])
@@ -246,19 +244,19 @@ def test_only_logits_have_a_bias_beside_batchnorm(variables):
 
 
 def test_evaluation_is_repeatable_and_changes_nothing(evaluate, variables, images):
-    """Without `train` there is no randomness and no new statistic, even where mutable."""
+    """Evaluation is deterministic and does not update statistics, even if mutable."""
     first, state = evaluate(variables, images, jax.random.key(0))
     second, _ = evaluate(variables, images, jax.random.key(1))
     np.testing.assert_array_equal(first, second)
     chex.assert_trees_all_equal(state["batch_stats"], variables["batch_stats"])
-    # Each image by itself: the running statistics, not those of the batch, are in use.
+    # One image at a time, to check that running statistics are used.
     mixed = evaluate(variables, images.at[1:].set(0), jax.random.key(0))[0]
     np.testing.assert_allclose(first[0], mixed[0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(first[1], mixed[1], rtol=1e-3)
 
 
 def test_training_moves_every_statistic(train, variables, images):
-    """`train=True` is what feeds the running statistics, of every layer."""
+    """`train=True` updates the running statistics of every layer."""
     _, state = train(variables, images, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(state["batch_stats"], variables["batch_stats"])
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), state, {
@@ -267,14 +265,14 @@ def test_training_moves_every_statistic(train, variables, images):
 
 
 def test_dropout_follows_its_key(train, variables, images):
-    """Dropout acts in training, by the given key and nothing else."""
+    """Dropout acts only in training and depends only on the key."""
     first, same, other = (train(variables, images, jax.random.key(k))[0] for k in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
 
 
 def test_dropout_needs_a_key_only_in_training(variables, images):
-    """Evaluation asks for no key; training without one fails instead of going without dropout."""
+    """Evaluation needs no key; training without a key is an error."""
 
     def forward(train):
         return lambda: small().apply(variables, images, train=train, mutable=["batch_stats"])
@@ -285,7 +283,7 @@ def test_dropout_needs_a_key_only_in_training(variables, images):
 
 
 def test_padding_conventions_differ_in_value_only(evaluate, variables, images):
-    """One set of parameters fits both; the numbers are those of the library they came from."""
+    """Both padding conventions have the same parameters but different logits."""
     torch, _ = evaluate(variables, images, jax.random.key(0))
     same = run(small(padding="same"))(variables, images, jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(torch, same)

@@ -1,4 +1,4 @@
-"""MobileNetV3: the published shapes, and the details that ports get wrong."""
+"""MobileNetV3: published shapes and details."""
 
 import functools
 import re
@@ -35,7 +35,7 @@ TABLES = {
     ),
 }  # fmt: skip
 ENDS = {"large": (960, 1280), "small": (576, 1024)}
-# Expanded channels to those of the squeeze: a quarter, rounded to a multiple of 8.
+# Channels of the squeeze by expanded channels: a quarter, rounded to a multiple of 8.
 SQUEEZES = {16: 8, 72: 24, 96: 24, 120: 32, 144: 40, 240: 64, 288: 72, 480: 120, 576: 144,
             672: 168, 960: 240}  # fmt: skip
 
@@ -46,7 +46,7 @@ def small(**options):
 
 
 def shapes(model, size=32, method="init"):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, size, size, 3))
     return jax.eval_shape(
         lambda key: getattr(model, method)(key, images, train=False), jax.random.key(0)
@@ -54,7 +54,7 @@ def shapes(model, size=32, method="init"):
 
 
 def blocks(tree):
-    """Returns the entries of the blocks in their order."""
+    """Return the entries of the blocks in their order."""
     return [tree[name] for name in sorted(tree) if name.startswith("stage")]
 
 
@@ -66,9 +66,9 @@ def variables():
 @pytest.mark.parametrize("minimalistic", [False, True])
 @pytest.mark.parametrize("name", TABLES)
 def test_shape_contract_of_the_docstring(name, minimalistic):
-    """The paper's table at 224 pixels row by row, in names, shapes and activations.
+    """Names, shapes and activations are those of the paper's table at 224 pixels.
 
-    Minimalistic networks differ in kernel sizes, squeeze-excite and activations alone.
+    Minimalistic networks differ only in kernel sizes, squeeze-excite and activations.
     """
     x = jnp.zeros((2, 224, 224, 3))
     model = create_model(f"mobilenet_v3_{name}", minimalistic=minimalistic)
@@ -108,7 +108,7 @@ def test_shape_contract_of_the_docstring(name, minimalistic):
 
 
 def test_what_the_width_multiplier_scales():
-    """The published narrow networks: factors on scaled channels, the stem and `pre_logits` kept.
+    """Narrow networks scale channels but not the stem and `pre_logits`.
 
     The second number is the size of timm's `mobilenetv3_small_050`.
     """
@@ -124,7 +124,7 @@ def test_what_the_width_multiplier_scales():
 
 
 def test_block_order():
-    """Activations follow the expansion and the depthwise convolution, then the gate.
+    """Activations follow the expansion and the depthwise convolution, before the gate.
 
     The projection is linear, and a residual needs stride 1 and equal channels.
     """
@@ -164,7 +164,7 @@ def test_where_biases_are(variables):
 
 @pytest.mark.parametrize("project", ["torchvision", "timm"])
 def test_names_lose_nothing(project, variables):
-    """To the other project's tensors and back without a bit lost, gates and `pre_logits` too."""
+    """Exported tensors are loaded exactly, including gates and `pre_logits`."""
     layout = layouts(small())[project](small(), variables)
     theirs = to_tensors(variables, layout)
     gates = [tensor.ndim for name, tensor in theirs.items() if re.search(r"\.(fc1|se)\b", name)]

@@ -1,4 +1,4 @@
-"""What the MobileNets have to do alike."""
+"""The common behaviour of the MobileNets."""
 
 import re
 from typing import NamedTuple
@@ -17,17 +17,17 @@ from tests.models.drawn import drawn
 
 
 class Network(NamedTuple):
-    """A narrow network, and what is special about it."""
+    """A narrow network and its properties."""
 
     name: str
     width: float
-    image_size: int  # large enough that no batch statistic is of equal values
-    features: tuple[str, int]  # of the whole network: its name, and the width before the logits
+    image_size: int  # large enough for nontrivial batch statistics
+    features: tuple[str, int]  # name and width of `pre_logits`
     dropout_rate: float
 
 
 NETWORKS = (
-    # The authors' 0.999 is the share that is kept.
+    # The authors' 0.999 is the share to keep.
     Network("mobilenet_v1", 0.25, 32, ("mobilenet_v1_025", 256), 0.001),
     Network("mobilenet_v2", 0.35, 64, ("mobilenet_v2", 1280), 0.2),
     Network("mobilenet_v3_small", 0.35, 64, ("mobilenet_v3_small", 1024), 0.2),
@@ -41,7 +41,7 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def small(network):
-    """Makes the network with five classes."""
+    """Make the network with five classes."""
 
     def make(**options):
         return create_model(network.name, num_classes=5, width_multiplier=network.width, **options)
@@ -50,7 +50,7 @@ def small(network):
 
 
 def shapes(model, method="init"):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, 32, 32, 3))
     return jax.eval_shape(
         lambda key: getattr(model, method)(key, images, train=False), jax.random.key(0)
@@ -70,7 +70,7 @@ def variables(small):
 
 @pytest.fixture(scope="module")
 def evaluated(small, variables, images):
-    """Logits, and logits and endpoints when these are asked for; compiled at once to save time."""
+    """Return logits without and with endpoints, compiled together to save time."""
 
     def forward(variables, images):
         return (
@@ -82,10 +82,10 @@ def evaluated(small, variables, images):
 
 
 def test_asking_for_endpoints_changes_nothing(variables, evaluated):
-    """The logits are the same; the endpoint before them is what they come from."""
+    """Endpoints do not change the logits, which follow from `pre_logits`."""
     logits, (asked, state) = evaluated
     np.testing.assert_allclose(logits, asked, rtol=1e-5, atol=1e-6)
-    assert np.ptp(logits, axis=0).min() > 1e-3  # the images do not all look alike
+    assert np.ptp(logits, axis=0).min() > 1e-3  # the logits depend on the images
     dense = variables["params"]["logits"]
     computed = state["endpoints"]["pre_logits"] @ dense["kernel"] + dense["bias"]
     np.testing.assert_allclose(logits, computed, rtol=1e-4, atol=1e-5)
@@ -93,7 +93,7 @@ def test_asking_for_endpoints_changes_nothing(variables, evaluated):
 
 @pytest.mark.slow
 def test_bfloat16(small, variables, images, evaluated):
-    """Half precision gives finite float32 logits near those of full precision."""
+    """Half precision gives finite float32 logits close to those of full precision."""
     logits, _ = evaluated
     apply = jax.jit(lambda v, x: small(dtype=jnp.bfloat16).apply(v, x, train=False))
     half = apply(variables, images)
@@ -103,7 +103,7 @@ def test_bfloat16(small, variables, images, evaluated):
 
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_is_trained(small, variables, images):
-    """Each has a finite gradient that is not zero; every statistic moves."""
+    """All gradients are finite and nonzero, and all statistics change."""
 
     def loss(params, key):
         logits, state = small().apply(
@@ -125,7 +125,7 @@ def test_every_parameter_is_trained(small, variables, images):
 
 
 def test_without_classes_it_gives_features(network):
-    """`num_classes=0` is what the logits are computed from, and has no parameters for them."""
+    """`num_classes=0` returns the features before the logits, without their parameters."""
     name, width = network.features
     features, tree = shapes(create_model(name, num_classes=0), method="init_with_output")
     assert (features.shape, features.dtype) == ((2, width), jnp.float32)
@@ -134,7 +134,7 @@ def test_without_classes_it_gives_features(network):
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31)])
 def test_too_small_image_is_an_error_before_compilation(small, size):
-    """Tracing already refuses what the last stage could not hold, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
         jax.eval_shape(
             lambda key: small().init(key, jnp.zeros((1, *size, 3)), train=False),
@@ -143,7 +143,7 @@ def test_too_small_image_is_an_error_before_compilation(small, size):
 
 
 def test_options_arrive_in_every_layer(network, small):
-    """Converted weights need their library's padding and epsilon, short runs their momentum."""
+    """Padding, epsilon and momentum reach every layer."""
     seen = set()
 
     def note(next_call, args, kwargs, context):
@@ -166,7 +166,7 @@ def test_options_arrive_in_every_layer(network, small):
 
 
 def test_training_on_cpu_has_no_grouped_convolution(small, variables, images):
-    """No layer of the network escapes the road that is fast on CPU, forward or backward."""
+    """Every layer has its fast CPU implementation, forward and backward."""
 
     def loss(params):
         logits, _ = small(dropout_rate=0.0).apply(

@@ -1,4 +1,4 @@
-"""Networks work in Flax NNX through its bridge: one of each family, forward and gradient."""
+"""One network per family works in Flax NNX through its bridge, forward and gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +28,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("name", fast_only(FAMILIES, ["mobilenet_v1_025", "vit_ti16"]))
 def test_logits_and_gradients_are_those_of_linen(name):
-    """The NNX module holds Linen's variables under the same paths and computes the same.
-
-    Both lower to one program, so that nothing has to be compiled or run.
-    """
+    """The NNX module has Linen's variable paths and lowers to the same program."""
     options, side = FAMILIES[name]
     linen = create_model(name, num_classes=5, **options)
     inputs = (jnp.zeros((2, side, side, 3)),) if side else (jnp.zeros((2, 4), jnp.int32),) * 2
@@ -56,7 +53,7 @@ def test_logits_and_gradients_are_those_of_linen(name):
 
 
 def lowered(logits_of, params, statistics):
-    """Returns the program of logits and gradients over the leaves of both trees."""
+    """Return the program of logits and gradients."""
     leaves, structure = jax.tree.flatten((params, statistics))
     count = len(jax.tree.leaves(params))
 

@@ -1,4 +1,4 @@
-"""Registry: every network has a published size, and wrong names are answered with right ones."""
+"""Registry: published sizes of every network, and suggestions for unknown names."""
 
 import jax
 import pytest
@@ -73,10 +73,7 @@ SIZES = {
 
 
 def test_every_network_has_a_published_size():
-    """A network cannot be added without the count that it is checked against.
-
-    Others, such as the tests' own, may be in the registry besides.
-    """
+    """Every network must be in the table of counts. Tests may register further networks."""
 
     def is_ours(name):
         factory = model_entry(name).factory
@@ -93,7 +90,7 @@ FAST = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilenet_v2
 
 @pytest.mark.parametrize("name", fast_only(SIZES, FAST))
 def test_sizes(name):
-    """The network is the published one, to the last parameter, and costs what is published."""
+    """Parameters and multiply-adds equal the published counts."""
     thousand, five, statistics, millions = SIZES[name]
     size = model_entry(name).image_size
     classes = {"num_classes": 1000}  # a Transformer's own default is the paper's vocabulary
@@ -122,13 +119,13 @@ def test_the_package_offers_both_functions():
 
 
 def test_unknown_model_names_the_nearest():
-    """A misspelt network is answered with what was meant."""
+    """The error for a misspelt network suggests the nearest name."""
     with pytest.raises(UserError, match=r"'mobilnet_v2'.*did you mean .*mobilenet_v2"):
         create_model("mobilnet_v2")
 
 
 def test_hopeless_name_lists_what_there_is():
-    """Where nothing is near, the error lists the valid names."""
+    """If no name is near, the error lists the valid names."""
     with pytest.raises(UserError, match=r"valid: .*mobilenet_v2"):
         create_model("zzzz")
 
@@ -137,19 +134,19 @@ def test_hopeless_name_lists_what_there_is():
     ("option", "nearest"), [("width", "width_multiplier"), ("dropout", "dropout_rate")]
 )
 def test_unknown_option_names_the_nearest(option, nearest):
-    """A misspelt option must not be dropped silently, and says what was meant."""
+    """A misspelt option is an error that suggests the nearest."""
     with pytest.raises(UserError, match=rf"option of mobilenet_v2 '{option}'.*{nearest}"):
         create_model("mobilenet_v2", **{option: 0.5})
 
 
 @pytest.mark.parametrize("option", ["parent", "name"])
 def test_lineage_is_no_option(option):
-    """Flax's own fields are not for configurations."""
+    """Flax's own fields are not options."""
     with pytest.raises((UserError, TypeError)):
         create_model("mobilenet_v2", **{option: "x"})
 
 
 def test_no_name_twice():
-    """Two families cannot claim one name."""
+    """A name can be registered only once."""
     with pytest.raises(ValueError, match="registered"):
         register("mobilenet_v2", lambda num_classes: None)

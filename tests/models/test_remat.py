@@ -1,4 +1,4 @@
-"""Rematerialised blocks: the same step with less memory."""
+"""Rematerialisation: the same step with less memory."""
 
 import contextlib
 
@@ -28,13 +28,13 @@ def small_vit(**options):
     return vit.ViT(variant, num_classes=5, drop_path_rate=0.5, **options)
 
 
-# Blocks of their own and scanned ones; with statistics, stochastic depth and dropout inside.
+# Separate and scanned blocks, with statistics, drop path and dropout.
 NETWORKS = {
     "resnet": (small_resnet, (IMAGES,)),
     "vit": (small_vit, (IMAGES,)),
     "transformer": (small_transformer, (SOURCE, TARGET)),
 }
-# One for each class of networks with blocks, and the smallest square images.
+# One network per class with blocks, and the smallest square images.
 NAMES = {
     "googlenet_bn": 32,
     "mobilenet_v1_025": 32,
@@ -47,7 +47,7 @@ NAMES = {
 
 
 def loss_of(model, remat):
-    """Returns `(params, rest, inputs) -> (loss, new statistics)` of a training step."""
+    """Return `(params, rest, inputs) -> (loss, new statistics)` of a training step."""
 
     def loss(params, rest, inputs):
         with rematerialized_blocks() if remat else contextlib.nullcontext():
@@ -64,7 +64,7 @@ def loss_of(model, remat):
 
 
 def shapes_of(model, inputs):
-    """Returns parameters and statistics as shapes."""
+    """Return parameters and statistics as shapes."""
     variables = dict(
         jax.eval_shape(lambda key, x: model.init(key, *x, train=False), jax.random.key(0), inputs)
     )
@@ -72,10 +72,10 @@ def shapes_of(model, inputs):
 
 
 def temporary_bytes(model, image_size, batch_size, remat, device=None):
-    """Returns the memory that a compiled gradient needs besides what goes in and out."""
+    """Return the memory that a compiled gradient needs besides what goes in and out."""
     images = jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), jnp.float32)
     arguments = (*shapes_of(model, (images,)), (images,))
-    if device is not None:  # possibly one that is not here
+    if device is not None:  # may be an abstract device
         sharding = jax.sharding.SingleDeviceSharding(device)
         arguments = jax.tree.map(lambda x: x.update(sharding=sharding), arguments)
     step = jax.jit(jax.grad(loss_of(model, remat), has_aux=True))
@@ -85,7 +85,7 @@ def temporary_bytes(model, image_size, batch_size, remat, device=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_same_loss_gradients_and_statistics(kind):
-    """In float64, to rounding: nothing is drawn anew, and no statistic moves twice."""
+    """Results equal in float64 up to rounding: the same masks, and statistics updated once."""
     make, inputs = NETWORKS[kind]
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
@@ -106,7 +106,7 @@ def test_same_loss_gradients_and_statistics(kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_blocks_are_found(name, monkeypatch):
-    """Every block of every family, and nothing else, is computed again."""
+    """Exactly the blocks of every family are computed again."""
     found = set()
     remat = nn.remat
 
@@ -131,14 +131,14 @@ def test_all_blocks_are_found(name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [small_resnet, small_vit])
 def test_less_memory(make, full_compilation):
-    """The compiler does not undo it: blocks of their own and scanned ones need less memory."""
+    """Compiled programs need less memory, with separate and scanned blocks."""
     before, after = (temporary_bytes(make(), 64, 32, remat) for remat in (False, True))
     assert after < 0.8 * before
 
 
 @pytest.mark.parametrize("name", ["alexnet_owt", "vgg11"])
 def test_networks_without_blocks(name):
-    """Asking for what would have no effect is an error, before anything is compiled."""
+    """Rematerialising a network without blocks is an error."""
     model = create_model(name, num_classes=5)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     with pytest.raises(UserError, match=r"no blocks.*train\.remat"):

@@ -1,6 +1,6 @@
-"""ResNet: shapes, the two places of the stride, and the options of the recipes.
+"""ResNet.
 
-Numbers are compared with torchvision's in tests/parity.
+Shapes, both positions of the stride, and options. `tests/parity` compares values with torchvision.
 """
 
 import functools
@@ -16,12 +16,12 @@ from netzoo.errors import UserError
 from netzoo.models import create_model
 from netzoo.models.resnet import ResNet, Variant
 
-# One block a stage; both kinds of shortcut occur.
+# One block per stage, with both kinds of shortcuts.
 TINY = Variant((1, 1, 1, 1), True, groups=2, group_width=32)
 
 
 def shapes(model, size=64, **options):
-    """Returns logits and endpoints as shapes, and the variables."""
+    """Return logits and endpoints as shapes, and the variables."""
     images = jnp.zeros((2, size, size, 3))
 
     def forward(key):
@@ -54,7 +54,7 @@ def test_shape_contract_of_the_docstring():
 
 @pytest.mark.parametrize(("in_first", "sides"), [(True, (8, 8, 8)), (False, (16, 8, 8))])
 def test_stride_is_in_the_3x3_unless_asked_otherwise(in_first, sides):
-    """v1.5 and v1 have the same parameters; published weights fit only one of them."""
+    """v1.5 and v1 have the same parameters but different strides."""
     model = ResNet(variant=TINY, num_classes=5, stride_in_first=in_first)
     images = jnp.zeros((1, 64, 64, 3))
 
@@ -70,7 +70,7 @@ def test_stride_is_in_the_3x3_unless_asked_otherwise(in_first, sides):
 
 @pytest.mark.slow
 def test_zero_init_starts_every_branch_at_nothing():
-    """Protects the option: only the last norm of a block starts at 0 (Goyal et al.)."""
+    """With the option, only the last norm of a block starts at 0 (Goyal et al.)."""
     images = jnp.zeros((1, 32, 32, 3))
     model = ResNet(variant=TINY, num_classes=5, zero_init_last_norm=True)
     init = jax.jit(lambda key: model.init(key, images, train=False))
@@ -88,7 +88,7 @@ def test_zero_init_starts_every_branch_at_nothing():
 
 @pytest.mark.slow
 def test_endpoints_change_nothing(variables):
-    """Asking for intermediate values gives the same logits, of the same type."""
+    """Requesting endpoints does not change the logits or their type."""
     model = ResNet(variant=TINY, num_classes=5)
     images = jax.random.normal(jax.random.key(1), (2, 40, 48, 3))
     plain = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
@@ -106,7 +106,7 @@ def test_endpoints_change_nothing(variables):
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_training_reaches_every_parameter(variables, dtype):
-    """No parameter without a gradient, none that is not finite; statistics all move."""
+    """All gradients are finite and nonzero, and all statistics change."""
     model = ResNet(variant=TINY, num_classes=5, drop_path_rate=0.1, dropout_rate=0.1, dtype=dtype)
     images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
 
@@ -131,7 +131,7 @@ def test_training_reaches_every_parameter(variables, dtype):
 
 
 def test_too_small_image():
-    """Tracing refuses what the last stage could not hold, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     with pytest.raises(UserError, match=r"16x40 pixels.*at least 32x32"):
         jax.eval_shape(
             lambda k: create_model("resnet18").init(k, jnp.zeros((1, 16, 40, 3)), train=False),

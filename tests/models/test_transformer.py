@@ -1,4 +1,4 @@
-"""The Transformer: published sizes, what each position may see, dropout and PyTorch's names."""
+"""The Transformer: published sizes, masks, dropout and PyTorch's names."""
 
 import functools
 import math
@@ -52,14 +52,14 @@ def logits():
     ],
 )
 def test_sizes_with_the_vocabulary_of_the_paper(name, total, stacks):
-    """Post-LN with one shared embedding and biases, and no norm that the paper does not have."""
+    """The default is post-LN with one shared embedding, biases and no final norm."""
     params = shapes(create_model(name, num_classes=37_000))["params"]
     assert count(params) == total
     assert count([params["encoder"], params["decoder"]]) == stacks
 
 
 def test_sizes_of_options():
-    """Separate embeddings are two matrices more, and no bias; pre-LN ends stacks with a norm."""
+    """Separate embeddings are two more matrices; pre-LN adds final norms."""
     base = count(shapes(small()))
     assert count(shapes(small(share_embeddings=False))) == base + 2 * VOCABULARY * SMALL.width
     assert count(shapes(small(norm_first=True))) == base + 2 * 2 * SMALL.width
@@ -68,7 +68,7 @@ def test_sizes_of_options():
 
 
 def test_shape_contract_of_the_docstring():
-    """Every layer of the published network, by the names it is asked for."""
+    """Every layer of the published network has an endpoint."""
     model = create_model("transformer_base", num_classes=37_000)
     batch, source, target = 3, SOURCE.shape[1], TARGET.shape[1]
 
@@ -91,7 +91,7 @@ def test_shape_contract_of_the_docstring():
 
 
 def test_a_deeper_network_is_no_longer_program():
-    """The layers are scanned, so that compiling takes as long for 6 of them as for 2."""
+    """The layers are scanned, so the program does not grow with the depth."""
 
     def size(model):
         def loss(params):
@@ -106,7 +106,7 @@ def test_a_deeper_network_is_no_longer_program():
 
 
 def test_the_paper_s_dropout_rates():
-    """Table 3: the big network is trained with 0.3; nothing is dropped inside the sublayers."""
+    """Dropout rates are those of Table 3, with none inside sublayers."""
     rates = {name: create_model(name).dropout_rate for name in VARIANTS}
     assert rates == {"transformer_tiny": 0.3, "transformer_base": 0.1, "transformer_big": 0.3}
     model = create_model("transformer_base")
@@ -124,7 +124,7 @@ def test_positions_are_the_formula_of_the_paper():
 
 
 def test_embeddings_are_scaled_and_tied(variables):
-    """Section 3.4: times sqrt(d) on the way in, the same matrix transposed on the way out."""
+    """Embeddings are scaled by sqrt(d), and the logits use the transposed matrix (section 3.4)."""
 
     def is_input(module, _):
         return module.name == "embedding_dropout"
@@ -150,7 +150,7 @@ def test_embeddings_are_scaled_and_tied(variables):
 
 
 def test_embeddings_begin_with_variance_one_over_width():
-    """So that neither their sum with the positions nor the softmax of the logits drowns."""
+    """Initial embeddings and logits have variance 1."""
     model = Transformer(SMALL._replace(width=64), 1000)
     init = jax.jit(lambda key: model.init(key, SOURCE, TARGET, train=False)["params"]["embedding"])
     matrix = init(jax.random.key(0))["embedding"]
@@ -158,7 +158,7 @@ def test_embeddings_begin_with_variance_one_over_width():
 
 
 def test_no_position_sees_a_later_one(logits, variables):
-    """A new token changes nothing before it, to the last bit, and something from there on."""
+    """A token changes only its position and later ones."""
     before = logits(variables, SOURCE, TARGET)
     for position in range(TARGET.shape[1]):
         other = TARGET.copy()
@@ -169,7 +169,7 @@ def test_no_position_sees_a_later_one(logits, variables):
 
 
 def test_the_encoder_sees_both_ways(variables):
-    """No causal mask in the encoder: the first token's output depends on the last."""
+    """The encoder has no causal mask: the first output depends on the last token."""
     other = SOURCE.copy()
     other[0, -1] = 2
     encode = jax.jit(lambda source: small().apply(variables, source, train=False, method="encode"))
@@ -178,7 +178,7 @@ def test_the_encoder_sees_both_ways(variables):
 
 @pytest.mark.parametrize("pad_id", [slow(0), 10])
 def test_padding_never_changes_an_output(variables, pad_id):
-    """A sentence has the same translation alone as in a batch with longer ones."""
+    """Padding does not change the logits of a sentence."""
     model = small(pad_id=pad_id)
     source = np.where(SOURCE == 0, pad_id, SOURCE)
     apply = jax.jit(lambda source, target: model.apply(variables, source, target, train=False))
@@ -190,7 +190,7 @@ def test_padding_never_changes_an_output(variables, pad_id):
 
 
 def test_a_row_of_padding_is_harmless(logits, variables):
-    """Batches are filled up with empty examples: finite, and nothing to the others."""
+    """Empty examples have finite logits and do not affect others."""
     filled = SOURCE.copy()
     filled[1] = 0
     out, before = logits(variables, filled, TARGET), logits(variables, SOURCE, TARGET)
@@ -199,7 +199,7 @@ def test_a_row_of_padding_is_harmless(logits, variables):
 
 
 def test_asking_for_attention_changes_no_logits(logits, variables):
-    """The weights handed out are those in use: each row sums to 1, none is on what is hidden."""
+    """Attention weights sum to 1 and are 0 at masked positions."""
     asked = jax.jit(
         lambda *args: small().apply(*args, train=False, mutable=["endpoints"]),
     )
@@ -217,7 +217,7 @@ def test_asking_for_attention_changes_no_logits(logits, variables):
 
 
 def test_endpoints_are_in_the_order_of_the_layers(variables):
-    """A scan could hand them out in any; block 2 is what the decoder looks at."""
+    """Endpoints are in the order of the blocks; the decoder reads the last."""
     encode = jax.jit(
         lambda tree: small().apply(
             tree, SOURCE, train=False, method="encode", mutable=["endpoints"]
@@ -229,7 +229,7 @@ def test_endpoints_are_in_the_order_of_the_layers(variables):
 
 
 def test_bfloat16(variables):
-    """Half precision inside, float32 logits, and nothing that overflows at a mask."""
+    """In half precision, logits are float32 and masks do not overflow."""
     model = small(dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(model))} == {jnp.dtype("float32")}
     logits, state = jax.jit(
@@ -242,7 +242,7 @@ def test_bfloat16(variables):
 
 
 def test_attention_learns_in_bfloat16():
-    """Scores are float32 products of bfloat16 numbers; their gradients are bfloat16 again."""
+    """Attention scores are float32 products of bfloat16 numbers, with bfloat16 gradients."""
     layer = MultiHeadAttention(2, dtype=jnp.bfloat16)
     x = jax.random.normal(jax.random.key(0), (2, 3, 8), jnp.bfloat16)
     tree = jax.jit(functools.partial(layer.init, train=False))(jax.random.key(1), x)
@@ -259,9 +259,9 @@ def test_attention_learns_in_bfloat16():
 
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns():
-    """Every layer of every parameter has a gradient, but for the bias of the keys.
+    """Every parameter has a nonzero gradient, except for the bias of keys.
 
-    That one adds the same to all scores of a query, and softmax does not notice.
+    It adds a constant to all scores of a query, which does not change the softmax.
     """
     model = small(share_embeddings=False)
 
@@ -279,10 +279,10 @@ def test_every_parameter_learns():
 
 
 def test_every_layer_has_its_own_dropout():
-    """One mask for all scanned layers would drop the same features six times over."""
+    """Each scanned layer has its own dropout mask."""
     model = small(norm_first=True, dropout_rate=0.5)
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes(model)["params"])
-    # Now every block adds the dropped-out bias of its MLP to its input, and nothing else.
+    # Now every block only adds the dropped-out bias of its MLP.
     project = params["encoder"]["blocks"]["mlp"]["project"]
     project["bias"] = jnp.ones_like(project["bias"])
     encode = jax.jit(
@@ -306,7 +306,7 @@ def test_every_layer_has_its_own_dropout():
 
 @pytest.mark.parametrize("rate", ["dropout_rate", "attention_dropout_rate", "mlp_dropout_rate"])
 def test_each_dropout_acts_in_training_only(variables, rate):
-    """By the given key and nothing else; evaluation asks for no key."""
+    """Dropout depends only on the key, and evaluation needs no key."""
     off = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0, "mlp_dropout_rate": 0.0}
     model = small(**{**off, rate: 0.3})
 
@@ -325,7 +325,7 @@ def test_each_dropout_acts_in_training_only(variables, rate):
 
 @pytest.mark.parametrize("options", [{}, {"share_embeddings": False, "final_norm": True}])
 def test_pytorch_names_and_back(options):
-    """Every tensor has a name there, layer by layer, with queries, keys and values in one."""
+    """Every tensor has a name in PyTorch, with joint queries, keys and values."""
     model = small(**options)
     tree = jax.tree.map(np.asarray, draw(model))
     layout = layouts(model)["torch"](model, shapes(model))
@@ -340,7 +340,7 @@ def test_pytorch_names_and_back(options):
 
 
 def test_another_vocabulary_leaves_the_embeddings_out():
-    """Fine-tuning on another language pair takes over all but what depends on the tokens."""
+    """With another vocabulary, only the embeddings and logits are re-initialised."""
     trained = jax.tree.map(np.asarray, draw(small()))
     model = Transformer(SMALL, VOCABULARY + 3)
     layout = layouts(model)["torch"](model, shapes(model))
@@ -357,7 +357,7 @@ def test_another_vocabulary_leaves_the_embeddings_out():
     ],
 )
 def test_what_is_no_token_is_an_error(source, target, message):
-    """Images, or one sentence without its batch, are answered with what is expected."""
+    """Images and unbatched sentences are errors with the expected shape."""
     with pytest.raises(UserError, match=message):
         jax.eval_shape(
             lambda key: small().init(key, source, target, train=False), jax.random.key(0)
@@ -365,19 +365,19 @@ def test_what_is_no_token_is_an_error(source, target, message):
 
 
 def test_there_is_no_transformer_without_vocabulary():
-    """`num_classes=0`, the pooled features of other families, has no meaning here."""
+    """`num_classes=0` is an error."""
     with pytest.raises(UserError, match="size of the vocabulary"):
         shapes(create_model("transformer_tiny", num_classes=0))
 
 
 def test_heads_divide_the_width():
-    """Said before anything is computed."""
+    """An invalid number of heads is an error."""
     with pytest.raises(UserError, match="5 heads do not divide a width of 16"):
         shapes(Transformer(SMALL._replace(heads=5), VOCABULARY))
 
 
 def test_a_configuration_can_name_any_size():
-    """Protects `model.variant`, which is a tuple in a configuration and in its file."""
+    """`variant` may be a tuple, as in configurations."""
     model = create_model("transformer_tiny", 11, variant=(1, 16, 32, 2, 0.1), dropout_rate=0.1)
     assert model == create_model(
         "transformer_tiny", 11, variant=Variant(1, 16, 32, 2, 0.1), dropout_rate=0.1

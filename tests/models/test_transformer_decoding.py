@@ -1,4 +1,4 @@
-"""The Transformer's decoding token by token, from a cache, is its decoding at once."""
+"""Decoding token by token with a cache equals decoding at once."""
 
 import chex
 import jax
@@ -12,18 +12,18 @@ from tests.models.small_transformer import SOURCE, TARGET, VOCABULARY, draw, sma
 
 
 def start(model, variables, max_length, beams=1):
-    """Returns the cache before the first token."""
+    """Return the cache before the first token."""
     memory = model.apply(variables, SOURCE, train=False, method="encode")
     return model.apply(variables, memory, SOURCE != 0, max_length, beams, method="init_cache")
 
 
 def at_once(model, variables, source=SOURCE, target=TARGET):
-    """Returns the logits of the whole target."""
+    """Return the logits of the whole target."""
     return jax.jit(lambda tree: model.apply(tree, source, target, train=False))(variables)
 
 
 def by_steps(model, variables, max_length):
-    """Returns the same from a compiled loop over the tokens."""
+    """Return the same from a compiled loop over the tokens."""
 
     def run(variables):
         cache = start(model, variables, max_length)
@@ -46,7 +46,7 @@ def by_steps(model, variables, max_length):
 
 @pytest.mark.parametrize("options", [{}, slow({"norm_first": True, "share_embeddings": False})])
 def test_by_steps_is_at_once(options):
-    """In float64 to the rounding of sums, with padded sources and room left in the cache."""
+    """Both equal in float64 up to rounding, with padded sources and a longer cache."""
     with jax.enable_x64(True):
         model = small(dtype=jnp.float64, **options)
         variables = jax.tree.map(lambda x: x.astype(jnp.float64), draw(model))
@@ -57,7 +57,7 @@ def test_by_steps_is_at_once(options):
 
 @pytest.mark.slow
 def test_by_steps_the_same_tokens_win():
-    """And in float32 too, with a cache that is just long enough."""
+    """Both equal in float32, with a cache of exactly the length."""
     model = small()
     variables = draw(model)
     whole, steps = at_once(model, variables), by_steps(model, variables, TARGET.shape[1])
@@ -66,7 +66,7 @@ def test_by_steps_the_same_tokens_win():
 
 
 def test_the_cache_follows_its_beams():
-    """Beams can be exchanged and repeated, again and again: each goes on from its new past."""
+    """Reordered beams continue from their new past."""
     model = small()
     variables = draw(model)
     step = jax.jit(
@@ -88,7 +88,7 @@ def test_the_cache_follows_its_beams():
 
 
 def test_the_cache_has_the_compute_type():
-    """Half the memory in bfloat16; shapes as the docstring has them, the same after a step."""
+    """The cache has `dtype` and the documented shapes, which a step does not change."""
     model = small(dtype=jnp.bfloat16)
 
     def run(key):
@@ -107,7 +107,7 @@ def test_the_cache_has_the_compute_type():
 
 
 def test_a_step_takes_one_token_a_beam():
-    """Tokens `[batch]` are answered with what is expected."""
+    """Tokens `[batch]` are an error with the expected shape."""
     model = small()
 
     def run(key):

@@ -1,6 +1,7 @@
-"""VGG: the columns of Table 1, BatchNorm's place, and the classifier on any image size.
+"""VGG.
 
-Values are compared with torchvision and timm in `tests/parity`.
+Columns of Table 1, BatchNorm, and classifiers for any image size. `tests/parity` compares values
+with torchvision and timm.
 """
 
 import chex
@@ -40,13 +41,13 @@ def small(name="vgg11_bn", **options):
 
 
 def shapes(model, size=(32, 32)):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     images = jnp.zeros((2, *size, 3))
     return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
 
 
 def endpoints(model, size=(32, 32)):
-    """Returns the shapes of all endpoints."""
+    """Return the shapes of all endpoints."""
     x = jnp.zeros((2, *size, 3))
     _, state = jax.eval_shape(
         lambda v: model.apply(v, x, train=False, mutable=["endpoints"]), shapes(model)
@@ -56,7 +57,7 @@ def endpoints(model, size=(32, 32)):
 
 @pytest.fixture(scope="module")
 def variables():
-    """Drawn by NumPy, keeping the size of the signal."""
+    """Random variables that keep the scale of the signal."""
     rng = np.random.default_rng(0)
     flat = flax.traverse_util.flatten_dict(shapes(small()))
     for path, leaf in flat.items():
@@ -75,7 +76,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def train(variables, images):
-    """The training step: dropout key to gradients, logits and new statistics."""
+    """Map a dropout key to gradients, logits and new statistics."""
 
     @jax.jit
     def step(key):
@@ -106,7 +107,7 @@ def test_columns_of_table_1(name):
     expected |= {"hidden1": (25088, 4096), "hidden2": (4096, 4096), "logits": (4096, 1000)}
     kernels = {layer: p["kernel"].shape for layer, p in params.items() if "kernel" in p}
     assert kernels == expected
-    # torchvision and the paper have a bias in every layer, before BatchNorm too.
+    # torchvision and the paper have a bias in every layer, even before BatchNorm.
     assert all("bias" in params[layer] for layer in kernels)
     norms = {layer for layer in params if layer.endswith("_norm")}
     convolutions = [layer for layer in kernels if layer.startswith("stage")]
@@ -114,7 +115,7 @@ def test_columns_of_table_1(name):
 
 
 def test_every_name_is_a_column():
-    """A network cannot be added without the table that it is checked against."""
+    """Every network must be in the tables of this file."""
     assert set(list_models("vgg*")) == set(COLUMNS)
 
 
@@ -126,7 +127,7 @@ def test_every_name_is_a_column():
     ],
 )
 def test_shape_contract_of_the_docstring(size, sides):
-    """Endpoints lie before the pools; sizes that do not divide are rounded down."""
+    """Endpoints precede the pools; odd sizes round down."""
     expected = {
         f"stage{stage}/block{block}": (2, *side, features)
         for stage, (column, side) in enumerate(zip(COLUMNS["vgg16"], sides, strict=True), start=1)
@@ -138,7 +139,7 @@ def test_shape_contract_of_the_docstring(size, sides):
 
 
 def test_the_order_of_layers():
-    """Convolution, BatchNorm, ReLU; dropout after both hidden layers; options arrive in all."""
+    """The order is convolution, BatchNorm, ReLU, with dropout after both hidden layers."""
     order = []
 
     def note(next_call, args, kwargs, context):
@@ -173,9 +174,9 @@ def test_the_order_of_layers():
 
 @pytest.mark.slow
 def test_endpoints_and_evaluation(variables, images):
-    """Asking for endpoints changes nothing, images do not mix, every block ends in ReLU.
+    """Endpoints do not change logits, images are independent, and blocks end with ReLU.
 
-    The classifier sees 1x1 features repeated to 7x7, as in torchvision.
+    The classifier repeats 1x1 features to 7x7, as in torchvision.
     """
 
     @jax.jit
@@ -200,10 +201,7 @@ def test_endpoints_and_evaluation(variables, images):
 
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns(train):
-    """A gradient that is zero throughout is a layer that is not connected.
-
-    All but the biases before BatchNorm, which takes every constant away.
-    """
+    """Every parameter has a nonzero gradient, except for biases before BatchNorm."""
     gradients, _ = train(jax.random.key(0))
     for path, leaf in flax.traverse_util.flatten_dict(gradients).items():
         assert np.isfinite(leaf).all(), path
@@ -216,7 +214,7 @@ def test_every_parameter_learns(train):
 
 @pytest.mark.slow  # one program of half a minute
 def test_training_moves_every_statistic(train, variables):
-    """`train=True` is what feeds the running statistics, of every layer."""
+    """`train=True` updates the running statistics of every layer."""
     _, (_, statistics) = train(jax.random.key(0))
     chex.assert_trees_all_equal_shapes_and_dtypes(statistics, variables["batch_stats"])
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), statistics, variables["batch_stats"])
@@ -225,14 +223,14 @@ def test_training_moves_every_statistic(train, variables):
 
 @pytest.mark.slow  # one program of half a minute
 def test_dropout_follows_its_key(train):
-    """Dropout acts in training, by the given key and nothing else."""
+    """Dropout acts only in training and depends only on the key."""
     first, same, other = (train(jax.random.key(k))[1][0] for k in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
 
 
 def test_bfloat16(variables, images):
-    """Computes in bfloat16 and stays near float32, which logits and parameters are in."""
+    """bfloat16 results are close to float32; logits and parameters are float32."""
     model = small(dtype=jnp.bfloat16)
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False, mutable=["endpoints"]))
     logits, state = apply(variables, images)
@@ -243,7 +241,7 @@ def test_bfloat16(variables, images):
 
 
 def test_without_classes_it_gives_features():
-    """`num_classes=0` is the last hidden layer, and has no parameters for logits."""
+    """`num_classes=0` returns the last hidden layer and has no parameters for logits."""
     model = small(num_classes=0)
     features, tree = jax.eval_shape(
         lambda key: model.init_with_output(key, jnp.zeros((2, 32, 32, 3)), train=False),
@@ -255,7 +253,7 @@ def test_without_classes_it_gives_features():
 
 @pytest.mark.parametrize("project", ["torchvision", "timm"])
 def test_names_convert_back_and_forth(project, variables):
-    """Exported weights are the ones that were loaded, hidden layers as convolutions included."""
+    """Exported weights are loaded exactly, including hidden layers as convolutions."""
     model = small()
     layout = layouts(model)[project](model, shapes(model))
     tensors = to_tensors(variables, layout)
@@ -268,6 +266,6 @@ def test_names_convert_back_and_forth(project, variables):
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31)])
 def test_too_small_image_is_an_error_before_compilation(size):
-    """Tracing already refuses what five pools would leave nothing of, and says what is needed."""
+    """Tracing raises an error for images that are too small, with the minimum size."""
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]}.*at least 32x32"):
         shapes(small(), size)

@@ -1,4 +1,4 @@
-"""Vision Transformer: sizes, the authors' initialisation, and the scan over the blocks."""
+"""Vision Transformer: sizes, initialisation and the scan over blocks."""
 
 import chex
 import flax
@@ -19,7 +19,7 @@ from netzoo.models.vit import Encoder, EncoderBlock, Variant, ViT, resize_positi
 SMALL = Variant(width=32, depth=3, mlp_dim=48, heads=2, patch=8)
 IMAGES = jax.random.normal(jax.random.key(1), (4, 16, 24, 3))  # 2x3 patches
 TOKENS = 1 + 2 * 3
-# Softmax does not see what is added to all scores of a query.
+# A constant added to all scores of a query does not change the softmax.
 WITHOUT_GRADIENT = {"encoder/blocks/attention/key/bias"}
 
 
@@ -29,12 +29,12 @@ def small(**options):
 
 
 def shapes(model, images=IMAGES):
-    """Returns what `init` would, as shapes."""
+    """Return what `init` would, as shapes."""
     return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
 
 
 def draw(model):
-    """Draws all parameters; `init` would leave the logits 0 whatever comes before them."""
+    """Draw all parameters, because `init` sets the logits to 0."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 4, jnp.float32), shapes(model)
@@ -42,7 +42,7 @@ def draw(model):
 
 
 def apply(model, **options):
-    """Returns the compiled evaluation, `apply(...)(variables, images)`."""
+    """Return the compiled evaluation, `apply(...)(variables, images)`."""
     return jax.jit(lambda v, x: model.apply(v, x, train=False, **options))
 
 
@@ -68,7 +68,7 @@ def evaluated(variables):
     ],
 )
 def test_sizes_of_the_options(name, options, size, parameters):
-    """Class token, hidden layer and image size change the number of parameters, exactly so."""
+    """Class token, hidden layer and image size change the number of parameters as expected."""
     tree = shapes(create_model(name, **options), jnp.zeros((1, size, size, 3)))
     assert set(tree) == {"params"}
     assert sum(leaf.size for leaf in jax.tree.leaves(tree)) == parameters
@@ -91,7 +91,7 @@ def test_shape_contract_of_the_docstring():
 
 @pytest.mark.parametrize(("size", "patch"), [((30, 32), 16), ((16, 12), 8)])
 def test_sides_have_to_be_multiples_of_the_patch(size, patch):
-    """Pixels that fit no patch are not dropped silently."""
+    """Images that patches do not divide are an error."""
     model = small(variant=SMALL._replace(patch=patch))
     with pytest.raises(UserError, match=rf"{size[0]}x{size[1]} pixels.*multiples of {patch}"):
         shapes(model, jnp.zeros((1, *size, 3)))
@@ -104,13 +104,13 @@ def test_unknown_pooling_is_an_error():
 
 
 def test_other_image_size_names_the_remedy(variables):
-    """A position embedding of other images is neither cut nor a riddle of shapes."""
+    """A position embedding of another image size is an error with advice."""
     with pytest.raises(UserError, match=r"2x2 tokens.*\(1, 5, 32\).*resize_position_embedding"):
         small().apply(variables, IMAGES[:, :, :16], train=False)
 
 
 def test_initialisation_is_the_authors():
-    """Zero logits and class token, position embedding of deviation 0.02, uniform kernels."""
+    """Initial values are those of the authors: zero logits, uniform kernels."""
     wide = small(variant=SMALL._replace(width=96, mlp_dim=384, depth=2))
     params = jax.jit(lambda key: wide.init(key, IMAGES, train=False))(jax.random.key(0))["params"]
     for zero in (params["class_token"], params["logits"], params["embedding"]["bias"]):
@@ -121,18 +121,18 @@ def test_initialisation_is_the_authors():
     blocks = params["encoder"]["blocks"]
     for name in ("query", "key", "value", "out"):
         kernel = blocks["attention"][name]["kernel"]
-        limit = (6 / (96 + 96)) ** 0.5  # Glorot and Bengio 2010, of every layer by itself
+        limit = (6 / (96 + 96)) ** 0.5  # Glorot and Bengio 2010, separately for every layer
         assert 0.98 * limit < abs(kernel).max() <= limit
         assert not blocks["attention"][name]["bias"].any()
     for name in ("expand", "project"):
         np.testing.assert_allclose(blocks["mlp"][name]["bias"].std(), 1e-6, rtol=0.1)
         assert abs(blocks["mlp"][name]["kernel"]).max() <= (6 / (96 + 384)) ** 0.5
     first, second = blocks["mlp"]["expand"]["kernel"]
-    assert not np.allclose(first, second)  # every block has drawn its own
+    assert not np.allclose(first, second)  # blocks have different values
 
 
 def test_blocks_follow_each_other_and_have_endpoints(variables, evaluated):
-    """The scan is block after block, residual around attention and around MLP (equations 2, 3)."""
+    """The scan equals sequential blocks with residuals (equations 2 and 3)."""
     block = EncoderBlock(**small().block(), train=False, details=False)
     run = jax.jit(lambda params, x: block.apply({"params": params}, x, None)[0])
     params, (_, endpoints) = variables["params"], evaluated
@@ -154,7 +154,7 @@ def test_blocks_follow_each_other_and_have_endpoints(variables, evaluated):
 
 
 def test_asking_for_endpoints_changes_nothing(variables, evaluated):
-    """Logits are those without; images do not mix."""
+    """Endpoints do not change logits, and images are independent."""
     logits = apply(small())(variables, IMAGES)
     np.testing.assert_allclose(logits, evaluated[0], rtol=1e-5, atol=1e-5)
     mixed = apply(small())(variables, IMAGES.at[1:].set(0))
@@ -163,7 +163,7 @@ def test_asking_for_endpoints_changes_nothing(variables, evaluated):
 
 
 def test_average_pooling_and_hidden_layer():
-    """Without class token all tokens are averaged; tanh closes the hidden layer."""
+    """Without a class token, all tokens are averaged; tanh follows the hidden layer."""
     model = small(pool="gap", representation_size=6, num_classes=0)
     variables = draw(model)
     assert "class_token" not in variables["params"] and "logits" not in variables["params"]
@@ -175,7 +175,7 @@ def test_average_pooling_and_hidden_layer():
 
 
 def test_patches_are_projected_like_a_convolution(variables, evaluated):
-    """The product of matrices is the convolution whose parameters it has."""
+    """The patch embedding equals a convolution with the same parameters."""
     embedding = variables["params"]["embedding"]
     expected = jax.lax.conv_general_dilated(
         IMAGES, embedding["kernel"], (8, 8), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -186,7 +186,7 @@ def test_patches_are_projected_like_a_convolution(variables, evaluated):
 
 
 def test_depth_costs_no_compilation():
-    """Off CPU twelve blocks are one loop: the program of a deeper network is not longer."""
+    """The native program does not grow with the depth."""
 
     def operations(depth):
         model = small(variant=SMALL._replace(depth=depth), drop_path_rate=0.1)
@@ -200,7 +200,7 @@ def test_depth_costs_no_compilation():
 
 
 def test_bfloat16_has_float32_logits(variables, evaluated):
-    """Blocks compute in `dtype`; parameters, the norm's statistics and the head are float32."""
+    """Blocks compute in `dtype`; parameters, statistics of norms and the head are float32."""
     logits, state = apply(small(dtype=jnp.bfloat16), mutable=["endpoints"])(variables, IMAGES)
     assert state["endpoints"]["encoder/block2"].dtype == jnp.bfloat16
     assert state["endpoints"]["pre_logits"].dtype == logits.dtype == jnp.float32
@@ -209,7 +209,7 @@ def test_bfloat16_has_float32_logits(variables, evaluated):
 
 @pytest.fixture(scope="module")
 def trained(variables):
-    """Training with everything random: logits, and the gradient of their weighted sum."""
+    """Return training logits, and the gradient of their weighted sum."""
     model = small(dropout_rate=0.1, drop_path_rate=0.2)
     weights = jax.random.normal(jax.random.key(2), (4, 5))
 
@@ -223,7 +223,7 @@ def trained(variables):
 
 @pytest.mark.slow  # tests/parity compares the gradient of every parameter
 def test_every_parameter_learns(trained):
-    """Nothing is cut off from the loss, in any layer of the stack."""
+    """Every layer has nonzero gradients."""
     gradients, logits = trained(0)
     chex.assert_tree_all_finite((gradients, logits))
     for name, leaf in flax.traverse_util.flatten_dict(gradients, sep="/").items():
@@ -234,7 +234,7 @@ def test_every_parameter_learns(trained):
 
 @pytest.mark.slow
 def test_randomness_follows_its_key(trained, variables):
-    """Training is random by the given key and nothing else, and fails without one."""
+    """Training depends only on the key, and fails without it."""
     first, same, other = (trained(seed)[1] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
@@ -243,7 +243,7 @@ def test_randomness_follows_its_key(trained, variables):
 
 
 def encoder_steps(batch, dropout_rate=0.0, drop_path_rate=0.0):
-    """Trains a stack in which every branch of attention gives 1 and every MLP 0.
+    """Train a stack in which every branch of attention gives 1 and every MLP 0.
 
     Returns:
       What each block added to the tokens, `[depth, batch, length, width]`.
@@ -262,7 +262,7 @@ def encoder_steps(batch, dropout_rate=0.0, drop_path_rate=0.0):
 
 
 def test_stochastic_depth_grows_with_depth():
-    """Whole branches of single examples: rate 0, r / 2, r, and scaled to the same mean."""
+    """Drop path drops branches of examples at rates 0, r / 2, r, and keeps the mean."""
     added = encoder_steps(2000, drop_path_rate=0.6)
     assert (added == added[:, :, :1, :1]).all()
     for step, rate in zip(added[:, :, 0, 0], (0.0, 0.3, 0.6), strict=True):
@@ -273,7 +273,7 @@ def test_stochastic_depth_grows_with_depth():
 
 
 def test_every_block_drops_by_its_own_mask():
-    """The scan splits the key: one mask for all blocks would drop a feature everywhere."""
+    """Each scanned block has its own mask."""
     added = encoder_steps(200, dropout_rate=0.5)
     assert set(np.unique(added)) == {0.0, 2.0}
     same = (added[0] == added[1]).mean()
@@ -281,7 +281,7 @@ def test_every_block_drops_by_its_own_mask():
 
 
 def test_options_arrive_in_every_layer():
-    """Epsilon and GELU are the library's that the weights come from; attention is not dropped."""
+    """Epsilon and GELU reach every layer; attention weights have no dropout."""
     seen = set()
 
     def note(next_call, args, kwargs, context):
@@ -310,7 +310,7 @@ def test_options_arrive_in_every_layer():
 @pytest.mark.parametrize(("old", "new"), [(4, 6), (7, 3), (5, 5), (3, 1), (1, 2)])
 @pytest.mark.parametrize("has_class_token", [True, False])
 def test_resizing_is_the_authors_zoom(old, new, has_class_token):
-    """SciPy's zoom of order 1 on the grid alone, as in the published fine-tuning code."""
+    """Resizing equals SciPy's zoom of order 1, as in the published code."""
     embedding = np.random.default_rng(0).normal(size=(1, old * old + has_class_token, 6))
     embedding = embedding.astype(np.float32)
     resized = resize_position_embedding(embedding, (new, new), has_class_token)
@@ -323,7 +323,7 @@ def test_resizing_is_the_authors_zoom(old, new, has_class_token):
 
 
 def test_resizing_keeps_rows_and_columns_apart():
-    """A wide grid is interpolated along its columns; a linear ramp stays one."""
+    """A linear ramp stays linear on a wide grid."""
     rows, columns = np.meshgrid(np.arange(3.0), np.arange(3.0), indexing="ij")
     embedding = np.stack([rows, columns], -1).reshape(1, 9, 2)
     resized = resize_position_embedding(embedding, (2, 5), False).reshape(2, 5, 2)
@@ -332,13 +332,13 @@ def test_resizing_keeps_rows_and_columns_apart():
 
 
 def test_resized_embedding_is_that_of_the_other_size(variables):
-    """The remedy works: the network goes on with images of another size."""
+    """A resized network runs on images of another size."""
     square = shapes(small(), IMAGES[:, :, :16])["params"]["position_embedding"]
     resized = resize_position_embedding(np.zeros(square.shape), (2, 3), True)
     chex.assert_trees_all_equal_shapes(resized, variables["params"]["position_embedding"])
 
 
 def test_only_square_grids_are_resized():
-    """With and without class token mixed up, the positions make no square."""
+    """Positions that do not form a square are an error."""
     with pytest.raises(UserError, match="17 patches"):
         resize_position_embedding(np.zeros((1, 17, 4)), (3, 3), False)

@@ -41,7 +41,7 @@ def comparison(request):
 
 
 def of_cases(names, fast=FAST):
-    """Parametrizes a test with the comparisons of cases."""
+    """Parametrize a test with the comparisons of cases."""
     names = fast_only(names, fast)
     return pytest.mark.parametrize("comparison", names, indirect=True, scope="module")
 

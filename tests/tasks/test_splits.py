@@ -10,7 +10,7 @@ NAMES = ("train_split", "validation_split", "test_split")
 
 
 def folder_of(root, *splits):
-    """Makes class folders, under `splits` if there are any; nothing is opened but their names."""
+    """Make class folders, under `splits` if there are any; nothing is opened but their names."""
     for split in splits or ("",):
         for name in ("cats", "dogs"):
             (root / split / name).mkdir(parents=True)

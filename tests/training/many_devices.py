@@ -41,7 +41,7 @@ class CountingTask(ToyTask):
 
 
 def batches(count: int, seed: int):
-    """Yields batches of random vectors and labels; those beyond EXAMPLES are masked."""
+    """Yield batches of random vectors and labels; those beyond EXAMPLES are masked."""
     rng = np.random.default_rng(seed)
     for first in range(0, count * ROWS, ROWS):
         yield {
@@ -52,7 +52,7 @@ def batches(count: int, seed: int):
 
 
 def train(devices: int, fsdp: int, trained: dict) -> dict[str, np.ndarray]:
-    """Takes the steps as the loop does and returns what is compared.
+    """Take the steps as the loop does and return what is compared.
 
     Evaluates what it trained, and what the first layout did, which is left in `trained`.
     """
@@ -104,14 +104,14 @@ def train(devices: int, fsdp: int, trained: dict) -> dict[str, np.ndarray]:
 
 
 def figures(planned: Estimate) -> tuple[float, ...]:
-    """Returns what is compared of an estimate: the first three are exact."""
+    """Return what is compared of an estimate: the first three are exact."""
     kept = planned.arguments - planned.batch
     exact = (planned.arguments, kept, planned.parameters)
     return (*exact, planned.temporaries, planned.flops, planned.sends)
 
 
 def main(folder: str) -> None:
-    """Trains in every layout."""
+    """Train in every layout."""
     trained: dict = {}
     for devices, fsdp in LAYOUTS:
         found = train(devices, fsdp, trained)

@@ -20,7 +20,7 @@ STOPPED_AT = 6
 
 
 def get_config(stopped_by: str = "") -> ConfigDict:
-    """Returns the configuration, and has the process take notes.
+    """Return the configuration, and make the process take notes.
 
     Args:
       stopped_by: The name of a signal, which process 1 gets when the metrics of step `STOPPED_AT`

@@ -18,13 +18,13 @@ STEPS = 20  # 4 epochs of 5
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess:
-    """Runs `python ARGUMENTS` at the top of the repository."""
+    """Run `python ARGUMENTS` at the top of the repository."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def start(data, workdir, step=0, name="NONE", devices=1, umask=-1) -> subprocess.CompletedProcess:
-    """Runs a training process on `data`, pictures or `number_words`, to its end."""
+    """Run a training process on `data`, pictures or `number_words`, to its end."""
     command = [sys.executable, "-m", "tests.training.stopped_run"]
     arguments = [str(data), str(workdir), str(step), name]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}

@@ -21,7 +21,7 @@ from tests.conftest import tiny_config, tiny_translation_config
 
 
 def main(data: str, workdir: str, step: str, name: str) -> int:
-    """Trains; returns the exit status of the loop."""
+    """Train; return the exit status of the loop."""
     run, finish_step = TrainingLoop.run, TrainingLoop.finish_step
 
     def guarded_run(*arguments):

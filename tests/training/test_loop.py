@@ -64,7 +64,7 @@ def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
 
 
 def damage(folder: Path) -> None:
-    """Cuts the largest file below `folder` in half, as a crashed disk would."""
+    """Cut the largest file below `folder` in half, as a crashed disk would."""
     largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     with largest.open("r+b") as file:
         file.truncate(largest.stat().st_size // 2)

@@ -67,7 +67,7 @@ def test_constant_stays():
 
 
 def first_update(**options):
-    """Returns the update of the first step for PARAMS and GRADS."""
+    """Return the update of the first step for PARAMS and GRADS."""
     c = config(**{"schedule.name": "constant", "optimizer.weight_decay": 0.01} | options)
     optimizer = create_optimizer(c, create_schedule(c, 10), PARAMS)
     updates, _ = optimizer.update(GRADS, optimizer.init(PARAMS), PARAMS)

@@ -24,7 +24,7 @@ COMPILED = "compiled 1 2\n"
 
 
 def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
-    """Starts `python ARGUMENTS` as so many processes with so many devices each."""
+    """Start `python ARGUMENTS` as so many processes with so many devices each."""
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, *map(str, arguments)]
     with socket.socket() as free:
@@ -47,7 +47,7 @@ def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen
 
 
 def finish(started, status: int = 0) -> list[str]:
-    """Waits for the processes and returns what each printed."""
+    """Wait for the processes and return what each printed."""
     outputs = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [status] * len(started), outputs
     return [printed for printed, _ in outputs]
@@ -71,7 +71,7 @@ def two(tmp_path_factory):
 
 
 def without(workdir, step: int, copy):
-    """Copies a run as it was before its checkpoint of `step`."""
+    """Copy a run as it was before its checkpoint of `step`."""
     shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("rows*"))
     shutil.rmtree(copy / "checkpoints" / str(step))
     return copy
@@ -85,7 +85,7 @@ def examples_of(workdir) -> list[list[list[int]]]:
 
 
 def assert_agree(workdir, other):
-    """Compares losses, evaluations and all state of two runs.
+    """Compare losses, evaluations and all state of two runs.
 
     The bound is 1e-5, relative or of a number near one: gloo adds up in another order than threads
     of one process, float32 rounds at 6e-8, and twenty steps of Adam carry that along.

@@ -24,7 +24,7 @@ PARAMS = {
 
 
 def place(**options):
-    """Returns the partitions of PARAMS under `options` of `config.sharding`."""
+    """Return the partitions of PARAMS under `options` of `config.sharding`."""
     config = default_config()
     config.sharding.update(min_size=100, **options)
     placed = sharding.parameter_shardings(config, PARAMS, MESH)

@@ -55,7 +55,7 @@ class _ToyNetwork(nn.Module):
 
 
 def state_and_step(task, config):
-    """Returns the state before the first step and the step function."""
+    """Return the state before the first step and the step function."""
     variables = jax.jit(task.init)(jax.random.key(0))
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, variables["params"])
@@ -67,7 +67,7 @@ def state_and_step(task, config):
 
 
 def toy(dropout_rate: float = 0.5, **options):
-    """Returns configuration, state, step function and batch of the toy task."""
+    """Return configuration, state, step function and batch of the toy task."""
     config = default_config()
     config.train.ema_decay = 0.9
     config.optimizer.weight_decay = 0.01

@@ -19,7 +19,7 @@ NETWORKS = (("mobilenet_v1_025", "MobileNet", 0.25), ("mobilenet_v2_035", "Mobil
 
 
 def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns values for one tensor that keep the size of the signal."""
+    """Return values for one tensor that keep the size of the signal."""
     values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
     variable = name.rsplit("/", 1)[-1]
     if variable in ("gamma", "moving_variance"):
@@ -34,13 +34,13 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def images() -> np.ndarray:
-    """Returns images `[2, 64, 64, 3]`."""
+    """Return images `[2, 64, 64, 3]`."""
     size = (2, IMAGE_SIZE, IMAGE_SIZE, 3)
     return np.random.default_rng(0).standard_normal(size).astype(np.float32)
 
 
 def main() -> None:
-    """Runs Keras and writes names, shapes and logits of all networks."""
+    """Run Keras and write names, shapes and logits of all networks."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
 

@@ -39,7 +39,7 @@ def program(operations: bytes) -> bytes:
 
 
 def write_zip(path: Path, operations: bytes, storages: dict[str, bytes], order="little") -> Path:
-    """Writes the archive of a pickle and the storages that it refers to."""
+    """Write the archive of a pickle and the storages that it refers to."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program(operations))
         archive.writestr("archive/byteorder", order)
@@ -51,7 +51,7 @@ def write_zip(path: Path, operations: bytes, storages: dict[str, bytes], order="
 def write_state_dict(
     path: Path, arrays: dict[str, np.ndarray], *, under=(), order="little"
 ) -> Path:
-    """Writes arrays as a state dict, nested under the keys `under`, outermost first."""
+    """Write arrays as a state dict, nested under the keys `under`, outermost first."""
     items, storages = {}, {}
     for index, (name, array) in enumerate(arrays.items()):
         strides = [stride // array.itemsize for stride in array.copy().strides]

@@ -38,7 +38,7 @@ NETWORKS = {
 
 
 def network(name):
-    """Returns the module and its shapes, made smaller."""
+    """Return the module and its shapes, made smaller."""
     options, replaced = NETWORKS[name]
     module, shapes = shapes_of(name.split()[0], **options)
     return module, jax.tree.map(

@@ -19,12 +19,12 @@ CLASSES = 7
 
 @pytest.fixture(scope="module")
 def variables():
-    """Returns those of a small MobileNetV1 with seven classes."""
+    """Return those of a small MobileNetV1 with seven classes."""
     return draw(shapes_of(MODEL, CLASSES)[1])
 
 
 def without(variables, *modules):
-    """Returns the variables less some modules."""
+    """Return the variables less some modules."""
     return {
         collection: {name: value for name, value in tree.items() if name not in modules}
         for collection, tree in variables.items()

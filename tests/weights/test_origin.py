@@ -27,7 +27,7 @@ IMAGES = Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 40, 32, "bilinear")
 
 @pytest.fixture(scope="module")
 def variables():
-    """Returns those of a small MobileNetV1 with seven classes."""
+    """Return those of a small MobileNetV1 with seven classes."""
     return draw(shapes_of(MODEL, 7)[1])
 
 

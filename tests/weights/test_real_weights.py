@@ -22,7 +22,7 @@ EGYPTIAN_CAT, ESPRESSO = 285, 967
 
 
 def file_of_package(package: str, file: str) -> Path:
-    """Returns a file of an installed package, which is not imported; skips where there is none."""
+    """Return a file of an installed package, which is not imported; skip where there is none."""
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0], file) if spec else None
     if path is None or not path.exists():
@@ -38,7 +38,7 @@ def weights_file():
 
 
 def preprocessed(path: Path) -> np.ndarray:
-    """Returns a photograph as torchvision gives it to the network, `[1, 224, 224, 3]`."""
+    """Return a photograph as torchvision gives it to the network, `[1, 224, 224, 3]`."""
     p = CATALOGUE[NAME].preprocessing
     image = Image.open(path).convert("RGB")
     size = [p.resize_size * side // min(image.size) for side in image.size]

@@ -19,7 +19,7 @@ NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
 
 @functools.cache
 def drawn(name):
-    """Returns a network with Keras's options, its layout, and variables and tensors of Keras."""
+    """Return a network with Keras's options, its layout, and variables and tensors of Keras."""
     options = {"padding": "same", "norm_epsilon": 1e-3}
     model = create_model(name, num_classes=keras_logits.NUM_CLASSES, **options)
     shapes = jax.eval_shape(

@@ -76,7 +76,7 @@ def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
 
 
 def flip_a_bit(folder, pattern):
-    """Changes the last byte of the largest file that matches."""
+    """Change the last byte of the largest file that matches."""
     path = max(folder.glob(pattern), key=lambda path: path.stat().st_size)
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))

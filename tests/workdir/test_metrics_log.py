@@ -20,7 +20,7 @@ def write_steps(writer, steps, clock=1.0):
 
 
 def events(workdir):
-    """Reads all event files, oldest first: 8 bytes length, 4 check, the event, 4 check."""
+    """Read all event files, oldest first: 8 bytes length, 4 check, the event, 4 check."""
     found = []
     for path in sorted((workdir / "tensorboard").iterdir(), key=lambda p: p.name.split(".")[-1]):
         data = path.read_bytes()

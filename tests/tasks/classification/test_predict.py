@@ -26,7 +26,7 @@ class Constant(nn.Module):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Predicts with `Constant`, four images at a time."""
+    """Predict with `Constant`, four images at a time."""
     preprocessing = Preprocessing((0, 0, 0), (1, 1, 1), 32, 28, "area")
     predictor = Predictor(Constant(), {}, preprocessing, ["daisy", "[/b]$x^$"], 4)
     monkeypatch.setattr(Predictor, "from_run", lambda *args: predictor)

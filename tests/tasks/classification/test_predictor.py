@@ -24,7 +24,7 @@ PREPROCESSING = Preprocessing((127.5,) * 3, (127.5,) * 3, 40, 32, "area")
 
 @pytest.fixture(scope="module")
 def run(pictures, tmp_path_factory):
-    """Returns a task, variables whose statistics are not 0 and 1, and a Predictor of them."""
+    """Return a task, variables whose statistics are not 0 and 1, and a Predictor of them."""
     config = tiny_config(pictures)
     workdir = tmp_path_factory.mktemp("run")
     task = create_task(config)

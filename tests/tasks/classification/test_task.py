@@ -19,7 +19,7 @@ from tests.conftest import slow, tiny_config
 
 @pytest.fixture(scope="module")
 def evaluated(pictures):
-    """Returns the function from a batch size to the sums over the 11 test pictures."""
+    """Return the function from a batch size to the sums over the 11 test pictures."""
     variables = jax.jit(create_task(tiny_config(pictures)).init)(jax.random.key(0))
 
     @functools.cache

@@ -66,7 +66,7 @@ def real_rows(batch):
 
 
 def check_rows(corpus, batches):
-    """Asserts that every row is exactly its pair, or padding; returns the pairs' indices."""
+    """Assert that every row is exactly its pair, or padding; return the pairs' indices."""
     seen = []
     for batch in batches:
         length = batch["source"].shape[1]

@@ -21,7 +21,7 @@ LENGTH = 7
 
 @functools.cache
 def network(vocabulary=VOCABULARY):
-    """Returns a network and variables with clear choices, other ones for other tokens so far."""
+    """Return a network and variables with clear choices, other ones for other tokens so far."""
     model = Transformer(SMALL, vocabulary, share_embeddings=False)
 
     def change(path, leaf):
@@ -32,14 +32,14 @@ def network(vocabulary=VOCABULARY):
 
 
 def search(model, variables, source=SOURCE, **options):
-    """Returns the compiled search's beams."""
+    """Return the compiled search's beams."""
     options = SearchOptions(**{"beam_size": 3, "max_length": LENGTH, "end": END, **options})
     return jax.jit(lambda tree, x: beam_search(model, tree, x, options))(variables, source)
 
 
 @functools.cache
 def whole(vocabulary):
-    """Returns the compiled `log_probs[T, vocabulary]` of a source `[S]` and a target `[T]`."""
+    """Return the compiled `log_probs[T, vocabulary]` of a source `[S]` and a target `[T]`."""
     model, variables = network(vocabulary)
 
     def log_probs(source, target):
@@ -72,7 +72,7 @@ class Plain:
         self.whole = functools.partial(whole(vocabulary), source)
 
     def __call__(self, tokens):
-        """Returns `{token: log probability}` of what may follow `tokens`."""
+        """Return `{token: log probability}` of what may follow `tokens`."""
         target = np.zeros(self.max_length, np.int32)
         target[: len(tokens) + 1] = [START, *tokens]
         found = np.asarray(self.whole(target), np.float64)[len(tokens)]
@@ -85,7 +85,7 @@ def score(log_prob, length, alpha):
 
 
 def plain_search(following, beam_size, alpha, n_best=1, *, stops=True):
-    """Returns `[(tokens, score)]`, best first, the ended before the others."""
+    """Return `[(tokens, score)]`, best first, the ended before the others."""
     length = following.max_length
     beam = [((), 0.0)]
 
@@ -113,7 +113,7 @@ def plain_search(following, beam_size, alpha, n_best=1, *, stops=True):
 
 
 def texts(beams, sentence):
-    """Returns `[(tokens, score)]` of one sentence's hypotheses; nothing but padding may follow."""
+    """Return `[(tokens, score)]` of one sentence's hypotheses; nothing but padding may follow."""
     found = []
     for tokens, value, length in zip(
         *(x[sentence] for x in (beams.tokens, beams.scores, beams.lengths)), strict=True
@@ -151,7 +151,7 @@ def test_one_beam_is_greedy():
 
 @pytest.fixture
 def growing(monkeypatch):
-    """Makes the cache begin so short that it grows within `LENGTH`."""
+    """Make the cache begin so short that it grows within `LENGTH`."""
     monkeypatch.setattr("netzoo.tasks.translation.beam_search.SHORTEST_CACHE", 2)
 
 
@@ -204,7 +204,7 @@ def test_a_wide_beam_is_exact(alpha):
 
 
 def every_score(following, alpha):
-    """Returns the score of every sequence that ends, or is as long as can be."""
+    """Return the score of every sequence that ends, or is as long as can be."""
     log_probs, scores = {(): 0.0}, {}
     for length in range(1, following.max_length + 1):
         for tokens in itertools.product((2, 3, 4), repeat=length - 1):

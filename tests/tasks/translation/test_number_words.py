@@ -17,7 +17,7 @@ VALUES = {
 
 
 def parse(words: str) -> int:
-    """Reads an English number, by the rules of the language and not by those of `in_words`."""
+    """Read an English number, by the rules of the language and not by those of `in_words`."""
     total = group = 0
     for word in words.replace("-", " ").split():
         if word == "thousand":

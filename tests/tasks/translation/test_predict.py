@@ -27,7 +27,7 @@ def vocabulary_folder(tmp_path_factory):
 
 @pytest.fixture
 def run(vocabulary_folder, monkeypatch):
-    """Translates two at a time, into brackets, so that nothing is compiled; fails at `fail`."""
+    """Translate two at a time, into brackets, so that nothing is compiled; fail at `fail`."""
     monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", {}))
     monkeypatch.setattr(module, "SENTENCES_AT_A_TIME", 2)
 

@@ -36,7 +36,7 @@ GROUPS = {
 
 
 def values():
-    """Returns `LAYER/VARIABLE` to its array."""
+    """Return `LAYER/VARIABLE` to its array."""
     rng = np.random.default_rng(0)
     return {
         f"{layer}/{name}": rng.normal(size=shape).astype(np.float32)
