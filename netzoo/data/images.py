@@ -104,6 +104,18 @@ class _Batches:
     shard: tuple[int, int] = (0, 1)
     skip_corrupt: SkipCorrupt | None = None
 
+    def __post_init__(self):
+        index, count = self.shard
+        if not 0 <= index < count:
+            raise ValueError(f"shard {self.shard}; expected (index, count) with 0 <= index < count")
+        if self.batch_size < 1 or self.batch_size % count:
+            raise ValueError(
+                f"batch_size {self.batch_size}; expected a multiple of {count}, the number of "
+                "processes"
+            )
+        if self.image_size < 1:
+            raise ValueError(f"image_size {self.image_size}; expected at least 1")
+
     def __iter__(self) -> grain.DatasetIterator:
         return iter(in_threads(self, self.num_threads))
 
@@ -174,7 +186,7 @@ class TrainBatches(_Batches):
       augmentation: The augmentation of each image.
 
     Raises:
-      ValueError: The batch is larger than the source.
+      ValueError: The batch is larger than the source, or a number is out of range.
     """
 
     _: KW_ONLY
@@ -182,6 +194,9 @@ class TrainBatches(_Batches):
     augmentation: Augmentation
 
     def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed {self.seed}; expected 0 to 2**64 - 1")
         if self.batch_size > len(self.source):
             raise ValueError(
                 f"batch_size {self.batch_size} is larger than the {len(self.source):,} examples of "

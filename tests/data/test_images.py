@@ -253,3 +253,29 @@ def test_measuring_counts_images(memory_source):
 
     rate, cost = measure(make(memory_source(16)), seconds=0.05)
     assert rate > 0 and cost > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size 0; expected a multiple of 1"),
+        ({"batch_size": 4, "shard": (0, 3)}, "batch_size 4; expected a multiple of 3"),
+        ({"shard": (2, 2)}, r"shard \(2, 2\); expected"),
+        ({"shard": (0, 0)}, r"shard \(0, 0\); expected"),
+        ({"image_size": 0}, "image_size 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_once(changes, message, memory_source):
+    """Protects from empty batches, lost rows and errors of a thread, in training and evaluation."""
+    settings = {"batch_size": 4, "image_size": 8, **changes}
+    with pytest.raises(ValueError, match=message):
+        EvalBatches(memory_source(16), **settings)
+    with pytest.raises(ValueError, match=message):
+        make(memory_source(16), **settings)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_seeds_out_of_range_are_refused_at_once(seed, memory_source):
+    """Protects from an error of the random numbers in a thread."""
+    with pytest.raises(ValueError, match=f"seed {seed}; expected"):
+        make(memory_source(16), seed=seed)
