@@ -22,6 +22,16 @@ def test_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, classes):
     assert count(path, BLUE) > 100
 
 
+@pytest.mark.parametrize("classes", [5, 21])
+def test_confusion_matrix_keeps_its_labels_from_the_edge(tmp_path, classes):
+    """Protects names, recalls and scales from being cut off: a margin of 5 pixels on each side."""
+    path, names = tmp_path / "confusion.png", ["sunflowers", "roses"] * 11
+    confusion_matrix(np.eye(classes, dtype=int) * 70, names[:classes], path, "title")
+    drawn = load(path).min(axis=2) < 200
+    for side in range(4):
+        assert not np.rot90(drawn, side)[:5].any()
+
+
 def test_confusion_matrix_shows_errors_in_another_colour(tmp_path):
     """Protects the meaning of colour: red only where something was mistaken."""
     path = tmp_path / "confusion.png"
