@@ -101,14 +101,16 @@ KEYS = (
 )
 
 
-def conflicts(values: Mapping[str, Any], divided: str, training: bool) -> Iterator[tuple[str, str]]:
+def conflicts(
+    values: Mapping[str, Any], batch_rows: str, training: bool
+) -> Iterator[tuple[str, str]]:
     """Yield keys whose values conflict with other keys, and the expected values.
 
     Each value must already satisfy its own rule. `train.grad_accum_steps` must divide the value of
-    the key `divided`. Only `training` requires disjoint splits.
+    the key `batch_rows`. Only `training` requires disjoint splits.
     """
-    if values[divided] % values["train.grad_accum_steps"]:
-        yield "train.grad_accum_steps", f"a divisor of {divided} ({values[divided]})"
+    if values[batch_rows] % values["train.grad_accum_steps"]:
+        yield "train.grad_accum_steps", f"a divisor of {batch_rows} ({values[batch_rows]})"
     if values["schedule.warmup_epochs"] == 0 and values["schedule.name"] == "inverse_sqrt":
         yield (
             "schedule.warmup_epochs",

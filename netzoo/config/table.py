@@ -20,7 +20,7 @@ class Table(NamedTuple):
     """The valid keys of a task's configuration."""
 
     keys: dict[str, Key]  # by name; keys of every task first
-    divided: str  # the key whose value `train.grad_accum_steps` must divide
+    batch_rows: str  # the key whose value `train.grad_accum_steps` must divide
     options: dict[str, Rule]  # options of networks, the further keys of `model`
     free: tuple[str, ...]  # prefixes of keys that may change in a continued run
 
@@ -37,7 +37,7 @@ def task_table(task: str) -> Table:
     table |= {name: table[name]._replace(default=value) for name, value in own.DEFAULTS.items()}
     return Table(
         table | {key.name: key for key in own.KEYS},
-        own.DIVIDED,
+        own.BATCH_ROWS,
         keys.OPTIONS | own.OPTIONS,
         keys.FREE + own.FREE,
     )
@@ -95,7 +95,7 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     if not faults:
         faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
     if not faults:
-        faults = [fault(n, e) for n, e in keys.conflicts(values, table.divided, training)]
+        faults = [fault(n, e) for n, e in keys.conflicts(values, table.batch_rows, training)]
     if faults:
         raise UserError("\n".join(faults))
 

@@ -22,8 +22,8 @@ DEFAULT_TASK = "image_classification"
 def task_module(task: str, name: str) -> ModuleType:
     """Import a module of a task's folder.
 
-    `"config"` defines KEYS, DEFAULTS for the keys of every task, and DIVIDED, OPTIONS and FREE (see
-    `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a function
+    `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS and FREE
+    (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a function
     `predict` and its `Options`, and `"record"` `RECORD`.
 
     Raises:

@@ -42,7 +42,7 @@ KEYS = (
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
-DIVIDED = "train.batch_size"
+BATCH_ROWS = "train.batch_size"
 FREE = ("data.cache", "data.on_corrupt")  # the latter changes after a corrupt image
 
 OPTIONS = {

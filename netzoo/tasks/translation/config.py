@@ -35,7 +35,7 @@ KEYS = (
     Key("evaluation.extra_length", 50, at_least(0), "maximum tokens beyond the source length"),
 )
 
-DIVIDED = "data.row_multiple"
+BATCH_ROWS = "data.row_multiple"
 FREE = ()
 
 OPTIONS = {
