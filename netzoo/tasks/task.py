@@ -1,9 +1,10 @@
 """The interface between the training loop and its tasks, and the network of a task."""
 
+import abc
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,7 +22,7 @@ from netzoo.weights import CATALOGUE, load_weights
 from netzoo.weights.origin import Weights, describe_weights, differing, taken
 
 
-class Task(Protocol):
+class Task(abc.ABC):
     """A network with its data, loss and metrics, for the training loop and evaluation."""
 
     main_metric: str  # determines the best weights; higher is better
@@ -39,6 +40,7 @@ class Task(Protocol):
         take_options(config)
 
     @staticmethod
+    @abc.abstractmethod
     def split_names(config: ConfigDict) -> Collection[str]:
         """Return the split names of `data.source`."""
 
@@ -51,18 +53,23 @@ class Task(Protocol):
         """
         raise UserError(f"{config.task} cannot be planned with --classes: it needs its data")
 
+    @abc.abstractmethod
     def save(self, workdir: Path) -> None:
         """Write further files for prediction, e.g. class names."""
 
+    @abc.abstractmethod
     def batch_sizes(self) -> dict[str, int]:
         """Return, by configuration key, the sizes that the number of devices must divide."""
 
+    @abc.abstractmethod
     def notes(self) -> list[str]:
         """Return deviations of the training from the configuration, one line each."""
 
+    @abc.abstractmethod
     def count(self, batch: ArrayTree) -> int:
         """Return the number of `throughput_unit` in a training batch, without padding."""
 
+    @abc.abstractmethod
     def init(self, key: jax.Array) -> ArrayTree:
         """Return the initial variables of the network."""
 
@@ -77,23 +84,29 @@ class Task(Protocol):
         options: dict[str, Any] = {"seed": config.seed, "new_head": new_head}
         return load_weights(config.init.weights, self.model, image_size=size, **options)
 
+    @abc.abstractmethod
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Return endless training batches, whose position can be saved and restored."""
 
+    @abc.abstractmethod
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Return the loss, the new network state and scalar metrics, in training mode."""
 
+    @abc.abstractmethod
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
         """Return batches of one shape with a `mask`, for all or `limit` examples."""
 
+    @abc.abstractmethod
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return sums over the unmasked examples of a batch, which determine all metrics."""
 
+    @abc.abstractmethod
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the metrics from the sums over a whole split."""
 
+    @abc.abstractmethod
     def report(
         self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
@@ -102,6 +115,7 @@ class Task(Protocol):
         Each process computes the whole report on one of its devices; one process draws.
         """
 
+    @abc.abstractmethod
     def show(self, report: dict[str, Any], console: Console) -> None:
         """Print the metrics and the scores of `report` in a few lines."""
 

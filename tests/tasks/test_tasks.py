@@ -8,6 +8,7 @@ from ml_collections import FrozenConfigDict
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.tasks import predict, resolve_config
+from netzoo.tasks.task import Task
 from tests.conftest import tiny_config, tiny_translation_config
 
 
@@ -49,3 +50,13 @@ def test_figures_of_an_unknown_format_are_refused_at_once(config, name, tmp_path
     options = {"figure": str(tmp_path / name)}
     with pytest.raises(UserError, match=rf"{name}: expected .*\.png"):
         predict(config, tmp_path, ["input"], options)
+
+
+def test_a_task_that_lacks_a_method_cannot_be_made():
+    """Protects a third task from an evaluation that returns None after hours of training."""
+
+    class Incomplete(Task):
+        pass
+
+    with pytest.raises(TypeError, match="evaluation_sums"):
+        Incomplete()

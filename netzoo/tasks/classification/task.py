@@ -68,8 +68,10 @@ class ImageClassification(Task):
         """Return the split names of `data.source`."""
         return split_names(config.data.source, config.data.data_dir)
 
-    def __init__(self, config: ConfigDict, workdir: Path | None = None):
-        """Open the training data and create the network.
+    def __init__(
+        self, config: ConfigDict, workdir: Path | None = None, *, classes: int | None = None
+    ):
+        """Create the network, and open the training data unless a number of `classes` is given.
 
         Raises:
           UserError: The data or the network does not fit the configuration.
@@ -77,7 +79,16 @@ class ImageClassification(Task):
         self.config = config
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.cache(self._open)
-        train = self._source(config.data.train_split)
+        if classes is None:
+            self._open_training_data(workdir)
+        else:
+            self.class_names = tuple(map(str, range(classes)))
+            self.steps_per_epoch = 1000  # some number, for the schedule
+        self.model = create_network(config, len(self.class_names))
+
+    def _open_training_data(self, workdir: Path | None) -> None:
+        """Set the class names, the batch size and the number of steps."""
+        config, train = self.config, self._source(self.config.data.train_split)
         self.class_names = train.class_names
         if workdir and (saved := load_class_names(workdir)) != self.class_names:
             raise UserError(
@@ -87,18 +98,14 @@ class ImageClassification(Task):
             )
         self._train_batch = _batch_size(config, len(train))
         self.steps_per_epoch = len(train) // self._train_batch
-        self.model = create_network(config, len(self.class_names))
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
         """Return a task whose training step can be compiled but not run, and a batch's shapes."""
-        task = cls.__new__(cls)
-        task.config, task.class_names = config, tuple(map(str, range(classes)))
-        task.steps_per_epoch = 1000  # any number, for the schedule
-        task.model = create_network(config, classes)
         rows, size = config.train.batch_size, config.data.image_size
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
-        return task, {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
+        batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
+        return cls(config, classes=classes), batch
 
     def save(self, workdir: Path) -> None:
         """Write the class names in label order, for prediction."""
