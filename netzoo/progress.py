@@ -26,8 +26,9 @@ def track(
 ) -> Iterable[Item]:
     """Return `items`, and draw a bar during iteration on a terminal."""
     console = console or Console()
-    hidden = not _is_terminal(console)
-    return rich.progress.track(items, description, console=console, transient=True, disable=hidden)
+    if not _is_terminal(console):
+        return items  # rich would start a thread for a hidden bar too
+    return rich.progress.track(items, description, console=console, transient=True)
 
 
 class Progress:

@@ -91,3 +91,9 @@ def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
     assert list(track(range(3), "counting", console)) == [0, 1, 2]
     assert ("counting" in file.getvalue()) == terminal
     assert terminal or not file.getvalue()
+
+
+def test_no_thread_draws_a_hidden_bar():
+    """Protects batch jobs from a thread that draws nothing."""
+    items = range(3)
+    assert track(items, "counting", Console(file=io.StringIO())) is items
