@@ -91,7 +91,8 @@ def _in_metrics(number: int) -> None:
     from netzoo.workdir.metrics_log import MetricsWriter
 
     def half(self, *_arguments):
-        self._file.write(b'{"kind": "train", "step"')
+        with self.path.open("ab") as file:
+            file.write(b'{"kind": "train", "step"')
         _die()
 
     _patch(MetricsWriter, "write", half, number=number)

@@ -29,7 +29,11 @@ _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
 class MetricsWriter(contextlib.AbstractContextManager):
-    """Appends to the metrics log; `write` passes the line to the operating system at once."""
+    """Appends to the metrics log; `write` passes the line to the operating system at once.
+
+    Attributes:
+      path: The file, `metrics.jsonl`.
+    """
 
     def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
         """Open the log of a run, and create a missing folder.
@@ -41,17 +45,17 @@ class MetricsWriter(contextlib.AbstractContextManager):
           OSError: The folder is not writable or the disk is full; the message names the file.
           UserError: A line of the existing log is not JSON, other than a truncated last line.
         """
-        self._path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
+        self.path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
         self._folder.mkdir(parents=True, exist_ok=True)
         if resume_step is None:
             # TensorBoard would draw the old and the new run as one zigzag curve.
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
-        elif self._path.exists():
-            with _naming(self._path):
-                _truncate(self._path, resume_step)
+        elif self.path.exists():
+            with _naming(self.path):
+                _truncate(self.path, resume_step)
         # Unbuffered, so that closing after a failed write does not fail again.
-        self._file = self._path.open("wb" if resume_step is None else "ab", buffering=0)
+        self._file = self.path.open("wb" if resume_step is None else "ab", buffering=0)
         with _naming(self._folder):
             self._events = _open_events(self._folder, resume_step)
 
@@ -80,7 +84,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
         if timing is not None:
             line["timing"] = timing
         data = json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n"
-        with _naming(self._path):
+        with _naming(self.path):
             while data:
                 data = data[self._file.write(data) :]
         with _naming(self._folder):
