@@ -31,7 +31,6 @@ from netzoo.training.clock import Clock
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.optimizer import check_optimizer, warmup_epochs
-from netzoo.training.state import TrainState
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
@@ -231,15 +230,15 @@ class TrainingLoop:
 
     def run(self) -> None:
         """Run the steps after the restored one, to the end or until a signal."""
-        state, start, iterator = self.state, self.start, self.iterator
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
         evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         unread: tuple[int, int, Metrics] | None = None
-        for step in range(start + 1, self.total_steps + 1):
-            self._profile(step - start)
+        for step in range(self.start + 1, self.total_steps + 1):
+            self._profile(step - self.start)
             with self.clock.waiting(), noting(_NO_BATCH.format(step)):
-                batch = next(iterator)
-            state, metrics = self.train_step(state, self.put(batch))
+                batch = next(self.iterator)
+            # The step donates the old state, whose arrays are freed.
+            self.state, metrics = self.train_step(self.state, self.put(batch))
             if unread:
                 self.finish_step(*unread)
             # An estimate, if each process reads other rows.
@@ -258,11 +257,11 @@ class TrainingLoop:
                 unread = None
             if evaluating:
                 with self.clock.paused():
-                    self._evaluate(step, state)
+                    self._evaluate(step)
             # A skipped step has no new state, and saving it would delete an older checkpoint.
             if saving and (last or stopping or not self.skipped_in_a_row):
                 with self.clock.paused():
-                    self.checkpoints.save(step, state, iterator)
+                    self.checkpoints.save(step, self.state, self.iterator)
             if stopping:
                 return
 
@@ -303,16 +302,16 @@ class TrainingLoop:
             "Lower optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
         )
 
-    def _evaluate(self, step: int, state: TrainState) -> None:
+    def _evaluate(self, step: int) -> None:
         """Evaluate, log the results, and keep the weights if they are the best."""
         results, metric = {}, self.task.main_metric
-        variables = state.evaluation_variables
+        variables = self.state.evaluation_variables
         for name, batches in self.evaluation_batches.items():
             metrics = self.task.metrics(evaluate(self.eval_step, variables, batches, self.put))
             results[f"{name}_loss"] = metrics["loss"]
             results[f"{name}_{metric}"] = metrics[metric]
         epoch = step / self.task.steps_per_epoch
-        weights = "params" if state.ema is None else "ema"
+        weights = "params" if self.state.ema is None else "ema"
         if self.log:
             self.log.write("eval", step, epoch, {**results, "weights": weights})
         listed = "  ".join(f"{name} {format_metric(value)}" for name, value in results.items())
