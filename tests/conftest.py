@@ -1,4 +1,4 @@
-"""How tests compile, and what several need: a folder of pictures, tiny configurations."""
+"""Compilation in tests, and shared fixtures: a folder of images, tiny configurations."""
 
 import gc
 import os
@@ -19,8 +19,8 @@ os.environ["NETZOO_CACHE"] = str(CACHE)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# Tracing makes many objects and little garbage. Python's usual search for garbage, after every 700
-# new objects, took a sixth of the time of the tests.
+# Tracing creates many objects and little garbage. Python's default garbage collection, after every
+# 700 new objects, took a sixth of the test time.
 gc.set_threshold(100_000, 50, 100)
 
 
@@ -49,7 +49,7 @@ COLORS = {"daisy": (230, 230, 230), "roses": (180, 30, 60), "tulips": (60, 160, 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes of noisy one-colour PNG files: 40, 11 and 11 in three splits."""
+    """A folder of noisy one-colour PNG files in three classes, with splits of 40, 11 and 11."""
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for split, count in (("train", 40), ("test", 11), ("val", 11)):
@@ -63,7 +63,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tiny_config(pictures: Path | str) -> ConfigDict:
-    """Three layers on `pictures`: 4 epochs of 5 steps, everything that has state is on."""
+    """Three layers on `pictures`: 4 epochs of 5 steps, with all kinds of state."""
     import reliability.network  # noqa: F401  registers the network
 
     config = default_config()
@@ -89,7 +89,7 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
 
 
 def narrow_mobilenet_config(pictures: Path | str) -> ConfigDict:
-    """The same with a narrow MobileNetV1."""
+    """The same for a narrow MobileNetV1."""
     config = tiny_config(pictures)
     config.model = {"name": "mobilenet_v1", "dtype": "float32", "width_multiplier": 0.25}
     return config

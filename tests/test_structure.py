@@ -1,4 +1,4 @@
-"""The shape of the house: imports go down, files stay small, configurations are run cards."""
+"""The structure of the code: downward imports, small files, and configurations."""
 
 import ast
 import functools
@@ -18,7 +18,7 @@ ENTRY_POINTS = [ROOT / f"{name}.py" for name in ("train", "eval", "predict")]
 # What configurations share beside the defaults is no configuration itself.
 CONFIGS = sorted((ROOT / "configs").glob("[a-z]*.py"))
 
-# From the ground up. A floor may use itself, the floors below it, and the leaves.
+# Layers from the lowest; a layer may import itself, lower layers and the leaves.
 FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training", "cli")
 # What every floor may use, and what of netzoo these use themselves.
 LEAVES = {
@@ -102,7 +102,7 @@ def test_every_part_has_its_place():
 
 
 def test_imports_go_down():
-    """A floor can be read, tested and replaced without the ones above it."""
+    """A layer can be read, tested and replaced without higher layers."""
     wrong = {relative(path): floors_used(path) - allowed(path) for path in PACKAGE}
     assert only_offenders(wrong) == {}
 
@@ -171,7 +171,7 @@ def test_forbidden_libraries():
     ],
 )
 def test_import_leaves_out(loaded, absent):
-    """Importing has no heavy companions, however they would come in."""
+    """Imports load no heavy libraries, directly or indirectly."""
     code = f"import sys, {loaded}; print([m for m in {absent} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -206,7 +206,7 @@ def test_configs_are_run_cards():
 
 
 def test_files_are_short():
-    """One idea a file; what does not fit is two."""
+    """Files are short."""
     folders = ("netzoo", "configs", "benchmarks", "parity", "reliability", "tests")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     lines = {relative(path): len(path.read_text().splitlines()) for path in ENTRY_POINTS + paths}
@@ -214,7 +214,7 @@ def test_files_are_short():
 
 
 def test_functions_fit_on_a_screen():
-    """A function is read without scrolling."""
+    """Functions fit on a screen."""
     long = set()
     for path in PACKAGE:
         for node in ast.walk(parsed(path)):

@@ -1,16 +1,16 @@
-"""The contact sheet: which example stands where."""
+"""The layout of contact sheets."""
 
 import numpy as np
 
 from netzoo.cli.contact_sheet import contact_sheet
 from netzoo.cli.main import main
 
-# Pixels of an example hold its index, and its class is even or odd.
+# Pixels equal the example index, and classes are even and odd.
 from tests.data.conftest import MemorySource, write_classes
 
 
 def test_sorted_by_class_and_no_more_read_than_shown():
-    """Protects: each tile stands in the row of its own class, and no source is read in full."""
+    """Each tile is in the row of its class, and the source is not read in full."""
     source = MemorySource(200)
     sheet = contact_sheet(source, 3, 1, tile_size=20)
     assert source.reads == 6
@@ -20,14 +20,14 @@ def test_sorted_by_class_and_no_more_read_than_shown():
 
 
 def test_missing_examples_stay_blank():
-    """Protects: a data set with fewer examples than places still gives a sheet."""
+    """A data set with few examples gives a sheet with blank tiles."""
     sheet = contact_sheet(MemorySource(1), 2, 2, tile_size=96)
     assert sheet.shape[0] == 2 * 2 * 98 + 2
     assert (sheet[200:] == 0).sum() == 0
 
 
 def test_command(tmp_path, capsys):
-    """Protects the command: it writes an image, and refuses an empty grid and unknown formats."""
+    """The command writes an image, and rejects an empty grid and unknown formats."""
     folder = write_classes(tmp_path / "flowers")
     out = tmp_path / "sheets" / "sheet.png"
     assert main(["contact_sheet", f"folder:{folder}", "--columns", "4", "--out", str(out)]) == 0

@@ -1,4 +1,4 @@
-"""The command `netzoo`: its subcommands, and one line for what the user can mend."""
+"""The command `netzoo`: subcommands, and one-line errors."""
 
 import importlib
 import os
@@ -45,7 +45,7 @@ def test_the_exit_status_is_the_subcommand_s(tmp_path):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [("keys",), ("train", "--help"), ("--help",)])
 def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
-    """Protects `netzoo ... | head -1`: the command ends in silence, as others do."""
+    """Protects `netzoo ... | head -1`, which ends without an error."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     read, write = os.pipe()
     os.close(read)
@@ -57,7 +57,7 @@ def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
 
 
 def test_another_broken_pipe_is_an_error(monkeypatch, capfd):
-    """Protects from a failure that looks like success: only standard output may be left unread."""
+    """Protects from hidden failures: only standard output may remain unread."""
 
     def broken(arguments):
         raise BrokenPipeError("of a child process")
@@ -68,7 +68,7 @@ def test_another_broken_pipe_is_an_error(monkeypatch, capfd):
 
 
 def test_the_notes_of_an_error_are_printed(monkeypatch, capsys):
-    """Protects what helps: which batch could not be made, and how the run goes on."""
+    """Protects the notes of errors, such as the failed batch."""
 
     def broken(arguments):
         with noting("Mend that, and the same command continues."):

@@ -7,7 +7,7 @@ from netzoo.errors import UserError
 
 
 def test_list(capsys):
-    """Sizes come from the network, accuracies from the published weights."""
+    """The list shows sizes of networks and accuracies of published weights."""
     main(["list", "alexnet*"])
     lines = capsys.readouterr().out.splitlines()
     (published,) = [line for line in lines if "alexnet_owt" in line]
@@ -17,7 +17,7 @@ def test_list(capsys):
 
 
 def test_show(capsys):
-    """The number of classes and the image size change the figures."""
+    """The number of classes and the image size change the numbers."""
     main(["show", "mobilenet_v1_025"])
     default = capsys.readouterr().out
     assert "224x224" in default and "49.8 %" in default
@@ -27,13 +27,13 @@ def test_show(capsys):
 
 
 def test_network_on_text_has_no_size():
-    """Protects from a traceback of the network, which got an image."""
+    """An image size for a network on text is an error."""
     with pytest.raises(UserError, match="--size"):
         main(["show", "transformer_base", "--size", "224"])
 
 
 @pytest.mark.parametrize("arguments", [["list", "nothing*"], ["show", "resnet5O"]])
 def test_unknown_names(arguments):
-    """An unknown pattern or name is an error that gives names."""
+    """An unknown pattern or name is an error with valid names."""
     with pytest.raises(UserError, match="resnet50"):
         main(arguments)

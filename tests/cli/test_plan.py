@@ -1,4 +1,4 @@
-"""The estimates for devices that one does not have: their command, and what programs send."""
+"""The command `netzoo plan`, and the bytes that programs send."""
 
 import csv
 
@@ -11,7 +11,7 @@ from netzoo.tasks.classification.task import ImageClassification
 from tests.conftest import slow
 from tests.training.runs import run
 
-# A loop of four turns, a condition, and the ways in which XLA writes types and groups.
+# A loop of four iterations, a condition, and XLA's notations of types and groups.
 PROGRAM = """
 %add (x: f32[], y: f32[]) -> f32[] {
   ROOT %sum = f32[] add(%x, %y)
@@ -52,7 +52,7 @@ def test_bytes_that_a_program_sends():
 
 
 def test_classes_need_no_data():
-    """Protects `--classes`: the network and the batch are the configuration's, without data."""
+    """Protects `--classes`, which plans without data."""
     config = default_config()
     config.data.source = "folder:nowhere"
     task, batch = ImageClassification.without_data(config, classes=7)

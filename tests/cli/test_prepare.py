@@ -1,4 +1,4 @@
-"""Preparing tf_flowers offline gives TFDS's own data set: same keys, same order, same place."""
+"""Preparing tf_flowers offline gives the same data set as TFDS: keys, order and folder."""
 
 import functools
 import http.server
@@ -43,7 +43,7 @@ def archive(flowers, tmp_path):
 
 @pytest.fixture
 def server(archive, tmp_path, monkeypatch):
-    """A web server on this machine in the place of the original one; returns its empty folder."""
+    """A local web server instead of the original; returns its empty folder."""
     folder = tmp_path / "server"
     folder.mkdir()
     handler = functools.partial(QuietHandler, directory=str(folder))
@@ -65,7 +65,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_failed_download_does_not_break_the_next(archive, server, tmp_path):
-    """A missing file, then a damaged one, are reported; the third try finds the data set."""
+    """A missing and a damaged file are reported; the third attempt succeeds."""
     data_dir = str(tmp_path / "data")
     with pytest.raises(DatasetNotFoundError, match="404"):
         prepare("tf_flowers", None, data_dir)
@@ -77,7 +77,7 @@ def test_failed_download_does_not_break_the_next(archive, server, tmp_path):
 
 
 def test_order_is_the_downloaded_one_wherever_the_files_lie(flowers, archive, server, tmp_path):
-    """Folder, archives and TFDS's own way through a download agree record by record."""
+    """Folder, archives and download give identical records."""
     shutil.copy(archive, server / "flower_photos.tgz")
     plain = write_tar(tmp_path / "other.tar", flowers, "w", reverse=True)
     zipped = tmp_path / "flowers.zip"
@@ -96,7 +96,7 @@ def test_order_is_the_downloaded_one_wherever_the_files_lie(flowers, archive, se
 
 
 def test_result_is_tf_flowers(flowers, tmp_path):
-    """`tfds.builder` finds it under its own name and version, and no temporary files stay."""
+    """`tfds.builder` finds the data set, and no temporary files remain."""
     prepare("tf_flowers", str(flowers), str(tmp_path / "data"))
     builder = tfds.builder("tf_flowers", data_dir=tmp_path / "data", file_format="array_record")
     assert builder.info.full_name == "tf_flowers/3.0.1"
@@ -106,7 +106,7 @@ def test_result_is_tf_flowers(flowers, tmp_path):
 
 
 def test_command_reports_counts_and_warns_of_missing_files(flowers, tmp_path, capsys):
-    """An incomplete copy is prepared, but nobody takes it for the published set."""
+    """An incomplete copy is prepared with a warning."""
     arguments = ["tf_flowers", "--from", str(flowers), "--data-dir", str(tmp_path / "data")]
     main(arguments)
     output = capsys.readouterr()
@@ -124,7 +124,7 @@ def failure(origin, tmp_path):
 
 
 def test_unusable_origins(flowers, archive, tmp_path):
-    """Each wrong --from has its own error, and leaves nothing that breaks the next try."""
+    """Each invalid --from has its own error, and the next attempt works."""
     assert "does not exist" in failure(tmp_path / "missing.tgz", tmp_path)
     assert "neither a folder nor an archive" in failure(flowers / "LICENSE.txt", tmp_path)
     (tmp_path / "empty").mkdir()
@@ -159,7 +159,7 @@ def test_archive_members_cannot_escape(flowers, tmp_path):
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_huge_claims_are_refused(flowers, tmp_path, kind):
-    """Photographs, and what only describes them, are read as long as they claim to be."""
+    """The declared sizes of photographs and descriptions are limited."""
     bomb = write_tar(tmp_path / "bomb.tar", flowers, "w")
     with tarfile.open(bomb, "a") as tar:
         at = tar.offset
@@ -172,7 +172,7 @@ def test_huge_claims_are_refused(flowers, tmp_path, kind):
 
 
 def test_zip_bombs_are_refused(tmp_path, monkeypatch):
-    """What a photograph of a zip archive unpacks to is bounded before it is unpacked."""
+    """The unpacked size of a photograph in a zip archive is limited in advance."""
     monkeypatch.setattr(prepare_module, "MAX_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("flower_photos/roses/huge.jpg", bytes(2 << 20))
@@ -180,7 +180,7 @@ def test_zip_bombs_are_refused(tmp_path, monkeypatch):
 
 
 def test_what_is_no_photograph_is_named(flowers, archive, tmp_path):
-    """Not in the middle of a training, and nothing is left behind."""
+    """A corrupt photograph is detected during preparation, and no files remain."""
     (flowers / "roses" / "page.jpg").write_bytes(b"<html>404</html>")
     with pytest.raises(ImageError, match=r"roses/page\.jpg is not a readable image"):
         prepare("tf_flowers", str(flowers), str(tmp_path / "data"))
@@ -190,13 +190,13 @@ def test_what_is_no_photograph_is_named(flowers, archive, tmp_path):
 
 
 def test_from_is_for_flowers_only(tmp_path):
-    """The option is not silently ignored for other data sets."""
+    """The option is an error for other data sets."""
     with pytest.raises(SourceError, match="folder:PATH"):
         main(["cifar10", "--from", str(tmp_path)])
 
 
 def test_synthetic_flowers_are_prepared_by_name(monkeypatch, tmp_path):
-    """The command hands the name over to the painter's own preparation."""
+    """The command prepares synthetic_flowers."""
     from netzoo.data.sources.synthetic import builder
 
     monkeypatch.setattr(builder, "prepare", lambda data_dir: ("painted", data_dir))
@@ -204,7 +204,7 @@ def test_synthetic_flowers_are_prepared_by_name(monkeypatch, tmp_path):
 
 
 def test_tensorflow_is_never_imported(flowers, tmp_path):
-    """The whole data layer works where TensorFlow is not installed, and never looks for it."""
+    """The data layer works without TensorFlow and never imports it."""
     code = (
         "import sys; from netzoo.cli import prepare; from netzoo.data import open_source; "
         f"prepare.prepare('tf_flowers', {str(flowers)!r}, {str(tmp_path / 'data')!r}); "

@@ -1,4 +1,4 @@
-"""Tests of records: the numbers come from the run's files, and an unfit run is refused."""
+"""Records: numbers from the files of a run, and errors for unsuitable runs."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def read(path):
 
 @pytest.fixture
 def workdir(tmp_path):
-    """A run of two epochs that was interrupted once: 30 s in one process, 12 s in the next."""
+    """A run of two epochs in two sessions of 30 s and 12 s."""
     folder = tmp_path / "run"
     folder.mkdir()
     data = {"source": "tf_flowers", "train_split": "train[:80%]", "test_split": "train[80%:]"}
@@ -88,7 +88,7 @@ def workdir(tmp_path):
 
 @pytest.fixture
 def translation(workdir):
-    """The same run, but of a Transformer: averaged weights, of the last step."""
+    """A run of a Transformer with averaged weights of the last step."""
     data = {"source": "folder:pairs", "train_split": "train", "test_split": "test_2016"}
     change(workdir / "config.json", "task", value="translation")
     change(workdir / "config.json", "model", "name", value="transformer_tiny")
@@ -146,7 +146,7 @@ def test_a_record_of_translation_has_exactly_its_keys(translation, tmp_path):
 
 
 def test_a_record_of_translation_holds_the_translations(translation, tmp_path):
-    """Protects the sentences behind a BLEU; a run without the file is recorded all the same."""
+    """Protects the translations of a record, which a run may lack."""
     make_record(translation, tmp_path / "t")
     assert (tmp_path / "t" / "translations.tsv").read_text().startswith("A dog.")
     assert (tmp_path / "t" / "curves.png").exists()
@@ -156,7 +156,7 @@ def test_a_record_of_translation_holds_the_translations(translation, tmp_path):
 
 
 def test_a_record_holds_what_it_was_made_from(workdir, tmp_path):
-    """Protects the trace from each number back to the run; nothing else is kept."""
+    """Protects the copies of files in a record."""
     (workdir / "checkpoint").mkdir()
     (workdir / "translations.tsv").write_text("of another task")
     make_record(workdir, tmp_path / "v2")
@@ -169,11 +169,11 @@ def test_a_record_holds_what_it_was_made_from(workdir, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "eval.json", "environment.json", "metrics.jsonl"])
 def test_a_missing_file_is_named(workdir, tmp_path, name):
-    """Protects against half a record: nothing is written, and the message says what to run."""
+    """Protects against partial records: nothing is written, and the message has advice."""
     (workdir / name).unlink()
     with pytest.raises(UserError, match=f"has no {name}: .*`netzoo eval --workdir") as error:
         make_record(workdir, tmp_path / "v2")
-    # Who has trained need not train again.
+    # A trained run needs no new training.
     assert ("netzoo train" in str(error.value)) == (name != "eval.json")
     assert not (tmp_path / "v2").exists()
 
@@ -210,7 +210,7 @@ def test_an_unfit_run_is_refused(workdir, tmp_path, file, keys, value, message):
 def test_an_unfit_translation_is_refused(
     translation, tmp_path, file, keys, value, message, validation
 ):
-    """Protects the same for the second task; averaged weights are of the last step in any case."""
+    """Protects the same for translation, whose averaged weights are of the last step."""
     if validation:
         change(translation / "config.json", "data", "validation_split", value=validation)
     change(translation / file, *keys, value=value)
@@ -261,7 +261,7 @@ def test_the_table_is_built_from_records(workdir, tmp_path, capsys):
 
 
 def test_each_task_has_a_table_of_its_own(translation, tmp_path, capsys):
-    """Protects tables from mixing accuracies with BLEU, and records that are older than tasks."""
+    """Protects separate tables per task, and old records without a task."""
     results = tmp_path / "results"
     main([str(translation), "--out", str(results / "good")])
     assert capsys.readouterr().out.endswith("good: transformer_tiny, BLEU 38.12\n")
@@ -283,7 +283,7 @@ def test_each_task_has_a_table_of_its_own(translation, tmp_path, capsys):
 
 
 def test_a_folder_without_records_is_an_error(tmp_path):
-    """Protects against an empty table where a path was mistyped."""
+    """Protects against an empty table for a misspelt path."""
     with pytest.raises(UserError, match="found none"):
         results_tables(tmp_path)
 
@@ -296,7 +296,7 @@ def test_the_command_line_explains_itself(workdir):
 
 
 def test_it_runs_without_waking_a_device(workdir, tmp_path):
-    """Protects record making on a machine whose accelerator is busy: JAX finds no platform here."""
+    """Protects records on a machine with a busy accelerator: JAX finds no platform here."""
     command = [sys.executable, "-m", "netzoo.cli", "record", workdir, "--out", tmp_path / "v2"]
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
@@ -334,7 +334,7 @@ def test_environment_is_complete(command, line, tmp_path):
     ],
 )
 def test_damaged_record_is_named(tmp_path, text, name):
-    """Protects from a traceback that does not say which of many files is damaged, and of what."""
+    """Protects errors of damaged files, which name the file."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "record.json").write_text(text)
     with pytest.raises(UserError, match=rf"a/record\.json.*({name})"):

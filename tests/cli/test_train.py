@@ -7,7 +7,7 @@ from tests.training.runs import run
 
 
 def test_print_config_shows_values_and_origins():
-    """Protects the look before a long run: what a key is, and who said so; no folder is needed."""
+    """Protects `--print-config`, which prints values and origins and needs no folder."""
     done = run(
         *("-m", "netzoo.cli", "train", "--config", "quickstart", "--print-config"),
         *("--config.train.epochs=3", "--noconfig.augment.flip"),
@@ -23,7 +23,7 @@ def test_print_config_shows_values_and_origins():
 
 @pytest.mark.parametrize(("command", "has_keys"), [("train", True), ("eval", False)])
 def test_help_lists_the_keys_where_they_are_chosen(command, has_keys, capsys):
-    """Protects the options of the other commands from drowning in a list of keys."""
+    """Protects the short help of other commands."""
     with pytest.raises(SystemExit):
         main([command, "--help"])
     text = capsys.readouterr().out
@@ -32,7 +32,7 @@ def test_help_lists_the_keys_where_they_are_chosen(command, has_keys, capsys):
 
 
 def test_a_run_needs_a_folder(capsys):
-    """Protects from a run that is kept nowhere."""
+    """Protects from training without a --workdir."""
     with pytest.raises(SystemExit):
         main(["train", "--config", "quickstart"])
     assert "required: --workdir" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from netzoo.errors import UserError
 
 @pytest.mark.parametrize("task", TASKS)
 def test_saved_and_loaded_is_the_same(task, tmp_path):
-    """Protects eval and predict, which know a run by this file: tuples and None survive."""
+    """Protects eval and predict, which read this file: tuples and None are restored."""
     config = default_config(task)
     config.train.clip_norm = 1.0
     save_config(config, tmp_path)
@@ -20,7 +20,7 @@ def test_saved_and_loaded_is_the_same(task, tmp_path):
 
 
 def test_free_keys_may_differ_and_others_may_not(tmp_path):
-    """Protects resuming: where data lies may change, what is computed may not."""
+    """Protects resuming: data folders may change, but results may not."""
     config = default_config()
     save_config(config, tmp_path)
     config.data.num_threads = 7
@@ -32,7 +32,7 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
 
 
 def test_folder_without_a_run(tmp_path):
-    """Protects users who give another folder than train.py had."""
+    """Protects users who pass another folder."""
     with pytest.raises(UserError, match="holds no run"):
         load_config(tmp_path)
 
@@ -60,7 +60,7 @@ def test_run_with_a_key_of_another_version(old, nearest, tmp_path):
     ["{", "{}", "[]", '{"task": "image_classification", "seed": "one"}', '{"task": "t"}', '"task"'],
 )
 def test_damaged_configuration_of_a_run(text, tmp_path):
-    """Protects users who have edited it by hand from a traceback."""
+    """Protects users from a traceback for a damaged file."""
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(UserError, match=r"config.json is damaged"):
         load_config(tmp_path)

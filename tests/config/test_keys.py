@@ -1,4 +1,4 @@
-"""The table of keys: every key refuses what it cannot be, and the documents say what it is."""
+"""The table of keys: every key rejects invalid values, and the documents match."""
 
 import itertools
 import math
@@ -15,12 +15,12 @@ from netzoo.errors import UserError
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configs.md"
 IMAGES = "image_classification"
 TABLE_OF = {task: task_table(task) for task in TASKS}
-# The first task that has it, for every key.
+# Maps every key to the first task that has it.
 TASK_OF = {name: task for task in reversed(TASKS) for name in TABLE_OF[task].keys}
 NAN, INF = math.nan, math.inf
 TABLES = ((), (1.0,), ((".*", -1.0),), (("[", 1.0),), ((".*", "x"),), ((".*", NAN),))
 
-# Values that a rule of many keys refuses, by its words.
+# Invalid values by the text of a shared rule.
 REFUSED_BY = {
     "a name, not empty": ("", " "),
     "at least 0": (-1, -0.5, INF, NAN),
@@ -28,7 +28,7 @@ REFUSED_BY = {
     "more than 0": (0.0, -1.0, INF, NAN),
     "in [0, 1)": (1.0, -0.1, NAN),
 }
-# Values that a key with another rule refuses. A new one has to be added.
+# Invalid values of keys with other rules; new keys must be added.
 OUT_OF_RANGE = {
     "seed": (-1, 2**32),
     "task": ("translatoin", ""),
@@ -54,12 +54,12 @@ OUT_OF_RANGE = {
     "sharding.fsdp": (0, -2),
     "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
 }
-# Both values of a switch are right.
+# Both values of a switch are valid.
 ANY = {
     *("augment.flip", "train.freeze_batch_norm", "train.remat"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 }
-# What is not a value of a type, in a file.
+# Values of wrong types in a file.
 WRONG = {bool: 1, int: 1.5, float: "x", str: 3, tuple: 3}
 
 
@@ -92,7 +92,7 @@ def cases() -> dict:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_defaults_are_valid(task):
-    """Protects every experiment that starts from them."""
+    """Protects the defaults of every task."""
     validate(default_config(task), training=True)
 
 
@@ -103,7 +103,7 @@ def test_unknown_task():
 
 
 def test_every_key_has_a_case():
-    """Protects keys to come: one without a rule has to be said to need none."""
+    """Protects new keys: a key without a rule must be a switch."""
     assert {*cases()} | ANY == {*TASK_OF}
     ruled = {name for table in TABLE_OF.values() for name, key in table.keys.items() if key.rule}
     assert not ANY & ruled
@@ -135,12 +135,12 @@ def test_wrong_type():
 
 
 def test_null_characters():
-    """Protects from a traceback of Python's where such text becomes a path."""
+    """Protects paths from null characters."""
     assert "expected text without null characters" in changed("data.source", "folder:a\0b")
 
 
 def test_all_faults_are_reported_at_once():
-    """Protects users from mending one key a try."""
+    """Protects users from fixing one key per attempt."""
     message = refusal(IMAGES, train__batch_size=0, data__cache="disk", train__on_nonfinite="ignore")
     for name in ("train.batch_size is 0", "data.cache is 'disk'", "on_nonfinite is 'ignore'"):
         assert f"{name}; expected" in message
@@ -156,12 +156,12 @@ def test_all_faults_are_reported_at_once():
     ],
 )
 def test_contradictions(values, message):
-    """Protects from keys that are right alone and not together, and from unknown ones."""
+    """Protects from conflicting and unknown keys."""
     assert message in refusal(IMAGES, training=True, **values)
 
 
 def test_contradictions_of_translation():
-    """Protects each task's own rules from being left out."""
+    """Protects the rules of each task."""
     assert "divisor of data.row_multiple (8" in refusal("translation", train__grad_accum_steps=3)
     assert "warmup_epochs is 0.0" in refusal("translation", schedule__warmup_epochs=0.0)
 
@@ -179,7 +179,7 @@ def test_contradictions_of_translation():
 )
 @pytest.mark.parametrize("names", [*itertools.permutations(("train", "validation", "test"), 2)])
 def test_splits_that_share_examples_are_refused(split, other, names):
-    """Protects scores from examples that were trained on: any two of the three splits."""
+    """Protects scores from training examples: any two splits must be disjoint."""
     values = {f"data__{name}_split": part for name, part in zip(names, (split, other), strict=True)}
     [one, two] = [name for name in ("train", "validation", "test") if name in names]
     message = refusal(IMAGES, training=True, **values)
@@ -189,7 +189,7 @@ def test_splits_that_share_examples_are_refused(split, other, names):
 
 @pytest.mark.parametrize("test", ["train[90%:]", "test", "train[100:]", "training", None])
 def test_splits_that_are_apart_and_those_of_an_evaluation(test):
-    """Protects slices, training without a test split, and `netzoo eval` on any split there is."""
+    """Protects disjoint slices, training without a test split, and evaluation on any split."""
     config = default_config()
     config.data.train_split, config.data.validation_split = "train[:80%]", "train[80%:90%]"
     config.data.test_split = test
@@ -211,14 +211,14 @@ def test_splits_that_are_apart_and_those_of_an_evaluation(test):
     ],
 )
 def test_options_of_networks(task, option, value):
-    """Protects what stands under `model` beside the keys that every network has."""
+    """Protects the options of networks under `model`."""
     wanted = TABLE_OF[task].options[option].wanted
     message = refusal(task, **{f"model__{option}": value})
     assert message == f"model.{option} is {value!r}; expected {wanted}"
 
 
 def test_the_document_is_the_table():
-    """Protects the tables of docs/configs.md from being of another version."""
+    """Protects the tables of docs/configs.md from being outdated."""
     assert keys.markdown() in DOCUMENT.read_text(), "netzoo keys --markdown"
 
 

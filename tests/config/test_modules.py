@@ -1,4 +1,4 @@
-"""Modules of users: what is imported, and above all what is not."""
+"""User modules: which are imported, and which are not."""
 
 import sys
 
@@ -60,7 +60,7 @@ def test_a_module_that_imports_netzoo_is_imported_once(file, name, write, tmp_pa
     ],
 )
 def test_what_is_refused_is_not_executed(files, name, message, write, tmp_path):
-    """Protects from a stranger's run: its `config.json` may name anything."""
+    """Protects from untrusted runs, whose `config.json` may name any module."""
     for file, text in files.items():
         write(file, text)
     loaded = name in sys.modules
@@ -71,7 +71,7 @@ def test_what_is_refused_is_not_executed(files, name, message, write, tmp_path):
 
 
 def test_a_link_into_the_run_folder_is_refused(write, tmp_path):
-    """Protects from a run folder that is on the import path under another name."""
+    """Protects from a run folder on the import path under another name."""
     write("run/own_module.py")
     (tmp_path / "path" / "own_linked.py").symlink_to(tmp_path / "run" / "own_module.py")
     with pytest.raises(UserError, match="is in the run folder"):
@@ -79,7 +79,7 @@ def test_a_link_into_the_run_folder_is_refused(write, tmp_path):
 
 
 def test_a_module_that_fails_says_why(write, tmp_path):
-    """Protects users from a traceback through netzoo for a mistake of their own."""
+    """Protects users from a netzoo traceback for an error in their module."""
     write("path/own_module.py", "import netzoo\nraise ValueError('no')")
     with pytest.raises(UserError, match="importing own_module: ValueError: no"):
         import_modules(("own_module",), tmp_path / "run")

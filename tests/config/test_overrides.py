@@ -1,4 +1,4 @@
-"""What a user types and writes: `--config.KEY=VALUE`, and files of `configs/`."""
+"""User input: `--config.KEY=VALUE` and files of `configs/`."""
 
 import sys
 from pathlib import Path
@@ -34,7 +34,7 @@ def read(tmp_path):
 
 
 def test_overrides_are_split_from_the_other_arguments():
-    """Protects the flags beside: values with and without `=`, switches, and what follows `--`."""
+    """Protects other flags: values with and without `=`, switches, and arguments after `--`."""
     typed = [
         *("predict.py", "--config.seed=1", "-config.data.source", "a b", "--workdir=x"),
         *("--noconfig.augment.flip", "--config.train.remat", "--config.profile", "--json", "photo"),
@@ -53,7 +53,7 @@ WRONG = {bool: "maybe", int: "1.5", float: "x", tuple: "3"}  # any text is a str
 
 @pytest.mark.parametrize("task", TASKS)
 def test_typed_values(task):
-    """Protects every key on the command line: its default, None, and what is not of its type."""
+    """Protects every key on the command line: default, None and wrong types."""
     for name, key in task_table(task).keys.items():
         config = default_config(task)
         typed = flatten(config)[name]
@@ -90,7 +90,7 @@ def test_typed_values(task):
     ],
 )
 def test_what_is_meant_is_taken(arguments, lines, key, value, read):
-    """Protects from pedantry: whole numbers, lists, words, and options of networks."""
+    """Protects lenient parsing: whole numbers, lists, words, and options of networks."""
     assert flatten(read(*arguments, lines=lines))[key] == value
 
 
@@ -114,7 +114,7 @@ def test_what_is_meant_is_taken(arguments, lines, key, value, read):
     ],
 )
 def test_mistakes(arguments, lines, message, read):
-    """Protects from tracebacks: one line with the place in the file, or the key, and a way on."""
+    """Protects from tracebacks: one line with the line of the file or the key, and advice."""
     with pytest.raises(UserError) as error:
         read(*arguments, lines=lines)
     assert message in str(error.value)
@@ -132,7 +132,7 @@ def test_file_that_is_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", str(ROOT / "configs" / "mobilenet_v2.py")])
 def test_a_checkout_that_is_not_installed_says_so(name, monkeypatch):
-    """Protects who runs `python train.py` before `pip install -e .`: that is what to do."""
+    """Protects users who have not run `pip install -e .`."""
 
     class NotInstalled:
         def find_spec(name, path=None, target=None):
@@ -147,14 +147,14 @@ def test_a_checkout_that_is_not_installed_says_so(name, monkeypatch):
 
 
 def test_a_configuration_of_the_package_is_not_hidden_by_a_folder(tmp_path, monkeypatch):
-    """Protects from a folder of runs that is called like a configuration."""
+    """Protects from a folder with the name of a configuration."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mobilenet_v2").mkdir()
     assert read_config("mobilenet_v2").model.name == "mobilenet_v2"
 
 
 def test_a_misspelt_configuration_gets_the_nearest():
-    """Protects users of the package, who have no folder to look into."""
+    """Protects names of configurations in the package."""
     with pytest.raises(UserError, match=r"Did you mean 'quickstart'.*mobilenet_v1, mobilenet_v2"):
         read_config("quickstrt")
 

@@ -1,4 +1,4 @@
-"""What the reliability tools call a failure is one, and what users can mend is none."""
+"""The reliability tools distinguish failures from errors for users."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.runs import run
 
-# As a program: a process that has loaded JAX must not fork.
+# A separate program, because a process with JAX must not fork.
 PROGRAM = """
 import json, os, signal, sys, time
 from netzoo.errors import UserError
@@ -30,7 +30,7 @@ print(json.dumps({name: in_child(call, **limits)[:2] for name, call in calls.ite
 
 
 def test_outcomes_of_a_child():
-    """Protects the reports: a crash, a hang or a traceback can never pass for a refusal."""
+    """Protects the reports: a crash, a hang and a traceback are failures."""
     done = run("-c", PROGRAM)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -45,7 +45,7 @@ def test_outcomes_of_a_child():
 
 @pytest.mark.slow
 def test_fuzzing_counts_and_keeps(tmp_path):
-    """Protects the counts: every input is passed, refused or a failure, which is kept."""
+    """Protects the counts: every input passes, is rejected or fails, and failures are kept."""
     arguments = ("--minutes", 0.03, "--target", "npz", "--target", "torch", "--out", tmp_path)
     done = run("-m", "reliability.fuzz", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The tools that kill and damage runs: what they aim at, and that they see a difference."""
+"""The tools that kill and damage runs: their targets and comparisons."""
 
 import json
 
@@ -11,7 +11,7 @@ from reliability.config import BREAKS, STEPS, get_config
 
 
 def test_kills_are_drawn_from_the_seed():
-    """Protects the table: the same seed aims at the same moments, and each place has its turn."""
+    """Protects the table: a seed determines the moments, and every phase is a target."""
     drawn = [kills.draw(0, number, 5.0) for number in range(50)]
     assert drawn == [kills.draw(0, number, 5.0) for number in range(50)]
     assert drawn != [kills.draw(1, number, 5.0) for number in range(50)]
@@ -22,7 +22,7 @@ def test_kills_are_drawn_from_the_seed():
 
 
 def test_breaking_changes_no_configuration(monkeypatch):
-    """Protects the comparison: a run that is to break has the configuration of the whole one."""
+    """Protects the comparison: killed and uninterrupted runs have the same configuration."""
     monkeypatch.setitem(BREAKS, "step", lambda number: None)
     assert get_config("step,3") == get_config()
 
@@ -44,7 +44,7 @@ def finished(tmp_path):
 
 
 def test_every_difference_is_seen(finished):
-    """Protects "identical": a leaf, the position, a line that stands twice; not the clock's."""
+    """Protects "identical": leaves, position and log lines are compared, times are not."""
     one, two = finished
     assert runs.differences(one, two) == []
     log = (one / "metrics.jsonl").read_text()

@@ -1,4 +1,4 @@
-"""Keys that contradict each other, the data, the devices or the network: refused uncompiled."""
+"""Conflicts with keys, data, devices or the network are errors before compilation."""
 
 import inspect
 
@@ -21,7 +21,7 @@ from tests.conftest import narrow_mobilenet_config, tiny_config, tiny_translatio
 
 
 def test_every_option_of_every_network_has_a_rule():
-    """Protects options to come; `dtype` and `name` are keys."""
+    """Protects new options; `dtype` and `name` are keys."""
     for name in list_models():
         task = [*TASKS][name.startswith("transformer")]
         options = {*inspect.signature(model_entry(name).factory).parameters}
@@ -90,7 +90,7 @@ class _Devices:
 
 
 def test_what_was_refused_is_no_run(pictures, tmp_path):
-    """Protects the second try in the same folder from being told that it is another run."""
+    """Protects a second attempt in the same folder after an error."""
     config = narrow_mobilenet_config(pictures)
     config.data.image_size = 16
     with pytest.raises(UserError, match="16x16"):
@@ -99,7 +99,7 @@ def test_what_was_refused_is_no_run(pictures, tmp_path):
 
 
 def test_remat_without_blocks_is_no_run(pictures, tmp_path):
-    """Protects the second try too: AlexNet has nothing to compute again, and says so at once."""
+    """Protects the second attempt: AlexNet rejects `train.remat` at once."""
     config = tiny_config(pictures)
     config.model = {"name": "alexnet_owt", "dtype": "float32"}
     config.data.image_size = 64

@@ -1,4 +1,4 @@
-"""What a run trains on, validates on and is tested on where the configuration does not say."""
+"""The default splits of runs."""
 
 import pytest
 
@@ -34,12 +34,12 @@ def resolved(source, task="image_classification", **values):
     ],
 )
 def test_a_folder_of_classes_needs_no_key(splits, expected, tmp_path):
-    """Protects a user's own photographs: three splits that share none, with no key changed."""
+    """Protects a user's photographs: three disjoint splits without changing a key."""
     assert resolved(f"folder:{folder_of(tmp_path, *splits)}") == expected
 
 
 def test_a_training_split_that_is_given_is_all_that_is_used(tmp_path):
-    """Protects those who hold nothing back: no other split is made up for them."""
+    """Protects a given train split, for which no other split is derived."""
     source = f"folder:{folder_of(tmp_path, 'train', 'val', 'test')}"
     assert resolved(source, train_split="train") == ("train", None, None)
     with pytest.raises(UserError, match=r"expected no examples of data\.train_split, 'train'"):

@@ -1,4 +1,4 @@
-"""The table of tasks, and what each task is asked for through it."""
+"""The table of tasks and its uses."""
 
 import sys
 
@@ -36,7 +36,7 @@ def test_an_unknown_task_is_named(tmp_path):
 
 
 def test_a_frozen_configuration_is_resolved_too():
-    """Protects callers who freeze theirs: frozen does not mean resolved."""
+    """Protects callers with a frozen configuration, which still must be resolved."""
     config = tiny_config("unused")
     resolved = resolve_config(FrozenConfigDict(config))
     assert resolved == resolve_config(config) == resolve_config(resolved)

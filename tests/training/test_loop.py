@@ -40,7 +40,7 @@ def whole(pictures, tmp_path_factory):
 # before the first.
 @pytest.mark.parametrize("step", [slow(2), slow(6), 8])
 def test_killed_run_resumes_bit_identically(step, pictures, whole, tmp_path):
-    """Protects the promise of the trainer: SIGKILL and the same command again change nothing."""
+    """Protects resuming: SIGKILL and the same command give an identical run."""
     killed = start(pictures, tmp_path, step, "SIGKILL")
     assert killed.returncode == -signal.SIGKILL
     assert read_metrics(tmp_path / "metrics.jsonl")[-1]["step"] == step
@@ -84,7 +84,7 @@ def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_
 
 
 def test_nothing_readable_is_an_error_that_keeps_everything(whole, pictures, tmp_path):
-    """Protects what is left: with every checkpoint damaged the run stops and deletes nothing."""
+    """Protects damaged runs: without an intact checkpoint, the run stops and deletes nothing."""
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     folders = [p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
@@ -123,7 +123,7 @@ def test_nothing_is_wider_than_the_umask(whole):
 
 
 def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
-    """Protects the way from a run to answers: eval.json, the picture, and JSON."""
+    """Protects evaluation and prediction of a run: eval.json, figure and JSON."""
     workdir = shutil.copytree(whole, tmp_path / "run")
     # The network is the tests' own, which the commands have to import first.
     script = "import reliability.network, runpy, sys; sys.argv = sys.argv[1:]; "

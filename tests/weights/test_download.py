@@ -1,4 +1,4 @@
-"""Downloads from a server of this process: resumed, checked, and without a network explained."""
+"""Downloads from a local server: resuming, checksums and network errors."""
 
 import hashlib
 import http.server
@@ -62,7 +62,7 @@ def weights(address, sha256=SHA256):
 
 @pytest.mark.parametrize("sha256", [SHA256, SHA256[:8]])
 def test_once(server, tmp_path, sha256):
-    """The file is fetched the first time and found the second."""
+    """The file is downloaded only once."""
     handler, address = server
     for _ in range(2):
         path = download(weights(address, sha256), tmp_path / "weights")
@@ -74,7 +74,7 @@ def test_once(server, tmp_path, sha256):
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_permissions_follow_the_umask(server, tmp_path, umask):
-    """Neither open to others against their owner's will, nor closed to a group that shares it."""
+    """The file has the permissions of the umask."""
     before = os.umask(umask)
     try:
         path = download(weights(server[1]), tmp_path / "weights")
@@ -85,7 +85,7 @@ def test_permissions_follow_the_umask(server, tmp_path, umask):
 
 
 def test_resumes(server, tmp_path):
-    """After a cut only the rest is fetched; no file has its name before it is whole."""
+    """An interrupted download resumes; the file gets its name when complete."""
     handler, address = server
     handler.cut = True
     with pytest.raises(UserError, match=r"300,000 of 768,000 bytes\n300,000 bytes are kept"):
@@ -97,7 +97,7 @@ def test_resumes(server, tmp_path):
 
 
 def test_server_without_ranges(server, tmp_path):
-    """Then the file is fetched from its start."""
+    """A server without ranges sends the whole file again."""
     handler, address = server
     handler.understands_ranges = False
     (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT[:CUT])
@@ -105,13 +105,13 @@ def test_server_without_ranges(server, tmp_path):
 
 
 def test_killed_before_the_last_step(server, tmp_path):
-    """The whole file was there already, under the partial name."""
+    """A complete partial file is not downloaded again."""
     (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT)
     assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
 
 
 def test_too_much(server, tmp_path):
-    """More than there is cannot be gone on from; the next try starts over."""
+    """A partial file that is too long is an error, and the next attempt starts over."""
     (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT + b"x")
     with pytest.raises(UserError, match="416"):
         download(weights(server[1], None), tmp_path)
@@ -119,20 +119,20 @@ def test_too_much(server, tmp_path):
 
 
 def test_wrong_checksum(server, tmp_path):
-    """Nothing is left that could be taken for the file or gone on from."""
+    """A file with another checksum is removed."""
     with pytest.raises(UserError, match=rf"expected sha256 00000000\.\.\., got {SHA256}"):
         download(weights(server[1], "00000000"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_published_checksum(server, tmp_path, capsys):
-    """It is printed, for whoever wants to compare."""
+    """Without a published checksum, the checksum is printed."""
     download(weights(server[1], None), tmp_path)
     assert f"net-1234.pth: sha256 {SHA256}" in capsys.readouterr().out
 
 
 def test_offline(tmp_path, monkeypatch):
-    """One error says which file to put where, and that a path will do."""
+    """The error explains a manual download."""
     monkeypatch.setenv("NETZOO_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     entry = weights("http://127.0.0.1:1/models/resnet50-0676ba61.pth")
@@ -146,6 +146,6 @@ def test_offline(tmp_path, monkeypatch):
 
 
 def test_what_was_brought_by_hand_is_used(tmp_path):
-    """Without any request."""
+    """An existing file needs no request."""
     (tmp_path / "net-1234.pth").write_bytes(b"x")
     assert download(weights("http://127.0.0.1:1/net-1234.pth"), tmp_path).read_bytes() == b"x"

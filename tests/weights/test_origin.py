@@ -1,4 +1,4 @@
-"""What belongs to weights comes with them: options, mean and deviation; and a line says why."""
+"""Options and preprocessing of weights, and the notices about them."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ def test_options_of_projects_are_those_that_parity_was_shown_with(name):
 
 
 def test_a_bare_file_brings_the_options_of_its_project(tmp_path, variables, capsys):
-    """MobileNetV1 of timm has another epsilon than ours, which no tensor shows."""
+    """MobileNetV1 of timm has another epsilon than netzoo's default."""
     path = timm_file(tmp_path / "a.pth", variables)
     loaded = netzoo.load_model(path, MODEL)
     assert_identical(loaded.variables, variables)
@@ -71,7 +71,7 @@ def test_a_bare_file_brings_the_options_of_its_project(tmp_path, variables, caps
 
 
 def test_timms_weights_from_tensorflow_are_told_by_their_name(tmp_path):
-    """The tensors have the same names; padding and epsilon differ."""
+    """Weights from TensorFlow have the same names but other padding and epsilon."""
     model = "mobilenet_v3_small_075"
     tensors = to_torch(draw(shapes_of(model, 7)[1]), model, "timm")
     found = {}
@@ -120,7 +120,7 @@ def test_own_files_bring_options_and_preprocessing(tmp_path):
     ],
 )
 def test_what_a_file_says_of_itself_is_checked(tmp_path, variables, metadata):
-    """A stranger's file may say anything."""
+    """Metadata of untrusted files is checked."""
     tensors = {"params/x": np.ones(1, np.float32)}
     save_file(tensors, tmp_path / "a.safetensors", {"format": "netzoo", "model": MODEL} | metadata)
     with pytest.raises(UserError, match="invalid metadata") as error:
@@ -129,7 +129,7 @@ def test_what_a_file_says_of_itself_is_checked(tmp_path, variables, metadata):
 
 
 def test_options_that_no_file_can_hold(tmp_path, variables):
-    """A variant would come back as a list of numbers."""
+    """A variant cannot be stored."""
     with pytest.raises(UserError, match="variant"):
         save_safetensors(tmp_path / "a.safetensors", variables, "vit_ti16", variant=(1, 2))
 
@@ -181,7 +181,7 @@ def test_training_from_a_run_or_a_file_takes_over_its_images(run, tmp_path, vari
 
 
 def test_a_resolved_configuration_does_not_need_the_weights_again(tmp_path, variables):
-    """A run is evaluated where the file that it started from is gone."""
+    """A run can be evaluated without its initial weights."""
     path = timm_file(tmp_path / "a.pth", variables)
     config = default_config()
     config.model.name = MODEL
@@ -195,7 +195,7 @@ def test_a_resolved_configuration_does_not_need_the_weights_again(tmp_path, vari
 
 
 def test_pixels_become_what_the_network_takes():
-    """Pixels are normalised; what may be normalised already is refused, not guessed."""
+    """Only uint8 pixels are normalised; other types are an error."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), np.uint8)
     found = IMAGES.normalize(pixels)
     assert found.dtype == np.float32

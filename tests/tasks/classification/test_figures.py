@@ -1,4 +1,4 @@
-"""Figures of classification are written, have content, and have the size they should."""
+"""Content and size of classification figures."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.pixels import count, load
 
 @pytest.mark.parametrize("classes", [1, 2, 5, 20, 21, slow(100), slow(130)])
 def test_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, classes):
-    """Protects both limits at which numbers and names are left out, and the figure's growth."""
+    """Protects the limits of numbers and names, and the size of the figure."""
     path = tmp_path / "confusion.png"
     confusion = np.eye(classes, dtype=int) * 7
     confusion_matrix(confusion, [f"class {i}" for i in range(classes)], path, "title")
@@ -48,7 +48,7 @@ def test_confusion_matrix_draws_a_class_without_examples(tmp_path):
 
 
 def test_names_are_no_formulas(tmp_path):
-    """Protects a run at its very end from a class or folder with two dollars in its name."""
+    """Protects figures from names with two dollar signs."""
     path, names = tmp_path / "figure.png", ["$\\frac$", "a$b^$"]
     confusion_matrix(np.eye(2, dtype=int), names, path, "net on folder:$x^$")
     assert load(path).any()
@@ -56,7 +56,7 @@ def test_names_are_no_formulas(tmp_path):
 
 @pytest.mark.parametrize(("number", "columns", "lines"), [(1, 1, 1), (3, 2, 2), (9, 3, 3)])
 def test_prediction_sheet_has_a_cell_for_each_image(tmp_path, number, columns, lines):
-    """Protects the grid, with images of unlike shapes."""
+    """Protects the grid with images of different shapes."""
     path = tmp_path / "sheet.png"
     images = [np.full((20 + 30 * i, 60, 3), 200, np.uint8) for i in range(number)]
     rows = [(f"{i}.jpg", [("tulips", 0.7), ("roses", 0.2)]) for i in range(number)]

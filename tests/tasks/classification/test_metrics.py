@@ -1,4 +1,4 @@
-"""Tests of the classification metrics against numbers worked out by hand."""
+"""Classification metrics equal numbers computed by hand."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def test_wilson_interval_stays_within_zero_and_one(n):
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
 def test_wilson_interval_rejects_impossible_counts(correct, n):
-    """Protects against a silent interval for counts that cannot be."""
+    """Protects against an interval for impossible counts."""
     with pytest.raises(ValueError, match=f"correct={correct}, n={n}"):
         wilson_interval(correct, n)
 
@@ -72,7 +72,7 @@ def test_metrics_equal_hand_computed_values():
 
 
 def test_undefined_ratios_are_none_and_the_result_is_json():
-    """Protects reports of splits that lack a class: no NaN, no zero that nobody earned."""
+    """Protects reports of splits without a class: no NaN and no misleading zero."""
     result = metrics_from_sums(sums([[4, 0, 0], [2, 0, 0], [0, 0, 0]], 4, math.inf), NAMES, top_k=1)
     _, roses, tulips = result["per_class"]
     assert (roses["precision"], roses["recall"], roses["f1"]) == (None, 0.0, 0.0)

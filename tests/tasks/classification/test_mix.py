@@ -11,7 +11,7 @@ from netzoo.tasks.classification.mix import cutmix
 from tests.conftest import slow, tiny_config
 
 LABELS = jnp.arange(4)
-# Example i has the value i everywhere; 3 - i is at its mirror place.
+# All pixels of example i are i; its partner is 3 - i.
 BATCH = jnp.broadcast_to(LABELS[:, None, None, None], (4, 20, 30, 1)), jnp.eye(4), LABELS
 
 
@@ -44,7 +44,7 @@ def test_boxes_have_the_share_that_was_drawn():
 
 
 def test_each_setting_is_another_result(pictures, monkeypatch):
-    """Protects the keys: 0 is off, another alpha mixes otherwise, and both are one of the two."""
+    """Protects the keys: 0 is off, alpha matters, and both draw one of the two."""
     monkeypatch.setattr(module, "apply_in_training", lambda c, m, v, x, **_: (x.mean((1, 2)), {}))
     rng = np.random.default_rng(0)
     batch = {"image": rng.integers(0, 256, (6, 16, 16, 3), np.uint8), "label": np.arange(6) % 3}

@@ -1,4 +1,4 @@
-"""Prediction from many files: the good ones are answered and the others named."""
+"""Prediction for many files: unreadable files are reported, all others predicted."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_bad_files_are_named_and_good_ones_answered(run, photos, capfd):
 
 @pytest.mark.parametrize("name", ["[bold]x.png", "$x^$.png", "a\n\x1b[31mb.png", b"\xff.png"])
 def test_any_name_is_shown(run, photos, capfd, name):
-    """Names of files and classes are neither markup, formulas, nor commands to the terminal."""
+    """Names are not interpreted as markup, formulas or terminal commands."""
     path = photos / os.fsdecode(name)
     (photos / "good.png").rename(path)
     assert run(path, figure=str(photos / "sheet.png")) == 0
@@ -82,14 +82,14 @@ def test_any_name_is_shown(run, photos, capfd, name):
 
 
 def test_nothing_to_predict(run, photos):
-    """An empty folder is an error that says what is looked for."""
+    """An empty folder is an error with the expected suffixes."""
     (photos / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images in .*empty"):
         run(photos / "empty")
 
 
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
-    """The answers are printed, and the picture that cannot be drawn is one message."""
+    """Predictions are printed even if the figure cannot be drawn."""
     with pytest.raises(UserError, match=r"sheet\.png is not written: expected at most 300 images"):
         run(*301 * [photos / "good.png"], json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301

@@ -1,4 +1,4 @@
-"""The Predictor: images of any kind and size in, the decisions of the evaluation out."""
+"""The Predictor: images of any kind and size, with the results of evaluation."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def run(pictures, tmp_path_factory):
 
 
 def test_files_are_seen_as_evaluation_sees_them(run, pictures):
-    """Protects predicting the test images from other decisions than eval.py's: bit for bit."""
+    """Protects predictions, which equal those of evaluation exactly."""
     task, variables, predictor = run
     files = sorted((pictures / "test").rglob("*.png"))
     seen = np.stack([predictor.preprocess(path) for path in files])
@@ -98,7 +98,7 @@ def test_what_is_not_an_image_is_refused(run, image):
 
 @pytest.mark.parametrize("path", ["nowhere.jpg", "null\0.jpg", "."])
 def test_what_cannot_be_opened_is_named(path, run):
-    """Protects from errors of Python's that do not say which file they are about."""
+    """Protects errors, which name the file."""
     with pytest.raises(UserError, match=f"Cannot read {printable(path)}".replace("\\", ".")):
         run[2](path)
 
@@ -156,7 +156,7 @@ def test_published_weights_bring_their_preprocessing(monkeypatch):
 
 
 def test_interpolation_is_that_of_the_weights():
-    """Protects the three methods from being one."""
+    """Protects the three interpolation methods, which differ."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
     results = [
         Predictor(Constant(), {}, PREPROCESSING._replace(interpolation=name), "ab").preprocess(
@@ -174,7 +174,7 @@ def test_unknown_weights_are_named():
 
 
 def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path):
-    """Protects against a certain answer from images on another scale."""
+    """Protects against images on another scale."""
     model, path = "mobilenet_v1_025", tmp_path / "a.safetensors"
     shapes = variable_shapes(create_model(model, num_classes=2), 32)
     variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)

@@ -69,7 +69,7 @@ def test_normalisation_is_that_of_the_configuration(pictures):
 
 
 def test_remat_reaches_the_network(pictures):
-    """Protects `train.remat`: it asks the network for its blocks, and AlexNet has none."""
+    """Protects `train.remat`, which AlexNet rejects because it has no blocks."""
     config = tiny_config(pictures)
     config.model = {"name": "alexnet_owt", "dtype": "float32"}
     config.data.image_size = 64
@@ -82,7 +82,7 @@ def test_remat_reaches_the_network(pictures):
 
 
 def test_corrupt_images_are_left_out_and_counted(pictures, tmp_path, capsys):
-    """Protects the metric where images are skipped: over those that were read, and said so."""
+    """Protects metrics with skipped images, which cover the readable ones."""
     shutil.copytree(pictures, tmp_path / "pictures")
     bad = next((tmp_path / "pictures" / "test" / "roses").iterdir())
     bad.write_bytes(bad.read_bytes()[:-100])
@@ -101,7 +101,7 @@ def test_corrupt_images_are_left_out_and_counted(pictures, tmp_path, capsys):
 
 
 def test_data_of_other_classes_are_refused(pictures, tmp_path):
-    """Protects evaluation from labels that mean something else, which no shape would show."""
+    """Protects evaluation from data with other classes of the same number."""
     create_task(tiny_config(pictures)).save(tmp_path)
     create_task(tiny_config(pictures), tmp_path)
     (tmp_path / "classes.json").write_text('["roses", "daisy", "tulips"]')
@@ -113,7 +113,7 @@ def test_data_of_other_classes_are_refused(pictures, tmp_path):
 
 
 def test_a_batch_above_the_training_set_shrinks_to_it(pictures):
-    """Protects small data sets: all pictures make a batch, in whole parts, and a line says so."""
+    """Protects small data sets: all images form a batch, with a notice."""
     config = tiny_config(pictures)
     config.train.batch_size = 64
     task = create_task(config)
@@ -128,7 +128,7 @@ def test_a_batch_above_the_training_set_shrinks_to_it(pictures):
 
 
 def test_left_out_images_are_counted(pictures):
-    """Protects users from images that vanish unsaid: five batches have all 40, four have 36."""
+    """Protects the notice about images that batches leave out."""
     config = tiny_config(pictures)
     assert create_task(config).notes() == []
     config.train.batch_size = 9

@@ -85,7 +85,7 @@ def check_rows(corpus, batches):
 
 
 def test_batch_contract(corpus):
-    """Shapes and types that the compiled step relies on, one shape a bucket."""
+    """Batches have the shapes and dtypes of the compiled step, one shape per bucket."""
     batches = take(train(corpus), 2 * STEPS)
     for batch in batches:
         rows, length = batch["source"].shape
@@ -134,14 +134,14 @@ def test_seed_decides_everything(corpus):
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_threads_change_nothing(corpus, threads):
-    """A faster machine trains on the same data."""
+    """The number of threads does not change the data."""
     batches = take(train(corpus, num_threads=threads), 20)
     assert digest(batches) == digest(take(train(corpus), 20))
 
 
 @pytest.mark.parametrize("stop", [0, 1, STEPS - 1, STEPS, STEPS + 3])
 def test_resume_continues_exactly(corpus, stop):
-    """A restored position gives the batches an uninterrupted run would have had."""
+    """A restored position continues with the same batches as an uninterrupted run."""
     whole = digest(take(train(corpus), 2 * STEPS))
     iterator = iter(train(corpus))
     for _ in range(stop):
@@ -154,7 +154,7 @@ def test_resume_continues_exactly(corpus, stop):
 
 
 def test_weighted_mean_is_the_mean_over_labels(corpus):
-    """However many rows are padding, each label of the batch counts the same."""
+    """Each label has the same weight for any number of padding rows."""
     rng = np.random.default_rng(0)
     for batch in take(train(corpus), STEPS):
         labels = batch["target"][:, 1:]
@@ -166,7 +166,7 @@ def test_weighted_mean_is_the_mean_over_labels(corpus):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_the_same_batch(corpus, count):
-    """Split over hosts, the rows together are the batch of one host, weights included."""
+    """The rows of all hosts equal the batch of a single host, including weights."""
     buckets = replace(BUCKETS, row_multiple=4)
     whole = take(train(corpus, buckets), STEPS)
     parts = [take(train(corpus, buckets, shard=(i, count)), STEPS) for i in range(count)]
@@ -178,7 +178,7 @@ def test_processes_share_the_same_batch(corpus, count):
 
 @pytest.mark.parametrize("row_multiple", [1, 3, 8, 100])
 def test_rows_divide_over_devices(row_multiple):
-    """Rows are a multiple, as many as the tokens allow, and never none."""
+    """The number of rows is a multiple, limited by the tokens, and at least one multiple."""
     buckets = Buckets((16, 24, 96, 4000), 4096, row_multiple)
     for length in buckets.lengths:
         rows = buckets.rows(length)
@@ -236,13 +236,13 @@ def test_nothing_to_evaluate():
 
 
 def test_no_pair_that_fits_is_an_error(corpus):
-    """Found before the first batch, with the length that was asked for."""
+    """The error comes before the first batch and states the length."""
     with pytest.raises(UserError, match="None of the 60 pairs has at most 1 tokens"):
         train(corpus, replace(BUCKETS, lengths=(1,)))
 
 
 def test_corpus_is_the_encoded_source():
-    """From text to batch and back: the tokens of a row are the sentences of its pair."""
+    """The tokens of a row decode to the sentences of its pair."""
     pairs = read_pairs("number_words", "validation[:20]")
     vocabulary = Vocabulary.learn((text for pair in pairs for text in pair), size=60)
     corpus = Corpus.encode(pairs, vocabulary)
@@ -257,7 +257,7 @@ def test_corpus_is_the_encoded_source():
 
 
 def test_a_pair_of_endless_text_is_refused_where_it_is_evaluated():
-    """Protects memory: training leaves it out, evaluation would have to take it."""
+    """Protects memory from sentences that only evaluation would include."""
     long = corpus_of([5, MOST_TOKENS, MOST_TOKENS + 1, 5])
     message = rf"pair 3 has {MOST_TOKENS:,} tokens on a side; expected at most {MOST_TOKENS - 1:,}"
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""Beam search finds what a plain search finds that decodes the whole target for every step."""
+"""Beam search equals a plain search that decodes the whole target in every step."""
 
 import functools
 import itertools
@@ -15,7 +15,7 @@ from netzoo.tasks.translation.beam_search import SearchOptions, beam_search, mos
 from tests.conftest import slow
 from tests.models.small_transformer import SMALL, SOURCE, VOCABULARY, draw
 
-PAD, START, END = 0, 1, 5  # the end is a token that this network likes
+PAD, START, END = 0, 1, 5  # an end token that this network often predicts
 LENGTH = 7
 
 
@@ -52,7 +52,7 @@ def whole(vocabulary):
 @pytest.mark.parametrize("classes", [3, 128, 300])
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_most_probable_tokens_are_those_of_a_sort(classes, count):
-    """Looking into the best blocks alone finds the same, and of equals the lower token."""
+    """Searching only the best blocks gives the same tokens, and ties go to the lower token."""
     logits = np.random.default_rng(0).integers(-2, 3, (5, 2, classes)).astype(np.float32)
     logits[0, 0] = 0  # all are equal
     expected = np.array(jax.nn.log_softmax(logits))
@@ -133,7 +133,7 @@ def assert_same(found, expected):
 
 @pytest.mark.slow  # a narrow beam is compared with a plain search
 def test_one_beam_is_greedy():
-    """The most probable token every time, until the end or as far as there is room."""
+    """Beam size 1 takes the most probable token every time."""
     model, variables = network()
     beams = search(model, variables, beam_size=1)
     lengths = set()
@@ -218,7 +218,7 @@ def every_score(following, alpha):
 
 @pytest.mark.slow
 def test_neighbours_change_nothing():
-    """A sentence alone has the same hypotheses as beside longer ones, and beside empty rows."""
+    """Other sentences of a batch do not change the hypotheses of a sentence."""
     model, variables = network()
     batch = np.concatenate([SOURCE, np.zeros((1, 5), np.int32)])
     together = search(model, variables, batch)
@@ -237,7 +237,7 @@ def test_rows_of_padding_cost_no_step():
 
 @pytest.mark.slow
 def test_the_end():
-    """Whichever token it is, nothing follows it; it comes once, padding and the start never."""
+    """The end occurs once, and padding and start never."""
     model, variables = network()
     for start, end in ((START, END), (3, 9)):
         beams = search(model, variables, beam_size=4, start=start, end=end)
@@ -298,7 +298,7 @@ def test_one_compilation_a_shape():
     "options", [{"beam_size": 0}, {"max_length": -1}, {"length_penalty": -0.6}, {"n_best": 5}]
 )
 def test_options_out_of_range(options):
-    """Are refused before anything is computed, with their values."""
+    """Invalid options are errors with their values."""
     options = SearchOptions(**{"beam_size": 4, "max_length": 5, **options})
     with pytest.raises(UserError, match=re.escape(str(options))):
         beam_search(None, None, SOURCE, options)

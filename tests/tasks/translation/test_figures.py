@@ -1,4 +1,4 @@
-"""Figures of attention are written, have content, and have the size they should."""
+"""Content and size of attention figures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sources of sentence pairs: what opens, what it holds, and errors that say what is wrong."""
+"""Sources of sentence pairs: opening, contents and errors."""
 
 import gzip
 import re
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_folder_holds_every_pair(folder):
-    """Line n goes with line n, and the first language in braces is the source."""
+    """Line n pairs with line n, and the first language in braces is the source."""
     source = read_pairs(f"parallel:{folder}.{{en,de}}", "train")
     assert source == list(zip(ENGLISH, GERMAN, strict=True))
     reverse = read_pairs(f"parallel:{folder}.{{de,en}}", "train")
@@ -65,7 +65,7 @@ def test_any_stem_is_a_split(folder, stem):
 
 
 def test_similar_stems_are_different_splits(folder):
-    """Protects results from the wrong text, however the names are handed on."""
+    """Protects results from the wrong text for all names of a split."""
     for stem, lines in (("test.2016", ENGLISH[:1]), ("test-2e-2016", ENGLISH[1:])):
         for language in ("en", "de"):
             (folder / f"{stem}.{language}").write_text("\n".join(lines))
@@ -89,7 +89,7 @@ def test_only_the_split_asked_for_is_read(folder):
 
 
 def test_lines_end_at_newlines_only(folder):
-    """A line separator inside a sentence moves no pair, and Windows' ends leave nothing behind."""
+    """Line separators inside sentences and Windows line ends do not change pairs."""
     (folder / "odd.en").write_bytes("\ufeffone\u2028two\x85three\r\n\r\nfour\r\n".encode())
     (folder / "odd.de").write_bytes(b"eins\n\nvier\n")
     source = read_pairs(f"parallel:{folder}.{{en,de}}", "odd")
@@ -123,7 +123,7 @@ def damage_archive(folder):
     ],
 )
 def test_folder_errors(folder, languages, split, damage, words):
-    """Each mistake is named with what was found and what there is."""
+    """Each error states the value and the valid values."""
     if damage:
         damage(folder)
     with pytest.raises(SourceError) as caught:

@@ -1,4 +1,4 @@
-"""The vocabulary: round trips, special tokens, files, errors that say what to do next."""
+"""The vocabulary: round trips, special tokens, files, and errors with advice."""
 
 import re
 
@@ -47,7 +47,7 @@ def test_characters_are_kept_as_they_are():
 
 
 def test_special_tokens(vocabulary):
-    """They are left out of a text wherever they stand, and are no text that a user could write."""
+    """Special tokens are omitted from decoded text, and users cannot write them."""
     ids = vocabulary.encode("the man")
     framed = [START, *ids[:1], PAD, END, *ids[1:], END, PAD, PAD]
     assert vocabulary.decode(framed) == vocabulary.decode(np.array(framed)) == "the man"
@@ -116,7 +116,7 @@ def test_nothing_to_learn_from():
 
 
 def test_damaged_files(vocabulary, tmp_path):
-    """No part of a file passes for a smaller vocabulary."""
+    """A truncated file is an error."""
     path = tmp_path / "damaged.model"
     vocabulary.save(path)
     whole = path.read_bytes()
@@ -140,7 +140,7 @@ def test_text_that_is_none(vocabulary, tmp_path, text):
 
 
 def test_foreign_numbering(tmp_path):
-    """A model with the tool's own special tokens is refused, not read with others' meanings."""
+    """A model with other special tokens is an error."""
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS),
         model_prefix=str(tmp_path / "foreign"),
