@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
-_MANY = 2**40  # stands for the unknown number of examples
+_MANY = 2**40  # replaces the unknown number of examples
 
 
 class Rule(NamedTuple):

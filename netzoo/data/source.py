@@ -69,7 +69,7 @@ class SkipCorrupt:
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
-    """Record a corrupt example, or re-raises the error if `skip` is None."""
+    """Record a corrupt example, or re-raise the error if `skip` is None."""
     if skip is None:
         raise ImageError(f"{error} {CORRUPT_HINT}") from error
     skip.add(error)

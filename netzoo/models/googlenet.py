@@ -171,7 +171,7 @@ class GoogLeNet(ConvNet, kw_only=True):
     Attributes besides those of `ConvNet`:
       variant: Differences between the paper's, the BatchNorm and torchvision's network.
       auxiliary: Whether there are auxiliary classifiers. They always have parameters, but run only
-        in training; with `num_classes=0` there are none.
+        in training; `num_classes=0` omits them.
       auxiliary_weight: Weight of each auxiliary loss; the loss of the logits has weight 1.
       auxiliary_dropout_rate: Dropout rate before the auxiliary logits.
       transform_input: Whether to map images normalised by ImageNet's mean and standard deviation to

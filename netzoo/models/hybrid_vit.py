@@ -54,7 +54,7 @@ VARIANTS = {
 
 
 class StandardizedConv(Conv):
-    """A convolution that standardises its kernel at every use, and leaves the parameter as it is.
+    """A convolution that standardises its kernel at every use, but not the parameter.
 
     Attributes besides those of `Conv`:
       epsilon: Added to the standard deviation or the variance of the kernel.

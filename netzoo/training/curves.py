@@ -1,4 +1,4 @@
-"""The figure of a run's training curves."""
+"""Draws the training curves of a run."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -84,7 +84,7 @@ def _file(path: Path) -> Weights:
     tensors = read_weights(path)
     metadata = read_metadata(path)
     if metadata.get("format") == OWN:
-        return Weights(path, tensors, *_own(path, metadata), "as the file says")
+        return Weights(path, tensors, *_own(path, metadata), "stored in the file")
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     for known in CATALOGUE.values():

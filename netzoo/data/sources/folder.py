@@ -103,7 +103,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
-    """Raise an error for the first unreadable file, or warns about all if they are skipped."""
+    """Raise an error for the first unreadable file, or warn about all if they are skipped."""
 
     def problem(name: str) -> str | None:
         try:

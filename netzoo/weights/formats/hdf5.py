@@ -17,7 +17,7 @@ SECONDS, BYTES_A_SECOND = 8.0, 5_000_000  # to start the process; to read
 
 
 def probe(path: Path, max_bytes: int) -> str | None:
-    """Read all datasets of at most `max_bytes` in another process, and discards them.
+    """Read all datasets of at most `max_bytes` in another process, and discard them.
 
     Returns:
       A description of the failure; None if the library returned, even with an error.

@@ -54,7 +54,7 @@ def read_keras_file(path: Path) -> dict[str, np.ndarray]:
 
 def _bytes_to_read(dataset: h5py.Dataset) -> int:
     if not holds_numbers(dataset):
-        raise ValueError(f"{dataset.name} holds {dataset.dtype} or lies in another file")
+        raise ValueError(f"{dataset.name} holds {dataset.dtype} or is in another file")
     chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
     return max(dataset.nbytes, chunk)
 

@@ -87,7 +87,7 @@ _LITERALS = {
 
 
 def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
-    """Read one pickle from the position of `file`, which ends up after the pickle.
+    """Read one pickle from the position of `file`, and leave the position after the pickle.
 
     Returns:
       A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
