@@ -110,8 +110,8 @@ def _check_evaluation(
     chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
     if step != last_step and not chosen:
         problem = f"step {step}, but the run ended at step {last_step}"
-    # The scores of a record belong to the test split, never to training examples.
-    elif split not in ("test", test_split):
+    # The scores of a record belong to the test split, never to examples that training has seen.
+    elif split not in ("test", test_split) or split == data.get("validation_split"):
         problem = f"the split {split!r}, expected the test split {test_split!r}"
     else:
         return

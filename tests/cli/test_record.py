@@ -219,6 +219,14 @@ def test_an_unfit_translation_is_refused(
     assert not (tmp_path / "t").exists()
 
 
+def test_a_validation_split_called_test_is_refused(workdir, tmp_path):
+    """Protects records from scores on the examples that the weights were chosen on."""
+    change(workdir / "config.json", "data", "validation_split", value="test")
+    change(workdir / "eval.json", "split", value="test")
+    with pytest.raises(UserError, match=r"split 'test', expected the test split 'train\[80%:\]'"):
+        make_record(workdir, tmp_path / "v2")
+
+
 def test_the_best_step_of_a_validation_split_is_welcome(workdir, tmp_path):
     """Protects runs that chose their weights by a validation split, not by the test split."""
     change(workdir / "config.json", "data", "validation_split", value="train[70%:80%]")
