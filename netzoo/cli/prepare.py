@@ -123,7 +123,7 @@ def _photographs(
         raise
     except Exception as error:  # three modules raise many types for damaged files
         raise SourceError(
-            f"{origin} is damaged or no archive ({error}); download it again."
+            f"{origin} is damaged or not an archive ({error}); download it again."
         ) from error
     if not count:
         raise SourceError(f"{origin} holds no photographs; expected flower_photos/CLASS/NAME.jpg.")

@@ -2,7 +2,7 @@
 
 netzoo train --config mobilenet_v2 --workdir runs/v2 [--config.train.epochs=30 ...]
 
-The same command again continues a run that was stopped.
+The same command continues a stopped run.
 """
 
 import argparse

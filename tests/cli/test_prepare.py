@@ -130,10 +130,10 @@ def test_unusable_origins(flowers, archive, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds no photographs" in failure(tmp_path / "empty", tmp_path)
     (tmp_path / "bad.tgz").write_bytes(b"<html>404</html>")
-    assert "damaged or no archive" in failure(tmp_path / "bad.tgz", tmp_path)
+    assert "damaged or not an archive" in failure(tmp_path / "bad.tgz", tmp_path)
     half = tmp_path / "half.tgz"
     half.write_bytes(archive.read_bytes()[:-3000])
-    assert "damaged or no archive" in failure(half, tmp_path)
+    assert "damaged or not an archive" in failure(half, tmp_path)
     (flowers / "violets").mkdir()
     (flowers / "violets" / "1.jpg").write_bytes(b"x")
     assert "expected photographs in folders named dandelion" in failure(flowers, tmp_path)

@@ -57,7 +57,7 @@ def _estimate_layouts(
 
 
 def _print_table(estimates: Sequence[Estimate], title: str) -> None:
-    table = Table(title=title, caption="MiB on each device, a step; gradients are temporaries too")
+    table = Table(title=title, caption="MiB per device and step; temporaries include gradients")
     for name in ("devices", "strategy", "rows", *_BYTES, "GFLOP", "GFLOP, all"):
         table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
     for e in estimates:

@@ -59,7 +59,7 @@ class ImageClassification(Task):
         for key in open_keys:
             data[key] = getattr(images, key) if images else DEFAULT_NORMALIZATION
         if open_keys and weights and weights.known_from not in CATALOGUE:
-            reason = weights.known_from if images else "nothing says how they were trained"
+            reason = weights.known_from if images else "their training settings are unknown"
             values = {f"data.{key}": data[key] for key in open_keys}
             note(taken(weights._replace(known_from=reason), values))
 

@@ -31,7 +31,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
         per line, where the first language in braces is the source; or `tfds:NAME.{en,de}` for a
         translation data set of TensorFlow Datasets.
       split: A TFDS split expression, such as `train[:90%]`. The splits of a folder are the stems of
-        its files; `val` and `validation` are one name where only one exists.
+        its files; `val` and `validation` are aliases if only one exists.
       data_dir: Folder of prepared TFDS data sets; None for TFDS's default.
 
     Returns:

@@ -139,7 +139,7 @@ class Translator:
         if not hypotheses:
             raise UserError(
                 "the network's probabilities are not finite, most likely because its weights are "
-                "not; take another --checkpoint"
+                "not; use another --checkpoint"
             )
         return hypotheses
 
