@@ -42,6 +42,11 @@ class _CheckpointFolder:
         self.directory = directory.absolute()
         options |= {"temporary_path_class": ChecksummedPath}
         options |= {"cleanup_tmp_directories": True}  # left by a killed process
+        # Processes meet in barriers that Orbax names by the step. Both folders of a run may save
+        # one step at the same time; without the prefix the processes would wait for ever.
+        options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+            barrier_sync_key_prefix=directory.name
+        )
         self._manager = ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(**options)
         )

@@ -38,7 +38,7 @@ def get_config(stopped_by: str = "") -> ConfigDict:
     config.data.lengths = (16,)
     config.optimizer.epsilon = 1e-3
     config.optimizer.lr_mults = ((r".*/key/bias", 0.0), (r".*", 1.0))
-    config.evaluation.every_epochs = 0
+    config.evaluation.every_epochs = 1  # steps 15 and 20 save the newest and the best at once
     config.sharding.min_size = 64
     return config
 

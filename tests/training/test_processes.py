@@ -109,7 +109,7 @@ def test_two_processes_agree_with_one(two, tmp_path):
     assert_agree(two, tmp_path)
     assert examples_of(two) == examples_of(tmp_path)
     assert COMPILED in printed
-    assert len(read_metrics(two / "metrics.jsonl")) == STEPS + 1
+    assert len(read_metrics(two / "metrics.jsonl")) == STEPS + 4, "an evaluation an epoch"
     assert len(list((two / "tensorboard").iterdir())) == 1
     assert (two / "curves.png").exists()
 
