@@ -28,7 +28,7 @@ from tests.training.runs import ROOT, assert_same_run, run, start
 
 @pytest.fixture(scope="module")
 def whole(pictures, tmp_path_factory):
-    """The run that nothing interrupts."""
+    """An uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     done = start(pictures, workdir, umask=0o027)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -153,7 +153,7 @@ def test_run_that_another_process_holds_is_refused(whole, pictures):
 
 
 def test_another_configuration_is_refused_before_it_starts(whole, pictures):
-    """Protects a run from being continued as another one; the message names key and values."""
+    """Protects a run from another configuration; the message has keys and values."""
     config = tiny_config(pictures)
     config.optimizer.learning_rate = 0.5
     before = sorted(path.stat().st_mtime_ns for path in whole.rglob("*"))
@@ -210,7 +210,7 @@ def test_signals_are_given_back_after_the_training():
 
 
 def test_a_training_in_another_thread_leaves_signals_alone():
-    """Protects notebooks that train in the background: only the main thread may set handlers."""
+    """Protects training in a background thread, which cannot set signal handlers."""
     before = signal.getsignal(signal.SIGTERM)
 
     def listen():

@@ -1,4 +1,4 @@
-"""Two and four processes on one machine train, stop, go on and evaluate like one; CPU, gloo."""
+"""Two and four processes on one machine train, stop, resume and evaluate like one (CPU, gloo)."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def train(workdir, *flags, stopped_by="", **options) -> list[subprocess.Popen]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """The run of two processes with two devices each, which share parameters two by two."""
+    """A run of two processes with two devices each, with parameters sharded over two devices."""
     workdir = tmp_path_factory.mktemp("processes") / "two"
     printed = finish(train(workdir, "--config.sharding.fsdp=2", devices=2, processes=2))
     assert "4 cpu device(s), 2 process(es)" in printed[0]

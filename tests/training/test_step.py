@@ -189,7 +189,7 @@ def test_clipping_bounds_the_update():
 
 
 def test_skipped_step_leaves_everything_but_the_counts():
-    """Protects a run from one bad batch, and the next step from noticing that there was one."""
+    """Protects a run from a bad batch, which does not affect the next step."""
     _, state, step, batch = toy(**{"train.on_nonfinite": "skip"})
     step = jax.jit(step)
     state, good = step(state, batch)

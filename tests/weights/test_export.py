@@ -1,4 +1,4 @@
-"""The way back: what was read is written bit for bit, for every family and project."""
+"""Exporting and loading are exact, for every family and project."""
 
 import os
 
@@ -62,7 +62,7 @@ def test_round_trip(name):
 
 
 def test_every_family_is_there():
-    """A new family needs a line above."""
+    """Every family must be in the table above."""
     modules = [create_model(name.split()[0]) for name in NETWORKS]
     assert {type(module) for module in modules} == set(FAMILIES)
 
@@ -98,7 +98,7 @@ def test_unknown_project():
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_permissions_follow_the_umask(tmp_path, umask):
-    """Left to safetensors, nobody but the owner could read it."""
+    """The file has the permissions of the umask."""
     before = os.umask(umask)
     try:
         save_safetensors(tmp_path / "a.safetensors", {"params": {"x": np.ones(2)}}, "resnet18")

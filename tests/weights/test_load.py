@@ -1,4 +1,4 @@
-"""`load_weights`: whose names, which head, which image size, and what is wrong."""
+"""`load_weights`: names of projects, heads, image sizes and errors."""
 
 import jax
 import numpy as np
@@ -100,7 +100,7 @@ def test_head_for_other_classes(tmp_path, variables, capsys):
 
 
 def test_the_same_number_of_classes_keeps_the_head(tmp_path, variables, capsys):
-    """Nothing is initialised, nothing printed."""
+    """A matching head is neither re-initialised nor reported."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL)
     netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
     assert capsys.readouterr() == ("", "")
@@ -178,7 +178,7 @@ def test_another_width(tmp_path, variables):
 
 
 def test_misshapen_head(tmp_path, variables):
-    """A head with the right number of classes is never thrown away."""
+    """A head with the requested number of classes is never re-initialised."""
     tensors = to_torch(variables, MODEL, "timm")
     tensors["classifier.weight"] = np.ones((CLASSES, 99), np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
@@ -200,6 +200,6 @@ def test_unknown_name(name, message):
 
 
 def test_folder_without_run(tmp_path):
-    """A folder has to be that of a run."""
+    """A folder must be a run."""
     with pytest.raises(UserError, match="no last checkpoint"):
         netzoo.load_weights(tmp_path, MODEL)

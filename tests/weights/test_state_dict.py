@@ -1,4 +1,4 @@
-"""Keras's names: those that Keras has, the numbers that it gives, and back without a bit lost."""
+"""Keras's names: equal logits, and an exact round trip."""
 
 import functools
 import json

@@ -59,13 +59,13 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
 
 
 def test_misspelt_checkpoint_is_refused(kept):
-    """Protects callers from the last weights in place of those that they meant."""
+    """Protects callers from a misspelt kind of weights."""
     with pytest.raises(UserError, match=r"'avrage'.*average"):
         restore_variables(kept, "avrage")
 
 
 def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
-    """Protects evaluation from one bad file: the others are averaged, and it is named."""
+    """Protects averaging from a damaged checkpoint, which is reported."""
     for path in (kept / "checkpoints" / "3" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
@@ -84,9 +84,9 @@ def flip_a_bit(folder, pattern):
 
 @pytest.mark.parametrize("pattern", ["state/ocdbt.process_0/d/*", "data/*.json", CHECKSUMS_FILE])
 def test_a_flipped_bit_is_noticed(kept, capsys, pattern):
-    """Protects from disks that forget: TensorStore reads changed array data without an error.
+    """Protects from altered data, which TensorStore reads without an error.
 
-    Whoever reads, to continue or to evaluate, gets the checkpoint before.
+    Resuming and evaluation use the previous checkpoint.
     """
     flip_a_bit(kept / "checkpoints" / "4", pattern)
     step, _, _ = restore_variables(kept)
@@ -101,7 +101,7 @@ def test_a_flipped_bit_is_noticed(kept, capsys, pattern):
 
 
 def test_nothing_older_goes_before_the_newer_is_complete(tmp_path, monkeypatch):
-    """Protects the last good checkpoint from a save that fails at its very end, keep=1."""
+    """Protects the last checkpoint from a save that fails at its end, with keep=1."""
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, state_at(1), positions())
     checkpoints.save(2, state_at(2), positions())
@@ -131,7 +131,10 @@ def test_what_a_killed_process_left_is_cleared(kept):
 
 
 def test_best_is_decided_as_without_interruption(tmp_path):
-    """Protects "best" across a kill: steps seen again, equals and lower values replace nothing."""
+    """Protects "best" across a kill.
+
+    Repeated steps, and equal or lower values, do not replace it.
+    """
     best = BestCheckpoint(tmp_path)
     best.save(10, {"x": jnp.ones(2)}, 0.5)
     best.save(20, {"x": jnp.full(2, 2.0)}, 0.6)
@@ -149,7 +152,7 @@ def test_best_is_decided_as_without_interruption(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["state/ocdbt.process_0/d/*", "metrics/metrics"])
 def test_damaged_best_is_named_and_replaced(tmp_path, capsys, pattern):
-    """Protects the run from damage to its best weights: they are lost, the run goes on."""
+    """Protects a run with damaged best weights, which continues without them."""
     best = BestCheckpoint(tmp_path)
     best.save(10, {"x": jnp.ones(2)}, 0.5)
     best.close()

@@ -1,4 +1,4 @@
-"""The lock of a run folder: who gets it, who is told what, and when it is free again."""
+"""The lock of a run folder: holder, messages and release."""
 
 import errno
 import fcntl
@@ -41,7 +41,7 @@ def test_second_process_is_told_who_holds_it(holder, tmp_path):
 
 
 def test_killed_process_holds_nothing(holder, tmp_path):
-    """Protects the continuation after SIGKILL: the file names the dead and refuses nobody."""
+    """Protects resuming after SIGKILL: the file names a dead process and does not block."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert f"process {holder.pid}" in (tmp_path / LOCK_FILE).read_text()
@@ -51,7 +51,7 @@ def test_killed_process_holds_nothing(holder, tmp_path):
 
 
 def test_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypatch, capsys):
-    """Protects users of such file systems from being unable to train at all."""
+    """Protects training on file systems without locks."""
 
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")

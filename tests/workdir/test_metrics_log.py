@@ -1,4 +1,4 @@
-"""Tests of the metrics log: what a resumed run leaves must be what an uninterrupted one leaves."""
+"""The metrics log: a resumed run leaves the same lines as an uninterrupted run."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ def events(workdir):
 
 
 def test_a_line_is_on_disk_when_write_returns(tmp_path):
-    """Protects what a killed run has logged so far, and the layout of a line."""
+    """Protects the lines of a killed run, and their format."""
     writer = MetricsWriter(tmp_path, resume_step=None)
     writer.write("eval", 3, 0.5, {"validation_accuracy": 0.75}, {"wall_seconds": 2.0})
     text = (tmp_path / "metrics.jsonl").read_text()
@@ -48,7 +48,7 @@ def test_a_line_is_on_disk_when_write_returns(tmp_path):
 
 
 def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
-    """Protects bit-for-bit resumption: a torn line and lines past the checkpoint leave no trace."""
+    """Protects exact resumption: a truncated line and lines after the checkpoint are removed."""
     with MetricsWriter(tmp_path / "whole", resume_step=None) as writer:
         write_steps(writer, range(1, 9))
     with MetricsWriter(tmp_path / "broken", resume_step=None) as writer:
@@ -63,7 +63,7 @@ def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
 
 
 def test_everything_outside_timing_ignores_the_clock(tmp_path):
-    """Protects comparisons of logs that leave out "timing" alone."""
+    """Protects comparisons of logs without "timing"."""
     logs = []
     for clock in (1.0, 2.0):
         with MetricsWriter(tmp_path / str(clock), resume_step=None) as writer:
@@ -86,7 +86,7 @@ def test_a_new_run_starts_empty(tmp_path):
 
 
 def test_resuming_without_a_log_starts_one(tmp_path):
-    """Protects a resume whose log was deleted or never copied along."""
+    """Protects resuming without a log."""
     with MetricsWriter(tmp_path, resume_step=5) as writer:
         write_steps(writer, [6])
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [6]
@@ -135,7 +135,7 @@ def test_values_that_json_lacks(tmp_path):
 
 
 def test_values_may_not_hide_the_line_itself(tmp_path):
-    """Protects "step" and its like from a metric of the same name."""
+    """Protects reserved names such as "step" from metrics."""
     with (
         MetricsWriter(tmp_path, resume_step=None) as writer,
         pytest.raises(ValueError, match="got \\['step'\\]"),
@@ -144,7 +144,7 @@ def test_values_may_not_hide_the_line_itself(tmp_path):
 
 
 def test_reading_forgives_the_last_line_only(tmp_path):
-    """Protects against reading past damage in the middle of a log without a word."""
+    """Protects against ignoring damage in the middle of a log."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}')
     assert read_metrics(path) == [{"step": 1}, {"step": 2}]
@@ -159,7 +159,7 @@ def test_reading_forgives_the_last_line_only(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
 def test_a_full_disk_names_the_file(tmp_path):
-    """Protects the person whose disk ran full overnight from a bare "No space left on device"."""
+    """Protects the message for a full disk, which names the file."""
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with (
         pytest.raises(OSError, match=r"disk is full.*metrics\.jsonl") as caught,
