@@ -13,13 +13,12 @@ from chex import ArrayTree
 from netzoo.errors import UserError, note
 from netzoo.models.summary import example_inputs
 from netzoo.models.vit import resize_position_embedding
-from netzoo.weights.origin import Weights
+from netzoo.weights.origin import Recognised
 from netzoo.weights.state_dict import Layout, to_variables
 
 
 def fit(
-    weights: Weights,
-    layout: Layout,
+    found: Recognised,
     module: nn.Module,
     shapes: ArrayTree,
     image_size: int,
@@ -28,13 +27,14 @@ def fit(
     seed: int = 0,
     new_head: bool = False,
 ) -> ArrayTree:
-    """Return the variables of a network with `shapes` from tensors in `layout`.
+    """Return the variables of a network with these `shapes`.
 
-    `name` is the network's name for messages; for the other arguments see `load_weights`.
+    `name` is that of the network in messages; see `load_weights` for the other arguments.
 
     Raises:
       UserError: The tensors do not fit the network; the message lists them.
     """
+    weights, _, layout, _ = found
     tensors = _with_resized_positions(weights.tensors, layout, module, shapes)
     what = f"{weights.path} for {name}"
     variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))

@@ -11,7 +11,7 @@ from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.families import CATALOGUE
 from netzoo.weights.fit import classes_of, fit
-from netzoo.weights.origin import Weights, completed, differing, find_weights, recognise, taken
+from netzoo.weights.origin import Weights, differing, find_weights, recognise, taken
 from netzoo.weights.published import Preprocessing
 
 
@@ -54,8 +54,7 @@ def load_model(
     size = _image_size(image_size, weights, name)
     # These options determine the tensor names; the number of classes does not.
     module = create_model(name, **{**weights.options, **options})
-    project, layout = recognise(weights.tensors, module, variable_shapes(module, size))
-    weights = completed(weights, module, project)
+    weights, _, layout, _ = recognise(weights, module, variable_shapes(module, size))
     if num_classes is None:
         num_classes = classes_of(weights.tensors, layout) or module.num_classes
     module = create_model(name, num_classes, **{**weights.options, **options})
@@ -65,8 +64,8 @@ def load_model(
         values |= {"mean": images.mean, "std": images.std} if images else {}
         note(taken(weights, values))
     shapes = variable_shapes(module, size)
-    _, layout = recognise(weights.tensors, module, shapes)
-    variables = fit(weights, layout, module, shapes, size, seed=seed, name=name)
+    found = recognise(weights, module, shapes)
+    variables = fit(found, module, shapes, size, seed=seed, name=name)
     return LoadedModel(module, variables, images)
 
 
@@ -118,8 +117,8 @@ def load_weights(
         module = create_model(name, num_classes, **{**weights.options, **options})
     size = _image_size(image_size, weights, name)
     shapes = variable_shapes(module, size)
-    project, layout = recognise(weights.tensors, module, shapes)
-    weights = completed(weights, module, project)
+    found = recognise(weights, module, shapes)
+    weights = found.weights
     if others := differing(weights.options, given):
         listed = ", ".join(f"{option}={value!r}" for option, value in others.items())
         note(
@@ -127,7 +126,7 @@ def load_weights(
             f"{', '.join(repr(getattr(given, option)) for option in others)}. load_model makes "
             "the network too"
         )
-    return fit(weights, layout, module, shapes, size, seed=seed, new_head=new_head, name=name)
+    return fit(found, module, shapes, size, seed=seed, new_head=new_head, name=name)
 
 
 def _network(model: str | None, weights: Weights) -> str:

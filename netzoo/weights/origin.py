@@ -8,6 +8,7 @@ identify the project and its usual settings.
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,10 +25,12 @@ from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
-from netzoo.weights.formats.read import read_metadata, read_weights
-from netzoo.weights.published import Preprocessing
+from netzoo.weights.formats.read import INDEX, MAX_INDEX, read_metadata, read_weights
+from netzoo.weights.published import Preprocessing, Project
 from netzoo.weights.state_dict import Layout, own_layout
+from netzoo.workdir import CHECKPOINTS
 
+MAX_PREFIX = 6  # parts of the names of tensors that wrappers may have added
 OWN = "netzoo"  # the project whose names are netzoo's variable paths
 # Options that affect only training, and so do not belong to weights.
 _OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
@@ -43,6 +46,7 @@ class Weights(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model` for the weights
     preprocessing: Preprocessing | None = None
     known_from: str = ""  # source of model, options and preprocessing, or ""
+    called: tuple[str, ...] = ()  # names of the file, its folder and the network, by its author
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
@@ -55,7 +59,8 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
     """
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        return _run(path, read)
+        files = [] if (path / CHECKPOINTS).is_dir() else _files_of_hub(path)
+        return _file(files[0]) if files else _run(path, read)
     if path.exists():
         return _file(path)
     published = CATALOGUE.get(str(name_or_path))
@@ -95,7 +100,29 @@ def _file(path: Path) -> Weights:
             reason = f"its name is that of {known.name}"
         if reason:
             return Weights(path, tensors, known.model, known.options, known.preprocessing, reason)
-    return Weights(path, tensors)
+    architecture, images = _hub_config(path.parent / CONFIG_FILE)
+    called = (path.name, path.parent.name, architecture)
+    return Weights(path, tensors, preprocessing=images, called=called)
+
+
+def _files_of_hub(folder: Path) -> list[Path]:
+    """Return the files of weights in a folder of Hugging Face's hub, the preferred one first."""
+    named = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+    return [*sorted(folder.glob(f"*{INDEX}"), reverse=True), *filter(Path.is_file, named)]
+
+
+def _hub_config(path: Path) -> tuple[str, Preprocessing | None]:
+    """Read timm's name and preprocessing of a network; ("", None) if the file is absent."""
+    try:
+        config = json.loads(path.read_bytes()) if path.stat().st_size < MAX_INDEX else {}
+        given = config["pretrained_cfg"]
+        mean, std = ([255 * float(value) for value in given[name]] for name in ("mean", "std"))
+        size = int(given["input_size"][-1])
+        resize_size = round(size / float(given["crop_pct"]))
+        images = _preprocessing(mean, std, resize_size, size, given["interpolation"])
+        return str(config["architecture"]), images
+    except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
+        return "", None
 
 
 def _own(
@@ -125,32 +152,58 @@ def _preprocessing(
     return Preprocessing((red, green, blue), deviations, *sizes, str(interpolation))
 
 
-def recognise(
-    tensors: Mapping[str, np.ndarray], module: nn.Module, shapes: Any
-) -> tuple[str, Layout]:
-    """Return the project and layout that share most names with the tensors."""
+class Recognised(NamedTuple):
+    """Weights and the project that their tensor names identify."""
+
+    weights: Weights  # without a prefix, completed with what is usual for the project
+    project: str
+    layout: Layout
+    matching: int  # tensors with a name of the layout
+
+
+def recognise(weights: Weights, module: nn.Module, shapes: Any) -> Recognised:
+    """Find the layout and the prefix with which most tensor names match.
+
+    Wrappers add a prefix to every name, such as `module.`, `_orig_mod.`, `model.` or `backbone.`.
+    """
     family = FAMILIES.get(type(module))
-    layouts = (
-        {name: p.layout(module, shapes) for name, p in family.projects.items()} if family else {}
-    )
+    projects = family.projects if family else {}
+    layouts = {name: project.layout(module, shapes) for name, project in projects.items()}
     head = tuple({name: None for layout in layouts.values() for name in layout.head}) or ("logits",)
     layouts[OWN] = own_layout(shapes, head, module.num_classes)
-    return max(layouts.items(), key=lambda item: sum(e.source in tensors for e in item[1].entries))
+    found = {name: _prefix(weights.tensors, layout) for name, layout in layouts.items()}
+    project = max(found, key=lambda name: found[name][1])
+    prefix, count = found[project]
+    tensors = {name.removeprefix(prefix): value for name, value in weights.tensors.items()}
+    weights = weights._replace(tensors=tensors)
+    if project in projects and count and not weights.known_from:
+        weights = _as_usual(weights, module, project, projects)
+    return Recognised(weights, project, layouts[project], count)
 
 
-def completed(weights: Weights, module: nn.Module, project: str) -> Weights:
-    """Fill in the project's usual settings if the file does not define them."""
-    family = FAMILIES.get(type(module))
-    if weights.known_from or family is None or project == OWN:
-        return weights
-    names = (weights.path.name, weights.path.parent.name)
-    if getattr(module, "minimalistic", False) or any(map(_FROM_TENSORFLOW.fullmatch, names)):
-        project = f"{project} tf_" if f"{project} tf_" in family.projects else project
-    usual = family.projects[project]
-    reason = f"usual for {project}, whose names its tensors have"
-    return weights._replace(
-        options=usual.options, preprocessing=usual.preprocessing, known_from=reason
-    )
+def _prefix(tensors: Mapping[str, np.ndarray], layout: Layout) -> tuple[str, int]:
+    """Return the prefix of most names of a layout, and the number of these names."""
+    expected, counts = {entry.source for entry in layout.entries}, Counter({"": 0})
+    for name in tensors:
+        *parts, _ = name.split(".", MAX_PREFIX)
+        for count in range(len(parts) + 1):
+            prefix = "".join(f"{part}." for part in parts[:count])
+            counts[prefix] += name.removeprefix(prefix) in expected
+    return max(counts.items(), key=lambda item: (item[1], -len(item[0])))
+
+
+def _as_usual(
+    weights: Weights, module: nn.Module, project: str, projects: Mapping[str, Project]
+) -> Weights:
+    """Fill in what a project usually trains with, since the file does not store it."""
+    is_minimalistic = getattr(module, "minimalistic", False)  # those of timm are TensorFlow's
+    if is_minimalistic or any(map(_FROM_TENSORFLOW.fullmatch, weights.called)):
+        project = f"{project} tf_" if f"{project} tf_" in projects else project
+    usual, reason = projects[project], f"usual for {project}, whose names its tensors have"
+    if weights.preprocessing is not None:
+        reason += f"; images as in {weights.path.with_name(CONFIG_FILE)}"
+    images = weights.preprocessing or usual.preprocessing
+    return weights._replace(options=usual.options, preprocessing=images, known_from=reason)
 
 
 def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> Weights:
@@ -170,7 +223,7 @@ def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> We
         return weights
     module = create_model(model, **options)
     shapes = variable_shapes(module, model_entry(model).image_size)
-    return completed(weights, module, recognise(weights.tensors, module, shapes)[0])
+    return recognise(weights, module, shapes).weights
 
 
 def differing(options: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:

@@ -161,8 +161,8 @@ def make_layout(
 
     `shapes` are netzoo's variables or their shapes. `transforms` maps module paths to transforms of
     kernels that override the rule. `extra` are entries that override the rule. For `ignored` and
-    `head`, see `Layout`. PyTorch's `num_batches_tracked`, and the tensors of a head that the
-    network omits, are also ignored.
+    `head`, see `Layout`. PyTorch's `num_batches_tracked` and `n_averaged`, and the tensors of a
+    head that the network omits, are also ignored.
 
     Raises:
       KeyError: The layout is incomplete: a module of netzoo has no name.
@@ -189,7 +189,8 @@ def make_layout(
     absent = {module for module in head if module not in shapes["params"]}
     dropped = [rf"{re.escape(name)}[./]\w+" for module, name in names.items()
                if isinstance(name, str) and module.split("/")[0] in absent]  # fmt: skip
-    return Layout(entries, (r".*\.num_batches_tracked", *ignored, *dropped), head)
+    counts = (r".*\.num_batches_tracked", r"n_averaged")
+    return Layout(entries, (*counts, *ignored, *dropped), head)
 
 
 def own_layout(shapes: ArrayTree, head: tuple[str, ...], num_classes: int) -> Layout:

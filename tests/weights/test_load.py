@@ -1,5 +1,7 @@
 """`load_weights`: names of projects, heads, image sizes and errors."""
 
+import json
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -44,6 +46,41 @@ def test_pth(tmp_path, variables):
     tensors = to_torch(variables, MODEL, "timm") | {"bn1.num_batches_tracked": np.array(9)}
     write_state_dict(tmp_path / "a.pth", tensors, under=("state_dict",))
     assert_identical(netzoo.load_weights(str(tmp_path / "a.pth"), MODEL, CLASSES), variables)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "net.", "module._orig_mod.model."]
+)
+def test_prefixes_of_wrappers(tmp_path, variables, prefix):
+    """DataParallel, `torch.compile`, Lightning: whatever makes the names match is taken off."""
+    tensors = {f"{prefix}{name}": x for name, x in to_torch(variables, MODEL, "timm").items()}
+    tensors["n_averaged"] = np.array(5)
+    write_state_dict(tmp_path / "a.ckpt", tensors, under=("state_dict",))
+    assert_identical(netzoo.load_weights(tmp_path / "a.ckpt", MODEL, CLASSES), variables)
+
+
+def test_a_folder_of_the_hub(tmp_path, variables):
+    """Its weights, in one file or several, and the images that its configuration tells of."""
+    tensors = to_torch(variables, MODEL, "timm")
+    images = {"mean": [0.1, 0.2, 0.4], "std": [0.5, 0.5, 0.2], "input_size": [3, 160, 160]}
+    images |= {"crop_pct": 0.8, "interpolation": "bilinear"}
+    config = {"architecture": "mobilenetv1_025", "pretrained_cfg": images}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(tensors, tmp_path / "model.safetensors")
+    loaded = netzoo.load_model(tmp_path, MODEL)
+    assert_identical(loaded.variables, variables)
+    np.testing.assert_allclose(loaded.preprocessing.mean, [25.5, 51, 102])
+    assert loaded.preprocessing[2:] == (200, 160, "bilinear")
+    (tmp_path / "model.safetensors").unlink()
+    half = len(tensors) // 2
+    parts = {"a.bin": dict([*tensors.items()][:half]), "b.bin": dict([*tensors.items()][half:])}
+    for name, part in parts.items():
+        write_state_dict(tmp_path / name, part)
+    weight_map = {tensor: name for name, part in parts.items() for tensor in part}
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    for path in (tmp_path, index):
+        assert_identical(netzoo.load_weights(path, MODEL, CLASSES), variables)
 
 
 def test_own_files_say_of_which_network_they_are(tmp_path, variables):

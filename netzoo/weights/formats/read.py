@@ -1,5 +1,6 @@
 """Reads the tensors of a file of any known format without executing its contents."""
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,30 +13,32 @@ from netzoo.limits import check_unpacked
 from netzoo.weights.formats.keras import read_keras_file
 from netzoo.weights.formats.torch import read_torch_file
 
+INDEX = ".index.json"
+MAX_INDEX = 1 << 24  # bytes
+ZIP_MAGIC, HDF5_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80"
 # Google's training programs add one of these prefixes to the names of parameters, and other
 # prefixes to the optimizer state.
 GOOGLE_PREFIXES = ("params/", "opt/target/")
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read a file of weights in the format of its suffix.
+    """Read a file of weights, or all files of an index; the content determines the format.
 
     Returns:
       Arrays by their names in the file, in the file's dtypes. They may share memory.
 
     Raises:
-      UserError: The suffix is unknown, the file is damaged, or it does not hold only tensors.
+      UserError: The format is unknown, the file is damaged, or it does not hold only tensors.
     """
-    if path.suffix not in READERS:
-        raise UserError(
-            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(READERS)}"
-        )
+    if path.name.endswith(INDEX):
+        return _read_index(path)
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            start = file.read(16)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     try:
-        tensors = READERS[path.suffix](path)
+        tensors = _reader(path, start)(path)
         for name, value in tensors.items():
             if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
                 raise UserError(f"{name} holds {value.dtype}; expected numbers")
@@ -51,10 +54,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a readable .safetensors file; {} for other files."""
-    if path.suffix != ".safetensors":
-        return {}
-    with safe_open(path, framework="numpy") as file:
-        return file.metadata() or {}
+    with path.open("rb") as file:
+        if path.name.endswith(INDEX) or file.read(9)[8:] != b"{":
+            return {}
+    with safe_open(path, framework="numpy") as tensors:
+        return tensors.metadata() or {}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -84,6 +88,46 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         if parameters:
             return parameters
     return tensors
+
+
+def _read_index(path: Path) -> dict[str, np.ndarray]:
+    """Read the files that an index of Hugging Face names, which lie beside it."""
+    try:
+        if path.stat().st_size > MAX_INDEX:
+            raise ValueError(f"it has over {MAX_INDEX:,} bytes")
+        names = set(json.loads(path.read_bytes())["weight_map"].values())
+        if wrong := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
+            raise ValueError(f"{wrong[0]!r:.100} is no file beside it")
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        reason = printable(str(error))
+        raise UserError(f"{path} is no index of files of weights: {reason}") from None
+    tensors: dict[str, np.ndarray] = {}
+    for name in sorted(names):
+        tensors |= read_weights(path.with_name(name))
+    return tensors
+
+
+def _reader(path: Path, start: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
+    """Choose a reader by the first bytes, or by the suffix of a damaged file."""
+    by_suffix = READERS.get(path.suffix)
+    if start.startswith(HDF5_MAGIC):
+        return read_keras_file
+    if start.startswith(ZIP_MAGIC) and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        is_torch = any(name == "data.pkl" or name.endswith("/data.pkl") for name in names)
+        is_npz = all(name.endswith(".npy") for name in names)
+        return read_torch_file if is_torch else _read_npz if is_npz else by_suffix or _read_npz
+    if start.startswith(PICKLE_MAGIC):
+        return read_torch_file
+    if start[8:9] == b"{":
+        return _read_safetensors
+    if by_suffix is None:
+        raise UserError(
+            "it is in no known format; expected one of .safetensors, PyTorch (.pth, .pt, .bin, "
+            ".ckpt), .npz or Keras (.h5), whatever its suffix"
+        )
+    return by_suffix
 
 
 READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {

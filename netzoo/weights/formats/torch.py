@@ -10,7 +10,7 @@ The formats are those of `torch/serialization.py` (PyTorch 2); PyTorch is not re
 import math
 import mmap
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,15 +18,24 @@ import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.limits import check_unpacked
-from netzoo.weights.formats.unpickle import TensorReference, unpickle
+from netzoo.weights.formats.unpickle import (
+    SAVE_OTHERWISE,
+    Mark,
+    Pickle,
+    TensorReference,
+    unpickle,
+)
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 # Keys under which training scripts store the state dict; averaged weights come first.
-NESTED_UNDER = ("state_dict_ema", "model_ema", "state_dict", "model")
-WRAPPER = "module."  # prefix that `DataParallel` and `AveragedModel` add to every name
-WRAPPER_COUNT = "n_averaged"  # stored by `AveragedModel` beside the network's tensors
+NESTED_UNDER = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
+    "state_dict", "model_state_dict", "model_state", "model", "network", "net", "backbone",
+)  # fmt: skip
+MAX_DEPTH = 3  # dictionaries around the state dict
+SHOWN = 200  # characters of names in an error
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
@@ -52,22 +61,26 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         root = indices[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
         with archive.open(indices[0]) as index:
-            state, _ = unpickle(index)
+            state = unpickle(index)
         return _arrays(state, lambda key: archive.read(f"{root}data/{key}"), big)
 
 
 def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
-    if unpickle(file)[0] != LEGACY_MAGIC or unpickle(file)[0] != LEGACY_VERSION:
+    first, second = unpickle(file), None
+    if first.value == LEGACY_MAGIC:
+        second = unpickle(file).value
+    if first.named:
+        raise UserError(f"it would run or build {first.named[0]}; nothing was executed")
+    if second != LEGACY_VERSION:
         raise UserError(
             "it was not written by torch.save of 2017 or later; save it again with a newer PyTorch"
         )
     unpickle(file)  # the machine; all bytes are little-endian
-    state, dtypes = unpickle(file)
-    keys, _ = unpickle(file)
+    state, keys = unpickle(file), unpickle(file).value
     storages: dict[str, bytes] = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
-        length = count * (dtypes[key].itemsize if key in dtypes else 1)
+        length = count * (state.dtypes[key].itemsize if key in state.dtypes else 1)
         left = len(file) - file.tell()
         if length > left:
             raise ValueError(f"storage {key} has {left:,} of {length:,} bytes")
@@ -75,11 +88,11 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
     return _arrays(state, storages.__getitem__, big=False)
 
 
-def _arrays(state: Any, read: Callable[[str], bytes], big: bool) -> dict[str, np.ndarray]:
+def _arrays(state: Pickle, read: Callable[[str], bytes], big: bool) -> dict[str, np.ndarray]:
     """Make arrays from a state dict's references, reading each storage once."""
     storages: dict[tuple[str, np.dtype], np.ndarray] = {}
     arrays = {}
-    for name, reference in _state_dict(state).items():
+    for name, reference in _state_dict(state.value, state.named).items():
         key, dtype, _ = reference.storage
         if (key, dtype) not in storages:
             storages[key, dtype] = np.frombuffer(read(key), dtype.newbyteorder(">" if big else "<"))
@@ -87,21 +100,58 @@ def _arrays(state: Any, read: Callable[[str], bytes], big: bool) -> dict[str, np
     return arrays
 
 
-def _state_dict(state: Any) -> dict[str, TensorReference]:
-    items = state if isinstance(state, dict) else {}
-    nested = (items[key] for key in NESTED_UNDER if isinstance(items.get(key), dict))
-    items = next(nested, items)
-    tensors = {
-        name: value
-        for name, value in items.items()
-        if isinstance(name, str) and isinstance(value, TensorReference) and name != WRAPPER_COUNT
+def _state_dict(state: Any, named: Sequence[str]) -> dict[str, TensorReference]:
+    """Find the dictionary that maps names to tensors; other dictionaries may hold anything.
+
+    `named` are the names in the file that do not belong to tensors.
+
+    Raises:
+      UserError: There is no state dict, there are several without a known key, or an object is
+        among the tensors.
+    """
+    found = state
+    for _ in range(MAX_DEPTH):
+        inner = {k: x for k, x in found.items() if _holds_tensors(x)} if _is_dict(found) else {}
+        known = [key for key in NESTED_UNDER if key in inner]
+        if not known and (len(inner) != 1 or _is_state_dict(found)):
+            break
+        found = inner[known[0]] if known else next(iter(inner.values()))
+    if not _is_state_dict(found):
+        keys = ", ".join(map(str, found))[:SHOWN] if _is_dict(found) else type(found).__name__
+        built = (
+            f"; it would run or build {', '.join(named)[:SHOWN]}; nothing was executed"
+            if named
+            else ""
+        )
+        raise UserError(
+            f"it holds no state dict: expected tensors by name, got {keys}{built}. {SAVE_OTHERWISE}"
+        )
+    if marks := [f"{x.name} as {name}" for name, x in found.items() if isinstance(x, Mark)]:
+        raise UserError(
+            f"it would run or build {', '.join(marks)[:SHOWN]}; nothing was executed. "
+            f"{SAVE_OTHERWISE}"
+        )
+    return {
+        name: x
+        for name, x in found.items()
+        if isinstance(name, str) and isinstance(x, TensorReference)
     }
-    if not tensors:
-        keys = ", ".join(map(str, items))[:200] or type(state).__name__
-        raise UserError(f"it holds no state dict: expected tensors by name, got {keys}")
-    if all(name.startswith(WRAPPER) for name in tensors):
-        tensors = {name.removeprefix(WRAPPER): value for name, value in tensors.items()}
-    return tensors
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_state_dict(value: Any) -> bool:
+    items = value.items() if isinstance(value, dict) else ()
+    return any(isinstance(name, str) and isinstance(x, TensorReference) for name, x in items)
+
+
+def _holds_tensors(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Return whether a value is a dictionary that contains a state dict."""
+    if not isinstance(value, dict) or depth == 0:
+        return False
+    return _is_state_dict(value) or any(_holds_tensors(x, depth - 1) for x in value.values())
 
 
 def _view(storage: np.ndarray, reference: TensorReference, name: str) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Reads the pickles that PyTorch writes without executing them.
 
-A small interpreter applies the operations to a stack of plain values. It looks up the names in a
-table of three functions and ten types, and supports the operations that `torch.save` writes with
-protocol 2 and above. docs/design.md explains why Python's own unpickler is not enough.
+A small interpreter applies the operations to a stack of plain values. It looks up the names of
+tensors and dictionaries in a table. Every other object, such as the flags of a training script,
+becomes a `Mark` with its name, and is never imported, called or filled. The operations are those
+that `torch.save` writes with protocol 2 and above. docs/design.md explains why Python's own
+unpickler is not enough.
 """
 
 import pickletools
@@ -33,6 +35,16 @@ class TensorReference(NamedTuple):
     strides: tuple[int, ...]
 
 
+class Mark(NamedTuple):
+    """An object that is not a tensor, or a call that would create one; only its name is kept."""
+
+    name: str
+
+
+MAX_NAME, MAX_NAMED = 100, 8  # characters of a mark's name; names for an error
+SAVE_OTHERWISE = (
+    "Save only the state dict: torch.save(model.state_dict(), PATH), or use .safetensors"
+)
 MAX_AXES = 64  # of a tensor, as in NumPy
 MAX_ARGUMENTS = 8  # of a call; a longer list could be copied repeatedly
 # Total entries of dictionaries made from lists. A list can be used many times, and each use takes
@@ -40,7 +52,9 @@ MAX_ARGUMENTS = 8  # of a call; a longer list could be copied repeatedly
 MAX_PAIRS = 1 << 20
 
 
-def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
+def _tensor(storage, offset, shape, strides, *rest) -> TensorReference | Mark:
+    if isinstance(storage, Mark):  # of a dtype that NumPy lacks
+        return storage
     if max(len(shape), len(strides)) > MAX_AXES:
         raise ValueError(f"a tensor has more than {MAX_AXES} axes")
     sizes = (offset, *shape, *strides)
@@ -52,6 +66,8 @@ def _tensor(storage, offset, shape, strides, *rest) -> TensorReference:
 def _dictionary(pairs: Iterable = ()) -> dict:
     result = {}
     for key, value in pairs:
+        if key is None or type(key) in (bool, float, Mark):
+            continue  # not the name of a tensor
         if type(key) not in (str, int):
             raise ValueError("a dictionary has keys that are neither strings nor integers")
         result[key] = value
@@ -62,11 +78,14 @@ def _dictionary(pairs: Iterable = ()) -> dict:
 _NAMES: dict[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *rest: tensor,
+    "torch._utils _rebuild_parameter_with_state": lambda tensor, *rest: tensor,
     "collections OrderedDict": _dictionary,
     "torch DoubleStorage": np.dtype(np.float64),
     "torch FloatStorage": np.dtype(np.float32),
     "torch HalfStorage": np.dtype(np.float16),
     "torch BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "torch ComplexFloatStorage": np.dtype(np.complex64),
+    "torch ComplexDoubleStorage": np.dtype(np.complex128),
     "torch LongStorage": np.dtype(np.int64),
     "torch IntStorage": np.dtype(np.int32),
     "torch ShortStorage": np.dtype(np.int16),
@@ -79,6 +98,7 @@ _EMPTY: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list,
     "EMPTY_TUPLE": tuple,
     "NONE": lambda: None,
+    "EMPTY_SET": lambda: Mark("set"),
 }
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINSTRING", "SHORT_BINSTRING",
@@ -86,15 +106,19 @@ _LITERALS = {
 }  # fmt: skip
 
 
-def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
+class Pickle(NamedTuple):
+    """The contents of a pickle."""
+
+    value: Any  # numbers, strings, lists, tuples, dictionaries, `TensorReference`s and `Mark`s
+    dtypes: dict[str, np.dtype]  # of the storages by their keys
+    named: list[str]  # the first names that became marks
+
+
+def unpickle(file: IO[bytes] | mmap) -> Pickle:
     """Read one pickle from the position of `file`, and leave the position after the pickle.
 
-    Returns:
-      A value of numbers, strings, lists, tuples, dictionaries and `TensorReference`s; and the
-      dtypes of its storages by their keys.
-
     Raises:
-      UserError: The pickle uses other names than those of tensors and dictionaries.
+      UserError: The pickle uses an operation that `torch.save` does not write.
       Exception: The pickle is invalid.
     """
     machine = _Machine()
@@ -102,7 +126,7 @@ def unpickle(file: IO[bytes] | mmap) -> tuple[Any, dict[str, np.dtype]]:
     for operation, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
         if operation.name != "STOP":
             machine.step(operation.name, argument)
-    return machine.stack.pop(), machine.storages
+    return Pickle(machine.stack.pop(), machine.storages, machine.named)
 
 
 class _Machine:
@@ -111,6 +135,7 @@ class _Machine:
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.storages: dict[str, np.dtype] = {}
+        self.named: list[str] = []
         self._marks: list[int] = []  # lengths of the stack
         self._memo: dict[int, Any] = {}
         self._pairs_left = MAX_PAIRS
@@ -127,13 +152,23 @@ class _Machine:
                 push(tuple(self._take()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 push(tuple(self._take(int(name[-1]))))
-            case "APPEND" | "APPENDS":
+            case "APPEND" | "APPENDS" | "ADDITEMS":
                 values = self._take(1) if name == "APPEND" else self._take()
-                self._last(list).extend(values)
+                if isinstance(last := self._last(Mark if name == "ADDITEMS" else list), list):
+                    last.extend(values)
             case "SETITEM" | "SETITEMS":
                 values = self._take(2) if name == "SETITEM" else self._take()
-                pairs = zip(values[::2], values[1::2], strict=True)
-                self._last(dict).update(_dictionary(pairs))
+                if isinstance(last := self._last(dict), dict):
+                    last.update(_dictionary(zip(values[::2], values[1::2], strict=True)))
+            case "FROZENSET":
+                self._take()
+                push(Mark("frozenset"))
+            case "NEWOBJ" | "NEWOBJ_EX" | "OBJ":
+                count = {"NEWOBJ": 2, "NEWOBJ_EX": 3}.get(name)
+                made, *_ = self._take(count)
+                if not isinstance(made, Mark):
+                    raise _refusal(f"{name} of {made!r:.100}")
+                push(made)
             case "BINPUT" | "LONG_BINPUT":
                 self._memo[argument] = self.stack[-1]
             case "MEMOIZE":
@@ -170,16 +205,22 @@ class _Machine:
         return values
 
     def _last(self, kind: type) -> Any:
-        if not self.stack or type(self.stack[-1]) is not kind:
+        """Return the value on top of the stack, which has this type or is a mark."""
+        if not self.stack or type(self.stack[-1]) not in (kind, Mark):
             raise ValueError(f"a {kind.__name__} is missing")
         return self.stack[-1]
 
     def _named(self, name: str) -> Any:
-        if name not in _NAMES:
-            raise _refusal(f"{name.replace(' ', '.', 1)!r:.100}")
-        return _NAMES[name]
+        if name in _NAMES:
+            return _NAMES[name]
+        mark = Mark(name.replace(" ", ".", 1)[:MAX_NAME])
+        if len(self.named) < MAX_NAMED and mark.name not in self.named:
+            self.named.append(mark.name)
+        return mark
 
     def _call(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, Mark) and type(arguments) is tuple:
+            return function
         if not callable(function) or type(arguments) is not tuple:
             raise _refusal("a call of an unnamed object")
         if len(arguments) > MAX_ARGUMENTS:
@@ -190,11 +231,13 @@ class _Machine:
                 raise ValueError(f"dictionaries have more than {MAX_PAIRS:,} pairs")
         return function(*arguments)
 
-    def _storage(self, values: Any) -> StorageReference:
+    def _storage(self, values: Any) -> StorageReference | Mark:
         if type(values) is not tuple or values[:1] != ("storage",):
             raise _refusal("an object that is not a tensor")
         _, dtype, key, _, _, *view = values
         offset = view[0][1] if view and view[0] is not None else 0
+        if isinstance(dtype, Mark):
+            return dtype
         if not isinstance(dtype, np.dtype) or type(key) is not str or type(offset) is not int:
             raise ValueError("a storage lacks a dtype, a key or an offset")
         self.storages[key] = dtype
@@ -202,7 +245,4 @@ class _Machine:
 
 
 def _refusal(what: str) -> UserError:
-    return UserError(
-        f"it would run or build {what}, which weights do not need; nothing was executed. Save only "
-        "the state dict: torch.save(model.state_dict(), PATH), or use .safetensors"
-    )
+    return UserError(f"it would run or build {what}; nothing was executed. {SAVE_OTHERWISE}")

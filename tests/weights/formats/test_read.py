@@ -4,7 +4,9 @@ import json
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
+import h5py
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from safetensors.numpy import save_file
 from netzoo import limits
 from netzoo.errors import UserError
 from netzoo.weights.formats.read import READERS, read_metadata, read_weights
+from tests.weights.pth_files import write_state_dict
 
+DATA = Path(__file__).parents[1] / "data"
 ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float16)}
 
 
@@ -100,11 +104,65 @@ def test_truncated_or_empty(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("name", ["weights.ckpt", "weights", "weights.pkl"])
-def test_unknown_suffix(tmp_path, name):
+def test_unknown_format(tmp_path, name):
     """The error lists what can be read."""
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"expected one of \.safetensors, \.pth"):
+    with pytest.raises(UserError, match=r"no known format; expected one of \.safetensors, PyTorch"):
         read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["weights", "weights.ckpt", "weights.pth", "weights.npz"])
+def test_the_content_says_the_format(tmp_path, name):
+    """Downloads lose their suffixes, and programs choose others."""
+    save_file(ARRAYS, tmp_path / name)
+    assert_arrays(read_weights(tmp_path / name))
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **ARRAYS)
+    assert_arrays(read_weights(tmp_path / name))
+    write_state_dict(tmp_path / name, ARRAYS)
+    assert_arrays(read_weights(tmp_path / name))
+    (tmp_path / name).write_bytes((DATA / "legacy.pth").read_bytes())
+    assert "0.weight" in read_weights(tmp_path / name)
+    with h5py.File(tmp_path / name, "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        file["conv/kernel"] = np.ones(2)
+    assert list(read_weights(tmp_path / name)) == ["conv/kernel"]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_an_index_of_several_files(tmp_path, suffix):
+    """Hugging Face's libraries divide large networks; the index names the file of each tensor."""
+    save = (
+        save_file
+        if suffix == "safetensors"
+        else lambda arrays, path: write_state_dict(path, arrays)
+    )
+    weight_map = {}
+    for number, (name, array) in enumerate(ARRAYS.items()):
+        weight_map[name] = f"model-{number}-of-2.{suffix}"
+        save({name: array}, tmp_path / weight_map[name])
+    index = tmp_path / f"model.{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    assert_arrays(read_weights(index))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"weight_map": {"w": "../secret.safetensors"}}',
+        '{"weight_map": {"w": "/etc/passwd"}}',
+        '{"weight_map": {"w": "a.index.json"}}',
+        '{"weight_map": {"w": 3}}',
+        '{"weight_map": []}',
+        '{"weights": {}}',
+        "[" * 100_000,
+    ],
+)
+def test_an_index_names_files_beside_it_alone(tmp_path, content):
+    """A file from the internet leads to no other file of this machine."""
+    (tmp_path / "a.index.json").write_text(content)
+    with pytest.raises(UserError, match="is no index of files of weights"):
+        read_weights(tmp_path / "a.index.json")
 
 
 @pytest.mark.parametrize("suffix", READERS)

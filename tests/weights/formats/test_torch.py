@@ -57,7 +57,15 @@ def test_files_of_pytorch(path):
         np.testing.assert_array_equal(found[name].astype(expected.dtype), expected, strict=True)
 
 
-@pytest.mark.parametrize("under", [(), ("state_dict",), ("model",), ("model_ema",)])
+@pytest.mark.parametrize(
+    "under",
+    [
+        *[(name,) for name in ("state_dict", "model", "model_ema", "model_state_dict", "net")],
+        (),
+        ("model", "network"),
+        ("of another name",),
+    ],
+)
 def test_nested_state_dicts(tmp_path, under):
     """Training scripts keep the state dict among other things."""
     found = read_weights(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, under=under))
@@ -75,14 +83,78 @@ def test_averaged_weights_come_first(tmp_path):
     )
     storages = {"0": (0 * WEIGHT).tobytes(), "1": WEIGHT.tobytes()}
     found = read_weights(write_zip(tmp_path / "a.pth", operations, storages))
-    np.testing.assert_array_equal(found["w"], WEIGHT)
+    np.testing.assert_array_equal(found["module.w"], WEIGHT)
 
 
-def test_prefix_of_wrappers(tmp_path):
-    """`DataParallel` calls the network `module`, `AveragedModel` adds a count."""
-    arrays = {"n_averaged": np.array(5), "module.w": WEIGHT, "module.b": WEIGHT}
-    found = read_weights(write_state_dict(tmp_path / "a.pth", arrays))
-    assert list(found) == ["w", "b"]
+def test_several_state_dicts_without_a_known_name(tmp_path):
+    """A teacher and a student: the file does not say which, and the error names both."""
+    operations = dictionary(
+        {
+            name: dictionary({"w": tensor("0", "FloatStorage", 4, (4,), (1,))})
+            for name in ("teacher", "student")
+        }
+    )
+    with pytest.raises(UserError, match=r"no state dict.* teacher, student"):
+        read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+
+
+def training_checkpoint() -> bytes:
+    """What timm and torchvision keep beside the state dict, as `torch.save` writes it."""
+    weights = dictionary({"w": tensor("0", "FloatStorage", 4, (4,), (1,))})
+    state = dictionary(
+        {"lr": literal(0.1), "path": named("pathlib", "PosixPath") + literal(("a",)) + b"R"}
+    )
+    namespace = named("argparse", "Namespace") + b")\x81" + state + b"b"
+    dtype = named("numpy", "dtype") + literal(("f8", False, True)) + b"R" + literal((3, "<")) + b"b"
+    encoded = named("_codecs", "encode") + literal(("x", "latin1")) + b"R"
+    scalar = named("numpy.core.multiarray", "scalar") + b"(" + dtype + encoded + b"tR"
+    factory = named("builtins", "dict") + b"\x85R"
+    buffers = named("collections", "defaultdict") + factory + literal(0) + literal({}) + b"s"
+    buffers += literal(None) + literal(1) + b"s"  # keys that are no names are left out
+    aliases = named("torch", "device") + literal(("cuda", 0)) + b"R"
+    losses = b"\x8f(" + literal(1) + b"\x90"
+    complex_buffer = tensor("0", "Complex32Storage", 4, (4,), (1,))
+    others = {
+        "epoch": literal(3), "args": namespace, "metric": scalar, "best_acc1": weights_of("1"),
+        "state": buffers, "device": aliases, "seen": losses, "odd": complex_buffer,
+        "optimizer": dictionary({"state": dictionary({"momentum": weights_of("1")})}),
+    }  # fmt: skip
+    return dictionary({**others, "state_dict": weights})
+
+
+def weights_of(key: str) -> bytes:
+    return tensor(key, "FloatStorage", 4, (4,), (1,))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_what_stands_beside_a_state_dict_is_left_alone(tmp_path, protocol):
+    """Flags, NumPy's scalars and optimizers: named, and neither imported nor built."""
+    storages = {**FOUR_NUMBERS, "1": bytes(16)}
+    path = write_zip(tmp_path / "a.ckpt", training_checkpoint(), storages)
+    if protocol == 4:
+        body = b"\x80\x04" + training_checkpoint() + b"."
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", body)
+            for key, content in storages.items():
+                archive.writestr(f"archive/data/{key}", content)
+    found = read_weights(path)
+    assert list(found) == ["w"]
+    np.testing.assert_array_equal(found["w"], [0, 1, 2, 3])
+
+
+def test_nothing_else_among_the_tensors(tmp_path):
+    """A state dict with something that would have to be built is refused with its name."""
+    system = named("posix", "system") + literal("true") + b"\x85R"
+    operations = dictionary({"w": weights_of("0"), "v": system})
+    with pytest.raises(UserError, match=r"posix\.system as v; nothing was executed"):
+        read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
+
+
+def test_a_dictionary_that_holds_itself(tmp_path):
+    """The search for tensors comes to an end."""
+    operations = b"}q\x05" + literal("model") + b"h\x05s"
+    with pytest.raises(UserError, match="no state dict"):
+        read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
 
 
 def test_byte_order(tmp_path):
