@@ -1,7 +1,7 @@
 """Lists and shows the networks.
 
 netzoo models list [PATTERN] [--classes N]
-netzoo models show NAME [--classes N] [--size PIXELS]
+netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT]
 """
 
 import argparse
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
 from netzoo.models import create_model, list_models, model_entry
-from netzoo.models.summary import model_summary
+from netzoo.models.summary import model_summary, variable_shapes
 from netzoo.progress import track
 from netzoo.weights import reported_accuracy
+from netzoo.weights.families import layouts
+from netzoo.weights.state_dict import tensor_shapes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,11 +29,15 @@ def main(arguments: Sequence[str]) -> None:
     showing = commands.add_parser("show", help="show the stages of a network")
     showing.add_argument("name")
     showing.add_argument("--size", type=int, help="side of the image in pixels")
+    layout = "print the names and shapes of the tensors in weights of a project"
+    showing.add_argument("--layout", metavar="PROJECT", help=f"{layout}, e.g. timm")
     for command in (listing, showing):
         command.add_argument("--classes", type=int, default=1000, help="length of the logits")
     flags = parser.parse_args(arguments)
     if flags.command == "list":
         _list(flags.pattern, flags.classes)
+    elif flags.layout:
+        _show_layout(flags.name, flags.classes, flags.size, flags.layout)
     else:
         _show(flags.name, flags.classes, flags.size)
 
@@ -57,11 +63,26 @@ def _list(pattern: str, classes: int) -> None:
     Console(width=None if Console().is_terminal else 120).print(table)
 
 
-def _show(name: str, classes: int, size: int | None) -> None:
+def _image_size(name: str, size: int | None) -> int:
     default = model_entry(name).image_size
     if size is not None and not default:
         raise UserError(f"{name} reads tokens, not images; omit --size")
-    size = default if size is None else size
+    return default if size is None else size
+
+
+def _show_layout(name: str, classes: int, size: int | None, project: str) -> None:
+    model = create_model(name, num_classes=classes)
+    if project not in (known := layouts(model)):
+        raise unknown_name(f"project with names for {name}", project, known)
+    shapes = variable_shapes(model, _image_size(name, size))
+    tensors = tensor_shapes(known[project](model, shapes), shapes)
+    width = max(map(len, tensors))
+    for tensor, shape in tensors.items():
+        print(f"{tensor:{width}}  {' x '.join(map(str, shape))}")
+
+
+def _show(name: str, classes: int, size: int | None) -> None:
+    size = _image_size(name, size)
     summary = model_summary(create_model(name, num_classes=classes), size)
     table = Table("part", "output", "parameters", "MACs")
     for column in table.columns[2:]:

@@ -1,6 +1,7 @@
 """Fits weights to a network: converts and resizes tensors, and initialises a new head."""
 
 import math
+import re
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -11,10 +12,12 @@ import numpy as np
 from chex import ArrayTree
 
 from netzoo.errors import UserError, note
-from netzoo.models.summary import example_inputs
+from netzoo.models.registry import create_model, list_models
+from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
-from netzoo.weights.origin import Recognised
-from netzoo.weights.state_dict import Layout, to_variables
+from netzoo.weights.families import FAMILIES
+from netzoo.weights.origin import OWN, Recognised, Weights, recognise
+from netzoo.weights.state_dict import Layout, fits, to_variables
 
 
 def fit(
@@ -37,7 +40,12 @@ def fit(
     weights, _, layout, _ = found
     tensors = _with_resized_positions(weights.tensors, layout, module, shapes)
     what = f"{weights.path} for {name}"
-    variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))
+    try:
+        converted = to_variables(tensors, layout, shapes, what)
+    except UserError as error:
+        hints = _hints(found, module, image_size)
+        raise UserError("\n  ".join([str(error), *hints])) from None
+    variables = flax.traverse_util.flatten_dict(converted)
     if new_head:
         variables = {path: x for path, x in variables.items() if path[1] not in layout.head}
     absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
@@ -46,6 +54,48 @@ def fit(
             _announce_new_head(absent, tensors, layout, module.num_classes, what)
         variables |= _initial(absent, module, image_size, seed)
     return flax.traverse_util.unflatten_dict(variables)
+
+
+def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
+    """Return what the tensors say about the network that they belong to."""
+    names, layout, kind = found.weights.tensors, found.layout, type(module).__name__
+    command = "`netzoo models show NAME --layout PROJECT` prints the names of a network"
+    if found.matching == 0:
+        projects = ", ".join(FAMILIES[type(module)].projects) if type(module) in FAMILIES else OWN
+        hints = [
+            f"no tensor has a name that {kind} has in {projects}; the lists above assume "
+            f"{found.project}'s. {command}"
+        ]
+    else:
+        hints = [f"compared with the names of {found.project}, which most tensors have. {command}"]
+    parts = [
+        part for name, part in layout.foreign.items() if any(re.fullmatch(name, n) for n in names)
+    ]
+    if parts:
+        hints.append(f"the file's network has {', '.join(parts)}, which netzoo's {kind} lacks")
+    sources = {entry.target[1]: entry.source for entry in layout.entries}
+    if "class_token" in sources and sources["class_token"] not in names and found.matching:
+        hints.append(
+            "the file has no class token, as networks that average over tokens: pool='gap'"
+        )
+    if others := _networks_that_fit(found.weights, module, image_size):
+        hints.append(f"it fits {' and '.join(others)}")
+    return hints
+
+
+def _networks_that_fit(weights: Weights, module: nn.Module, image_size: int) -> list[str]:
+    """Return the networks of the same family that the tensors fit."""
+    fitting = []
+    for name in list_models():
+        other = create_model(name, module.num_classes)
+        if type(other) is not type(module):
+            continue
+        shapes = variable_shapes(other, image_size)
+        found = recognise(weights, other, shapes)
+        tensors = _with_resized_positions(found.weights.tensors, found.layout, other, shapes)
+        if fits(tensors, found.layout, shapes):
+            fitting.append(name)
+    return fitting
 
 
 def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
@@ -66,13 +116,18 @@ def _with_resized_positions(
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
         old, new = np.asarray(tensors[entry.source]), shapes["params"]["position_embedding"]
+        has_token = module.pool == "token"
         fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
-        if fits_otherwise and old.shape != new.shape:
-            has_token = module.pool == "token"
+        # A file of other tokens, such as registers, is refused with a better reason than the grid.
+        if fits_otherwise and _is_square(old.shape[1] - has_token) and old.shape != new.shape:
             side = math.isqrt(new.shape[1] - has_token)
             resized = resize_position_embedding(old, (side, side), has_token)
             return {**tensors, entry.source: resized}
     return tensors
+
+
+def _is_square(positions: int) -> bool:
+    return math.isqrt(positions) ** 2 == positions
 
 
 def _announce_new_head(

@@ -6,10 +6,11 @@ tensors by name, never by position, and converts in both directions.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import EllipsisType
+from types import EllipsisType, MappingProxyType
 from typing import NamedTuple
 
 import flax.traverse_util
+import jax
 import numpy as np
 from chex import ArrayTree
 
@@ -79,6 +80,8 @@ class Layout(NamedTuple):
     entries: list[Entry]
     ignored: tuple[str, ...] = ()  # regular expressions of tensors to ignore
     head: tuple[str, ...] = ("logits",)  # netzoo's modules that depend on the number of classes
+    # Maps regular expressions of tensors to the parts of networks that netzoo's network lacks.
+    foreign: Mapping[str, str] = MappingProxyType({})
 
 
 # Maps a module path of netzoo (`stage1_block1/conv1`) to its name in another project
@@ -213,32 +216,62 @@ def to_variables(
     """
     flat = flax.traverse_util.flatten_dict(shapes)
     variables: dict[Path, np.ndarray] = {}
-    missing, misshapen, absent_heads = [], [], set()
+    wrong: dict[str, Path] = {}  # tensors that do not fit, and one of the variables for each
+    head: dict[str, Path] = {}  # those of them that belong to the head
     for entry in layout.entries:
-        if entry.target not in variables:
-            variables[entry.target] = np.empty(flat[entry.target].shape, np.float32)
-        variable = variables[entry.target][entry.layer]
+        shape = flat[entry.target].shape
         value = _converted(tensors, entry)
-        if value is not None and value.shape == variable.shape:
-            variable[...] = value
-        elif entry.target[1] in layout.head:
-            absent_heads.add(entry.target[1])
-        elif entry.source not in tensors:
-            missing.append(entry.source)
-        else:
-            shape, ours = tuple(np.shape(tensors[entry.source])), "/".join(entry.target[1:])
-            misshapen.append(f"{entry.source} {shape} for {ours} {variable.shape}")
-    expected = sorted({entry.source for entry in layout.entries})
+        if value is None or value.shape != shape[0 if entry.layer is ... else 1 :]:
+            (head if entry.target[1] in layout.head else wrong)[entry.source] = entry.target
+            continue
+        if entry.target not in variables:  # memory is taken for what the file really has
+            variables[entry.target] = np.empty(shape, np.float32)
+        variables[entry.target][entry.layer] = value
+    expected = {entry.source for entry in layout.entries}
     ignored = re.compile("|".join(layout.ignored))
     unknown = [name for name in tensors if name not in expected and not ignored.fullmatch(name)]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
-    if any(faults.values()):
-        lines = [f"{what} does not fit the network:"]
-        lines += [f"  {fault}: {_listed(names)}" for fault, names in faults.items() if names]
-        lines.append(f"  expected {len(expected)} tensors: {_listed(expected)}")
-        raise UserError("\n".join(lines))
-    kept = {path: value for path, value in variables.items() if path[1] not in absent_heads}
+    if wrong or unknown:
+        right = tensor_shapes(layout, shapes)
+        faults = {
+            "missing": [name for name in right if name in wrong | head and name not in tensors],
+            "unknown": unknown,
+            "of another shape": [
+                f"{name} {np.shape(tensors[name])}, expected {right[name]} for {'/'.join(path[1:])}"
+                for name, path in wrong.items()
+                if name in tensors
+            ],
+        }
+        lines = [f"  {fault}: {_listed(names)}" for fault, names in faults.items() if names]
+        listed = f"  expected {len(right)} tensors: {_listed(sorted(right))}"
+        raise UserError("\n".join([f"{what} does not fit the network:", *lines, listed]))
+    absent = {path[1] for path in head.values()}
+    kept = {path: value for path, value in variables.items() if path[1] not in absent}
     return flax.traverse_util.unflatten_dict(kept)
+
+
+def fits(tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree) -> bool:
+    """Return whether `to_variables` would accept the tensors; nothing is converted."""
+    head = {entry.source for entry in layout.entries if entry.target[1] in layout.head}
+    needed = {entry.source for entry in layout.entries} - head
+    ignored = re.compile("|".join(layout.ignored))
+    others = tensors.keys() - needed - head
+    if not needed <= tensors.keys() or not all(map(ignored.fullmatch, others)):
+        return False
+    right = tensor_shapes(layout, shapes)
+    return all(np.shape(tensors[name]) == right[name] for name in needed)
+
+
+def tensor_shapes(layout: Layout, shapes: ArrayTree) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors that a layout names, in the other project's axes."""
+    flat = flax.traverse_util.flatten_dict(shapes)
+    found: dict[str, tuple[int, ...]] = {}
+    for entry in layout.entries:
+        shape = flat[entry.target].shape[0 if entry.layer is ... else 1 :]
+        like = jax.ShapeDtypeStruct(shape, np.float32)
+        first, *rest = jax.eval_shape(entry.transform.to_tensor, like).shape or (None,)
+        _, parts = entry.part
+        found[entry.source] = () if first is None else (parts * first, *rest)
+    return found
 
 
 def to_tensors(variables: ArrayTree, layout: Layout) -> dict[str, np.ndarray]:

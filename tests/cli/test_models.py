@@ -26,6 +26,17 @@ def test_show(capsys):
     assert "5 classes, 128x128" in small and "1000 classes" not in small
 
 
+def test_show_layout(capsys):
+    """Names and shapes of all tensors, as a state dict of the project has them."""
+    main(["show", "vit_ti16", "--layout", "timm", "--classes", "5"])
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    found = {name: shape.strip() for name, *_, shape in lines}
+    assert found["blocks.0.attn.qkv.weight"] == "576 x 192" and found["head.bias"] == "5"
+    assert found["patch_embed.proj.weight"] == "192 x 3 x 16 x 16" and len(found) == 152
+    with pytest.raises(UserError, match="torchvision, timm"):
+        main(["show", "resnet18", "--layout", "caffe"])
+
+
 def test_network_on_text_has_no_size():
     """An image size for a network on text is an error."""
     with pytest.raises(UserError, match="--size"):

@@ -194,7 +194,7 @@ def test_another_network(tmp_path, variables):
         netzoo.load_weights(tmp_path / "a.safetensors", "resnet18")
     text = str(error.value)
     assert "a.safetensors for resnet18 does not fit the network" in text
-    assert "missing: layer1.0.bn1.running_mean" in text and "and 88 more" in text
+    assert "missing: layer1.0.bn1.running_mean" in text and "and 90 more" in text
     assert "unknown: blocks.0.0." in text
 
 
@@ -209,9 +209,74 @@ def test_unknown_names_are_escaped(tmp_path, variables):
 def test_another_width(tmp_path, variables):
     """Misshapen tensors with both shapes."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
-    shapes = r"blocks\.0\.0\.bn1\.running_mean \(8,\) for stage1_block1\S* \(32,\)"
-    with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* more"):
+    shapes = r"blocks\.0\.0\.bn1\.running_mean \(8,\), expected \(32,\) for stage1_block1"
+    with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* more") as error:
         netzoo.load_weights(tmp_path / "a.safetensors", "mobilenet_v1", CLASSES)
+    assert "it fits mobilenet_v1_025" in str(error.value)
+
+
+def test_shapes_are_those_of_the_files_axes(tmp_path, variables):
+    """Comparable with what the owner of the file sees, not transposed."""
+    tensors = to_torch(variables, MODEL, "timm")
+    tensors["blocks.0.0.conv_pw.weight"] = np.ones((16, 8, 3, 3), np.float32)
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"\(16, 8, 3, 3\), expected \(16, 8, 1, 1\) for stage1"):
+        netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
+
+
+def test_a_file_without_any_known_name(tmp_path):
+    """The lists compare with one project, and the message says that it was assumed."""
+    save_file({"convolution": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="timm, keras; the lists above assume timm's"):
+        netzoo.load_weights(tmp_path / "a.safetensors", MODEL)
+
+
+SMALL_VIT = {"variant": Variant(width=12, depth=2, mlp_dim=24, heads=3, patch=16)}
+
+
+def test_joint_tensors_are_listed_once(tmp_path):
+    """Query, key and value share a tensor; and the missing head is listed with the others."""
+    tensors = to_torch(
+        draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
+    )
+    kept = {name: x for name, x in tensors.items() if "qkv" not in name and "head" not in name}
+    save_file(kept, tmp_path / "a.safetensors")
+    with pytest.raises(UserError) as error:
+        netzoo.load_weights(tmp_path / "a.safetensors", "vit_ti16", CLASSES, **SMALL_VIT)
+    (missing,) = [line for line in str(error.value).splitlines() if "missing" in line]
+    assert missing.count("blocks.0.attn.qkv.weight") == 1
+    assert "head.weight" in missing and "head.bias" in missing
+
+
+@pytest.mark.parametrize(
+    ("extra", "tokens", "reason"),
+    [
+        ({"reg_token": (1, 4, 12)}, 201, "has register tokens"),
+        ({"dist_token": (1, 1, 12), "head_dist.weight": (7, 12)}, 198, "has a distillation token"),
+        ({"fc_norm.weight": (12,), "fc_norm.bias": (12,)}, 196, "has a norm after the average"),
+        ({}, 196, "no class token.*pool='gap'"),
+    ],
+)
+def test_other_vision_transformers_of_timm(tmp_path, extra, tokens, reason):
+    """Registers, distillation and averaging are named, instead of a grid that is not square."""
+    tensors = to_torch(
+        draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
+    )
+    tensors |= {name: np.ones(shape, np.float32) for name, shape in extra.items()}
+    tensors["pos_embed"] = np.ones((1, tokens, 12), np.float32)
+    if tokens == 196:
+        del tensors["cls_token"]
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=reason):
+        netzoo.load_weights(tmp_path / "a.safetensors", "vit_ti16", CLASSES, **SMALL_VIT)
+
+
+def test_a_network_of_the_family_that_fits_is_named(tmp_path):
+    """GoogLeNet without BatchNorm, given as the one with it."""
+    tensors = to_torch(draw(shapes_of("googlenet", CLASSES)[1]), "googlenet", "torchvision")
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"it fits googlenet$"):
+        netzoo.load_weights(tmp_path / "a.safetensors", "googlenet_bn", CLASSES)
 
 
 def test_misshapen_head(tmp_path, variables):

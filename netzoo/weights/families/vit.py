@@ -30,6 +30,15 @@ from netzoo.weights.state_dict import (
 ATTENTION = "encoder/blocks/attention"
 # Columns of the tables below; the first column holds netzoo's names.
 TORCHVISION, TIMM, GOOGLE = 1, 2, 3
+OTHERS_OF_TIMM = {
+    r"reg_token": "register tokens",
+    r"dist_token|head_dist\..*": "a distillation token",
+    r"fc_norm\..*": "a norm after the average over the tokens (fc_norm)",
+    r"norm_pre\..*": "a norm before the blocks (norm_pre)",
+    r"attn_pool\..*": "attention pooling",
+    r"blocks\.\d+\.ls\d\.gamma": "layer scale",
+    r"blocks\.\d+\.attn\.[qk]_norm\..*": "norms of queries and keys",
+}
 TOKENS = (
     ("class_token", "class_token", "cls_token", "cls"),
     (
@@ -82,7 +91,8 @@ def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     names = {**(backbone or {}), **_names(blocks, TIMM)}
     joint = joint_projection(ATTENTION, [f"{block}attn.qkv." for block in blocks])
     extra = _tokens(model, TIMM) + joint
-    return make_layout(shapes, names, extra=extra, ignored=_ignored(model))
+    layout = make_layout(shapes, names, extra=extra, ignored=_ignored(model))
+    return layout._replace(foreign=OTHERS_OF_TIMM)
 
 
 def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
