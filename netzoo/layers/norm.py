@@ -3,10 +3,13 @@
 Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from netzoo.errors import UserError
 from netzoo.kernels.norm import normalize_batch, normalize_groups
 
 
@@ -36,6 +39,10 @@ class BatchNorm(nn.Module):
 
         With `train`, it uses the statistics of the batch and, if `batch_stats` is mutable, updates
         the running statistics. Without `train`, it uses the running statistics.
+
+        Raises:
+          UserError: With `train`, there is one value per channel: its variance is 0, and so are
+            all gradients.
         """
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
@@ -47,6 +54,18 @@ class BatchNorm(nn.Module):
             factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
             y = x.astype(factor.dtype) * factor + (bias - mean.value * factor)
             return y.astype(self.dtype)
+        # A size that is not an integer is symbolic.
+        positions = [size for size in x.shape[:-1] if isinstance(size, int)]
+        if (
+            len(positions) == x.ndim - 1
+            and math.prod(positions) == 1
+            and not self.is_initializing()
+        ):
+            raise UserError(
+                f"BatchNorm {'/'.join(self.path)} would train on one value per channel, {x.shape}; "
+                "use more images in a batch, or in each part of train.grad_accum_steps, or larger "
+                "images"
+            )
         y, batch_mean, batch_var = normalize_batch(x, scale, bias, self.epsilon)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean

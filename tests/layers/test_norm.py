@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
+from netzoo import kernels
+from netzoo.errors import UserError
 from netzoo.layers import BatchNorm
 
 MOMENTUM, EPSILON = 0.8, 1e-3
@@ -58,12 +61,27 @@ def test_equals_flax(train, variables, x):
     chex.assert_trees_all_close(run(ours), run(flaxs), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(7, 6), (3, 5, 6), (1, 1, 1, 6), (2, 3, 2, 2, 6)])
+@pytest.mark.parametrize("shape", [(7, 6), (3, 5, 6), (1, 1, 2, 6), (2, 3, 2, 2, 6)])
 def test_any_rank(shape, variables):
-    """All axes except the last are positions; a single position gives the bias, not NaN."""
+    """All axes but the last are positions."""
     x = jax.random.normal(jax.random.key(0), shape)
     actual, expected = ours(variables, x, True), flaxs(variables, x, True)
     chex.assert_trees_all_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_value_per_channel_is_refused_in_training(variables):
+    """Its variance is 0 whatever the value: nothing is learnt, and the running variance decays."""
+    x = jnp.ones((1, 1, 1, 6))
+    layer = BatchNorm()
+    with pytest.raises(UserError, match=r"one value per channel, \(1, 1, 1, 6\)"):
+        jax.eval_shape(lambda v, x: layer.apply(v, x, train=True), variables, x)
+    assert layer.apply(variables, x, train=False).shape == x.shape
+    layer.init(jax.random.key(0), x, train=True)  # shapes alone
+    (batch,) = export.symbolic_shape("batch")
+    symbolic = jax.ShapeDtypeStruct((batch, 1, 1, 6), jnp.float32)
+    for backend in ("cpu", "native"):
+        with kernels.use_backend(backend):
+            export.export(jax.jit(lambda v, x: layer.apply(v, x, train=True)))(variables, symbolic)
 
 
 def test_gradient_is_that_of_finite_differences(variables, x):
