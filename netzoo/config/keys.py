@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
 
 _SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
-_OPTIMIZERS = Rule(rules.NAME.holds, "adamw, sgd, rmsprop or one added by a module")
+_OPTIMIZERS = Rule(rules.NAME.holds, "adamw, sgd, rmsprop, rmsprop_tf or one added by a module")
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -69,12 +69,12 @@ KEYS = (
     Key("train.log_every_steps", 10, at_least(1), "steps between logged metrics"),
     Key("optimizer.name", "adamw", _OPTIMIZERS, "update rule"),
     Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak learning rate"),
-    Key("optimizer.momentum", 0.9, rules.SHARE, "momentum of sgd and rmsprop"),
+    Key("optimizer.momentum", 0.9, rules.SHARE, "momentum, for sgd, rmsprop and rmsprop_tf"),
     Key("optimizer.nesterov", False, None, "Nesterov momentum, for sgd"),
     Key("optimizer.b1", 0.9, rules.SHARE, "adamw: decay of the mean of gradients"),
     Key("optimizer.b2", 0.999, rules.SHARE, "adamw: decay of the mean of squared gradients"),
-    Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop: decay of the mean of squared gradients"),
-    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "adamw, rmsprop: added to the denominator"),
+    Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop, rmsprop_tf: decay of the mean of squares"),
+    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "not for sgd: added to the denominator"),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of weight decay"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
     Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),

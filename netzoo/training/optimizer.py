@@ -11,17 +11,26 @@ from netzoo.errors import unknown_name
 from netzoo.training import patterns
 
 # Gradient transformations by `optimizer.name`; user modules may add more. A function takes the keys
-# `optimizer.*` and the transformation that adds the weight decay. The multiplication by the
-# learning rate follows.
+# `optimizer.*`, the transformation that adds the weight decay, and the one that multiplies by the
+# negative learning rate.
 OPTIMIZERS: dict[
     str,
-    Callable[[ConfigDict, optax.GradientTransformation], Iterable[optax.GradientTransformation]],
+    Callable[
+        [ConfigDict, optax.GradientTransformation, optax.GradientTransformation],
+        Iterable[optax.GradientTransformation],
+    ],
 ] = {
-    "adamw": lambda o, decay: (optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay),
-    "sgd": lambda o, decay: (decay, optax.trace(o.momentum, o.nesterov)),
-    "rmsprop": lambda o, decay: (
+    "adamw": lambda o, decay, rate: (optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay, rate),
+    "sgd": lambda o, decay, rate: (decay, optax.trace(o.momentum, o.nesterov), rate),
+    "rmsprop": lambda o, decay, rate: (
         *(decay, optax.scale_by_rms(o.decay, o.epsilon)),
-        optax.trace(o.momentum),
+        *(optax.trace(o.momentum), rate),
+    ),
+    # The RMSProp of TensorFlow and timm (RMSpropTF), with which the MobileNets were trained: the
+    # mean of squares starts from 1, and the momentum contains the learning rate.
+    "rmsprop_tf": lambda o, decay, rate: (
+        *(decay, optax.scale_by_rms(o.decay, o.epsilon, initial_scale=1.0)),
+        *(rate, optax.trace(o.momentum)),
     ),
 }
 
@@ -77,7 +86,7 @@ def create_optimizer(
     Parameters with learning-rate factor 0 have no state and do not count in clipping.
 
     Weight decay is decoupled for `adamw` (Loshchilov and Hutter, arXiv:1711.05101) and added to the
-    gradient for `sgd` and `rmsprop`, as in their published recipes.
+    gradient for the others, as in their published recipes.
 
     Raises:
       UserError: The name is unknown, or a table of factors does not fit `params`.
@@ -85,10 +94,11 @@ def create_optimizer(
     check_optimizer(config)
     factors = lr_mults(config, params)
     decay = _weight_decay(config, params, factors)
-    parts = [*OPTIMIZERS[config.optimizer.name](config.optimizer, decay)]
+    rate = optax.scale_by_learning_rate(learning_rate)
+    parts = [*OPTIMIZERS[config.optimizer.name](config.optimizer, decay, rate)]
     if config.train.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(config.train.clip_norm))
-    optimizer = optax.chain(*parts, optax.scale_by_learning_rate(learning_rate))
+    optimizer = optax.chain(*parts)
     if set(jax.tree.leaves(factors)) == {1.0}:
         return optimizer
     mults = _trained(factors, factors)

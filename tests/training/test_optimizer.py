@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from netzoo.config import default_config
@@ -74,7 +75,7 @@ def first_update(**options):
     return updates["dense"]
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop", "rmsprop_tf"])
 def test_weight_decay_spares_biases(name):
     """Protects the table of factors: the bias moves as it does without any weight decay."""
     with_decay = first_update(**{"optimizer.name": name})
@@ -95,7 +96,66 @@ def test_first_steps_by_hand():
     np.testing.assert_allclose(rmsprop["kernel"], [[-0.1 * 10**0.5] * 2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+def numpy_steps(options, gradients, rates):
+    """Ten steps from 0 by the formulas of the papers and of timm's RMSpropTF, in float64."""
+    name, o, wd = options["name"], options, options["weight_decay"]
+    x = velocity = mean = np.zeros(3)
+    squares = np.ones(3) if name == "rmsprop_tf" else np.zeros(3)
+    positions = []
+    for number, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if name == "adamw":
+            mean = o["b1"] * mean + (1 - o["b1"]) * g
+            squares = o["b2"] * squares + (1 - o["b2"]) * g**2
+            unbiased = mean / (1 - o["b1"] ** number), squares / (1 - o["b2"] ** number)
+            x = x - rate * (unbiased[0] / (np.sqrt(unbiased[1]) + o["epsilon"]) + wd * x)
+        else:
+            g = g + wd * x
+            if name.startswith("rmsprop"):
+                squares = o["decay"] * squares + (1 - o["decay"]) * g**2
+                g = g / np.sqrt(squares + o["epsilon"])
+            inside = rate if name == "rmsprop_tf" else 1
+            velocity = o["momentum"] * velocity + inside * g
+            step = g + o["momentum"] * velocity if o.get("nesterov") else velocity
+            x = x - (step if name == "rmsprop_tf" else rate * step)
+        positions.append(x)
+    return np.array(positions)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "adamw", "b1": 0.8, "b2": 0.95, "epsilon": 0.01},
+        {"name": "sgd", "momentum": 0.7},
+        {"name": "sgd", "momentum": 0.7, "nesterov": True},
+        {"name": "rmsprop", "decay": 0.8, "momentum": 0.6, "epsilon": 0.02},
+        {"name": "rmsprop_tf", "decay": 0.8, "momentum": 0.6, "epsilon": 0.02},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_ten_steps_are_those_of_the_formulas(options):
+    """Protects what the first step does not show: decays, momentum, the rate of each step."""
+    options = {**options, "weight_decay": 0.05}
+    keys = {f"optimizer.{name}": value for name, value in options.items()}
+    schedule = {"schedule.name": "exponential", "schedule.decay_rate": 0.5}
+    schedule |= {"schedule.decay_epochs": 0.3, "optimizer.weight_decay_mults": ((".*", 1.0),)}
+    c = config(**keys, **schedule)
+    rate = create_schedule(c, 10)  # halves after 3, 6 and 9 steps
+    gradients = np.random.default_rng(0).normal(size=(10, 3))
+    params = {"dense": {"kernel": jnp.zeros(3)}}
+    optimizer = create_optimizer(c, rate, params)
+    state, found = optimizer.init(params), []
+    for gradient in gradients:
+        grads = {"dense": {"kernel": jnp.asarray(gradient, jnp.float32)}}
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        found.append(np.asarray(params["dense"]["kernel"]))
+    rates = [float(rate(step)) for step in range(10)]
+    assert len(set(rates)) == 4
+    # Ten steps of float32 against float64.
+    np.testing.assert_allclose(found, numpy_steps(options, gradients, rates), rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop", "rmsprop_tf"])
 def test_lr_mults(name):
     """Protects fine-tuning: 0 freezes, weight decay included; others scale the update."""
     plain = first_update(**{"optimizer.name": name})
