@@ -17,7 +17,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-import reliability.network  # noqa: F401  registers the network
 from netzoo.config import default_config
 
 STEPS_PER_EPOCH, EPOCHS, CHECKPOINT_EVERY = 6, 4, 2
@@ -30,6 +29,7 @@ def get_config(break_at: str | None = None) -> ConfigDict:
         place, number = break_at.split(",")
         BREAKS[place](int(number))
     config = default_config()
+    config.modules = ("reliability.network",)
     config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = "synthetic_flowers"
     config.data.train_split = "train[:48]"

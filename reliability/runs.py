@@ -35,13 +35,7 @@ def begin(
       entry: `train.py` or another entry point, which then has no --config.
     """
     config = f"{CONFIG}:{break_at}" if break_at else CONFIG
-    if entry == "train.py":
-        program = [entry, "--config", config]
-    else:
-        program = [
-            "-c",
-            f"import runpy, reliability.network; runpy.run_path({entry!r}, None, '__main__')",
-        ]
+    program = [entry, "--config", config] if entry == "train.py" else [entry]
     command = [sys.executable, *program, "--workdir", str(workdir), *flags]
     environment = {
         **os.environ,

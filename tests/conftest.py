@@ -64,9 +64,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_config(pictures: Path | str) -> ConfigDict:
     """Three layers on `pictures`: 4 epochs of 5 steps, with all kinds of state."""
-    import reliability.network  # noqa: F401  registers the network
+    import reliability.network  # noqa: F401  as `modules` does in other processes
 
     config = default_config()
+    config.modules = ("reliability.network",)
     config.model.update(name="reliability_small", dropout_rate=0.2)
     config.data.source = f"folder:{pictures}"
     config.data.train_split, config.data.validation_split = "train", "val"

@@ -1,6 +1,5 @@
 """Whole runs: resuming, stopping, and what they leave behind."""
 
-import functools
 import json
 import os
 import shutil
@@ -125,16 +124,12 @@ def test_nothing_is_wider_than_the_umask(whole):
 def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
     """Protects evaluation and prediction of a run: eval.json, figure and JSON."""
     workdir = shutil.copytree(whole, tmp_path / "run")
-    # The network is the tests' own, which the commands have to import first.
-    script = "import reliability.network, runpy, sys; sys.argv = sys.argv[1:]; "
-    script += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    start_script = functools.partial(run, "-c", script)
-    done = start_script("eval.py", "--workdir", workdir, "--config.evaluation.batch_size=3")
+    done = run("eval.py", "--workdir", workdir, "--config.evaluation.batch_size=3")
     assert done.returncode == 0, done.stderr
     report = json.loads((workdir / "eval.json").read_text())
     assert (report["count"], report["weights"], report["step"]) == (11, "ema", 20)
     assert (workdir / "confusion_matrix.png").stat().st_size > 10_000
-    done = start_script(
+    done = run(
         "predict.py", "--workdir", workdir, "--json", pictures / "test" / "daisy", "setup.cfg"
     )
     assert done.returncode == 1, "setup.cfg is not a picture"
