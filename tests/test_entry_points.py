@@ -14,7 +14,7 @@ TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
         ("--config.train.epoch=3", "did you mean train.epochs"),
         slow("--config.model.name=mobilnet_v2", "did you mean mobilenet_v2"),
         slow("--config.train.epochs=0", "train.epochs is 0; expected at least 1"),
-        ("--config.data.source=folder:nowhere", "nowhere"),
+        slow("--config.data.source=folder:nowhere", "nowhere"),
     ],
 )
 def test_mistakes_are_one_message(override, message, tmp_path):
@@ -26,6 +26,7 @@ def test_mistakes_are_one_message(override, message, tmp_path):
     assert "compiling" not in done.stdout
 
 
+@pytest.mark.slow  # tests/data/test_sources.py has the error
 def test_missing_data_set_names_the_ways_on(tmp_path):
     """Protects the first minute without a network: the three ways to go on are printed."""
     source = "--config.data.source=tfds:tf_flowers"
@@ -36,6 +37,7 @@ def test_missing_data_set_names_the_ways_on(tmp_path):
     assert "compiling" not in done.stdout
 
 
+@pytest.mark.slow  # tests/data/test_sources.py has the error
 def test_text_file_in_a_folder_is_named(pictures, tmp_path):
     """Protects users with a broken picture among thousands: the file is named."""
     bad = tmp_path / "data" / "daisy" / "bad.jpg"

@@ -12,6 +12,7 @@ from netzoo.models import create_model
 from netzoo.weights import save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES, layouts
 from netzoo.weights.state_dict import to_tensors, to_variables
+from tests.conftest import fast_only
 from tests.weights.drawn import assert_identical, draw, shapes_of
 
 # Networks that differ in structure, with their options, and sizes to replace by smaller ones: the
@@ -36,6 +37,20 @@ NETWORKS = {
     "vit_ti16 without class token": ({"pool": "gap"}, {}),
 }
 
+# One of each family. The others have more of the same tensors, or none of some.
+FAST = (
+    "alexnet_owt",
+    "googlenet_tv without auxiliary classifiers",
+    "mobilenet_v1_025",
+    "mobilenet_v2_035",
+    "mobilenet_v3_small_minimalistic",
+    "r_ti16",
+    "resnet18",
+    "transformer_base",
+    "vgg11",
+    "vit_ti16",
+)
+
 
 def network(name):
     """Return the module and its shapes, made smaller."""
@@ -49,7 +64,7 @@ def network(name):
     )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", fast_only(NETWORKS, FAST))
 def test_round_trip(name):
     """Nothing is lost, merged or transposed the wrong way in either direction."""
     module, shapes = network(name)

@@ -12,6 +12,7 @@ import pytest
 from netzoo.models import create_model
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import make_layout, to_tensors, to_variables
+from tests.conftest import fast_only
 from tests.weights import keras_logits
 
 NETWORKS = [name for name, _, _ in keras_logits.NETWORKS]
@@ -31,7 +32,7 @@ def drawn(name):
     return model, layout, to_variables(tensors, layout, shapes, name), tensors
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", fast_only(NETWORKS, ["mobilenet_v1_025"]))
 def test_logits_of_keras(name):
     """From its weights, with padding "same" and epsilon 1e-3, come the numbers of Keras."""
     model, _, variables, _ = drawn(name)
