@@ -79,5 +79,5 @@ def test_published_weights_bring_their_normalisation():
     config.data.mean = (1.0, 2.0, 3.0)
     assert resolve_config(config).data.mean == (1.0, 2.0, 3.0)
     config.init.weights = "resnet50.tv_in1k"
-    with pytest.raises(UserError, match=r"are of resnet50, and model\.name is mobilenet_v2"):
+    with pytest.raises(UserError, match=r"belong to resnet50, but model\.name is mobilenet_v2"):
         resolve_config(config)

@@ -179,7 +179,7 @@ def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path
     shapes = variable_shapes(create_model(model, num_classes=2), 32)
     variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     save_safetensors(path, variables, model)
-    with pytest.raises(UserError, match="nothing says"):
+    with pytest.raises(UserError, match=r"normalisation of images .* is unknown"):
         Predictor.from_weights(path)
     save_safetensors(path, variables, model, preprocessing=PREPROCESSING)
     predictor = Predictor.from_weights(path)

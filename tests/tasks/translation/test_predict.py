@@ -157,7 +157,7 @@ def test_a_picture_of_nothing_is_said(run, sentence, tmp_path, capfd):
 
 def test_no_sentence_is_an_error(run):
     """Protects against an empty answer to a forgotten argument."""
-    with pytest.raises(UserError, match="no sentence; give some"):
+    with pytest.raises(UserError, match="no sentence; pass sentences"):
         run()
 
 
