@@ -1,8 +1,7 @@
-"""CONTRIBUTING.md: its examples run, and a run finds what they add again."""
+"""docs/network.md: its examples run, and a run finds what they add again."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -18,10 +17,13 @@ from netzoo.models import registry
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import optimizer
 from tests.conftest import tiny_config
+from tests.pages.blocks import blocks_of
 from tests.training.runs import ROOT
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-MODULES = {block.split("\n")[0].removeprefix("# "): block for block in BLOCKS[:2]}
+NAMES = ("my_network.py", "my_module.py")
+BLOCKS = [block.code for block in blocks_of(ROOT / "docs/network.md")]
+MODULES = {name: block for name in NAMES for block in BLOCKS if block.startswith(f"# {name}\n")}
+[LINES] = [block for block in BLOCKS if block.startswith("config.modules")]
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def own_config(pictures, tmp_path):
     config = tiny_config(pictures)
     config.model = {"name": "", "dtype": "bfloat16"}
     config.data.validation_split = None
-    exec(BLOCKS[2], {"config": config})
+    exec(LINES, {"config": config})
     config.train.epochs = 2
     return config
 
@@ -53,7 +55,7 @@ def clean(tmp_path, monkeypatch):
 
 
 def test_the_examples(own_config, clean):
-    """Protects the first hour of a contributor: network, optimizer and augmentation work."""
+    """Protects the first hour of a newcomer: network, optimizer and augmentation work."""
     config = resolve_config(own_config)
     task = create_task(config)
     variables = task.init(jax.random.key(0))
