@@ -62,7 +62,8 @@ def load_model(
     if weights.known_from not in CATALOGUE:
         values = differing(weights.options, create_model(name, **options))
         values |= {"mean": images.mean, "std": images.std} if images else {}
-        note(taken(weights, values))
+        if values:
+            note(taken(weights, values))
     shapes = variable_shapes(module, size)
     found = recognise(weights, module, shapes)
     variables = fit(found, module, shapes, size, seed=seed, name=name)

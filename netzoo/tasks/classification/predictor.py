@@ -16,7 +16,7 @@ import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.config import CONFIG_FILE, load_config
+from netzoo.config import load_config
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
@@ -28,6 +28,7 @@ from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.task import create_network
 from netzoo.weights import load_model
 from netzoo.weights.published import Preprocessing
+from netzoo.workdir import CHECKPOINTS
 from netzoo.workdir.checkpoint import restore_variables
 
 ImageLike = np.ndarray | bytes | str | os.PathLike[str]
@@ -102,7 +103,7 @@ class Predictor:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or
             its preprocessing is unknown.
         """
-        if (Path(name_or_path).expanduser() / CONFIG_FILE).is_file():
+        if (Path(name_or_path).expanduser() / CHECKPOINTS).is_dir():
             return cls.from_run(Path(name_or_path).expanduser())
         network, variables, preprocessing = load_model(name_or_path, model, **options)
         if preprocessing is None:

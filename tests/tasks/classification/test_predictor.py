@@ -1,5 +1,7 @@
 """The Predictor: images of any kind and size, with the results of evaluation."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -184,4 +186,11 @@ def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path
     save_safetensors(path, variables, model, preprocessing=PREPROCESSING)
     predictor = Predictor.from_weights(path)
     assert predictor.preprocessing == PREPROCESSING
+    # A folder of the hub has a config.json too, and is no run.
+    images = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, 32, 32], "crop_pct": 0.8}
+    hub = {"architecture": "x", "pretrained_cfg": {**images, "interpolation": "bilinear"}}
+    (tmp_path / "config.json").write_text(json.dumps(hub))
+    save_safetensors(tmp_path / "model.safetensors", variables, model, "timm")
+    found = Predictor.from_weights(tmp_path, model).preprocessing
+    assert found == Preprocessing((127.5,) * 3, (63.75,) * 3, 40, 32, "bilinear")
     assert predictor.class_names == ("class 0", "class 1")
