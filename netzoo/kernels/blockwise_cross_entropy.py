@@ -41,7 +41,7 @@ def classifier_cross_entropy(
 
     Returns:
       The sum in nats, a scalar in float32 or in the dtype of `x` if that is wider; and booleans
-      `[batch, length]`, True where no class has a larger logit than the label.
+      `[batch, length]`, True where the label is the first class with the largest logit.
     """
     size = math.prod(labels.shape) * kernel.shape[1]
     blocks = math.ceil(size / BLOCK_SIZE) if backend() == "cpu" else 1
@@ -102,8 +102,10 @@ def _losses(logits, labels, smoothing):
     losses = jnp.log(norm) + (1 - smoothing) * (largest - hit)
     if smoothing:
         losses += smoothing * (largest - wide.mean(-1, keepdims=True))
-    # A comparison instead of argmax, which XLA does not vectorise on CPU.
-    return exponentials, norm, losses[..., 0], (hit >= largest)[..., 0]
+    # The first of the largest, as argmax, which XLA does not vectorise on CPU.
+    classes = jnp.arange(wide.shape[-1])
+    first = jnp.where(wide == largest, classes, wide.shape[-1]).min(-1)
+    return exponentials, norm, losses[..., 0], first == labels
 
 
 def _divide(blocks, *arrays):

@@ -287,12 +287,11 @@ class TrainingLoop:
     def _check_finite(self, step: int, values: dict[str, float]) -> None:
         """Raise a UserError at a non-finite step, unless the step is skipped."""
         self.skipped_in_a_row = int(values.get("skipped_in_a_row", 0))
-        if np.isfinite([values[name] for name in MUST_BE_FINITE]).all():
+        checked = {name: values[name] for name in MUST_BE_FINITE if name in values}
+        if np.isfinite([*checked.values()]).all():
             return
-        problem = (
-            f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}, "
-            f"update norm {values['update_norm']}"
-        )
+        names = (f"{name.replace('_', ' ')} {value}" for name, value in checked.items())
+        problem = f"step {step}: {', '.join(names).replace('grad norm', 'gradient norm')}"
         if 0 < self.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
             self.progress.message(f"{problem}; skipped, {values['skipped']:.0f} so far")
             return

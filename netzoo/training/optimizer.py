@@ -44,7 +44,9 @@ def check_optimizer(config: ConfigDict) -> None:
 def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     """Return the learning rate as a function of the step.
 
-    The rate is linear from 0 over `warmup_epochs`, and then follows `schedule.name`:
+    The rate is linear from 0 over `warmup_epochs`, and then follows `schedule.name`. With a
+    warm-up, the first step has the rate 0, as in optax and Hugging Face's libraries: it changes the
+    running statistics and the state of the optimizer, but no parameter.
 
     * `cosine`: half a cosine from the peak to 0 at the last step (Loshchilov and Hutter,
       arXiv:1608.03983, without restarts).

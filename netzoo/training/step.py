@@ -23,8 +23,9 @@ from netzoo.training.state import Skipping, TrainState
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]
 
-# If these metrics of a step are finite, its new state is finite.
-MUST_BE_FINITE = ("loss", "grad_norm", "update_norm")
+# If these metrics of a step are finite, its new state is finite. Only networks with running
+# statistics have the last one.
+MUST_BE_FINITE = ("loss", "grad_norm", "update_norm", "largest_statistic")
 
 
 class TrainProgram(NamedTuple):
@@ -116,9 +117,10 @@ def make_train_step(
 ) -> TrainStep:
     """Return the function `(state, batch) -> (state, metrics)` to compile.
 
-    The metrics are those of the task, `grad_norm` (before clipping), `update_norm` and
-    `learning_rate`. If `loss`, `grad_norm` or `update_norm` is not finite, a state with `Skipping`
-    does not change, except for the step and the counts of skipped steps. The metrics `skipped` and
+    The metrics are those of the task, `grad_norm` (before clipping), `update_norm`,
+    `learning_rate` and, with BatchNorm, `largest_statistic`: the largest magnitude of a running
+    statistic. If one of `MUST_BE_FINITE` is not finite, a state with `Skipping` does not change,
+    except for the step and the counts of skipped steps. The metrics `skipped` and
     `skipped_in_a_row` report the counts.
 
     `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
@@ -145,6 +147,9 @@ def make_train_step(
             "update_norm": optax.tree.norm(updates),
             "learning_rate": learning_rate(state.updates),
         }
+        if statistics := jax.tree.leaves(model_state):
+            largest = jnp.stack([jnp.abs(x).max() for x in statistics]).max()
+            metrics["largest_statistic"] = largest.astype(jnp.float32)
         new_state = state.replace(
             step=state.step + 1,
             params=params,
@@ -163,7 +168,9 @@ def make_train_step(
 
 def _unless_nonfinite(metrics: Metrics, new: TrainState, old: TrainState) -> TrainState:
     """Return the new state, or the old state with this step counted as skipped."""
-    finite = jnp.isfinite(jnp.stack([metrics[name] for name in MUST_BE_FINITE])).all()
+    finite = jnp.isfinite(
+        jnp.stack([x for name, x in metrics.items() if name in MUST_BE_FINITE])
+    ).all()
     counts = old.opt_state
     old = old.replace(opt_state=counts.inner)
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, old)

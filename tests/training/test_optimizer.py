@@ -29,6 +29,8 @@ def test_cosine_with_warmup():
     rate = create_schedule(c, steps_per_epoch=10)
     values = [float(rate(step)) for step in (0, 10, 20, 60, 100)]
     np.testing.assert_allclose(values, [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
+    # The first step has the rate 0, which docs/training.md says.
+    assert float(rate(0)) == 0 and float(rate(1)) == pytest.approx(0.1 / 20)
     assert float(rate(40)) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)) / 2, rel=1e-6)
 
 

@@ -212,6 +212,21 @@ def test_skipped_step_leaves_everything_but_the_counts():
     assert "skipped" in good
 
 
+def test_a_step_whose_statistics_overflow_is_skipped():
+    """Protects evaluation: the loss stays finite, and a running variance of inf would stay too."""
+    _, state, step, batch = toy(**{"train.on_nonfinite": "skip"})
+    step = jax.jit(step)
+    after, metrics = step(state, {**batch, "x": 1e25 * batch["x"]})
+    assert np.isfinite(
+        [float(metrics[name]) for name in ("loss", "grad_norm", "update_norm")]
+    ).all()
+    assert np.isinf(metrics["largest_statistic"]) and int(metrics["skipped"]) == 1
+    chex.assert_trees_all_equal(after.model_state, state.model_state)
+    chex.assert_trees_all_equal(after.ema, state.ema)
+    _, metrics = step(state, batch)
+    assert np.isfinite(metrics["largest_statistic"]) and int(metrics["skipped"]) == 0
+
+
 def test_runs_that_stop_know_nothing_of_skipping():
     """Protects their checkpoints and speed: the state has no counts, the metrics neither."""
     _, state, step, batch = toy()
