@@ -27,14 +27,21 @@ always pads by 2, so that 224 pixels become 55, 27, 13 and 6.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from netzoo.layers import Conv, Pads, endpoint, local_response_norm, max_pool
-from netzoo.models.blocks import check_image_size, hidden_layers_classifier
+from netzoo.models.blocks import (
+    TORCH_KERNEL,
+    BiasInit,
+    check_image_size,
+    hidden_layers_classifier,
+    torch_bias,
+    zero_bias,
+)
 from netzoo.models.registry import register
 
 # The three pools then receive 15, 7 and 3 pixels; `alexnet_owt` would also run at 63.
@@ -42,9 +49,6 @@ MIN_IMAGE_SIZE = 64
 STEM_STRIDE = 4
 # Side of the feature map that enters the dense layers.
 DENSE_SIDE = 6
-ZEROS, ONES = nn.initializers.zeros, nn.initializers.ones
-DENSE_INIT = nn.initializers.normal(0.01)
-HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class Variant(NamedTuple):
@@ -55,13 +59,26 @@ class Variant(NamedTuple):
     response_norm: bool
     stem_padding: int | None  # zeros on every side of the image; None pads to `4 n + 3`
     dropout_first: bool  # before the hidden layers rather than after
-    kernel_init: nn.initializers.Initializer  # of the convolutions
-    bias_init: nn.initializers.Initializer  # of grouped convolutions and hidden layers
+    kernel_init: nn.initializers.Initializer
+    bias_init: BiasInit  # of the second, fourth and fifth convolutions and of hidden layers
+    other_bias_init: BiasInit  # of the other layers
+
+
+def _one_bias(inputs: int) -> nn.initializers.Initializer:
+    del inputs
+    return nn.initializers.ones
 
 
 # Section 5 of the paper: normal with standard deviation 0.01, and biases of 1 before the ReLUs.
-TWO_GPUS = Variant((96, 256, 384, 384, 256), 2, True, None, False, DENSE_INIT, ONES)
-ONE_TOWER = Variant((64, 192, 384, 256, 256), 1, False, 2, True, HE_FAN_OUT, ZEROS)
+TWO_GPUS = Variant(
+    *((96, 256, 384, 384, 256), 2, True, None, False),
+    *(nn.initializers.normal(0.01), _one_bias, zero_bias),
+)
+# torchvision leaves PyTorch's own initializers.
+ONE_TOWER = Variant(
+    *((64, 192, 384, 256, 256), 1, False, 2, True),
+    *(TORCH_KERNEL, torch_bias, torch_bias),
+)
 
 
 class AlexNet(nn.Module):
@@ -89,24 +106,39 @@ class AlexNet(nn.Module):
         check_image_size(images, self, MIN_IMAGE_SIZE)
         x, v = images, self.variant
         conv = functools.partial(Conv, use_bias=True, dtype=self.dtype, kernel_init=v.kernel_init)
-        divided = functools.partial(conv, groups=v.groups, bias_init=v.bias_init)
         pads = _stem_pads(images.shape[1:3], v.stem_padding)
-        layers = (
-            ("stem", functools.partial(conv, stride=STEM_STRIDE, padding=pads), 11),
-            ("stage1_block1", divided, 5),
-            ("stage2_block1", conv, 3),
-            ("stage3_block1", divided, 3),
-            ("stage4_block1", divided, 3),
-        )
-        for channels, (name, layer, kernel_size) in zip(v.channels, layers, strict=True):
-            x = nn.relu(layer(channels, kernel_size, name=name)(x))
+        stem: dict[str, Any] = {"stride": STEM_STRIDE, "padding": pads}
+        # Kernel size, and whether the layer was divided between the two GPUs of 2012.
+        layers = {
+            "stem": (11, False),
+            "stage1_block1": (5, True),
+            "stage2_block1": (3, False),
+            "stage3_block1": (3, True),
+            "stage4_block1": (3, True),
+        }
+        for channels, (name, (size, divided)) in zip(v.channels, layers.items(), strict=True):
+            groups = v.groups if divided else 1
+            bias_init = v.bias_init if divided else v.other_bias_init
+            options: dict[str, Any] = {
+                "groups": groups,
+                "bias_init": bias_init(size**2 * x.shape[-1] // groups),
+            }
+            options |= stem if name == "stem" else {}
+            x = nn.relu(conv(channels, size, name=name, **options)(x))
             if v.response_norm and name in ("stem", "stage1_block1"):
                 x = local_response_norm(x)
             if name in ("stem", "stage1_block1", "stage4_block1"):
                 x = max_pool(x, 3, 2, padding=0)
             endpoint(self, name.replace("_", "/"), x)
         return hidden_layers_classifier(
-            self, x, DENSE_SIDE, bias_init=v.bias_init, dropout_first=v.dropout_first, train=train
+            self,
+            x,
+            DENSE_SIDE,
+            kernel_init=v.kernel_init,
+            bias_init=v.bias_init,
+            logits_bias_init=v.other_bias_init,
+            dropout_first=v.dropout_first,
+            train=train,
         )
 
 

@@ -22,6 +22,12 @@ from netzoo.layers import (
 )
 from netzoo.models.remat import blocks_are_rematerialized
 
+# Returns the initializer of a bias for the number of inputs of each output.
+BiasInit = Callable[[int], nn.initializers.Initializer]
+# PyTorch's own initializers, of layers that torchvision leaves as they are: uniform up to one over
+# the square root of the number of inputs, kernels and biases (torch/nn/modules/linear.py, conv.py).
+TORCH_KERNEL = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+NORMAL = nn.initializers.normal(0.01)  # of the dense layers of AlexNet and VGG
 Activation = Callable[[jax.Array], jax.Array]
 SQUEEZE_RATIO = 1 / 4
 
@@ -41,6 +47,18 @@ class ConvNet(nn.Module, kw_only=True):
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     dtype: jnp.dtype = jnp.float32
+
+
+def torch_bias(inputs: int) -> nn.initializers.Initializer:
+    """Return PyTorch's initializer of a bias; see `TORCH_KERNEL`."""
+    bound = inputs**-0.5
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def zero_bias(inputs: int) -> nn.initializers.Initializer:
+    """Return the initializer of a bias of zeros."""
+    del inputs
+    return nn.initializers.zeros
 
 
 def check_image_size(images: jax.Array, network: nn.Module, minimum: int = 32) -> None:
@@ -175,6 +193,7 @@ def classifier(
     dropout: Dropout | None,
     kernel_init: nn.initializers.Initializer,
     *,
+    bias_init: BiasInit = zero_bias,
     train: bool,
 ) -> jax.Array:
     """Apply the end of a network: endpoint `pre_logits`, dropout, and the dense layer `logits`.
@@ -186,7 +205,9 @@ def classifier(
     if network.num_classes == 0:
         return features
     features = dropout(features, train=train) if dropout else features
-    return nn.Dense(network.num_classes, kernel_init=kernel_init, name="logits")(features)
+    bias = bias_init(features.shape[-1])
+    layer = nn.Dense(network.num_classes, kernel_init=kernel_init, bias_init=bias, name="logits")
+    return layer(features)
 
 
 def hidden_layers_classifier(
@@ -194,7 +215,9 @@ def hidden_layers_classifier(
     x: jax.Array,
     side: int,
     *,
-    bias_init: nn.initializers.Initializer = nn.initializers.zeros,
+    kernel_init: nn.initializers.Initializer = NORMAL,
+    bias_init: BiasInit = zero_bias,
+    logits_bias_init: BiasInit = zero_bias,
     dropout_first: bool = False,
     train: bool,
 ) -> jax.Array:
@@ -204,20 +227,25 @@ def hidden_layers_classifier(
     `side` pixels. ReLU and dropout follow each dense layer; with `dropout_first`, dropout precedes
     it.
     """
-    dropout, kernel_init = Dropout(network.dropout_rate), nn.initializers.normal(0.01)
-    hidden = functools.partial(
-        Dense,
-        network.hidden_features,
-        dtype=network.dtype,
-        kernel_init=kernel_init,
-        bias_init=bias_init,
-    )
+    dropout = Dropout(network.dropout_rate)
+
+    def hidden(x: jax.Array, name: str) -> jax.Array:
+        layer = Dense(
+            network.hidden_features,
+            dtype=network.dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init(x.shape[-1]),
+            name=name,
+        )
+        return nn.relu(layer(x))
+
     x = adaptive_avg_pool(x, side).reshape(x.shape[0], -1)
     x = dropout(x, train=train) if dropout_first else x
-    x = dropout(nn.relu(hidden(name="hidden1")(x)), train=train)
-    x = nn.relu(hidden(name="hidden2")(x))
+    x = dropout(hidden(x, "hidden1"), train=train)
+    x = hidden(x, "hidden2")
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return classifier(network, x, None if dropout_first else dropout, kernel_init, train=train)
+    last = None if dropout_first else dropout
+    return classifier(network, x, last, kernel_init, bias_init=logits_bias_init, train=train)
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:
