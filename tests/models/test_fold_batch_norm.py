@@ -176,5 +176,5 @@ def test_training_is_refused():
     """A folded network cannot be trained."""
     model = small("mobilenet_v1_025")
     model, variables = netzoo.fold_batch_norm(model, draw(variable_shapes(model, SIZE)))
-    with pytest.raises(UserError, match="fold_batch_norm"):
+    with pytest.raises(UserError, match="folded BatchNorm"):
         model.apply(variables, jnp.zeros((1, SIZE, SIZE, 3)), train=True)
