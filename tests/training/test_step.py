@@ -94,8 +94,8 @@ def test_golden_steps(name, width, pictures):
     """Protects the numerics of the whole step: network, loss, mixup, dropout, decay, optimizer.
 
     In float64, because in float32 rounding moves activations across the kink of a ReLU: the norm of
-    this gradient then differs by 0.6 % between two releases of XLA, and by 10 % from the exact one.
-    What is left is the order of sums. A larger difference means that the training computes
+    this gradient then differs by 0.6 % between two releases of XLA. What is left is the order of
+    sums. A larger difference means that the training computes
     something else than before: update the numbers only when that is intended, say so in the commit,
     and repeat the runs in results/.
     """
