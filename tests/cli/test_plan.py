@@ -88,7 +88,7 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        slow(("--classes=5",), "takes no number of classes"),
+        slow(("--classes=5",), "cannot be planned with --classes"),
         slow(("--config.train.epoch=3",), "epoch"),
         slow(("--fixed_batch",), "7 devices cannot divide evenly"),
     ],
