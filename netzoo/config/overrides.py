@@ -105,7 +105,7 @@ def _in_package(name: str) -> str:
 
 def _not_installed() -> UserError:
     return UserError(
-        f"there is no {_CONFIGS}, because netzoo is not installed; run "
+        f"{_CONFIGS} cannot be found, because netzoo is not installed; run "
         "`pip install -e .` in its folder"
     )
 

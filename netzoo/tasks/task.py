@@ -126,8 +126,8 @@ def take_options(config: ConfigDict) -> Weights | None:
     Options that the configuration sets are kept.
 
     Returns:
-      A description of the weights, or None if there are none or, e.g. in evaluation, they are
-      missing.
+      A description of the weights. None if the configuration names no weights, or if they are
+      missing, e.g. in evaluation.
 
     Raises:
       UserError: The weights cannot be read or belong to another network.

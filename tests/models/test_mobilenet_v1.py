@@ -67,7 +67,7 @@ def test_shape_contract_of_the_docstring():
 
 
 def test_a_block_is_relu6_twice_and_has_no_residual(images):
-    """ReLU6 follows both convolutions, and there is no residual."""
+    """ReLU6 follows both convolutions. Nothing is added to their result."""
     block = SeparableBlock(ConvNormAct(Conv, BatchNorm, nn.relu6), features=3)
     tree = block.init(jax.random.key(0), images, train=False)
     tree = jax.tree.map(lambda leaf: leaf * 9, tree)

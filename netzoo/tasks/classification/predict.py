@@ -41,7 +41,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
       standard error, and all others are predicted.
 
     Raises:
-      UserError: The configuration is invalid, there is no image, the run cannot be read, or
+      UserError: The configuration is invalid, no image is given, the run cannot be read, or
         `options.figure` cannot be written.
     """
     check_writable(options.figure)

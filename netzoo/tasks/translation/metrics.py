@@ -63,7 +63,7 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
       fraction of sentences that equal their reference.
 
     Raises:
-      ValueError: There is no translation, or the number of references differs.
+      ValueError: No translation is given, or the number of references differs.
 
     Source: Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", ACL
       2002; Popović, "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015; Post,

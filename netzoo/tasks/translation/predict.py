@@ -52,7 +52,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
       The exit status: 0, or 1 if a figure is requested and no sentence can be drawn.
 
     Raises:
-      UserError: There is no sentence; a sentence is not text or too long; more translations are
+      UserError: No sentence is given; a sentence is not text or too long; more translations are
         requested than the beam size; the run cannot be read; or a file cannot be written.
     """
     config = resolve_config(config, workdir)

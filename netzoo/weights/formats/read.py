@@ -97,10 +97,10 @@ def _read_index(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it has over {MAX_INDEX:,} bytes")
         names = set(json.loads(path.read_bytes())["weight_map"].values())
         if wrong := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
-            raise ValueError(f"{wrong[0]!r:.100} is no file beside it")
+            raise ValueError(f"{wrong[0]!r:.100} does not name a file beside it")
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         reason = printable(str(error))
-        raise UserError(f"{path} is no index of files of weights: {reason}") from None
+        raise UserError(f"{path} is not an index of weight files: {reason}") from None
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(names):
         tensors |= read_weights(path.with_name(name))

@@ -106,7 +106,7 @@ def _state_dict(state: Any, named: Sequence[str]) -> dict[str, TensorReference]:
     `named` are the names in the file that do not belong to tensors.
 
     Raises:
-      UserError: There is no state dict, there are several without a known key, or an object is
+      UserError: The file has no state dict, or several without a known key, or an object is
         among the tensors.
     """
     found = state

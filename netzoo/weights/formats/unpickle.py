@@ -36,7 +36,7 @@ class TensorReference(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """An object that is not a tensor, or a call that would create one; only its name is kept."""
+    """The name of an object that is not a tensor. The object itself is never created."""
 
     name: str
 

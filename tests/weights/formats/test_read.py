@@ -161,7 +161,7 @@ def test_an_index_of_several_files(tmp_path, suffix):
 def test_an_index_names_files_beside_it_alone(tmp_path, content):
     """A file from the internet leads to no other file of this machine."""
     (tmp_path / "a.index.json").write_text(content)
-    with pytest.raises(UserError, match="is no index of files of weights"):
+    with pytest.raises(UserError, match="is not an index of weight files"):
         read_weights(tmp_path / "a.index.json")
 
 

@@ -1,7 +1,7 @@
 """A TFDS data set of synthetic flowers with the classes of `tf_flowers`.
 
-It replaces photographs where there is no network: in tests and in a first run on a new machine. It
-needs no TensorFlow.
+It replaces photographs in tests and in a first run on a machine without a network. It needs no
+TensorFlow.
 """
 
 import contextlib
