@@ -19,6 +19,10 @@ from ml_collections import ConfigDict
 
 from netzoo.config import default_config
 
+SIGNALS = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
 STEPS_PER_EPOCH, EPOCHS, CHECKPOINT_EVERY = 6, 4, 2
 STEPS = STEPS_PER_EPOCH * EPOCHS
 
@@ -212,8 +216,12 @@ BREAKS: dict[str, Callable[[int], None]] = {
     "checksums": _in_checksums,
     "deletion": _in_deletion,
     # These do not.
-    "sigterm": lambda step: _after_step(step, lambda: os.kill(os.getpid(), signal.SIGTERM)),
-    "sigint": lambda step: _after_step(step, lambda: os.kill(os.getpid(), signal.SIGINT)),
+    **{
+        number.name.lower(): lambda step, number=number: _after_step(
+            step, lambda: os.kill(os.getpid(), number)
+        )
+        for number in SIGNALS
+    },
     "sigterm_twice": lambda step: _after_step(
         step, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
     ),

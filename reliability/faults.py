@@ -8,8 +8,10 @@ The same command again goes on after the faults that the CSV file already has.
 import argparse
 import collections
 import csv
+import functools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,28 +24,20 @@ from rich.progress import Progress
 from benchmarks.report import print_table
 from reliability import damage, runs
 from reliability.bench import Bench, Try
+from reliability.config import SIGNALS
 
 SKIPPED = "not tried: "
 COLUMNS = ("fault", "tried", "survived", "lost")
 
 
-def sigterm(bench: Bench) -> Iterator[Try]:
-    """A job scheduler asks the run to end."""
-    yield from _stopped(bench, "sigterm", 143)
-
-
-def sigint(bench: Bench) -> Iterator[Try]:
-    """Ctrl-C."""
-    yield from _stopped(bench, "sigint", 130)
-
-
-def _stopped(bench: Bench, name: str, status: int) -> Iterator[Try]:
+def stopped(bench: Bench, number: signal.Signals) -> Iterator[Try]:
+    """A user, a closed terminal or a job scheduler asks the run to end."""
     for step in (1, 8, 16):
-        workdir = bench.folder(name)
-        done = runs.finish(workdir, bench.cache, f"{name},{step}")
-        said = f"stopped by {name.upper()}; saved. The same command continues." in done.stdout
+        workdir = bench.folder(number.name)
+        done = runs.finish(workdir, bench.cache, f"{number.name.lower()},{step}")
+        said = f"stopped by {number.name}; saved. The same command continues." in done.stdout
         saved = runs.steps_in(workdir)[-1:] == [runs.last_logged(workdir)]
-        yield bench.resumed(workdir, done.returncode == status and said and saved, done)
+        yield bench.resumed(workdir, done.returncode == 128 + number and said and saved, done)
 
 
 def second_signal(bench: Bench) -> Iterator[Try]:
@@ -219,8 +213,7 @@ def _wait_for(path: Path, process) -> None:
 
 
 FAULTS: dict[str, Callable[[Bench], Iterator[Try]]] = {
-    "SIGTERM": sigterm,
-    "SIGINT": sigint,
+    **{number.name: functools.partial(stopped, number=number) for number in SIGNALS},
     "a second signal": second_signal,
     "full disk": full_disk,
     "read-only run folder": read_only,

@@ -1,4 +1,6 @@
-"""SIGKILL at random moments of a run, each resumed to its end and compared with a whole one.
+"""Signals at random moments of a run, each resumed to its end and compared with a whole one.
+
+Most are SIGKILL. The others save a checkpoint before the run ends.
 
 python -m reliability.kills --kills 50 --out results/reliability
 
@@ -13,6 +15,7 @@ import csv
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +29,7 @@ from benchmarks.report import print_table
 from netzoo.config import CONFIG_FILE
 from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
 from reliability import runs
-from reliability.config import CHECKPOINT_EVERY, EPOCHS, STEPS
+from reliability.config import CHECKPOINT_EVERY, EPOCHS, SIGNALS, STEPS
 
 COLUMNS = ("kill", "place", "aim", "killed", "identical", "steps_again", "seconds", "differences")
 TEMPORARY = "*.orbax-checkpoint-tmp"
@@ -40,6 +43,7 @@ BROKEN_AT = {
     "before_rename": 3 * SAVES,
     "checksums": SAVES,
     "deletion": SAVES - 2,
+    **{number.name.lower(): STEPS - 1 for number in SIGNALS},
 }
 NAMES = {
     "configuration": "while config.json is written",
@@ -53,6 +57,7 @@ NAMES = {
     "renamed": "a checkpoint got its final name",
     "best": "the best weights are being written",
     "grown": "metrics.jsonl grew",
+    **{number.name.lower(): f"{number.name} in a step" for number in SIGNALS},
     "time": "at a random time",
 }
 
@@ -124,7 +129,7 @@ def one(number: int, place: str, aim: float, whole: Path, cache: Path, folder: P
         "kill": number,
         "place": NAMES[place],
         "aim": aim,
-        "killed": int(killed.returncode == -9),
+        "killed": int(killed.returncode == -signal.SIGKILL or killed.returncode > 128),
         "identical": int(not found),
         "steps_again": max(0, logged - runs.resumed_at(resumed.stdout)),
         "seconds": round(time.monotonic() - start, 1),  # of wall time, both runs
@@ -146,7 +151,7 @@ def table(lines: list[dict]) -> None:
         row.insert(1, str(len(group)))
         row.append(str(sum(int(x["steps_again"]) for x in group)))
     columns = ("place aimed at", "times", "killed there", "ended identical", "steps done again")
-    print_table("SIGKILL, then the same command to the end", columns, rows)
+    print_table("killed, then the same command to the end", columns, rows)
 
 
 def main() -> int:

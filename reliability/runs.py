@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from netzoo.cache import CACHE_VARIABLE
 from netzoo.cli.launch import HUGE_PAGES_SWITCH
 from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 from reliability.config import STEPS
 
@@ -82,8 +83,8 @@ def differences(workdir: Path, whole: Path) -> list[str]:
     """Names what differs between two finished runs; an empty list means the same bits.
 
     Compared: every array of the last checkpoint, the position in the data, the weights of the best
-    checkpoint and its step, the numbers of the kept checkpoints, and the metrics log outside
-    "timing", in which every step has to stand once.
+    checkpoint and its step, the numbers of the kept checkpoints, their average, and the metrics log
+    outside "timing", in which every step has to stand once.
     """
     try:
         mine, its = _contents(workdir), _contents(whole)
@@ -107,6 +108,7 @@ def _contents(workdir: Path) -> dict[str, Any]:
         "best weights": weights,
         "best step": best[-1],
         "checkpoints kept": checkpoints,
+        "average": restore_variables(workdir, "average")[-1],
         "metrics": [{k: v for k, v in line.items() if k != "timing"} for line in lines],
     }
 

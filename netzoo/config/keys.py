@@ -88,7 +88,7 @@ KEYS = (
         "evaluation.train_examples", 320, at_least(1), "number of training examples to evaluate too"
     ),
     Key("checkpoint.every_steps", 0, at_least(0), "steps between checkpoints; 0: one epoch"),
-    Key("checkpoint.keep", 2, at_least(1), "number of checkpoints to keep, besides the best"),
+    Key("checkpoint.keep", 2, at_least(1), "number of scheduled checkpoints to keep"),
     Key("sharding.fsdp", 1, rules.DEVICES, "devices that share the parameters"),
     Key(
         "sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to shard, by parameter path"

@@ -9,11 +9,9 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -31,6 +29,7 @@ from netzoo.training.clock import Clock
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.optimizer import check_optimizer, warmup_epochs
+from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
@@ -52,8 +51,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     """Train, or continue the run in `workdir`; create a missing folder.
 
     Returns:
-      The exit status: 0 if training is complete, 128 plus the signal number if SIGTERM or SIGINT
-      stopped it after a checkpoint. Signals stop training only in the main thread.
+      The exit status: 0 if training is complete, 128 plus the signal number if a signal
+      (`netzoo.training.signals`) stopped it after a checkpoint.
 
     Raises:
       UserError: The configuration, the data or the run in `workdir` is invalid, or another process
@@ -74,7 +73,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     lock = lock_run(workdir) if meshes.is_writer() else None
     if meshes.largest(meshes.is_writer() and lock is None):
         raise locked_error(workdir)
-    with lock or contextlib.nullcontext(), _StopSignal() as stop:
+    with lock or contextlib.nullcontext(), StopSignal() as stop:
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
             check_same_run(config, workdir)  # another process may have started it meanwhile
         with contextlib.ExitStack() as stack:
@@ -133,51 +132,6 @@ def _announce(
         print(f"continuing at step {start}" if start else "compiling the training step", flush=True)
 
 
-class _StopSignal(contextlib.AbstractContextManager):
-    """Records the first SIGTERM or SIGINT; a second one ends the process at once.
-
-    Leaving the context restores the previous handlers. Python delivers signals only to its main
-    thread, so they do not stop training in another thread.
-
-    Attributes:
-      signal: The number of the signal; None before the first.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def listen(self, announce: Callable[[str], None]) -> None:
-        """Start to handle the signals; `announce` prints a line."""
-        self._announce = announce
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number, handler in self._before.items():
-            # None is a handler from outside Python, which cannot be restored.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
-        self._announce("stopping after this step; a second signal stops at once")
-
-    def agreed(self, logging: bool) -> bool:
-        """Return whether the run ends after this step; all processes agree.
-
-        A signal may reach only some processes, or reach them in different steps, and a process that
-        continued alone would wait forever. The processes therefore communicate when they log.
-        """
-        if jax.process_count() > 1:
-            if not logging:
-                return False
-            self.signal = meshes.largest(self.signal or 0) or None
-        return self.signal is not None
-
-
 class TrainingLoop:
     """The steps of this process, with their inputs and counters."""
 
@@ -187,7 +141,7 @@ class TrainingLoop:
         workdir: Path,
         task: Task,
         mesh: Mesh,
-        stop: _StopSignal,
+        stop: StopSignal,
         stack: contextlib.ExitStack,
     ):
         """Create and restore what the steps need; `stack` closes it at the end."""
@@ -251,17 +205,18 @@ class TrainingLoop:
                 jax.block_until_ready(metrics)
             stopping = self.stop.agreed(logging)
             evaluating = last or (evaluate_every > 0 and step % evaluate_every == 0)
-            saving = last or stopping or step % checkpoint_every == 0
-            if evaluating or saving:
+            on_schedule = last or step % checkpoint_every == 0
+            if evaluating or on_schedule or stopping:
                 self.finish_step(*unread)
                 unread = None
             if evaluating:
                 with self.clock.paused():
                     self._evaluate(step)
             # A skipped step has no new state, and saving it would delete an older checkpoint.
-            if saving and (last or stopping or not self.skipped_in_a_row):
+            on_schedule = last or (on_schedule and not self.skipped_in_a_row)
+            if on_schedule or stopping:
                 with self.clock.paused():
-                    self.checkpoints.save(step, self.state, self.iterator)
+                    self.checkpoints.save(step, self.state, self.iterator, on_schedule=on_schedule)
             if stopping:
                 return
 

@@ -1,6 +1,7 @@
 """Checkpoints of a run, on Orbax.
 
-    WORKDIR/checkpoints/STEP/    the last few: training state and data position
+    WORKDIR/checkpoints/STEP/    the last few on the schedule, and the newest: training state and
+                                 data position
     WORKDIR/best/STEP/           the best on the validation split: weights only
 
 All processes of a run write into the same folder, each the array shards of its devices. A
@@ -14,7 +15,7 @@ previous checkpoint as the newest. Older steps are deleted afterwards. Each step
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ from netzoo.workdir.checksums import ChecksummedPath, check_files
 # raises these errors.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+# The item that marks a checkpoint as one that a signal saved between two on the schedule.
+_OFF_SCHEDULE = "off_schedule"
+# Reasons why a run may lack a kind of checkpoint.
+_HINTS = {
+    "best": " (a run has one if it has a data.validation_split)",
+    "average": " (checkpoint.every_steps sets which steps are averaged; a signal's does not count)",
+}
 
 
 class _CheckpointFolder:
@@ -71,15 +80,46 @@ class Checkpoints(_CheckpointFolder):
     """The checkpoints of one run, in `WORKDIR/checkpoints`."""
 
     def __init__(self, workdir: Path, keep: int):
-        """Open or create the folder; the newest `keep` checkpoints are kept."""
-        super().__init__(workdir / CHECKPOINTS, max_to_keep=keep)
-        self._keep = keep
+        """Open or create the folder.
 
-    def save(self, step: int, state: ArrayTree, iterator: grain.DatasetIterator) -> None:
-        """Start writing unless the step exists; see `_save`."""
-        if step not in self._manager.all_steps():
-            data = grain.checkpoint.CheckpointSave(iterator)
-            self._save(step, state=ocp.args.StandardSave(state), data=data)
+        It keeps the last `keep` checkpoints on the schedule. The newest checkpoint is kept too: a
+        signal may have saved it off the schedule.
+        """
+        self._keep = keep
+        super().__init__(workdir / CHECKPOINTS, preservation_policy=self)
+        steps = self._manager.all_steps()
+        self._off_schedule = {s for s in steps if _is_off_schedule(self.directory / str(s))}
+
+    def save(
+        self,
+        step: int,
+        state: ArrayTree,
+        iterator: grain.DatasetIterator,
+        *,
+        on_schedule: bool = True,
+    ) -> None:
+        """Start writing unless the step exists; see `_save`.
+
+        `on_schedule` is whether a run without interruptions saves this step too.
+        """
+        if step in self._manager.all_steps():
+            return
+        items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
+        items["data"] = grain.checkpoint.CheckpointSave(iterator)
+        if not on_schedule:
+            self._off_schedule.add(step)
+            items[_OFF_SCHEDULE] = ocp.args.JsonSave({})
+        self._save(step, **items)
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
+        """Orbax calls this for the saved steps, oldest first."""
+        kept = self._kept([checkpoint.step for checkpoint in checkpoints])
+        return [checkpoint.step in kept for checkpoint in checkpoints]
+
+    def _kept(self, steps: Sequence[int]) -> set[int]:
+        """Return the newest step and the last steps on the schedule; `steps` are in order."""
+        on_schedule = [step for step in steps if step not in self._off_schedule]
+        return {*steps[-1:], *on_schedule[-self._keep :]}
 
     def exist(self) -> bool:
         """Return whether there is any checkpoint, intact or damaged."""
@@ -107,8 +147,8 @@ class Checkpoints(_CheckpointFolder):
         for step, state in _sound(self.directory, steps, read):
             # Delete damaged newer checkpoints, whose steps will be saved again, and older ones that
             # a killed process did not delete.
-            kept = [older for older in steps if older <= step][-self._keep :]
-            for other in sorted(set(steps) - set(kept)):
+            kept = self._kept([older for older in steps if older <= step])
+            for other in sorted(set(steps) - kept):
                 self._manager.delete(other)
             return step, state
         if steps:
@@ -154,7 +194,8 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     """Read the variables of a run for evaluation.
 
     `which` is `"last"`, `"best"`, or `"average"`: the mean of the trained weights (not the moving
-    averages) of all kept checkpoints (Vaswani et al., arXiv:1706.03762, section 6.1).
+    averages) of all kept checkpoints on the schedule (Vaswani et al., arXiv:1706.03762, section
+    6.1).
 
     Returns:
       The step, or the newest averaged step; the kind of weights: `"params"`, `"ema"` if the run
@@ -167,10 +208,12 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
         raise unknown_name("checkpoint", which, WEIGHTS)
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
+    if which == "average":
+        steps = [step for step in steps if not _is_off_schedule(directory / str(step))]
     sound = _sound(directory, steps, _read_arrays)
     newest = next(sound, None)
     if newest is None:
-        hint = " (a run has one if it has a data.validation_split)" if which == "best" else ""
+        hint = _HINTS.get(which, "")
         raise UserError(f"no {which} checkpoint in {directory}, or only damaged ones{hint}")
     step, state = newest
     if which != "average":
@@ -180,6 +223,10 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     for _, older in sound:
         total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
     return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
+
+
+def _is_off_schedule(folder: Path) -> bool:
+    return (folder / _OFF_SCHEDULE).exists()
 
 
 def _trained(state: ArrayTree) -> ArrayTree:

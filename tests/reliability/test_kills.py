@@ -34,7 +34,8 @@ def finished(tmp_path):
         folder = tmp_path / name
         last = folder / "checkpoints" / str(STEPS)
         with ocp.StandardCheckpointer() as writer:
-            writer.save(last / "state", {"params": {"x": jnp.ones(2)}, "step": jnp.int32(STEPS)})
+            state = {"params": {"x": jnp.ones(2)}, "model_state": {}, "step": jnp.int32(STEPS)}
+            writer.save(last / "state", state)
             writer.save(folder / "best" / "6" / "state", {"params": {"x": jnp.zeros(2)}})
         (last / "data").mkdir()
         (last / "data" / "process_0-of-1.json").write_text('{"next_index": 36}')
@@ -52,6 +53,6 @@ def test_every_difference_is_seen(finished):
     (one / "checkpoints" / str(STEPS) / "data" / "process_0-of-1.json").write_text("{}")
     with ocp.StandardCheckpointer() as writer:
         params = {"x": jnp.array([1, 1 + 1e-7])}
-        state = {"params": params, "step": jnp.int32(STEPS)}
+        state = {"params": params, "model_state": {}, "step": jnp.int32(STEPS)}
         writer.save(one / "checkpoints" / str(STEPS) / "state", state, force=True)
-    assert runs.differences(one, two) == ["params", "position", "metrics"]
+    assert runs.differences(one, two) == ["params", "position", "average", "metrics"]

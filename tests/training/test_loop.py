@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -17,7 +18,8 @@ import pytest
 from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.training import train
-from netzoo.training.loop import _StopSignal
+from netzoo.training.loop import TrainingLoop
+from netzoo.training.signals import SIGNALS, StopSignal
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
@@ -59,6 +61,32 @@ def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
     assert max(steps) in (8, 9)
     assert train(tiny_config(pictures), tmp_path) == 0
     assert f"continuing at step {max(steps)}" in capsys.readouterr().out
+    assert_same_run(tmp_path, whole)
+
+
+def test_average_is_the_same_after_a_signal(pictures, whole, tmp_path, monkeypatch):
+    """Protects `--checkpoint average` and the kept steps from a checkpoint off the schedule.
+
+    The signal comes when step 18, which is on the schedule, has ended and step 19 computes.
+    """
+    finish_step = TrainingLoop.finish_step
+
+    def finish_and_signal(self, step, *rest):
+        finish_step(self, step, *rest)
+        if step == 18:
+            signal.raise_signal(signal.SIGUSR1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "finish_step", finish_and_signal)
+        assert train(tiny_config(pictures), tmp_path) == 128 + signal.SIGUSR1
+    folder = tmp_path / "checkpoints"
+    assert sorted(ocp.utils.checkpoint_steps(folder)) == [15, 18, 19]
+    assert restore_variables(tmp_path, "average")[:2] == (18, "mean of 2")
+    assert train(tiny_config(pictures), tmp_path) == 0
+    assert sorted(ocp.utils.checkpoint_steps(folder)) == [18, 20]
+    chex.assert_trees_all_equal(
+        restore_variables(tmp_path, "average"), restore_variables(whole, "average")
+    )
     assert_same_run(tmp_path, whole)
 
 
@@ -195,13 +223,54 @@ def test_batch_that_devices_cannot_divide(pictures, tmp_path):
 
 def test_signals_are_given_back_after_the_training():
     """Protects notebooks and scripts: Ctrl-C works again when `netzoo.train` has returned."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before, said = [signal.getsignal(number) for number in numbers], []
-    with _StopSignal() as stop:
-        stop.listen(said.append)
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.signal == signal.SIGTERM and len(said) == 1
-    assert [signal.getsignal(number) for number in numbers] == before
+    before, said = [signal.getsignal(number) for number in SIGNALS], []
+    for sent in SIGNALS:
+        with StopSignal() as stop:
+            stop.listen(said.append)
+            signal.raise_signal(sent)
+            assert stop.signal == sent
+    assert len(said) == len(SIGNALS)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_nohup_lets_the_training_go_on(monkeypatch):
+    """Protects `nohup netzoo train` from the end of its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            stop.listen(print)
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+CLOSED = """
+import os, signal, sys
+from netzoo.training.signals import StopSignal
+with StopSignal() as stop:
+    stop.listen(lambda text: print(text, flush=True))
+    print("listening", flush=True)
+    while stop.signal is None:
+        signal.pause()
+    print("still here", flush=True)
+    open(sys.argv[1], "w").write(str(stop.signal))
+"""
+
+
+def test_a_closed_terminal_still_saves(tmp_path):
+    """Protects a run whose terminal closes: SIGHUP stops it, and its messages are no error."""
+    main, terminal = os.openpty()
+    command = [sys.executable, "-c", CLOSED, str(tmp_path / "saved")]
+    options = {"cwd": ROOT, "start_new_session": True, "stdout": terminal, "stderr": terminal}
+    with subprocess.Popen(command, **options) as process:
+        os.close(terminal)
+        while b"listening" not in os.read(main, 1000):
+            pass
+        os.close(main)
+        process.send_signal(signal.SIGHUP)  # the kernel sends it to the session of a shell
+    assert process.returncode == 0
+    assert (tmp_path / "saved").read_text() == str(int(signal.SIGHUP))
 
 
 def test_a_training_in_another_thread_leaves_signals_alone():
@@ -209,7 +278,7 @@ def test_a_training_in_another_thread_leaves_signals_alone():
     before = signal.getsignal(signal.SIGTERM)
 
     def listen():
-        with _StopSignal() as stop:
+        with StopSignal() as stop:
             stop.listen(print)
             return stop.agreed(logging=True), signal.getsignal(signal.SIGTERM)
 

@@ -58,6 +58,31 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
 
 
+def test_a_checkpoint_off_the_schedule_pushes_none_out(tmp_path, capsys):
+    """Protects the average: it is of scheduled steps, and a signal takes none of them away.
+
+    The newest checkpoint is off the schedule, until the next one replaces it.
+    """
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step, on_schedule in ((1, False), (2, True), (3, True), (4, True), (5, False)):
+        checkpoints.save(step, state_at(step), positions(), on_schedule=on_schedule)
+        if step == 1:
+            checkpoints._manager.wait_until_finished()
+            with pytest.raises(UserError, match=r"no average checkpoint.*checkpoint\.every_steps"):
+                restore_variables(tmp_path, "average")
+    checkpoints.close()
+    assert steps_in(tmp_path / "checkpoints") == [3, 4, 5]
+    step, which, variables = restore_variables(tmp_path, "average")
+    assert (step, which) == (4, "mean of 2")
+    np.testing.assert_array_equal(variables["params"]["x"], [3.5, 35])
+    assert restore_variables(tmp_path)[0] == 5
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.restore(state_at(0), positions())[0] == 5
+    checkpoints.save(6, state_at(6), positions())
+    checkpoints.close()
+    assert steps_in(tmp_path / "checkpoints") == [4, 6]
+
+
 def test_misspelt_checkpoint_is_refused(kept):
     """Protects callers from a misspelt kind of weights."""
     with pytest.raises(UserError, match=r"'avrage'.*average"):
