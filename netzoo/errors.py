@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -25,6 +26,12 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
 def note(text: str) -> None:
     """Print a notice on standard error, separate from results."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+@functools.cache
+def note_once(text: str) -> None:
+    """Print a notice on standard error unless this process has printed it."""
+    note(text)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from typing import IO, Self
 import tensorflow_datasets as tfds
 
 from netzoo.data.decode import check_header
-from netzoo.data.files import MAX_BYTES, files_below, open_file
+from netzoo.data.files import MAX_BYTES, images_below, is_image, open_file
 from netzoo.data.source import SourceError, warn
 from netzoo.data.sources.open import SYNTHETIC
 from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder
@@ -106,10 +106,9 @@ def _photographs(
     count = 0
     try:
         for name, file in members:
-            path = PurePosixPath(name)
-            if not name.endswith(".jpg") or path.name.startswith("."):
-                continue
-            if path.parent.name.lower() not in class_names:
+            if not name.endswith(".jpg"):
+                continue  # as in TFDS
+            if PurePosixPath(name).parent.name.lower() not in class_names:
                 raise SourceError(
                     f"{origin} holds {printable(name)}; expected photographs in folders named "
                     f"{', '.join(class_names)}."
@@ -130,7 +129,7 @@ def _photographs(
 
 
 def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Return the members of a folder or an archive; archives are streamed, not unpacked."""
+    """Return the images of a folder or an archive; archives are streamed, not unpacked."""
     if not origin.exists():
         raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
     if origin.is_dir():
@@ -143,10 +142,9 @@ def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _folder_members(folder: Path) -> Iterator[tuple[str, IO[bytes]]]:
     # Resolved, so that even "." has the name of its class folder.
-    for path in sorted(files_below(folder.resolve())):
-        if path.name.endswith(".jpg"):
-            with open_file(path, path.as_posix()) as file:
-                yield path.as_posix(), file
+    for path in sorted(images_below(folder.resolve())[0]):
+        with open_file(path, path.as_posix()) as file:
+            yield path.as_posix(), file
 
 
 class _TarInfo(tarfile.TarInfo):
@@ -165,7 +163,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with tarfile.open(archive, "r|*", tarinfo=_TarInfo) as tar:
         for member in tar:
             _check_member(member.name, member.size, MAX_BYTES)  # a description may change the size
-            if member.isfile() and (file := tar.extractfile(member)):
+            wanted = member.isfile() and is_image(PurePosixPath(member.name))
+            if wanted and (file := tar.extractfile(member)):
                 yield member.name, file
 
 
@@ -180,7 +179,7 @@ def _check_member(name: str, size: int, limit: int) -> None:
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
-            if not member.is_dir():
+            if is_image(PurePosixPath(member.filename)) and not member.is_dir():
                 _check_member(member.filename, member.file_size, MAX_BYTES)
                 with zipped.open(member) as file:
                     yield member.filename, file

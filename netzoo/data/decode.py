@@ -9,6 +9,7 @@ of the published models.
 
 import contextlib
 import io
+import re
 import warnings
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from netzoo.data.files import ImageError
+from netzoo.data.files import NOT_DECODED, ImageError
 from netzoo.errors import printable
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
@@ -39,6 +40,17 @@ _TRANSPOSE = {
 _FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "TGA",
 )  # fmt: skip
+# What files called images often are instead, by their first bytes.
+_NOT_DECODED = {
+    "HEIF, the format of many telephones": rb".{4}ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "PSD": rb"8BPS",
+    "SVG": rb"\s*(<\?xml.*)?<svg",
+    "a web page": rb"(?i)\s*<(!doctype html|html)",
+    "PDF": rb"%PDF",
+    "a video": rb".{4}ftyp",
+}
+_FIRST_BYTES = 512
 # `_check_size` raises an error that names the file, instead of this warning.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -76,7 +88,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         # Pillow's plugins raise many types of errors for damaged data (OSError, SyntaxError,
         # struct.error, IndexError, ...); callers get one type.
         raise ImageError(
-            f"Cannot decode {printable(name)} ({len(data):,} bytes): {_reason(error)}."
+            f"Cannot decode {printable(name)} ({len(data):,} bytes): "
+            f"{_reason(error, data[:_FIRST_BYTES])}."
         ) from error
 
 
@@ -126,11 +139,23 @@ def check_header(file: BinaryIO, name: str) -> None:
     Raises:
       ImageError: The file is empty, not an image, or a decompression bomb.
     """
+    _check_extension(name)
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_size(image)
     except Exception as error:
-        raise ImageError(f"{printable(name)} is not a readable image: {_reason(error)}.") from error
+        file.seek(0)
+        reason = _reason(error, file.read(_FIRST_BYTES))
+        raise ImageError(f"{printable(name)} is not a readable image: {reason}.") from error
+
+
+def _check_extension(name: str) -> None:
+    if name.lower().endswith(NOT_DECODED):
+        # Pillow would decode the small preview in a camera's file.
+        raise ImageError(
+            f"Cannot decode {printable(name)}: netzoo does not read this format; convert it to "
+            "JPEG or PNG."
+        )
 
 
 def _check_size(image: Image.Image) -> None:
@@ -149,6 +174,7 @@ def _plain_jpeg_header(data: bytes, name: str) -> tuple[int, int, int | None] | 
     Returns:
       Height, width, and the start of the frame header, or None if there are several frames.
     """
+    _check_extension(name)
     if not data.startswith(_JPEG_START):
         return None
     at, frames = len(_JPEG_START), []
@@ -206,7 +232,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, first: bytes) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
+        for kind, pattern in _NOT_DECODED.items():
+            if re.match(pattern, first, re.DOTALL):
+                return f"it is {kind}; expected a format such as JPEG or PNG"
         return "unknown image format"
     return printable(f"{error}".rstrip(".")) or type(error).__name__

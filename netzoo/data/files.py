@@ -1,9 +1,10 @@
-"""Reads files from untrusted sources."""
+"""Finds images by their names, and reads files from untrusted sources."""
 
 import errno
 import os
 import stat
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from netzoo.errors import UserError, printable
@@ -11,6 +12,20 @@ from netzoo.errors import UserError, printable
 MAX_BYTES = 1 << 29  # of one image file; the decoder accepts up to 89 million pixels
 # Errors of the machine or its disk, not of the file; skipping the file would hide them.
 _MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
+# Extensions of the formats that `netzoo.data.decode` reads.
+DECODED = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif"),
+    *(".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".tga"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
+# Extensions of other images. They are errors, because leaving them out would change the data.
+NOT_DECODED = (
+    *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".eps", ".exr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),  # of cameras
+)
+# Files and folders that programs leave behind, besides hidden ones such as `._1.jpg`.
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+_LISTED = 5  # kinds of files
 
 
 class ImageError(UserError):
@@ -53,12 +68,43 @@ def read_file(path: str | os.PathLike[str], name: str) -> bytes:
             raise _cannot_read(name, error) from error
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return all files below a folder, including dangling links.
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder is hidden or left behind by a program."""
+    return name.startswith(".") or name.lower() in _LITTER
 
-    Links to folders are not followed, because they could form a cycle.
+
+def is_image(path: PurePath) -> bool:
+    """Decide by its name whether a file is an image; `path` begins below the user's folder."""
+    return path.suffix.lower() in DECODED + NOT_DECODED and not any(map(is_litter, path.parts))
+
+
+def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the images below a folder, and the numbers of other files by kind.
+
+    Links to folders are not followed, because they could form a cycle. Dangling links count as
+    files.
     """
-    return [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    for path in folder.rglob("*"):
+        inner = path.relative_to(folder)
+        if path.is_dir():
+            if path.is_symlink() and not is_litter(path.name):
+                others["links to folders"] += 1
+        elif is_image(inner):
+            images.append(path)
+        else:
+            litter = any(map(is_litter, inner.parts))
+            others["hidden" if litter else path.suffix.lower() or "without extension"] += 1
+    return images, others
+
+
+def left_out(others: Counter[str]) -> str:
+    """Return `left out by name: 2 .txt, 1 hidden` for the numbers of `images_below`."""
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count:,} {kind}" for kind, count in ordered[:_LISTED]]
+    more = ["..."] if len(others) > _LISTED else []
+    return f"left out by name: {', '.join(kinds + more)}"
 
 
 def _cannot_read(name: str, error: OSError) -> UserError:

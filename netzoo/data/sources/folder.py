@@ -2,17 +2,24 @@
 
 import hashlib
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from netzoo.data.decode import check_header
-from netzoo.data.files import ImageError, files_below, open_file, read_file
+from netzoo.data.files import (
+    ImageError,
+    images_below,
+    is_litter,
+    left_out,
+    open_file,
+    read_file,
+)
 from netzoo.data.source import CORRUPT_HINT, Example, SourceError, warn
 from netzoo.data.splits import VALIDATION_NAMES, resolve_split, validation_aliases
-from netzoo.errors import printable
+from netzoo.errors import note_once, printable
 
 _SPLIT_FOLDERS = ("train", "test", *VALIDATION_NAMES)
-_LITTER = {"thumbs.db", "desktop.ini"}
 _LISTED = 5
 
 
@@ -53,7 +60,10 @@ class FolderSource:
                 f"The class folder {printable(odd[0])} in {self._root} has a name that is not "
                 "printable text; rename it."
             )
-        files = {name: _files(self._root, folder) for name, folder in splits.items()}
+        others: Counter[str] = Counter()
+        files = {name: _files(self._root, folder, others) for name, folder in splits.items()}
+        if others:
+            note_once(f"{self._root}: {left_out(others)}")
         _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
         lengths = {name: len(listed) for name, listed in files.items()}
         aliases = {"all": "train"} if len(splits) == 1 else validation_aliases(splits)
@@ -81,25 +91,24 @@ def split_folders(root: Path) -> dict[str, Path]:
 def _folders(path: Path) -> list[str]:
     if not path.is_dir():
         return []
-    return [e.name for e in os.scandir(path) if e.is_dir() and not e.name.startswith(".")]
+    return [e.name for e in os.scandir(path) if e.is_dir() and not is_litter(e.name)]
 
 
-def _files(root: Path, split: Path) -> list[str]:
-    """Return paths below `root`, with forward slashes, in hash order."""
+def _files(root: Path, split: Path, others: Counter[str]) -> list[str]:
+    """Return paths below `root`, with forward slashes, in hash order; count `others`."""
     files = []
     for class_name in sorted(_folders(split)):
         if root.resolve().is_relative_to((split / class_name).resolve()):
             raise SourceError(f"The class folder {split / class_name} links back to {root}.")
-        paths = (path.relative_to(root) for path in files_below(split / class_name))
-        images = [path.as_posix() for path in paths if not _is_hidden(path)]
+        images, no_images = images_below(split / class_name)
         if not images:
-            raise SourceError(f"The class folder {split / class_name} holds no images; remove it.")
-        files += images
+            reason = f" ({left_out(no_images)})" if no_images else ""
+            raise SourceError(
+                f"The class folder {split / class_name} holds no images{reason}; remove it."
+            )
+        files += [path.relative_to(root).as_posix() for path in images]
+        others += no_images
     return sorted(files, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
-
-
-def _is_hidden(path: Path) -> bool:
-    return path.name.lower() in _LITTER or any(part.startswith(".") for part in path.parts)
 
 
 def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from netzoo.data.files import files_below
-from netzoo.errors import UserError, printable
+from netzoo.data.files import images_below, left_out
+from netzoo.errors import UserError, note_once, printable
 from netzoo.figures import check_format
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
@@ -19,8 +19,6 @@ from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
 
 Predictions = list[tuple[Path, list[tuple[str, float]]]]  # images and classes, best first
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Options(NamedTuple):
@@ -76,13 +74,16 @@ def _find(paths: Sequence[str]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(p for p in files_below(path) if p.suffix.lower() in SUFFIXES)
+            images, others = images_below(path)
+            files += sorted(images)
+            if others:
+                note_once(f"{path}: {left_out(others)}")
         else:
             files.append(path)
     if not files:
         raise UserError(
-            f"no images in {', '.join(map(str, paths)) or 'no arguments'}; give files, or "
-            f"folders with {', '.join(SUFFIXES)}"
+            f"no images in {', '.join(map(str, paths)) or 'no arguments'}; give images, or folders "
+            "with images named .jpg, .png, .webp or the like"
         )
     return files
 

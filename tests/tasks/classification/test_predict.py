@@ -7,6 +7,7 @@ import shutil
 import flax.linen as nn
 import jax.numpy as jnp
 import pytest
+from PIL import Image
 
 from netzoo.errors import UserError
 from netzoo.tasks.classification.predict import Options, predict
@@ -81,8 +82,23 @@ def test_any_name_is_shown(run, photos, capfd, name):
     assert os.fsencode(entry["path"]) == os.fsencode(path)
 
 
+def test_images_of_a_folder(run, photos, capfd):
+    """Folders give the images that training takes from them, and the others are counted."""
+    shots = photos / "shots"
+    (shots / "__MACOSX").mkdir(parents=True)
+    for name in ("a.ppm", "b.JPG", "c.jfif"):
+        Image.open(photos / "good.png").convert("RGB").save(shots / name, quality=90)
+    for name in ("._a.ppm", "__MACOSX/a.ppm", "a.txt"):
+        (shots / name).write_bytes(b"litter")
+    assert run(shots, json=True) == 0
+    done = capfd.readouterr()
+    found = [entry["path"] for entry in json.loads(done.out)]
+    assert found == [str(shots / name) for name in ("a.ppm", "b.JPG", "c.jfif")]
+    assert "left out by name: 2 hidden, 1 .txt" in done.err
+
+
 def test_nothing_to_predict(run, photos):
-    """An empty folder is an error with the expected suffixes."""
+    """An empty folder is an error with the expected extensions."""
     (photos / "empty").mkdir()
     with pytest.raises(UserError, match=r"no images in .*empty"):
         run(photos / "empty")
