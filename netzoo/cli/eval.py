@@ -1,6 +1,7 @@
 """Evaluates a run on its test split or another split, every example exactly once.
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
+netzoo eval --workdir runs/v2 --config.data.source=folder:new --config.data.test_split=all --out new
 """
 
 import argparse
@@ -23,10 +24,13 @@ def main(arguments: Sequence[str]) -> None:
         default="test",
         help="split of the run: data.test_split, etc. (default: test)",
     )
+    out = "folder for the results, needed for other data than the run's (default: the run folder)"
+    parser.add_argument("--out", metavar="DIR", help=out)
     launch.run(parser, arguments, _evaluate, many_processes=True)
 
 
 def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.training.evaluate_run import evaluate_run
 
-    evaluate_run(options.workdir, options.checkpoint, config, split=options.split)
+    which, split, out = options.checkpoint, options.split, options.out
+    evaluate_run(options.workdir, which, config, split=split, out=out)

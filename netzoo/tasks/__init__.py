@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from netzoo.config import validate
+from netzoo.config import flatten, load_config, validate
 from netzoo.config.modules import import_modules
 from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
@@ -37,14 +37,12 @@ def resolve_config(
       UserError: A key or value is invalid, a module cannot be imported, the network or one of its
         options is unknown, or the source cannot be opened.
     """
-    from netzoo.models.registry import check_options
-
     validate(config, training=training)
     import_modules(config.modules, workdir)
     config = ConfigDict(config).copy_and_resolve_references()
     task = task_module(config.task, "task").TASK
     task.resolve(config)
-    check_options(config.model.name, [option for option in config.model if option != "name"])
+    _check_network(config)
     if config.data.train_split is None and open_data:
         from netzoo.data.splits import default_splits
 
@@ -53,6 +51,35 @@ def resolve_config(
             names, data.validation_split, data.test_split
         )
         validate(config, training=training)
+    return FrozenConfigDict(config)
+
+
+def _check_network(config: ConfigDict) -> None:
+    from netzoo.models.registry import check_options
+
+    check_options(config.model.name, [option for option in config.model if option != "name"])
+
+
+def run_config(workdir: Path, config: ConfigDict | None = None) -> FrozenConfigDict:
+    """Return the configuration of a run for evaluation or prediction, and import its modules.
+
+    Training resolved it, so neither the initial weights nor the data are needed.
+
+    Args:
+      workdir: The run folder.
+      config: The configuration with other values, or None. None as a value stands for the run's.
+
+    Raises:
+      UserError: The folder is not a run, a key or value is invalid, or a module cannot be imported.
+    """
+    own = load_config(workdir)
+    config = ConfigDict(own if config is None else config).copy_and_resolve_references()
+    given = flatten(config)
+    open_keys = {key: value for key, value in flatten(own).items() if given.get(key, 0) is None}
+    config.update_from_flattened_dict(open_keys)
+    validate(config)
+    import_modules(config.modules, workdir)
+    _check_network(config)
     return FrozenConfigDict(config)
 
 
@@ -65,6 +92,17 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
       UserError: The task, the network or the data does not fit the configuration.
     """
     return task_module(config.task, "task").TASK(resolve_config(config, workdir), workdir)
+
+
+def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":
+    """Create the task of a run for evaluation, which opens no training data.
+
+    `config` comes from `run_config`.
+
+    Raises:
+      UserError: The classes or the vocabulary of the run cannot be read.
+    """
+    return task_module(config.task, "task").TASK.for_evaluation(config, workdir)
 
 
 def predict(

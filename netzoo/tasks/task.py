@@ -53,13 +53,21 @@ class Task(abc.ABC):
         """
         raise UserError(f"{config.task} cannot be planned with --classes: it needs its data")
 
+    @classmethod
+    @abc.abstractmethod
+    def for_evaluation(cls, config: ConfigDict, workdir: Path) -> "Task":
+        """Return the task of a run, with what `save` wrote and without the training data."""
+
     @abc.abstractmethod
     def save(self, workdir: Path) -> None:
         """Write further files for prediction, e.g. class names."""
 
     @abc.abstractmethod
-    def batch_sizes(self) -> dict[str, int]:
-        """Return, by configuration key, the sizes that the number of devices must divide."""
+    def batch_sizes(self, *, training: bool = True) -> dict[str, int]:
+        """Return, by configuration key, the sizes that the number of devices must divide.
+
+        Without `training`, they are those of evaluation.
+        """
 
     @abc.abstractmethod
     def notes(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo import mesh as meshes
-from netzoo.config import load_config
+from netzoo.config import CONFIG_FILE, load_config
 from netzoo.errors import UserError
 from netzoo.progress import track
-from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks import evaluation_task, run_config
+from netzoo.tasks.task import Task
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
@@ -26,57 +28,95 @@ def evaluate_run(
     config: ConfigDict | None = None,
     *,
     split: str = "test",
+    out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
+
+    No training data are opened. The classes of the data are matched with those of the run by name,
+    and the data may lack some.
 
     Args:
       workdir: The run folder.
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
       config: The run's configuration with other values for data and evaluation, or None.
       split: `"test"`, `"validation"` or `"train"`: the run's `data.test_split` and so on.
+      out: Folder for the results; None for the run folder. Data of another source or split than the
+        run's need one, so that the folder of a run describes the data of the run.
 
     Returns:
       The contents of `eval.json`.
 
     Raises:
-      UserError: The run lacks the split, or the folder, the data or the checkpoint is invalid.
+      UserError: The run lacks the split; the data are not those of the run and `out` is None or
+        the folder of a run; or the folder, the data or the checkpoint is invalid.
     """
     workdir = Path(workdir)
-    config = resolve_config(load_config(workdir) if config is None else config, workdir)
-    check_writable(str(workdir / EVAL_FILE))
-    examples = config.data.get(f"{split}_split")
+    config = run_config(workdir, config)
+    key = f"{split}_split"
+    examples = config.data.get(key)
     if examples is None:
         raise UserError(
-            f"there is nothing to evaluate on: data.{split}_split is None; add "
-            f"--config.data.{split}_split=SPLIT or another --split"
+            f"there is nothing to evaluate on: data.{key} is None; add "
+            f"--config.data.{key}=SPLIT --out DIR, or another --split"
         )
+    folder = _folder(workdir, out, config, ("source", key))
+    task = evaluation_task(config, workdir)
+    report, draw_figures = _evaluate(task, workdir, which, examples)
+    # Print first, so that a figure that cannot be written does not lose the metrics.
+    task.show(report, Console())
+    if meshes.is_writer():
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        (folder / EVAL_FILE).write_text(text, encoding="utf-8")
+        draw_figures(folder)
+    print(
+        f"{which} checkpoint, step {report['step']}, {report['weights']} weights; written: "
+        f"{folder / EVAL_FILE}"
+    )
+    return report
+
+
+def _evaluate(
+    task: Task, workdir: Path, which: str, examples: str
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    """Return the contents of `eval.json`, and a function that draws the figures into a folder."""
     mesh = meshes.create_mesh()
-    task = create_task(config, workdir)
-    meshes.check_divisible(mesh, **task.batch_sizes())
+    meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
     step, weights, variables = restore_variables(workdir, which)
-    console = Console()
     sums = evaluate(
         make_eval_step(task.evaluation_sums, mesh),
         jax.device_put(variables, meshes.replicated(mesh)),
-        track(batches, f"evaluating on {examples}", console),
+        track(batches, f"evaluating on {examples}"),
         meshes.batch_placer(mesh),
     )
     details, draw_figures = task.report(jax.device_put(variables), examples, sums)
     report = {
         **task.metrics(sums),
         **details,
-        "dataset": config.data.source,
+        "dataset": task.config.data.source,
         "split": examples,
         "step": step,
         "checkpoint": which,
         "weights": weights,
     }
-    # Print first, so that a figure that cannot be written does not lose the metrics.
-    task.show(report, console)
-    if meshes.is_writer():
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (workdir / EVAL_FILE).write_text(text, encoding="utf-8")
-        draw_figures(workdir)
-    print(f"{which} checkpoint, step {step}, {weights} weights; written: {workdir / EVAL_FILE}")
-    return report
+    return report, draw_figures
+
+
+def _folder(
+    workdir: Path, out: str | os.PathLike[str] | None, config: ConfigDict, data: Sequence[str]
+) -> Path:
+    """Return the folder for the results, after creating it and checking that it is writable."""
+    folder = workdir if out is None else Path(out)
+    if folder.exists() and folder.samefile(workdir):
+        own = load_config(workdir).data
+        for key in data:
+            if config.data[key] != own[key]:
+                raise UserError(
+                    f"data.{key} is {config.data[key]!r}, and the run has {own[key]!r}: results "
+                    f"in {workdir} describe its own data; add --out DIR"
+                )
+    elif (folder / CONFIG_FILE).exists():
+        raise UserError(f"{folder} is the folder of another run; give --out a folder of its own")
+    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(str(folder / EVAL_FILE))
+    return folder

@@ -4,10 +4,20 @@ import json
 
 import pytest
 
+from netzoo.config import save_config
 from netzoo.errors import UserError
 from netzoo.training import evaluate_run as module
 from netzoo.training.evaluate_run import evaluate_run
 from tests.conftest import tiny_translation_config
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A folder with the configuration of a run."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_config(tiny_translation_config(), folder)
+    return folder
 
 
 @pytest.mark.parametrize("split", ["test", "validation"])
@@ -15,24 +25,57 @@ def test_a_run_without_a_split_says_which_key(split, tmp_path):
     """Protects runs that were trained without a test or validation split."""
     config = tiny_translation_config()
     config.data[f"{split}_split"] = None
-    message = rf"nothing to evaluate on.* --config.data.{split}_split=SPLIT"
+    save_config(config, tmp_path)
+    message = rf"nothing to evaluate on.* --config.data.{split}_split=SPLIT --out DIR"
     with pytest.raises(UserError, match=message):
-        evaluate_run(tmp_path, config=config, split=split)
+        evaluate_run(tmp_path, split=split)
 
 
-def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
+@pytest.mark.parametrize(("key", "value"), [("source", "parallel:x.{a,b}"), ("test_split", "x")])
+def test_results_of_other_data_need_a_folder(key, value, workdir, tmp_path):
+    """Protects a run's eval.json, and another run's, from the scores of other data."""
+    config = tiny_translation_config()
+    config.data[key] = value
+    for out in (None, workdir, tmp_path / "run"):
+        with pytest.raises(UserError, match=rf"data\.{key} is .* add --out"):
+            evaluate_run(workdir, config=config, out=out)
+    other = tmp_path / "other"
+    other.mkdir()
+    save_config(config, other)
+    with pytest.raises(UserError, match="other is the folder of another run"):
+        evaluate_run(workdir, config=config, out=other)
+
+
+@pytest.mark.parametrize("out", [None, "out"])
+def test_results_go_to_the_folder_that_is_named(out, workdir, tmp_path, monkeypatch):
+    """Protects the results of a run from those of other data, figures included."""
+    (workdir / "eval.json").write_text("old")
+    fake_evaluation(monkeypatch, lambda folder: (folder / "drawn").touch())
+    config = tiny_translation_config()
+    config.data.test_split = "validation" if out else config.data.test_split
+    folder = tmp_path / "new" / out if out else workdir
+    report = evaluate_run(workdir, config=config, out=out and folder)
+    assert json.loads((folder / "eval.json").read_text()) == report
+    assert (folder / "drawn").exists()
+    assert (workdir / "eval.json").read_text() == "old" or not out
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(workdir):
     """Protects an hour of evaluating."""
-    (tmp_path / "eval.json").mkdir()
+    (workdir / "eval.json").mkdir()
     with pytest.raises(UserError, match=r"eval\.json: it is a folder"):
-        evaluate_run(tmp_path, config=tiny_translation_config())
+        evaluate_run(workdir)
 
 
 class Evaluated:
-    """A task whose evaluation is done, and whose picture cannot be drawn."""
+    """A task whose evaluation is done."""
 
     evaluation_sums = None
 
-    def batch_sizes(self):
+    def __init__(self, config, draw):
+        self.config, self.draw = config, draw
+
+    def batch_sizes(self, training):
         return {}
 
     def evaluation_batches(self, split):
@@ -42,22 +85,27 @@ class Evaluated:
         return {"loss": 0.5}
 
     def report(self, variables, split, sums):
-        def draw(folder):
-            raise OSError("the disk is full")
-
-        return {"bleu": 40.0}, draw
+        return {"bleu": 40.0}, self.draw
 
     def show(self, report, console):
         console.print(report)
 
 
-def test_figures_outlive_a_picture_that_cannot_be_drawn(tmp_path, monkeypatch, capfd):
-    """Protects what the evaluation found: printed and in `eval.json` before anything is drawn."""
-    monkeypatch.setattr(module, "create_task", lambda *args: Evaluated())
+def fake_evaluation(monkeypatch, draw):
+    monkeypatch.setattr(module, "evaluation_task", lambda config, _: Evaluated(config, draw))
     monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", {}))
     monkeypatch.setattr(module, "evaluate", lambda *args: {})
+
+
+def test_figures_outlive_a_picture_that_cannot_be_drawn(workdir, monkeypatch, capfd):
+    """Protects what the evaluation found: printed and in `eval.json` before anything is drawn."""
+
+    def draw(folder):
+        raise OSError("the disk is full")
+
+    fake_evaluation(monkeypatch, draw)
     with pytest.raises(OSError, match="the disk is full"):
-        evaluate_run(tmp_path, config=tiny_translation_config())
-    report = json.loads((tmp_path / "eval.json").read_text())
+        evaluate_run(workdir)
+    report = json.loads((workdir / "eval.json").read_text())
     assert (report["loss"], report["bleu"], report["step"]) == (0.5, 40.0, 7)
     assert "'bleu': 40.0" in capfd.readouterr().out

@@ -16,13 +16,12 @@ import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.config import load_config
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options
 from netzoo.models import fold_batch_norm
-from netzoo.tasks import resolve_config
+from netzoo.tasks import run_config
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.task import load_class_names
 from netzoo.tasks.task import create_network
@@ -82,7 +81,7 @@ class Predictor:
           UserError: The folder is not a run of image classification, or cannot be read.
         """
         workdir = Path(workdir)
-        config = resolve_config(config or load_config(workdir), workdir)
+        config = run_config(workdir, config)
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
         model = create_network(config, len(class_names))

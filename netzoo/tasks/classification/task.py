@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
+from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import SkipCorrupt, Source
 from netzoo.data.sources.open import open_source, split_names
 from netzoo.errors import UserError, note
@@ -69,9 +70,13 @@ class ImageClassification(Task):
         return split_names(config.data.source, config.data.data_dir)
 
     def __init__(
-        self, config: ConfigDict, workdir: Path | None = None, *, classes: int | None = None
+        self,
+        config: ConfigDict,
+        workdir: Path | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
     ):
-        """Create the network, and open the training data unless a number of `classes` is given.
+        """Create the network, and open the training data unless `class_names` are given.
 
         Raises:
           UserError: The data or the network does not fit the configuration.
@@ -79,11 +84,10 @@ class ImageClassification(Task):
         self.config = config
         self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.cache(self._open)
-        if classes is None:
+        if class_names is None:
             self._open_training_data(workdir)
         else:
-            self.class_names = tuple(map(str, range(classes)))
-            self.steps_per_epoch = 1000  # some number, for the schedule
+            self.class_names = tuple(class_names)
         self.model = create_network(config, len(self.class_names))
 
     def _open_training_data(self, workdir: Path | None) -> None:
@@ -105,20 +109,31 @@ class ImageClassification(Task):
         rows, size = config.train.batch_size, config.data.image_size
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
         batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
-        return cls(config, classes=classes), batch
+        task = cls(config, class_names=tuple(map(str, range(classes))))
+        task.steps_per_epoch = 1000  # some number, for the schedule
+        return task, batch
+
+    @classmethod
+    def for_evaluation(cls, config: ConfigDict, workdir: Path) -> "Task":
+        """Return the task of a run with the run's classes; it opens only the splits it evaluates.
+
+        Raises:
+          UserError: The class names of the run are missing or damaged.
+        """
+        return cls(config, class_names=load_class_names(workdir))
 
     def save(self, workdir: Path) -> None:
         """Write the class names in label order, for prediction."""
         text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
         (workdir / CLASSES_FILE).write_text(text)
 
-    def batch_sizes(self) -> dict[str, int]:
+    def batch_sizes(self, *, training: bool = True) -> dict[str, int]:
         """Return the sizes of batches, and of their parts with gradient accumulation."""
-        part = self._train_batch // self.config.train.grad_accum_steps
-        return {
-            "train.batch_size / train.grad_accum_steps": part,
-            "evaluation.batch_size": self.config.evaluation.batch_size,
-        }
+        sizes = {"evaluation.batch_size": self.config.evaluation.batch_size}
+        if training:
+            part = self._train_batch // self.config.train.grad_accum_steps
+            sizes["train.batch_size / train.grad_accum_steps"] = part
+        return sizes
 
     def notes(self) -> list[str]:
         """Report a batch smaller than `train.batch_size`, and the number of images left out."""
@@ -220,9 +235,16 @@ class ImageClassification(Task):
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
     def evaluation_batches(self, split: str, limit: int | None = None) -> Iterable[ArrayTree]:
-        """Return batches of all examples of the split, or of `limit` evenly spaced examples."""
+        """Return batches of all examples of the split, or of `limit` evenly spaced examples.
+
+        The names of the classes determine the labels. The split may lack classes of the run.
+
+        Raises:
+          SourceError: The split has a class that the run does not have.
+        """
         crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options()
-        return EvalBatches(self._source(split), crop_pct=crop_pct, limit=limit, **shared)
+        source = RelabelledSource(self._source(split), self.class_names)
+        return EvalBatches(source, crop_pct=crop_pct, limit=limit, **shared)
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return the sums described in `netzoo.tasks.classification.metrics`."""
@@ -266,7 +288,7 @@ class ImageClassification(Task):
         for entry in report["per_class"]:
             ratios = (entry[name] for name in columns)
             cells = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
-            table.add_row(entry["name"], *cells, str(entry["support"]))
+            table.add_row(entry["name"], *cells, str(entry["support"] or "no images"))
         console.print(table)
         if report["left_out"]:
             console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")

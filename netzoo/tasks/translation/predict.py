@@ -14,7 +14,7 @@ from rich.console import Console
 
 from netzoo.errors import UserError
 from netzoo.figures import check_format
-from netzoo.tasks import resolve_config
+from netzoo.tasks import run_config
 from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
@@ -55,7 +55,6 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
       UserError: No sentence is given; a sentence is not text or too long; more translations are
         requested than the beam size; the run cannot be read; or a file cannot be written.
     """
-    config = resolve_config(config, workdir)
     if options.top_k > config.evaluation.beam_size:
         raise UserError(
             f"{options.top_k} translations of a sentence are wanted, and evaluation.beam_size is "
@@ -68,6 +67,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     sentences = [*sentences, *(_lines(options.input) if options.input else ())]
     if not sentences:
         raise UserError("no sentence; pass sentences as arguments, or --input FILE")
+    config = run_config(workdir, config)
     errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = restore_variables(workdir, options.checkpoint)

@@ -41,8 +41,14 @@ class Translation(Task):
         """Return the split names of `data.source`."""
         return split_names(config.data.source, config.data.data_dir)
 
-    def __init__(self, config: ConfigDict, workdir: Path | None = None):
-        """Open the training data, learn or load the vocabulary, and create the network.
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path | None = None,
+        *,
+        vocabulary: Vocabulary | None = None,
+    ):
+        """Learn or load the vocabulary unless it is given, and create the network.
 
         Raises:
           UserError: The data, the vocabulary or the network does not fit the configuration.
@@ -54,8 +60,17 @@ class Translation(Task):
         self._corpus = functools.cache(
             lambda split: Corpus.encode(self._pairs(split), self.vocabulary)
         )
-        self.vocabulary = self._find_vocabulary(workdir)
+        self.vocabulary = vocabulary or self._find_vocabulary(workdir)
         self.model = create_network(config, len(self.vocabulary))
+
+    @classmethod
+    def for_evaluation(cls, config: ConfigDict, workdir: Path) -> "Task":
+        """Return the task of a run with the run's vocabulary.
+
+        Raises:
+          UserError: The vocabulary of the run is missing or damaged.
+        """
+        return cls(config, vocabulary=Vocabulary.load(workdir / VOCABULARY_FILE))
 
     # mypy treats a cached property as read-only.
     @functools.cached_property
@@ -83,10 +98,12 @@ class Translation(Task):
         data = self.config.data
         return Buckets(tuple(data.lengths), self.config[purpose].batch_size, data.row_multiple)
 
-    def batch_sizes(self) -> dict[str, int]:
+    def batch_sizes(self, *, training: bool = True) -> dict[str, int]:
         """Return a divisor of the number of rows of every batch."""
-        data, parts = self.config.data, self.config.train.grad_accum_steps
-        return {"data.row_multiple / train.grad_accum_steps": data.row_multiple // parts}
+        rows, parts = self.config.data.row_multiple, self.config.train.grad_accum_steps
+        if training:
+            return {"data.row_multiple / train.grad_accum_steps": rows // parts}
+        return {"data.row_multiple": rows}
 
     def notes(self) -> list[str]:
         """Report the number of pairs that are too long for training."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import netzoo
+from netzoo.config import save_config
 from netzoo.errors import UserError, printable
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
@@ -31,6 +32,7 @@ def run(pictures, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     task = create_task(config)
     task.save(workdir)
+    save_config(task.config, workdir)
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
 
@@ -43,8 +45,7 @@ def run(pictures, tmp_path_factory):
     variables = jax.tree_util.tree_map_with_path(draw, shapes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
-        config = task.config
-        return task, variables, Predictor.from_run(workdir, config=config)
+        return task, variables, Predictor.from_run(workdir)
 
 
 def test_files_are_seen_as_evaluation_sees_them(run, pictures):
@@ -123,12 +124,13 @@ def test_all_sizes_and_numbers_are_one_program():
 
 
 def test_a_configuration_with_open_values(run, pictures, tmp_path, monkeypatch):
-    """Protects `--config.data.mean=None`: it means the mean of the weights, as for eval.py."""
+    """Protects `--config.data.mean=None`: it means the mean of the run, as for eval.py."""
     task, variables, predictor = run
     monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
     task.save(tmp_path)
+    save_config(task.config, tmp_path)
     config = tiny_config(pictures)
-    config.data.mean = None
+    assert config.data.mean is None
     resolved = Predictor.from_run(tmp_path, config=config).preprocessing
     assert resolved == predictor.preprocessing
 

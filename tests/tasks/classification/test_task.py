@@ -1,6 +1,7 @@
 """Image classification: exact evaluation, the train flag, mixup."""
 
 import functools
+import io
 import json
 import shutil
 
@@ -9,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from ml_collections import ConfigDict
+from rich.console import Console
 
+from netzoo.config import save_config
 from netzoo.errors import UserError
-from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks import create_task, evaluation_task, resolve_config, run_config
 from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.training.evaluation import evaluate
 from tests.conftest import slow, tiny_config
@@ -110,6 +114,42 @@ def test_data_of_other_classes_are_refused(pictures, tmp_path):
     (tmp_path / "classes.json").write_text('["roses", ')
     with pytest.raises(UserError, match=r"classes\.json: expected the class names"):
         create_task(tiny_config(pictures), tmp_path)
+
+
+def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_path):
+    """Protects evaluation on new data: few images, one class missing, no training data at all."""
+    config = tiny_config(pictures)
+    create_task(config).save(tmp_path)
+    (tmp_path / "classes.json").write_text('["tulips", "daisy", "roses"]')
+    new = tmp_path / "new"
+    for name in ("roses", "tulips"):
+        shutil.copytree(pictures / "test" / name, new / name)
+    config.data.source, config.data.train_split = f"folder:{new}", "no such split"
+    config.train.batch_size, config.train.grad_accum_steps = 2**20, 2**19
+    task = evaluation_task(resolve_config(config), tmp_path)
+    assert task.batch_sizes(training=False) == {"evaluation.batch_size": 4}
+    batches = list(task.evaluation_batches("train"))
+    labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
+    np.testing.assert_array_equal(np.bincount(labels), [3, 0, 4])
+    sums = {"confusion": np.diag([3, 0, 4]), "topk_correct": 7, "loss_sum": 0.0, "count": 7}
+    console = Console(file=io.StringIO())
+    task.show({**task.metrics(sums), "left_out": 0, "split": "train"}, console)
+    [line] = [line for line in console.file.getvalue().splitlines() if "daisy" in line]
+    assert "no images" in line
+    shutil.copytree(pictures / "test" / "daisy", new / "Roses")
+    with pytest.raises(UserError, match=r"has the class 'Roses', .*Did you mean 'roses'"):
+        evaluation_task(resolve_config(config), tmp_path).evaluation_batches("train")
+
+
+def test_evaluation_reads_no_initial_weights(pictures, tmp_path):
+    """Protects a run whose initial weights were deleted or replaced since."""
+    config = ConfigDict(create_task(tiny_config(pictures)).config)
+    config.init.weights = str(tmp_path / "w.safetensors")
+    save_config(config, tmp_path)
+    (tmp_path / "w.safetensors").write_text("other weights")
+    assert run_config(tmp_path).data.mean == config.data.mean
+    config.data.mean = None
+    assert run_config(tmp_path, config).data.mean == (127.5, 127.5, 127.5)
 
 
 def test_a_batch_above_the_training_set_shrinks_to_it(pictures):

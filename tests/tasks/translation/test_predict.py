@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from netzoo.config import save_config
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.tasks.translation import predict as module
@@ -21,7 +22,9 @@ from tests.conftest import tiny_translation_config
 def vocabulary_folder(tmp_path_factory):
     """A run's folder, as far as it is read."""
     folder = tmp_path_factory.mktemp("run")
-    create_task(tiny_translation_config()).save(folder)
+    task = create_task(tiny_translation_config())
+    task.save(folder)
+    save_config(task.config, folder)
     return folder
 
 

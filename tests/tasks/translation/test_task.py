@@ -9,7 +9,7 @@ from rich.console import Console
 
 from netzoo.errors import UserError
 from netzoo.layers import ENDPOINTS
-from netzoo.tasks import create_task
+from netzoo.tasks import create_task, evaluation_task
 from netzoo.tasks.translation import batches
 from netzoo.tasks.translation.figures import MOST_PIECES
 from netzoo.tasks.translation.task import VOCABULARY_FILE, _write_table
@@ -31,6 +31,19 @@ def task():
 def variables(task):
     """Initial variables."""
     return jax.jit(task.init)(jax.random.key(0))
+
+
+def test_evaluation_takes_the_vocabulary_of_the_run_and_no_training_text(task, tmp_path):
+    """Protects evaluation on another machine, with other devices than the training had."""
+    config = tiny_translation_config()
+    config.data.train_split, config.train.grad_accum_steps = "no such split", 4
+    with pytest.raises(UserError, match=VOCABULARY_FILE):
+        evaluation_task(config, tmp_path)
+    task.save(tmp_path)
+    found = evaluation_task(config, tmp_path)
+    assert len(found.vocabulary) == len(task.vocabulary)
+    assert found.batch_sizes() == {"data.row_multiple / train.grad_accum_steps": 2}
+    assert found.batch_sizes(training=False) == {"data.row_multiple": 8}
 
 
 def test_loss_is_the_mean_over_real_tokens(task, variables):

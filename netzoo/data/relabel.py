@@ -1,0 +1,38 @@
+"""A source whose labels follow the class names of a run."""
+
+from collections.abc import Sequence
+
+from netzoo.data.source import Example, Source, SourceError
+from netzoo.errors import did_you_mean
+
+
+class RelabelledSource:
+    """A source whose labels index other class names, matched by name.
+
+    The source may have the classes in another order, and may lack some.
+    """
+
+    def __init__(self, source: Source, class_names: Sequence[str]):
+        """Wrap `source`.
+
+        Raises:
+          SourceError: The source has a class that `class_names` lacks.
+        """
+        self._source = source
+        self.name, self.split, self.class_names = source.name, source.split, tuple(class_names)
+        label_of = {name: label for label, name in enumerate(class_names)}
+        if unknown := [name for name in source.class_names if name not in label_of]:
+            more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+            raise SourceError(
+                f"{source.name} has the class {unknown[0]!r}{more}, expected only classes of the "
+                f"run: {', '.join(class_names)}.{did_you_mean(unknown[0], class_names)} Rename or "
+                "remove the class in the data."
+            )
+        self._labels = [label_of[name] for name in source.class_names]
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._source[index]
+        return {**example, "label": self._labels[example["label"]]}
