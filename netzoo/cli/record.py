@@ -39,8 +39,8 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
     Raises:
       UserError: A file or key is missing, the task is unknown, the run is unfinished, its
-        evaluation belongs to another step or split, or `out` exists. Nothing is written in these
-        cases.
+        evaluation is of another step, of other data or of other settings, or `out` exists. Nothing
+        is written in these cases.
     """
     workdir, out = Path(workdir), Path(out)
     missing = [name for name in _NEEDED if not (workdir / name).is_file()]
@@ -80,7 +80,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
             f"{METRICS_FILE}; the same `netzoo train` command continues it"
         )
-    _check_evaluation(workdir, evaluation, lines[-1]["step"], data)
+    _check_evaluation(workdir, evaluation, lines[-1]["step"], config)
     timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
     # The clock of each session only increases, so keep its last value.
     seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
@@ -88,7 +88,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
         "model": config["model"]["name"],
         "init": environment["init"],
-        "dataset": evaluation["dataset"],
+        "dataset": data["source"],
         "train_split": data["train_split"],
         "test_split": data["test_split"],
         **{name: data[name] for name in description.settings},
@@ -103,19 +103,35 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_evaluation(
-    workdir: Path, evaluation: Mapping[str, Any], last_step: int, data: Mapping[str, Any]
+    workdir: Path, evaluation: Mapping[str, Any], last_step: int, config: Mapping[str, Any]
 ) -> None:
-    step, split, test_split = evaluation["step"], evaluation["split"], data["test_split"]
-    # With a validation split, the best step may be evaluated, which is chosen without the test.
-    chosen = evaluation["checkpoint"] == "best" and data.get("validation_split")
-    if step != last_step and not chosen:
-        problem = f"step {step}, but the run ended at step {last_step}"
+    """Raise a UserError unless the evaluation is of the run's end, test split and settings."""
+    data, found = config["data"], evaluation["settings"]
+    wanted = {
+        f"{section}.{name}": value
+        for section, values in config.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+    }
+    prefixes = _description(config).evaluated
+    keys = sorted({key for key in wanted if key.startswith(prefixes)} | found.keys())
+    compared = {key: (wanted.get(key), found.get(key)) for key in keys}
     # The scores of a record belong to the test split, never to examples that training has seen.
-    elif split not in ("test", test_split) or split == data.get("validation_split"):
-        problem = f"the split {split!r}, expected the test split {test_split!r}"
-    else:
-        return
-    raise UserError(f"{workdir / EVAL_FILE} is of {problem}: {_eval_command(workdir)} again")
+    compared["split"] = (data["test_split"], evaluation["split"])
+    # With a validation split, the best step may be evaluated, which is chosen without the test.
+    if evaluation["checkpoint"] != "best" or not data.get("validation_split"):
+        compared["step"] = (last_step, evaluation["step"])
+    differing = [
+        f"\n  {key}: the run has {run!r}, the evaluation {evaluated!r}"
+        for key, (run, evaluated) in compared.items()
+        if run != evaluated
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir / EVAL_FILE} is not an evaluation of this run at its end:"
+            f"{''.join(differing)}\n{_eval_command(workdir)} again; evaluations with other values "
+            "go to a folder of their own by --out DIR"
+        )
 
 
 def _eval_command(workdir: Path) -> str:

@@ -18,6 +18,8 @@ class Record(NamedTuple):
 
     # Further keys of the configuration's `data` and the titles of their columns.
     settings: Mapping[str, str]
+    # Prefixes of configuration keys that scores depend on; `eval.json` holds their values.
+    evaluated: tuple[str, ...]
     scores: Mapping[str, str]  # maps fields to their keys in `eval.json`
     score_columns: tuple[Column, ...]
     rank: str  # the field that ranks records; higher is better

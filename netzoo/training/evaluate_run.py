@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from netzoo import mesh as meshes
-from netzoo.config import CONFIG_FILE, load_config
+from netzoo.config import CONFIG_FILE, flatten, load_config
+from netzoo.config.tasks import task_module
 from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
@@ -79,7 +80,8 @@ def _evaluate(
     task: Task, workdir: Path, which: str, examples: str
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the contents of `eval.json`, and a function that draws the figures into a folder."""
-    mesh = meshes.create_mesh()
+    config, mesh = task.config, meshes.create_mesh()
+    keys = task_module(config.task, "record").RECORD.evaluated
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
     step, weights, variables = restore_variables(workdir, which)
@@ -93,11 +95,11 @@ def _evaluate(
     report = {
         **task.metrics(sums),
         **details,
-        "dataset": task.config.data.source,
         "split": examples,
         "step": step,
         "checkpoint": which,
         "weights": weights,
+        "settings": {key: value for key, value in flatten(config).items() if key.startswith(keys)},
     }
     return report, draw_figures
 

@@ -56,14 +56,18 @@ def workdir(tmp_path):
     config = {
         "task": "image_classification",
         "model": {"name": "mobilenet_v2"},
-        "data": {**data, "image_size": 128},
+        "data": {**data, "image_size": 128, "mean": [127.5] * 3, "cache": "none"},
         "train": {"epochs": 2},
+        "evaluation": {"crop_pct": 0.875, "batch_size": 32},
         "seed": 7,
     }
     write(folder / "config.json", config)
     evaluation = {"accuracy": 0.875, "interval": [0.85, 0.9], "count": 734, "loss": 0.5}
     evaluation |= {"weights": "ema", "checkpoint": "last", "step": 20, "split": "train[80%:]"}
-    evaluation["dataset"] = "tf_flowers"
+    evaluation["settings"] = {
+        **{"model.name": "mobilenet_v2", "data.source": "tf_flowers", "data.image_size": 128},
+        **{"data.mean": [127.5] * 3, "evaluation.crop_pct": 0.875},
+    }
     write(folder / "eval.json", evaluation)
     machine = {"cpu": "Z80", "cores": 2, "memory": 65536, "devices": ["1 x cpu"]}
     environment = {
@@ -96,9 +100,12 @@ def translation(workdir):
     scores = {"bleu": 38.125, "bleu_interval": [36.5, 39.75], "bleu_signature": "nrefs:1|bs:1000"}
     scores |= {"bleu_lowercased": 39.0, "bleu_lowercased_signature": "case:lc", "chrf": 61.5}
     scores |= {"chrf_signature": "nc:6", "exact_match": 0.125, "loss": 1.5, "perplexity": 4.482}
-    scores |= {"token_accuracy": 0.7, "tokens": 12_345, "count": 1000, "dataset": "pairs"}
+    scores |= {"token_accuracy": 0.7, "tokens": 12_345, "count": 1000}
     scores |= {"split": "test_2016", "step": 20, "checkpoint": "average", "weights": "params"}
-    write(workdir / "eval.json", {**scores, "beam_size": 4, "length_penalty": 0.6})
+    change(workdir / "config.json", "evaluation", value={"beam_size": 4})
+    settings = {"model.name": "transformer_tiny", "data.source": "folder:pairs"}
+    settings |= {"evaluation.beam_size": 4}
+    write(workdir / "eval.json", {**scores, "settings": settings})
     lines = [
         train_line(10, "a", 30.0, 900.0, "tokens"),
         train_line(20, "b", 12.0, 1500.0, "tokens"),
@@ -139,7 +146,7 @@ def test_a_record_of_translation_has_exactly_its_keys(translation, tmp_path):
     assert json.loads((tmp_path / "t" / "record.json").read_text()) == made
     assert list(made) == TRANSLATION_KEYS
     assert (made["task"], made["model"]) == ("translation", "transformer_tiny")
-    assert (made["dataset"], made["seed"]) == ("pairs", 7)
+    assert (made["dataset"], made["seed"]) == ("folder:pairs", 7)
     assert (made["tokens_per_second"], made["wall_seconds"]) == (1200.0, 42.0)
     assert (made["bleu"], made["chrf"], made["num_examples"]) == (38.125, 61.5, 1000)
     assert (made["train_split"], made["test_split"]) == ("train", "test_2016")
@@ -182,10 +189,16 @@ def test_a_missing_file_is_named(workdir, tmp_path, name):
     ("file", "keys", "value", "message"),
     [
         ("config.json", ["train", "epochs"], 3, "unfinished: expected 3 epochs, found 2"),
-        ("config.json", ["model", "name"], None, "lacks the key 'name'"),
+        ("config.json", ["seed"], None, "lacks the key 'seed'"),
         ("config.json", ["task"], "translatio", "unknown task .*; did you mean translation"),
-        ("eval.json", ["step"], 10, "is of step 10, but the run ended at step 20"),
-        ("eval.json", ["split"], "train", "split 'train', expected the test split"),
+        ("eval.json", ["step"], 10, "step: the run has 20, the evaluation 10"),
+        ("eval.json", ["split"], "train", r"split: the run has 'train\[80%:\]', .* 'train'"),
+        ("eval.json", ["settings", "data.source"], "new", "data.source: .* 'tf_flowers', .* 'new'"),
+        ("eval.json", ["settings", "data.mean"], [0, 0, 0], r"data.mean: .*, .* \[0, 0, 0\]"),
+        ("eval.json", ["settings", "evaluation.crop_pct"], 0.5, "evaluation.crop_pct: .*0.875"),
+        ("eval.json", ["settings", "model.padding"], "same", "padding: the run has None, .*'same'"),
+        ("config.json", ["data", "image_size"], 96, "data.image_size: the run has 96, .*128"),
+        ("eval.json", ["settings"], None, "lacks the key 'settings'"),
         ("eval.json", ["accuracy"], None, "lacks the key 'accuracy'"),
     ],
 )
@@ -201,8 +214,9 @@ def test_an_unfit_run_is_refused(workdir, tmp_path, file, keys, value, message):
     ("file", "keys", "value", "message"),
     [
         ("config.json", ["train", "epochs"], 3, "unfinished: expected 3 epochs, found 2"),
-        ("eval.json", ["step"], 10, "is of step 10, but the run ended at step 20"),
-        ("eval.json", ["split"], "train", "split 'train', expected the test split 'test_2016'"),
+        ("eval.json", ["step"], 10, "step: the run has 20, the evaluation 10"),
+        ("eval.json", ["split"], "train", "split: the run has 'test_2016', the evaluation 'train'"),
+        ("eval.json", ["settings", "evaluation.beam_size"], 1, "evaluation.beam_size: .* 4, .* 1"),
         ("eval.json", ["bleu_interval"], None, "lacks the key 'bleu_interval'"),
     ],
 )
@@ -223,7 +237,7 @@ def test_a_validation_split_called_test_is_refused(workdir, tmp_path):
     """Protects records from scores on the examples that the weights were chosen on."""
     change(workdir / "config.json", "data", "validation_split", value="test")
     change(workdir / "eval.json", "split", value="test")
-    with pytest.raises(UserError, match=r"split 'test', expected the test split 'train\[80%:\]'"):
+    with pytest.raises(UserError, match=r"split: the run has 'train\[80%:\]', .* 'test'"):
         make_record(workdir, tmp_path / "v2")
 
 
@@ -231,7 +245,7 @@ def test_the_best_step_of_a_validation_split_is_welcome(workdir, tmp_path):
     """Protects runs that chose their weights by a validation split, not by the test split."""
     change(workdir / "config.json", "data", "validation_split", value="train[70%:80%]")
     change(workdir / "eval.json", "step", value=10)
-    with pytest.raises(UserError, match="is of step 10"):
+    with pytest.raises(UserError, match="step: the run has 20"):
         make_record(workdir, tmp_path / "v2")
     change(workdir / "eval.json", "checkpoint", value="best")
     assert make_record(workdir, tmp_path / "v2")["accuracy"] == 0.875
@@ -278,7 +292,7 @@ def test_each_task_has_a_table_of_its_own(translation, tmp_path, capsys):
     make_record(translation, results / "bad")
     good, bad = results_tables(results).splitlines()[2:]
     assert good == (
-        "| good | transformer_tiny | random | pairs: train → test_2016 | 2 | 7 "
+        "| good | transformer_tiny | random | folder:pairs: train → test_2016 | 2 | 7 "
         "| 38.12 (36.5 to 39.8) | 61.50 | 4.48 | 1,000 | 2.23 M | 1,200 | 0 min 42 s | 1 x cpu |"
     )
     assert bad.startswith("| bad |") and "| 61.50 | - |" in bad
@@ -347,3 +361,14 @@ def test_damaged_record_is_named(tmp_path, text, name):
     (tmp_path / "a" / "record.json").write_text(text)
     with pytest.raises(UserError, match=rf"a/record\.json.*({name})"):
         results_tables(tmp_path)
+
+
+def test_everything_that_differs_is_said_at_once(workdir, tmp_path):
+    """Protects the user from one evaluation for each difference."""
+    change(workdir / "eval.json", "step", value=10)
+    change(workdir / "eval.json", "settings", "evaluation.crop_pct", value=1.0)
+    change(workdir / "config.json", "evaluation", "batch_size", value=8)  # changes no score
+    with pytest.raises(UserError, match=r"--out DIR") as error:
+        make_record(workdir, tmp_path / "v2")
+    said = str(error.value)
+    assert said.count("the run has") == 2 and "step:" in said and "evaluation.crop_pct:" in said

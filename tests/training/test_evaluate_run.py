@@ -55,7 +55,17 @@ def test_results_go_to_the_folder_that_is_named(out, workdir, tmp_path, monkeypa
     config.data.test_split = "validation" if out else config.data.test_split
     folder = tmp_path / "new" / out if out else workdir
     report = evaluate_run(workdir, config=config, out=out and folder)
-    assert json.loads((folder / "eval.json").read_text()) == report
+    written = json.loads((folder / "eval.json").read_text())
+    assert written == json.loads(json.dumps(report))
+    assert (written["split"], written["checkpoint"], written["weights"]) == (
+        config.data.test_split,
+        "last",
+        "params",
+    )
+    keys = ("data.source", "data.lengths", "evaluation.beam_size", "model.name", "model.variant")
+    assert [written["settings"][key] for key in keys] == [
+        *("number_words", [8, 16], 4, "transformer_tiny", [1, 16, 32, 2, 0.1])
+    ]
     assert (folder / "drawn").exists()
     assert (workdir / "eval.json").read_text() == "old" or not out
 

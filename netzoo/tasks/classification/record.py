@@ -13,6 +13,10 @@ def _accuracy(record: Mapping[str, Any]) -> str:
 
 RECORD = Record(
     settings={"image_size": "px"},
+    evaluated=(
+        *("model.", "data.source", "data.image_size", "data.mean", "data.std"),
+        *("evaluation.crop_pct", "evaluation.top_k"),
+    ),
     scores={"accuracy": "accuracy", "num_examples": "count", "interval": "interval"},
     score_columns=(Column("accuracy, % (95 % interval)", _accuracy),),
     rank="accuracy",

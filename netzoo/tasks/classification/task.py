@@ -277,7 +277,6 @@ class ImageClassification(Task):
         return {
             "confusion": confusion.tolist(),
             "class_names": list(names),
-            "image_size": self.config.data.image_size,
             "left_out": len(self._source(split)) - int(sums["count"]),
         }, lambda folder: confusion_matrix(confusion, names, folder / CONFUSION_FIGURE, title)
 

@@ -8,6 +8,11 @@ _BLEU = "{bleu:.2f} ({bleu_interval[0]:.1f} to {bleu_interval[1]:.1f})"
 _SCORES = ("bleu", "bleu_interval", "bleu_signature", "chrf", "exact_match", "perplexity")
 RECORD = Record(
     settings={},
+    # `data.lengths` limits the length of translations.
+    evaluated=(
+        *("model.", "data.source", "data.lengths", "evaluation.beam_size"),
+        *("evaluation.length_penalty", "evaluation.extra_length"),
+    ),
     scores={**{name: name for name in _SCORES}, "num_examples": "count"},
     score_columns=(
         Column("BLEU (95 % interval)", _BLEU.format_map),

@@ -173,7 +173,6 @@ class Translation(Task):
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translate the split; return scores, and a function that writes and draws results."""
         del sums
-        evaluation = self.config.evaluation
         sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self.config, self.model, variables, self.vocabulary)
         translations, seconds = translator.translate(sources, f"translating {split}")
@@ -190,8 +189,6 @@ class Translation(Task):
 
         return {
             **corpus_scores(texts, references),
-            "beam_size": evaluation.beam_size,
-            "length_penalty": evaluation.length_penalty,
             "sentences_per_second": len(sources) / seconds,
         }, draw
 
