@@ -99,6 +99,11 @@ def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:
     return images, others
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether there are images below a folder."""
+    return any(is_image(p.relative_to(folder)) and not p.is_dir() for p in folder.rglob("*"))
+
+
 def left_out(others: Counter[str]) -> str:
     """Return `left out by name: 2 .txt, 1 hidden` for the numbers of `images_below`."""
     ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))

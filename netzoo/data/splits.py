@@ -8,8 +8,22 @@ import tensorflow_datasets as tfds
 from netzoo.data.source import SourceError
 from netzoo.errors import did_you_mean
 
-# Names of the validation split; each is an alias of the others.
-VALIDATION_NAMES = ("validation", "val", "valid")
+# The words for each split, the usual one first; a folder may have them in any case.
+SPLIT_WORDS = {
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": ("validation", "val", "valid", "dev", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation"),
+}
+_SUFFIXES = "sets?|data|images|imgs|split"  # as in `training_set`
+
+
+def split_role(name: str) -> str | None:
+    """Return the split that a name means, a key of `SPLIT_WORDS`, or None for other names."""
+    plain = re.sub(r"[\W_]", "", name.lower())
+    for role, words in SPLIT_WORDS.items():
+        if re.fullmatch(f"({'|'.join(words)})({_SUFFIXES})?", plain):
+            return role
+    return None
 
 
 def default_splits(
@@ -17,19 +31,36 @@ def default_splits(
 ) -> tuple[str, str, str]:
     """Return the splits of a source for training, validation and test.
 
-    `names` are the splits of the source. A missing test split is the last fifth of `train`, and a
-    missing validation split the last tenth of the rest. A given `validation` or `test` is kept.
+    `names` are the splits of the source. A missing test split is the last fifth of the training
+    split, and a missing validation split the last tenth of the rest. A given `validation` or `test`
+    is kept.
+
+    Raises:
+      SourceError: No name means the training split.
     """
-    named = (name for name in VALIDATION_NAMES if name in names and name != test)
-    validation = validation or next(named, None)
-    test = test or ("test" if "test" in names and validation != "test" else None)
+    train = _named("train", names)
+    if train is None:
+        raise SourceError(
+            f"There is no split for training among {', '.join(sorted(names))}. Expected one of the "
+            f"names {', '.join(SPLIT_WORDS['train'])}. To train on a part of another split, set "
+            f"data.train_split, such as data.train_split={min(names, default='test')}[:80%]."
+        )
+    validation = validation or _named("validation", {*names} - {test})
+    test = test or _named("test", {*names} - {validation})
     if validation and test:
-        return "train", validation, test
+        return train, validation, test
     if test:
-        return "train[:90%]", "train[90%:]", test
+        return f"{train}[:90%]", f"{train}[90%:]", test
     if validation:
-        return "train[:80%]", validation, "train[80%:]"
-    return "train[:72%]", "train[72%:80%]", "train[80%:]"
+        return f"{train}[:80%]", validation, f"{train}[80%:]"
+    return f"{train}[:72%]", f"{train}[72%:80%]", f"{train}[80%:]"
+
+
+def _named(role: str, names: Collection[str]) -> str | None:
+    """Return the name of a split; of several, the one with the first word of `SPLIT_WORDS`."""
+    found = [name for name in sorted(names) if split_role(name) == role]
+    words = SPLIT_WORDS[role]
+    return min(found, key=lambda n: words.index(n) if n in words else len(words), default=None)
 
 
 def resolve_split(
@@ -74,10 +105,14 @@ def resolve_split(
     return parts
 
 
-def validation_aliases(splits: Collection[str]) -> dict[str, str]:
-    """Map further names of the validation split to its name among `splits`."""
-    there = [name for name in VALIDATION_NAMES if name in splits]
-    return dict.fromkeys(set(VALIDATION_NAMES) - {*there}, there[0]) if len(there) == 1 else {}
+def split_aliases(splits: Collection[str]) -> dict[str, str]:
+    """Map further words for a split to its name, if only one of `splits` has its role."""
+    aliases: dict[str, str] = {}
+    for role, words in SPLIT_WORDS.items():
+        found = [name for name in splits if split_role(name) == role]
+        if len(found) == 1:
+            aliases |= dict.fromkeys({*words} - {*splits}, found[0])
+    return aliases
 
 
 def split_error(split: str, lengths: Mapping[str, int], error: Exception) -> SourceError:

@@ -85,14 +85,6 @@ def test_folder_with_splits(split_folder):
         assert FLOWERS[joined[index]["label"]] == joined[index]["name"].split("/")[1]
 
 
-def test_folder_with_a_class_called_train(tmp_path, flowers):
-    """A class named train is not mistaken for a split."""
-    for class_name in ("train", "bus"):
-        shutil.copytree(flowers / "roses", tmp_path / "vehicles" / class_name)
-    source = open_source(f"folder:{tmp_path / 'vehicles'}", "train")
-    assert source.class_names == ("bus", "train") and len(source) == 8
-
-
 def test_folder_ignores_hidden_files(flowers):
     """Files of file managers are neither images nor classes."""
     (flowers / "roses" / ".DS_Store").write_bytes(b"litter")

@@ -3,8 +3,8 @@
 import pytest
 
 from netzoo.config.rules import are_apart
-from netzoo.data.sources.open import split_names
-from netzoo.data.splits import default_splits, resolve_split, validation_aliases
+from netzoo.data.source import SourceError
+from netzoo.data.splits import default_splits, resolve_split, split_aliases, split_role
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,9 @@ from netzoo.data.splits import default_splits, resolve_split, validation_aliases
         ("train val", {}, ("train[:80%]", "val", "train[80%:]")),
         ("train validation test", {}, ("train", "validation", "test")),
         ("train valid test extra", {}, ("train", "valid", "test")),
+        ("Training Testing", {}, ("Training[:90%]", "Training[90%:]", "Testing")),
+        ("train dev test_2016_flickr", {}, ("train[:80%]", "dev", "train[80%:]")),
+        ("train val validation test eval", {}, ("train", "validation", "test")),
         ("train test", {"test": "test[:9]"}, ("train[:90%]", "train[90%:]", "test[:9]")),
         ("train val", {"test": "val"}, ("train[:90%]", "train[90%:]", "val")),
         ("train test", {"validation": "test"}, ("train[:80%]", "test", "train[80%:]")),
@@ -36,24 +39,29 @@ def test_the_parts_of_one_split_are_all_of_it(count):
     assert all(map(len, parts))
 
 
+@pytest.mark.parametrize("names", [["val"], ["extra", "test"], []])
+def test_a_source_without_a_training_split(names):
+    """Protects a folder with val/ alone from being trained on."""
+    with pytest.raises(SourceError, match=r"no split for training.*data\.train_split"):
+        default_splits(names)
+
+
 @pytest.mark.parametrize(
-    ("splits", "aliases"),
+    ("role", "names"),
     [
-        (["train", "val"], {"validation": "val", "valid": "val"}),
-        (["validation"], {"val": "validation", "valid": "validation"}),
-        (["valid", "val"], {}),
-        (["train"], {}),
+        ("train", "train Train TRAINING trn trainval training_set train-images"),
+        ("validation", "val valid Validation DEV development validationset val_data"),
+        ("test", "test Testing tst eval evaluation test_set Test-Split"),
+        (None, "tests trains bullet_train train2017 seg_train trial vale deva contest"),
     ],
 )
-def test_a_validation_split_has_three_names(splits, aliases):
-    """Protects both names of the validation split, and folders that have both."""
-    assert validation_aliases(splits) == aliases
+def test_words_for_splits(role, names):
+    """Protects the words of docs/data.md, in any case, and class names that contain them."""
+    assert [split_role(name) for name in names.split()] == [role] * len(names.split())
 
 
-@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
-def test_names_of_the_splits_of_a_folder(validation, tmp_path):
-    """Protects the splits of folders; a folder of classes is one split."""
-    for name in ("train", validation, "notes"):
-        (tmp_path / name / "roses").mkdir(parents=True)
-    assert [*split_names(f"folder:{tmp_path}")] == ["train", validation]
-    assert [*split_names(f"folder:{tmp_path / 'train'}")] == ["train"]
+def test_a_split_has_many_names():
+    """Protects all words of a split, and folders that have two of them."""
+    aliases = split_aliases(["train", "val", "test", "eval", "notes"])
+    assert aliases["validation"] == aliases["dev"] == "val" and aliases["training"] == "train"
+    assert not {"val", "testing", "evaluation"} & {*aliases}

@@ -1,6 +1,7 @@
 """Conflicts with keys, data, devices or the network are errors before compilation."""
 
 import inspect
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,14 @@ class _Devices:
 
     def __init__(self, count: int):
         self.size = count
+
+
+def test_a_single_class_is_refused(pictures, tmp_path):
+    """Protects against a run that is right without learning anything."""
+    shutil.copytree(pictures / "train" / "daisy", tmp_path / "daisy")
+    config = narrow_mobilenet_config(tmp_path)
+    with pytest.raises(UserError, match="the class daisy only; expected at least two"):
+        create_task(config)
 
 
 def test_what_was_refused_is_no_run(pictures, tmp_path):

@@ -10,10 +10,11 @@ NAMES = ("train_split", "validation_split", "test_split")
 
 
 def folder_of(root, *splits):
-    """Make class folders, under `splits` if there are any; nothing is opened but their names."""
+    """Make class folders, under `splits` if there are any; their images are never opened."""
     for split in splits or ("",):
         for name in ("cats", "dogs"):
             (root / split / name).mkdir(parents=True)
+            (root / split / name / "0.jpg").touch()
     return root
 
 
@@ -30,12 +31,19 @@ def resolved(source, task="image_classification", **values):
     [
         ((), ("train[:72%]", "train[72%:80%]", "train[80%:]")),
         (("train", "valid"), ("train[:80%]", "valid", "train[80%:]")),
+        (("Training", "Testing"), ("Training[:90%]", "Training[90%:]", "Testing")),
         (("train", "val", "test"), ("train", "val", "test")),
     ],
 )
 def test_a_folder_of_classes_needs_no_key(splits, expected, tmp_path):
     """Protects a user's photographs: three disjoint splits without changing a key."""
     assert resolved(f"folder:{folder_of(tmp_path, *splits)}") == expected
+
+
+def test_a_folder_without_a_training_split(tmp_path):
+    """Protects against training on the validation images because there are no others."""
+    with pytest.raises(UserError, match="no split for training among val"):
+        resolved(f"folder:{folder_of(tmp_path, 'val')}")
 
 
 def test_a_training_split_that_is_given_is_all_that_is_used(tmp_path):
@@ -53,8 +61,12 @@ def test_sentences_have_splits_too(tmp_path):
     for stem in ("train", "val", "test_2016"):
         for language in ("en", "de"):
             (tmp_path / f"{stem}.{language}").write_text("1\n")
-    found = resolved(f"parallel:{tmp_path}.{{en,de}}", "translation", test_split="test_2016")
+    source = f"parallel:{tmp_path}.{{en,de}}"
+    found = resolved(source, "translation", test_split="test_2016")
     assert found == ("train", "val", "test_2016")
+    for language in ("en", "de"):
+        (tmp_path / f"val.{language}").rename(tmp_path / f"dev.{language}")
+    assert resolved(source, "translation") == ("train[:80%]", "dev", "train[80%:]")
 
 
 def test_the_configuration_alone_opens_no_source():

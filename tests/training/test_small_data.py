@@ -26,8 +26,8 @@ def test_thirty_photographs_of_two_classes(pictures, tmp_path, capsys):
     config.evaluation.batch_size = 32
     workdir = tmp_path / "run"
     assert train(config, workdir) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
+    layout, *said = capsys.readouterr().err.splitlines()
+    assert "2 classes (daisy, roses); 30 images" in layout and len(said) == 2
     assert said[0].startswith("train.batch_size is 32") and "22" in said[0]
     assert said[1].startswith("schedule.warmup_epochs is 5")
     # What is written is what the user wrote, so that the same command continues the run.

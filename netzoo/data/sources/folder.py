@@ -3,28 +3,22 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from netzoo.data.decode import check_header
-from netzoo.data.files import (
-    ImageError,
-    images_below,
-    is_litter,
-    left_out,
-    open_file,
-    read_file,
-)
+from netzoo.data.files import ImageError, images_below, left_out, open_file, read_file
 from netzoo.data.source import CORRUPT_HINT, Example, SourceError, warn
-from netzoo.data.splits import VALIDATION_NAMES, resolve_split, validation_aliases
-from netzoo.errors import note_once, printable
+from netzoo.data.sources.layout import class_folders, read_layout
+from netzoo.data.splits import resolve_split, split_aliases, split_role
+from netzoo.errors import note_once
 
-_SPLIT_FOLDERS = ("train", "test", *VALIDATION_NAMES)
 _LISTED = 5
 
 
 class FolderSource:
-    """Images in one sub-folder per class, optionally inside `train/`, `test/` and `val/`.
+    """Images in one sub-folder per class, optionally inside split folders such as `train/`.
 
     Without split folders, all images form one split, `train` (alias `all`). A hash of each file's
     path below the folder determines the order in a split, as in TFDS. This order mixes the classes
@@ -32,45 +26,36 @@ class FolderSource:
     """
 
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
-        """List the folder and check the header of every file.
+        """List the folder, and check the header of every file in the splits of `split`.
 
+        The first source of a folder in this process describes it on standard error in one line.
         `split` is a TFDS split expression. `skip_corrupt` warns about unreadable files instead of
         failing. They keep their positions, so that only the names determine the order.
 
         Raises:
-          SourceError: The folder is missing or has no classes; the split is unknown; or a class is
-            empty, links back to the folder, or has a name that is not text.
+          SourceError: The folder is missing or its layout is ambiguous; see
+            `netzoo.data.sources.layout`. Or the split is unknown, or a class is empty or links back
+            to the folder.
           ImageError: A file cannot be read and `skip_corrupt` is False; the message names the
             first.
         """
         self._root = Path(path).expanduser()
         self.name = f"folder:{path}"
         self.split = split
-        if not self._root.is_dir():
-            raise SourceError(f"{self._root} is not a folder; expected one sub-folder per class.")
-        splits = split_folders(self._root)
-        self.class_names = tuple(sorted({c for s in splits.values() for c in _folders(s)}))
-        if not self.class_names:
-            raise SourceError(
-                f"{self._root} has no class folders. Expected {self._root}/CLASS/IMAGE, or "
-                f"{self._root}/train/CLASS/IMAGE beside test/ or val/."
-            )
-        if odd := [name for name in self.class_names if not name.isprintable()]:
-            raise SourceError(
-                f"The class folder {printable(odd[0])} in {self._root} has a name that is not "
-                "printable text; rename it."
-            )
+        splits, self.class_names = read_layout(self._root)
         others: Counter[str] = Counter()
         files = {name: _files(self._root, folder, others) for name, folder in splits.items()}
+        lengths = {name: len(listed) for name, listed in files.items()}
+        note_once(_description(self._root, self.class_names, lengths, splits))
         if others:
             note_once(f"{self._root}: {left_out(others)}")
-        _check(self._root, [f for listed in files.values() for f in listed], skip_corrupt)
-        lengths = {name: len(listed) for name, listed in files.items()}
-        aliases = {"all": "train"} if len(splits) == 1 else validation_aliases(splits)
-        parts = resolve_split(split, lengths, aliases)
+        alone = {"all": next(iter(splits))} if len(splits) == 1 else {}
+        parts = resolve_split(split, lengths, split_aliases(splits) | alone)
+        listed = [name for split_name in dict(parts) for name in files[split_name]]
+        _check(self._root, listed, skip_corrupt)
         self._files = [files[name][i] for name, part in parts for i in part]
         self._labels = {name: label for label, name in enumerate(self.class_names)}
-        self._depth = int(splits["train"] != self._root)
+        self._depth = int(self._root not in splits.values())
 
     def __len__(self) -> int:
         return len(self._files)
@@ -81,23 +66,21 @@ class FolderSource:
         return {"image": read_file(self._root / name, name), "label": label, "name": name}
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """Return the split folders by name; without any, `root` is the folder of `train`."""
-    # A class may be named "train": only a folder that contains folders is a split.
-    splits = {name: root / name for name in _SPLIT_FOLDERS if _folders(root / name)}
-    return splits if "train" in splits else {"train": root}
-
-
-def _folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        return []
-    return [e.name for e in os.scandir(path) if e.is_dir() and not is_litter(e.name)]
+def _description(
+    root: Path, class_names: Sequence[str], lengths: Mapping[str, int], splits: Mapping[str, Path]
+) -> str:
+    """Return how the folder was understood: its classes, and its splits with their roles."""
+    names = [*class_names[:_LISTED], *(["..."] if len(class_names) > _LISTED else [])]
+    parts = [f"{split_role(name)} {name}/ ({n:,} images)" for name, n in lengths.items()]
+    if root in splits.values():
+        parts = [f"{sum(lengths.values()):,} images without split folders"]
+    return f"{root}: {len(class_names)} classes ({', '.join(names)}); {', '.join(parts)}"
 
 
 def _files(root: Path, split: Path, others: Counter[str]) -> list[str]:
     """Return paths below `root`, with forward slashes, in hash order; count `others`."""
     files = []
-    for class_name in sorted(_folders(split)):
+    for class_name in class_folders(split):
         if root.resolve().is_relative_to((split / class_name).resolve()):
             raise SourceError(f"The class folder {split / class_name} links back to {root}.")
         images, no_images = images_below(split / class_name)

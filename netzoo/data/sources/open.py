@@ -7,7 +7,8 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources.folder import FolderSource, split_folders
+from netzoo.data.sources.folder import FolderSource
+from netzoo.data.sources.layout import read_layout
 from netzoo.data.sources.tfds import TfdsSource, open_builder
 from netzoo.errors import did_you_mean
 
@@ -58,7 +59,7 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
             "data.train_split, and data.validation_split and data.test_split if it has them."
         )
     if folder := _folder(spec):
-        return split_folders(Path(folder).expanduser())
+        return read_layout(Path(folder).expanduser()).splits
     return _builder(spec, data_dir).info.splits
 
 

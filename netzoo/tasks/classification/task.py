@@ -94,6 +94,11 @@ class ImageClassification(Task):
         """Set the class names, the batch size and the number of steps."""
         config, train = self.config, self._source(self.config.data.train_split)
         self.class_names = train.class_names
+        if len(self.class_names) < 2:
+            raise UserError(
+                f"{config.data.source} has the class {', '.join(self.class_names)} only; expected "
+                "at least two. Each class of a folder:PATH is a sub-folder"
+            )
         if workdir and (saved := load_class_names(workdir)) != self.class_names:
             raise UserError(
                 f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "

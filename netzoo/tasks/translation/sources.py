@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from netzoo.data.source import SourceError
 from netzoo.data.sources.tfds import open_builder, open_split
-from netzoo.data.splits import resolve_split, validation_aliases
+from netzoo.data.splits import resolve_split, split_aliases
 from netzoo.errors import did_you_mean
 from netzoo.limits import max_unpacked
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
@@ -115,7 +115,7 @@ def _split_files(folder: Path, source: str, target: str) -> dict[str, tuple[Path
 
 def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pair]:
     files = _split_files(folder, source, target)
-    aliases = validation_aliases(files)
+    aliases = split_aliases(files)
     # Read only the requested splits: the training text may be a thousand times larger.
     pairs: dict[str, list[Pair]] = {}
     for term in split.split("+"):
@@ -134,7 +134,7 @@ def _read_folder(folder: Path, source: str, target: str, split: str) -> list[Pai
 def _select(pairs: dict[str, list[Pair]], split: str) -> list[Pair]:
     """Select pairs by a split expression from the pairs of each split."""
     lengths = {name: len(of_split) for name, of_split in pairs.items()}
-    parts = resolve_split(split, lengths, validation_aliases(pairs))
+    parts = resolve_split(split, lengths, split_aliases(pairs))
     return [pairs[name][i] for name, part in parts for i in part]
 
 
