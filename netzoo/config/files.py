@@ -45,21 +45,36 @@ def load_config(workdir: Path) -> ConfigDict:
 def check_same_run(config: ConfigDict, workdir: Path) -> None:
     """Check that a configuration continues a run with the same results.
 
+    `train.epochs` may grow. A source of the same kind may be in another place, because training
+    compares the data themselves (`netzoo.training.continuation`).
+
     Raises:
       UserError: Keys differ; the message lists them with both values.
     """
     old, new = flatten(load_config(workdir)), flatten(config)
+    free = task_table(config.task).free
     differing = [
         f"  {key}: the run has {old.get(key)!r}, now {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(task_table(config.task).free)
+        if old.get(key) != new.get(key)
+        and key not in free
+        and f"{key.partition('.')[0]}." not in free
+        and not (key == "train.epochs" and new[key] > old[key])
+        and not (key == "data.source" and _kind(new[key]) == _kind(old[key]) != "")
     ]
     if differing:
         raise UserError(
             f"{workdir} is a run with another configuration:\n"
             + "\n".join(differing)
-            + "\nContinue the run with its own values, or use a new --workdir."
+            + "\nContinue the run with its own values (train.epochs may grow), or start a new run "
+            f"from its weights: --workdir NEW --config.init.weights={workdir}"
         )
+
+
+def _kind(source: str) -> str:
+    """Return the word before the colon of a source, or "" without a colon."""
+    kind, colon, _ = source.partition(":")
+    return kind if colon else ""
 
 
 def _tuples(value):

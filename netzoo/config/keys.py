@@ -55,6 +55,12 @@ KEYS = (
         "examples to evaluate in training, for the best weights",
     ),
     Key("data.test_split", str, rules.NAME, "examples of the final evaluation, not for training"),
+    Key(
+        "data.on_change",
+        "stop",
+        one_of("stop", "continue"),
+        "action if a continued run finds other data",
+    ),
     Key("data.num_threads", 2, at_least(1), "threads that prepare batches"),
     Key("train.epochs", 10, at_least(1), "passes over the training split"),
     Key("train.batch_size", 0, at_least(1), "images, or padded tokens, over all devices"),
@@ -131,5 +137,9 @@ OPTIONS = {
     "num_classes": rules.FORBIDDEN,
 }
 
-# Prefixes of keys that may change in a continued run, because no result depends on them.
-FREE = ("modules", "data.data_dir", "data.num_threads", "checkpoint.", "sharding.", "profile")
+# Keys, and sections with a dot, that may change in a continued run, because no result of training
+# depends on them.
+FREE = (
+    *("modules", "data.data_dir", "data.on_change", "data.num_threads", "train.log_every_steps"),
+    *("evaluation.batch_size", "checkpoint.", "sharding.", "profile"),
+)

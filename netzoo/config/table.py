@@ -22,7 +22,7 @@ class Table(NamedTuple):
     keys: dict[str, Key]  # by name; keys of every task first
     batch_rows: str  # the key whose value `train.grad_accum_steps` must divide
     options: dict[str, Rule]  # options of networks, the further keys of `model`
-    free: tuple[str, ...]  # prefixes of keys that may change in a continued run
+    free: tuple[str, ...]  # keys, and sections with a dot, that may change in a continued run
 
 
 @functools.cache

@@ -24,6 +24,7 @@ class CachedSource:
         self.name = source.name
         self.split = source.split
         self.class_names = source.class_names
+        self.names = getattr(source, "names", None)
         self._examples: list[Example | None] = [None] * len(source)
 
     def __len__(self) -> int:

@@ -1,7 +1,10 @@
 """The interface of sources of labelled images, and their errors."""
 
+import hashlib
+import os
 import threading
-from typing import Protocol, TypedDict, runtime_checkable
+from collections.abc import Iterable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +29,11 @@ class Example(TypedDict):
 
 @runtime_checkable
 class Source(Protocol):
-    """A fixed, random-access, thread-safe sequence of labelled images."""
+    """A fixed, random-access, thread-safe sequence of labelled images.
+
+    A source may also have the attribute `names`, a sequence of the names of its examples in order.
+    A continued run compares them, to notice that the data have changed; see `fingerprint`.
+    """
 
     name: str
     split: str
@@ -66,6 +73,14 @@ class SkipCorrupt:
             if str(error) not in self._messages:
                 self._messages.add(str(error))
                 warn(f"Warning: corrupt example left out ({len(self)} so far): {error}")
+
+
+def fingerprint(examples: int, names: Iterable[str] | None) -> dict[str, Any]:
+    """Return the number of examples and the SHA-256 of their names, None for unknown names."""
+    digest = hashlib.sha256()
+    for name in names or ():
+        digest.update(os.fsencode(name) + b"\0")
+    return {"examples": examples, "names": None if names is None else digest.hexdigest()}
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:

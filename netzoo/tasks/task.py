@@ -74,6 +74,10 @@ class Task(abc.ABC):
         """Return deviations of the training from the configuration, one line each."""
 
     @abc.abstractmethod
+    def fingerprint(self, split: str) -> dict[str, Any]:
+        """Return `netzoo.data.source.fingerprint` of a split."""
+
+    @abc.abstractmethod
     def count(self, batch: ArrayTree) -> int:
         """Return the number of `throughput_unit` in a training batch, without padding."""
 

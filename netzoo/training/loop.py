@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,11 +22,12 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config
-from netzoo.errors import UserError, noting
+from netzoo.errors import UserError, note, noting
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training.clock import Clock
+from netzoo.training.continuation import check_data, fingerprints, notes
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.optimizer import check_optimizer, warmup_epochs
@@ -33,7 +35,12 @@ from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
-from netzoo.workdir.environment import save_environment
+from netzoo.workdir.environment import (
+    add_changes,
+    changes_since,
+    describe_environment,
+    save_environment,
+)
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
@@ -104,9 +111,15 @@ def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[Ar
 
 
 def _announce(
-    config: ConfigDict, task: Task, mesh: Mesh, parameters: int, tables: str, start: int
+    config: ConfigDict,
+    task: Task,
+    mesh: Mesh,
+    parameters: int,
+    tables: str,
+    start: int,
+    notes: list[str],
 ) -> None:
-    """Print the network, the data, the devices and the first step."""
+    """Print the network, the data, the devices, the first step and `notes`."""
     devices, steps = mesh.devices, task.steps_per_epoch
     print(
         f"{config.model.name}, {parameters:,} parameters, on {config.data.source} "
@@ -118,13 +131,14 @@ def _announce(
         f"validation on {validation or 'nothing, so no best weights are kept'}; "
         f"{test or 'nothing'} is held out for the test"
     )
-    notes, wanted, warmup = task.notes(), config.schedule.warmup_epochs, warmup_epochs(config)
+    notes = [*notes, *task.notes()]
+    wanted, warmup = config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:
         notes.append(
             f"schedule.warmup_epochs is {wanted:g}; the warm-up takes half of the run, {warmup:g}"
         )
-    for note in notes if meshes.is_writer() else ():
-        print(note, file=sys.stderr, flush=True)
+    for line in notes if meshes.is_writer() else ():
+        note(line)
     print(tables)
     if start >= config.train.epochs * steps:
         print(f"training is complete at step {start}; nothing to do", flush=True)
@@ -151,20 +165,23 @@ class TrainingLoop:
         self.evaluation_batches = _evaluation_batches(config, task)
         self.iterator = task.train_iterator()
         self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-        pretrained = None if self.checkpoints.exist() else task.pretrained_variables()
+        exist, data = self.checkpoints.exist(), fingerprints(config, task)
+        environment = describe_environment(data)
+        changes = changes_since(workdir, environment) if exist else {}
+        if exist:
+            check_data(config, workdir, data, changes)
+        pretrained = None if exist else task.pretrained_variables()
         program = build_train_program(config, task, mesh, pretrained)
         state = program.init(pretrained)
-        # Save only now: the user can still correct a configuration that was rejected earlier.
-        if meshes.is_writer() and not (workdir / CONFIG_FILE).exists():
-            task.save(workdir)
-            save_config(config, workdir)
         restored = self.checkpoints.restore(state, self.iterator)
         self.start = restored[0] if restored else 0
         self.state = restored[1] if restored else state
         parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
-        _announce(config, task, mesh, parameters, program.tables, self.start)
-        if self.start == 0 and meshes.is_writer():
-            save_environment(workdir, sys.orig_argv, parameters, config.init.weights or "random")
+        lines = []
+        if meshes.is_writer():
+            lines = notes(config, workdir, task, self.start, changes) if restored else []
+            self._save_description(environment, parameters, changes)
+        _announce(config, task, mesh, parameters, program.tables, self.start, lines)
         self.train_step = program.step
         self.eval_step = make_eval_step(task.evaluation_sums, mesh)
         self.put = meshes.batch_placer(mesh)
@@ -181,6 +198,22 @@ class TrainingLoop:
         self.stop.listen(self.progress.message)
         self.clock, self.skipped_in_a_row = Clock(), 0
         self.process = f"{os.getpid()}-{time.time_ns()}"
+
+    def _save_description(
+        self, environment: dict[str, Any], parameters: int, changes: dict[str, Any]
+    ) -> None:
+        """Write what describes the run: configuration, environment and the task's files.
+
+        A user can still correct a configuration that was rejected earlier.
+        """
+        config, workdir = self.config, self.workdir
+        if self.start == 0:
+            self.task.save(workdir)
+            init = config.init.weights or "random"
+            save_environment(workdir, environment, sys.orig_argv, parameters, init)
+        elif changes:
+            add_changes(workdir, self.start, changes)
+        save_config(config, workdir)  # keys that may change have their present values
 
     def run(self) -> None:
         """Run the steps after the restored one, to the end or until a signal."""

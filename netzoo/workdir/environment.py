@@ -1,4 +1,4 @@
-"""The record of the machine and the package versions of a run."""
+"""The record of what the numbers of a run depend on beside its configuration."""
 
 import contextlib
 import importlib.metadata
@@ -7,15 +7,17 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
-    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tensorflow-datasets",
-    "sentencepiece", "sacrebleu",
+    "netzoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+    "opencv-python-headless", "pillow", "tensorflow-datasets", "sentencepiece", "sacrebleu",
 )  # fmt: skip
 
 
@@ -26,31 +28,24 @@ def _shell_line(command: Sequence[str]) -> str:
     return shlex.join([Path(command[first]).name, *command[first + 1 :]])
 
 
-def save_environment(workdir: Path, command: Sequence[str], parameters: int, init: str) -> None:
-    """Write `environment.json`, which describes the software and the machine of a run.
+def describe_environment(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the numbers of a run depend on beside its configuration.
 
-    It holds `command` (a shell line, without the folder of the interpreter or of `netzoo`),
-    `parameters` (trainable scalars), `init` ("random" or the name of the initial weights),
-    `versions` (of installed packages) and `machine`: `cpu` (model), `cores` (usable by this
-    process), `memory` (bytes, None if unknown), `devices` (e.g. ["8 x TPU v4"], over all hosts) and
-    `platform` (JAX's cpu, gpu or tpu). The argument `command` is the command as typed.
+    It holds `versions` (of installed packages), `commit` (of netzoo, None if unknown), `machine`
+    and `data`, the argument (see `netzoo.data.source.fingerprint`). `machine` holds `cpu` (model),
+    `cores` (usable by this process), `memory` (bytes, None if unknown), `devices` (e.g. ["8 x TPU
+    v4"], over all hosts) and `platform` (JAX's cpu, gpu or tpu).
     """
     import jax  # Only training needs devices; creating tables must not initialise them.
 
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
     devices = Counter(device.device_kind for device in jax.devices())
     has_affinity = hasattr(os, "sched_getaffinity")
     memory = None
     with contextlib.suppress(AttributeError, ValueError, OSError):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    record = {
-        "command": _shell_line(command),
-        "parameters": int(parameters),
-        "init": init,
-        "versions": versions,
+    return {
+        "versions": versions(),
+        "commit": commit(),
         "machine": {
             "cpu": cpu_model(),
             "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
@@ -58,8 +53,88 @@ def save_environment(workdir: Path, command: Sequence[str], parameters: int, ini
             "devices": [f"{count} x {name}" for name, count in devices.items()],
             "platform": jax.default_backend(),
         },
+        "data": dict(data),
     }
+
+
+def save_environment(
+    workdir: Path,
+    environment: Mapping[str, Any],
+    command: Sequence[str],
+    parameters: int,
+    init: str,
+) -> None:
+    """Write `environment.json` of a run that starts.
+
+    It holds `command` (a shell line, without the folder of the interpreter or of `netzoo`; the
+    argument is the command as typed), `parameters` (trainable scalars), `init` ("random" or the
+    name of the initial weights), and `environment`.
+    """
+    record = {"command": _shell_line(command), "parameters": int(parameters), "init": init}
+    _write(workdir, {**record, **environment})
+
+
+def changes_since(workdir: Path, environment: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs from the last session of a run: old and new values by key.
+
+    A key is e.g. `machine.cores`. Values that the run has not recorded are left out.
+    """
+    saved = _read(workdir)
+    old = _flat({name: saved.get(name) for name in environment})
+    for change in saved.get("changes", ()):
+        old |= {key: new for key, (_, new) in change["values"].items()}
+    now = _flat(environment)
+    return {
+        key: (old[key], now[key])
+        for key in sorted(old.keys() & now.keys() - {"machine.memory"})
+        if old[key] != now[key]
+    }
+
+
+def add_changes(workdir: Path, step: int, changes: Mapping[str, tuple[Any, Any]]) -> None:
+    """Add to `environment.json` what differs in the session that continues at `step`."""
+    record = _read(workdir)
+    record.setdefault("changes", []).append({"step": step, "values": dict(changes)})
+    _write(workdir, record)
+
+
+def _read(workdir: Path) -> dict[str, Any]:
+    path = workdir / ENVIRONMENT_FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _write(workdir: Path, record: Mapping[str, Any]) -> None:
     (workdir / ENVIRONMENT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
+        flat |= {f"{prefix}{key}": value} if inner is None else inner
+    return flat
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages that compute."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def commit() -> str | None:
+    """Return the Git commit of netzoo, with "-dirty" if files have changed; None if unknown."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():  # otherwise Git would find a repository around netzoo
+        return None
+    command = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def cpu_model() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -336,13 +337,18 @@ def test_it_runs_without_waking_a_device(workdir, tmp_path):
 )
 def test_environment_is_complete(command, line, tmp_path):
     """Protects what a record says about the machine and the versions."""
-    environment.save_environment(tmp_path, command, 12, "random")
+    described = environment.describe_environment({"train": {"examples": 40, "names": "ab"}})
+    environment.save_environment(tmp_path, described, command, 12, "random")
     made = json.loads((tmp_path / "environment.json").read_text())
     assert made["command"] == line
     assert (made["parameters"], made["init"]) == (12, "random")
     assert set(made["versions"]) == {"python", *environment._PACKAGES}
     assert set(made["machine"]) == {"cpu", "cores", "memory", "devices", "platform"}
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]
+    assert made["data"]["train"]["examples"] == 40
+    # A copy of netzoo without its repository has no commit.
+    has_repository = (ROOT / ".git").exists()
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?" if has_repository else "None", f"{made['commit']}")
 
 
 @pytest.mark.parametrize(

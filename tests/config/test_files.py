@@ -25,9 +25,15 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
     save_config(config, tmp_path)
     config.data.num_threads = 7
     config.data.on_corrupt = "skip"  # to continue where a corrupt image stopped the run
+    config.train.epochs += 1
     check_same_run(config, tmp_path)
+    config.data.source = "tfds:tf_flowers"  # the data of another kind of source are others
+    with pytest.raises(UserError, match=r"data\.source: the run has.*\n.*init\.weights="):
+        check_same_run(config, tmp_path)
+    config.data.source = default_config().data.source
+    config.data.image_size = 97  # a key of a section is not free because another one is
     config.seed = 1
-    with pytest.raises(UserError, match="seed: the run has 0, now 1"):
+    with pytest.raises(UserError, match=r"image_size: .*\n.*seed: the run has 0, now 1"):
         check_same_run(config, tmp_path)
 
 

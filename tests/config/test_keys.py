@@ -36,6 +36,7 @@ OUT_OF_RANGE = {
     "model.dtype": ("float16", ""),
     "data.cache": ("disk", ""),
     "data.on_corrupt": ("ignore", ""),
+    "data.on_change": ("ignore", ""),
     "train.on_nonfinite": ("ignore", ""),
     "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
     "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),

@@ -27,15 +27,6 @@ from tests.conftest import slow, tiny_config
 from tests.training.runs import ROOT, assert_same_run, run, start
 
 
-@pytest.fixture(scope="module")
-def whole(pictures, tmp_path_factory):
-    """An uninterrupted run."""
-    workdir = tmp_path_factory.mktemp("whole")
-    done = start(pictures, workdir, umask=0o027)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return workdir
-
-
 # Checkpoints are taken every 3 steps, an epoch has 5: step 8 is in the middle of an epoch and of
 # the stretch between checkpoints, step 6 is while its checkpoint is being written, and step 2 is
 # before the first.

@@ -53,15 +53,15 @@ class FolderSource:
         parts = resolve_split(split, lengths, split_aliases(splits) | alone)
         listed = [name for split_name in dict(parts) for name in files[split_name]]
         _check(self._root, listed, skip_corrupt)
-        self._files = [files[name][i] for name, part in parts for i in part]
+        self.names = [files[name][i] for name, part in parts for i in part]
         self._labels = {name: label for label, name in enumerate(self.class_names)}
         self._depth = int(self._root not in splits.values())
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Example:
-        name = self._files[index]
+        name = self.names[index]
         label = self._labels[name.split("/")[self._depth]]
         return {"image": read_file(self._root / name, name), "label": label, "name": name}
 

@@ -34,6 +34,7 @@ class TfdsSource:
         """
         self.name = builder.name
         self.split = split
+        self.names = (builder.info.full_name, split)  # TFDS has no names of single examples
         features = builder.info.features
         wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
         if not all(k in features and isinstance(features[k], kind) for k, kind in wanted.items()):

@@ -43,7 +43,8 @@ KEYS = (
 )
 
 BATCH_ROWS = "train.batch_size"
-FREE = ("data.cache", "data.on_corrupt")  # the latter changes after a corrupt image
+# `data.on_corrupt` changes after a corrupt image; training computes no top-k accuracy.
+FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
 
 OPTIONS = {
     **dict.fromkeys(("auxiliary_dropout_rate", "drop_path_rate", "norm_momentum"), SHARE),

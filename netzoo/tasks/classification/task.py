@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
-from netzoo.data.source import SkipCorrupt, Source
+from netzoo.data.source import SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_names
 from netzoo.errors import UserError, note
 from netzoo.layers import AUXILIARY
@@ -154,6 +154,11 @@ class ImageClassification(Task):
                 f"every time: batches have {batch}"
             )
         return notes
+
+    def fingerprint(self, split: str) -> dict[str, Any]:
+        """Return the number of images and the hash of their names."""
+        source = self._source(split)
+        return fingerprint(len(source), getattr(source, "names", None))
 
     @property
     def _top_k(self) -> int:

@@ -36,7 +36,11 @@ KEYS = (
 )
 
 BATCH_ROWS = "data.row_multiple"
-FREE = ()
+# A run keeps its vocabulary, and training translates nothing.
+FREE = (
+    *("data.vocabulary", "evaluation.beam_size", "evaluation.length_penalty"),
+    "evaluation.extra_length",
+)
 
 OPTIONS = {
     "variant": _VARIANT,

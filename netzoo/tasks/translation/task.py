@@ -13,6 +13,7 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from netzoo.data.source import fingerprint
 from netzoo.errors import UserError, noting
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
@@ -111,6 +112,11 @@ class Translation(Task):
         long, most = self._buckets("train").left_out(corpus), self.config.data.lengths[-1]
         note = f"{long:,} of {len(corpus):,} training pairs are longer than the last "
         return [note + f"of data.lengths, {most} tokens, and left out"] if long else []
+
+    def fingerprint(self, split: str) -> dict[str, Any]:
+        """Return the number of pairs and the hash of their sentences."""
+        pairs = self._pairs(split)
+        return fingerprint(len(pairs), itertools.chain.from_iterable(pairs))
 
     def count(self, batch: ArrayTree) -> int:
         """Return the number of tokens to predict."""

@@ -1,0 +1,91 @@
+"""What a continued run may change, and what netzoo says about it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from netzoo.config import load_config
+from netzoo.errors import UserError
+from netzoo.tasks.task import Task
+from netzoo.training.optimizer import create_schedule
+
+_SPLITS = ("train", "validation", "test")
+
+
+def fingerprints(config: ConfigDict, task: Task) -> dict[str, dict[str, Any]]:
+    """Return the number of examples and the hash of their names for every split of a run."""
+    splits = {name: config.data[f"{name}_split"] for name in _SPLITS}
+    return {name: task.fingerprint(split) for name, split in splits.items() if split}
+
+
+def check_data(
+    config: ConfigDict,
+    workdir: Path,
+    data: Mapping[str, Mapping[str, Any]],
+    changes: Mapping[str, tuple[Any, Any]],
+) -> None:
+    """Check that a run continues on the same examples, unless `data.on_change` is "continue".
+
+    Args:
+      config: The present configuration.
+      workdir: The run folder.
+      data: Result of `fingerprints`.
+      changes: Result of `netzoo.workdir.environment.changes_since`.
+
+    Raises:
+      UserError: The examples have changed, or `data.source` has changed and the examples cannot be
+        compared.
+    """
+    if config.data.on_change == "continue":
+        return
+    source = load_config(workdir).data.source
+    changed = []
+    for name in _SPLITS:
+        (old, new), names = changes.get(f"data.{name}.examples", (0, 0)), f"data.{name}.names"
+        if old != new:
+            changed.append(f"  {name}: the run has {old:,} examples, now {new:,}")
+        elif names in changes:
+            changed.append(f"  {name}: the examples have other names")
+    if source != config.data.source and any(each["names"] is None for each in data.values()):
+        changed.append(f"  data.source is {config.data.source!r}, whose examples have no names")
+    if changed:
+        raise UserError(
+            f"the data of the run in {workdir} ({source}) have changed:\n"
+            + "\n".join(changed)
+            + "\nContinue with the data of the run; or start a new run from its weights: --workdir "
+            f"NEW --config.init.weights={workdir}; or continue on the changed data: "
+            "--config.data.on_change=continue"
+        )
+
+
+def notes(
+    config: ConfigDict, workdir: Path, task: Task, start: int, changes: Mapping[str, Any]
+) -> list[str]:
+    """Return a line for each change that a run continues with.
+
+    Args:
+      config: The present configuration.
+      workdir: The run folder, with the configuration until now.
+      task: The task of the run.
+      start: The step of the checkpoint.
+      changes: Result of `netzoo.workdir.environment.changes_since`.
+    """
+    lines = []
+    if changes:
+        listed = (
+            f"{key} changed" if key.endswith(".names") else f"{key} was {old}, now {new}"
+            for key, (old, new) in changes.items()
+        )
+        lines.append(f"results may differ from an uninterrupted run's: {', '.join(listed)}")
+    before = load_config(workdir)
+    old, new = before.train.epochs, config.train.epochs
+    if old != new and start:
+        then, now = (create_schedule(c, task.steps_per_epoch) for c in (before, config))
+        lines.append(
+            f"train.epochs grows from {old} to {new}, which stretches the schedule "
+            f"{config.schedule.name}: the learning rate was {then(start - 1):.3g} at step {start}, "
+            f"and is {now(start):.3g} at step {start + 1}"
+        )
+    return lines
