@@ -50,7 +50,7 @@ def printable(name: str) -> str:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return ` Did you mean ...?` with the valid names near `name`, or ""."""
+    """Return ` Did you mean ...?` with the valid names closest to `name`, or ""."""
     near = _nearest(name, valid)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 

@@ -35,7 +35,7 @@ def new_figure(
 
 
 def hide_frame(axes: Any) -> None:
-    """Remove the frame and the tick marks of axes, but keeps tick labels."""
+    """Remove the frame and the tick marks of axes, but keep the tick labels."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
 

@@ -57,7 +57,7 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def batch_placer(mesh: Mesh) -> Callable[[ArrayTree], ArrayTree]:
-    """Return a function that makes global arrays from this process's part of a batch."""
+    """Return a function that builds global arrays from this process's part of a batch."""
     sharding = split_batch(mesh)
     return lambda batch: jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, x), batch

@@ -84,7 +84,7 @@ def run(
     typed, options_of_config = split_overrides(arguments)
     options = parser.parse_intermixed_args(typed)
     _use_huge_pages()
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where a shell has closed it
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None if the shell closed it
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     file = getattr(options, "config", None)
     config = read_config(file) if file else load_config(options.workdir)

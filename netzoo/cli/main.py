@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _run(name, rest)
         finally:
-            if sys.stdout:  # None where a shell has closed it
+            if sys.stdout:  # None if the shell closed it
                 sys.stdout.flush()  # here, where an error can be handled
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and sys.stdout and _is_unread(sys.stdout):

@@ -74,7 +74,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
     description, data, epochs = _description(config), config["data"], config["train"]["epochs"]
     done = lines[-1]["epoch"] if lines else 0.0
-    # The epoch of the last step is a quotient, which may differ from a whole number by rounding.
+    # The epoch of the last step is a quotient, which may differ from an integer by rounding.
     if not lines or done < epochs - 1e-6:
         raise UserError(
             f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
@@ -105,7 +105,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_evaluation(
     workdir: Path, evaluation: Mapping[str, Any], last_step: int, config: Mapping[str, Any]
 ) -> None:
-    """Raise a UserError unless the evaluation is of the run's end, test split and settings."""
+    """Raise a UserError unless the evaluation has the run's last step, test split and settings."""
     data, found = config["data"], evaluation["settings"]
     wanted = {
         f"{section}.{name}": value
@@ -118,7 +118,8 @@ def _check_evaluation(
     compared = {key: (wanted.get(key), found.get(key)) for key in keys}
     # The scores of a record belong to the test split, never to examples that training has seen.
     compared["split"] = (data["test_split"], evaluation["split"])
-    # With a validation split, the best step may be evaluated, which is chosen without the test.
+    # With a validation split, the best step may be evaluated, because the test split did not choose
+    # it.
     if evaluation["checkpoint"] != "best" or not data.get("validation_split"):
         compared["step"] = (last_step, evaluation["step"])
     differing = [

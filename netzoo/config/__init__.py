@@ -1,7 +1,7 @@
 """The configuration of an experiment: its table of keys, and its file in a run.
 
 A file in `configs/` starts from `default_config(task)` and sets the keys that differ. `validate`
-rejects misspelt keys and suggests the nearest.
+rejects misspelt keys and suggests similar keys.
 """
 
 from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, save_config

@@ -137,7 +137,7 @@ OPTIONS = {
     "num_classes": rules.FORBIDDEN,
 }
 
-# Keys, and sections with a dot, that may change in a continued run, because no result of training
+# Keys, and sections with a dot, that may change when a run continues, because no result of training
 # depends on them.
 FREE = (
     *("modules", "data.data_dir", "data.on_change", "data.num_threads", "train.log_every_steps"),

@@ -22,7 +22,7 @@ def is_number(x: Any) -> bool:
 
 
 def is_whole(x: Any) -> bool:
-    """Return whether `x` is a whole number."""
+    """Return whether `x` is an integer."""
     return is_number(x) and isinstance(x, int)
 
 

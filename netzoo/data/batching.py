@@ -1,7 +1,7 @@
 """Shared by the pipelines of all tasks: random numbers by position, and prefetching threads.
 
 Batch `i` is a pure function of the seed and `i`. The position in the data is therefore one number,
-`next_index` in `iterator.get_state()`. The number of threads and restarts do not change the
+`next_index` in `iterator.get_state()`. Restarts and the number of threads do not change the
 batches.
 """
 

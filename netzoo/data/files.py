@@ -10,7 +10,7 @@ from typing import BinaryIO
 from netzoo.errors import UserError, printable
 
 MAX_BYTES = 1 << 29  # of one image file; the decoder accepts up to 89 million pixels
-# Errors of the machine or its disk, not of the file; skipping the file would hide them.
+# Errors of the machine or its disk, not of the file. Skipping the file would hide them.
 _MACHINE_ERRORS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 # Extensions of the formats that `netzoo.data.decode` reads.
 DECODED = (

@@ -22,7 +22,7 @@ Batch = dict[str, np.ndarray]
 
 _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 
-# Operations on an image by the value of `augment.custom`; user modules may add more. A function
+# Maps values of `augment.custom` to operations on an image; user modules may add more. A function
 # takes an image, uint8 [size, size, 3], and a random generator, and returns an image.
 AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {}
 
@@ -175,7 +175,7 @@ class TrainBatches(_Batches):
 
     Every epoch is reshuffled and has `len(source) // batch_size` batches. An example occurs at most
     once per epoch, and the remainder after the last full batch is dropped. If corrupt examples are
-    skipped, the next readable example of the source replaces each.
+    skipped, the next readable example of the source replaces each of them.
 
     Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, where B is the number of rows
     of this process. Iterators have `get_state` and `set_state`, and work with

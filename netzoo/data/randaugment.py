@@ -1,9 +1,9 @@
 """RandAugment: random distortions of a common strength (Cubuk et al. 2019, arXiv:1909.13719).
 
 The distortions and their ranges are those of AutoAugment (Cubuk et al. 2018, arXiv:1805.09501,
-table 6). A single magnitude from 0 to 10 sets the strength of all. Most are look-up tables of 256
-entries, and each geometric one is a single `warpAffine`, so that a layer takes tens of microseconds
-at 128 px.
+table 6). A single magnitude from 0 to 10 sets the strength of all distortions. Most are look-up
+tables of 256 entries, and each geometric one is a single `warpAffine`, so that a layer takes tens
+of microseconds at 128 px.
 """
 
 from collections.abc import Callable

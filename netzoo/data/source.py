@@ -43,7 +43,7 @@ class Source(Protocol):
         """Return the number of examples in the split."""
 
     def __getitem__(self, index: int) -> Example:
-        """Return the example at `index`, the same at every call."""
+        """Return the example at `index`, which is the same in every call."""
 
 
 class SourceError(UserError):

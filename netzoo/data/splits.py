@@ -32,8 +32,8 @@ def default_splits(
     """Return the splits of a source for training, validation and test.
 
     `names` are the splits of the source. A missing test split is the last fifth of the training
-    split, and a missing validation split the last tenth of the rest. A given `validation` or `test`
-    is kept.
+    split, and a missing validation split the last tenth of the rest. An existing `validation` or
+    `test` is kept.
 
     Raises:
       SourceError: No name means the training split.

@@ -13,7 +13,7 @@ _FASTER_BY_AREA = 4.0  # beyond this factor, a blur is slower than INTER_AREA
 
 
 def resize(image: np.ndarray, height: int, width: int, interpolation: str = "area") -> np.ndarray:
-    """Resize without aliasing; return `image` itself if it has the size.
+    """Resize without aliasing; return `image` itself if it already has the size.
 
     `"area"` selects the method for each axis. Shrinking averages the area of each new pixel
     (INTER_AREA), because interpolation reads few source pixels and aliases. Enlarging interpolates

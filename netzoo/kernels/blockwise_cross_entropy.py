@@ -1,7 +1,7 @@
 """Cross-entropy of a linear classifier with many classes; on CPU, it never holds all logits.
 
 When the classes are a vocabulary, the logits are by far the largest array of a step, and their loss
-is bound by memory. The CPU implementation processes blocks of positions: it computes the logits,
+is memory-bound. The CPU implementation processes blocks of positions: it computes the logits,
 losses and gradients of one block and discards its logits before the next. The native implementation
 computes all logits at once, because blocks have not been measured on other devices.
 """
@@ -102,7 +102,7 @@ def _losses(logits, labels, smoothing):
     losses = jnp.log(norm) + (1 - smoothing) * (largest - hit)
     if smoothing:
         losses += smoothing * (largest - wide.mean(-1, keepdims=True))
-    # The first of the largest, as argmax, which XLA does not vectorise on CPU.
+    # The index of the first maximum, like argmax, which XLA does not vectorise on CPU.
     classes = jnp.arange(wide.shape[-1])
     first = jnp.where(wide == largest, classes, wide.shape[-1]).min(-1)
     return exponentials, norm, losses[..., 0], first == labels

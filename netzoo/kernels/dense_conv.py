@@ -2,8 +2,8 @@
 
 XLA's CPU backend runs a convolution in Eigen if the features are the last axis of its input and
 output. It rewrites gradients to this layout only in the outermost computation. In a loop or a
-branch, as in rematerialisation or gradient accumulation, they stay a scalar loop, and a step of
-ResNet-50 takes eighteen times as long. Here the gradients are written in the fast layout.
+branch, as in rematerialisation or gradient accumulation, the gradients stay scalar loops, and a
+step of ResNet-50 takes eighteen times as long. This module writes the gradients in the fast layout.
 """
 
 import functools

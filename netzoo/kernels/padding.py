@@ -7,7 +7,7 @@ is 2. PyTorch pads both sides equally; TensorFlow puts the odd row or column at 
 from typing import Literal, get_args
 
 Padding = Literal["torch", "same"]
-# Zeros before and after height and width.
+# Zeros before and after the image along height and width.
 Pads = tuple[tuple[int, int], ...]
 NO_PADS: Pads = ((0, 0), (0, 0))
 

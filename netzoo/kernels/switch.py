@@ -23,9 +23,9 @@ _CHOSEN = jax.make_user_context(default_value=None)
 
 
 def backend(mesh: Mesh | AbstractMesh | None = None) -> Backend:
-    """Return the backend for which a program is now traced.
+    """Return the backend for which a program is being traced.
 
-    The innermost `use_backend` decides. Otherwise the platform of the program's devices does:
+    The innermost `use_backend` decides. Otherwise the platform of the program's devices decides:
     `"cpu"` for a CPU, `"native"` for all others.
 
     Args:

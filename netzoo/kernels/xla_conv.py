@@ -1,4 +1,4 @@
-"""XLA's own convolution: the native implementation, and a part of several for CPU."""
+"""XLA's own convolution: the native implementation, and a part of several CPU implementations."""
 
 import jax
 from jax import lax

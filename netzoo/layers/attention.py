@@ -1,8 +1,8 @@
 """Multi-head attention (Vaswani et al., arXiv:1706.03762, section 3.2.2).
 
 `jax.nn.dot_product_attention` is not used: it has no dropout, does not return the weights, and
-computes the softmax in float32 even in a float64 network. By default it runs the same products at
-the same speed.
+computes the softmax in float32 even in a float64 network. Its default implementation runs the same
+products at the same speed.
 """
 
 from typing import NamedTuple

@@ -2,9 +2,9 @@
 
 `flax.linen.Dropout` draws from JAX's threefry generator. On CPU, this passes over memory five times
 for each mask and takes a quarter of a Vision Transformer's training step. A mask needs no
-cryptographic numbers, so the position of every element is hashed with the key instead. The hash
-fuses with the multiplication that follows, and the gradient recomputes it instead of keeping the
-mask.
+cryptographic random numbers, so the key and the position of every element are hashed instead. The
+hash fuses with the multiplication that follows, and the gradient recomputes it instead of keeping
+the mask.
 """
 
 import math

@@ -41,8 +41,8 @@ class BatchNorm(nn.Module):
         the running statistics. Without `train`, it uses the running statistics.
 
         Raises:
-          UserError: With `train`, there is one value per channel: its variance is 0, and so are
-            all gradients.
+          UserError: With `train`, a channel has only one value: its variance is 0, and so are all
+            gradients.
         """
         channels = x.shape[-1]
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)

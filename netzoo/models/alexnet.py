@@ -17,13 +17,14 @@ convolutions, before pooling (section 3.3). Pools are 3x3 with stride 2, so they
 3.4). The second, fourth and fifth convolutions have two groups, one per GPU in the paper.
 
 The paper states 224 pixels, but its layers need 227: the first convolution, 11 pixels wide with
-stride 4 and no padding, has 55 output positions. Here every image is padded with zeros to the next
-4 n + 3, with an odd row or column in front. 224 pixels become 227, with the result of the usual
-padding of 2. Feature maps that are not 6x6 are averaged or repeated to 6x6.
+stride 4 and no padding, has 55 output positions. This module pads every image with zeros to the
+next size 4 n + 3, with an odd row or column in front. An image of 224 pixels becomes 227 pixels,
+with the same result as the usual padding of 2. Feature maps that are not 6x6 are averaged or
+repeated to 6x6.
 
-`alexnet_owt` is "One weird trick", as in torchvision: 64, 192, 384, 256 and 256 channels, no
-groups, no response normalisation, and dropout before instead of after each hidden layer. Its stem
-always pads by 2, so that 224 pixels become 55, 27, 13 and 6.
+`alexnet_owt` is the network of "One weird trick", as in torchvision: 64, 192, 384, 256 and 256
+channels, no groups, no response normalisation, and dropout before instead of after each hidden
+layer. Its stem always pads by 2, so that 224 pixels become 55, 27, 13 and 6.
 """
 
 import functools

@@ -24,8 +24,9 @@ from netzoo.models.remat import blocks_are_rematerialized
 
 # Returns the initializer of a bias for the number of inputs of each output.
 BiasInit = Callable[[int], nn.initializers.Initializer]
-# PyTorch's own initializers, of layers that torchvision leaves as they are: uniform up to one over
-# the square root of the number of inputs, kernels and biases (torch/nn/modules/linear.py, conv.py).
+# PyTorch's default initializers, which torchvision keeps for some layers: kernels and biases are
+# uniform up to one over the square root of the number of inputs (torch/nn/modules/linear.py and
+# conv.py).
 TORCH_KERNEL = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 NORMAL = nn.initializers.normal(0.01)  # of the dense layers of AlexNet and VGG
 Activation = Callable[[jax.Array], jax.Array]
@@ -139,7 +140,7 @@ class InvertedResidual(nn.Module):
     """A 1x1 expansion, a depthwise convolution, and a linear 1x1 projection.
 
     This is the block of MobileNetV2 (Sandler et al., arXiv:1801.04381, Figure 3b). With
-    squeeze-excite before the projection, it is that of MobileNetV3 (Howard et al.,
+    squeeze-excite before the projection, it is the block of MobileNetV3 (Howard et al.,
     arXiv:1905.02244, Figure 4). With `expansion` 1 it has no expanding convolution. If input and
     output have the same shape, the block adds the input.
     """
@@ -175,7 +176,7 @@ def trunk(
 ) -> jax.Array:
     """Run the blocks of all stages as submodules of `network`.
 
-    Each stage is the stride of its first block and a function for each block, which makes the block
+    A stage is the stride of its first block and one function per block, which creates the block
     from `stride` and `name`. Block 2 of stage 1 is named `stage1_block2`; its output is the
     endpoint `stage1/block2`.
     """

@@ -1,7 +1,7 @@
 """Folds every BatchNorm into the preceding convolution, for evaluation.
 
-In evaluation, BatchNorm multiplies every channel by a factor and adds an offset. The factor is
-multiplied into the convolution, and the offset remains as the norm's bias:
+In evaluation, BatchNorm multiplies every channel by a factor and adds an offset. Folding multiplies
+the convolution by the factor and keeps the offset as the norm's bias:
 
     model, variables = netzoo.fold_batch_norm(model, variables)
     logits = model.apply(variables, images, train=False)

@@ -16,13 +16,13 @@ image:
 
 Table 1 prints stride 2 for the last depthwise convolution, but it maps 7x7 to 7x7, so its stride is
 1. The paper has ReLU after every BatchNorm. Published weights (TF-slim, Keras, timm) were trained
-with ReLU6, which is used here. The paper's resolution multiplier is the image size.
+with ReLU6, so this module uses ReLU6. The paper's resolution multiplier is the image size.
 
-The paper does not say how kernels start. Here the depthwise ones follow torchvision's rule for
-MobileNetV2: He et al. (arXiv:1502.01852) with the fan-out of all channels. timm counts the fan-out
-of one channel, which is larger by the square root of the channels; TF-slim draws all kernels with
-standard deviation 0.09. BatchNorm removes the scale from the output, but not from the effective
-learning rate.
+The paper does not describe the initialisation. Here, depthwise kernels follow torchvision's rule
+for MobileNetV2: He et al. (arXiv:1502.01852) with the fan-out of all channels. timm uses the
+fan-out of one channel, which gives kernels that are larger by the square root of the number of
+channels. TF-slim draws all kernels with standard deviation 0.09. BatchNorm removes the scale from
+the output, but not from the effective learning rate.
 """
 
 import functools

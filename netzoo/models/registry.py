@@ -52,7 +52,7 @@ def create_model(name: str, num_classes: int = 1000, **options: Any) -> nn.Modul
       `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`.
 
     Raises:
-      UserError: The name or an option is unknown; the message suggests the nearest.
+      UserError: The name or an option is unknown; the message suggests similar names.
     """
     check_options(name, options)
     return model_entry(name).factory(num_classes=num_classes, **options)

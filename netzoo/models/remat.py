@@ -85,7 +85,7 @@ def _in_branch(
     """Run a rematerialised block in a branch that is always taken.
 
     A barrier should delay the second computation until the gradient arrives. XLA's CPU backend
-    drops it and so keeps the activations of all blocks, but it does not simplify a branch.
+    drops the barrier and so keeps the activations of all blocks, but it does not simplify a branch.
     """
     alone = block.clone(parent=None)
     keys = {"dropout": jax.random.key(0)}

@@ -63,11 +63,11 @@ def _check_network(config: ConfigDict) -> None:
 def run_config(workdir: Path, config: ConfigDict | None = None) -> FrozenConfigDict:
     """Return the configuration of a run for evaluation or prediction, and import its modules.
 
-    Training resolved it, so neither the initial weights nor the data are needed.
+    Training resolved this configuration, so neither the initial weights nor the data are needed.
 
     Args:
       workdir: The run folder.
-      config: The configuration with other values, or None. None as a value stands for the run's.
+      config: A configuration with other values, or None. The run's value replaces a value of None.
 
     Raises:
       UserError: The folder is not a run, a key or value is invalid, or a module cannot be imported.

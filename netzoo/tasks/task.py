@@ -56,7 +56,7 @@ class Task(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def for_evaluation(cls, config: ConfigDict, workdir: Path) -> "Task":
-        """Return the task of a run, with what `save` wrote and without the training data."""
+        """Return the task of a run from the files that `save` wrote, without the training data."""
 
     @abc.abstractmethod
     def save(self, workdir: Path) -> None:

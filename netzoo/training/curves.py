@@ -24,10 +24,10 @@ def training_curves(
 ) -> None:
     """Draw loss, main metric and learning rate of a run over its epochs as a PNG.
 
-    `records` are the lines of metrics.jsonl; without a train line nothing is drawn. Train lines
-    have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`, the same for
-    the metric, and `weights`, which is "ema" for averaged weights. Missing and null values are
-    skipped. `metric` is the task's main metric, a fraction of 1.
+    `records` are the lines of metrics.jsonl; without a train line, the function draws nothing.
+    Train lines have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`,
+    the same for the metric, and `weights`, which is "ema" for averaged weights. Missing and null
+    values are skipped. `metric` is the task's main metric, a fraction of 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:

@@ -33,16 +33,16 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
 
-    No training data are opened. The classes of the data are matched with those of the run by name,
-    and the data may lack some.
+    This function opens no training data. It matches the classes of the data and of the run by name;
+    the data may lack some classes.
 
     Args:
       workdir: The run folder.
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
       config: The run's configuration with other values for data and evaluation, or None.
       split: `"test"`, `"validation"` or `"train"`: the run's `data.test_split` and so on.
-      out: Folder for the results; None for the run folder. Data of another source or split than the
-        run's need one, so that the folder of a run describes the data of the run.
+      out: Folder for the results; None for the run folder. It is required for another source or
+        split than the run's, because the folder of a run describes only the data of the run.
 
     Returns:
       The contents of `eval.json`.

@@ -17,7 +17,7 @@ def make_eval_step(
 ) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
     """Compile `Task.evaluation_sums` for all devices of a mesh.
 
-    The variables may have any sharding. Every device, and so every process, gets the sums.
+    The variables may have any sharding. Every device, and therefore every process, gets the sums.
     """
     everywhere = meshes.replicated(mesh)
 

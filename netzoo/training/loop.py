@@ -68,7 +68,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     workdir = Path(workdir)
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)
-    # All processes must agree before the first of them writes.
+    # All processes must agree before any of them writes.
     continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
     if continued:
         check_same_run(config, workdir)
@@ -228,7 +228,7 @@ class TrainingLoop:
             self.state, metrics = self.train_step(self.state, self.put(batch))
             if unread:
                 self.finish_step(*unread)
-            # An estimate, if each process reads other rows.
+            # An estimate if the processes read different rows.
             count = self.task.count(batch) * jax.process_count()
             unread = (step, count, metrics)
             last = step == self.total_steps

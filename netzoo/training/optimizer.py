@@ -27,7 +27,7 @@ OPTIMIZERS: dict[
         *(optax.trace(o.momentum), rate),
     ),
     # The RMSProp of TensorFlow and timm (RMSpropTF), with which the MobileNets were trained: the
-    # mean of squares starts from 1, and the momentum contains the learning rate.
+    # mean of squares starts at 1, and the momentum contains the learning rate.
     "rmsprop_tf": lambda o, decay, rate: (
         *(decay, optax.scale_by_rms(o.decay, o.epsilon, initial_scale=1.0)),
         *(rate, optax.trace(o.momentum)),

@@ -29,7 +29,7 @@ def parameter_shardings(
 
     `sharding.parameters` maps each parameter to the axis to shard (negative axes count from the
     end), None for no axis, or "largest": the largest divisible axis, if any, of a parameter with at
-    least `sharding.min_size` numbers. `params` may be shapes.
+    least `sharding.min_size` elements. `params` may be shapes.
 
     Raises:
       UserError: The table does not fit `params`, or an axis cannot be divided.

@@ -12,7 +12,7 @@ import jax
 
 from netzoo import mesh as meshes
 
-# A user sends them, a terminal that closes, or a scheduler before it ends a job.
+# Sent by a user, a closing terminal, or a scheduler before it ends a job.
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -42,7 +42,8 @@ class StopSignal(contextlib.AbstractContextManager):
         self._announce = announce
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                # `nohup` has SIGHUP ignored, so that training goes on without its terminal.
+                # `nohup` makes the process ignore SIGHUP, so that training continues without its
+                # terminal.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
 
@@ -73,7 +74,7 @@ class StopSignal(contextlib.AbstractContextManager):
 
 
 def _leave_closed_terminal() -> None:
-    """Send the output nowhere if its terminal or pipe is closed, where printing raises an error."""
+    """Discard the output if its terminal or pipe is closed, because printing would fail."""
     for descriptor in (1, 2):
         poll = select.poll()
         poll.register(descriptor, 0)

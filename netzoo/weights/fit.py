@@ -118,7 +118,8 @@ def _with_resized_positions(
         old, new = np.asarray(tensors[entry.source]), shapes["params"]["position_embedding"]
         has_token = module.pool == "token"
         fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
-        # A file of other tokens, such as registers, is refused with a better reason than the grid.
+        # A file with additional tokens, such as registers, gets a better error than one about the
+        # grid.
         if fits_otherwise and _is_square(old.shape[1] - has_token) and old.shape != new.shape:
             side = math.isqrt(new.shape[1] - has_token)
             resized = resize_position_embedding(old, (side, side), has_token)

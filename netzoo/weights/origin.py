@@ -155,7 +155,7 @@ def _preprocessing(
 class Recognised(NamedTuple):
     """Weights and the project that their tensor names identify."""
 
-    weights: Weights  # without a prefix, completed with what is usual for the project
+    weights: Weights  # without a prefix, completed with the project's usual settings
     project: str
     layout: Layout
     matching: int  # tensors with a name of the layout
@@ -195,7 +195,7 @@ def _prefix(tensors: Mapping[str, np.ndarray], layout: Layout) -> tuple[str, int
 def _as_usual(
     weights: Weights, module: nn.Module, project: str, projects: Mapping[str, Project]
 ) -> Weights:
-    """Fill in what a project usually trains with, since the file does not store it."""
+    """Fill in the usual settings of a project, because the file does not store them."""
     is_minimalistic = getattr(module, "minimalistic", False)  # those of timm are TensorFlow's
     if is_minimalistic or any(map(_FROM_TENSORFLOW.fullmatch, weights.called)):
         project = f"{project} tf_" if f"{project} tf_" in projects else project

@@ -17,7 +17,7 @@ from chex import ArrayTree
 from netzoo.errors import UserError, printable
 
 Path = tuple[str, ...]  # path of a variable, e.g. `("params", "stem", "kernel")`
-SHOWN = 8  # names listed in an error; the rest is counted
+SHOWN = 8  # names listed in an error, which counts the others
 
 
 class Transform(NamedTuple):
@@ -217,14 +217,14 @@ def to_variables(
     flat = flax.traverse_util.flatten_dict(shapes)
     variables: dict[Path, np.ndarray] = {}
     wrong: dict[str, Path] = {}  # tensors that do not fit, and one of the variables for each
-    head: dict[str, Path] = {}  # those of them that belong to the head
+    head: dict[str, Path] = {}  # the tensors among them that belong to the head
     for entry in layout.entries:
         shape = flat[entry.target].shape
         value = _converted(tensors, entry)
         if value is None or value.shape != shape[0 if entry.layer is ... else 1 :]:
             (head if entry.target[1] in layout.head else wrong)[entry.source] = entry.target
             continue
-        if entry.target not in variables:  # memory is taken for what the file really has
+        if entry.target not in variables:  # allocate memory only for tensors that the file has
             variables[entry.target] = np.empty(shape, np.float32)
         variables[entry.target][entry.layer] = value
     expected = {entry.source for entry in layout.entries}

@@ -34,7 +34,7 @@ from netzoo.workdir.checksums import ChecksummedPath, check_files
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-# The item that marks a checkpoint as one that a signal saved between two on the schedule.
+# The item that marks a checkpoint that a signal saved off the schedule.
 _OFF_SCHEDULE = "off_schedule"
 # Reasons why a run may lack a kind of checkpoint.
 _HINTS = {
@@ -52,7 +52,7 @@ class _CheckpointFolder:
         options |= {"temporary_path_class": ChecksummedPath}
         options |= {"cleanup_tmp_directories": True}  # left by a killed process
         # Processes meet in barriers that Orbax names by the step. Both folders of a run may save
-        # one step at the same time; without the prefix the processes would wait for ever.
+        # one step at the same time; without the prefix, the processes would wait forever.
         options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
             barrier_sync_key_prefix=directory.name
         )

@@ -13,8 +13,8 @@ from netzoo.data.sources.tfds import TfdsSource, open_builder
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
-# User sources by the word before the colon; user modules may add more. A function takes the text
-# after the colon and the split, and returns a source.
+# Maps the word before the colon to a user source; user modules may add more. A function takes the
+# text after the colon and the split, and returns a source.
 SOURCES: dict[str, Callable[[str, str], Source]] = {}
 
 

@@ -163,8 +163,8 @@ def download(builder: tfds.core.DatasetBuilder) -> None:
     Raises:
       DatasetNotFoundError: The data set cannot be downloaded; the message lists alternatives.
     """
-    # Try one address first, because TFDS would retry for minutes. Data sets to download by hand
-    # also list addresses, but do not need them.
+    # Try one address first, because TFDS would retry for minutes. Data sets that users
+    # must download by hand also list addresses, but do not need them.
     by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
     urls = [] if by_hand else list(builder.url_infos or {})
     if urls and (reason := _unreachable(urls[0])):

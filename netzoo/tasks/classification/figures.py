@@ -33,7 +33,7 @@ def confusion_matrix(
     size = float(np.clip(cell * 38, 6, 10))
     side = cell * classes
     figure = figures.new_figure(max(side + 3.5, 5), side + 2.2, title)
-    # Without this the label of the lower colour scale touches the edge.
+    # Without this, the label of the lower colour scale touches the edge.
     figure.set_layout_engine("constrained", rect=(0, 0.005, 1, 0.995))
     axes = figure.subplots()
     diagonal = np.eye(classes, dtype=bool)

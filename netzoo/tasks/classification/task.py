@@ -110,12 +110,12 @@ class ImageClassification(Task):
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
-        """Return a task whose training step can be compiled but not run, and a batch's shapes."""
+        """Return a task whose training step can be compiled but not run, and batch shapes."""
         rows, size = config.train.batch_size, config.data.image_size
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
         batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
         task = cls(config, class_names=tuple(map(str, range(classes))))
-        task.steps_per_epoch = 1000  # some number, for the schedule
+        task.steps_per_epoch = 1000  # any number, for the schedule
         return task, batch
 
     @classmethod
@@ -181,8 +181,8 @@ class ImageClassification(Task):
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
         """Return the variables of `init.weights`, or None, with a head for the data's classes.
 
-        The head of a run with the same classes is reordered to the order of the data. A head for as
-        many other classes is re-initialised.
+        The head of a run with the same classes is reordered to the order of the data. A head for
+        the same number of other classes is re-initialised.
         """
         path, names = self.config.init.weights, self.class_names
         theirs = names

@@ -81,7 +81,8 @@ class Buckets:
 
     lengths: tuple[int, ...]  # increasing; a pair goes into the first bucket that is long enough
     batch_tokens: int  # maximum per batch and side, with padding; but see `row_multiple`
-    # Divides the number of rows, which is at least this: devices times gradient accumulation.
+    # Divides the number of rows, which is at least this number: devices times gradient
+    # accumulation.
     row_multiple: int
 
     def rows(self, length: int) -> int:
@@ -90,7 +91,7 @@ class Buckets:
 
     def divide(self, lengths: np.ndarray) -> list[np.ndarray]:
         """Return the indices of the pairs in each bucket, in order, given the pairs' lengths."""
-        # The number of buckets that are too short is the index of the first that fits.
+        # The number of buckets that are too short is the index of the first bucket that fits.
         bucket = np.searchsorted(self.lengths, lengths)
         return [np.flatnonzero(bucket == b) for b in range(len(self.lengths))]
 
@@ -211,7 +212,7 @@ class TrainBatches(_Batches):
 class EvalBatches(_Batches):
     """Batches with every pair exactly once, or with `limit` evenly spaced pairs.
 
-    They are as in `TrainBatches`, with a `mask`, bool [R], that is False for rows of padding.
+    Batches are as in `TrainBatches`, with a `mask`, bool [R], that is False for rows of padding.
     Longer pairs go into further buckets, at multiples of the last bucket's length.
     """
 

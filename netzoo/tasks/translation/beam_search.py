@@ -64,8 +64,9 @@ def beam_search(
     """Translate sentences with a Transformer; `model` and `options` are static under `jax.jit`.
 
     A sentence is finished when no unfinished hypothesis of any length can become one of the
-    `n_best` ended ones. It then no longer changes, whatever the other sentences of the batch.
-    `source` holds tokens `[batch, S]`, padded at the end. A row of padding is finished at once.
+    `n_best` ended ones. It then no longer changes, whatever happens to the other sentences of the
+    batch. `source` holds tokens `[batch, S]`, padded at the end. A row of padding is finished at
+    once.
 
     Raises:
       UserError: An option is out of range.
@@ -78,7 +79,7 @@ def beam_search(
         )
 
     # Few translations reach the maximum length, and steps are slower with a longer cache. Each
-    # cache is therefore about twice as long as the one before.
+    # cache is therefore about twice as long as the previous one.
     lengths = [options.max_length]
     while lengths[0] > 2 * SHORTEST_CACHE:
         lengths.insert(0, -(-lengths[0] // 2))

@@ -1,10 +1,10 @@
-"""Metrics of labels, given the labels before them, and of whole translations.
+"""Metrics of next-token predictions and of whole translations.
 
 The metrics of labels follow from sums over a batch, without padding, computed on the device:
 
     loss_sum   float   sum of the cross-entropies of the labels, in nats, without label smoothing
-    correct    int     labels that were the most probable ones, after the true labels before them
-    tokens     int     labels, each sentence's end included
+    correct    int     labels that were most probable, given the true labels before them
+    tokens     int     labels, including the end of each sentence
     count      int     sentences
 
 The metrics of translations compare them with references. sacrebleu computes them. Its signatures
@@ -78,7 +78,7 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
     bleu, lowercased, chrf = BLEU(tokenize="13a"), BLEU(tokenize="13a", lowercase=True), CHRF()
     score = bleu.corpus_score(hypotheses, [references], n_bootstrap=_RESAMPLES)
     signature = str(bleu.get_signature())
-    # The score object exposes its interval only as text, and not for a mean of zero.
+    # The score object exposes its interval only as text, and has no interval for a mean of zero.
     shown = json.loads(score.format(width=6, signature=signature, is_json=True))
     mean, half = shown.get("confidence_mean", 0.0), shown.get("confidence_var", 0.0)
     return {

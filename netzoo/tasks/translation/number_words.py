@@ -1,8 +1,8 @@
-"""A computed translation data set: numbers and their English names.
+"""A generated translation data set: numbers and their English names.
 
-It has both directions, digits to words and words to digits; the source shows the direction. No
-number of `validation` or `test` occurs in `train` in either direction, so a network that only
-memorises pairs fails on them.
+It has both directions, digits to words and words to digits; the source sentence shows the
+direction. No number of `validation` or `test` occurs in `train` in either direction, so a network
+that only memorises pairs fails on them.
 """
 
 import functools

@@ -24,7 +24,7 @@ from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.outputs import check_writable
 
-# Sentences per part that is translated and written: enough for full batches of every length.
+# Sentences translated and written at a time: enough for full batches of every length.
 SENTENCES_AT_A_TIME = 4096
 
 

@@ -38,8 +38,8 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
       The pairs, including those with an empty side, in a fixed order.
 
     Raises:
-      SourceError: The specification, a language or the split is unknown; or files do not match or
-        cannot be read.
+      SourceError: The specification, a language or the split is unknown; or the files of the two
+        languages differ in length or cannot be read.
       DatasetNotFoundError: A TFDS data set is not prepared and cannot be downloaded.
     """
     if spec == NUMBER_WORDS:

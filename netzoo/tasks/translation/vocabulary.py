@@ -35,8 +35,8 @@ class Vocabulary:
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(model)
-            # A file that was truncated between two fields also parses; this is the last field. mypy
-            # cannot see ModelProto, which is created at import.
+            # A file that was truncated between two fields also parses, so check the last field.
+            # mypy cannot see ModelProto, which is created at import.
             proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
             if not proto.HasField("normalizer_spec"):
                 raise RuntimeError("a part is missing")

@@ -118,7 +118,7 @@ def _reader(path: Path, start: bytes) -> Callable[[Path], dict[str, np.ndarray]]
         is_torch = any(name == "data.pkl" or name.endswith("/data.pkl") for name in names)
         is_npz = all(name.endswith(".npy") for name in names)
         return read_torch_file if is_torch else _read_npz if is_npz else by_suffix or _read_npz
-    if start[8:9] == b"{":  # before pickles: the length that precedes may begin as they do
+    if start[8:9] == b"{":  # before pickles, because the preceding length may begin like a pickle
         return _read_safetensors
     if start.startswith(PICKLE_MAGIC):
         return read_torch_file

@@ -49,8 +49,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        # The archive is not compressed, so its members can exceed its size only if they share
-        # bytes.
+        # The archive is not compressed, so its members can exceed its size only if they overlap.
         check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise UserError("it is a compressed zip archive, which torch.save does not write")

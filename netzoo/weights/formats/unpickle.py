@@ -47,7 +47,7 @@ SAVE_OTHERWISE = (
 )
 MAX_AXES = 64  # of a tensor, as in NumPy
 MAX_ARGUMENTS = 8  # of a call; a longer list could be copied repeatedly
-# Total entries of dictionaries made from lists. A list can be used many times, and each use takes
+# Total entries of dictionaries built from lists. A list can be used many times, and each use takes
 # new memory.
 MAX_PAIRS = 1 << 20
 
