@@ -1,10 +1,14 @@
-"""Errors that the user can fix, and names that are safe to print."""
+"""Errors that the user can fix, notices, and text that is safe to print."""
 
 import contextlib
 import difflib
 import functools
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
+
+# Emoji and the scripts of e.g. Persian and Hindi need them.
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 class UserError(ValueError):
@@ -25,7 +29,8 @@ def unknown_name(kind: str, found: str, valid: Iterable[str]) -> UserError:
 
 def note(text: str) -> None:
     """Print a notice on standard error, separate from results."""
-    print(printable(text), file=sys.stderr, flush=True)
+    if sys.stderr:  # None where a shell has closed it; `print` would use standard output
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 @functools.cache
@@ -44,9 +49,23 @@ def noting(note: str) -> Iterator[None]:
         raise
 
 
-def printable(name: str) -> str:
-    """Return a name with non-printable characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+def printable(text: str, keep: str = "") -> str:
+    """Return a text with characters escaped that would control a terminal or change the order.
+
+    These are control characters, marks of direction and everything else that shows nothing, except
+    spaces and what joins letters. The characters of `keep` stay, e.g. line ends.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if _is_shown(c) or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _is_shown(character: str) -> bool:
+    if character.isprintable() or character in _JOINERS:
+        return True
+    return unicodedata.category(character) == "Zs"
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

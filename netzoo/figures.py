@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
@@ -30,7 +30,7 @@ def new_figure(
     """Create a figure of a size in inches, with a title at the left."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.set_layout_engine(layout)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", **PLAIN)
+    figure.suptitle(printable(title), x=0.01, ha="left", fontsize=12, weight="bold", **PLAIN)
     return figure
 
 
@@ -54,7 +54,8 @@ def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> Non
 
 
 def shorten(text: str, longest: int) -> str:
-    """Shorten a text to at most `longest` characters, with an ellipsis."""
+    """Escape a text for a figure and shorten it to `longest` characters, with an ellipsis."""
+    text = printable(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

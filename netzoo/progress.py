@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
 import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+
+from netzoo.console import is_terminal
+from netzoo.errors import printable
 
 _PLAIN_SECONDS = 10.0
 
@@ -24,11 +29,26 @@ def format_metric(value: float | None, digits: int = 4) -> str:
 def track(
     items: Iterable[Item], description: str, console: Console | None = None
 ) -> Iterable[Item]:
-    """Return `items`, and draw a bar during iteration on a terminal."""
-    console = console or Console()
-    if not _is_terminal(console):
+    """Return `items`, and draw a bar during iteration if standard error is a terminal."""
+    console = console or Console(stderr=True)
+    if not is_terminal(console):
         return items  # rich would start a thread for a hidden bar too
-    return rich.progress.track(items, description, console=console, transient=True)
+    shown = escape(printable(description))
+    return rich.progress.track(items, shown, console=console, transient=True)
+
+
+@contextlib.contextmanager
+def byte_bar(
+    description: str, total: int | None, completed: int
+) -> Iterator[Callable[[int], None]]:
+    """Draw a bar of bytes if standard error is a terminal; yield a function that adds bytes."""
+    columns = (*rich.progress.Progress.get_default_columns(), DownloadColumn())
+    console = Console(stderr=True)
+    with rich.progress.Progress(
+        *columns, console=console, disable=not is_terminal(console)
+    ) as progress:
+        bar = progress.add_task(escape(printable(description)), total=total, completed=completed)
+        yield lambda count: progress.advance(bar, count)
 
 
 class Progress:
@@ -53,14 +73,18 @@ class Progress:
         `start_step` is above 0 in a resumed run. `description` is a short text, e.g. the model
         name. `unit` is the unit of the rate, e.g. "images". `clock` returns seconds.
         """
-        self._total, self._start, self._description = total_steps, start_step, description
+        self._total, self._start, self._description = (
+            total_steps,
+            start_step,
+            printable(description),
+        )
         self._unit, self._clock = unit, clock
         self._console = console or Console()
-        self._terminal = _is_terminal(self._console)
+        self._terminal = is_terminal(self._console)
         self._bar = rich.progress.Progress(
-            TextColumn("{task.description}", style="bold"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             expand=True,
@@ -69,7 +93,7 @@ class Progress:
             disable=not self._terminal,
         )
         self._row = self._bar.add_task(
-            description, total=total_steps, completed=start_step, facts="compiling"
+            self._description, total=total_steps, completed=start_step, facts="compiling"
         )
 
     def __enter__(self) -> Progress:
@@ -104,10 +128,4 @@ class Progress:
     def message(self, text: str) -> None:
         """Print `text` on its own line, above the bar if there is one."""
         # Not `print`, which would parse a tensor shape such as [32, 224] as a style.
-        self._console.out(text, highlight=False)
-
-
-def _is_terminal(console: Console) -> bool:
-    # Variables such as FORCE_COLOR set `is_terminal`, so also check `file.isatty`: redrawn bars
-    # would fill a log file.
-    return console.is_interactive and console.file.isatty()
+        self._console.out(printable(text, keep="\n"), highlight=False)

@@ -69,12 +69,12 @@ class Bench:
           workdir: The run.
           right: Whether what happened before was right.
           before: The process of which that is, for the details.
-          says: What the resumed run has to print.
+          says: What the resumed run has to print on standard error.
         """
         logged = runs.last_logged(workdir)
         done = runs.finish(workdir, self.cache)
         found = runs.differences(workdir, self.whole) if done.returncode == 0 else ["no end"]
-        survived = right and not found and says in done.stdout
+        survived = right and not found and says in done.stderr
         if survived:
             shutil.rmtree(workdir)
         again = max(0, logged - runs.resumed_at(done.stdout))

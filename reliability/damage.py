@@ -67,7 +67,7 @@ def read_after_flips(workdir: Path, times: int) -> Iterator[Try]:
 
 
 def _reads_older(workdir: Path) -> bool:
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stderr(io.StringIO()):
         step, _, _ = restore_variables(workdir)
     return step != runs.steps_in(workdir)[-1]
 

@@ -118,7 +118,7 @@ def damaged_best(bench: Bench) -> Iterator[Try]:
         best = workdir / "best" / str(runs.steps_in(workdir, "best")[-1])
         damage.flip(damage.largest(best, chosen), 0)
         done = runs.finish(workdir, bench.cache)
-        named = f"checkpoint damaged, left out: {best}" in done.stdout
+        named = f"checkpoint damaged, left out: {best}" in done.stderr
         found = [x for x in runs.differences(workdir, bench.whole) if not x.startswith("best")]
         right = done.returncode == 0 and named and not found
         yield Try(right, "the best weights, until the next that beat all since", str(found))

@@ -93,6 +93,18 @@ def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
     assert terminal or not file.getvalue()
 
 
+def test_descriptions_are_shown_as_they_are():
+    """Protects bars from names that look like markup, or that would control the terminal."""
+    file = Terminal()
+    console = Console(file=file, force_terminal=True, width=120, color_system=None, _environ={})
+    name = "[bold]test[/bold] [red]\x1b]0;x\x07"
+    assert list(track([0], name, console)) == [0]
+    with Progress(2, 0, name, "images", console=console) as progress:
+        show(progress, 2)
+    assert file.getvalue().count("[bold]test[/bold] [red]\\x1b]0;x\\x07") >= 2
+    assert "\x1b]0" not in file.getvalue()
+
+
 def test_no_thread_draws_a_hidden_bar():
     """Protects batch jobs from a thread that draws nothing."""
     items = range(3)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from netzoo.config import validate
+from netzoo.config.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "netzoo").rglob("*.py"))
@@ -24,10 +25,11 @@ FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training",
 LEAVES = {
     "errors": set(),
     "cache": set(),
+    "console": {"errors"},
     "config": {"errors"},
     "figures": {"errors"},
     "limits": {"errors"},
-    "progress": set(),
+    "progress": {"console", "errors"},
     "mesh": {"errors"},
     "workdir": {"errors", "config"},
 }
@@ -131,6 +133,32 @@ def test_nobody_else_compares_task_names():
                 for node in nodes
                 if isinstance(node, ast.Constant) and isinstance(node.value, str)
             }
+    assert only_offenders(wrong) == {}
+
+
+def test_text_reaches_the_terminal_through_one_place():
+    """`netzoo.console` escapes text from outside, and rich never parses it as markup."""
+    wrong = {}
+    for path in PACKAGE:
+        used = {name.split(".")[0] for name in imports(path)} & {"rich", "termcolor"}
+        calls = {node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)}
+        used |= {call.id for call in calls if isinstance(call, ast.Name)} & {"print"}
+        if relative(path) not in ("netzoo/console.py", "netzoo/progress.py", "netzoo/errors.py"):
+            wrong[relative(path)] = used
+    assert only_offenders(wrong) == {}
+
+
+def test_libraries_leave_standard_output_to_results():
+    """`--json` and translations stay readable whatever is noticed on the way."""
+    parts = [f"tasks/{task.rpartition('.')[2]}" for task in TASKS.values()]
+    files = [f"{part}/{name}.py" for part in parts for name in ("task", "predict")]
+    files += ["training/loop.py", "training/evaluate_run.py", "console.py"]
+    commands = {ROOT / "netzoo" / name for name in ["cli", *files]}
+    wrong = {}
+    for path in PACKAGE:
+        if not commands & {path, *path.parents}:
+            names, text = ("say(", "print_table(", "sys.stdout"), path.read_text()
+            wrong[relative(path)] = [name for name in names if name in text]
     assert only_offenders(wrong) == {}
 
 

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from netzoo.console import say
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.source import Source
@@ -50,6 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     bad = 0
     for reason in corrupt_examples(source, options.threads):
         bad += 1
-        print(reason)
-    print(f"{bad:,} of {len(source):,} images of {options.source} {options.split} are corrupt")
+        say(reason)
+    say(f"{bad:,} of {len(source):,} images of {options.source} {options.split} are corrupt")
     return 1 if bad else 0

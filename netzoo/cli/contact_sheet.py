@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from netzoo.console import say
 from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source
 from netzoo.data.sources.open import open_source
@@ -78,4 +79,4 @@ def main(arguments: Sequence[str]) -> None:
     if options.out.suffix.lower() == ".png":
         image = image.quantize(256)  # reduces the file to a third
     image.save(options.out, optimize=True)
-    print(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")
+    say(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from netzoo.config.rules import TYPES
 from netzoo.config.table import task_table
 from netzoo.config.tasks import TASKS
+from netzoo.console import say
 
 _HEAD = "| key | type | default | expected | meaning |\n|---|---|---|---|---|"
 
@@ -62,4 +63,4 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--markdown", action="store_true", help="print the tables of docs/configs.md"
     )
-    print(markdown() if parser.parse_args(arguments).markdown else text())
+    say(markdown() if parser.parse_args(arguments).markdown else text())

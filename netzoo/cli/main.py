@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from netzoo.errors import UserError, unknown_name
+from netzoo.console import say
+from netzoo.errors import UserError, note, unknown_name
 
 COMMANDS = {
     "train": ("netzoo.cli.train", "train a network, or continue a run"),
@@ -42,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and sys.stdout and _is_unread(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
-        print(f"error: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        note("\n".join((f"error: {error}", *getattr(error, "__notes__", ()))))
         return 1
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     if name in ("-h", "--help"):
-        print("usage: netzoo COMMAND ...; netzoo COMMAND --help prints more\n")
-        print("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
+        say("usage: netzoo COMMAND ...; netzoo COMMAND --help prints more\n")
+        say("\n".join(f"  {command:<14} {text}" for command, (_, text) in COMMANDS.items()))
         return 0
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)

@@ -7,9 +7,7 @@ netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT]
 import argparse
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
+from netzoo.console import print_table, say
 from netzoo.errors import UserError, unknown_name
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.summary import model_summary, variable_shapes
@@ -46,21 +44,22 @@ def _list(pattern: str, classes: int) -> None:
     names = list_models(pattern)
     if not names:
         raise UserError(f"no network matches {pattern!r}; all: {', '.join(list_models())}")
-    table = Table("name", "parameters", "MACs", "input", "top-1, %", "source of the accuracy")
-    for column in table.columns[1:5]:
-        column.justify = "right"
-    for name in track(names, "tracing", Console(stderr=True)):
+    right = ("parameters", "MACs", "input", "top-1, %")
+    rows = []
+    for name in track(names, "tracing"):
         entry, accuracy = model_entry(name), reported_accuracy(name)
         summary = model_summary(create_model(name, num_classes=classes), entry.image_size)
-        table.add_row(
-            name,
-            f"{summary.parameters:,}",
-            _millions(summary.macs),
-            f"{entry.image_size} px" if entry.image_size else "tokens",
-            f"{accuracy[0]:.1f}" if accuracy else "-",
-            accuracy[1] if accuracy else "",
+        rows.append(
+            (
+                name,
+                f"{summary.parameters:,}",
+                _millions(summary.macs),
+                f"{entry.image_size} px" if entry.image_size else "tokens",
+                f"{accuracy[0]:.1f}" if accuracy else "-",
+                accuracy[1] if accuracy else "",
+            )
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    print_table(("name", *right, "source of the accuracy"), rows, right=right)
 
 
 def _image_size(name: str, size: int | None) -> int:
@@ -77,29 +76,30 @@ def _show_layout(name: str, classes: int, size: int | None, project: str) -> Non
     shapes = variable_shapes(model, _image_size(name, size))
     tensors = tensor_shapes(known[project](model, shapes), shapes)
     width = max(map(len, tensors))
-    for tensor, shape in tensors.items():
-        print(f"{tensor:{width}}  {' x '.join(map(str, shape))}")
+    lines = (f"{name:{width}}  {' x '.join(map(str, shape))}" for name, shape in tensors.items())
+    say("\n".join(lines))
 
 
 def _show(name: str, classes: int, size: int | None) -> None:
     size = _image_size(name, size)
     summary = model_summary(create_model(name, num_classes=classes), size)
-    table = Table("part", "output", "parameters", "MACs")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for part in summary.parts:
-        shape = " x ".join(map(str, part.shape[1:]))
-        table.add_row(part.name, shape, f"{part.parameters:,}", _millions(part.macs))
-    console = Console()
     unit = f"{size}x{size} pixels" if size else "tokens"
-    console.out(
+    say(
         f"{name}, {classes} classes, {unit}: {summary.parameters:,} parameters, "
-        f"{summary.statistics:,} running statistics, {_millions(summary.macs)} multiply-adds",
-        highlight=False,
+        f"{summary.statistics:,} running statistics, {_millions(summary.macs)} multiply-adds"
     )
     if accuracy := reported_accuracy(name):
-        console.out(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})", highlight=False)
-    console.print(table)
+        say(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})")
+    rows = (
+        (
+            part.name,
+            " x ".join(map(str, part.shape[1:])),
+            f"{part.parameters:,}",
+            _millions(part.macs),
+        )
+        for part in summary.parts
+    )
+    print_table(("part", "output", "parameters", "MACs"), rows, right=("parameters", "MACs"))
 
 
 def _millions(macs: int) -> str:

@@ -20,12 +20,13 @@ from typing import IO, Self
 
 import tensorflow_datasets as tfds
 
+from netzoo.console import say
 from netzoo.data.decode import check_header
 from netzoo.data.files import MAX_BYTES, images_below, is_image, open_file
-from netzoo.data.source import SourceError, warn
+from netzoo.data.source import SourceError
 from netzoo.data.sources.open import SYNTHETIC
 from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder
-from netzoo.errors import UserError, printable
+from netzoo.errors import UserError, note, printable
 
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670
@@ -197,14 +198,14 @@ def main(arguments: Sequence[str]) -> None:
     start = time.perf_counter()
     builder = prepare(options.name, options.origin, options.data_dir)
     seconds = time.perf_counter() - start
-    print(f"{builder.info.full_name} is ready in {builder.data_dir} ({seconds:.1f} s)")
+    say(f"{builder.info.full_name} is ready in {builder.data_dir} ({seconds:.1f} s)")
     counts_of_splits = count_classes(builder) if "label" in builder.info.features else {}
     for split, counts in counts_of_splits.items():
         total = sum(counts.values())
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        print(f"{split}: {total:,} examples: {listed}")
+        say(f"{split}: {total:,} examples: {listed}")
         if builder.name == FLOWERS and total != FLOWERS_EXAMPLES:
-            warn(
+            note(
                 f"Warning: expected {FLOWERS_EXAMPLES:,} photographs, found {total:,}: this is "
                 "not the published data set, and its splits and accuracies are not comparable. "
                 f"To prepare it again, first remove {builder.data_dir}."

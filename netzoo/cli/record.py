@@ -20,6 +20,7 @@ from typing import Any
 
 from netzoo.config import CONFIG_FILE
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
+from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
@@ -61,7 +62,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     for name in (*_NEEDED, *_description(config).files, "*.png"):
         for path in workdir.glob(name):
             shutil.copyfile(path, out / path.name)
-    (out / RECORD_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    (out / RECORD_FILE).write_text(json_text(record, pretty=True) + "\n", encoding="utf-8")
     return record
 
 
@@ -199,6 +200,6 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("expected either WORKDIR --out results/NAME, or --table results alone")
     if making:
         record = make_record(flags.workdir, flags.out)
-        print(f"{flags.out}: {record['model']}, {_description(record).headline(record)}")
+        say(f"{flags.out}: {record['model']}, {_description(record).headline(record)}")
     else:
-        print(results_tables(flags.table))
+        say(results_tables(flags.table))

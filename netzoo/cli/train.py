@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from netzoo.cli import keys, launch
 from netzoo.config import default_config, flatten
+from netzoo.console import say
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int | None:
 
 def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if options.print_config:
-        print(_origins(config, options.config, options.overridden))
+        say(_origins(config, options.config, options.overridden))
         return 0
     from netzoo.training import train
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from netzoo.errors import UserError, printable
+from netzoo.errors import UserError, note
 
 
 def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
@@ -38,7 +38,7 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
         path = Path(specs[-1].origin or "")
         if path.suffix != ".py" or not _imports_netzoo(path):
             raise _refusal(name, "does not import netzoo; name the module that registers something")
-        print(f"importing {name} from {printable(str(path))}", file=sys.stderr)
+        note(f"importing {name} from {path}")
         try:
             importlib.import_module(name)
         except Exception as error:  # the module is code and may raise any error

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from rich.console import Console
 
 from netzoo.data.files import ImageError
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 
 CORRUPT_HINT = "Replace the file, or skip it: data.on_corrupt=skip."
 
@@ -72,7 +71,7 @@ class SkipCorrupt:
         with self._lock:
             if str(error) not in self._messages:
                 self._messages.add(str(error))
-                warn(f"Warning: corrupt example left out ({len(self)} so far): {error}")
+                note(f"Warning: corrupt example left out ({len(self)} so far): {error}")
 
 
 def fingerprint(examples: int, names: Iterable[str] | None) -> dict[str, Any]:
@@ -88,8 +87,3 @@ def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:
     if skip is None:
         raise ImageError(f"{error} {CORRUPT_HINT}") from error
     skip.add(error)
-
-
-def warn(text: str) -> None:
-    """Print a warning on standard error verbatim."""
-    Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

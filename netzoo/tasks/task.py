@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from netzoo.errors import UserError, note
 from netzoo.layers import AUXILIARY
@@ -128,7 +127,7 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def show(self, report: dict[str, Any], console: Console) -> None:
+    def show(self, report: dict[str, Any]) -> None:
         """Print the metrics and the scores of `report` in a few lines."""
 
 

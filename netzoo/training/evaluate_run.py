@@ -1,6 +1,5 @@
 """Evaluates a run on one of its splits, and writes a report into its folder."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, flatten, load_config
 from netzoo.config.tasks import task_module
+from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
@@ -64,12 +63,11 @@ def evaluate_run(
     task = evaluation_task(config, workdir)
     report, draw_figures = _evaluate(task, workdir, which, examples)
     # Print first, so that a figure that cannot be written does not lose the metrics.
-    task.show(report, Console())
+    task.show(report)
     if meshes.is_writer():
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (folder / EVAL_FILE).write_text(text, encoding="utf-8")
+        (folder / EVAL_FILE).write_text(json_text(report, pretty=True) + "\n", encoding="utf-8")
         draw_figures(folder)
-    print(
+    say(
         f"{which} checkpoint, step {report['step']}, {report['weights']} weights; written: "
         f"{folder / EVAL_FILE}"
     )

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config
+from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
@@ -92,7 +93,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     if stop.signal is None:
         return 0
     name = signal.Signals(stop.signal).name
-    print(f"stopped by {name}; saved. The same command continues.", flush=True)
+    say(f"stopped by {name}; saved. The same command continues.")
     return 128 + stop.signal
 
 
@@ -121,13 +122,13 @@ def _announce(
 ) -> None:
     """Print the network, the data, the devices, the first step and `notes`."""
     devices, steps = mesh.devices, task.steps_per_epoch
-    print(
+    say(
         f"{config.model.name}, {parameters:,} parameters, on {config.data.source} "
         f"{config.data.train_split}: {config.train.epochs} epochs of {steps} steps, "
         f"{devices.size} {devices.flat[0].platform} device(s), {jax.process_count()} process(es)"
     )
     validation, test = config.data.validation_split, config.data.test_split
-    print(
+    say(
         f"validation on {validation or 'nothing, so no best weights are kept'}; "
         f"{test or 'nothing'} is held out for the test"
     )
@@ -139,11 +140,11 @@ def _announce(
         )
     for line in notes if meshes.is_writer() else ():
         note(line)
-    print(tables)
+    say(tables)
     if start >= config.train.epochs * steps:
-        print(f"training is complete at step {start}; nothing to do", flush=True)
+        say(f"training is complete at step {start}; nothing to do")
     else:
-        print(f"continuing at step {start}" if start else "compiling the training step", flush=True)
+        say(f"continuing at step {start}" if start else "compiling the training step")
 
 
 class TrainingLoop:

@@ -10,10 +10,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from rich.progress import DownloadColumn, Progress
-
 from netzoo.cache import cache_folder
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
+from netzoo.progress import byte_bar
 from netzoo.weights.published import PublishedWeights
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -47,7 +46,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     with partial.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if weights.sha256 is None:
-        print(f"{path.name}: sha256 {sha256}; no published checksum to compare")
+        note(f"{path.name}: sha256 {sha256}; no published checksum to compare")
     elif not sha256.startswith(weights.sha256):
         partial.unlink()
         raise UserError(
@@ -76,12 +75,11 @@ def _fetch(address: str, partial: Path) -> None:
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        columns = (*Progress.get_default_columns(), DownloadColumn())
-        with partial.open("ab" if start else "wb") as file, Progress(*columns) as progress:
-            bar = progress.add_task(partial.stem, total=total, completed=start)
+        bar = byte_bar(partial.stem, total, start)
+        with partial.open("ab" if start else "wb") as file, bar as advance:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-                progress.advance(bar, len(chunk))
+                advance(len(chunk))
     if total is not None and _size(partial) < total:
         raise OSError(f"the connection closed after {_size(partial):,} of {total:,} bytes")
 

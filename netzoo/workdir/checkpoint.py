@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from chex import ArrayTree
 
-from netzoo.errors import UserError, unknown_name
+from netzoo.errors import UserError, note, unknown_name
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 
@@ -244,7 +244,7 @@ def _sound(
             value = read(folder)
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
             if folder.exists():  # otherwise a running training has deleted it
-                print(f"checkpoint damaged, left out: {folder}: {_first_line(error)}", flush=True)
+                note(f"checkpoint damaged, left out: {folder}: {_first_line(error)}")
         else:
             yield step, value
 

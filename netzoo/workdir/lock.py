@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import TextIO
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 from netzoo.workdir import LOCK_FILE
 
 
@@ -33,7 +33,7 @@ def lock_run(workdir: Path) -> TextIO | None:
         return None
     except OSError as error:
         advice = "train in this folder with one process at a time"
-        print(f"{file.name} cannot be locked ({error.strerror}): {advice}", flush=True)
+        note(f"{file.name} cannot be locked ({error.strerror}): {advice}")
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

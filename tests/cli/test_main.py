@@ -34,6 +34,18 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_errors_reach_the_terminal_escaped(monkeypatch, capsys):
+    """Protects the terminal from names in errors, of which the lines remain."""
+
+    def broken(arguments):
+        raise UserError("class \x1b]0;owned\x07 [red]\nhas no\u202egpj.exe")
+
+    monkeypatch.setitem(sys.modules, "netzoo.cli.keys", SimpleNamespace(main=broken))
+    assert main(["keys"]) == 1
+    shown = "error: class \\x1b]0;owned\\x07 [red]\nhas no\\u202egpj.exe\n"
+    assert capsys.readouterr().err == shown
+
+
 def test_the_exit_status_is_the_subcommand_s(tmp_path):
     """Protects scripts that check their data: 1 if an image is corrupt."""
     for name in ("roses", "tulips"):

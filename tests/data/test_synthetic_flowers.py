@@ -145,8 +145,8 @@ assert len(drawn.as_data_source(split="test")) == 5
 assert "tensorflow" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Drawing 25 synthetic flowers") == 1
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.count("Drawing 25 synthetic flowers") == 1
     files = sorted(path.name for path in (tmp_path / "synthetic_flowers" / "1.0.0").iterdir())
     assert "synthetic_flowers-train.array_record-00000-of-00001" in files
     assert not [name for name in files if "incomplete" in name]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from netzoo.config import save_config
+from netzoo.console import say
 from netzoo.errors import UserError
 from netzoo.training import evaluate_run as module
 from netzoo.training.evaluate_run import evaluate_run
@@ -97,8 +98,8 @@ class Evaluated:
     def report(self, variables, split, sums):
         return {"bleu": 40.0}, self.draw
 
-    def show(self, report, console):
-        console.print(report)
+    def show(self, report):
+        say(str(report))
 
 
 def fake_evaluation(monkeypatch, draw):

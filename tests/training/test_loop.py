@@ -95,9 +95,9 @@ def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_
     older, newest = sorted(ocp.utils.checkpoint_steps(workdir / "checkpoints"))[-2:]
     damage(workdir / "checkpoints" / str(newest) / "state")
     assert train(tiny_config(pictures), workdir) == 0
-    printed = capsys.readouterr().out
-    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{newest}" in printed
-    assert f"continuing at step {older}" in printed
+    printed = capsys.readouterr()
+    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{newest}" in printed.err
+    assert f"continuing at step {older}" in printed.out
     assert_same_run(workdir, whole)
 
 

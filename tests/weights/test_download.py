@@ -128,7 +128,7 @@ def test_wrong_checksum(server, tmp_path):
 def test_no_published_checksum(server, tmp_path, capsys):
     """Without a published checksum, the checksum is printed."""
     download(weights(server[1], None), tmp_path)
-    assert f"net-1234.pth: sha256 {SHA256}" in capsys.readouterr().out
+    assert f"net-1234.pth: sha256 {SHA256}" in capsys.readouterr().err
 
 
 def test_offline(tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
     step, which, variables = restore_variables(kept, "average")
     assert (step, which) == (4, "mean of 2")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
-    assert "checkpoints/3" in capsys.readouterr().out
+    assert "checkpoints/3" in capsys.readouterr().err
 
 
 def flip_a_bit(folder, pattern):
@@ -121,7 +121,7 @@ def test_a_flipped_bit_is_noticed(kept, capsys, pattern):
     checkpoints.close()
     assert step == 3
     np.testing.assert_array_equal(state["params"]["x"], [3, 30])
-    printed = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().err.splitlines()
     assert ["checkpoints/4: " in line for line in printed] == [True, True]
 
 
@@ -183,7 +183,7 @@ def test_damaged_best_is_named_and_replaced(tmp_path, capsys, pattern):
     best.close()
     flip_a_bit(tmp_path / "best" / "10", pattern)
     best = BestCheckpoint(tmp_path)
-    assert "best/10" in capsys.readouterr().out
+    assert "best/10" in capsys.readouterr().err
     best.save(20, {"x": jnp.ones(2)}, 0.4)
     best.close()
     assert steps_in(tmp_path / "best") == [20]

@@ -58,4 +58,4 @@ def test_file_system_without_locks_is_said_and_no_obstacle(tmp_path, monkeypatch
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     lock_run(tmp_path).close()
-    assert "cannot be locked (No locks available)" in capsys.readouterr().out
+    assert "cannot be locked (No locks available)" in capsys.readouterr().err

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
 
 from netzoo.cli.plan.estimate import MAX_DEVICES, Estimate, abstract_mesh, estimate, with_rows
 from netzoo.cli.plan.figure import draw
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
+from netzoo.console import print_table
 from netzoo.errors import UserError
 from netzoo.progress import track
 from netzoo.tasks import create_task, resolve_config
@@ -52,19 +51,24 @@ def _estimate_layouts(
         abstract_mesh(config, rows[count], count, fsdp)  # fails before the first compilation
     return [
         estimate(config, task, with_rows(batch, rows[count]), count, fsdp=fsdp)
-        for count, fsdp in track(layouts, "compiling", Console(stderr=True))
+        for count, fsdp in track(layouts, "compiling")
     ]
 
 
 def _print_table(estimates: Sequence[Estimate], title: str) -> None:
-    table = Table(title=title, caption="MiB per device and step; temporaries include gradients")
-    for name in ("devices", "strategy", "rows", *_BYTES, "GFLOP", "GFLOP, all"):
-        table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
+    numbers = ("rows", *_BYTES, "GFLOP", "GFLOP, all")
+    rows = []
     for e in estimates:
         sizes = (f"{getattr(e, name) / 2**20:,.1f}" for name in _BYTES)
         flops = (f"{e.flops / 1e9:,.1f}", f"{e.flops * e.devices / 1e9:,.0f}")
-        table.add_row(f"{e.devices:,}", e.strategy, f"{e.rows:,}", *sizes, *flops)
-    Console(width=None if Console().is_terminal else 150).print(table)
+        rows.append((f"{e.devices:,}", e.strategy, f"{e.rows:,}", *sizes, *flops))
+    print_table(
+        ("devices", "strategy", *numbers),
+        rows,
+        right=("devices", *numbers),
+        title=title,
+        caption="MiB per device and step; temporaries include gradients",
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

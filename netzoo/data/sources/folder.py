@@ -9,10 +9,10 @@ from pathlib import Path
 
 from netzoo.data.decode import check_header
 from netzoo.data.files import ImageError, images_below, left_out, open_file, read_file
-from netzoo.data.source import CORRUPT_HINT, Example, SourceError, warn
+from netzoo.data.source import CORRUPT_HINT, Example, SourceError
 from netzoo.data.sources.layout import class_folders, read_layout
 from netzoo.data.splits import resolve_split, split_aliases, split_role
-from netzoo.errors import note_once
+from netzoo.errors import note, note_once
 
 _LISTED = 5
 
@@ -113,7 +113,7 @@ def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
     if not skip_corrupt:
         raise ImageError(f"{bad[0]} ({count}.) {CORRUPT_HINT}")
     more = [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
-    warn(
+    note(
         f"Warning: {count}. Evaluation leaves them out, and training takes the next sound file "
         "instead:" + "".join(f"\n  {line}" for line in bad[:_LISTED] + more)
     )

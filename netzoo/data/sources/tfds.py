@@ -1,7 +1,9 @@
 """A source that reads TensorFlow Datasets by `as_data_source`, without TensorFlow."""
 
 import contextlib
+import io
 import os
+import sys
 import threading
 import types
 import urllib.error
@@ -151,10 +153,16 @@ def _own_features_only() -> Iterator[None]:
         connector.cls_from_name = before
 
 
-def download_and_prepare(builder: tfds.core.DatasetBuilder, **options: Any) -> None:
-    """Prepare a data set in the format that netzoo reads, never from a copy in the cloud."""
+def download_and_prepare(
+    builder: tfds.core.DatasetBuilder, *, quiet: bool = False, **options: Any
+) -> None:
+    """Prepare a data set in the format that netzoo reads, never from a copy in the cloud.
+
+    `quiet` hides the notices of TFDS; otherwise they go to standard error.
+    """
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT, **options)
+    with contextlib.redirect_stdout(io.StringIO() if quiet else sys.stderr):
+        builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT, **options)
 
 
 def download(builder: tfds.core.DatasetBuilder) -> None:

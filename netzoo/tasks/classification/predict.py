@@ -1,17 +1,14 @@
 """Classifies images with the weights of a run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from netzoo.console import json_text, print_table, say
 from netzoo.data.files import images_below, left_out
-from netzoo.errors import UserError, note_once, printable
+from netzoo.errors import UserError, note, note_once
 from netzoo.figures import check_format
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
@@ -46,26 +43,25 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     check_format(options.figure)
     files = _find(paths)
     predictor = Predictor.from_run(workdir, options.checkpoint, config)
-    errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     predictions: Predictions = []
     thumbnails, size = [], predictor.batch_size
-    for start in track(range(0, len(files), size), "predicting", errors):
+    for start in track(range(0, len(files), size), "predicting"):
         read, images = [], []
         for path in files[start : start + size]:
             try:
                 images.append(predictor.preprocess(path))
                 read.append(path)
             except UserError as error:
-                errors.print(f"error: {error}")
+                note(f"error: {error}")
         if images:
             scores = predictor.top_k(predictor.probabilities(images), options.top_k)
             predictions += zip(read, scores, strict=True)
             thumbnails += images if options.figure else []
     (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
-        rows = [(printable(path.name), scores) for path, scores in predictions]
+        rows = [(path.name, scores) for path, scores in predictions]
         prediction_sheet(thumbnails, rows, options.figure)
-        errors.print(f"written: {options.figure}")
+        note(f"written: {options.figure}")
     return 1 if len(predictions) < len(files) else 0
 
 
@@ -96,17 +92,14 @@ def _print_json(predictions: Predictions) -> None:
         }
         for path, scores in predictions
     ]
-    # Bytes of a file name that are not UTF-8 become JSON escapes, which Python can decode.
-    text = json.dumps(entries, ensure_ascii=False)
-    print(text.encode("utf-8", "backslashreplace").decode())
+    say(json_text(entries))
 
 
 def _print_table(predictions: Predictions) -> None:
-    if not predictions:
-        return
-    table = Table("image", *(f"{place}." for place in range(1, len(predictions[0][1]) + 1)))
-    for path, scores in predictions:
-        # Text, so that square brackets in names are not parsed as styles.
-        cells = (Text(f"{name} {value:.1%}") for name, value in scores)
-        table.add_row(Text(printable(str(path))), *cells)
-    Console().print(table)
+    if predictions:
+        places = (f"{place}." for place in range(1, len(predictions[0][1]) + 1))
+        rows = (
+            (str(path), *(f"{name} {value:.1%}" for name, value in scores))
+            for path, scores in predictions
+        )
+        print_table(("image", *places), rows)

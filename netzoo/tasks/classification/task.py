@@ -13,9 +13,8 @@ import numpy as np
 import optax
 from chex import ArrayTree
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.table import Column, Table
 
+from netzoo.console import json_text, print_table, say
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
@@ -129,8 +128,8 @@ class ImageClassification(Task):
 
     def save(self, workdir: Path) -> None:
         """Write the class names in label order, for prediction."""
-        text = json.dumps(list(self.class_names), ensure_ascii=False) + "\n"
-        (workdir / CLASSES_FILE).write_text(text)
+        text = json_text(list(self.class_names)) + "\n"
+        (workdir / CLASSES_FILE).write_text(text, encoding="utf-8")
 
     def batch_sizes(self, *, training: bool = True) -> dict[str, int]:
         """Return the sizes of batches, and of their parts with gradient accumulation."""
@@ -290,24 +289,22 @@ class ImageClassification(Task):
             "left_out": len(self._source(split)) - int(sums["count"]),
         }, lambda folder: confusion_matrix(confusion, names, folder / CONFUSION_FIGURE, title)
 
-    def show(self, report: dict[str, Any], console: Console) -> None:
+    def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""
-        columns = ("precision", "recall", "f1")
-        table = Table("class", *(Column(name, justify="right") for name in (*columns, "images")))
+        ratios = ("precision", "recall", "f1")
+        rows = []
         for entry in report["per_class"]:
-            ratios = (entry[name] for name in columns)
-            cells = ("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)
-            table.add_row(entry["name"], *cells, str(entry["support"] or "no images"))
-        console.print(table)
+            cells = ("-" if entry[name] is None else f"{entry[name]:.3f}" for name in ratios)
+            rows.append((entry["name"], *cells, str(entry["support"] or "no images")))
+        print_table(("class", *ratios, "images"), rows, right=(*ratios, "images"))
         if report["left_out"]:
-            console.print(f"{report['left_out']:,} corrupt images are left out", style="yellow")
+            say(f"{report['left_out']:,} corrupt images are left out")
         low, high = report["interval"]
         top = f"top{self._top_k}"
-        console.out(
+        say(
             f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
-            f"{report['count']:,} images of {report['split']}",
-            highlight=False,
+            f"{report['count']:,} images of {report['split']}"
         )
 
 
@@ -333,7 +330,7 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     """
     path = Path(workdir) / CLASSES_FILE
     try:
-        names = json.loads(path.read_text())
+        names = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         names = error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

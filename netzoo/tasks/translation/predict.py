@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
-from rich.console import Console
 
-from netzoo.errors import UserError
+from netzoo.console import json_text
+from netzoo.errors import UserError, note, printable
 from netzoo.figures import check_format
 from netzoo.tasks import run_config
 from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
 from netzoo.tasks.translation.sources import decode_lines
-from netzoo.tasks.translation.task import VOCABULARY_FILE
+from netzoo.tasks.translation.task import SPACES, VOCABULARY_FILE
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
@@ -68,14 +67,13 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     if not sentences:
         raise UserError("no sentence; pass sentences as arguments, or --input FILE")
     config = run_config(workdir, config)
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = restore_variables(workdir, options.checkpoint)
     model = create_network(config, len(vocabulary))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, options.top_k)
     for line in _warnings(translator.encode(sentences), config.data.lengths[-1]):
-        errors.print(line)
-    best, seconds = _write_translations(translator, sentences, options, errors)
+        note(line)
+    best, seconds = _write_translations(translator, sentences, options)
     written = [options.output] if options.output else []
     status, count = 0, len(sentences)
     if options.figure:
@@ -85,11 +83,11 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
             written.append(options.figure)
         else:
             status = 1
-            errors.print(
+            note(
                 f"{options.figure} is not written: every sentence is blank, or it or its "
                 f"translation is longer than the {MOST_PIECES - 1} pieces that can be drawn"
             )
-    errors.print(
+    note(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
         "sentences/s" + (f"; written: {', '.join(written)}" if written else "")
     )
@@ -97,7 +95,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
 
 
 def _write_translations(
-    translator: Translator, sentences: Sequence[str], options: Options, errors: Console
+    translator: Translator, sentences: Sequence[str], options: Options
 ) -> tuple[list[Hypothesis], float]:
     """Write the translations part by part; return the best translations and the seconds."""
     best, seconds, file = [], 0.0, sys.stdout
@@ -111,10 +109,11 @@ def _write_translations(
         for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
             part = sentences[first : first + SENTENCES_AT_A_TIME]
             where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"
-            translations, taken = translator.translate(part, f"translating {where}", errors)
+            translations, taken = translator.translate(part, f"translating {where}")
             answers = enumerate(zip(part, translations, strict=True), first + 1)
             for number, (sentence, hypotheses) in answers:
-                file.write(_entry(number, sentence, hypotheses[: options.top_k], options))
+                entry = _entry(number, sentence, hypotheses[: options.top_k], options)
+                file.write(printable(entry, keep="\t\n") if file.isatty() else entry)
                 best.append(hypotheses[0])
             file.flush()
             seconds += taken
@@ -126,10 +125,12 @@ def _entry(number: int, sentence: str, hypotheses: Sequence[Hypothesis], options
     if options.json:
         translations = [{"text": h.text, "score": h.score} for h in hypotheses]
         entry = {"source": sentence, "translations": translations}
-        return (",\n" if number > 1 else "\n") + json.dumps(entry, ensure_ascii=False)
+        return (",\n" if number > 1 else "\n") + json_text(entry)
+    texts = [h.text.translate(SPACES) for h in hypotheses]
     if options.top_k == 1:
-        return f"{hypotheses[0].text}\n"
-    return "".join(f"{number}\t{h.score:.4f}\t{h.text}\n" for h in hypotheses)
+        return f"{texts[0]}\n"
+    scored = zip(hypotheses, texts, strict=True)
+    return "".join(f"{number}\t{h.score:.4f}\t{text}\n" for h, text in scored)
 
 
 def _lines(path: str) -> list[str]:

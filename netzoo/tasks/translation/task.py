@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
-from rich.console import Console
 
+from netzoo.console import say
 from netzoo.data.source import fingerprint
 from netzoo.errors import UserError, noting
 from netzoo.mesh import process_shard
@@ -29,6 +29,7 @@ from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 VOCABULARY_FILE = "vocabulary.model"
 ATTENTION_FIGURE = "attention.png"
 DRAWN_SENTENCES = 10
+SPACES = str.maketrans("\t\n\r", "   ")  # replaces what would end a line or a column
 
 
 class Translation(Task):
@@ -198,10 +199,10 @@ class Translation(Task):
             "sentences_per_second": len(sources) / seconds,
         }, draw
 
-    def show(self, report: dict[str, Any], console: Console) -> None:
+    def show(self, report: dict[str, Any]) -> None:
         """Print the scores."""
         low, high = report["bleu_interval"]
-        console.out(
+        say(
             f"BLEU {report['bleu']:.2f} (95 % interval {low:.2f} to {high:.2f}), "
             f"{report['bleu_signature']}\n"
             f"lower-cased {report['bleu_lowercased']:.2f}, chrF {report['chrf']:.2f}, "
@@ -210,8 +211,7 @@ class Translation(Task):
             f"perplexity {format_metric(report['perplexity'], 2)}, "
             f"token accuracy {report['token_accuracy']:.2%}, "
             f"{report['count']:,} pairs of {report['split']}, "
-            f"{report['sentences_per_second']:,.0f} sentences/s",
-            highlight=False,
+            f"{report['sentences_per_second']:,.0f} sentences/s"
         )
 
 
@@ -225,7 +225,6 @@ def _inputs_and_labels(batch: ArrayTree) -> tuple[tuple[jax.Array, jax.Array], j
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Write tab-separated columns without quotes, so that `cut` returns the texts."""
-    spaces = str.maketrans("\t\n\r", "   ")
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in (header, *rows):
-            file.write("\t".join(text.translate(spaces) for text in row) + "\n")
+            file.write("\t".join(text.translate(SPACES) for text in row) + "\n")

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options
@@ -55,9 +54,9 @@ class Translator:
         )
 
     def translate(
-        self, sentences: Sequence[str], description: str, console: Console | None = None
+        self, sentences: Sequence[str], description: str
     ) -> tuple[list[list[Hypothesis]], float]:
-        """Translate sentences, with a progress bar on the console.
+        """Translate sentences, with a progress bar.
 
         Returns:
           The hypotheses of every sentence, best first, and the seconds without compilation.
@@ -67,10 +66,10 @@ class Translator:
         """
         batches = self.batches(sentences)
         answers: dict[int, list[Hypothesis]] = {}
-        for shape in track({tokens.shape for _, tokens in batches}, "compiling", console):
+        for shape in track({tokens.shape for _, tokens in batches}, "compiling"):
             self._program(shape)
         began = time.monotonic()
-        for indices, tokens in track(batches, description, console):
+        for indices, tokens in track(batches, description):
             beams = jax.device_get(self._program(tokens.shape)(self._variables, tokens))
             hypotheses = map(self._hypotheses, beams.tokens, beams.scores, beams.lengths)
             answers.update(zip(indices, hypotheses, strict=False))

@@ -1,7 +1,6 @@
 """Image classification: exact evaluation, the train flag, mixup."""
 
 import functools
-import io
 import json
 import shutil
 
@@ -11,7 +10,6 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from netzoo.config import save_config
 from netzoo.errors import UserError
@@ -116,7 +114,7 @@ def test_data_of_other_classes_are_refused(pictures, tmp_path):
         create_task(tiny_config(pictures), tmp_path)
 
 
-def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_path):
+def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_path, capsys):
     """Protects evaluation on new data: few images, one class missing, no training data at all."""
     config = tiny_config(pictures)
     create_task(config).save(tmp_path)
@@ -132,9 +130,8 @@ def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_pa
     labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(np.bincount(labels), [3, 0, 4])
     sums = {"confusion": np.diag([3, 0, 4]), "topk_correct": 7, "loss_sum": 0.0, "count": 7}
-    console = Console(file=io.StringIO())
-    task.show({**task.metrics(sums), "left_out": 0, "split": "train"}, console)
-    [line] = [line for line in console.file.getvalue().splitlines() if "daisy" in line]
+    task.show({**task.metrics(sums), "left_out": 0, "split": "train"})
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "daisy" in line]
     assert "no images" in line
     shutil.copytree(pictures / "test" / "daisy", new / "Roses")
     with pytest.raises(UserError, match=r"has the class 'Roses', .*Did you mean 'roses'"):

@@ -34,7 +34,7 @@ def run(vocabulary_folder, monkeypatch):
     monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", {}))
     monkeypatch.setattr(module, "SENTENCES_AT_A_TIME", 2)
 
-    def fake(self, sentences, description, console):
+    def fake(self, sentences, description):
         if "fail" in sentences:
             raise UserError("failed")
         best = [
@@ -66,6 +66,18 @@ def test_several_translations_say_of_which_sentence(run, capfd):
     assert capfd.readouterr().out == (
         "1\t-0.5000\t[1]\n1\t-1.0000\tworse\n2\t-0.5000\t[]\n3\t-0.5000\t[3]\n3\t-1.0000\tworse\n"
     )
+
+
+def test_a_terminal_gets_no_control_characters_and_a_file_gets_the_text(
+    run, tmp_path, capfd, monkeypatch
+):
+    """Protects the terminal from a stranger's vocabulary, and the text from being changed."""
+    text, output = "\x1b]0;x\x07\u200d1", tmp_path / "out.txt"
+    assert run(text, "1\n2", output=str(output)) == 0
+    assert output.read_text() == f"[{text}]\n[1 2]\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(text) == 0
+    assert capfd.readouterr().out == "[\\x1b]0;x\\x07\u200d1]\n"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])

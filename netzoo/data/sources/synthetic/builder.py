@@ -4,18 +4,16 @@ It replaces photographs in tests and in a first run on a machine without a netwo
 TensorFlow.
 """
 
-import contextlib
-import io
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from rich.console import Console
 
 from netzoo.data.sources.synthetic import painter
 from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare
+from netzoo.errors import note
 from netzoo.progress import track
 
 # The order of tf_flowers, so that logits have the same meaning for both data sets.
@@ -70,7 +68,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         indices = range(SPLIT_SIZES[split])
-        for index in track(indices, f"drawing {split}", Console(stderr=True)):
+        for index in track(indices, f"drawing {split}"):
             image, label = draw_example(split, index)
             yield index, {"image": _encode(image), "label": label}
 
@@ -85,9 +83,8 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     if builder.is_prepared():
         return builder
     total = sum(SPLIT_SIZES.values())
-    print(f"Drawing {total} synthetic flowers into {builder.data_dir} ...", flush=True)
+    note(f"Drawing {total} synthetic flowers into {builder.data_dir} ...")
     # TFDS would announce a download, and its progress bars would fill a log with file names.
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-        download_and_prepare(builder)
+    download_and_prepare(builder, quiet=True)
     return builder
