@@ -24,6 +24,7 @@ from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
+from netzoo.workdir.environment import last_session
 from netzoo.workdir.metrics_log import read_metrics
 
 RECORD_FILE = "record.json"
@@ -81,7 +82,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
             f"{METRICS_FILE}; the same `netzoo train` command continues it"
         )
-    _check_evaluation(workdir, evaluation, lines[-1]["step"], config)
+    _check_evaluation(workdir, evaluation, lines[-1]["step"], config, last_session(environment))
     timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
     # The clock of each session only increases, so keep its last value.
     seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
@@ -104,7 +105,11 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_evaluation(
-    workdir: Path, evaluation: Mapping[str, Any], last_step: int, config: Mapping[str, Any]
+    workdir: Path,
+    evaluation: Mapping[str, Any],
+    last_step: int,
+    config: Mapping[str, Any],
+    session: Mapping[str, Any],
 ) -> None:
     """Raise a UserError unless the evaluation has the run's last step, test split and settings."""
     data, found = config["data"], evaluation["settings"]
@@ -117,6 +122,9 @@ def _check_evaluation(
     prefixes = _description(config).evaluated
     keys = sorted({key for key in wanted if key.startswith(prefixes)} | found.keys())
     compared = {key: (wanted.get(key), found.get(key)) for key in keys}
+    # Runs of earlier versions have no fingerprint of their data.
+    for name, value in evaluation["data"].items():
+        compared[f"data.{name}"] = (session.get(f"data.test.{name}", value), value)
     # The scores of a record belong to the test split, never to examples that training has seen.
     compared["split"] = (data["test_split"], evaluation["split"])
     # With a validation split, the best step may be evaluated, because the test split did not choose

@@ -19,6 +19,7 @@ from netzoo.tasks.task import Task
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
+from netzoo.workdir.environment import commit, versions
 from netzoo.workdir.outputs import check_writable
 
 
@@ -97,6 +98,9 @@ def _evaluate(
         "step": step,
         "checkpoint": which,
         "weights": weights,
+        "data": task.fingerprint(examples),
+        "versions": versions(),
+        "commit": commit(),
         "settings": {key: value for key, value in flatten(config).items() if key.startswith(keys)},
     }
     return report, draw_figures

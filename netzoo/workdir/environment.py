@@ -79,16 +79,20 @@ def changes_since(workdir: Path, environment: Mapping[str, Any]) -> dict[str, tu
 
     A key is e.g. `machine.cores`. Values that the run has not recorded are left out.
     """
-    saved = _read(workdir)
-    old = _flat({name: saved.get(name) for name in environment})
-    for change in saved.get("changes", ()):
-        old |= {key: new for key, (_, new) in change["values"].items()}
-    now = _flat(environment)
+    old, now = last_session(_read(workdir)), _flat(environment)
     return {
         key: (old[key], now[key])
         for key in sorted(old.keys() & now.keys() - {"machine.memory"})
         if old[key] != now[key]
     }
+
+
+def last_session(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `environment.json` by key, as the last session of the run had them."""
+    values = _flat({name: value for name, value in record.items() if name != "changes"})
+    for change in record.get("changes", ()):
+        values |= {key: new for key, (_, new) in change["values"].items()}
+    return values
 
 
 def add_changes(workdir: Path, step: int, changes: Mapping[str, tuple[Any, Any]]) -> None:

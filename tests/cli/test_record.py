@@ -65,6 +65,7 @@ def workdir(tmp_path):
     write(folder / "config.json", config)
     evaluation = {"accuracy": 0.875, "interval": [0.85, 0.9], "count": 734, "loss": 0.5}
     evaluation |= {"weights": "ema", "checkpoint": "last", "step": 20, "split": "train[80%:]"}
+    evaluation["data"] = {"examples": 734, "names": "abc"}
     evaluation["settings"] = {
         **{"model.name": "mobilenet_v2", "data.source": "tf_flowers", "data.image_size": 128},
         **{"data.mean": [127.5] * 3, "evaluation.crop_pct": 0.875},
@@ -77,6 +78,7 @@ def workdir(tmp_path):
         "machine": {**machine, "platform": "cpu"},
         "parameters": 2_230_277,
         "init": "random",
+        "data": {"test": {"examples": 734, "names": "abc"}},
     }
     write(folder / "environment.json", environment)
     lines = [
@@ -106,7 +108,8 @@ def translation(workdir):
     change(workdir / "config.json", "evaluation", value={"beam_size": 4})
     settings = {"model.name": "transformer_tiny", "data.source": "folder:pairs"}
     settings |= {"evaluation.beam_size": 4}
-    write(workdir / "eval.json", {**scores, "settings": settings})
+    data = {"examples": 734, "names": "abc"}
+    write(workdir / "eval.json", {**scores, "settings": settings, "data": data})
     lines = [
         train_line(10, "a", 30.0, 900.0, "tokens"),
         train_line(20, "b", 12.0, 1500.0, "tokens"),
@@ -199,6 +202,8 @@ def test_a_missing_file_is_named(workdir, tmp_path, name):
         ("eval.json", ["settings", "evaluation.crop_pct"], 0.5, "evaluation.crop_pct: .*0.875"),
         ("eval.json", ["settings", "model.padding"], "same", "padding: the run has None, .*'same'"),
         ("config.json", ["data", "image_size"], 96, "data.image_size: the run has 96, .*128"),
+        ("eval.json", ["data", "examples"], 735, "data.examples: the run has 734, .* 735"),
+        ("eval.json", ["data", "names"], "abd", "data.names: the run has 'abc', .* 'abd'"),
         ("eval.json", ["settings"], None, "lacks the key 'settings'"),
         ("eval.json", ["accuracy"], None, "lacks the key 'accuracy'"),
     ],
@@ -378,3 +383,16 @@ def test_everything_that_differs_is_said_at_once(workdir, tmp_path):
         make_record(workdir, tmp_path / "v2")
     said = str(error.value)
     assert said.count("the run has") == 2 and "step:" in said and "evaluation.crop_pct:" in said
+
+
+def test_the_data_are_those_of_the_last_session(workdir, tmp_path):
+    """Protects a run that continued on changed data, and runs that recorded no data."""
+    change(workdir / "eval.json", "data", value={"examples": 9, "names": "new"})
+    with pytest.raises(UserError, match=r"data\.examples"):
+        make_record(workdir, tmp_path / "v2")
+    values = {"data.test.examples": [734, 9], "data.test.names": ["abc", "new"]}
+    change(workdir / "environment.json", "changes", value=[{"step": 5, "values": values}])
+    assert make_record(workdir, tmp_path / "v2")["accuracy"] == 0.875
+    change(workdir / "environment.json", "changes", value=None)
+    change(workdir / "environment.json", "data", value=None)
+    assert make_record(workdir, tmp_path / "v3")["accuracy"] == 0.875

@@ -63,6 +63,8 @@ def test_results_go_to_the_folder_that_is_named(out, workdir, tmp_path, monkeypa
         "last",
         "params",
     )
+    assert written["data"] == {"examples": 11, "names": config.data.test_split}
+    assert {"netzoo", "jax", "numpy"} <= written["versions"].keys() and "commit" in written
     keys = ("data.source", "data.lengths", "evaluation.beam_size", "model.name", "model.variant")
     assert [written["settings"][key] for key in keys] == [
         *("number_words", [8, 16], 4, "transformer_tiny", [1, 16, 32, 2, 0.1])
@@ -88,6 +90,9 @@ class Evaluated:
 
     def batch_sizes(self, training):
         return {}
+
+    def fingerprint(self, split):
+        return {"examples": 11, "names": split}
 
     def evaluation_batches(self, split):
         return []

@@ -15,7 +15,7 @@ RECORD = Record(
     settings={"image_size": "px"},
     evaluated=(
         *("model.", "data.source", "data.image_size", "data.mean", "data.std"),
-        *("evaluation.crop_pct", "evaluation.top_k"),
+        "evaluation.crop_pct",
     ),
     scores={"accuracy": "accuracy", "num_examples": "count", "interval": "interval"},
     score_columns=(Column("accuracy, % (95 % interval)", _accuracy),),
