@@ -103,7 +103,7 @@ def test_a_file_that_vanishes(flowers):
     """A file that disappears during reading is reported or replaced."""
     source = open_source(f"folder:{flowers}", "train")
     (flowers / source[2]["name"]).unlink()
-    with pytest.raises(ImageError, match=rf"Cannot read {source._files[2]}: No such file"):
+    with pytest.raises(ImageError, match=rf"Cannot read {source.names[2]}: No such file"):
         take(make(source), 5)
     skip = SkipCorrupt()
     assert len(take(make(source, skip_corrupt=skip), 5)) == 5 and len(skip) == 1
@@ -140,7 +140,7 @@ def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
 def test_a_cache_does_not_remember_a_failure(flowers):
     """A restored file is read again."""
     source = CachedSource(open_source(f"folder:{flowers}", "train"), "decoded")
-    path = flowers / source._source._files[0]
+    path = flowers / source._source.names[0]
     content = path.read_bytes()
     path.write_bytes(content[:-200])
     with pytest.raises(ImageError):
