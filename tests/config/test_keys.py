@@ -46,6 +46,7 @@ OUT_OF_RANGE = {
     "augment.crop_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,), (1.0, INF)),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "evaluation.beam_size": (0, 257),
+    "evaluation.bleu_tokenizer": ("mecab", ""),
     "optimizer.name": ("", " "),
     "optimizer.lr_mults": (*TABLES, ((".*", 0.0),)),
     "optimizer.weight_decay_mults": TABLES,

@@ -2,7 +2,7 @@
 
 from netzoo.config import rules
 from netzoo.config.keys import Key
-from netzoo.config.rules import COUNT, SHARE, SWITCH, Rule, at_least
+from netzoo.config.rules import COUNT, SHARE, SWITCH, Rule, at_least, one_of
 
 DEFAULTS = {
     "model.name": "transformer_tiny",
@@ -33,13 +33,19 @@ KEYS = (
     Key("evaluation.beam_size", 4, rules.within(1, 256), "hypotheses of the beam search"),
     Key("evaluation.length_penalty", 0.6, at_least(0), "alpha of Wu et al., arXiv:1609.08144"),
     Key("evaluation.extra_length", 50, at_least(0), "maximum tokens beyond the source length"),
+    Key(
+        "evaluation.bleu_tokenizer",
+        str,
+        one_of("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none"),
+        "tokenizer of sacrebleu for BLEU; None: by the target language",
+    ),
 )
 
 BATCH_ROWS = "data.row_multiple"
 # A run keeps its vocabulary, and training translates nothing.
 FREE = (
     *("data.vocabulary", "evaluation.beam_size", "evaluation.length_penalty"),
-    "evaluation.extra_length",
+    *("evaluation.extra_length", "evaluation.bleu_tokenizer"),
 )
 
 OPTIONS = {

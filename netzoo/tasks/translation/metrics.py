@@ -13,13 +13,24 @@ describe the settings; scores with other signatures are not comparable.
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 
+from netzoo.errors import UserError
+
 _RESAMPLES = 1000
+# By the codes of ISO 639-1 and 639-3, and those of Mandarin and Cantonese.
+_TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+    # Thai, Lao, Khmer, Burmese, Tibetan
+    **dict.fromkeys(("th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod"), "char"),
+}
 
 
 def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,13 +62,41 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+def bleu_tokenizer(language: str | None) -> str:
+    """Return the name of sacrebleu's tokenizer for a target language, such as `de` or `zh-CN`.
+
+    Languages without spaces between words need their own tokenizer: with 13a, a sentence would
+    count as one word, and a good translation would score 0.
+    """
+    code = re.split("[-_]", (language or "").lower())[0]
+    return _TOKENIZERS.get(code, "13a")
+
+
+def create_bleu(tokenizer: str, *, lowercase: bool = False) -> BLEU:
+    """Return corpus BLEU with a tokenizer of sacrebleu.
+
+    Raises:
+      UserError: The libraries of the tokenizer are not installed.
+    """
+    try:
+        return BLEU(tokenize=tokenizer, lowercase=lowercase)
+    except (RuntimeError, ImportError) as error:
+        advice = " ".join(str(error).split())
+        raise UserError(
+            f"BLEU's tokenizer {tokenizer} cannot be used: {advice} Or compare characters: "
+            "--config.evaluation.bleu_tokenizer=char"
+        ) from error
+
+
+def corpus_scores(
+    hypotheses: Sequence[str], references: Sequence[str], tokenizer: str = "13a"
+) -> dict[str, Any]:
     """Score the translations of a whole split against references, as text.
 
     Returns:
-      A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of
-      sacrebleu's 13a tokens with and without regard to case. `bleu_interval` is [low, high], the 95
-      % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as in
+      A JSON-serialisable dictionary. `bleu` and `bleu_lowercased` are corpus BLEU, 0 to 100, of the
+      tokens of sacrebleu's `tokenizer` with and without regard to case. `bleu_interval` is [low,
+      high], the 95 % interval of `bleu` over 1,000 bootstrap resamples of the sentences, as in
       `sacrebleu --confidence` (seed 12345 or the environment variable SACREBLEU_SEED). `chrf` is
       chrF2, 0 to 100. Publish the three `_signature`s with the scores. `exact_match` is the
       fraction of sentences that equal their reference.
@@ -75,7 +114,8 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
             f"expected one reference for each translation and at least one, got "
             f"{len(hypotheses)} translations and {len(references)} references"
         )
-    bleu, lowercased, chrf = BLEU(tokenize="13a"), BLEU(tokenize="13a", lowercase=True), CHRF()
+    bleu, chrf = create_bleu(tokenizer), CHRF()
+    lowercased = create_bleu(tokenizer, lowercase=True)
     score = bleu.corpus_score(hypotheses, [references], n_bootstrap=_RESAMPLES)
     signature = str(bleu.get_signature())
     # The score object exposes its interval only as text, and has no interval for a mean of zero.

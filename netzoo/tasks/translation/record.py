@@ -11,7 +11,7 @@ RECORD = Record(
     # `data.lengths` limits the length of translations.
     evaluated=(
         *("model.", "data.source", "data.lengths", "evaluation.beam_size"),
-        *("evaluation.length_penalty", "evaluation.extra_length"),
+        *("evaluation.length_penalty", "evaluation.extra_length", "evaluation.bleu_tokenizer"),
     ),
     scores={**{name: name for name in _SCORES}, "num_examples": "count"},
     score_columns=(

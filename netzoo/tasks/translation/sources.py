@@ -60,6 +60,11 @@ def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
     return open_builder(place, data_dir).info.splits
 
 
+def target_language(spec: str) -> str | None:
+    """Return the target language of a source, or None for computed numbers."""
+    return None if spec == NUMBER_WORDS else _place(spec)[3]
+
+
 def _place(spec: str) -> tuple[str, str, str, str]:
     """Parse a specification into kind, folder or name, and the two languages."""
     match = _PLACE.fullmatch(spec)

@@ -20,9 +20,14 @@ from netzoo.progress import format_metric
 from netzoo.tasks.task import Task, apply_in_training, create_network
 from netzoo.tasks.translation.batches import Buckets, Corpus, EvalBatches, TrainBatches
 from netzoo.tasks.translation.figures import attention_figure
-from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
+from netzoo.tasks.translation.metrics import (
+    bleu_tokenizer,
+    corpus_scores,
+    create_bleu,
+    metrics_from_sums,
+)
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
-from netzoo.tasks.translation.sources import read_pairs, split_names
+from netzoo.tasks.translation.sources import read_pairs, split_names, target_language
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
@@ -70,9 +75,18 @@ class Translation(Task):
         """Return the task of a run with the run's vocabulary.
 
         Raises:
-          UserError: The vocabulary of the run is missing or damaged.
+          UserError: The vocabulary of the run is missing or damaged, or BLEU's tokenizer cannot be
+            used.
         """
-        return cls(config, vocabulary=Vocabulary.load(workdir / VOCABULARY_FILE))
+        task = cls(config, vocabulary=Vocabulary.load(workdir / VOCABULARY_FILE))
+        create_bleu(task.bleu_tokenizer)  # fails before the evaluation
+        return task
+
+    @property
+    def bleu_tokenizer(self) -> str:
+        """The name of sacrebleu's tokenizer."""
+        given = self.config.evaluation.bleu_tokenizer
+        return given or bleu_tokenizer(target_language(self.config.data.source))
 
     # mypy treats a cached property as read-only.
     @functools.cached_property
@@ -195,7 +209,7 @@ class Translation(Task):
                 attention_figure(examples, folder / ATTENTION_FIGURE, title)
 
         return {
-            **corpus_scores(texts, references),
+            **corpus_scores(texts, references, self.bleu_tokenizer),
             "sentences_per_second": len(sources) / seconds,
         }, draw
 

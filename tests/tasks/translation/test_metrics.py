@@ -2,11 +2,18 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
-from netzoo.tasks.translation.metrics import corpus_scores, metrics_from_sums
+from netzoo.errors import UserError
+from netzoo.tasks.translation.metrics import (
+    bleu_tokenizer,
+    corpus_scores,
+    create_bleu,
+    metrics_from_sums,
+)
 
 SUMS = {"loss_sum": 30.0, "correct": 12, "tokens": 20, "count": 4}
 KEYS = [
@@ -127,3 +134,32 @@ def test_sentences_without_a_partner_are_errors(hypotheses, references):
     """Protects against scores of sentences shifted by one, and of nothing."""
     with pytest.raises(ValueError, match=f"got {len(hypotheses)} translations and"):
         corpus_scores(hypotheses, references)
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [
+        *(("zh", "zh"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("ZHO", "zh"), ("ja", "ja-mecab")),
+        *(("ko", "ko-mecab"), ("th", "char"), ("de", "13a"), ("zhx", "13a"), (None, "13a")),
+    ],
+)
+def test_the_target_language_decides_the_tokenizer(language, tokenizer):
+    """Protects scores of languages without spaces, also under names with a region or a script."""
+    assert bleu_tokenizer(language) == tokenizer
+
+
+def test_chinese_is_divided_into_words():
+    """Protects Chinese: 13a counts each sentence as one word, and scores near-perfect ones 0."""
+    hypotheses = ["我喜欢红色的花", "他在公园里跑步", "今天天气很好"]
+    references = ["我喜欢红花", "他在公园跑步", "今天天气非常好"]
+    assert corpus_scores(hypotheses, references)["bleu"] == 0
+    scores = corpus_scores(hypotheses, references, "zh")
+    assert scores["bleu"] == pytest.approx(48.428187194879726)
+    assert "tok:zh" in scores["bleu_signature"] and "tok:zh" in scores["bleu_lowercased_signature"]
+
+
+def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch):
+    """Protects from an hour of translating before the library is missed."""
+    monkeypatch.setitem(sys.modules, "MeCab", None)
+    with pytest.raises(UserError, match=r"ja-mecab .*sacrebleu\[ja\].*bleu_tokenizer=char"):
+        create_bleu("ja-mecab")

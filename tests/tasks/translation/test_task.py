@@ -1,5 +1,7 @@
 """Translation: the loss of real tokens alone, exact evaluation, batches of the translator."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,7 @@ def variables(task):
     return jax.jit(task.init)(jax.random.key(0))
 
 
-def test_evaluation_takes_the_vocabulary_of_the_run_and_no_training_text(task, tmp_path):
+def test_evaluation_takes_the_vocabulary_and_no_training_text(task, tmp_path, monkeypatch):
     """Protects evaluation on another machine, with other devices than the training had."""
     config = tiny_translation_config()
     config.data.train_split, config.train.grad_accum_steps = "no such split", 4
@@ -43,6 +45,14 @@ def test_evaluation_takes_the_vocabulary_of_the_run_and_no_training_text(task, t
     assert len(found.vocabulary) == len(task.vocabulary)
     assert found.batch_sizes() == {"data.row_multiple / train.grad_accum_steps": 2}
     assert found.batch_sizes(training=False) == {"data.row_multiple": 8}
+    config.data.source = "parallel:somewhere.{en,zh}"
+    assert evaluation_task(config, tmp_path).bleu_tokenizer == "zh"
+    config.evaluation.bleu_tokenizer = "intl"
+    assert evaluation_task(config, tmp_path).bleu_tokenizer == "intl"
+    config.evaluation.bleu_tokenizer = "ko-mecab"
+    monkeypatch.setitem(sys.modules, "mecab_ko", None)
+    with pytest.raises(UserError, match="ko-mecab"):
+        evaluation_task(config, tmp_path)
 
 
 def test_loss_is_the_mean_over_real_tokens(task, variables):
