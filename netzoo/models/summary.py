@@ -78,8 +78,8 @@ def model_summary(model: nn.Module, image_size: int) -> Summary:
 
 
 def _module_of(stack: str) -> str:
-    """Return `stem` for `Model/Model.encode/vmap(...)/stem/conv`, `logits` for `Model/logits`."""
-    names = [part.split(".")[0] for part in stack.split("/") if part and "(" not in part]
+    """Return `stem` for `Model/Model.encode/vmap(...)/stem/conv`, "" for `Model/pk,nkc->npc`."""
+    names = [name for part in stack.split("/") if (name := part.split(".")[0]).isidentifier()]
     inner = [name for name in names if name != names[0]]
     return _part_of(inner[0]) if inner else ""
 
@@ -95,7 +95,8 @@ def _add_macs(jaxpr, prefix: str, times: int, macs: dict[str, int]) -> None:
         stack = f"{prefix}/{equation.source_info.name_stack}"
         name, params = equation.primitive.name, equation.params
         if name in ("conv_general_dilated", "dot_general"):
-            macs[_module_of(stack)] += times * _macs_of(equation)
+            if module := _module_of(stack):  # a product outside the modules is an average of pixels
+                macs[module] += times * _macs_of(equation)
         else:
             length = times * params["length"] if name == "scan" else times
             for value in params.values():

@@ -196,7 +196,9 @@ class Transformer(nn.Module):
         Raises:
           UserError: The arguments are not integer tokens of two axes.
         """
-        return matmul(*self._classified(self._features(source, target, train)))
+        x, kernel = self._classified(self._features(source, target, train))
+        with jax.named_scope("logits"):  # for `netzoo.models.summary`
+            return matmul(x, kernel)
 
     def cross_entropy(
         self,

@@ -26,6 +26,18 @@ def test_show(capsys):
     assert "5 classes, 128x128" in small and "1000 classes" not in small
 
 
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [(["vgg16", "--size", "64"], "logits"), (["transformer_tiny"], "logits")],
+)
+def test_rows_are_parts_of_the_network(arguments, last, capsys):
+    """Protects the table from rows for single operations, such as the average of an image."""
+    main(["show", *arguments])
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    names = [row[1].strip() for row in rows]
+    assert all(name.isidentifier() for name in names) and names[-1] == last
+
+
 def test_show_layout(capsys):
     """Names and shapes of all tensors, as a state dict of the project has them."""
     main(["show", "vit_ti16", "--layout", "timm", "--classes", "5"])
