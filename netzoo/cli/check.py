@@ -4,10 +4,10 @@ netzoo check folder:photos
 netzoo check tfds:tf_flowers --split train[:80%]
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from netzoo.cli.arguments import Parser
 from netzoo.console import say
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
@@ -38,8 +38,7 @@ def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit status, 1 if an image is corrupt."""
-    parser = argparse.ArgumentParser(prog="netzoo check", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="netzoo check", description=__doc__)
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")

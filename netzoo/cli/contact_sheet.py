@@ -3,7 +3,6 @@
 netzoo contact_sheet synthetic_flowers --out sheet.png
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from netzoo.cli.arguments import Parser
 from netzoo.console import say
 from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source
@@ -57,8 +57,7 @@ def contact_sheet(
 
 def main(arguments: Sequence[str]) -> None:
     """Write the contact sheet of a data set to a file."""
-    parser = argparse.ArgumentParser(prog="netzoo contact_sheet", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="netzoo contact_sheet", description=__doc__)
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
     parser.add_argument("--split", default="train")
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")

@@ -3,9 +3,9 @@
 netzoo keys [--markdown]
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 
+from netzoo.cli.arguments import Parser
 from netzoo.config.rules import TYPES
 from netzoo.config.table import task_table
 from netzoo.config.tasks import TASKS
@@ -58,8 +58,7 @@ def markdown() -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="netzoo keys", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="netzoo keys", description=__doc__)
     parser.add_argument(
         "--markdown", action="store_true", help="print the tables of docs/configs.md"
     )

@@ -16,6 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from netzoo.cache import cache_folder
+from netzoo.cli.arguments import Parser
 from netzoo.config import load_config
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.errors import UserError
@@ -47,12 +48,8 @@ def parser(
       epilog: Last text of `--help`.
       needs_workdir: Whether --workdir is required.
     """
-    new = argparse.ArgumentParser(
-        prog=f"netzoo {command}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    new = Parser(
+        prog=f"netzoo {command}", description=description, epilog=epilog, allow_abbrev=False
     )
     new.add_argument("--workdir", required=needs_workdir, help="folder of the run")
     return new

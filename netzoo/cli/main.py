@@ -5,13 +5,14 @@ A module has a function `main(arguments)`, which returns the exit status or None
 JAX, which takes seconds.
 """
 
+import contextlib
 import importlib
 import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
 
 from netzoo.console import say
 from netzoo.errors import UserError, note, unknown_name
@@ -34,17 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status, 1 after an error that the user can fix."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        try:
+        with _buffered_output():
             return _run(name, rest)
-        finally:
-            if sys.stdout:  # None if the shell closed it
-                sys.stdout.flush()  # here, where an error can be handled
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and sys.stdout and _is_unread(sys.stdout):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
         note("\n".join((f"error: {error}", *getattr(error, "__notes__", ()))))
         return 1
+    except KeyboardInterrupt:
+        note("interrupted")
+        return 128 + signal.SIGINT
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -55,6 +56,28 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
     return importlib.import_module(COMMANDS[name][0]).main(arguments) or 0
+
+
+@contextlib.contextmanager
+def _buffered_output() -> Iterator[None]:
+    """Give a command its own buffer for standard output, and write all of it at the end.
+
+    An unbuffered stream (PYTHONUNBUFFERED=1) drops the rest of a text without an error when the
+    disk becomes full. Python's own buffer would be written again when Python ends.
+    """
+    stream: Any = sys.stdout
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError):  # closed by a shell, or not a file
+        yield
+        return
+    options = {"encoding": stream.encoding, "errors": stream.errors}
+    sys.stdout = open(descriptor, "w", closefd=False, **options)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        output, sys.stdout = sys.stdout, stream
+        output.flush()  # here, where an error can be handled
 
 
 def _is_unread(stream: TextIO) -> bool:

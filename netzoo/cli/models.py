@@ -4,9 +4,9 @@ netzoo models list [PATTERN] [--classes N]
 netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT]
 """
 
-import argparse
 from collections.abc import Sequence
 
+from netzoo.cli.arguments import Parser
 from netzoo.console import print_table, say
 from netzoo.errors import UserError, unknown_name
 from netzoo.models import create_model, list_models, model_entry
@@ -19,8 +19,7 @@ from netzoo.weights.state_dict import tensor_shapes
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="netzoo models", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="netzoo models", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list all networks, or those that match a pattern")
     listing.add_argument("pattern", nargs="?", default="*", help="e.g. 'resnet*'")

@@ -7,7 +7,6 @@ netzoo prepare synthetic_flowers
 `netzoo check tfds:tf_flowers` then decodes every image.
 """
 
-import argparse
 import collections
 import io
 import tarfile
@@ -20,6 +19,7 @@ from typing import IO, Self
 
 import tensorflow_datasets as tfds
 
+from netzoo.cli.arguments import Parser
 from netzoo.console import say
 from netzoo.data.decode import check_header
 from netzoo.data.files import MAX_BYTES, images_below, is_image, open_file
@@ -188,8 +188,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="netzoo prepare", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="netzoo prepare", description=__doc__)
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
     origin = "for tf_flowers: flower_photos.tgz (.tar, .zip) or its folder, instead of the network"
     parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=origin)

@@ -8,7 +8,6 @@ log, the evaluation, the environment, the figures and the files of its task), so
 can be traced. Each task defines its scores and its table in `netzoo/tasks/TASK/record.py`.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -18,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from netzoo.cli.arguments import Parser
 from netzoo.config import CONFIG_FILE
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
@@ -197,8 +197,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser("netzoo record", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser("netzoo record", description=__doc__)
     parser.add_argument("workdir", nargs="?", help="folder of a finished run")
     parser.add_argument("--out", help="folder to create, usually results/NAME")
     parser.add_argument("--table", metavar="RESULTS", help="folder of records to print as tables")

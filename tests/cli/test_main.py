@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -65,7 +66,41 @@ def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
     done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert done.stderr == ""
-    assert done.returncode in (0, 128 + signal.SIGPIPE)  # argparse takes no notice of the pipe
+    assert done.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [("keys",), ("train", "--help"), ("--help",)])
+def test_output_that_is_cut_is_an_error(arguments, unbuffered, monkeypatch, tmp_path):
+    """Protects from half an answer with status 0; argparse and unbuffered streams hide it.
+
+    A limit of the file's size acts as a full disk does: one short write, and then errors.
+    """
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    command = [sys.executable, "-m", "netzoo.cli", *arguments]
+    with (tmp_path / "out").open("w") as file:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+        )
+    assert (tmp_path / "out").stat().st_size == 100
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 27] File too large\n"
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    """Protects users of Ctrl-C from a traceback."""
+
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "netzoo.cli.keys", SimpleNamespace(main=interrupted))
+    assert main(["keys"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_another_broken_pipe_is_an_error(monkeypatch, capfd):

@@ -7,7 +7,6 @@ It compiles the training step for virtual CPU devices and reads memory, operatio
 from the program. docs/scaling.md explains which numbers are exact.
 """
 
-import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from netzoo.cli.arguments import Parser
 from netzoo.cli.plan.estimate import MAX_DEVICES, Estimate, abstract_mesh, estimate, with_rows
 from netzoo.cli.plan.figure import draw
 from netzoo.config.overrides import override, read_config, split_overrides
@@ -73,8 +73,7 @@ def _print_table(estimates: Sequence[Estimate], title: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser("netzoo plan", description=__doc__, allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser("netzoo plan", description=__doc__, allow_abbrev=False)
     parser.add_argument("--config", required=True, help="FILE or FILE:ARGUMENT")
     parser.add_argument("--devices", type=int, nargs="+", required=True, help="numbers of devices")
     parser.add_argument(
