@@ -1,5 +1,6 @@
 """Classifies images with the weights of a run."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,8 +33,9 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     """Predict the classes of images, including those in folders, and print a table or JSON.
 
     Returns:
-      The exit status: 0, or 1 if an image cannot be read. Unreadable images are reported on
-      standard error, and all others are predicted.
+      The exit status: 0; 1 if an image cannot be read; or 130 after Ctrl-C. Unreadable images are
+      reported on standard error, and all others are predicted. Ctrl-C ends the prediction, and the
+      results until then are printed.
 
     Raises:
       UserError: The configuration is invalid, no image is given, the run cannot be read, or
@@ -44,25 +46,30 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     files = _find(paths)
     predictor = Predictor.from_run(workdir, options.checkpoint, config)
     predictions: Predictions = []
-    thumbnails, size = [], predictor.batch_size
-    for start in track(range(0, len(files), size), "predicting"):
-        read, images = [], []
-        for path in files[start : start + size]:
-            try:
-                images.append(predictor.preprocess(path))
-                read.append(path)
-            except UserError as error:
-                note(f"error: {error}")
-        if images:
-            scores = predictor.top_k(predictor.probabilities(images), options.top_k)
-            predictions += zip(read, scores, strict=True)
-            thumbnails += images if options.figure else []
+    thumbnails, size, status = [], predictor.batch_size, 0
+    try:
+        for start in track(range(0, len(files), size), "predicting"):
+            read, images = [], []
+            for path in files[start : start + size]:
+                try:
+                    images.append(predictor.preprocess(path))
+                    read.append(path)
+                except UserError as error:
+                    note(f"error: {error}")
+                    status = 1
+            if images:
+                scores = predictor.top_k(predictor.probabilities(images), options.top_k)
+                predictions += zip(read, scores, strict=True)
+                thumbnails += images if options.figure else []
+    except KeyboardInterrupt:
+        note(f"interrupted: {len(predictions):,} of {len(files):,} images are predicted")
+        status = 128 + signal.SIGINT
     (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
         rows = [(path.name, scores) for path, scores in predictions]
         prediction_sheet(thumbnails, rows, options.figure)
         note(f"written: {options.figure}")
-    return 1 if len(predictions) < len(files) else 0
+    return status
 
 
 def _find(paths: Sequence[str]) -> list[Path]:

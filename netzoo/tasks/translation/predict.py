@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +49,8 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     unlike the training text go to standard error.
 
     Returns:
-      The exit status: 0, or 1 if a figure is requested and no sentence can be drawn.
+      The exit status: 0; 1 if a figure is requested and no sentence can be drawn; or 130 after
+      Ctrl-C, which ends the translation after the parts that are written.
 
     Raises:
       UserError: No sentence is given; a sentence is not text or too long; more translations are
@@ -76,6 +78,9 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     best, seconds = _write_translations(translator, sentences, options)
     written = [options.output] if options.output else []
     status, count = 0, len(sentences)
+    if len(best) < count:
+        note(f"interrupted: {len(best):,} of {count:,} sentences are translated")
+        return 128 + signal.SIGINT
     if options.figure:
         if examples := translator.attention(sentences, best, MOST_SENTENCES):
             title = f"{config.model.name}: where the decoder looked"
@@ -97,7 +102,10 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
 def _write_translations(
     translator: Translator, sentences: Sequence[str], options: Options
 ) -> tuple[list[Hypothesis], float]:
-    """Write the translations part by part; return the best translations and the seconds."""
+    """Write the translations part by part; return the best translations and the seconds.
+
+    After Ctrl-C, these are the translations of the first parts.
+    """
     best, seconds, file = [], 0.0, sys.stdout
     with contextlib.ExitStack() as stack:
         if options.output is not None:
@@ -106,6 +114,7 @@ def _write_translations(
         if options.json:
             file.write("[")
             stack.callback(file.write, "\n]\n")  # even after an error
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         for first in range(0, len(sentences), SENTENCES_AT_A_TIME):
             part = sentences[first : first + SENTENCES_AT_A_TIME]
             where = f"{first + 1:,} to {first + len(part):,} of {len(sentences):,}"

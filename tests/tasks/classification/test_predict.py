@@ -82,6 +82,22 @@ def test_any_name_is_shown(run, photos, capfd, name):
     assert os.fsencode(entry["path"]) == os.fsencode(path)
 
 
+def test_an_interruption_keeps_the_results(run, photos, capfd, monkeypatch):
+    """Protects what was predicted until Ctrl-C; the status says that it is not all."""
+    probabilities, parts = Predictor.probabilities, iter(range(2))
+
+    def once(self, images):
+        if next(parts):
+            raise KeyboardInterrupt
+        return probabilities(self, images)
+
+    monkeypatch.setattr(Predictor, "probabilities", once)
+    assert run(*9 * [photos / "good.png"], json=True) == 130
+    done = capfd.readouterr()
+    assert len(json.loads(done.out)) == 4
+    assert "interrupted: 4 of 9 images" in done.err
+
+
 def test_images_of_a_folder(run, photos, capfd):
     """Folders give the images that training takes from them, and the others are counted."""
     shots = photos / "shots"

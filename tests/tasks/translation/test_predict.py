@@ -37,6 +37,8 @@ def run(vocabulary_folder, monkeypatch):
     def fake(self, sentences, description):
         if "fail" in sentences:
             raise UserError("failed")
+        if "^C" in sentences:
+            raise KeyboardInterrupt
         best = [
             Hypothesis(f"[{text}]", -0.5, tuple(tokens))
             for text, tokens in zip(sentences, self.encode(sentences), strict=True)
@@ -99,6 +101,15 @@ def test_what_was_translated_stays_after_a_failure(run, tmp_path):
     with pytest.raises(UserError, match="failed"):
         run("1", "2", "fail", output=str(output), json=True)
     assert [entry["source"] for entry in json.loads(output.read_text())] == ["1", "2"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_interruption_keeps_the_parts_before(run, as_json, capfd):
+    """Protects what was translated until Ctrl-C; the status says that it is not all."""
+    assert run("1", "2", "3", "^C", json=as_json) == 130
+    done = capfd.readouterr()
+    assert len(json.loads(done.out) if as_json else done.out.splitlines()) == 2
+    assert done.err.endswith("interrupted: 2 of 4 sentences are translated\n")
 
 
 def test_gzip_goes_in_and_out(run, tmp_path):
