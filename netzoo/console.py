@@ -5,6 +5,7 @@ this module and `netzoo.progress` use rich, and neither lets it parse a text as 
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -35,7 +36,10 @@ def print_table(
     `head` names the columns; those in `right` are aligned right.
     """
     table = Table(
-        *(Column(_text(name), justify="right" if name in right else "left") for name in head),
+        *(
+            Column(_text(name), justify="right" if name in right else "left", overflow="fold")
+            for name in head
+        ),
         title=_text(title) if title else None,
         caption=_text(caption) if caption else None,
     )
@@ -70,13 +74,13 @@ def _pretty(value: Any, indent: str) -> str:
 
 
 def _compact(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if text.isprintable():
-        return text
-    return "".join(c if printable(c) == c else _json_escape(c) for c in text)
+    return re.sub("[^ -~]", _json_escape, json.dumps(value, ensure_ascii=False))
 
 
-def _json_escape(character: str) -> str:
+def _json_escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if printable(character) == character:
+        return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 

@@ -1,5 +1,6 @@
 """Results on standard output: text from outside is shown, never interpreted, and never lost."""
 
+import io
 import json
 import sys
 import unicodedata
@@ -65,6 +66,18 @@ def test_a_table_in_a_pipe_is_not_cut(capsys):
     print_table(("first", "second"), [names], right=("second",))
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
+
+
+def test_a_narrow_terminal_shows_all_of_a_name(monkeypatch):
+    """Protects names that differ at their end."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    print_table(("class",), [("x" * 30,)])
+    lines = [line for line in terminal.getvalue().splitlines() if "x" in line]
+    assert len(lines) == 2 and sum(line.count("x") for line in lines) == 30
 
 
 def test_a_closed_standard_error_sends_no_notice_to_the_results(capsys, monkeypatch):
