@@ -6,6 +6,7 @@ source imports netzoo. Both checks execute no code of the module.
 """
 
 import ast
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,8 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
             raise _refusal(name, "does not import netzoo; name the module that registers something")
         note(f"importing {name} from {path}")
         try:
-            importlib.import_module(name)
+            with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
+                importlib.import_module(name)
         except Exception as error:  # the module is code and may raise any error
             raise UserError(f"importing {name}: {type(error).__name__}: {error}") from error
 

@@ -27,6 +27,14 @@ def write(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
+def test_what_a_module_prints_is_no_result(write, tmp_path, capsys):
+    """Protects `--json` from the prints of a user's module."""
+    write("path/own_talk.py", "import netzoo.errors\nprint('hello')")
+    import_modules(("own_talk",), tmp_path / "run")
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.endswith("hello\n")
+
+
 @pytest.mark.parametrize(
     ("file", "name"),
     [("own_module.py", "own_module"), ("own_package/inner.py", "own_package.inner")],
