@@ -10,10 +10,10 @@ because the network has no normalisation. The hidden layers are 1024 wide: at 40
 54 of 57 M parameters, and a checkpoint would take 0.9 GB. `--config.model.name=alexnet` selects the
 paper's network.
 
-Measured so far on two CPU cores (AMD EPYC), with the command of the record: 8 epochs in 4 min, 69.2
-% of the 734 test images (95 % interval 65.8 to 72.4), final averaged weights, seed 0, trained on
-`train[:80%]` without a validation split (configs/_flowers.py); results/alexnet. That run started
-from other initial values: since then the network starts like torchvision's.
+The run recorded in results/alexnet took 4 min for 8 epochs on two CPU cores (AMD EPYC), with seed
+0. Its final averaged weights classify 69.2 % of the 734 test images correctly (95 % interval 65.8
+to 72.4). It trained on `train[:80%]` without a validation split (configs/_flowers.py), and from
+other initial values: the network is now initialised like torchvision's.
 """
 
 from ml_collections import ConfigDict

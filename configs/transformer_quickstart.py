@@ -4,9 +4,9 @@
     python eval.py --workdir runs/numbers
     python predict.py --workdir runs/numbers 31415 "two hundred thousand seven"
 
-The pairs are computed, nothing is downloaded; the numbers of the test split occur in no other.
-Measured on two CPU cores (AMD EPYC): 2 min 15 s, evaluation 15 s more; 99.95 % of the 2,000
-test pairs exactly right, last weights, beam 4, seed 0.
+netzoo generates the pairs and downloads nothing. The numbers of the test split occur in no other
+split. On two CPU cores (AMD EPYC), training takes 2 min 15 s and evaluation 15 s. With seed 0, the
+last weights and a beam of 4, 99.95 % of the 2,000 test pairs are exactly right.
 """
 
 from ml_collections import ConfigDict
