@@ -11,9 +11,9 @@ from PIL import Image
 
 from netzoo.config import default_config
 
-# Set before anything imports JAX, for the workers and for the processes that tests start too.
-# A program is compiled once for all of them, and for the next run of the tests; without most of
-# XLA's optimizations, since it runs once or twice: the same operations in the same types.
+# Set before anything imports JAX, for the workers and for the processes that tests start. All of
+# them, and the next test run, share each compiled program. Programs are compiled without most of
+# XLA's optimizations, because they run only once or twice; operations and dtypes stay the same.
 CACHE = Path(__file__).parents[1] / ".pytest_cache" / "netzoo"
 os.environ["NETZOO_CACHE"] = str(CACHE)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
@@ -26,7 +26,7 @@ gc.set_threshold(100_000, 50, 100)
 
 @pytest.fixture
 def full_compilation():
-    """Compile as training does, for what XLA's optimizations might change."""
+    """Compile with the options of training, for results that XLA's optimizations might change."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", False)
@@ -90,7 +90,7 @@ def tiny_config(pictures: Path | str) -> ConfigDict:
 
 
 def narrow_mobilenet_config(pictures: Path | str) -> ConfigDict:
-    """The same for a narrow MobileNetV1."""
+    """The same configuration for a narrow MobileNetV1."""
     config = tiny_config(pictures)
     config.model = {"name": "mobilenet_v1", "dtype": "float32", "width_multiplier": 0.25}
     return config

@@ -1,4 +1,4 @@
-"""What a written figure shows."""
+"""Reads the pixels of a written figure."""
 
 import matplotlib.image
 import numpy as np

@@ -6,7 +6,7 @@ from netzoo.cache import CACHE_VARIABLE, cache_folder
 
 
 def test_where_the_cache_lies(monkeypatch):
-    """Protects clusters, where the home folder is no place for gigabytes."""
+    """Protects clusters, where the home folder is too small for gigabytes."""
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder() == Path.home() / ".cache" / "netzoo"

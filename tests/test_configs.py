@@ -17,19 +17,19 @@ from netzoo.training.step import build_train_program
 from tests.conftest import fast_only
 
 FOLDER = Path(__file__).parents[1] / "configs"
-# Not those that share network and recipe with another: tests/training has their speciality.
+# These share network and recipe with another configuration; tests/training covers the differences.
 LEFT_OUT = ("quickstart", "mobilenet_v2_finetune", "transformer_quickstart")
 CONFIGS = sorted(p for p in FOLDER.glob("[a-z]*.py") if p.stem not in LEFT_OUT)
 TRACED = [FOLDER / "transformer.py"]
-# One with BatchNorm, one without, one of the other task. To compile all takes two minutes more, and
-# tests/models and tests/parity compile networks of every family and their gradients.
+# One with BatchNorm, one without, one of the other task. Compiling all of them takes two minutes
+# more, and tests/models and tests/parity compile networks of every family with their gradients.
 TRAINED = ("alexnet", "mobilenet_v1", "transformer")
 # Small enough for seconds, large enough for every network's last stage.
 IMAGE_SIZE = 64
 
 
 def load(path: Path):
-    """Return the configuration of a file, on a few of the data that need no download."""
+    """Return the configuration of a file, with a few examples that need no download."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -68,7 +68,7 @@ def drawn_flowers(tmp_path_factory):
 
 @pytest.mark.parametrize("path", fast_only(CONFIGS, TRACED), ids=lambda path: path.stem)
 def test_the_step_can_be_traced(path, drawn_flowers):
-    """Protects the run cards: every key is known, and a batch of the data goes through the step."""
+    """Protects the run cards: every key is valid, and the step accepts a batch of the data."""
     config = load(path)
     config.data.data_dir = str(drawn_flowers)
     validate(config, training=True)
@@ -90,7 +90,7 @@ def test_the_step_can_be_traced(path, drawn_flowers):
 @pytest.mark.slow  # the fast ones are those of tests/training
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_few_steps(name, drawn_flowers, tmp_path):
-    """Protects the loop's way through a run card: losses, an evaluation and a checkpoint."""
+    """Protects training with a run card: losses, an evaluation and a checkpoint."""
     config = load(FOLDER / f"{name}.py")
     config.data.data_dir = str(drawn_flowers)
     assert train(config, tmp_path) == 0

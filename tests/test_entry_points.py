@@ -18,7 +18,7 @@ TRAIN = ("train.py", "--config", "configs/quickstart.py", "--workdir")
     ],
 )
 def test_mistakes_are_one_message(override, message, tmp_path):
-    """Protects users from tracebacks: status 1, the message, the nearest right name."""
+    """Protects users from tracebacks: status 1, the message, the closest valid name."""
     done = run(*TRAIN, tmp_path / "run", override)
     assert done.returncode == 1
     assert message in done.stderr
@@ -28,7 +28,7 @@ def test_mistakes_are_one_message(override, message, tmp_path):
 
 @pytest.mark.slow  # tests/data/test_sources.py has the error
 def test_missing_data_set_names_the_ways_on(tmp_path):
-    """Protects the first minute without a network: the three ways to go on are printed."""
+    """Protects a first run without a network: the message lists three alternatives."""
     source = "--config.data.source=tfds:tf_flowers"
     done = run(*TRAIN, tmp_path / "run", source, f"--config.data.data_dir={tmp_path}")
     assert done.returncode == 1
@@ -39,7 +39,7 @@ def test_missing_data_set_names_the_ways_on(tmp_path):
 
 @pytest.mark.slow  # tests/data/test_sources.py has the error
 def test_text_file_in_a_folder_is_named(pictures, tmp_path):
-    """Protects users with a broken picture among thousands: the file is named."""
+    """Protects users with one broken picture among thousands: the message names the file."""
     bad = tmp_path / "data" / "daisy" / "bad.jpg"
     for name in ("daisy", "roses"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -52,7 +52,7 @@ def test_text_file_in_a_folder_is_named(pictures, tmp_path):
 
 
 def test_output_is_utf_8_whatever_the_locale(monkeypatch):
-    """Protects translations and names of files where the terminal's encoding lacks a letter."""
+    """Protects translations and file names with letters that the terminal's encoding lacks."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     code = (
         "from netzoo.cli import launch; parser = launch.parser('print', None);"

@@ -23,12 +23,12 @@ def fake_devices(processes: int, each: int):
 
 @pytest.fixture
 def plain_mesh(monkeypatch):
-    """Make `create_mesh` return the array of devices, since fakes cannot form a mesh."""
+    """Make `create_mesh` return the array of devices, because fakes cannot form a mesh."""
     monkeypatch.setattr(meshes, "Mesh", lambda devices, names, **options: devices)
 
 
 def test_rows_of_a_process_are_consecutive(plain_mesh):
-    """Protects the data: process i reads block i of a batch, so its devices must come i-th."""
+    """Protects the data: process i reads block i of a batch, so its devices must be block i."""
     grid = meshes.create_mesh(2, fake_devices(processes=2, each=4))
     assert grid.shape == (4, 2)
     assert [device.process_index for device in grid.flat] == [0] * 4 + [1] * 4
@@ -40,7 +40,7 @@ def test_minus_one_shares_among_all(plain_mesh):
 
 
 def test_devices_that_cannot_be_divided(plain_mesh):
-    """Protects users from a shape error of NumPy: the message lists what divides."""
+    """Protects users from a shape error of NumPy: the message lists valid divisors."""
     with pytest.raises(
         UserError, match=r"sharding\.fsdp is 3, .* 8 devices; use 1, 2, 4, 8, or -1"
     ):
@@ -58,7 +58,7 @@ def rows_of(config, monkeypatch, index: int, count: int):
 
 @pytest.mark.parametrize("images", [True, False])
 def test_processes_divide_a_batch(images, pictures, monkeypatch):
-    """Protects multi-host training: the parts of two processes make the batch of one, in order."""
+    """Protects multi-host training: the parts of two processes form the batch of one, in order."""
     config = tiny_config(pictures) if images else tiny_translation_config()
     whole = rows_of(config, monkeypatch, 0, 1)
     parts = [rows_of(config, monkeypatch, index, 2) for index in range(2)]

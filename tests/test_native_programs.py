@@ -1,6 +1,6 @@
-"""Native programs are ones that any compiler knows, and compute what those for a CPU compute.
+"""Native programs use operations that any compiler supports, and compute the same as CPU programs.
 
-Programs are lowered for a TPU with a symbolic batch; nothing is compiled for that.
+The tests lower programs for a TPU with a symbolic batch, without compiling them.
 """
 
 import functools
@@ -19,20 +19,20 @@ from netzoo.models.summary import variable_shapes
 from tests.conftest import fast_only
 
 NUM_CLASSES = 5
-# One network a family, with layers of every kind that the family has.
+# One network per family, with every kind of layer that the family has.
 FAMILIES = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilenet_v2_035",
             "mobilenet_v3_small_075", "resnet18", "resnext50_32x4d", "vit_ti16",
             "r_ti16")  # fmt: skip
-# Their dense layers would be gigabytes in float64.
+# The dense layers of these networks would take gigabytes in float64.
 NARROW = {"alexnet": {"hidden_features": 64}, "vgg11_bn": {"hidden_features": 64}}
 # A convolution of each kind, a Transformer, and both at once.
 FAST = ("alexnet", "mobilenet_v2_035", "resnet18", "vit_ti16", "r_ti16")
-# `jax.export` compares symbolic sizes by a call that it takes out again before compilation.
+# `jax.export` compares symbolic sizes by a call that it removes before compilation.
 OF_EXPORT = {"shape_assertion"}
 
 
 def image_networks():
-    """Every registered network on images, those that tests register left out."""
+    """Return every registered image network, except those that tests register."""
     entries = {name: model_entry(name) for name in list_models()}
     names = [name for name, entry in entries.items() if entry.image_size]
     return [n for n in names if create_model(n).__module__.startswith("netzoo.")]
@@ -70,14 +70,14 @@ def lower(program, *args):
 
 
 def assert_plain(text):
-    """No operation in StableHLO depends on the platform or is known to one compiler alone."""
+    """Assert that no StableHLO operation depends on the platform or on a specific compiler."""
     assert "stablehlo.case" not in text
     assert set(re.findall(r"custom_call @(\w+)", text)) <= OF_EXPORT
 
 
 @pytest.mark.parametrize("name", fast_only(image_networks(), FAST))
 def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
-    """Exports, converters and the compilers of GPU and TPU take them, for any batch."""
+    """Exports, converters and the compilers for GPU and TPU accept the programs, for any batch."""
     model = create_model(name, num_classes=NUM_CLASSES)
     side = image_size(model)
     (batch,) = export.symbolic_shape("batch")
@@ -94,7 +94,7 @@ def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
 
 @pytest.mark.parametrize("name", fast_only(image_networks(), ("alexnet", "vit_ti16")))
 def test_programs_for_a_cpu_have_a_symbolic_batch(name):
-    """No form looks at the number of images, or it goes on without it."""
+    """No CPU form needs the number of images."""
     model = create_model(name, num_classes=NUM_CLASSES)
     side = image_size(model)
     (batch,) = export.symbolic_shape("batch")
@@ -109,7 +109,7 @@ def test_programs_for_a_cpu_have_a_symbolic_batch(name):
 
 
 def test_the_transformer_has_a_plain_native_program():
-    """The loss of a vocabulary is divided into blocks on a CPU alone."""
+    """The loss over a vocabulary is divided into blocks only on a CPU."""
     model = create_model("transformer_tiny", num_classes=50)
     (batch,) = export.symbolic_shape("batch")
     tokens = jax.ShapeDtypeStruct((batch, 8), jnp.int32)
@@ -154,9 +154,9 @@ def drawn(shapes, seed=0):
 def test_both_backends_compute_the_same(name):
     """Logits, loss, statistics and gradients of a whole network.
 
-    In float64: in float32 rounding moves single activations across the kink of a ReLU. Relative to
-    the largest of each array. 1e-9 is some millions of roundings; a wrong tap, term or dropout mask
-    shows in the first digits.
+    The comparison uses float64, because float32 rounding moves single activations across the kink
+    of a ReLU. Errors are relative to the largest value of each array. 1e-9 is some millions of
+    roundings; a wrong tap, term or dropout mask changes the first digits.
     """
     with jax.enable_x64(True):
         options = NARROW.get(name, {})
@@ -176,6 +176,6 @@ def test_both_backends_compute_the_same(name):
     assert jax.tree.structure(results["native"]) == tree
     largest = max(np.abs(leaf).max() for leaf in leaves)
     for ours, theirs in zip(leaves, jax.tree.leaves(results["native"]), strict=True):
-        # A bias before a BatchNorm has gradients of rounding alone, hence the second term.
+        # The gradients of a bias before BatchNorm are only rounding errors, hence the second term.
         tolerance = 1e-9 * np.abs(ours).max() + 1e-12 * largest
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance)

@@ -1,4 +1,4 @@
-"""docs/network.md: its examples run, and a run finds what they add again."""
+"""The examples of docs/network.md run, and later processes find what they add."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def own_config(pictures, tmp_path):
 
 @pytest.fixture
 def clean(tmp_path, monkeypatch):
-    """Take the modules from the path and out of the tables again."""
+    """Remove the modules from the path and from the tables afterwards."""
     monkeypatch.syspath_prepend(tmp_path / "path")
     tables = (registry._ENTRIES, optimizer.OPTIMIZERS, images.AUGMENTATIONS, sources.SOURCES)
     copies = [dict(table) for table in tables]
@@ -77,7 +77,7 @@ def test_the_examples(own_config, clean):
 
 @pytest.mark.slow  # the fast test above imports the modules as these processes do
 def test_eval_and_predict_find_them_again(own_config, pictures, tmp_path):
-    """Protects users' own networks in later processes: the run says what it needs."""
+    """Protects users' own networks in later processes: the run records the modules it needs."""
     (tmp_path / "saved").mkdir()
     save_config(own_config, tmp_path / "saved")
     experiment = tmp_path / "experiment.py"

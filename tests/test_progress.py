@@ -25,7 +25,7 @@ def show(progress, step):
 
 
 def test_plain_lines_are_sparse_and_the_last_always_comes():
-    """Protects log files: a line each ten seconds at most, and one for the end."""
+    """Protects log files: at most one line every ten seconds, and one at the end."""
     file, clock = io.StringIO(), Clock()
     with Progress(200, 0, "vit", "images", console=Console(file=file), clock=clock) as progress:
         for step in range(1, 201):
@@ -49,7 +49,7 @@ def test_time_left_of_a_resumed_run_counts_its_own_steps():
 
 
 def test_plain_text_has_no_control_characters(monkeypatch):
-    """Protects log files where the environment asks for colour in spite of there being none."""
+    """Protects log files where the environment forces colour."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     file = io.StringIO()
     with Progress(2, 0, "vit", "images", console=Console(file=file)) as progress:
@@ -60,7 +60,7 @@ def test_plain_text_has_no_control_characters(monkeypatch):
 
 
 def test_a_terminal_gets_a_bar_with_all_the_facts(monkeypatch):
-    """Protects what is read off the bar, and messages above it, brackets included."""
+    """Protects the text of the bar and the messages above it, including brackets."""
     monkeypatch.setenv("TERM", "xterm-256color")
     file = Terminal()
     console = Console(file=file, force_terminal=True, width=120, _environ={})
@@ -84,9 +84,9 @@ def test_the_display_ends_with_an_error():
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
-    """Protects log files, and what is piped into another program, from bars and empty lines."""
+    """Protects log files and the input of other programs from bars and empty lines."""
     file = Terminal() if terminal else io.StringIO()
-    # Also where a variable such as FORCE_COLOR calls every file a terminal.
+    # This also holds if a variable such as FORCE_COLOR declares every file a terminal.
     console = Console(file=file, force_terminal=True, _environ={})
     assert list(track(range(3), "counting", console)) == [0, 1, 2]
     assert ("counting" in file.getvalue()) == terminal
@@ -94,7 +94,7 @@ def test_tracked_items_come_and_are_shown_on_terminals_alone(terminal):
 
 
 def test_descriptions_are_shown_as_they_are():
-    """Protects bars from names that look like markup, or that would control the terminal."""
+    """Protects bars from names that look like markup or contain control characters."""
     file = Terminal()
     console = Console(file=file, force_terminal=True, width=120, color_system=None, _environ={})
     name = "[bold]test[/bold] [red]\x1b]0;x\x07"

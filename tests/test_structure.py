@@ -16,12 +16,12 @@ from netzoo.config.tasks import TASKS
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "netzoo").rglob("*.py"))
 ENTRY_POINTS = [ROOT / f"{name}.py" for name in ("train", "eval", "predict")]
-# What configurations share beside the defaults is no configuration itself.
+# Code that configurations share is not a configuration itself.
 CONFIGS = sorted((ROOT / "configs").glob("[a-z]*.py"))
 
 # Layers from the lowest; a layer may import itself, lower layers and the leaves.
 FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training", "cli")
-# What every floor may use, and what of netzoo these use themselves.
+# The leaves, which every floor may use, and the parts of netzoo that each leaf uses.
 LEAVES = {
     "errors": set(),
     "cache": set(),
@@ -33,7 +33,8 @@ LEAVES = {
     "mesh": {"errors"},
     "workdir": {"errors", "config"},
 }
-# Load in seconds or hold a device; the data floor is NumPy, and its worker processes stay light.
+# These load in seconds or hold a device. The data floor uses only NumPy, so that its worker
+# processes stay light.
 NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 NEVER = {"tensorflow", "torch", "torchvision", "keras", "clu"}
 MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
@@ -57,7 +58,7 @@ def parsed(path: Path) -> ast.Module:
 def imports(path: Path) -> set[str]:
     """Return the dotted names that a file imports, also inside functions.
 
-    `from package import module` is the module, `from module import name` the module as well.
+    Both `from package import module` and `from module import name` count as the module.
     """
     found = set()
     for node in ast.walk(parsed(path)):
@@ -93,7 +94,7 @@ def relative(path: Path) -> str:
 
 
 def only_offenders(found: dict) -> dict:
-    """Return what is wrong by file, for an assertion that shows all of it at once."""
+    """Return the errors by file, for an assertion that shows all of them at once."""
     return {name: wrong for name, wrong in found.items() if wrong}
 
 
@@ -110,7 +111,7 @@ def test_imports_go_down():
 
 
 def test_families_import_layers_from_one_place():
-    """`netzoo.layers` offers what networks are written with; how it is computed is below that."""
+    """`netzoo.layers` offers the layers of networks; the floors below it implement them."""
     wrong = {}
     for path in (ROOT / "netzoo" / "models").glob("*.py"):
         nodes = ast.walk(parsed(path))
@@ -122,7 +123,7 @@ def test_families_import_layers_from_one_place():
 
 
 def test_nobody_else_compares_task_names():
-    """A third task is a folder of netzoo/tasks and its keys, nothing else."""
+    """A third task needs only a folder of netzoo/tasks and its keys."""
     tasks, at_home = {"translation", "image_classification"}, ("tasks", "config")
     wrong = {}
     for path in PACKAGE + ENTRY_POINTS:
@@ -163,12 +164,12 @@ def test_libraries_leave_standard_output_to_results():
 
 
 def test_no_program_asks_for_its_platform():
-    """Which form of an operation runs is decided before it is traced, by `netzoo.kernels`."""
+    """`netzoo.kernels` decides which form of an operation runs, before tracing."""
     assert [relative(p) for p in PACKAGE if "platform_dependent" in p.read_text()] == []
 
 
 def test_no_import_circles():
-    """Within a floor too there is an order, lazy imports included."""
+    """The modules within a floor have an order too, including lazy imports."""
     graph = {name_of(path): {n for n in imports(path) if n in MODULES} for path in PACKAGE}
     order = tuple(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
     assert set(order) == MODULES
@@ -189,11 +190,11 @@ def test_forbidden_libraries():
 @pytest.mark.parametrize(
     ("loaded", "absent"),
     [
-        # Libraries that load a second framework by themselves, where installed, would show here.
+        # This list would show libraries that load a second framework whenever it is installed.
         ("netzoo.training", ("tensorflow", "torch")),
-        # The process is set up, and perhaps started again, before seconds go into loading JAX.
+        # The process is set up, and perhaps restarted, before JAX is loaded, which takes seconds.
         ("netzoo.cli.launch, netzoo.config, netzoo.tasks", ("jax",)),
-        # Records are made and listed beside a training that holds the device.
+        # Records can be created and listed while a training holds the device.
         ("netzoo.cli.record, netzoo.tasks.classification.record", ("jax",)),
         ("netzoo.tasks.translation.record", ("jax",)),
     ],
@@ -208,7 +209,7 @@ def test_import_leaves_out(loaded, absent):
 
 
 def test_entry_points_are_flags_and_one_call():
-    """What a command does can be used, and tested, without the command."""
+    """The work of a command can be used and tested without the command."""
     lines = {relative(path): len(path.read_text().splitlines()) for path in ENTRY_POINTS}
     assert {name: n for name, n in lines.items() if n >= MAX_ENTRY_POINT_LINES} == {}
     assert [relative(path) for path in ENTRY_POINTS if "cli" not in floors_used(path)] == []

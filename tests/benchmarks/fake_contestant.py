@@ -1,6 +1,6 @@
 """A contestant that computes nothing: `python fake_contestant.py JSON`.
 
-It answers with the seconds of a script, and writes down that it was started and asked.
+It answers with the seconds of a script, and logs that it was started and asked.
 """
 
 import json

@@ -33,7 +33,7 @@ SECONDS = {
 
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
-    """Put fakes in the place of all contestants; return what a test may change of them."""
+    """Replace all contestants by fakes; return the settings that a test may change."""
     script = {name: {"seconds": seconds} for name, seconds in SECONDS.items()}
     log = tmp_path / "log"
 
@@ -69,7 +69,7 @@ def started(fakes) -> list[str]:
 
 
 def test_contestants_take_turns(fakes, tmp_path):
-    """What else the machine does has to meet all alike."""
+    """Other load on the machine must affect all contestants equally."""
     run(tmp_path)
     events = [json.loads(line) for line in fakes["log"].read_text().splitlines()]
     names = list(SECONDS)
@@ -78,7 +78,7 @@ def test_contestants_take_turns(fakes, tmp_path):
 
 
 def test_ratios_are_taken_within_a_turn(fakes, tmp_path):
-    """Medians of rates and of ratios; one from the other would mix turns."""
+    """Ratios are medians over turns; a ratio of median rates would mix turns."""
     fakes["flax"]["peak_bytes"] = 2**22
     _, (netzoo, flax, *_) = run(tmp_path)
     assert float(netzoo["images_per_second"]) == pytest.approx(5)  # 2 images, 5 steps, 2 s
@@ -86,12 +86,12 @@ def test_ratios_are_taken_within_a_turn(fakes, tmp_path):
     ratios = [float(flax["netzoo_ratio" + end]) for end in ("", "_low", "_high")]
     assert ratios == pytest.approx([3, 2, 4])
     assert float(flax["netzoo_memory_ratio"]) == pytest.approx(1 / 4)
-    # 50 multiply-adds, thrice in training, 5 images a second.
+    # 50 multiply-adds, three times as many in training, 5 images per second.
     assert float(netzoo["mfu"]) == pytest.approx(2 * 50 * 3 * 5 / 10_000)
 
 
 def test_the_faster_layout_is_compared(fakes, tmp_path, capsys):
-    """A peer is compared in its best setting, in table, means and picture."""
+    """The table, the means and the figure compare a peer in its best setting."""
     run(tmp_path)
     out = capsys.readouterr().out
     assert "netzoo 5.0 img/s, 3.00 x flax, 0.50 x torch" in out
@@ -100,7 +100,7 @@ def test_the_faster_layout_is_compared(fakes, tmp_path, capsys):
 
 
 def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
-    """An hour's table is not measured again for its last row, nor lost to one that fails."""
+    """A table that took an hour is not measured again for its last row, nor lost if a row fails."""
     fakes["broken"] = "resnet18"
     models = ("--model", "mobilenet_v2", "resnet18", "vgg11")
     status, lines = run(tmp_path, *models)
@@ -125,7 +125,7 @@ def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
     ],
 )
 def test_what_computes_something_else_stops_the_measurement(fakes, tmp_path, change, message):
-    """A ratio between different networks says nothing."""
+    """A ratio between different networks has no meaning."""
     fakes["flax"]["description"] = {**DESCRIPTION, **change}
     with pytest.raises(SystemExit, match=message):
         run(tmp_path)
@@ -134,13 +134,13 @@ def test_what_computes_something_else_stops_the_measurement(fakes, tmp_path, cha
 def test_an_error_is_told(fakes, tmp_path, capsys):
     """Protects users from a traceback for a misspelt network."""
     fakes["netzoo"]["description"] = {"error": "unknown model"}
-    with pytest.raises(FileNotFoundError):  # nothing was measured, nothing written
+    with pytest.raises(FileNotFoundError):  # nothing was measured or written
         run(tmp_path)
     assert "netzoo: unknown model; not measured" in capsys.readouterr().out
 
 
 def test_a_missing_peer_is_said(capsys):
-    """A table without a peer would look as if it had not been asked for."""
+    """A table without a peer would look as if nobody had requested the peer."""
     assert (
         contestants.find_python("torch", ["no_such_module"], ["/no/python", sys.executable]) is None
     )
@@ -150,7 +150,7 @@ def test_a_missing_peer_is_said(capsys):
 
 
 def test_networks_without_peer_are_said(fakes, tmp_path, capsys):
-    """Likewise where a library lacks the network."""
+    """The same holds if a library lacks the network."""
     _, lines = run(tmp_path, "--model", "googlenet")
     assert [line["contestant"] for line in lines] == ["netzoo", "flax"]
     assert "googlenet 128 px, batch 2, train: torch has no such network" in capsys.readouterr().out
@@ -174,7 +174,7 @@ def test_peers_have_networks_that_exist():
     ],
 )
 def test_the_picture_that_belongs_to_a_table(varied, contestant, drawn, monkeypatch, tmp_path):
-    """Curves over what is swept, bars where only networks differ, ratios where there are peers."""
+    """Curves over a swept setting, bars if only networks differ, ratios if there are peers."""
     values = {"model": ("resnet18", "resnet34"), "batch_size": (1, 2), "image_size": (64, 96)}
     models = values["model"] if varied == "model" or len(contestant) == 1 else ("resnet18",)
     sweep = values[varied] if varied != "model" else (0,)

@@ -1,4 +1,4 @@
-"""The tools beside the table of throughputs measure what they say, and keep it."""
+"""The other benchmark tools measure what they claim, and keep their results."""
 
 import itertools
 
@@ -12,14 +12,14 @@ from benchmarks.input_worker import netzoo_batches
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["depthwise 5x5, stride 2", "BatchNorm", "max-pool 3x3"])
 def test_layers_of_both_compute_the_same(name):
-    """Times of different results say nothing; output and gradients are compared."""
+    """Times of different results cannot be compared, so outputs and gradients must agree."""
     ours, theirs = (layers.compile_case(who, name, 1, True)() for who in layers.CONTESTANTS)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("cache", ["none", "decoded"])
 def test_input_is_netzoos_training_pipeline(pictures, cache):
-    """What is measured are training batches, endless, of the size that was asked for."""
+    """The tool measures endless training batches of the requested size."""
     settings = {"source": f"folder:{pictures}", "split": "train", "data_dir": None}
     settings |= {"cache": cache, "batch_size": 8, "image_size": 24}
     batches = list(itertools.islice(netzoo_batches(settings), 7))  # more than an epoch
@@ -27,14 +27,14 @@ def test_input_is_netzoos_training_pipeline(pictures, cache):
 
 
 def test_training_that_does_not_start_is_an_error(tmp_path, capfd):
-    """Else the tool would wait for ever for a first step."""
+    """Otherwise, the tool would wait forever for a first step."""
     with pytest.raises(SystemExit, match="training ended with status 1"):
         startup.seconds_to_first_step("configs/nothing.py", tmp_path, tmp_path)
     assert "nothing.py" in capfd.readouterr().err
 
 
 def test_lines_are_read_as_they_were_written(tmp_path):
-    """A table that goes on mixes old lines and new; a second line of a key takes its place."""
+    """A resumed table mixes old and new lines; a second line for a key replaces the first."""
     lines = report.Lines(tmp_path, "lines.csv", ("name", "size"))
     lines.add([{"name": "a", "size": 1, "rate": 0.5}, {"name": "b", "size": 1, "rate": 2.0}])
     lines.add([{"name": "a", "size": 1, "rate": 0.25, "more": "x"}])

@@ -21,7 +21,7 @@ TINY |= {"rows": 2, "length": 4, "vocabulary": 9, "smoothing": 0.1}
 
 @pytest.fixture
 def fakes(monkeypatch, tmp_path):
-    """Put fakes in the place of all contestants; return their log."""
+    """Replace all contestants by fakes; return their log."""
     log = tmp_path / "log"
 
     def command(contestant, python, settings):
@@ -49,7 +49,7 @@ def run(out: Path) -> list[dict[str, str]]:
 
 
 def test_rows_and_ratios(fakes, tmp_path, capsys):
-    """Training counts tokens and decoding sentences, each against the fastest of the peer."""
+    """Training counts tokens, decoding counts sentences; the peer's fastest setting is compared."""
     lines = run(tmp_path)
     names = [(line["mode"], line["beams"], line["contestant"]) for line in lines]
     train = [("train", "0", name) for name in SECONDS]
@@ -64,7 +64,7 @@ def test_rows_and_ratios(fakes, tmp_path, capsys):
 
 
 def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
-    """What is measured is not measured again."""
+    """A row that is already measured is not measured again."""
     lines = run(tmp_path)
     fakes.unlink()
     assert run(tmp_path) == lines
@@ -72,7 +72,7 @@ def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
 
 
 def test_sentences_are_what_training_has():
-    """Contestants of other libraries cannot import the constants: they must be the same ones."""
+    """Contestants of other libraries cannot import the constants, so they must have equal ones."""
     for name in ("PAD", "START", "END", "UNKNOWN"):
         assert getattr(sentences, name) == getattr(vocabulary, name)
     source, target = map(np.asarray, sentences.draw_pairs(20, 8, 50))

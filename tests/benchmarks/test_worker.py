@@ -1,4 +1,4 @@
-"""The peer of a benchmark is the network it is called, not netzoo's own once more."""
+"""The peer of a benchmark is another library's network, not netzoo's own."""
 
 import flax.linen as nn
 import jax
@@ -19,7 +19,7 @@ OURS = {BatchNorm, Conv, Dropout, MultiHeadAttention, StandardizedConv}
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_is_replaced_and_the_parameters_stay(name):
-    """Else the ratio would be 1 or, in part, of netzoo against itself."""
+    """Otherwise, the ratio would compare netzoo, or parts of it, with itself."""
     model = create_model(name, num_classes=5)
     seen = set()
 
@@ -40,7 +40,7 @@ def test_every_layer_is_replaced_and_the_parameters_stay(name):
 
 @pytest.mark.slow
 def test_both_compute_the_same():
-    """What is compared is one network; the second loss tells of its gradients too."""
+    """Both are the same network; the second loss also depends on the gradients."""
     losses = {}
     for contestant in ("netzoo", "flax"):
         settings = {"model": "mobilenet_v1", "image_size": 32, "batch_size": 2, "mode": "train"}

@@ -28,9 +28,9 @@ FIRST_TOKEN = 4
 
 
 def corpus_of(lengths, seed: int = 0) -> Corpus:
-    """A corpus whose pair i has the length `lengths[i]` and no token but `FIRST_TOKEN + i`.
+    """A corpus whose pair i has the length `lengths[i]` and only the token `FIRST_TOKEN + i`.
 
-    One side, drawn, has that length; the other has any down to nothing.
+    A randomly chosen side has that length; the other side is shorter or empty.
     """
     rng = np.random.default_rng(seed)
     sides = [[], []]
@@ -61,7 +61,7 @@ def digest(batches):
 
 
 def real_rows(batch):
-    """Which rows hold a pair: those whose target begins."""
+    """Return which rows hold a pair, by the start of their target."""
     return batch["target"][:, 0] == START
 
 
@@ -98,7 +98,7 @@ def test_batch_contract(corpus):
 
 
 def test_epochs_have_every_pair_exactly_once(corpus):
-    """Each pair that fits is seen once an epoch, whole, in the smallest bucket that holds it."""
+    """Each pair that fits occurs once per epoch, in the smallest bucket that holds it."""
     assert {length: BUCKETS.rows(length) for length in BUCKETS.lengths} == ROWS
     assert BUCKETS.steps(corpus) == STEPS and BUCKETS.left_out(corpus) == 60 - FITTING
     batches = take(train(corpus), 3 * STEPS)
@@ -114,7 +114,7 @@ def test_epochs_have_every_pair_exactly_once(corpus):
 
 
 def test_epochs_differ_in_batches_and_their_order(corpus):
-    """Pairs meet others in each epoch, and buckets come mixed, not one after the other."""
+    """Batches contain different pairs in each epoch, and the buckets are mixed."""
     batches = take(train(corpus), 2 * STEPS)
     epochs = [batches[:STEPS], batches[STEPS:]]
     shapes = [[b["source"].shape[1] for b in epoch] for epoch in epochs]
@@ -125,7 +125,7 @@ def test_epochs_differ_in_batches_and_their_order(corpus):
 
 
 def test_seed_decides_everything(corpus):
-    """Equal seeds give equal bytes, unequal seeds another order, also one epoch on."""
+    """Equal seeds give equal bytes; other seeds give another order, also in the next epoch."""
     assert digest(take(train(corpus), 9)) == digest(take(train(corpus), 9))
     orders = [check_rows(corpus, take(train(corpus, seed=s), 2 * STEPS)) for s in range(3)]
     epochs = {tuple(order[part : part + FITTING]) for order in orders for part in (0, FITTING)}
@@ -189,7 +189,7 @@ def test_rows_divide_over_devices(row_multiple):
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 1000])
 def test_evaluation_is_exact(corpus, batch_tokens):
-    """Every pair once, also those too long for training, and a mask of them."""
+    """Evaluation has every pair once, including those too long for training, and a mask."""
     batches = EvalBatches(corpus, replace(BUCKETS, batch_tokens=batch_tokens))
     for _ in range(2):  # it can be iterated again
         found = list(batches)
@@ -221,7 +221,7 @@ def test_limit_is_evenly_spaced(corpus, limit):
 
 
 def test_evaluation_is_shared_by_processes(corpus):
-    """Split over hosts, the rows together are the batch of one host."""
+    """The rows of all hosts together are the batch of one host."""
     whole = list(EvalBatches(corpus, BUCKETS))
     parts = [list(EvalBatches(corpus, BUCKETS, shard=(i, 2))) for i in range(2)]
     for step, batch in enumerate(whole):

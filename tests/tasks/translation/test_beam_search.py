@@ -21,7 +21,7 @@ LENGTH = 7
 
 @functools.cache
 def network(vocabulary=VOCABULARY):
-    """Return a network and variables with clear choices, other ones for other tokens so far."""
+    """Return a network and variables with clear choices, which depend on the previous tokens."""
     model = Transformer(SMALL, vocabulary, share_embeddings=False)
 
     def change(path, leaf):
@@ -60,7 +60,7 @@ def test_the_most_probable_tokens_are_those_of_a_sort(classes, count):
     order = np.argsort(-expected, axis=-1, kind="stable")[..., :count]
     found, tokens = jax.jit(most_probable, static_argnums=(1, 2))(logits, count, (PAD, START))
     np.testing.assert_array_equal(tokens, order)
-    # float32 of sums of up to 300 exponentials, in another order.
+    # float32 sums of up to 300 exponentials, in another order.
     np.testing.assert_allclose(found, np.take_along_axis(expected, order, -1), rtol=1e-6)
 
 
@@ -72,7 +72,7 @@ class Plain:
         self.whole = functools.partial(whole(vocabulary), source)
 
     def __call__(self, tokens):
-        """Return `{token: log probability}` of what may follow `tokens`."""
+        """Return `{token: log probability}` of the tokens that may follow `tokens`."""
         target = np.zeros(self.max_length, np.int32)
         target[: len(tokens) + 1] = [START, *tokens]
         found = np.asarray(self.whole(target), np.float64)[len(tokens)]
@@ -124,7 +124,7 @@ def texts(beams, sentence):
 
 
 def assert_same(found, expected):
-    """Token for token; scores to the rounding of float32."""
+    """Assert equal tokens, and scores that are equal up to float32 rounding."""
     assert [tokens for tokens, _ in found] == [tokens for tokens, _ in expected]
     np.testing.assert_allclose(
         [value for _, value in found], [value for _, value in expected], rtol=1e-5, atol=1e-5
@@ -151,14 +151,14 @@ def test_one_beam_is_greedy():
 
 @pytest.fixture
 def growing(monkeypatch):
-    """Make the cache begin so short that it grows within `LENGTH`."""
+    """Make the cache start so short that it grows within `LENGTH`."""
     monkeypatch.setattr("netzoo.tasks.translation.beam_search.SHORTEST_CACHE", 2)
 
 
 @pytest.mark.parametrize(("beam_size", "n_best"), [slow(2, 1), slow(4, 1), slow(4, 3), (4, 4)])
 @pytest.mark.parametrize("alpha", [slow(0.0), 0.6])
 def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
-    """All hypotheses, their scores and order; and running on would not find better ones."""
+    """All hypotheses, scores and orders are equal, and a longer search finds no better ones."""
     model, variables = network()
     beams = search(model, variables, beam_size=beam_size, length_penalty=alpha, n_best=n_best)
     for sentence, source in enumerate(SOURCE):
@@ -171,7 +171,7 @@ def test_a_narrow_beam_is_the_plain_search(beam_size, n_best, alpha, growing):
 
 @pytest.mark.slow
 def test_wanted_hypotheses_are_finished():
-    """Protects n-best lists: the search goes on until each has ended, or is as long as can be."""
+    """Protects n-best lists: the search runs until each has ended or has the maximum length."""
     model, variables = network()
 
     def some_are_cut_off(n_best):
@@ -185,7 +185,7 @@ def test_wanted_hypotheses_are_finished():
 @pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 20.0])
 def test_a_wide_beam_is_exact(alpha):
-    """With more room than sequences the first is the best there is, and every score is right.
+    """With more room than sequences, the first hypothesis is the best, and every score is right.
 
     A penalty that lets length win over probability does not let the search stop early.
     """
@@ -204,7 +204,7 @@ def test_a_wide_beam_is_exact(alpha):
 
 
 def every_score(following, alpha):
-    """Return the score of every sequence that ends, or is as long as can be."""
+    """Return the score of every sequence that ends or has the maximum length."""
     log_probs, scores = {(): 0.0}, {}
     for length in range(1, following.max_length + 1):
         for tokens in itertools.product((2, 3, 4), repeat=length - 1):
@@ -229,7 +229,7 @@ def test_neighbours_change_nothing():
 
 
 def test_rows_of_padding_cost_no_step():
-    """The rows that fill up a batch are not translated: they would be the longest of all."""
+    """Rows of padding are not translated: they would be the longest translations."""
     model, variables = network()
     beams = search(model, variables, np.zeros((2, 5), np.int32))
     assert not (beams.tokens.any() or beams.lengths.any() or beams.ended.any())
@@ -248,14 +248,14 @@ def test_the_end():
                 assert not {PAD, start} & set(tokens)
                 assert tokens.count(end) == ended == (tokens[-1] == end)
         assert beams.ended.any()
-        # Those that ended come first, and both kinds in order.
+        # Ended hypotheses come first, and both kinds are in order.
         order = np.lexsort((-beams.scores, ~beams.ended))
         np.testing.assert_array_equal(order, np.tile(np.arange(4), (len(SOURCE), 1)))
 
 
 @pytest.mark.slow
 def test_more_places_than_sequences():
-    """What is left over has no tokens and the score -inf, behind the last sequence."""
+    """Unused places follow the last sequence, without tokens and with score -inf."""
     model, variables = network()
     beams = search(model, variables, beam_size=12, max_length=1)
     chex.assert_shape(beams.tokens, (3, 12, 1))
@@ -267,7 +267,7 @@ def test_more_places_than_sequences():
 
 @pytest.mark.slow
 class Compiled(chex.TestCase):
-    """What does not depend on compilation."""
+    """Results that do not depend on compilation."""
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_with_and_without(self):
@@ -285,7 +285,7 @@ class Compiled(chex.TestCase):
 
 
 def test_one_compilation_a_shape():
-    """Sentences of one shape, whatever their lengths and translations, are one program."""
+    """Sentences of one shape share a program, whatever their lengths and translations."""
     model, variables = network()
     options = SearchOptions(max_length=3, beam_size=2)
     run = jax.jit(lambda tree, x: beam_search(model, tree, x, options))

@@ -11,7 +11,7 @@ from tests.pixels import count, load
 
 
 def example(source, target, weight=None):
-    """A sentence whose pieces look at one piece each, or at all with one weight."""
+    """A sentence whose pieces attend to one piece each, or to all pieces equally."""
     weights = np.eye(target, source) if weight is None else np.full((target, source), weight)
     return [f"▁s{i}" for i in range(source)], [f"t{i}" for i in range(target)], weights
 
@@ -21,7 +21,7 @@ TWELVE = [(5 + i, 25 - i) for i in range(12)]
 
 @pytest.mark.parametrize("lengths", [[(5, 6)], [(1, 1)], slow(TWELVE)])
 def test_figures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
-    """Protects sheets of mixed lengths: cells of legible size, and no sheet without end."""
+    """Protects sheets of mixed lengths: cells are legible and the sheet has a limited size."""
     path = tmp_path / "attention.png"
     attention_figure([example(*pair) for pair in lengths], path, "title")
     height, width, _ = load(path).shape
@@ -33,7 +33,7 @@ def test_figures_are_drawn_for_one_to_twelve_sentences(tmp_path, lengths):
 
 
 def test_colour_is_the_weight(tmp_path):
-    """Protects the fixed scale: a map of small weights has no dark cells of its own."""
+    """Protects the fixed scale: a map of small weights has no dark cells."""
     path = tmp_path / "attention.png"
     attention_figure([example(6, 6, weight=1.0)], path, "title")
     full = count(path, INK)
@@ -59,9 +59,9 @@ def test_pieces_are_text_only(tmp_path):
 
 @pytest.mark.slow
 def test_the_longest_sentences_can_be_drawn(tmp_path, monkeypatch):
-    """Protects the limit: matplotlib draws up to 2 ** 16 pixels, and twelve of that length fit.
+    """Protects the limit: matplotlib draws up to 2 ** 16 pixels, and twelve long sentences fit.
 
-    Drawing them takes 8 s, so only the size of the sheet is looked at.
+    Drawing them takes 8 s, so the test checks only the size of the sheet.
     """
     most, sizes = MOST_PIECES, []
     monkeypatch.setattr(

@@ -70,8 +70,8 @@ def test_equal_sentences_score_100():
 def test_bleu_equals_a_hand_computed_value():
     """Protects corpus BLEU and its tokens: the comma and the full stop count as words.
 
-    All 8 tokens of the translation are right, of 7 pairs 6, of 6 triples 4 and of 5 quadruples 2;
-    it is one token shorter than the reference.
+    The translation has 8 of 8 tokens, 6 of 7 pairs, 4 of 6 triples and 2 of 5 quadruples right, and
+    is one token shorter than the reference.
     """
     hypothesis, reference = "a man rides, the red bike.", "a man rides, the big red bike."
     precisions = 8 / 8 * 6 / 7 * 4 / 6 * 2 / 5
@@ -95,19 +95,19 @@ def test_counts_are_added_up_before_the_score():
 def test_chrf_equals_a_hand_computed_value():
     """Protects chrF2: spaces do not count, recall counts four times as much as precision.
 
-    "abc" against "ab d": of single characters 2 of 3 are right, of pairs 1 of 2, of triples none.
+    For "abc" and the reference "ab d", 2 of 3 characters, 1 of 2 pairs and no triples are right.
     """
     precision = recall = (2 / 3 + 1 / 2 + 0) / 3
     f_score = 5 * precision * recall / (4 * precision + recall)
     assert corpus_scores(["abc"], ["ab d"])["chrf"] == pytest.approx(100 * f_score)
-    # Three of the four characters that there should be: precision 1 of every order, recall less.
+    # Three of the four expected characters: precision 1 for every order, lower recall.
     precision, recall = 1.0, (3 / 4 + 2 / 3 + 1 / 2) / 3
     f_score = 5 * precision * recall / (4 * precision + recall)
     assert corpus_scores(["abc"], ["abcd"])["chrf"] == pytest.approx(100 * f_score)
 
 
 def test_case_counts_in_one_bleu_only():
-    """Protects which is which, and that the signatures say so."""
+    """Protects the two BLEU scores from being swapped; their signatures differ in case."""
     scores = corpus_scores(["EIN HUND LÄUFT DURCH"], ["Ein Hund läuft durch"])
     assert (scores["bleu"], scores["bleu_lowercased"], scores["exact_match"]) == (0.0, 100.0, 0.0)
     assert scores["bleu_interval"] == [0.0, 0.0]
@@ -119,7 +119,7 @@ def test_case_counts_in_one_bleu_only():
 
 
 def test_the_interval_surrounds_the_score_and_is_the_same_again():
-    """Protects reproducible records, JSON at the call site, and a model that says nothing once."""
+    """Protects reproducible records, JSON output, and a model with one empty translation."""
     references = [f"the {i} dogs of number {i} run" for i in range(20)]
     hypotheses = [*(text.replace("1", "9") for text in references[:-1]), ""]
     scores = corpus_scores(hypotheses, references)
@@ -131,7 +131,7 @@ def test_the_interval_surrounds_the_score_and_is_the_same_again():
 
 @pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
 def test_sentences_without_a_partner_are_errors(hypotheses, references):
-    """Protects against scores of sentences shifted by one, and of nothing."""
+    """Protects against scores of misaligned sentences or of no sentences."""
     with pytest.raises(ValueError, match=f"got {len(hypotheses)} translations and"):
         corpus_scores(hypotheses, references)
 
@@ -159,7 +159,7 @@ def test_chinese_is_divided_into_words():
 
 
 def test_a_tokenizer_that_is_not_installed_is_named(monkeypatch):
-    """Protects from an hour of translating before the library is missed."""
+    """Protects users from an error about a missing library after an hour of translating."""
     monkeypatch.setitem(sys.modules, "MeCab", None)
     with pytest.raises(UserError, match=r"ja-mecab .*sacrebleu\[ja\].*bleu_tokenizer=char"):
         create_bleu("ja-mecab")

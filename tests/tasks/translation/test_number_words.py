@@ -34,7 +34,7 @@ def numbers(split: str) -> set[int]:
 
 
 def test_names_are_right():
-    """Every number has the name that reads back as it, and no two share one."""
+    """The name of every number parses to the number, and no two numbers share a name."""
     tried = [*range(20_000), *range(20_000, 1_000_000, 97), 999_999]
     names = [in_words(number) for number in tried]
     assert [parse(name) for name in names] == tried
@@ -54,7 +54,7 @@ def test_names_are_right():
     ],
 )
 def test_names_are_spelled_as_documented(number, name):
-    """Hyphens, no "and", no "zero" inside: what the parser of the other test would forgive."""
+    """Names have hyphens, no "and" and no inner "zero", which the other test would not notice."""
     assert in_words(number) == name
 
 
@@ -62,13 +62,13 @@ def test_splits_are_held_out_by_number():
     """A number of one split occurs in no other, in neither direction."""
     found = {split: numbers(split) for split in SPLIT_SIZES}
     for split, size in SPLIT_SIZES.items():
-        assert len(found[split]) == size // 2  # and never twice in its own
+        assert len(found[split]) == size // 2  # and occurs only once in its own split
     assert sum(map(len, found.values())) == len(set.union(*found.values()))
 
 
 @pytest.mark.parametrize("split", SPLIT_SIZES)
 def test_both_directions_and_all_lengths(split):
-    """Each number is asked for both ways, and there are numbers with 1 to 6 digits."""
+    """Each number occurs in both directions, and there are numbers with 1 to 6 digits."""
     pairs = number_pairs(split)
     assert len(pairs) == SPLIT_SIZES[split]
     for first, second in zip(pairs[::2], pairs[1::2], strict=True):
@@ -82,19 +82,19 @@ def test_both_directions_and_all_lengths(split):
 
 @pytest.mark.parametrize("split", SPLIT_SIZES)
 def test_round_numbers_are_among_them(split):
-    """A network that hardly saw a number with three or more zeros is wrong where people try it."""
+    """A network that rarely saw three or more zeros fails on the numbers that people try."""
     large = [str(number) for number in numbers(split) if number > 99_999]
     assert sum(number.count("0") >= 3 for number in large) > len(large) / 6
 
 
 @pytest.mark.parametrize("stride", [2, 10, 20])
 def test_evenly_spaced_pairs_have_both_directions(stride):
-    """An evaluation of a few pairs is one of both tasks."""
+    """An evaluation of a few pairs covers both directions."""
     share = [source.isdigit() for source, _ in number_pairs("test")[::stride]]
     assert 0.3 < sum(share) / len(share) < 0.7
 
 
 def test_splits_never_change():
-    """Results stay comparable: not with the day, the machine or the version of NumPy."""
+    """The splits do not depend on the day, the machine or the version of NumPy."""
     text = repr([number_pairs(split) for split in SPLIT_SIZES])
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "e947a1604a30a29c"

@@ -1,4 +1,4 @@
-"""Translating many sentences: the forms of the output, what is kept, and what the user is told."""
+"""Translating many sentences: output formats, results that are kept, and messages."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ from tests.conftest import tiny_translation_config
 
 @pytest.fixture(scope="module")
 def vocabulary_folder(tmp_path_factory):
-    """A run's folder, as far as it is read."""
+    """The files of a run folder that translation reads."""
     folder = tmp_path_factory.mktemp("run")
     task = create_task(tiny_translation_config())
     task.save(folder)
@@ -54,7 +54,7 @@ def run(vocabulary_folder, monkeypatch):
 
 
 def test_a_line_for_each_sentence(run, tmp_path, capfd):
-    """Protects line n of the output: arguments first, then those of the file, blank ones too."""
+    """Protects line n of the output: arguments first, then all lines of the file."""
     (tmp_path / "in.txt").write_text("3\n\n5\n")
     assert run("1", "2", input=str(tmp_path / "in.txt")) == 0
     done = capfd.readouterr()
@@ -63,7 +63,7 @@ def test_a_line_for_each_sentence(run, tmp_path, capfd):
 
 
 def test_several_translations_say_of_which_sentence(run, capfd):
-    """Protects n-best lists, in which a sentence may have fewer lines than asked for."""
+    """Protects n-best lists, in which a sentence may have fewer lines than requested."""
     assert run("1", "", "3", top_k=2) == 0
     assert capfd.readouterr().out == (
         "1\t-0.5000\t[1]\n1\t-1.0000\tworse\n2\t-0.5000\t[]\n3\t-0.5000\t[3]\n3\t-1.0000\tworse\n"
@@ -84,7 +84,7 @@ def test_a_terminal_gets_no_control_characters_and_a_file_gets_the_text(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_json_is_one_list(run, count, capfd):
-    """Protects the form across the parts that are written one after another."""
+    """Protects the JSON list, which is written in several parts."""
     sentences = [str(number) for number in range(count)]
     assert run(*sentences, json=True) == 0
     answers = json.loads(capfd.readouterr().out)
@@ -93,7 +93,7 @@ def test_json_is_one_list(run, count, capfd):
 
 
 def test_what_was_translated_stays_after_a_failure(run, tmp_path):
-    """Protects hours of work from what comes after it."""
+    """Protects hours of work from a later failure."""
     output = tmp_path / "out.txt"
     with pytest.raises(UserError, match="failed"):
         run("1", "2", "fail", output=str(output))
@@ -113,7 +113,7 @@ def test_an_interruption_keeps_the_parts_before(run, as_json, capfd):
 
 
 def test_gzip_goes_in_and_out(run, tmp_path):
-    """Protects large corpora, which are kept compressed: known by content, chosen by name."""
+    """Protects compressed corpora: input is recognised by content, output by its name."""
     (tmp_path / "in").write_bytes(gzip.compress(b"1\n2\n3\n"))
     output = tmp_path / "out.gz"
     assert run(input=str(tmp_path / "in"), output=str(output)) == 0
@@ -128,14 +128,14 @@ def test_gzip_goes_in_and_out(run, tmp_path):
     ],
 )
 def test_closed_streams_are_named(run, stream, options, message, monkeypatch):
-    """Protects batch jobs, whose shells close what nobody reads."""
+    """Protects batch jobs, whose shells close unused streams."""
     monkeypatch.setattr(sys, stream, None)
     with pytest.raises(UserError, match=message):
         run("1", **options)
 
 
 def test_one_file_for_two_things_is_refused(run, tmp_path):
-    """Protects the translations from the picture that would be written over them."""
+    """Protects the translations from a figure that would overwrite them."""
     with pytest.raises(UserError, match="same file"):
         run("1", output=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
     with pytest.raises(UserError, match="it is a folder"):
@@ -143,9 +143,9 @@ def test_one_file_for_two_things_is_refused(run, tmp_path):
 
 
 def test_doubtful_sentences_are_counted(run, capfd):
-    """Protects users from trusting what the network has never seen; once for all, not a line each.
+    """Protects users from unreliable translations: one warning counts the unfamiliar sentences.
 
-    `ß` is no character of number words, and 16 tokens are the longest of the configuration.
+    `ß` does not occur in number words, and the longest length of the configuration is 16 tokens.
     """
     assert run("7", "ß", "one", "ßß", "1 " * 40) == 0
     lines = capfd.readouterr().err.splitlines()
@@ -172,7 +172,7 @@ def test_impossible_sentences_stop_before_the_first(run, tmp_path, sentence, mes
 
 @pytest.mark.parametrize("sentence", ["", " ", "\N{LOWER ONE EIGHTH BLOCK}", "1 " * 120])
 def test_a_picture_of_nothing_is_said(run, sentence, tmp_path, capfd):
-    """Protects translations whose picture cannot be drawn: they are there, and the status tells."""
+    """Protects translations whose figure cannot be drawn: they are written, and the status is 1."""
     picture = tmp_path / "picture.png"
     assert run(sentence, figure=str(picture)) == 1
     done = capfd.readouterr()
@@ -188,7 +188,7 @@ def test_no_sentence_is_an_error(run):
 
 
 def test_places_that_may_not_be_written_are_refused_at_once(tmp_path, monkeypatch):
-    """Protects an hour of translating; the machine's answer is played, as root may all."""
+    """Protects an hour of translating; the refusal is simulated, because root may write."""
     asked = []
     monkeypatch.setattr(outputs.os, "access", lambda path, mode: asked.append(path))
     (tmp_path / "old.txt").touch()

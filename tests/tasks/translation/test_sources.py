@@ -17,7 +17,7 @@ GERMAN = ["Ein Hund.", "Zwei Katzen.", "Drei Vögel.", "Vier Fische."]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Split train plain, val compressed, and a split test that lacks its German side."""
+    """A plain split train, a compressed split val, and a split test without its German side."""
     (tmp_path / "train.en").write_bytes("\n".join([*ENGLISH, ""]).encode())
     (tmp_path / "train.de").write_bytes("\n".join(GERMAN).encode())  # no newline at the end
     (tmp_path / "val.en.gz").write_bytes(gzip.compress("\n".join(ENGLISH[:2]).encode()))
@@ -53,7 +53,7 @@ def test_splits_are_tfds_expressions(folder, split, selected):
 
 @pytest.mark.parametrize("stem", ["test.2016", "train.en-de", "a b", "val-2", "all", "_0_"])
 def test_any_stem_is_a_split(folder, stem):
-    """Files are often called test.2016.en or train.en-de.en: what is listed can be opened."""
+    """Every listed split can be opened, even if its files are named test.2016.en."""
     for language, lines in (("en", ENGLISH), ("de", GERMAN)):
         (folder / f"{stem}.{language}").write_text("\n".join(lines), encoding="utf-8")
     spec = f"parallel:{folder}.{{en,de}}"
@@ -74,7 +74,7 @@ def test_similar_stems_are_different_splits(folder):
 
 
 def test_stems_that_no_expression_can_name_are_not_listed(folder):
-    """Protects from advice that leads nowhere."""
+    """Protects users from advice that does not work."""
     for stem in ("x+y", "p[q]", "t "):
         for language in ("en", "de"):
             (folder / f"{stem}.{language}").write_text("A")
@@ -142,7 +142,7 @@ def test_missing_folder(tmp_path):
     "spec", ["number_word", "parallel:x", "parallel:x.en", "tfds:wmt", "folder:x.{en,de}", ""]
 )
 def test_malformed_specs(spec):
-    """The error lists the forms; braces that the shell has eaten are the likely cause."""
+    """The error lists the valid forms; the likely cause is that the shell expanded the braces."""
     with pytest.raises(SourceError) as caught:
         read_pairs(spec, "train")
     for form in ("number_words", "parallel:FOLDER.{en,de}", "tfds:NAME.{en,de}", "quotes"):
@@ -150,7 +150,7 @@ def test_malformed_specs(spec):
 
 
 def test_number_words_open_like_any_other():
-    """The computed data set has the splits, slices and aliases of a stored one."""
+    """The generated data set has the splits, slices and aliases of a stored one."""
     source = read_pairs("number_words", "val[:10]")
     assert len(source) == 10
     assert source[0] == read_pairs("number_words", "validation")[0]
@@ -159,7 +159,7 @@ def test_number_words_open_like_any_other():
 
 
 class TwoAnimals(tfds.core.GeneratorBasedBuilder):
-    """A translation data set of TFDS, with a configuration as many have."""
+    """A translation data set of TFDS with a configuration, which many data sets have."""
 
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="de-en", version="1.0.0"),
@@ -188,7 +188,7 @@ def data_dir(tmp_path_factory):
 
 
 def test_tfds_translation(data_dir):
-    """A data set is prepared at its first use; its records become pairs in the braces' order."""
+    """A data set is prepared on first use; its records become pairs in the order of the braces."""
     source = read_pairs("tfds:two_animals/de-en:1.0.0.{de,en}", "train", data_dir)
     # TFDS shuffles when it prepares.
     assert sorted(source) == sorted(zip(GERMAN, ENGLISH, strict=True))
@@ -212,7 +212,7 @@ def test_tfds_errors(data_dir, spec, split, word):
 
 
 def test_compressed_bombs_are_refused(tmp_path, monkeypatch):
-    """3 MB of zeros in 3 kB: refused before memory is taken for all of it."""
+    """3 MB of zeros in 3 kB are refused before memory is allocated for them."""
     monkeypatch.setattr(limits, "ALWAYS_ALLOWED", 1 << 20)
     for language in ("en", "de"):
         (tmp_path / f"train.{language}.gz").write_bytes(gzip.compress(bytes(3_000_000)))

@@ -1,4 +1,4 @@
-"""Translation: the loss of real tokens alone, exact evaluation, batches of the translator."""
+"""Translation: loss of real tokens only, exact evaluation, batches of the translator."""
 
 import sys
 
@@ -35,7 +35,7 @@ def variables(task):
 
 
 def test_evaluation_takes_the_vocabulary_and_no_training_text(task, tmp_path, monkeypatch):
-    """Protects evaluation on another machine, with other devices than the training had."""
+    """Protects evaluation on another machine with other devices."""
     config = tiny_translation_config()
     config.data.train_split, config.train.grad_accum_steps = "no such split", 4
     with pytest.raises(UserError, match=VOCABULARY_FILE):
@@ -56,9 +56,10 @@ def test_evaluation_takes_the_vocabulary_and_no_training_text(task, tmp_path, mo
 
 
 def test_loss_is_the_mean_over_real_tokens(task, variables):
-    """Protects the normalisation: padding, in rows and as rows, has no part in the mean.
+    """Protects the normalisation: padding, within rows and as rows, does not affect the mean.
 
-    Against optax on one-hot targets, sentence by sentence; float32 sums in another order: 1e-5.
+    The reference is optax on one-hot targets, sentence by sentence. The tolerance of 1e-5 allows
+    for another order of float32 sums.
     """
     batch = next(task.train_iterator())
     loss, _, metrics = jax.jit(task.loss)(variables, batch, jax.random.key(1))
@@ -82,7 +83,7 @@ def test_loss_is_the_mean_over_real_tokens(task, variables):
 def test_parts_of_a_batch_average_to_the_whole(task, variables):
     """Protects accumulation: however many tokens each part has, their mean is the batch's.
 
-    1e-5 for another order of float32 sums.
+    The tolerance of 1e-5 allows for another order of float32 sums.
     """
     batch = next(task.train_iterator())
     loss = jax.jit(lambda batch: task.loss(variables, batch, jax.random.key(1))[0])
@@ -94,7 +95,7 @@ def test_parts_of_a_batch_average_to_the_whole(task, variables):
 def test_batch_size_changes_no_count(tokens, variables, task):
     """Protects exact evaluation: every pair once, whatever the batches.
 
-    The loss is a sum of float32 values in another order: 1e-5 relative.
+    The relative tolerance of 1e-5 allows for another order of float32 sums in the loss.
     """
     config = tiny_translation_config()
     config.evaluation.batch_size = tokens
@@ -111,7 +112,7 @@ def test_batch_size_changes_no_count(tokens, variables, task):
 
 
 def test_threads_are_those_of_the_configuration(task, monkeypatch):
-    """Protects machines with few cores: training and evaluation start no more threads than told."""
+    """Protects machines with few cores: only the configured number of threads starts."""
     seen = []
     monkeypatch.setattr(batches, "in_threads", lambda _, threads: seen.append(threads) or [])
     config = tiny_translation_config()
@@ -124,7 +125,7 @@ def test_threads_are_those_of_the_configuration(task, monkeypatch):
 
 
 def test_the_vocabulary_is_that_of_the_run(task, tmp_path):
-    """Protects weights from another vocabulary: what was saved is used, not learnt again."""
+    """Protects weights from another vocabulary: the saved vocabulary is used, not a new one."""
     task.save(tmp_path)
     config = tiny_translation_config()
     config.data.train_split = "train[50:90]"
@@ -150,7 +151,7 @@ def test_weights_bring_their_vocabulary(task, tmp_path):
 
 @pytest.fixture(scope="module")
 def translator(task, variables):
-    """With a batch of few tokens."""
+    """A translator with small batches."""
     config = tiny_translation_config()
     config.evaluation.batch_size = 64
     config.evaluation.beam_size = 2
@@ -167,7 +168,7 @@ SENTENCES = [
 
 
 def test_every_sentence_is_in_one_batch(translator):
-    """Protects the order of answers, long sentences, empty ones, and the number of shapes."""
+    """Protects the order of answers, long and empty sentences, and the number of shapes."""
     batches = translator.batches(SENTENCES)
     indices = sorted(index for part, _ in batches for index in part)
     assert indices == list(range(len(SENTENCES)))
@@ -182,7 +183,7 @@ def test_every_sentence_is_in_one_batch(translator):
 
 
 def test_translations_are_texts_with_scores_best_first(translator):
-    """Protects predict: as many hypotheses as the beam has, those that ended first."""
+    """Protects predict: one hypothesis per beam, ended hypotheses first."""
     found, seconds = translator.translate(SENTENCES[:2], "")
     assert len(found) == 2
     assert seconds > 0
@@ -193,9 +194,9 @@ def test_translations_are_texts_with_scores_best_first(translator):
 
 
 def test_attention_is_that_of_the_sentence_alone(translator, task, variables):
-    """Protects the picture from the padding that saves compilations: one program, same weights.
+    """Protects the figure from padding, which saves compilations: one program, equal weights.
 
-    Padding changes the order of float32 sums: 1e-5.
+    The tolerance of 1e-5 allows for the order of float32 sums, which padding changes.
     """
     sentences = [SENTENCES[1], "12", "one hundred"]
     hypotheses = [
@@ -221,7 +222,7 @@ def test_attention_is_that_of_the_sentence_alone(translator, task, variables):
 
 
 def test_what_is_too_long_is_not_drawn(translator, task):
-    """Protects reports from one endless sentence, on either side; the limit counts the end."""
+    """Protects reports from a very long sentence on either side; the limit includes the end."""
     eights = "8 " * MOST_PIECES
     while len(task.vocabulary.encode(eights)) >= MOST_PIECES:
         longer, eights = eights, eights[:-2]
@@ -237,7 +238,7 @@ def test_what_is_too_long_is_not_drawn(translator, task):
 
 @pytest.mark.slow
 def test_weights_that_are_not_finite_are_an_error(task, variables):
-    """Protects the lines of a task, of which none may be missing."""
+    """Protects the output, in which no line may be missing."""
     broken = jax.tree.map(lambda x: jnp.full_like(x, np.nan), variables)
     translator = Translator(tiny_translation_config(), task.model, broken, task.vocabulary)
     with pytest.raises(UserError, match="probabilities are not finite"):
@@ -245,7 +246,7 @@ def test_weights_that_are_not_finite_are_an_error(task, variables):
 
 
 def test_a_report_shows_what_is_not_finite(task, capsys):
-    """Protects the scores: JSON has no infinity, so that a loss may be None."""
+    """Protects the scores: JSON has no infinity, so a loss may be None."""
     none = dict.fromkeys(["loss", "perplexity"])
     numbers = dict.fromkeys(
         ["bleu", "bleu_lowercased", "chrf", "exact_match", "token_accuracy", "count"], 0
@@ -256,14 +257,14 @@ def test_a_report_shows_what_is_not_finite(task, capsys):
 
 
 def test_the_table_has_texts_and_nothing_else(tmp_path):
-    """Protects scores by other tools: a column of the table is the text, line for line."""
+    """Protects scores by other tools: a column of the table holds the exact lines of text."""
     rows = [('say "so"', '"', "a\tb\r\nc"), ("Ä", "", " x")]
     _write_table(tmp_path / "t.tsv", ("a", "b", "c"), rows)
     assert (tmp_path / "t.tsv").read_bytes().decode() == ('a\tb\tc\nsay "so"\t"\ta b  c\nÄ\t\t x\n')
 
 
 def test_a_blank_sentence_stays_blank(translator):
-    """Protects files with empty lines: they stay empty, and nothing is drawn of them."""
+    """Protects files with empty lines: they stay empty and are not drawn."""
     found, _ = translator.translate(["", " \t", "7"], "")
     assert found[0] == found[1] == [("", 0.0, ())]
     best = [row[0] for row in found]
@@ -281,7 +282,7 @@ def test_padding_changes_no_translation(translator):
 
 
 def test_a_mask_of_weights_keeps_padding_rows_out(task, variables):
-    """Protects the last batch of a bucket: what its rows of padding hold changes nothing."""
+    """Protects the last batch of a bucket: the contents of its padding rows do not matter."""
     batch = next(b for b in task.evaluation_batches("test[:11]") if not b["mask"].all())
     sums = jax.jit(task.evaluation_sums)
     other = dict(batch)

@@ -24,7 +24,7 @@ def vocabulary():
 
 
 def test_round_trip(vocabulary):
-    """Text of known characters comes back exactly, and pieces have no special tokens among them."""
+    """Text of known characters survives exactly, and its pieces include no special tokens."""
     for text in [*TEXTS, "Männer12, Hunde; 9.", "", "snowman", "ZweiMänner"]:
         text = text.replace("9", "4")
         ids = vocabulary.encode(text)
@@ -34,13 +34,13 @@ def test_round_trip(vocabulary):
 
 @pytest.mark.parametrize("text", [" two  dogs ", "two\tdogs\n", "two\u00a0dogs\r"])
 def test_white_space_is_one_space(vocabulary, text):
-    """Double and trailing spaces of the files cost no tokens that would have to be predicted."""
+    """Double and trailing spaces of the files become no tokens to predict."""
     assert vocabulary.encode(text) == vocabulary.encode("two dogs")
     assert vocabulary.decode(vocabulary.encode(text)) == "two dogs"
 
 
 def test_characters_are_kept_as_they_are():
-    """No hidden normalisation: a ligature, a full-width letter and a capital stay themselves."""
+    """Text is not normalised: a ligature, a full-width letter and a capital do not change."""
     texts = ["\ufb01ne \uff21 \u00c9 e\u0301"] * 2
     vocabulary = Vocabulary.learn(texts, size=16)
     assert vocabulary.decode(vocabulary.encode(texts[0])) == texts[0]
@@ -56,25 +56,25 @@ def test_special_tokens(vocabulary):
 
 
 def test_unknown_characters_are_seen(vocabulary):
-    """What was not in the text is one UNKNOWN and shown, not dropped."""
+    """Characters that the text lacks become one visible UNKNOWN and are not dropped."""
     ids = vocabulary.encode("the ☃☃ man")
     assert ids.count(UNKNOWN) == 1
     assert vocabulary.decode(ids) == "the ⁇ man"
 
 
 def test_digits_stay_apart(vocabulary):
-    """Numbers are spelled digit by digit, or each frequent one would be a piece of its own."""
+    """Numbers are spelled digit by digit; otherwise, each frequent number would be one piece."""
     assert vocabulary.pieces(vocabulary.encode("31415")) == ["▁", "3", "1", "4", "1", "5"]
 
 
 def test_encode_all_is_encode(vocabulary):
-    """The fast way gives what the slow one does."""
+    """The fast function gives the same pieces as the slow one."""
     texts = [*TEXTS, "", "  two   dogs"]
     assert vocabulary.encode_all(texts) == [vocabulary.encode(text) for text in texts]
 
 
 def test_learning_is_deterministic_and_quiet(vocabulary, tmp_path, capfd):
-    """Two runs have one vocabulary, and the terminal belongs to the run."""
+    """Two runs learn the same vocabulary, and SentencePiece prints nothing."""
     again = Vocabulary.learn(iter(TEXTS), size=90)
     for name, one in [("first", vocabulary), ("second", again)]:
         one.save(tmp_path / name)
@@ -83,7 +83,7 @@ def test_learning_is_deterministic_and_quiet(vocabulary, tmp_path, capfd):
 
 
 def test_saved_and_loaded(vocabulary, tmp_path):
-    """A run's vocabulary is one file, which other tools read as well."""
+    """A run's vocabulary is one file, which other tools can read too."""
     path = tmp_path / "vocabulary.model"
     vocabulary.save(path)
     loaded = Vocabulary.load(path)
@@ -110,7 +110,7 @@ def test_size_that_the_characters_exceed():
 
 
 def test_nothing_to_learn_from():
-    """Empty files are named as the cause."""
+    """The error names empty files as the cause."""
     with pytest.raises(UserError, match="every sentence is empty"):
         Vocabulary.learn(["", " "], size=20)
 
@@ -130,7 +130,7 @@ def test_damaged_files(vocabulary, tmp_path):
 
 @pytest.mark.parametrize("text", ["▁", "⁇"])
 def test_text_that_is_none(vocabulary, tmp_path, text):
-    """Damage in a piece, or in the sign of the unknown, which would end a translation later."""
+    """Damage in a piece or the unknown symbol is an error now; it would end a translation later."""
     data = bytearray(vocabulary._model)
     at = data.rindex(text.encode())
     data[at : at + 3] = b"\xff\xff\xff"
