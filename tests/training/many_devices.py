@@ -2,8 +2,8 @@
 
 JAX_NUM_CPU_DEVICES=8 python -m tests.training.many_devices FOLDER
 
-Writes one NPZ a layout, `DEVICES-FSDP.npz`, with the losses, every array of the last state by its
-path, and what was counted on the way. The devices are made when JAX starts, hence a process.
+It writes one NPZ per layout, `DEVICES-FSDP.npz`, with the losses, every array of the last state by
+its path, and the counts. JAX creates the devices when it starts, so this needs a separate process.
 """
 
 import sys
@@ -23,11 +23,11 @@ from netzoo.training.step import build_train_program
 from tests.training.test_step import ToyTask
 
 STEPS, ROWS, EXAMPLES = 20, 16, 37
-LAYOUTS = ((1, 1), (2, 1), (8, 1), (8, 2), (8, 8))  # devices, and those that share
+LAYOUTS = ((1, 1), (2, 1), (8, 1), (8, 2), (8, 8))  # devices, and how many share parameters
 
 
 class CountingTask(ToyTask):
-    """The toy with the evaluation that the loop compiles: examples, and labels that are right."""
+    """The toy with the evaluation that the loop compiles: counts of examples and correct labels."""
 
     def evaluation_sums(self, variables, batch):
         logits = self._net.apply(variables, batch["x"], train=False)
@@ -52,9 +52,9 @@ def batches(count: int, seed: int):
 
 
 def train(devices: int, fsdp: int, trained: dict) -> dict[str, np.ndarray]:
-    """Take the steps as the loop does and return what is compared.
+    """Take the same steps as the loop, and return the values to compare.
 
-    Evaluates what it trained, and what the first layout did, which is left in `trained`.
+    It evaluates its own weights, and those of the first layout, which are in `trained`.
     """
     config = default_config()
     config.train.ema_decay = 0.9
@@ -69,7 +69,7 @@ def train(devices: int, fsdp: int, trained: dict) -> dict[str, np.ndarray]:
     state, step = program.init(None), program.step
     eval_step = make_eval_step(task.evaluation_sums, mesh)
     rows = next(batches(1, seed=0))
-    del rows["mask"]  # which training does not use, and the compiled step does not take
+    del rows["mask"]  # not used in training, and not an input of the compiled step
     compiled = step.lower(state, put(rows)).compile()
     arguments = compiled.memory_analysis().argument_size_in_bytes
     planned = figures(estimate(config, task, rows, devices, fsdp=fsdp))
@@ -104,7 +104,7 @@ def train(devices: int, fsdp: int, trained: dict) -> dict[str, np.ndarray]:
 
 
 def figures(planned: Estimate) -> tuple[float, ...]:
-    """Return what is compared of an estimate: the first three are exact."""
+    """Return the values of an estimate to compare; the first three are exact."""
     kept = planned.arguments - planned.batch
     exact = (planned.arguments, kept, planned.parameters)
     return (*exact, planned.temporaries, planned.flops, planned.sends)

@@ -1,9 +1,9 @@
-"""The configuration of runs of several processes, which note what they train on.
+"""The configuration of runs of several processes, which log their training examples.
 
     python train.py --config tests/training/noted_run.py:SIGTERM --workdir RUN
 
-Every process adds a line to `rows{PROCESS}.txt` in the run folder for each batch that it trains on,
-and prints at its end how often the step and the evaluation were compiled.
+For each training batch, every process adds a line to `rows{PROCESS}.txt` in the run folder. At the
+end, it prints how often the step and the evaluation were compiled.
 """
 
 import os
@@ -20,20 +20,20 @@ STOPPED_AT = 6
 
 
 def get_config(stopped_by: str = "") -> ConfigDict:
-    """Return the configuration, and make the process take notes.
+    """Return the configuration, and make the process log its examples.
 
     Args:
-      stopped_by: The name of a signal, which process 1 gets when the metrics of step `STOPPED_AT`
-        have been read, while the step after it computes. Heartbeats that stay away are noticed
-        after 4 seconds then.
+      stopped_by: The name of a signal. Process 1 gets it after the metrics of step `STOPPED_AT`
+        were read, while the next step computes. Missing heartbeats are then noticed after 4
+        seconds.
     """
     _take_notes()
     if stopped_by:
         launch.HEARTBEAT_TIMEOUT_SECONDS = 4
         _stop(getattr(signal, stopped_by))
-    # One shape of batches, so that there is less to compile. The keys' biases are frozen: softmax
-    # does not change when a number is added to all scores of a query, their true gradient is 0, and
-    # Adam would make steps of its rounding. Epsilon keeps small gradients from the same.
+    # All batches have one shape, so that less is compiled. The biases of keys are frozen: softmax
+    # does not change when a number is added to all scores of a query, so their true gradient is 0,
+    # and Adam would turn its rounding into steps. Epsilon prevents the same for small gradients.
     config = tiny_translation_config()
     config.data.lengths = (16,)
     config.optimizer.epsilon = 1e-3

@@ -1,4 +1,4 @@
-"""Runs as processes that stop themselves, and whether two of them are the same to the last bit."""
+"""Starts runs as processes that stop themselves, and compares two runs bit for bit."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def state_of(workdir: Path):
 
 
 def lines_of(workdir: Path):
-    """The metrics log without what a clock measured."""
+    """The metrics log without measured times."""
     lines = read_metrics(workdir / "metrics.jsonl")
     return [{k: v for k, v in line.items() if k != "timing"} for line in lines]
 

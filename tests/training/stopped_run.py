@@ -4,9 +4,9 @@ python -m tests.training.stopped_run DATA WORKDIR STEP SIGNAL
 
 DATA is a folder of pictures, or `number_words` for translation.
 
-The process sends itself SIGNAL (a name; NONE for no signal) when the metrics of STEP have been
-read, which is while the step after it computes, in the middle of an epoch. In the loop a transfer
-to a device that the program does not ask for is an error.
+The process sends itself SIGNAL (a name; NONE for no signal) after the metrics of STEP were read,
+while the next step computes, in the middle of an epoch. In the loop, implicit transfers to a device
+are errors.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Programs of a run consist of the forms for its mesh, whoever traces them and when."""
+"""The mesh of a run determines the forms in its programs, whenever they are traced."""
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ def trace_evaluation(task):
 @pytest.mark.parametrize("prepare", [trace_step, trace_evaluation])
 @pytest.mark.parametrize(("first", "later"), [("cpu", "native"), ("native", "cpu")])
 def test_the_backend_is_that_of_the_preparation(prepare, first, later):
-    """A step is for the devices it was prepared for; a choice made around that counts."""
+    """A step is for the devices it was prepared for; `use_backend` around that overrides them."""
     task = NotingTask()
     with kernels.use_backend(first):
         trace = prepare(task)
@@ -56,7 +56,7 @@ def test_the_backend_is_that_of_the_preparation(prepare, first, later):
 
 
 def test_the_devices_of_the_mesh_decide_without_a_choice():
-    """Not JAX's default device: a run may be planned for devices that are not it."""
+    """JAX's default device does not decide: a run may be planned for other devices."""
     task = NotingTask()
     with jax.default_device("tpu"):
         trace = trace_evaluation(task)

@@ -27,7 +27,7 @@ def moved(pictures, tmp_path):
 
 
 def test_a_moved_folder_continues(finished, moved, capsys):
-    """Protects runs whose data have moved: the names are equal, and the run notes the place."""
+    """Protects runs whose data have moved: names are equal, and the run saves the new path."""
     assert train(tiny_config(moved), finished) == 0
     printed = capsys.readouterr()
     assert "training is complete at step 20" in printed.out
@@ -53,7 +53,7 @@ def rename(folder):
 def test_changed_data_are_refused_or_accepted_by_a_flag(
     change, message, finished, moved, tmp_path, capsys
 ):
-    """Protects a run from other data in silence, which would give another order of examples."""
+    """Protects a run from silent changes of the data, which would change the order of examples."""
     change(moved)
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     config = tiny_config(moved)
@@ -71,7 +71,7 @@ def test_changed_data_are_refused_or_accepted_by_a_flag(
 
 
 def test_every_task_notices_changed_data():
-    """Protects translation too: a pair more, or another pair, is another fingerprint."""
+    """Protects translation too: an additional or a different pair changes the fingerprint."""
     from netzoo.tasks import create_task, resolve_config
 
     config = resolve_config(tiny_translation_config())
@@ -83,7 +83,7 @@ def test_every_task_notices_changed_data():
 
 
 def test_another_machine_is_said_once(finished, pictures, monkeypatch, capsys):
-    """Protects the promise of equal bits: what it depends on is recorded and compared."""
+    """Protects the promise of equal bits: its conditions are recorded and compared."""
     made = json.loads((finished / "environment.json").read_text())
     assert made["machine"]["cores"] >= 1 and made["versions"]["netzoo"]
     monkeypatch.setattr(environment, "cpu_model", lambda: "another")
@@ -99,7 +99,7 @@ def test_another_machine_is_said_once(finished, pictures, monkeypatch, capsys):
 
 
 def test_more_epochs_continue_with_a_line_on_the_schedule(finished, pictures, capsys):
-    """Protects longer training: the same command with a larger train.epochs goes on."""
+    """Protects longer training: the same command with a larger train.epochs continues."""
     config = tiny_config(pictures)
     config.train.epochs = 5
     config.train.log_every_steps = 5  # keys that compute nothing may change too

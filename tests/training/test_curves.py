@@ -1,4 +1,4 @@
-"""Training curves are written for every log, with every series that is in it."""
+"""Training curves are drawn for every log, with all of its series."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Evaluation of a run: what is refused before anything is read, and what a failure leaves."""
+"""Evaluation of a run: early errors, and the results that a failure leaves."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_results_of_other_data_need_a_folder(key, value, workdir, tmp_path):
 
 @pytest.mark.parametrize("out", [None, "out"])
 def test_results_go_to_the_folder_that_is_named(out, workdir, tmp_path, monkeypatch):
-    """Protects the results of a run from those of other data, figures included."""
+    """Protects the results of a run, including its figures, from those of other data."""
     (workdir / "eval.json").write_text("old")
     fake_evaluation(monkeypatch, lambda folder: (folder / "drawn").touch())
     config = tiny_translation_config()
@@ -81,7 +81,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(workdir):
 
 
 class Evaluated:
-    """A task whose evaluation is done."""
+    """A task that has already been evaluated."""
 
     evaluation_sums = None
 
@@ -114,7 +114,7 @@ def fake_evaluation(monkeypatch, draw):
 
 
 def test_figures_outlive_a_picture_that_cannot_be_drawn(workdir, monkeypatch, capfd):
-    """Protects what the evaluation found: printed and in `eval.json` before anything is drawn."""
+    """Protects the results of the evaluation: they are printed and saved before any drawing."""
 
     def draw(folder):
         raise OSError("the disk is full")

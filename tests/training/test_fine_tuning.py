@@ -1,4 +1,4 @@
-"""Starting from weights: what is frozen stays, what the weights were trained with is taken over."""
+"""Starting from weights: frozen parameters stay, and the weights set their preprocessing."""
 
 import json
 
@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
 
 
 def head_only(pictures, path):
-    """Fine-tunes the classifier alone, by configuration alone."""
+    """A configuration that fine-tunes only the classifier."""
     config = tiny_config(pictures)
     config.model.update(name="mobilenet_v1", width_multiplier=0.25)
     config.init.weights = str(path)
@@ -44,7 +44,7 @@ def head_only(pictures, path):
 
 @pytest.mark.slow
 def test_a_frozen_body_stays_bit_for_bit(weights, pictures, tmp_path, capsys):
-    """Protects linear evaluation: nothing but the new classifier moves, statistics included."""
+    """Protects linear evaluation: only the new classifier changes, and no statistics."""
     path, before = weights
     assert train(head_only(pictures, path), tmp_path) == 0
     _, _, after = restore_variables(tmp_path)
@@ -61,7 +61,7 @@ def test_a_frozen_body_stays_bit_for_bit(weights, pictures, tmp_path, capsys):
 
 
 def test_weights_that_do_not_fit_are_an_error_before_anything_compiles(weights, pictures, tmp_path):
-    """Protects from training a network that silently kept its random start."""
+    """Protects users from training a network that silently kept its random weights."""
     config = head_only(pictures, weights[0])
     config.model.width_multiplier = 0.5
     with pytest.raises(UserError, match=r"does not fit the network[\s\S]*of another shape"):
@@ -69,7 +69,7 @@ def test_weights_that_do_not_fit_are_an_error_before_anything_compiles(weights, 
 
 
 def test_published_weights_bring_their_normalisation():
-    """Protects accuracy: ImageNet's mean unless the user says otherwise, and the right network."""
+    """Protects accuracy: ImageNet's mean unless the user sets another, and the right network."""
     config = tiny_config("nowhere")
     config.model.name = "mobilenet_v2"
     config.init.weights = "mobilenet_v2.tv_in1k"

@@ -1,4 +1,4 @@
-"""Whole runs: resuming, stopping, and what they leave behind."""
+"""Whole runs: resuming, stopping, and their files."""
 
 import json
 import os
@@ -27,9 +27,9 @@ from tests.conftest import slow, tiny_config
 from tests.training.runs import ROOT, assert_same_run, run, start
 
 
-# Checkpoints are taken every 3 steps, an epoch has 5: step 8 is in the middle of an epoch and of
-# the stretch between checkpoints, step 6 is while its checkpoint is being written, and step 2 is
-# before the first.
+# Checkpoints are saved every 3 steps, and an epoch has 5 steps. Step 8 is in the middle of an epoch
+# and between checkpoints, step 6 is while its checkpoint is written, and step 2 is before the first
+# checkpoint.
 @pytest.mark.parametrize("step", [slow(2), slow(6), 8])
 def test_killed_run_resumes_bit_identically(step, pictures, whole, tmp_path):
     """Protects resuming: SIGKILL and the same command give an identical run."""
@@ -47,7 +47,7 @@ def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
     stopped = start(pictures, tmp_path, 7, "SIGTERM")
     assert stopped.returncode == 128 + signal.SIGTERM, stopped.stdout + stopped.stderr
     assert "The same command continues" in stopped.stdout
-    # The signal comes while step 8 computes; the checkpoint is of the step it finished.
+    # The signal comes while step 8 computes; the run finishes this step and saves it.
     steps = ocp.utils.checkpoint_steps(tmp_path / "checkpoints")
     assert max(steps) in (8, 9)
     assert train(tiny_config(pictures), tmp_path) == 0
@@ -58,7 +58,7 @@ def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
 def test_average_is_the_same_after_a_signal(pictures, whole, tmp_path, monkeypatch):
     """Protects `--checkpoint average` and the kept steps from a checkpoint off the schedule.
 
-    The signal comes when step 18, which is on the schedule, has ended and step 19 computes.
+    The signal comes after step 18, which is on the schedule, while step 19 computes.
     """
     finish_step = TrainingLoop.finish_step
 
@@ -89,7 +89,7 @@ def damage(folder: Path) -> None:
 
 
 def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_path, capsys):
-    """Protects the run from a damaged disk: the older checkpoint is used, and that is said."""
+    """Protects the run from a damaged disk: it uses the older checkpoint and says so."""
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     older, newest = sorted(ocp.utils.checkpoint_steps(workdir / "checkpoints"))[-2:]
@@ -130,9 +130,9 @@ def test_what_a_run_leaves_behind(whole):
 
 
 def test_nothing_is_wider_than_the_umask(whole):
-    """Protects private data: the run was made with umask 027, so no bit of it may be set.
+    """Protects private data: the run has umask 027, so its files may have none of these bits.
 
-    The folder itself was made by the test.
+    The test itself created the folder.
     """
     paths = list(whole.rglob("*"))
     assert len(paths) > 50
@@ -161,7 +161,7 @@ def test_eval_and_predict_read_a_run(whole, pictures, tmp_path):
 
 
 def test_run_that_another_process_holds_is_refused(whole, pictures):
-    """Protects a run from two trainings at once: refused before the checkpoints are touched."""
+    """Protects a run from two simultaneous trainings: the error comes before any change."""
     with lock_run(whole), pytest.raises(UserError, match=rf"process {os.getpid()} on \S+ trains"):
         train(tiny_config(pictures), whole)
 
@@ -182,7 +182,8 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
 ):
     """Protects the checkpoints from NaN: the step is named, and no checkpoint comes after it.
 
-    The first update is zero (warmup), the second overflows. Skipping, that is the first of ten.
+    The first update is zero (warm-up), and the second overflows. With skipping, it is the first of
+    ten.
     """
     config = tiny_config(pictures)
     config.optimizer.name = "sgd"
@@ -199,7 +200,7 @@ def test_non_finite_numbers_stop_and_keep_the_last_good_checkpoint(
 
 @pytest.mark.slow
 def test_batch_that_devices_cannot_divide(pictures, tmp_path):
-    """Protects multi-device users: the error comes at once and names sizes that work."""
+    """Protects users of several devices: the error comes at once and names valid sizes."""
     code = (
         "from netzoo.training import train; from tests.conftest import tiny_config;"
         f"train(tiny_config({str(pictures)!r}), {str(tmp_path)!r})"
@@ -213,7 +214,7 @@ def test_batch_that_devices_cannot_divide(pictures, tmp_path):
 
 
 def test_signals_are_given_back_after_the_training():
-    """Protects notebooks and scripts: Ctrl-C works again when `netzoo.train` has returned."""
+    """Protects notebooks and scripts: Ctrl-C works again after `netzoo.train` returns."""
     before, said = [signal.getsignal(number) for number in SIGNALS], []
     for sent in SIGNALS:
         with StopSignal() as stop:
@@ -225,7 +226,7 @@ def test_signals_are_given_back_after_the_training():
 
 
 def test_nohup_lets_the_training_go_on(monkeypatch):
-    """Protects `nohup netzoo train` from the end of its terminal."""
+    """Protects `nohup netzoo train` when its terminal closes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignal() as stop:
@@ -250,7 +251,7 @@ with StopSignal() as stop:
 
 
 def test_a_closed_terminal_still_saves(tmp_path):
-    """Protects a run whose terminal closes: SIGHUP stops it, and its messages are no error."""
+    """Protects a run whose terminal closes: SIGHUP stops it, and printing does not fail."""
     main, terminal = os.openpty()
     command = [sys.executable, "-c", CLOSED, str(tmp_path / "saved")]
     options = {"cwd": ROOT, "start_new_session": True, "stdout": terminal, "stderr": terminal}

@@ -24,18 +24,18 @@ def config(**options):
 
 
 def test_cosine_with_warmup():
-    """Protects the shape: 0, the peak at the end of the warm-up, its half midway, 0 at the end."""
+    """Protects the shape: 0, the peak after the warm-up, half of it midway, 0 at the end."""
     c = config(**{"schedule.warmup_epochs": 2.0, "train.epochs": 10})
     rate = create_schedule(c, steps_per_epoch=10)
     values = [float(rate(step)) for step in (0, 10, 20, 60, 100)]
     np.testing.assert_allclose(values, [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
-    # The first step has the rate 0, which docs/training.md says.
+    # The first step has the rate 0, as docs/training.md says.
     assert float(rate(0)) == 0 and float(rate(1)) == pytest.approx(0.1 / 20)
     assert float(rate(40)) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)) / 2, rel=1e-6)
 
 
 def test_exponential_is_a_staircase():
-    """Protects MobileNet's schedule: constant within a stair, times the rate after it."""
+    """Protects MobileNet's schedule: constant within a stair, multiplied by the rate after it."""
     options = {"schedule.name": "exponential", "schedule.decay_rate": 0.5}
     rate = create_schedule(config(**options, **{"schedule.decay_epochs": 2.0}), 10)
     np.testing.assert_allclose([float(rate(s)) for s in (0, 19, 20, 40)], [0.1, 0.1, 0.05, 0.025])
@@ -79,7 +79,7 @@ def first_update(**options):
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop", "rmsprop_tf"])
 def test_weight_decay_spares_biases(name):
-    """Protects the table of factors: the bias moves as it does without any weight decay."""
+    """Protects the table of factors: the bias changes as it does without weight decay."""
     with_decay = first_update(**{"optimizer.name": name})
     without = first_update(**{"optimizer.name": name, "optimizer.weight_decay": 0.0})
     np.testing.assert_array_equal(with_decay["bias"], without["bias"])
@@ -135,7 +135,7 @@ def numpy_steps(options, gradients, rates):
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_ten_steps_are_those_of_the_formulas(options):
-    """Protects what the first step does not show: decays, momentum, the rate of each step."""
+    """Protects values that the first step does not show: decays, momentum, learning rates."""
     options = {**options, "weight_decay": 0.05}
     keys = {f"optimizer.{name}": value for name, value in options.items()}
     schedule = {"schedule.name": "exponential", "schedule.decay_rate": 0.5}
@@ -168,7 +168,7 @@ def test_lr_mults(name):
 
 
 def test_frozen_parameters_have_no_state_and_no_part_in_clipping():
-    """Protects memory, and that a frozen body's gradient does not shrink the head's."""
+    """Protects memory, and keeps the gradient of a frozen backbone out of clipping."""
     options = {"train.clip_norm": 1.0, "optimizer.name": "sgd", "optimizer.weight_decay": 0.0}
     table = ((r".*/bias", 1.0), (r".*", 0.0))
     c = config(**options, **{"optimizer.lr_mults": table})

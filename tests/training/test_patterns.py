@@ -1,4 +1,4 @@
-"""The matcher that every table of patterns goes through."""
+"""The matcher of all tables of patterns."""
 
 import jax.numpy as jnp
 import pytest
@@ -32,13 +32,13 @@ def test_a_parameter_without_a_pattern_is_an_error():
 
 
 def test_a_broken_expression_is_an_error_that_names_the_table():
-    """Protects users from a traceback out of `re`."""
+    """Protects users from a traceback of `re`."""
     with pytest.raises(UserError, match=r"t: '\(' is not a regular expression"):
         patterns.match([("(", 0)], TREE, "t")
 
 
 def test_description_counts_tensors_and_parameters():
-    """Protects the printed table: it is what users check their patterns with."""
+    """Protects the printed table, with which users check their patterns."""
     text = patterns.describe([(".*/bias", 0.0), (".*", 1.0)], TREE, "t")
     assert "'.*/bias' -> 0.0: 1 tensors, 2 parameters" in text
     assert "'.*' -> 1.0: 1 tensors, 6 parameters" in text

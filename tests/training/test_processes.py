@@ -19,12 +19,13 @@ from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
 from tests.training.runs import ROOT, STEPS, lines_of
 
-# One step; the evaluation for two lengths, since it leaves out no pair, none for batches not full.
+# One step, and the evaluation for two lengths, because it leaves out no pair; partial batches
+# compile nothing more.
 COMPILED = "compiled 1 2\n"
 
 
 def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
-    """Start `python ARGUMENTS` as so many processes with so many devices each."""
+    """Start `python ARGUMENTS` in several processes with several devices each."""
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, *map(str, arguments)]
     with socket.socket() as free:
@@ -87,8 +88,9 @@ def examples_of(workdir) -> list[list[list[int]]]:
 def assert_agree(workdir, other):
     """Compare losses, evaluations and all state of two runs.
 
-    The bound is 1e-5, relative or of a number near one: gloo adds up in another order than threads
-    of one process, float32 rounds at 6e-8, and twenty steps of Adam carry that along.
+    The bound is 1e-5, relative or of a number near one: gloo sums in another order than the threads
+    of one process, float32 rounds at 6e-8, and the differences accumulate over twenty steps of
+    Adam.
     """
     for found, expected in zip(lines_of(workdir), lines_of(other), strict=True):
         assert found.keys() == expected.keys()
@@ -103,7 +105,7 @@ def assert_agree(workdir, other):
 def test_two_processes_agree_with_one(two, tmp_path):
     """Protects multi-host training: same losses, evaluations and weights as one process with four.
 
-    What lies on disk is one run: one log, one configuration, one checkpoint of both processes.
+    The files on disk form one run: one log, one configuration, one checkpoint of both processes.
     """
     [printed] = finish(train(tmp_path, "--config.sharding.fsdp=2", devices=4))
     assert_agree(two, tmp_path)
@@ -119,7 +121,7 @@ def test_two_processes_agree_with_one(two, tmp_path):
 def test_other_devices_continue_with_the_same_examples(two, devices, tmp_path):
     """Protects moving a run: saved by two processes that share, continued by one or four devices.
 
-    The examples of the steps that follow are those of the run that was not moved, in their order.
+    The examples of the following steps, and their order, are those of the run that was not moved.
     """
     copy = without(two, STEPS, tmp_path / "run")
     flag = f"--config.sharding.fsdp={min(devices, 2)}"
@@ -157,7 +159,7 @@ def test_evaluation_by_one_and_by_two_processes(two, tmp_path):
 
 @pytest.mark.slow
 def test_prediction_from_a_run_of_two_processes(two):
-    """Protects predict.py: one device reads what two processes wrote in parts."""
+    """Protects predict.py: one device reads a checkpoint that two processes wrote in parts."""
     command = ("predict.py", "--workdir", two, "--json", "12", "four")
     [printed] = finish(begin(*command, devices=1))
     assert [entry["source"] for entry in json.loads(printed)] == ["12", "four"]
@@ -165,10 +167,10 @@ def test_prediction_from_a_run_of_two_processes(two):
 
 @pytest.mark.slow
 def test_four_processes_stop_together_and_one_goes_on(two, tmp_path):
-    """Protects preempted jobs: a signal to one of four stops all after the same step, saved.
+    """Protects preempted jobs: a signal to one of four stops all after the same saved step.
 
-    Eight devices share the parameters. Their steps are those of two processes, and one device
-    takes the run to the same end.
+    Eight devices share the parameters. Their steps equal those of two processes, and one device
+    continues the run to the same result.
     """
     workdir, flag = tmp_path / "run", "--config.sharding.fsdp=-1"
     started = train(workdir, flag, stopped_by="SIGTERM", devices=2, processes=4)
@@ -184,9 +186,9 @@ def test_four_processes_stop_together_and_one_goes_on(two, tmp_path):
 
 @pytest.mark.slow
 def test_killed_process_ends_the_other_with_a_message(tmp_path):
-    """Protects a job from waiting for a process that is gone; JAX's own limit is 100 s.
+    """Protects a job from waiting for a dead process; JAX's own limit is 100 s.
 
-    The limit here is 4 s. XLA ends the process that is left, with a message that names the other.
+    The limit here is 4 s. XLA ends the remaining process with a message that names the other one.
     """
     first, second = train(tmp_path, stopped_by="SIGKILL", devices=2, processes=2)
     _, errors = first.communicate(timeout=300)

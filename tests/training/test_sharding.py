@@ -1,4 +1,4 @@
-"""Where parameters lie, and that training is the same wherever they and the batch do."""
+"""The sharding of parameters, and equal training results for every sharding."""
 
 import os
 import subprocess
@@ -32,14 +32,14 @@ def place(**options):
 
 
 def test_largest_axis_that_can_be_divided_is():
-    """Protects the default: the largest axis, none of small parameters, none where none fits."""
+    """Protects the default: the largest divisible axis, or none for small parameters."""
     _, specs = place()
     assert specs["stem"] == {"kernel": PartitionSpec(None, None, "fsdp"), "bias": PartitionSpec()}
     assert specs["odd"]["kernel"] == PartitionSpec()
 
 
 def test_table_decides_by_path():
-    """Protects tables of one's own: axes count from the end if negative, None is none."""
+    """Protects custom tables: negative axes count from the end, None shards nothing."""
     _, specs = place(parameters=((r"stem/kernel", -2), (r".*/bias", 0), (r".*", None)))
     assert specs["stem"] == {"kernel": PartitionSpec(None, "fsdp"), "bias": PartitionSpec("fsdp")}
     assert specs["odd"]["kernel"] == PartitionSpec()
@@ -55,19 +55,19 @@ def test_table_decides_by_path():
     ],
 )
 def test_faults_of_a_table(table, message):
-    """Protects users of tables from XLA's errors: parameter, shape and axis are named."""
+    """Protects users of tables from XLA's errors: the error names parameter, shape and axis."""
     with pytest.raises(UserError) as error:
         place(parameters=table)
     assert message in str(error.value)
 
 
 def test_state_follows_its_parameters():
-    """Protects the memory that is saved: what the optimizer and the average keep is divided too."""
+    """Protects the saved memory: the state of the optimizer and the average is sharded too."""
     placed, specs = place()
     state = {
         "opt_state": ({"count": jnp.zeros(())}, {"mu": PARAMS, "nu": PARAMS}),
         "ema": {"params": PARAMS, "batch_stats": {"stem": {"mean": jnp.zeros(20)}}},
-        "kernel": jnp.zeros((3, 8, 20)),  # no parameter's path
+        "kernel": jnp.zeros((3, 8, 20)),  # not the path of a parameter
     }
     found = sharding.state_shardings(state, PARAMS, placed, MESH)
     found = jax.tree.map(lambda s: s.spec, found)
@@ -78,7 +78,7 @@ def test_state_follows_its_parameters():
 
 
 def test_description_counts_bytes_of_a_device():
-    """Protects the printed table: it is what tells users whether their network fits."""
+    """Protects the printed table, which tells users whether their network fits."""
     placed, _ = place()
     lines = sharding.describe(PARAMS, placed).splitlines()
     assert lines[1].split() == ["odd/kernel", "7x30", "whole", "840"]
@@ -88,7 +88,7 @@ def test_description_counts_bytes_of_a_device():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """What training left in every layout of `tests/training/many_devices.py`."""
+    """The results of training in every layout of `tests/training/many_devices.py`."""
     folder = tmp_path_factory.mktemp("layouts")
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     done = subprocess.run(
@@ -107,8 +107,8 @@ def test_layouts_train_the_same(layout, trained):
     """Protects the promise that devices change speed only: losses and all state of 20 steps.
 
     Parameters, BatchNorm's statistics, Adam's moments, the average and dropout are in it. The bound
-    is 1e-5, relative or of a number near one: devices add up a mean in another order, float32
-    rounds at 6e-8, and twenty steps carry that along. Statistics of a device's own rows instead of
+    is 1e-5, relative or of a number near one: devices sum in another order, float32 rounds at 6e-8,
+    and the differences accumulate over twenty steps. Statistics of a device's own rows instead of
     the whole batch's would differ in the first digit.
     """
     one, many = trained[1, 1], trained[layout]
@@ -136,14 +136,15 @@ def test_same_weights_evaluate_the_same(trained):
 def test_one_compilation_in_every_layout(trained):
     """Protects long runs: one program for all steps, one for all batches of an evaluation.
 
-    The state leaves a step as it came, and the last batch is padded to the shape of the others.
+    A step does not change the layout of the state, and the last batch is padded to the common
+    shape.
     """
     for found in trained.values():
         assert found["compilations"].tolist() == [1, 1]
 
 
 def test_sharing_divides_the_memory_of_the_state(trained):
-    """Protects what FSDP is for; a few small arrays are whole on every device."""
+    """Protects the purpose of FSDP; only a few small arrays are whole on every device."""
     kept = {layout: int(found["bytes"]) for layout, found in trained.items()}
     assert kept[8, 1] == kept[1, 1]
     assert kept[8, 2] < 0.65 * kept[1, 1]
@@ -154,8 +155,8 @@ def test_sharing_divides_the_memory_of_the_state(trained):
 def test_plan_knows_what_lies_on_a_device(layout, trained):
     """Protects `netzoo.cli.plan.estimate`: bytes between steps are exact, by XLA and by the arrays.
 
-    Arguments are those of the compiled step, batch included; what is kept is what the arrays of
-    the trained state have on the first device. The toy has 162 parameters.
+    Arguments are those of the compiled step, including the batch. The kept bytes are those of the
+    trained state on the first device. The toy has 162 parameters.
     """
     found = trained[layout]
     arguments, kept, parameters, *_ = found["planned"]
@@ -168,8 +169,8 @@ def test_plan_knows_what_lies_on_a_device(layout, trained):
 def test_plan_extrapolates(trained):
     """Protects estimates beyond what XLA compiles, here from two devices to eight.
 
-    Data parallel nothing is lost. Where all share, the gradients on a device are smaller than
-    in the program for fewer, and it sends as much.
+    The data-parallel estimate is exact. If all devices share the parameters, the gradients on a
+    device are smaller than in the program for fewer devices, and it sends the same amount.
     """
     planned, guessed = ([trained[8, n][name] for n in (1, 8)] for name in ("planned", "guessed"))
     assert guessed[0].tolist() == planned[0].tolist()

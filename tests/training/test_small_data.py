@@ -1,4 +1,4 @@
-"""A user's own photographs: two classes, thirty files, and no key changed for their sake."""
+"""A user's own photographs: two classes, thirty files, and no adapted keys."""
 
 import shutil
 
@@ -30,7 +30,7 @@ def test_thirty_photographs_of_two_classes(pictures, tmp_path, capsys):
     assert "2 classes (daisy, roses); 30 images" in layout and len(said) == 2
     assert said[0].startswith("train.batch_size is 32") and "22" in said[0]
     assert said[1].startswith("schedule.warmup_epochs is 5")
-    # What is written is what the user wrote, so that the same command continues the run.
+    # The saved configuration has the user's values, so that the same command continues the run.
     saved = load_config(workdir)
     assert (saved.train.batch_size, saved.schedule.warmup_epochs) == (32, 5.0)
     assert train(config, workdir) == 0

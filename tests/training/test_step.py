@@ -52,7 +52,7 @@ class ToyTask:
 
 
 class _ToyNetwork(nn.Module):
-    """No bias before BatchNorm: its true gradient is 0, and Adam makes steps of rounding."""
+    """Has no bias before BatchNorm, whose gradient would be only rounding that Adam amplifies."""
 
     dropout_rate: float
 
@@ -94,10 +94,9 @@ def test_golden_steps(name, width, pictures):
     """Protects the numerics of the whole step: network, loss, mixup, dropout, decay, optimizer.
 
     In float64, because in float32 rounding moves activations across the kink of a ReLU: the norm of
-    this gradient then differs by 0.6 % between two releases of XLA. What is left is the order of
-    sums. A larger difference means that the training computes
-    something else than before: update the numbers only when that is intended, say so in the commit,
-    and repeat the runs in results/.
+    this gradient then differs by 0.6 % between two releases of XLA. Only the order of sums may
+    still differ. A larger difference means that training now computes something else: update the
+    numbers only if that is intended, say so in the commit, and repeat the runs in results/.
     """
     config = tiny_config(pictures)
     config.model.update(name=name, width_multiplier=width)
@@ -125,7 +124,7 @@ def test_golden_steps(name, width, pictures):
 
 
 def test_everything_moves_once():
-    """Protects against state that is forgotten: each part changes, and the step counts one."""
+    """Protects against forgotten state: each part changes, and the step counts one."""
     _, state, step, batch = toy()
     after, _ = jax.jit(step)(state, batch)
     assert int(after.step) == 1
@@ -145,7 +144,7 @@ def test_one_compilation():
 
 
 def test_key_gives_other_noise_each_step():
-    """Protects the noise of the network from repeating: with a frozen network two steps differ."""
+    """Protects against repeated noise: two steps differ even with a frozen network."""
     _, state, step, batch = toy(**{"optimizer.learning_rate": 0.0})
     step = jax.jit(step)
     after, first = step(state, batch)
@@ -156,8 +155,8 @@ def test_key_gives_other_noise_each_step():
 def test_accumulation_equals_one_batch_without_batch_statistics():
     """Protects the mean over parts: with equal parts the gradient is that of the whole batch.
 
-    The parts are made equal (the same four examples twice), since BatchNorm sees a part at a
-    time. Tolerance: float32 sums over other orders, 1e-5 of the largest gradient norm.
+    The parts are equal (the same four examples twice), because BatchNorm sees one part at a time.
+    The tolerance, 1e-5 of the largest gradient norm, allows for another order of float32 sums.
     """
     _, state, whole, batch = toy(0.0)
     # The parts are rows 0, 2, 4, ... and 1, 3, 5, ...
@@ -170,7 +169,7 @@ def test_accumulation_equals_one_batch_without_batch_statistics():
 
 
 def test_ema_follows_parameters_and_statistics():
-    """Protects the average: first weight 1/10, and BatchNorm's statistics are in it."""
+    """Protects the average: its first weight is 1/10, and it includes BatchNorm's statistics."""
     _, state, step, batch = toy()
     after, _ = jax.jit(step)(state, batch)
     expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, state.ema, after.variables)
@@ -206,14 +205,14 @@ def test_skipped_step_leaves_everything_but_the_counts():
     after, metrics = step(after, batch)
     assert (int(metrics["skipped"]), int(metrics["skipped_in_a_row"])) == (2, 0)
     assert float(metrics["update_norm"]) > 0
-    # The schedule goes by the updates: this was the second.
+    # The schedule counts updates, and this was the second.
     rate = create_schedule(toy()[0], ToyTask.steps_per_epoch)
     assert float(metrics["learning_rate"]) == pytest.approx(float(rate(1)))
     assert "skipped" in good
 
 
 def test_a_step_whose_statistics_overflow_is_skipped():
-    """Protects evaluation: the loss stays finite, and a running variance of inf would stay too."""
+    """Protects evaluation: the loss stays finite, but a running variance of inf would persist."""
     _, state, step, batch = toy(**{"train.on_nonfinite": "skip"})
     step = jax.jit(step)
     after, metrics = step(state, {**batch, "x": 1e25 * batch["x"]})
@@ -228,7 +227,7 @@ def test_a_step_whose_statistics_overflow_is_skipped():
 
 
 def test_runs_that_stop_know_nothing_of_skipping():
-    """Protects their checkpoints and speed: the state has no counts, the metrics neither."""
+    """Protects checkpoints and speed of other runs: state and metrics have no counts."""
     _, state, step, batch = toy()
     assert not isinstance(state.opt_state, Skipping)
     after, metrics = jax.eval_shape(step, state, batch)

@@ -1,4 +1,4 @@
-"""Whole runs of translation: the promises of the trainer hold for its second task as well."""
+"""Whole runs of translation: the promises of the trainer also hold for its second task."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from tests.training.runs import assert_same_run, lines_of, run, start
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run that nothing interrupts."""
+    """An uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     done = start("number_words", workdir)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,7 +38,7 @@ def test_killed_run_resumes_bit_identically(whole, tmp_path):
 
 @pytest.mark.slow  # six processes; the fast one is that of test_entry_points.py
 def test_eval_and_predict_read_a_run(whole, tmp_path):
-    """Protects the way from a run to translations: scores, files, n-best lists and JSON."""
+    """Protects evaluation and prediction of a run: scores, files, n-best lists and JSON."""
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     done = run("eval.py", "--workdir", workdir, "--checkpoint", "average")
@@ -52,7 +52,7 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     assert (workdir / "attention.png").stat().st_size > 10_000
 
     lines, out = tmp_path / "in.txt", tmp_path / "out.txt"
-    # A line separator within a sentence, which ends no line of a file.
+    # A line separator within a sentence, which does not end a line of a file.
     lines.write_text("12\n\n34\u20285\n")
     done = run("predict.py", "--workdir", workdir, "7", "--input", lines, "--output", out)
     assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
 def test_eight_devices_agree_with_one(whole, tmp_path):
     """Protects the weights of rows: the mean is that of the tokens of the whole batch.
 
-    Twenty steps of Adam carry float32 rounding along: losses agree to 1e-4, relative.
+    float32 rounding accumulates over twenty steps of Adam: losses agree to a relative 1e-4.
     """
     done = start("number_words", tmp_path, devices=8)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,7 +87,7 @@ def test_eight_devices_agree_with_one(whole, tmp_path):
 @pytest.mark.parametrize("name", ["validation_split", "test_split"])
 @pytest.mark.parametrize("source", ["number_words", "pictures"])
 def test_splits_that_are_not_there_stop_nothing_later(source, name, tmp_path, request):
-    """Protects a misspelt split from costing an epoch, and the folder from its configuration."""
+    """Protects users from a misspelt split: it fails at once and saves no configuration."""
     config = tiny_translation_config()
     if source == "pictures":
         config = tiny_config(request.getfixturevalue(source))
@@ -99,7 +99,7 @@ def test_splits_that_are_not_there_stop_nothing_later(source, name, tmp_path, re
 
 @pytest.mark.slow
 def test_one_compilation_a_shape(monkeypatch, tmp_path):
-    """Protects long runs from compiling again and again: two shapes of batches, two traces."""
+    """Protects long runs from recompilation: two shapes of batches give two traces."""
     config = tiny_translation_config()
     task = create_task(config)
     iterator = task.train_iterator()
