@@ -24,7 +24,7 @@ def draw(shapes, seed: int = 0):
 
 
 def assert_identical(found, expected):
-    """Fail unless both have the same leaves, bit for bit."""
+    """Assert that both trees have the same leaves, bit for bit."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for value, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert isinstance(value, np.ndarray)

@@ -1,8 +1,8 @@
-"""Weights by Keras's names, and what Keras computes with them.
+"""Weights by Keras's names, and the logits that Keras computes from them.
 
 python -m tests.weights.keras_logits    # needs Keras 3 and its JAX backend; writes the numbers
 
-The weights are drawn by name, so that only the logits are stored.
+The weights are drawn from their names, so only the logits are stored.
 """
 
 import json
@@ -57,7 +57,7 @@ def main() -> None:
         for layer in model.layers:
             depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
             for weight in layer.weights:
-                # The name in files; Keras 3 itself says `kernel`.
+                # The name in files; Keras 3 itself uses `kernel`.
                 variable = "depthwise_kernel" if depthwise else weight.name
                 tensors[f"{layer.name}/{variable}"] = tuple(weight.shape)
                 weight.assign(draw(f"{layer.name}/{variable}", tuple(weight.shape)))

@@ -1,4 +1,4 @@
-"""Writes PyTorch's files opcode by opcode, those among them that PyTorch would never write."""
+"""Writes PyTorch files opcode by opcode, including files that PyTorch would never write."""
 
 import pickle
 import zipfile
@@ -15,7 +15,7 @@ def literal(value) -> bytes:
 
 
 def named(module: str, name: str) -> bytes:
-    """The operation that pushes what a module calls `name`."""
+    """The operation that pushes `name` of a module."""
     return f"c{module}\n{name}\n".encode()
 
 

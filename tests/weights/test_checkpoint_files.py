@@ -1,4 +1,4 @@
-"""The files of a checkpoint are data: none of them is unpickled, and each damage is one message."""
+"""The files of a checkpoint are data: none is unpickled, and each damage gives one message."""
 
 import pickle
 

@@ -41,7 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(CONTENT[start : start + CUT] if self.cut else CONTENT[start:])
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from netzoo.weights.state_dict import to_tensors, to_variables
 from tests.conftest import fast_only
 from tests.weights.drawn import assert_identical, draw, shapes_of
 
-# Networks that differ in structure, with their options, and sizes to replace by smaller ones: the
-# conversion does not depend on them.
+# Networks that differ in structure, with their options, and smaller sizes for some, because the
+# conversion does not depend on sizes.
 NETWORKS = {
     "alexnet_owt": ({}, {4096: 8}),
     "googlenet_tv": ({}, {}),
@@ -37,7 +37,7 @@ NETWORKS = {
     "vit_ti16 without class token": ({"pool": "gap"}, {}),
 }
 
-# One of each family. The others have more of the same tensors, or none of some.
+# One network per family. The others have more of the same tensors, or lack some.
 FAST = (
     "alexnet_owt",
     "googlenet_tv without auxiliary classifiers",
@@ -53,7 +53,7 @@ FAST = (
 
 
 def network(name):
-    """Return the module and its shapes, made smaller."""
+    """Return the module in a smaller size, and its shapes."""
     options, replaced = NETWORKS[name]
     module, shapes = shapes_of(name.split()[0], **options)
     return module, jax.tree.map(
@@ -83,7 +83,7 @@ def test_every_family_is_there():
 
 
 def test_metadata(tmp_path):
-    """PyTorch's libraries look for `format`, netzoo for `model`; no partial file is left."""
+    """PyTorch's libraries look for `format`, netzoo for `model`; no partial file remains."""
     variables = draw(shapes_of("mobilenet_v1_025")[1])
     for project, expected in (
         (None, {"format": "netzoo", "model": "mobilenet_v1_025", "options": "{}"}),
@@ -97,7 +97,7 @@ def test_metadata(tmp_path):
 
 
 def test_torchvision_tensors():
-    """Names, order of the axes and types that torchvision's constructor takes."""
+    """Tensors have the names, axis orders and dtypes of torchvision's network."""
     variables = draw(network("vgg11")[1])
     tensors = to_torch(variables, "vgg11")
     kernel = variables["params"]["stage1_block1"]["kernel"]
@@ -106,7 +106,7 @@ def test_torchvision_tensors():
 
 
 def test_unknown_project():
-    """The error lists those that are known."""
+    """The error lists the known projects."""
     with pytest.raises(UserError, match="valid: torchvision, timm"):
         to_torch({"params": {}}, "resnet50", "caffe2")
 

@@ -1,4 +1,4 @@
-"""The published weights: known networks, plausible facts, addresses as in the sources."""
+"""The published weights: known networks, plausible facts, and the addresses of their sources."""
 
 import re
 
@@ -11,7 +11,7 @@ from netzoo.weights.families import REPORTED
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_entry(name):
-    """The network exists with these options, and the facts are of the right kind and size."""
+    """The network exists with these options, and the facts have plausible types and values."""
     weights = CATALOGUE[name]
     assert weights.name == name and name.split(".")[0] == weights.model
     create_model(weights.model, weights.num_classes, **weights.options)
@@ -37,7 +37,7 @@ def test_reported_accuracy():
 
 
 def test_addresses_are_files_of_their_own():
-    """A file for each name."""
+    """Each name has its own file."""
     assert len({weights.address for weights in CATALOGUE.values()}) == len(CATALOGUE)
 
 
@@ -58,7 +58,7 @@ def test_addresses_are_files_of_their_own():
     ],
 )
 def test_addresses(name, file):
-    """Put together from the tables as they stand in torchvision's and timm's sources."""
+    """The tables give the addresses in the sources of torchvision and timm."""
     assert CATALOGUE[name].address.rsplit("/", 1)[1] == file
 
 

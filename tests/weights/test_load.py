@@ -21,12 +21,12 @@ CLASSES = 7
 
 @pytest.fixture(scope="module")
 def variables():
-    """Return those of a small MobileNetV1 with seven classes."""
+    """Return the variables of a small MobileNetV1 with seven classes."""
     return draw(shapes_of(MODEL, CLASSES)[1])
 
 
 def without(variables, *modules):
-    """Return the variables less some modules."""
+    """Return the variables without some modules."""
     return {
         collection: {name: value for name, value in tree.items() if name not in modules}
         for collection, tree in variables.items()
@@ -35,14 +35,14 @@ def without(variables, *modules):
 
 @pytest.mark.parametrize("project", ["timm", "keras", None])
 def test_names_are_recognised(tmp_path, variables, project):
-    """The same variables from each project's names, and from netzoo's."""
+    """The names of each project, and netzoo's own, give the same variables."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, project)
     found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, CLASSES)
     assert_identical(found, variables)
 
 
 def test_pth(tmp_path, variables):
-    """PyTorch's file, with the counts that are ignored."""
+    """A PyTorch file is read, and its counts are ignored."""
     tensors = to_torch(variables, MODEL, "timm") | {"bn1.num_batches_tracked": np.array(9)}
     write_state_dict(tmp_path / "a.pth", tensors, under=("state_dict",))
     assert_identical(netzoo.load_weights(str(tmp_path / "a.pth"), MODEL, CLASSES), variables)
@@ -52,7 +52,7 @@ def test_pth(tmp_path, variables):
     "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "net.", "module._orig_mod.model."]
 )
 def test_prefixes_of_wrappers(tmp_path, variables, prefix):
-    """DataParallel, `torch.compile`, Lightning: whatever makes the names match is taken off."""
+    """Prefixes of DataParallel, `torch.compile` and Lightning are removed."""
     tensors = {f"{prefix}{name}": x for name, x in to_torch(variables, MODEL, "timm").items()}
     tensors["n_averaged"] = np.array(5)
     write_state_dict(tmp_path / "a.ckpt", tensors, under=("state_dict",))
@@ -60,7 +60,7 @@ def test_prefixes_of_wrappers(tmp_path, variables, prefix):
 
 
 def test_a_folder_of_the_hub(tmp_path, variables):
-    """Its weights, in one file or several, and the images that its configuration tells of."""
+    """A folder gives its weights, in one file or several, and its preprocessing."""
     tensors = to_torch(variables, MODEL, "timm")
     images = {"mean": [0.1, 0.2, 0.4], "std": [0.5, 0.5, 0.2], "input_size": [3, 160, 160]}
     images |= {"crop_pct": 0.8, "interpolation": "bilinear"}
@@ -84,7 +84,7 @@ def test_a_folder_of_the_hub(tmp_path, variables):
 
 
 def test_own_files_say_of_which_network_they_are(tmp_path, variables):
-    """No `model` needed; other people's files do need it."""
+    """Files of netzoo need no `model`; files of other projects need it."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL)
     assert_identical(
         netzoo.load_weights(tmp_path / "a.safetensors", num_classes=CLASSES), variables
@@ -95,7 +95,7 @@ def test_own_files_say_of_which_network_they_are(tmp_path, variables):
 
 
 def test_network_and_file_need_an_image_size(tmp_path, variables):
-    """Protects callers who hand over a network: no name says how large its images are."""
+    """Protects callers who pass a network, which has no registered image size."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL)
     network = netzoo.create_model(MODEL, CLASSES)
     with pytest.raises(UserError, match="image_size"):
@@ -106,7 +106,7 @@ def test_network_and_file_need_an_image_size(tmp_path, variables):
 
 @pytest.mark.parametrize("average", [False, True])
 def test_run(tmp_path, variables, average):
-    """A run's newest checkpoint, and the averaged weights where it keeps some."""
+    """A run gives its newest checkpoint, with averaged weights if it has them."""
     state = {
         "params": jax.tree.map(np.zeros_like, variables["params"])
         if average
@@ -120,7 +120,7 @@ def test_run(tmp_path, variables, average):
 
 
 def test_head_for_other_classes(tmp_path, variables, capsys):
-    """Only the head is new, it is reproducible, and a line says so."""
+    """Only the head is new; it is reproducible, and a line reports it."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
     said = capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_without_head(tmp_path, variables, project):
 
 
 def test_file_without_head(tmp_path, variables, capsys):
-    """Features only, from which to classify something else."""
+    """A file of features without a head loads with a new head."""
     save_safetensors(tmp_path / "a.safetensors", without(variables, "logits"), MODEL)
     found = netzoo.load_weights(tmp_path / "a.safetensors", num_classes=3)
     assert found["params"]["logits"]["bias"].shape == (3,)
@@ -160,7 +160,7 @@ def test_file_without_head(tmp_path, variables, capsys):
 
 
 def test_auxiliary_classifiers(tmp_path):
-    """They are part of GoogLeNet's head, and `num_classes=0` and `auxiliary=False` do without."""
+    """They are part of GoogLeNet's head; `num_classes=0` and `auxiliary=False` omit them."""
     variables = draw(shapes_of("googlenet_tv", CLASSES)[1])
     save_safetensors(tmp_path / "a.safetensors", variables, "googlenet_tv", "torchvision")
     path, heads = tmp_path / "a.safetensors", ("aux1", "aux2")
@@ -172,7 +172,7 @@ def test_auxiliary_classifiers(tmp_path):
 
 @pytest.mark.parametrize("project", ["torchvision", "timm", "google"])
 def test_position_embedding_of_another_grid(tmp_path, project):
-    """A ViT of 224 pixels read for images of 64: 4x4 patches, the class token's place as it was."""
+    """A ViT for 224 pixels, loaded for 64: 4x4 patches, and an unchanged class token."""
     options = {"variant": Variant(width=12, depth=2, mlp_dim=24, heads=3, patch=16)}
     variables = draw(shapes_of("vit_ti16", CLASSES, **options)[1])
     path = tmp_path / "a.safetensors"
@@ -188,7 +188,7 @@ def test_position_embedding_of_another_grid(tmp_path, project):
 
 
 def test_another_network(tmp_path, variables):
-    """What is missing and what is unknown, by name, and how much more."""
+    """The error names some missing and unknown tensors, and counts the others."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     with pytest.raises(UserError) as error:
         netzoo.load_weights(tmp_path / "a.safetensors", "resnet18")
@@ -199,7 +199,7 @@ def test_another_network(tmp_path, variables):
 
 
 def test_unknown_names_are_escaped(tmp_path, variables):
-    """A name from the internet reaches the terminal as text, not as its commands."""
+    """A name from the internet reaches the terminal as text, not as control sequences."""
     tensors = to_torch(variables, MODEL, "timm") | {"w\x1b[31m": np.ones(1, np.float32)}
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"unknown: w\\x1b\[31m"):
@@ -207,7 +207,7 @@ def test_unknown_names_are_escaped(tmp_path, variables):
 
 
 def test_another_width(tmp_path, variables):
-    """Misshapen tensors with both shapes."""
+    """The error lists misshapen tensors with both shapes."""
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     shapes = r"blocks\.0\.0\.bn1\.running_mean \(8,\), expected \(32,\) for stage1_block1"
     with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* more") as error:
@@ -216,7 +216,7 @@ def test_another_width(tmp_path, variables):
 
 
 def test_shapes_are_those_of_the_files_axes(tmp_path, variables):
-    """Comparable with what the owner of the file sees, not transposed."""
+    """Shapes are those that the owner of the file sees, not transposed."""
     tensors = to_torch(variables, MODEL, "timm")
     tensors["blocks.0.0.conv_pw.weight"] = np.ones((16, 8, 3, 3), np.float32)
     save_file(tensors, tmp_path / "a.safetensors")
@@ -225,7 +225,7 @@ def test_shapes_are_those_of_the_files_axes(tmp_path, variables):
 
 
 def test_a_file_without_any_known_name(tmp_path):
-    """The lists compare with one project, and the message says that it was assumed."""
+    """The error compares with one project, and says that this project was assumed."""
     save_file({"convolution": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="timm, keras; the lists above assume timm's"):
         netzoo.load_weights(tmp_path / "a.safetensors", MODEL)
@@ -235,7 +235,7 @@ SMALL_VIT = {"variant": Variant(width=12, depth=2, mlp_dim=24, heads=3, patch=16
 
 
 def test_joint_tensors_are_listed_once(tmp_path):
-    """Query, key and value share a tensor; and the missing head is listed with the others."""
+    """Query, key and value share a tensor, listed once; the missing head is listed too."""
     tensors = to_torch(
         draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
     )
@@ -258,7 +258,7 @@ def test_joint_tensors_are_listed_once(tmp_path):
     ],
 )
 def test_other_vision_transformers_of_timm(tmp_path, extra, tokens, reason):
-    """Registers, distillation and averaging are named, instead of a grid that is not square."""
+    """The error names registers, distillation and averaging instead of a non-square grid."""
     tensors = to_torch(
         draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
     )
@@ -272,7 +272,7 @@ def test_other_vision_transformers_of_timm(tmp_path, extra, tokens, reason):
 
 
 def test_a_network_of_the_family_that_fits_is_named(tmp_path):
-    """GoogLeNet without BatchNorm, given as the one with it."""
+    """The error for GoogLeNet without BatchNorm, loaded as the one with it, names the right one."""
     tensors = to_torch(draw(shapes_of("googlenet", CLASSES)[1]), "googlenet", "torchvision")
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(UserError, match=r"it fits googlenet$"):
@@ -296,7 +296,7 @@ def test_misshapen_head(tmp_path, variables):
     ],
 )
 def test_unknown_name(name, message):
-    """The nearest published weights are suggested."""
+    """The error suggests the closest published weights."""
     with pytest.raises(UserError, match=message):
         netzoo.load_weights(name, "resnet50")
 

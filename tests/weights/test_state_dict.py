@@ -34,7 +34,7 @@ def drawn(name):
 
 @pytest.mark.parametrize("name", fast_only(NETWORKS, ["mobilenet_v1_025"]))
 def test_logits_of_keras(name):
-    """From its weights, with padding "same" and epsilon 1e-3, come the numbers of Keras."""
+    """Keras's weights, with padding "same" and epsilon 1e-3, give the logits of Keras."""
     model, _, variables, _ = drawn(name)
     apply = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
     logits = apply(variables, keras_logits.images())
@@ -44,7 +44,7 @@ def test_logits_of_keras(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_lose_nothing(name):
-    """Every tensor of Keras comes back as it was."""
+    """Every Keras tensor survives a round trip unchanged."""
     _, layout, variables, tensors = drawn(name)
     chex.assert_trees_all_equal(to_tensors(variables, layout), tensors)
 

@@ -1,7 +1,7 @@
-"""Keras' HDF5 files: the same names from each of its formats.
+"""Keras' HDF5 files: all formats give the same names.
 
-The files are built here as Keras 3.15 and 2.x lay them out; files of Keras itself are too large to
-keep.
+The tests build files with the layout of Keras 3.15 and 2.x, because files of Keras itself are too
+large to keep.
 """
 
 import json
@@ -14,7 +14,7 @@ from netzoo.errors import UserError
 from netzoo.weights.formats import hdf5
 from netzoo.weights.formats.read import read_weights
 
-# By layer: class, and variables in the order in which the layer makes them.
+# By layer: class, and variables in the order in which the layer creates them.
 LAYERS = {
     "conv1": ("Conv2D", {"kernel": (3, 3, 3, 8)}),
     "conv1_bn": (
@@ -98,7 +98,7 @@ def write_keras_3(path, *, names=True, layers="layers"):
     ids=["2", "2 whole model", "3 legacy", "3"],
 )
 def test_names(tmp_path, write):
-    """Layer and variable, whatever the version; nothing but variables of layers."""
+    """All versions give layer and variable, and only variables of layers."""
     write(tmp_path / "a.h5")
     found, expected = read_weights(tmp_path / "a.h5"), values()
     assert set(found) == set(expected)
@@ -107,7 +107,7 @@ def test_names(tmp_path, write):
 
 
 def test_files_without_names(tmp_path):
-    """Numbers alone do not say which layer is which, and guessing would be silent when wrong."""
+    """Numbers alone do not identify layers, and a wrong guess would go unnoticed."""
     write_keras_3(tmp_path / "a.weights.h5", names=False)
     with pytest.raises(UserError, match=r"before Keras 3\.6"):
         read_weights(tmp_path / "a.weights.h5")
@@ -117,7 +117,7 @@ def test_files_without_names(tmp_path):
 
 
 def test_other_layers(tmp_path):
-    """The order of a layer's variables is only known for the layers of these networks."""
+    """The order of variables is known only for the layers of these networks."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         group = file.create_group("layers/einsum_dense/vars")
         group.attrs["name"] = "query"
@@ -127,7 +127,7 @@ def test_other_layers(tmp_path):
 
 
 def test_not_keras(tmp_path):
-    """Another program's HDF5 file says what it holds."""
+    """The error for another program's HDF5 file lists its contents."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["images"] = np.ones(2)
     with pytest.raises(UserError, match="got images"):
@@ -136,7 +136,7 @@ def test_not_keras(tmp_path):
 
 @pytest.mark.parametrize("write", [write_keras_2, write_keras_3])
 def test_truncated(tmp_path, write):
-    """A download that was cut off."""
+    """Damaged downloads: truncated files are errors."""
     path = tmp_path / "a.h5"
     write(path)
     content = path.read_bytes()
@@ -147,7 +147,7 @@ def test_truncated(tmp_path, write):
 
 
 def test_links_are_not_followed(tmp_path):
-    """A file from the internet names no other file of this machine, in none of three ways."""
+    """A file from the internet cannot name another file of this machine, in any of three ways."""
     secret = tmp_path / "secret.bin"
     secret.write_bytes(np.arange(4, dtype=np.float32).tobytes())
     with h5py.File(tmp_path / "secret.h5", "w") as file:
@@ -173,7 +173,7 @@ def test_links_are_not_followed(tmp_path):
 
 
 def test_huge_datasets_are_refused(tmp_path):
-    """Of what was never written HDF5 makes zeros, terabytes of them in a file of 2 kB."""
+    """HDF5 fills unwritten data with zeros: terabytes of them from a file of 2 kB."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv"]
         file.create_dataset("conv/kernel", (10**12,), np.float32, chunks=(1024,))
@@ -182,7 +182,7 @@ def test_huge_datasets_are_refused(tmp_path):
 
 
 def test_circles_are_refused(tmp_path):
-    """Groups that hold themselves would be searched for ever."""
+    """Groups that contain themselves would be searched forever."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv"]
         group = file.create_group("conv/inner")
@@ -192,7 +192,7 @@ def test_circles_are_refused(tmp_path):
 
 
 def test_text_is_not_read(tmp_path):
-    """The strings of a dataset may share bytes, and take memory a million times."""
+    """The strings of a dataset may share bytes, and need a million times their memory."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["layer_names"] = [b"conv"]
         file["conv/kernel"] = ["a" * 1000]
@@ -201,11 +201,11 @@ def test_text_is_not_read(tmp_path):
 
 
 def test_a_file_on_which_hdf5_hangs(tmp_path, monkeypatch):
-    """Damage that HDF5 loops on for ever, within a call that no signal handler interrupts."""
+    """HDF5 loops forever on this damage, in a call that no signal handler interrupts."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_group("layers/dense/vars").attrs["name"] = "logits"
     data = bytearray((tmp_path / "a.h5").read_bytes())
-    free = data.index(b"GCOL") + 48  # the size of what is left in the heap of strings
+    free = data.index(b"GCOL") + 48  # the size of the free space in the heap of strings
     data[free : free + 8] = bytes(8)
     (tmp_path / "a.h5").write_bytes(data)
     monkeypatch.setattr(hdf5, "SECONDS", 3.0)

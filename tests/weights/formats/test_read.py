@@ -1,4 +1,4 @@
-"""The formats beside PyTorch's and Keras': values, and one clear error for every bad file."""
+"""The other formats than PyTorch's and Keras': values, and one clear error per bad file."""
 
 import json
 import pickle
@@ -22,7 +22,7 @@ ARRAYS = {"a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones
 
 
 class Attack:
-    """Makes a file when it is unpickled by Python."""
+    """Creates a file when Python unpickles it."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -38,14 +38,14 @@ def assert_arrays(found, expected=ARRAYS):
 
 
 def test_safetensors(tmp_path):
-    """Tensors, and the text beside them."""
+    """A file gives its tensors and its text metadata."""
     save_file(ARRAYS, tmp_path / "a.safetensors", {"model": "resnet50"})
     assert_arrays(read_weights(tmp_path / "a.safetensors"))
     assert read_metadata(tmp_path / "a.safetensors") == {"model": "resnet50"}
 
 
 def test_safetensors_in_bfloat16(tmp_path):
-    """A type that NumPy itself lacks."""
+    """A dtype that NumPy itself lacks is read."""
     values = np.array([0.5, -3.0], ml_dtypes.bfloat16)
     header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     path = tmp_path / "a.safetensors"
@@ -55,7 +55,7 @@ def test_safetensors_in_bfloat16(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["", "params/", "opt/target/"])
 def test_npz(tmp_path, prefix):
-    """Google's programs save parameters alone or beside the optimizer's state."""
+    """Google's programs save parameters with or without the optimizer state."""
     others = {"opt/state/step": np.array(3)} if prefix else {}
     named = {f"{prefix}{name}": value for name, value in ARRAYS.items()}
     np.savez(tmp_path / "a.npz", **named, **others)
@@ -64,7 +64,7 @@ def test_npz(tmp_path, prefix):
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_objects_in_npz_are_refused(tmp_path, compressed):
-    """NumPy keeps objects as pickles, which run code; NumPy with `allow_pickle` does run this."""
+    """NumPy stores objects as pickles, which run code; `allow_pickle` would run this one."""
     marker, path = tmp_path / "marker", tmp_path / "a.npz"
     save = np.savez_compressed if compressed else np.savez
     save(path, fine=np.ones(2), bad=np.array([Attack(marker)], dtype=object))
@@ -76,7 +76,7 @@ def test_objects_in_npz_are_refused(tmp_path, compressed):
 
 
 def test_pickle_named_npz(tmp_path):
-    """The suffix is no reason to unpickle."""
+    """A suffix never causes unpickling."""
     marker, path = tmp_path / "marker", tmp_path / "a.npz"
     path.write_bytes(pickle.dumps(Attack(marker)))
     with pytest.raises(UserError, match=r"a\.npz"):
@@ -85,7 +85,7 @@ def test_pickle_named_npz(tmp_path):
 
 
 def test_text_is_no_tensor(tmp_path):
-    """What cannot be a weight is named."""
+    """The error names an array that cannot be a weight."""
     np.savez(tmp_path / "a.npz", labels=np.array(["daisy"]))
     with pytest.raises(UserError, match="labels holds <U5"):
         read_weights(tmp_path / "a.npz")
@@ -93,7 +93,7 @@ def test_text_is_no_tensor(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 def test_truncated_or_empty(tmp_path, suffix):
-    """A download that was cut off."""
+    """Truncated and empty files are errors."""
     path = tmp_path / f"a{suffix}"
     save_file(ARRAYS, path) if suffix == ".safetensors" else np.savez(path, **ARRAYS)
     content = path.read_bytes()
@@ -105,7 +105,7 @@ def test_truncated_or_empty(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["weights.ckpt", "weights", "weights.pkl"])
 def test_unknown_format(tmp_path, name):
-    """The error lists what can be read."""
+    """The error lists the readable formats."""
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=r"no known format; expected one of \.safetensors, PyTorch"):
         read_weights(tmp_path / name)
@@ -131,7 +131,7 @@ def test_the_content_says_the_format(tmp_path, name):
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
 def test_an_index_of_several_files(tmp_path, suffix):
-    """Hugging Face's libraries divide large networks; the index names the file of each tensor."""
+    """Hugging Face's libraries split large files; the index names the file of each tensor."""
     save = (
         save_file
         if suffix == "safetensors"
@@ -159,7 +159,7 @@ def test_an_index_of_several_files(tmp_path, suffix):
     ],
 )
 def test_an_index_names_files_beside_it_alone(tmp_path, content):
-    """A file from the internet leads to no other file of this machine."""
+    """A file from the internet cannot name another file of this machine."""
     (tmp_path / "a.index.json").write_text(content)
     with pytest.raises(UserError, match="is not an index of weight files"):
         read_weights(tmp_path / "a.index.json")
@@ -167,7 +167,7 @@ def test_an_index_names_files_beside_it_alone(tmp_path, content):
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_something_else_under_a_known_suffix(tmp_path, suffix):
-    """The page of an error, saved under the name of the file."""
+    """An HTML error page saved under the name of the file is an error."""
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
@@ -175,7 +175,7 @@ def test_something_else_under_a_known_suffix(tmp_path, suffix):
 
 
 def test_bombs_in_npz_are_refused(tmp_path, monkeypatch):
-    """Zeros compress a thousandfold; the memory is refused before it is taken."""
+    """Zeros compress a thousandfold; the file is refused before allocating memory."""
     monkeypatch.setattr(limits, "ALWAYS_ALLOWED", 1 << 20)
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w.npy", bytes(3 << 20))
@@ -184,7 +184,7 @@ def test_bombs_in_npz_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_plain_array_named_npz(tmp_path):
-    """NumPy reads it whatever it is called, and it has no names."""
+    """A single array has no names and is an error, although NumPy reads it."""
     with (tmp_path / "a.npz").open("wb") as file:
         np.save(file, np.ones(3))
     with pytest.raises(UserError, match="archive of arrays"):
@@ -192,7 +192,7 @@ def test_a_plain_array_named_npz(tmp_path):
 
 
 def test_a_member_that_is_no_array(tmp_path):
-    """A text file in the archive is no tensor."""
+    """A text file in the archive is an error."""
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("readme.txt", "Hello.")
     with pytest.raises(UserError, match=r"readme\.txt is not an array"):
@@ -201,7 +201,7 @@ def test_a_member_that_is_no_array(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz", ".h5"])
 def test_a_folder_is_an_error(tmp_path, suffix):
-    """Also for the readers that open files in their own ways."""
+    """A folder is an error for every reader, also for those that open files themselves."""
     (tmp_path / f"a{suffix}").mkdir()
     with pytest.raises(UserError, match="a" + suffix.replace(".", r"\.")):
         read_weights(tmp_path / f"a{suffix}")
@@ -209,7 +209,7 @@ def test_a_folder_is_an_error(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 def test_names_from_a_file_are_escaped(tmp_path, suffix):
-    """A name from the internet reaches the terminal as text, not as its commands."""
+    """A name from the internet reaches the terminal as text, not as control sequences."""
     path, name = tmp_path / f"a{suffix}", "w\x1b[31m"
     if suffix == ".npz":
         np.savez(path, **{name: np.array(["daisy"])})

@@ -1,4 +1,4 @@
-"""PyTorch's files: every value is right, and nothing in them is ever run."""
+"""PyTorch's files: every value is right, and nothing in them is executed."""
 
 import copy
 import pickle
@@ -48,7 +48,7 @@ FOUR_NUMBERS = {"0": np.arange(4, dtype=np.float32).tobytes()}
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_files_of_pytorch(path):
-    """Types, strides, offsets into shared storages and `_metadata` as PyTorch writes them."""
+    """Dtypes, strides, offsets into shared storages and `_metadata` are those of PyTorch."""
     found = read_weights(path)
     assert list(found) == list(EXPECTED)
     for name, expected in EXPECTED.items():
@@ -67,13 +67,13 @@ def test_files_of_pytorch(path):
     ],
 )
 def test_nested_state_dicts(tmp_path, under):
-    """Training scripts keep the state dict among other things."""
+    """Training scripts store the state dict among other objects."""
     found = read_weights(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, under=under))
     np.testing.assert_array_equal(found["w"], WEIGHT)
 
 
 def test_averaged_weights_come_first(tmp_path):
-    """Of a file with both, the average is what its owner would evaluate."""
+    """If a file has both, its owner would evaluate the averaged weights."""
     strides = (3, 1)
     operations = dictionary(
         {
@@ -87,7 +87,7 @@ def test_averaged_weights_come_first(tmp_path):
 
 
 def test_several_state_dicts_without_a_known_name(tmp_path):
-    """A teacher and a student: the file does not say which, and the error names both."""
+    """A file with a teacher and a student does not say which to load; the error names both."""
     operations = dictionary(
         {
             name: dictionary({"w": tensor("0", "FloatStorage", 4, (4,), (1,))})
@@ -99,7 +99,7 @@ def test_several_state_dicts_without_a_known_name(tmp_path):
 
 
 def training_checkpoint() -> bytes:
-    """What timm and torchvision keep beside the state dict, as `torch.save` writes it."""
+    """The other contents of checkpoints of timm and torchvision, as `torch.save` writes them."""
     weights = dictionary({"w": tensor("0", "FloatStorage", 4, (4,), (1,))})
     state = dictionary(
         {"lr": literal(0.1), "path": named("pathlib", "PosixPath") + literal(("a",)) + b"R"}
@@ -110,7 +110,7 @@ def training_checkpoint() -> bytes:
     scalar = named("numpy.core.multiarray", "scalar") + b"(" + dtype + encoded + b"tR"
     factory = named("builtins", "dict") + b"\x85R"
     buffers = named("collections", "defaultdict") + factory + literal(0) + literal({}) + b"s"
-    buffers += literal(None) + literal(1) + b"s"  # keys that are no names are left out
+    buffers += literal(None) + literal(1) + b"s"  # keys that are not names are left out
     aliases = named("torch", "device") + literal(("cuda", 0)) + b"R"
     losses = b"\x8f(" + literal(1) + b"\x90"
     complex_buffer = tensor("0", "Complex32Storage", 4, (4,), (1,))
@@ -128,7 +128,7 @@ def weights_of(key: str) -> bytes:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_what_stands_beside_a_state_dict_is_left_alone(tmp_path, protocol):
-    """Flags, NumPy's scalars and optimizers: named, and neither imported nor built."""
+    """Flags, NumPy scalars and optimizers get names, but are neither imported nor created."""
     storages = {**FOUR_NUMBERS, "1": bytes(16)}
     path = write_zip(tmp_path / "a.ckpt", training_checkpoint(), storages)
     if protocol == 4:
@@ -143,7 +143,7 @@ def test_what_stands_beside_a_state_dict_is_left_alone(tmp_path, protocol):
 
 
 def test_nothing_else_among_the_tensors(tmp_path):
-    """A state dict with something that would have to be built is refused with its name."""
+    """A state dict with another object among its tensors is refused, and the error names it."""
     system = named("posix", "system") + literal("true") + b"\x85R"
     operations = dictionary({"w": weights_of("0"), "v": system})
     with pytest.raises(UserError, match=r"posix\.system as v; nothing was executed"):
@@ -151,14 +151,14 @@ def test_nothing_else_among_the_tensors(tmp_path):
 
 
 def test_a_dictionary_that_holds_itself(tmp_path):
-    """The search for tensors comes to an end."""
+    """The search for tensors ends."""
     operations = b"}q\x05" + literal("model") + b"h\x05s"
     with pytest.raises(UserError, match="no state dict"):
         read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
 
 
 def test_byte_order(tmp_path):
-    """Files from machines with the other byte order."""
+    """Files from machines with the other byte order have the right values."""
     found = read_weights(write_state_dict(tmp_path / "a.pth", {"w": WEIGHT}, order="big"))
     np.testing.assert_array_equal(found["w"], WEIGHT)
 
@@ -184,7 +184,7 @@ def test_tensors_stay_in_their_storage(tmp_path, count, shape, strides, offset):
 
 
 def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
-    """Programs that make a file named `marker` when run, and what names their offence."""
+    """Pickles that create a file `marker` when executed, and names that the errors contain."""
     command = f"touch {marker}"
     system, text = named("posix", "system"), literal(command)
     ordered = named("collections", "OrderedDict")
@@ -208,7 +208,7 @@ def attacks(marker: Path) -> dict[str, tuple[bytes, str]]:
 @pytest.mark.parametrize("name", attacks(Path("x")))
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 def test_nothing_is_run(tmp_path, name, form):
-    """A file from the internet is data: whatever it names is refused by name and not called."""
+    """A file from the internet is data: its objects are refused by name and never called."""
     marker, path = tmp_path / "marker", tmp_path / "attack.pth"
     operations, offence = attacks(marker)[name]
     if form == "zip":
@@ -221,14 +221,14 @@ def test_nothing_is_run(tmp_path, name, form):
 
 
 def test_the_attack_is_one(tmp_path):
-    """Python's own unpickler does run it; else the test above would show nothing."""
+    """Python's own unpickler executes the attack; otherwise, the test above would prove nothing."""
     pickle.loads(program(attacks(tmp_path / "marker")["reduce"][0]))
     assert (tmp_path / "marker").exists()
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_truncated(tmp_path, path):
-    """A download that was cut off, wherever."""
+    """A file truncated at any place is an error."""
     content, cut = path.read_bytes(), tmp_path / "cut.pth"
     for length in range(0, len(content), 61):
         cut.write_bytes(content[:length])
@@ -238,7 +238,7 @@ def test_truncated(tmp_path, path):
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_damaged(tmp_path, path):
-    """Any wrong byte either does no harm to the format or is a `UserError`, never a crash."""
+    """Any wrong byte is either harmless or a `UserError`, never a crash."""
     rng = np.random.default_rng(0)
     content, damaged = path.read_bytes(), tmp_path / "damaged.pth"
     refused = 0
@@ -254,7 +254,7 @@ def test_damaged(tmp_path, path):
 
 
 def test_compressed_archive(tmp_path):
-    """PyTorch never compresses, and a small file may unpack to more than the memory."""
+    """PyTorch never compresses, and a small compressed file may exceed the memory."""
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", program(dictionary({})))
@@ -263,7 +263,7 @@ def test_compressed_archive(tmp_path):
 
 
 def test_no_state_dict(tmp_path):
-    """A file of something else says what it holds."""
+    """The error for other contents describes them."""
     path = write_zip(tmp_path / "a.pth", dictionary({"optimizer": literal({}), "epoch": b"N"}), {})
     with pytest.raises(UserError, match="got optimizer, epoch"):
         read_weights(path)
@@ -271,7 +271,7 @@ def test_no_state_dict(tmp_path):
 
 @pytest.mark.parametrize("content", [pickle.dumps({"w": [1.0]}, 2), b"", b"<html>not found</html>"])
 def test_not_pytorch(tmp_path, content):
-    """A bare pickle, an empty file, the page of an error."""
+    """A bare pickle, an empty file and an HTML error page are errors."""
     path = tmp_path / "a.pth"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"a\.pth"):
@@ -279,7 +279,7 @@ def test_not_pytorch(tmp_path, content):
 
 
 def test_repeated_numbers_are_bounded(tmp_path):
-    """A stride of 0 repeats a number as often as the shape says, once it is copied."""
+    """A copy of a tensor with stride 0 repeats a number as often as the shape says."""
     for count, refused in ((10**6, False), (10**9, True)):
         operations = dictionary({"w": tensor("0", "FloatStorage", 4, (count,), (0,))})
         path = write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS)
@@ -291,7 +291,7 @@ def test_repeated_numbers_are_bounded(tmp_path):
 
 
 def test_members_that_share_their_bytes(tmp_path):
-    """Each would be read into memory of its own: 400 times 1 MiB out of a file of 1 MiB."""
+    """Each member would need its own memory: 400 times 1 MiB from a file of 1 MiB."""
     path = write_zip(tmp_path / "a.pth", dictionary({}), {"0": bytes(1 << 20)})
     with zipfile.ZipFile(path, "a") as archive:
         entry = archive.getinfo("archive/data/0")
@@ -306,7 +306,7 @@ def test_members_that_share_their_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("operations", "message"),
     [
-        # A list of 1000 pairs, made a dictionary of again and again.
+        # A list of 1000 pairs, converted to a dictionary many times.
         (
             b"("
             + named("collections", "OrderedDict")
@@ -315,7 +315,7 @@ def test_members_that_share_their_bytes(tmp_path):
             + b"t",
             "more than 1,048,576 pairs",
         ),
-        # A list of 1000 numbers, of which a pair has two, used as each of 1000 pairs.
+        # A list of 1000 numbers, too long for a pair, used as each of 1000 pairs.
         (
             b"](" + 1000 * literal(1) + b"eq\x05" + named("collections", "OrderedDict")
             + b"](" + 1000 * b"h\x05" + b"e\x85R",
@@ -326,20 +326,20 @@ def test_members_that_share_their_bytes(tmp_path):
             named("torch._utils", "_rebuild_parameter") + b"(" + 1000 * literal(1) + b"tR",
             "more than 8 arguments",
         ),
-        # The hash of nested tuples takes twice the time for each of them.
+        # The hash takes twice the time for each nested tuple.
         (b"}" + literal(1) + b"\x85" + 100 * b"q\x05h\x05\x86" + literal(1) + b"s", "nor integers"),
         (tensor("0", "FloatStorage", 4, (1,) * 65, (1,) * 65), "more than 64 axes"),
     ],
     ids=["dictionaries", "pairs", "arguments", "keys", "axes"],
 )  # fmt: skip
 def test_calls_are_bounded(tmp_path, operations, message):
-    """A few bytes that use a long list again must not take memory or time for all of it."""
+    """A few bytes that reuse a long list must not take memory or time for the whole list."""
     with pytest.raises(UserError, match=message):
         read_weights(write_zip(tmp_path / "a.pth", operations, FOUR_NUMBERS))
 
 
 def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
-    """Python's unpickler would make a list of that many entries, of 32 GiB."""
+    """Python's unpickler would allocate a list of that many entries, 32 GiB."""
     operations = dictionary(
         {"w": tensor("0", "FloatStorage", 4, (4,), (1,)) + b"r\xff\xff\xff\xff"}
     )
@@ -350,12 +350,12 @@ def test_a_large_index_of_the_memo_takes_no_memory(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (literal([1, 2]), "damaged"),  # no keys of storages
+        (literal([1, 2]), "damaged"),  # not keys of storages
         (dictionary({"w": tensor("0", "FloatStorage", 0, (0, 10**30), (1, 1))}), "damaged"),
         (dictionary({"w": tensor("0", "FloatStorage", 4, (10**30,), (0,))}), "damaged"),
     ],
 )
 def test_numbers_that_are_too_large(tmp_path, content, message):
-    """What NumPy raises for a size that no machine has is damage too."""
+    """NumPy's error for an impossible size is reported as damage."""
     with pytest.raises(UserError, match=f"{message}|no state dict"):
         read_weights(write_zip(tmp_path / "a.pth", content, FOUR_NUMBERS))
