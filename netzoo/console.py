@@ -57,8 +57,8 @@ def is_terminal(console: Console) -> bool:
 def json_text(value: Any, *, pretty: bool = False) -> str:
     """Return JSON that is safe to print and gives the same value when read.
 
-    Letters stay as they are. With `pretty`, each key of an object has its own line, and so has each
-    entry of a list of lists or objects.
+    Letters stay as they are. With `pretty`, each key of an object and each entry of a list of lists
+    or objects has its own line.
     """
     return _pretty(value, "") if pretty else _compact(value)
 

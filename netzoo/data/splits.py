@@ -57,7 +57,7 @@ def default_splits(
 
 
 def _named(role: str, names: Collection[str]) -> str | None:
-    """Return the name of a split; of several, the one with the first word of `SPLIT_WORDS`."""
+    """Return the name of a split; among several names, prefer the first word in `SPLIT_WORDS`."""
     found = [name for name in sorted(names) if split_role(name) == role]
     words = SPLIT_WORDS[role]
     return min(found, key=lambda n: words.index(n) if n in words else len(words), default=None)

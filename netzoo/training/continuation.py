@@ -29,7 +29,7 @@ def check_data(
     """Check that a run continues on the same examples, unless `data.on_change` is "continue".
 
     Args:
-      config: The present configuration.
+      config: The current configuration.
       workdir: The run folder.
       data: Result of `fingerprints`.
       changes: Result of `netzoo.workdir.environment.changes_since`.
@@ -66,8 +66,8 @@ def notes(
     """Return a line for each change that a run continues with.
 
     Args:
-      config: The present configuration.
-      workdir: The run folder, with the configuration until now.
+      config: The current configuration.
+      workdir: The run folder, with the previous configuration.
       task: The task of the run.
       start: The step of the checkpoint.
       changes: Result of `netzoo.workdir.environment.changes_since`.

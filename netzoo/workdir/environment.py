@@ -1,4 +1,4 @@
-"""The record of what the numbers of a run depend on beside its configuration."""
+"""The record of the software, the machine and the data on which a run's results depend."""
 
 import contextlib
 import importlib.metadata
@@ -29,7 +29,7 @@ def _shell_line(command: Sequence[str]) -> str:
 
 
 def describe_environment(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the numbers of a run depend on beside its configuration.
+    """Return the software, the machine and the data on which a run's results depend.
 
     It holds `versions` (of installed packages), `commit` (of netzoo, None if unknown), `machine`
     and `data`, the argument (see `netzoo.data.source.fingerprint`). `machine` holds `cpu` (model),
@@ -64,7 +64,7 @@ def save_environment(
     parameters: int,
     init: str,
 ) -> None:
-    """Write `environment.json` of a run that starts.
+    """Write `environment.json` when a run starts.
 
     It holds `command` (a shell line, without the folder of the interpreter or of `netzoo`; the
     argument is the command as typed), `parameters` (trainable scalars), `init` ("random" or the
@@ -75,7 +75,7 @@ def save_environment(
 
 
 def changes_since(workdir: Path, environment: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs from the last session of a run: old and new values by key.
+    """Return the differences from the last session of a run: old and new values by key.
 
     A key is e.g. `machine.cores`. Values that the run has not recorded are left out.
     """
@@ -88,7 +88,7 @@ def changes_since(workdir: Path, environment: Mapping[str, Any]) -> dict[str, tu
 
 
 def last_session(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of `environment.json` by key, as the last session of the run had them."""
+    """Return the values of `environment.json` by key, as of the last session of the run."""
     values = _flat({name: value for name, value in record.items() if name != "changes"})
     for change in record.get("changes", ()):
         values |= {key: new for key, (_, new) in change["values"].items()}
@@ -96,7 +96,7 @@ def last_session(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_changes(workdir: Path, step: int, changes: Mapping[str, tuple[Any, Any]]) -> None:
-    """Add to `environment.json` what differs in the session that continues at `step`."""
+    """Add to `environment.json` the differences of the session that continues at `step`."""
     record = _read(workdir)
     record.setdefault("changes", []).append({"step": step, "values": dict(changes)})
     _write(workdir, record)

@@ -69,7 +69,7 @@ class FolderSource:
 def _description(
     root: Path, class_names: Sequence[str], lengths: Mapping[str, int], splits: Mapping[str, Path]
 ) -> str:
-    """Return how the folder was understood: its classes, and its splits with their roles."""
+    """Return a description of the layout: the classes, and the splits with their roles."""
     names = [*class_names[:_LISTED], *(["..."] if len(class_names) > _LISTED else [])]
     parts = [f"{split_role(name)} {name}/ ({n:,} images)" for name, n in lengths.items()]
     if root in splits.values():
