@@ -54,6 +54,7 @@ def clean(tmp_path, monkeypatch):
         sys.modules.pop(name.removesuffix(".py"), None)
 
 
+@pytest.mark.slow
 def test_the_examples(own_config, clean):
     """Protects the first hour of a newcomer: network, optimizer and augmentation work."""
     config = resolve_config(own_config)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from netzoo.layers import Conv
+from tests.conftest import slow
 
 # Kernel, stride, groups, features, dilation, bias; the input has 8 channels.
 CASES = {
@@ -60,11 +61,15 @@ def images(height=9, width=6):
     return jax.random.normal(jax.random.key(0), (2, height, width, 8))
 
 
+SAME = [case for case in CASES if case == "3x3" or ("strided" in case and case != "7x7 strided")]
+
+
 @pytest.mark.parametrize(
     ("case", "padding"),
     [
         *((case, "torch") for case in CASES),
-        *((case, "same") for case in CASES if "strided" in case or case == "3x3"),
+        ("7x7 strided", "same"),
+        *(slow(case, "same") for case in SAME),
     ],
 )
 def test_equals_flax(case, padding):

@@ -109,6 +109,7 @@ def test_other_image_size_names_the_remedy(variables):
         small().apply(variables, IMAGES[:, :, :16], train=False)
 
 
+@pytest.mark.slow
 def test_initialisation_is_the_authors():
     """Initial values are those of the authors: zero logits, uniform kernels."""
     wide = small(variant=SMALL._replace(width=96, mlp_dim=384, depth=2))
