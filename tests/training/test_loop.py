@@ -203,7 +203,8 @@ def test_batch_that_devices_cannot_divide(pictures, tmp_path):
     """Protects users of several devices: the error comes at once and names valid sizes."""
     code = (
         "from netzoo.training import train; from tests.conftest import tiny_config;"
-        f"train(tiny_config({str(pictures)!r}), {str(tmp_path)!r})"
+        f"config = tiny_config({str(pictures)!r}); config.evaluation.batch_size = 6;"
+        f"train(config, {str(tmp_path)!r})"
     )
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "3"}
     done = subprocess.run(
