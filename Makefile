@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, ev
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
-test: $(VENV)/.installed-dev  ## Run the fast tests (8 to 11 min on 2 cores); compiled programs are kept for the next run.
+test: $(VENV)/.installed-dev  ## Run the fast tests (2 cores: 7 min once their programs are compiled).
 	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
 
 test-all: test  ## Run the slow tests as well.
