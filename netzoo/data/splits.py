@@ -19,11 +19,15 @@ _SUFFIXES = "sets?|data|images|imgs|split"  # as in `training_set`
 
 def split_role(name: str) -> str | None:
     """Return the split that a name means, a key of `SPLIT_WORDS`, or None for other names."""
-    plain = re.sub(r"[\W_]", "", name.lower())
     for role, words in SPLIT_WORDS.items():
-        if re.fullmatch(f"({'|'.join(words)})({_SUFFIXES})?", plain):
+        if re.fullmatch(f"({'|'.join(words)})({_SUFFIXES})?", _plain(name)):
             return role
     return None
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, without the characters between its words."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def default_splits(
@@ -36,14 +40,22 @@ def default_splits(
     `test` is kept.
 
     Raises:
-      SourceError: No name means the training split.
+      SourceError: No name means the training split, or the training split may contain the
+        validation split.
     """
     train = _named("train", names)
     if train is None:
         raise SourceError(
-            f"There is no split for training among {', '.join(sorted(names))}. Expected one of the "
-            f"names {', '.join(SPLIT_WORDS['train'])}. To train on a part of another split, set "
-            f"data.train_split, such as data.train_split={min(names, default='test')}[:80%]."
+            f"The source has the splits {', '.join(sorted(names)) or 'none'}, and needs a training "
+            f"split named {', '.join(SPLIT_WORDS['train'][:-1])} or {SPLIT_WORDS['train'][-1]}. To "
+            "train on a part of another split, set data.train_split, such as "
+            f"data.train_split={min(names, default='test')}[:80%]."
+        )
+    if _plain(train).startswith("trainval") and (other := _named("validation", names)):
+        raise SourceError(
+            f"The split {train} usually contains the examples of {other}. Set data.train_split, "
+            f"data.validation_split and data.test_split, such as data.train_split={train}[:90%] "
+            f"and data.validation_split={train}[90%:]."
         )
     validation = validation or _named("validation", {*names} - {test})
     test = test or _named("test", {*names} - {validation})

@@ -42,8 +42,16 @@ def test_the_parts_of_one_split_are_all_of_it(count):
 @pytest.mark.parametrize("names", [["val"], ["extra", "test"], []])
 def test_a_source_without_a_training_split(names):
     """Protects a folder with val/ alone from being trained on."""
-    with pytest.raises(SourceError, match=r"no split for training.*data\.train_split"):
+    with pytest.raises(SourceError, match=r"needs a training split.*data\.train_split"):
         default_splits(names)
+
+
+@pytest.mark.parametrize("given", [{}, {"validation": "val"}, {"test": "val"}])
+def test_a_training_split_that_contains_the_validation_split(given):
+    """Protects the evaluation of `trainval/`, `val/` and `test/` from images of the training."""
+    with pytest.raises(SourceError, match="trainval usually contains the examples of val"):
+        default_splits(["trainval", "val", "test"], **given)
+    assert default_splits(["trainval", "test"])[2] == "test"
 
 
 @pytest.mark.parametrize(

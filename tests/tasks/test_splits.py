@@ -41,8 +41,8 @@ def test_a_folder_of_classes_needs_no_key(splits, expected, tmp_path):
 
 
 def test_a_folder_without_a_training_split(tmp_path):
-    """Protects against training on the validation images because there are no others."""
-    with pytest.raises(UserError, match="no split for training among val"):
+    """Training never falls back to the validation images."""
+    with pytest.raises(UserError, match="the splits val, and needs a training split"):
         resolved(f"folder:{folder_of(tmp_path, 'val')}")
 
 
