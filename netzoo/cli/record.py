@@ -17,8 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from netzoo.cli.arguments import Parser
-from netzoo.config import CONFIG_FILE
+from netzoo.config import CONFIG_FILE, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
@@ -113,12 +115,7 @@ def _check_evaluation(
 ) -> None:
     """Raise a UserError unless the evaluation has the run's last step, test split and settings."""
     data, found = config["data"], evaluation["settings"]
-    wanted = {
-        f"{section}.{name}": value
-        for section, values in config.items()
-        if isinstance(values, Mapping)
-        for name, value in values.items()
-    }
+    wanted = flatten(ConfigDict(config))
     prefixes = _description(config).evaluated
     keys = sorted({key for key in wanted if key.startswith(prefixes)} | found.keys())
     compared = {key: (wanted.get(key), found.get(key)) for key in keys}
@@ -140,7 +137,7 @@ def _check_evaluation(
         raise UserError(
             f"{workdir / EVAL_FILE} is not an evaluation of this run at its end:"
             f"{''.join(differing)}\n{_eval_command(workdir)} again; evaluations with other values "
-            "go to a folder of their own by --out DIR"
+            "go to a separate folder: --out DIR"
         )
 
 
