@@ -30,8 +30,8 @@ class Example(TypedDict):
 class Source(Protocol):
     """A fixed, random-access, thread-safe sequence of labelled images.
 
-    A source may also have the attribute `names`, a sequence of the names of its examples in order.
-    A continued run compares them, to notice that the data have changed; see `fingerprint`.
+    A source may also have the attribute `names`: texts that identify its examples in order, such as
+    the names of files. A continued run compares them to detect changed data; see `fingerprint`.
     """
 
     name: str
