@@ -35,7 +35,7 @@ def stopped(bench: Bench, number: signal.Signals) -> Iterator[Try]:
     for step in (1, 8, 16):
         workdir = bench.folder(number.name)
         done = runs.finish(workdir, bench.cache, f"{number.name.lower()},{step}")
-        said = f"stopped by {number.name}; saved. The same command continues." in done.stdout
+        said = f"stopped by {number.name} after saving a checkpoint." in done.stdout
         saved = runs.steps_in(workdir)[-1:] == [runs.last_logged(workdir)]
         yield bench.resumed(workdir, done.returncode == 128 + number and said and saved, done)
 

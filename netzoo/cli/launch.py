@@ -178,7 +178,7 @@ def _explain_abort() -> None:
     import jax
 
     message = (
-        "error: this process broke off, most likely because another process of the job died; XLA "
+        "error: this process was aborted, most likely because another process of the job died; XLA "
         "may have said above which. The same command on all machines continues from the newest "
         "checkpoint."
     )

@@ -70,12 +70,12 @@ def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
 POSITIVE = Rule(lambda x: is_number(x) and x > 0, "more than 0")
 SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
 FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
-COUNT = Rule(lambda x: is_whole(x) and x >= 1, "a whole number of at least 1")
+COUNT = Rule(lambda x: is_whole(x) and x >= 1, "an integer of at least 1")
 SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
 # Rules of each type.
 TYPES = {
     bool: SWITCH,
-    int: Rule(is_whole, "a whole number"),
+    int: Rule(is_whole, "an integer"),
     float: Rule(is_number, "a finite number"),
     str: Rule(lambda x: isinstance(x, str) and "\0" not in x, "text without null characters"),
     tuple: Rule(lambda x: isinstance(x, tuple | list), "a tuple, such as (1, 2)"),

@@ -120,7 +120,7 @@ def _folder(
                     f"in {workdir} describe its own data; add --out DIR"
                 )
     elif (folder / CONFIG_FILE).exists():
-        raise UserError(f"{folder} is the folder of another run; give --out a folder of its own")
+        raise UserError(f"{folder} is the folder of another run; give --out another folder")
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(str(folder / EVAL_FILE))
     return folder

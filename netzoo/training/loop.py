@@ -93,7 +93,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     if stop.signal is None:
         return 0
     name = signal.Signals(stop.signal).name
-    say(f"stopped by {name}; saved. The same command continues.")
+    say(f"stopped by {name} after saving a checkpoint. The same command continues.")
     return 128 + stop.signal
 
 
@@ -128,10 +128,9 @@ def _announce(
         f"{devices.size} {devices.flat[0].platform} device(s), {jax.process_count()} process(es)"
     )
     validation, test = config.data.validation_split, config.data.test_split
-    say(
-        f"validation on {validation or 'nothing, so no best weights are kept'}; "
-        f"{test or 'nothing'} is held out for the test"
-    )
+    best = f"validation on {validation}" if validation else "no validation split, no best weights"
+    held = f"{test} is held out for the test" if test else "no test split"
+    say(f"{best}; {held}")
     notes = [*notes, *task.notes()]
     wanted, warmup = config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:

@@ -153,7 +153,7 @@ def _announce_new_head(
             f"the file has {classes} classes too"
         )
     else:
-        note(f"head re-initialised: file has {classes} classes, asked for {num_classes}")
+        note(f"head re-initialised: the file has {classes} classes, requested {num_classes}")
 
 
 def _initial(

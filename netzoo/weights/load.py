@@ -123,9 +123,9 @@ def load_weights(
     if others := differing(weights.options, given):
         listed = ", ".join(f"{option}={value!r}" for option, value in others.items())
         note(
-            f"{weights.path} goes with {listed} ({weights.known_from}), and {name} has "
-            f"{', '.join(repr(getattr(given, option)) for option in others)}. load_model makes "
-            "the network too"
+            f"{weights.path} needs {listed} ({weights.known_from}), and {name} has "
+            f"{', '.join(repr(getattr(given, option)) for option in others)}. load_model also "
+            "creates the network"
         )
     return fit(found, module, shapes, size, seed=seed, new_head=new_head, name=name)
 

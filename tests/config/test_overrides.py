@@ -90,7 +90,7 @@ def test_typed_values(task):
     ],
 )
 def test_what_is_meant_is_taken(arguments, lines, key, value, read):
-    """Protects lenient parsing: whole numbers, lists, words, and options of networks."""
+    """Protects lenient parsing: integers, lists, words, and options of networks."""
     assert flatten(read(*arguments, lines=lines))[key] == value
 
 
@@ -106,8 +106,8 @@ def test_what_is_meant_is_taken(arguments, lines, key, value, read):
         ([], "config.train = {'epochs': 3}", "missing: train.batch_size, "),
         ([], "config.train = 3", "unknown key 'train'"),
         ([], "config = 3", "3; expected what default_config returns"),
-        ([], "config.seed = True", "seed is True; expected a whole number"),
-        ([], "config.train.epochs = 10**400", "0; expected a whole number"),
+        ([], "config.seed = True", "seed is True; expected an integer"),
+        ([], "config.train.epochs = 10**400", "0; expected an integer"),
         ([], "import nothing", "experiment.py:6: import nothing: ModuleNotFoundError"),
         ([], "raise ValueError('neither')", "ValueError: neither"),
         ([], "config = (", "SyntaxError"),

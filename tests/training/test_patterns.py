@@ -15,13 +15,13 @@ def test_first_match_wins_on_whole_paths():
     assert patterns.match(table, TREE, "t") == {
         "block": {"conv": {"kernel": 1}, "norm": {"bias": 0}}
     }
-    with pytest.raises(UserError, match="'bias' decides no parameter"):
+    with pytest.raises(UserError, match="'bias' matches no parameter"):
         patterns.match([("bias", 0), (".*", 1)], TREE, "t")
 
 
 def test_a_pattern_behind_a_catch_all_is_an_error():
     """Protects against a line of a table that silently does nothing."""
-    with pytest.raises(UserError, match=r"'\.\*/bias' decides no parameter.*block/conv/kernel"):
+    with pytest.raises(UserError, match=r"'\.\*/bias' matches no parameter.*block/conv/kernel"):
         patterns.match([(".*", 1), (".*/bias", 0)], TREE, "t")
 
 

@@ -176,7 +176,7 @@ def test_four_processes_stop_together_and_one_goes_on(two, tmp_path):
     started = train(workdir, flag, stopped_by="SIGTERM", devices=2, processes=4)
     printed = finish(started, status=128 + signal.SIGTERM)
     assert "8 cpu device(s), 4 process(es)" in printed[0]
-    assert "stopped by SIGTERM; saved" in printed[0]
+    assert "stopped by SIGTERM after saving" in printed[0]
     assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == 7
     assert max(ocp.utils.checkpoint_steps(workdir / "checkpoints")) == 7
     assert examples_of(workdir) == examples_of(two)[:7]

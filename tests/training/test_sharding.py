@@ -51,7 +51,7 @@ def test_table_decides_by_path():
         (((r".*", 0),), "odd/kernel, 7x30, the axis 0; expected -2 to 1, a size that the 4"),
         (((r".*/bias", 1), (r".*", None)), "stem/bias, 20, the axis 1; expected -1 to 0"),
         (((r".*/bias", "big"), (r".*", None)), "axis 'big'; expected"),
-        (((r".*", None), (r".*/bias", 0)), "'.*/bias' decides no parameter"),
+        (((r".*", None), (r".*/bias", 0)), "'.*/bias' matches no parameter"),
     ],
 )
 def test_faults_of_a_table(table, message):

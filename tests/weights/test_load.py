@@ -124,7 +124,7 @@ def test_head_for_other_classes(tmp_path, variables, capsys):
     save_safetensors(tmp_path / "a.safetensors", variables, MODEL, "timm")
     found = netzoo.load_weights(tmp_path / "a.safetensors", MODEL, 5)
     said = capsys.readouterr().err
-    assert said.endswith("head re-initialised: file has 7 classes, asked for 5\n")
+    assert said.endswith("head re-initialised: the file has 7 classes, requested 5\n")
     assert_identical(without(found, "logits"), without(variables, "logits"))
     kernel = found["params"]["logits"]["kernel"]
     assert kernel.shape == (256, 5) and kernel.dtype == np.float32

@@ -65,7 +65,7 @@ def test_a_bare_file_brings_the_options_of_its_project(tmp_path, variables, caps
     said = capsys.readouterr().err
     assert "norm_epsilon=1e-05" in said and "127.5" in said and "usual for timm" in said
     netzoo.load_weights(path, MODEL, 7)
-    assert "goes with norm_epsilon=1e-05" in capsys.readouterr().err
+    assert "needs norm_epsilon=1e-05" in capsys.readouterr().err
     netzoo.load_weights(path, MODEL, 7, norm_epsilon=1e-5)
     assert capsys.readouterr().err == ""
 

@@ -87,7 +87,7 @@ def _check_splits(root: Path, splits: list[str], others: list[str]) -> None:
         if len(same := [name for name in splits if split_role(name) == role]) > 1:
             raise SourceError(
                 f"{root} has several folders for the split {role}: {_list(same)}. Merge them, or "
-                f"name one of them otherwise. Names of this split are {', '.join(words)}."
+                f"rename one of them. Names of this split are {', '.join(words)}."
             )
     for name in others:
         if split_role(name):
@@ -98,7 +98,7 @@ def _check_splits(root: Path, splits: list[str], others: list[str]) -> None:
             )
         if holds_images(root / name):
             raise SourceError(
-                f"{root} has the splits {understood}, and {_folder(root / name)} beside them holds "
+                f"{root} has the splits {understood}, and {_folder(root / name)} also contains "
                 f"images. If it is a split, name it {' or '.join(SPLIT_WORDS)}. If the folders of "
                 f"{root} are classes, move them all into {root}/train. Otherwise move it elsewhere."
             )

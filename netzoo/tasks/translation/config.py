@@ -18,7 +18,7 @@ DEFAULTS = {
 
 _RISING = Rule(
     lambda x: all(map(rules.is_whole, x)) and [*x] == sorted({*x}) and min(x) >= 2,
-    "increasing whole numbers of at least 2",
+    "increasing integers of at least 2",
 )
 _VARIANT = Rule(
     lambda x: len(x) == 5 and all(map(COUNT.holds, x[:4])) and SHARE.holds(x[4]),

@@ -58,8 +58,8 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     """
     if options.top_k > config.evaluation.beam_size:
         raise UserError(
-            f"{options.top_k} translations of a sentence are wanted, and evaluation.beam_size is "
-            f"{config.evaluation.beam_size}; add --config.evaluation.beam_size={options.top_k}"
+            f"--top_k is {options.top_k}; expected at most evaluation.beam_size, "
+            f"{config.evaluation.beam_size}. Add --config.evaluation.beam_size={options.top_k}"
         )
     check_writable(options.output, options.figure)
     check_format(options.figure)

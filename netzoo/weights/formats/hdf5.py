@@ -46,13 +46,13 @@ def items_below(
     seen = set() if seen is None else seen
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is a link to another place")
+            raise ValueError(f"{name} is a soft or external link")
         item = group[name]
         yield name, item
         if isinstance(item, h5py.Group):
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
-                raise ValueError(f"{item.name} is in two places")
+                raise ValueError(f"{item.name} has two names")
             seen.add(address)
             for path, inner in items_below(item, seen):
                 yield f"{name}/{path}", inner

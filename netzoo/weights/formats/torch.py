@@ -69,7 +69,7 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
     if first.value == LEGACY_MAGIC:
         second = unpickle(file).value
     if first.named:
-        raise UserError(f"it would run or build {first.named[0]}; nothing was executed")
+        raise UserError(f"it would execute or create {first.named[0]}; nothing was executed")
     if second != LEGACY_VERSION:
         raise UserError(
             "it was not written by torch.save of 2017 or later; save it again with a newer PyTorch"
@@ -118,7 +118,7 @@ def _state_dict(state: Any, named: Sequence[str]) -> dict[str, TensorReference]:
     if not _is_state_dict(found):
         keys = ", ".join(map(str, found))[:SHOWN] if _is_dict(found) else type(found).__name__
         built = (
-            f"; it would run or build {', '.join(named)[:SHOWN]}; nothing was executed"
+            f"; it would execute or create {', '.join(named)[:SHOWN]}; nothing was executed"
             if named
             else ""
         )
@@ -127,7 +127,7 @@ def _state_dict(state: Any, named: Sequence[str]) -> dict[str, TensorReference]:
         )
     if marks := [f"{x.name} as {name}" for name, x in found.items() if isinstance(x, Mark)]:
         raise UserError(
-            f"it would run or build {', '.join(marks)[:SHOWN]}; nothing was executed. "
+            f"it would execute or create {', '.join(marks)[:SHOWN]}; nothing was executed. "
             f"{SAVE_OTHERWISE}"
         )
     return {

@@ -245,4 +245,4 @@ class _Machine:
 
 
 def _refusal(what: str) -> UserError:
-    return UserError(f"it would run or build {what}; nothing was executed. {SAVE_OTHERWISE}")
+    return UserError(f"it would execute or create {what}; nothing was executed. {SAVE_OTHERWISE}")
