@@ -63,7 +63,7 @@ def _sharding(config):
         ({"data.image_size": 16}, _network, "images are 16x16 pixels; MobileNetV1 .* least 32x32"),
         ({"optimizer.name": "adam"}, _factors, "unknown optimizer 'adam'; did you mean adamw"),
         ({"augment.custom": "x"}, lambda c: create_task(c).train_iterator(), "augmentation 'x'"),
-        ({"optimizer.lr_mults": (("x", 1.0), (".*", 0.0))}, _factors, "'x' decides"),
+        ({"optimizer.lr_mults": (("x", 1.0), (".*", 0.0))}, _factors, "lr_mults: 'x' matches no"),
         ({"optimizer.weight_decay_mults": (("d.*/bias", 1.0),)}, _factors, "weight_decay_mul"),
         ({"sharding.parameters": (("x", None), (".*", 0))}, _sharding, "sharding.parameters: 'x'"),
         ({"sharding.fsdp": 3}, _sharding, "sharding.fsdp is 3, which does not divide the 1 dev"),
