@@ -206,6 +206,11 @@ def _fail_to_rename(number: int) -> None:
     _patch(atomicity.AtomicRenameTemporaryPath, "finalize", fail, number=number)
 
 
+def _signal_after_step(step: int, number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)  # `nohup` leaves SIGHUP ignored
+    _after_step(step, lambda: os.kill(os.getpid(), number))
+
+
 BREAKS: dict[str, Callable[[int], None]] = {
     # These kill. The number counts calls in the process, but for `step`.
     "step": lambda step: _after_step(step, _die),
@@ -217,9 +222,7 @@ BREAKS: dict[str, Callable[[int], None]] = {
     "deletion": _in_deletion,
     # These do not.
     **{
-        number.name.lower(): lambda step, number=number: _after_step(
-            step, lambda: os.kill(os.getpid(), number)
-        )
+        number.name.lower(): lambda step, number=number: _signal_after_step(step, number)
         for number in SIGNALS
     },
     "sigterm_twice": lambda step: _after_step(

@@ -216,14 +216,18 @@ def test_batch_that_devices_cannot_divide(pictures, tmp_path):
 
 def test_signals_are_given_back_after_the_training():
     """Protects notebooks and scripts: Ctrl-C works again after `netzoo.train` returns."""
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` leaves it ignored
     before, said = [signal.getsignal(number) for number in SIGNALS], []
-    for sent in SIGNALS:
-        with StopSignal() as stop:
-            stop.listen(said.append)
-            signal.raise_signal(sent)
-            assert stop.signal == sent
-    assert len(said) == len(SIGNALS)
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    try:
+        for sent in SIGNALS:
+            with StopSignal() as stop:
+                stop.listen(said.append)
+                signal.raise_signal(sent)
+                assert stop.signal == sent
+        assert len(said) == len(SIGNALS)
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
 
 
 def test_nohup_lets_the_training_go_on(monkeypatch):
@@ -241,11 +245,14 @@ def test_nohup_lets_the_training_go_on(monkeypatch):
 CLOSED = """
 import os, signal, sys
 from netzoo.training.signals import StopSignal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` leaves SIGHUP ignored
+came, written = os.pipe()
+os.set_blocking(written, False)
+signal.set_wakeup_fd(written)  # A signal before the wait ends the wait, too.
 with StopSignal() as stop:
     stop.listen(lambda text: print(text, flush=True))
     print("listening", flush=True)
-    while stop.signal is None:
-        signal.pause()
+    os.read(came, 1)
     print("still here", flush=True)
     open(sys.argv[1], "w").write(str(stop.signal))
 """
