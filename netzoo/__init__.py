@@ -5,5 +5,5 @@ import lazy_loader
 __version__ = "0.1.0"
 
 # The names in `__init__.pyi` are loaded on first use, because JAX takes seconds to import and
-# `netzoo.cli.launch` must configure the process before.
+# `netzoo.cli.launch` must configure the process first.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

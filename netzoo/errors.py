@@ -50,10 +50,10 @@ def noting(note: str) -> Iterator[None]:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return a text with characters escaped that would control a terminal or change the order.
+    """Escape the characters of a text that could control a terminal or change the reading order.
 
-    These are control characters, marks of direction and everything else that shows nothing, except
-    spaces and what joins letters. The characters of `keep` stay, e.g. line ends.
+    These are control characters, bidirectional controls and other invisible characters, except
+    spaces and joiners of letters. The characters of `keep`, e.g. line ends, are not escaped.
     """
     if text.isprintable():
         return text

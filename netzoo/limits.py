@@ -4,8 +4,8 @@ from pathlib import Path
 
 from netzoo.errors import UserError
 
-# Weights hardly compress, and text compresses at most tenfold. A file that exceeds both this ratio
-# and this number of bytes is neither.
+# Weights hardly compress, and text compresses at most tenfold. A file that exceeds both MAX_RATIO
+# and ALWAYS_ALLOWED bytes is neither.
 MAX_RATIO, ALWAYS_ALLOWED = 100, 1 << 28
 
 

@@ -1,7 +1,8 @@
 """The two padding conventions of published weights.
 
 Both give the same output shapes for the networks of netzoo, but different values where the stride
-is 2. PyTorch pads both sides equally; TensorFlow puts the odd row or column at the end.
+is 2. PyTorch pads both sides equally. If the total is odd, TensorFlow puts the extra row or column
+of zeros at the end.
 """
 
 from typing import Literal, get_args

@@ -57,8 +57,9 @@ def _xla_max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: jax.Array, size: Size, window: Window) -> jax.Array:
-    # Slices are faster only for windows that do not overlap: XLA would fuse their pooling with the
-    # preceding convolutions, as in `adaptive_avg_pool`.
+    # For overlapping windows with a stride above 1, slices are not faster than XLA's pooling. For
+    # windows that do not overlap, XLA would fuse its pooling with the preceding convolutions, as in
+    # `adaptive_avg_pool`.
     if 1 < window.stride < size[0]:
         return _xla_max_pool(x, size, window)
     return functools.reduce(jnp.maximum, taps(x, size, window, fill=-jnp.inf))

@@ -2,7 +2,7 @@
 
 `"native"` selects plain XLA and Flax operations, which GPU and TPU compilers, `jax.export` and
 converters support. `"cpu"` selects the implementations of `netzoo.kernels`, which are faster on a
-CPU. Both compute the same:
+CPU. Both compute the same values. A `with` block selects the backend:
 
     with netzoo.kernels.use_backend("native"):
         exported = jax.export.export(jax.jit(apply))(variables, images)

@@ -85,7 +85,10 @@ class MultiHeadAttention(nn.Module):
         """
         width = x.shape[-1]
         if width % self.num_heads:
-            raise UserError(f"{self.num_heads} heads do not divide a width of {width}")
+            raise UserError(
+                f"num_heads is {self.num_heads}, which does not divide the width {width}; use a "
+                f"divisor of {width}"
+            )
         if memory is None:
             query, key, value = self._project(x, "query", "key", "value")
         elif isinstance(memory, KeyValue):

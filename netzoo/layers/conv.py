@@ -1,4 +1,4 @@
-"""Convolution with `flax.linen.Conv`'s parameters, implemented for the speed of each backend."""
+"""Convolution with `flax.linen.Conv`'s parameters, implemented separately for each backend."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""A dense layer, implemented for the speed of each backend."""
+"""A dense layer, implemented separately for each backend."""
 
 from typing import Any
 

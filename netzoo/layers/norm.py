@@ -63,8 +63,7 @@ class BatchNorm(nn.Module):
         ):
             raise UserError(
                 f"BatchNorm {'/'.join(self.path)} would train on one value per channel, {x.shape}; "
-                "use more images in a batch, or in each part of train.grad_accum_steps, or larger "
-                "images"
+                "use a larger batch, fewer train.grad_accum_steps or larger images"
             )
         y, batch_mean, batch_var = normalize_batch(x, scale, bias, self.epsilon)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():

@@ -18,9 +18,9 @@ convolutions, before pooling (section 3.3). Pools are 3x3 with stride 2, so they
 
 The paper states 224 pixels, but its layers need 227: the first convolution, 11 pixels wide with
 stride 4 and no padding, has 55 output positions. This module pads every image with zeros to the
-next size 4 n + 3, with an odd row or column in front. An image of 224 pixels becomes 227 pixels,
-with the same result as the usual padding of 2. Feature maps that are not 6x6 are averaged or
-repeated to 6x6.
+next size 4 n + 3. If the number of added rows or columns is odd, the extra one is at the top or
+left. An image of 224 pixels becomes 227 pixels, with the same result as the usual padding of 2.
+Adaptive average pooling brings feature maps of other sizes to 6x6.
 
 `alexnet_owt` is the network of "One weird trick", as in torchvision: 64, 192, 384, 256 and 256
 channels, no groups, no response normalisation, and dropout before instead of after each hidden
@@ -45,7 +45,7 @@ from netzoo.models.blocks import (
 )
 from netzoo.models.registry import register
 
-# The three pools then receive 15, 7 and 3 pixels; `alexnet_owt` would also run at 63.
+# At 64 pixels, the three pools receive 15, 7 and 3 pixels; `alexnet_owt` would also run at 63.
 MIN_IMAGE_SIZE = 64
 STEM_STRIDE = 4
 # Side of the feature map that enters the dense layers.

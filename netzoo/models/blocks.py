@@ -22,11 +22,11 @@ from netzoo.layers import (
 )
 from netzoo.models.remat import blocks_are_rematerialized
 
-# Returns the initializer of a bias for the number of inputs of each output.
+# Takes the number of inputs of each output (the fan-in), and returns the initializer of the bias.
 BiasInit = Callable[[int], nn.initializers.Initializer]
 # PyTorch's default initializers, which torchvision keeps for some layers: kernels and biases are
-# uniform up to one over the square root of the number of inputs (torch/nn/modules/linear.py and
-# conv.py).
+# uniform in [-b, b], where b is one over the square root of the fan-in (torch/nn/modules/linear.py
+# and conv.py).
 TORCH_KERNEL = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 NORMAL = nn.initializers.normal(0.01)  # of the dense layers of AlexNet and VGG
 Activation = Callable[[jax.Array], jax.Array]
@@ -176,9 +176,9 @@ def trunk(
 ) -> jax.Array:
     """Run the blocks of all stages as submodules of `network`.
 
-    A stage is the stride of its first block and one function per block, which creates the block
-    from `stride` and `name`. Block 2 of stage 1 is named `stage1_block2`; its output is the
-    endpoint `stage1/block2`.
+    Each stage is a pair: the stride of its first block, and one function per block, which creates
+    the block from `stride` and `name`. Block 2 of stage 1 is named `stage1_block2`; its output is
+    the endpoint `stage1/block2`.
     """
     for stage, (first_stride, blocks) in enumerate(stages, start=1):
         for block, make_block in enumerate(blocks, start=1):
@@ -224,9 +224,9 @@ def hidden_layers_classifier(
 ) -> jax.Array:
     """Apply the end of AlexNet and VGG: dense layers `hidden1` and `hidden2`, then `classifier`.
 
-    The feature map `x` `[batch, height, width, channels]` is first averaged or repeated to `side` x
-    `side` pixels. ReLU and dropout follow each dense layer; with `dropout_first`, dropout precedes
-    it.
+    Adaptive average pooling first brings the feature map `x` `[batch, height, width, channels]` to
+    `side` x `side` pixels. ReLU and dropout follow each dense layer; with `dropout_first`, dropout
+    precedes it.
     """
     dropout = Dropout(network.dropout_rate)
 
@@ -258,9 +258,9 @@ def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn
     """Return a class of `depth` scanned blocks with stacked parameters.
 
     On CPU the scan is unrolled. A loop would save one or two seconds of compilation, but would copy
-    the gradient's residuals into and out of stacks, which takes a tenth of a training step. The
-    loop stays on other platforms and with rematerialisation, which it delays until the backward
-    pass.
+    the gradient's residuals into and out of stacks, which takes a tenth of a training step. Other
+    platforms keep the loop. Rematerialisation keeps it too, because the loop delays the
+    recomputation until the backward pass.
 
     Args:
       block: Maps `x` and other inputs to the next `x` and to outputs, which are stacked.

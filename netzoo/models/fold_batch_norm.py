@@ -21,14 +21,14 @@ from netzoo.models.summary import variable_shapes
 
 Path = tuple[str, ...]
 
-# Number of variables that an error lists; it counts the others.
+# Maximum number of variables that an error names; for the others, it gives only their number.
 SHOWN = 8
 
 
 class Folded(nn.Module):
     """A network whose folded norms only add a bias.
 
-    `fold_batch_norm` returns its variables, with the same paths as the network's.
+    `fold_batch_norm` also returns the variables of this module, which have the network's paths.
     """
 
     network: nn.Module  # the trained network
@@ -139,5 +139,5 @@ def _check_fit(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> Non
     if wrong:
         more = [f"  and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
         first = f"the variables do not belong to this {type(model).__name__}:"
-        remedy = "Create the model with the name and options of the variables."
+        remedy = "Create the model with the name and options that the variables were made for."
         raise UserError("\n".join([first, *wrong[:SHOWN], *more, remedy]))

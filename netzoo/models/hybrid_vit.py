@@ -54,7 +54,7 @@ VARIANTS = {
 
 
 class StandardizedConv(Conv):
-    """A convolution that standardises its kernel at every use, but not the parameter.
+    """A convolution that uses its kernel standardised; the stored parameter does not change.
 
     Attributes besides those of `Conv`:
       epsilon: Added to the standard deviation or the variance of the kernel.

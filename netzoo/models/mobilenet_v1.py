@@ -16,7 +16,8 @@ image:
 
 Table 1 prints stride 2 for the last depthwise convolution, but it maps 7x7 to 7x7, so its stride is
 1. The paper has ReLU after every BatchNorm. Published weights (TF-slim, Keras, timm) were trained
-with ReLU6, so this module uses ReLU6. The paper's resolution multiplier is the image size.
+with ReLU6, so this module uses ReLU6. To apply the paper's resolution multiplier, change the image
+size.
 
 The paper does not describe the initialisation. Here, depthwise kernels follow torchvision's rule
 for MobileNetV2: He et al. (arXiv:1502.01852) with the fan-out of all channels. timm uses the

@@ -50,7 +50,7 @@ def rematerialized_blocks() -> Iterator[None]:
             return context.orig_method.func(module, *args, **kwargs)
 
         if module.name == SCANNED:
-            # No barrier is needed: the loop keeps the two computations apart.
+            # No barrier is needed: the loop separates the forward pass from the recomputation.
             return nn.remat(call, prevent_cse=False)(module, *args)
         if kernels.backend() == "cpu":
             return _in_branch(module, call, *args, **kwargs)
@@ -74,7 +74,7 @@ def blocks_are_rematerialized() -> bool:
 
 
 def _is_block(module: nn.Module) -> bool:
-    # A block of AlexNet or VGG is one convolution, which has no activations to discard.
+    # What AlexNet and VGG name a block is a single convolution, without activations to discard.
     path = module.path
     return bool(path and BLOCK.fullmatch(path[-1])) and not isinstance(module, Conv)
 
@@ -84,8 +84,9 @@ def _in_branch(
 ) -> jax.Array:
     """Run a rematerialised block in a branch that is always taken.
 
-    A barrier should delay the second computation until the gradient arrives. XLA's CPU backend
-    drops the barrier and so keeps the activations of all blocks, but it does not simplify a branch.
+    `nn.remat` inserts a barrier that delays the recomputation until the gradient arrives. XLA's CPU
+    backend drops the barrier, and so keeps the activations of all blocks. It does not remove a
+    branch.
     """
     alone = block.clone(parent=None)
     keys = {"dropout": jax.random.key(0)}

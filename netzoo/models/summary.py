@@ -95,7 +95,7 @@ def _add_macs(jaxpr, prefix: str, times: int, macs: dict[str, int]) -> None:
         stack = f"{prefix}/{equation.source_info.name_stack}"
         name, params = equation.primitive.name, equation.params
         if name in ("conv_general_dilated", "dot_general"):
-            if module := _module_of(stack):  # a product outside the modules is an average of pixels
+            if module := _module_of(stack):  # outside the modules, products only average pixels
                 macs[module] += times * _macs_of(equation)
         else:
             length = times * params["length"] if name == "scan" else times

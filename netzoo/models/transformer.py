@@ -9,7 +9,7 @@ and translations of T tokens:
     decoder    [batch, T, 512]          6 blocks: causal self-attention; attention to the encoder's
                                         output; MLP
     pre_logits [batch, T, 512]
-    logits     [batch, T, num_classes]  for the token that follows each of the target's
+    logits     [batch, T, num_classes]  at each position, for the next token of the target
 
 Every sublayer computes `LayerNorm(x + Dropout(Sublayer(x)))` (section 3.1), called "post-LN". With
 `norm_first=True` it computes `x + Dropout(Sublayer(LayerNorm(x)))`, "pre-LN" (Xiong et al.,
@@ -94,7 +94,7 @@ class Cache(NamedTuple):
         return self._replace(ancestors=chosen)
 
     def grow(self, max_length: int) -> "Cache":
-        """Return the cache with room for `max_length` tokens; longer caches slow down steps."""
+        """Return the cache with room for `max_length` tokens. Longer caches make steps slower."""
         more = max_length - self.ancestors.shape[-1]
 
         def pad(x, axis, amount):
@@ -161,8 +161,8 @@ class Transformer(nn.Module):
             )
         v = self.variant
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        # Initially, the embeddings times sqrt(width), and the logits by the transposed matrix, have
-        # variance 1.
+        # With this initialisation, the embeddings times sqrt(width) have variance 1, and so do the
+        # logits, which are products with the transposed matrix.
         init = nn.initializers.normal(v.width**-0.5)
         embed = functools.partial(
             nn.Embed, self.num_classes, v.width, dtype=wide, embedding_init=init
@@ -194,7 +194,7 @@ class Transformer(nn.Module):
         position predict the next token.
 
         Raises:
-          UserError: The arguments are not integer tokens of two axes.
+          UserError: The arguments are not two-dimensional arrays of integer tokens.
         """
         x, kernel = self._classified(self._features(source, target, train))
         with jax.named_scope("logits"):  # for `netzoo.models.summary`
@@ -303,7 +303,7 @@ class Transformer(nn.Module):
         return jnp.asarray(sinusoidal_positions(length, self.variant.width), wide)
 
     def _classified(self, x):
-        """Return the two factors of the logits, in their dtype."""
+        """Return the features and the kernel whose product is the logits, in the kernel's dtype."""
         if self.share_embeddings:
             kernel = self.embedding.embedding.T
         else:

@@ -16,7 +16,7 @@ A block is a convolution with a bias, then BatchNorm in the `_bn` networks, then
 with a 2x2 max-pool. Columns A, B, D and E are `vgg11`, `vgg13`, `vgg16` and `vgg19`; column C,
 `vgg16_c`, has 1x1 kernels in the third blocks. BatchNorm is torchvision's, not the paper's.
 
-The hidden layers take a 7x7 feature map; other sizes are averaged or repeated to 7x7, as in
+The hidden layers take a 7x7 feature map; adaptive average pooling brings other sizes to 7x7, as in
 torchvision.
 """
 

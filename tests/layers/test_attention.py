@@ -124,7 +124,7 @@ def test_dropout_of_the_weights_keeps_the_mean():
 
 def test_heads_have_to_divide_the_width():
     """The error names both numbers."""
-    with pytest.raises(UserError, match="5 heads do not divide a width of 12"):
+    with pytest.raises(UserError, match="num_heads is 5, which does not divide the width 12; use"):
         MultiHeadAttention(5).init(jax.random.key(0), jnp.zeros((1, 2, WIDTH)), train=False)
 
 

@@ -372,7 +372,7 @@ def test_there_is_no_transformer_without_vocabulary():
 
 def test_heads_divide_the_width():
     """An invalid number of heads is an error."""
-    with pytest.raises(UserError, match="5 heads do not divide a width of 16"):
+    with pytest.raises(UserError, match="num_heads is 5, which does not divide the width 16; use"):
         shapes(Transformer(SMALL._replace(heads=5), VOCABULARY))
 
 
