@@ -22,7 +22,7 @@ def resolve_config(
     training: bool = False,
     open_data: bool = True,
 ) -> FrozenConfigDict:
-    """Check a configuration and resolve its open values.
+    """Check a configuration and fill in the values that it leaves undetermined.
 
     It also imports the modules of the configuration; see `netzoo.config.modules`. If
     `data.train_split` is None, the splits are those of `netzoo.data.splits.default_splits`.
@@ -67,7 +67,7 @@ def run_config(workdir: Path, config: ConfigDict | None = None) -> FrozenConfigD
 
     Args:
       workdir: The run folder.
-      config: A configuration with other values, or None. The run's value replaces a value of None.
+      config: A configuration with other values, or None. Where a value is None, the run's is used.
 
     Raises:
       UserError: The folder is not a run, a key or value is invalid, or a module cannot be imported.
@@ -114,7 +114,7 @@ def predict(
     `Options`; other fields keep their defaults.
 
     Raises:
-      UserError: An option is unknown, or the task's `predict` raises the error.
+      UserError: An option is unknown, or the task's `predict` raises a UserError.
     """
     module = task_module(config.task, "predict")
     if unknown := options.keys() - module.Options._fields:

@@ -9,14 +9,15 @@ class Column(NamedTuple):
     """A column of a table of records."""
 
     title: str
-    cell: Callable[[Mapping[str, Any]], Any]  # of a record, with its folder name as "record"
+    # Returns the cell of a record, whose field "record" is its folder name.
+    cell: Callable[[Mapping[str, Any]], Any]
     right: bool = True  # aligned right, as numbers are
 
 
 class Record(NamedTuple):
     """A task's part of `record.json` and of the table."""
 
-    # Further keys of the configuration's `data` and the titles of their columns.
+    # Maps the task's own columns: keys of the configuration's section `data` to titles.
     settings: Mapping[str, str]
     # Prefixes of configuration keys that scores depend on; `eval.json` holds their values.
     evaluated: tuple[str, ...]

@@ -48,9 +48,12 @@ class Task(abc.ABC):
         """Return a task whose training step can be compiled, and the shapes of a batch.
 
         Raises:
-          UserError: The step depends on the data, which is the default.
+          UserError: The step depends on the data. Tasks that do not override this method raise it.
         """
-        raise UserError(f"{config.task} cannot be planned with --classes: it needs its data")
+        raise UserError(
+            f"{config.task} cannot be planned with --classes, because its step depends on the "
+            "data; omit --classes"
+        )
 
     @classmethod
     @abc.abstractmethod
@@ -174,7 +177,7 @@ def apply_in_training(
 ) -> tuple[jax.Array, ArrayTree]:
     """Return the output of the network and its mutable collections.
 
-    `train` switches batch statistics and dropout; `key` is the random key of dropout.
+    `train` turns on batch statistics and dropout; `key` is the random key of dropout.
     """
     mutable = [*(name for name in variables if name != "params"), AUXILIARY]
     options: dict[str, Any] = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}

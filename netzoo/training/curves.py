@@ -11,7 +11,7 @@ from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure
 
 Records = Sequence[Mapping[str, Any]]
 
-# Label, colour and line style of each split, which is the first part of a value's name.
+# Label, colour and line style by split; the names of values begin with the split.
 _SPLITS = {
     "train": ("train slice", TEAL, "-"),
     "validation": ("validation", BLUE, "-"),
@@ -27,7 +27,7 @@ def training_curves(
     `records` are the lines of metrics.jsonl; without a train line, the function draws nothing.
     Train lines have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`,
     the same for the metric, and `weights`, which is "ema" for averaged weights. Missing and null
-    values are skipped. `metric` is the task's main metric, a fraction of 1.
+    values are skipped. `metric` is the task's main metric, from 0 to 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:

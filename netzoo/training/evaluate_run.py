@@ -116,8 +116,8 @@ def _folder(
         for key in data:
             if config.data[key] != own[key]:
                 raise UserError(
-                    f"data.{key} is {config.data[key]!r}, and the run has {own[key]!r}: results "
-                    f"in {workdir} describe its own data; add --out DIR"
+                    f"data.{key} is {config.data[key]!r}, but the run has {own[key]!r}. {workdir} "
+                    "holds only results on the run's own data; add --out DIR"
                 )
     elif (folder / CONFIG_FILE).exists():
         raise UserError(f"{folder} is the folder of another run; give --out another folder")

@@ -36,7 +36,7 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Sum `Task.evaluation_sums` over all batches.
 
-    The device computes one batch while the host loads the next, and synchronises at the end.
+    The device computes one batch while the host loads the next; the host waits only at the end.
     `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices.
 
     Returns:

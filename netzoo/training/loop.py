@@ -135,7 +135,8 @@ def _announce(
     wanted, warmup = config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:
         notes.append(
-            f"schedule.warmup_epochs is {wanted:g}; the warm-up takes half of the run, {warmup:g}"
+            f"schedule.warmup_epochs is {wanted:g}, as long as the run or longer; the warm-up "
+            f"takes half of the run, {warmup:g} epochs"
         )
     for line in notes if meshes.is_writer() else ():
         note(line)
@@ -204,7 +205,8 @@ class TrainingLoop:
     ) -> None:
         """Write what describes the run: configuration, environment and the task's files.
 
-        A user can still correct a configuration that was rejected earlier.
+        It runs after the checks, so that a rejected configuration is not saved and the user can
+        correct it.
         """
         config, workdir = self.config, self.workdir
         if self.start == 0:
@@ -285,7 +287,8 @@ class TrainingLoop:
             return
         many = f", the {MAX_SKIPPED_IN_A_ROW}th in a row" if self.skipped_in_a_row else ""
         raise UserError(
-            f"{problem}{many}. Stopped; the last checkpoint in {self.workdir} is older. "
+            f"{problem}{many}. Training has stopped; the last checkpoint in {self.workdir} is from "
+            "before. "
             "Lower optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
         )
 

@@ -40,8 +40,9 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
         used.append(index)
     if idle := [pattern for i, (pattern, _) in enumerate(table) if i not in used]:
         raise UserError(
-            f"{what}: {', '.join(map(repr, idle))} matches no parameter that an earlier "
-            f"pattern leaves. Names look like {', '.join(names[:3])}."
+            f"{what}: {', '.join(map(repr, idle))} matches no parameter, or only parameters that "
+            "earlier patterns match; correct it, move it up or remove it. Names look like "
+            f"{', '.join(names[:3])}."
         )
     return jax.tree_util.tree_unflatten(structure, [table[index][1] for index in used])
 

@@ -2,7 +2,7 @@
 
 Batches are sharded over all devices. Parameters are replicated unless `sharding.fsdp` is above 1.
 Then each device keeps its shard of the parameters, of the optimizer state and of the moving average
-(Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 2). The step gathers the parameters before use,
+(Rajbhandari et al., "ZeRO", arXiv:1910.02054, stage 3). The step gathers the parameters before use,
 and shards their gradients.
 """
 
@@ -56,9 +56,9 @@ def _check_axis(name: str, shape: tuple[int, ...], axis: Any, parts: int) -> Non
     valid = isinstance(axis, int) and -len(shape) <= axis < len(shape)
     if not valid or shape[axis] % parts:
         raise UserError(
-            f"sharding.parameters gives {name}, {_dimensions(shape)}, the axis {axis!r}; expected "
-            f"{-len(shape)} to {len(shape) - 1}, a size that the {parts} devices of sharding.fsdp "
-            f"divide evenly; or None or {LARGEST!r}"
+            f"sharding.parameters maps {name} ({_dimensions(shape)}) to axis {axis!r}; expected an "
+            f"axis from {-len(shape)} to {len(shape) - 1} whose size is a multiple of {parts} "
+            f"(sharding.fsdp), None or {LARGEST!r}"
         )
 
 

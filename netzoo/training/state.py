@@ -14,7 +14,7 @@ class Skipping(NamedTuple):
 
     inner: ArrayTree
     total: jax.Array  # skipped steps, int32 scalar
-    in_a_row: jax.Array  # skipped steps since the last other step, int32 scalar
+    in_a_row: jax.Array  # skipped steps since the last step that was not skipped, int32 scalar
 
 
 class TrainState(flax.struct.PyTreeNode):

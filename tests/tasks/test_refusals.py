@@ -58,7 +58,7 @@ def _sharding(config):
         (
             {"train.batch_size": 60, "train.grad_accum_steps": 60},
             create_task,
-            "train.grad_accum_steps is 60, and folder:.* train has 40 examples",
+            "train.grad_accum_steps is 60, and folder:.* train has only 40 examples",
         ),
         ({"data.image_size": 16}, _network, "images are 16x16 pixels; MobileNetV1 .* least 32x32"),
         ({"optimizer.name": "adam"}, _factors, "unknown optimizer 'adam'; did you mean adamw"),

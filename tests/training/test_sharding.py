@@ -48,8 +48,11 @@ def test_table_decides_by_path():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (((r".*", 0),), "odd/kernel, 7x30, the axis 0; expected -2 to 1, a size that the 4"),
-        (((r".*/bias", 1), (r".*", None)), "stem/bias, 20, the axis 1; expected -1 to 0"),
+        (((r".*", 0),), "odd/kernel (7x30) to axis 0; expected an axis from -2 to 1 whose size"),
+        (
+            ((r".*/bias", 1), (r".*", None)),
+            "stem/bias (20) to axis 1; expected an axis from -1 to 0",
+        ),
         (((r".*/bias", "big"), (r".*", None)), "axis 'big'; expected"),
         (((r".*", None), (r".*/bias", 0)), "'.*/bias' matches no parameter"),
     ],

@@ -43,7 +43,8 @@ KEYS = (
 )
 
 BATCH_ROWS = "train.batch_size"
-# `data.on_corrupt` changes after a corrupt image; training computes no top-k accuracy.
+# After a corrupt image has stopped a run, a user changes `data.on_corrupt`. Training computes no
+# top-k accuracy.
 FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
 
 OPTIONS = {

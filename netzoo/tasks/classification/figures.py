@@ -93,7 +93,8 @@ def prediction_sheet(
     """
     if len(images) > _MOST_IMAGES:
         raise UserError(
-            f"{path} is not written: expected at most {_MOST_IMAGES} images, got {len(images)}"
+            f"{path} was not written: expected at most {_MOST_IMAGES} images, got {len(images)}; "
+            "pass fewer images"
         )
     columns = 1 if len(images) == 1 else 2 if len(images) <= 8 else 3
     lines = -(-len(images) // columns)

@@ -60,13 +60,13 @@ def metrics_from_sums(
     count, topk_correct = int(sums["count"]), int(sums["topk_correct"])
     correct = int(np.trace(confusion))
     if count < 1:
-        raise UserError("no example was evaluated: the split is empty or everything was masked")
+        raise UserError("no example was evaluated: the split is empty, or no image could be read")
     fits = confusion.shape == (classes, classes) and confusion.sum() == count
     if not fits or not correct <= topk_correct <= count:
         raise ValueError(
             f"expected a confusion matrix of {classes} classes with {count} examples, and "
             f"topk_correct between {correct} and {count}; got shape {confusion.shape}, "
-            f"{confusion.sum()} examples and {topk_correct}: all must leave out the same padding"
+            f"{confusion.sum()} examples and {topk_correct}; sum over the same examples, no padding"
         )
     loss = float(sums["loss_sum"]) / count
     columns = (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0))

@@ -30,11 +30,11 @@ class Options(NamedTuple):
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
-    """Predict the classes of images, including those in folders, and print a table or JSON.
+    """Classify images, including those in folders, and print a table or JSON.
 
     Returns:
       The exit status: 0; 1 if an image cannot be read; or 130 after Ctrl-C. Unreadable images are
-      reported on standard error, and all others are predicted. Ctrl-C ends the prediction, and the
+      reported on standard error, and all others are classified. Ctrl-C ends the prediction, and the
       results until then are printed.
 
     Raises:
@@ -62,7 +62,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
                 predictions += zip(read, scores, strict=True)
                 thumbnails += images if options.figure else []
     except KeyboardInterrupt:
-        note(f"interrupted: {len(predictions):,} of {len(files):,} images are predicted")
+        note(f"interrupted: {len(predictions):,} of {len(files):,} images were classified")
         status = 128 + signal.SIGINT
     (_print_json if options.json else _print_table)(predictions)
     if options.figure and predictions:
@@ -84,9 +84,9 @@ def _find(paths: Sequence[str]) -> list[Path]:
         else:
             files.append(path)
     if not files:
+        missing = f"no images in {', '.join(map(str, paths))}" if paths else "no images given"
         raise UserError(
-            f"no images in {', '.join(map(str, paths)) or 'no arguments'}; give images, or folders "
-            "with images named .jpg, .png, .webp or the like"
+            f"{missing}; pass images, or folders with images named .jpg, .png, .webp or the like"
         )
     return files
 

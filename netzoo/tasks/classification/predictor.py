@@ -46,7 +46,7 @@ class Predictor:
     ):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
-        Images are predicted in batches of `batch_size`; smaller batches are padded.
+        Images are classified in batches of `batch_size`; smaller batches are padded.
 
         Raises:
           UserError: The number of names and logits differs, or the variables do not belong to the
@@ -94,7 +94,7 @@ class Predictor:
     ) -> "Predictor":
         """Load a network from weights, with their preprocessing.
 
-        For the arguments, see `netzoo.load_model`; for the folder of a run, use `from_run`. The
+        For the arguments, see `netzoo.load_model`; the folder of a run is passed to `from_run`. The
         classes are those of ImageNet in the usual order, named by their index: "class 281" is the
         tabby cat of ImageNet-1k.
 

@@ -149,8 +149,8 @@ class ImageClassification(Task):
             )
         if left_out := images % batch:
             notes.append(
-                f"{left_out} of the {images:,} training images are left out of each epoch, others "
-                f"every time: batches have {batch}"
+                f"each epoch leaves out {left_out} of the {images:,} training images, not always "
+                f"the same, because a batch has {batch}"
             )
         return notes
 
@@ -223,8 +223,8 @@ class ImageClassification(Task):
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
         """Return the mean cross-entropy, the new statistics, and the metrics loss and accuracy.
 
-        Auxiliary losses are added with the network's weight. With mixup or CutMix, accuracy uses
-        the label of the larger part.
+        Auxiliary losses are multiplied by the network's `auxiliary_weight` and added. With mixup or
+        CutMix, accuracy uses the label of the larger part.
         """
         config, labels = self.config, batch["label"]
         mix_key, dropout_key = jax.random.split(key)
@@ -312,12 +312,12 @@ TASK = ImageClassification
 
 
 def _batch_size(config: ConfigDict, images: int) -> int:
-    """Return `train.batch_size`, or the number of images if smaller, in whole parts of a batch."""
+    """Return `train.batch_size`, or the multiple of `grad_accum_steps` that few images allow."""
     parts = config.train.grad_accum_steps
     if parts > images:
         raise UserError(
             f"train.grad_accum_steps is {parts}, and {config.data.source} "
-            f"{config.data.train_split} has {images} examples; expected at most as many steps"
+            f"{config.data.train_split} has only {images} examples; use at most {images}"
         )
     return min(config.train.batch_size, images // parts * parts)
 

@@ -81,8 +81,8 @@ class Buckets:
 
     lengths: tuple[int, ...]  # increasing; a pair goes into the first bucket that is long enough
     batch_tokens: int  # maximum per batch and side, with padding; but see `row_multiple`
-    # Divides the number of rows, which is at least this number: devices times gradient
-    # accumulation.
+    # The number of rows of every batch is a multiple of this, so that the devices and the parts of
+    # gradient accumulation divide it.
     row_multiple: int
 
     def rows(self, length: int) -> int:
@@ -122,8 +122,8 @@ class _Batches:
     def __init__(self, corpus: Corpus, buckets: Buckets, num_threads: int, shard: tuple[int, int]):
         """Store the inputs of batches.
 
-        `shard` is the `(index, count)` of this process among those that share each batch. Each
-        process gets its rows of the same batch, for any number of processes.
+        `shard` is the `(index, count)` of this process among those that share each batch. The batch
+        does not depend on their number; each process gets its own rows of it.
         """
         self._corpus, self._buckets = corpus, buckets
         self._num_threads, self._shard = num_threads, shard
@@ -161,10 +161,10 @@ class TrainBatches(_Batches):
     A batch is `{"source": int32 [R, L], "target": int32 [R, L + 1], "weight": float32 [R]}`, where
     R is the number of rows of this process. A source row is tokens, END, padding. A target row is
     START, tokens, END, padding, so `target[:, :-1]` is the decoder's input and `target[:, 1:]` its
-    labels. A row of padding has END as its only source token, so that attention is defined, and no
-    target. `weight` is the number of rows over the number of labels of the whole batch, equal in
-    all rows. The mean over rows of weight times the sum of a row's losses is therefore the mean
-    over labels, for any sharding of the batch.
+    labels. A row of padding has no target. Its only source token is END, so that attention is
+    defined. `weight` is the number of rows over the number of labels of the whole batch, equal in
+    all rows. The mean over rows of `weight * (sum of the row's losses)` is therefore the mean loss
+    per label, for any sharding of the batch.
     """
 
     def __init__(
@@ -184,8 +184,8 @@ class TrainBatches(_Batches):
         super().__init__(corpus, buckets, num_threads, shard)
         if buckets.left_out(corpus) == len(corpus):
             raise UserError(
-                f"None of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
-                "length of the last bucket; use a longer one, or more text."
+                f"none of the {len(corpus):,} pairs has at most {buckets.lengths[-1]} tokens, the "
+                "last of data.lengths; add a longer length"
             )
         self._members, self._steps = buckets.divide(corpus.lengths), buckets.steps(corpus)
         self._seed = seed

@@ -42,7 +42,7 @@ KEYS = (
 )
 
 BATCH_ROWS = "data.row_multiple"
-# A run keeps its vocabulary, and training translates nothing.
+# A run keeps its vocabulary, and training does not translate.
 FREE = (
     *("data.vocabulary", "evaluation.beam_size", "evaluation.length_penalty"),
     *("evaluation.extra_length", "evaluation.bleu_tokenizer"),

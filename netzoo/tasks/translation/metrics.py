@@ -23,7 +23,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from netzoo.errors import UserError
 
 _RESAMPLES = 1000
-# By the codes of ISO 639-1 and 639-3, and those of Mandarin and Cantonese.
+# Maps language codes of ISO 639-1 and 639-3, including Mandarin and Cantonese, to tokenizers.
 _TOKENIZERS = {
     **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue"), "zh"),
     **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
@@ -46,7 +46,7 @@ def metrics_from_sums(sums: Mapping[str, Any]) -> dict[str, Any]:
     """
     count, tokens, correct = (int(sums[name]) for name in ("count", "tokens", "correct"))
     if count < 1:
-        raise ValueError("no sentence was evaluated: the split is empty or everything was masked")
+        raise ValueError("no sentence was evaluated: the split is empty")
     if not 0 <= correct <= tokens or tokens < count:  # the end of a sentence is also a label
         raise ValueError(
             f"expected correct <= tokens >= count, got {correct} correct of {tokens} labels of "

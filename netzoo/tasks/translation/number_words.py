@@ -9,8 +9,8 @@ import functools
 
 import numpy as np
 
-# Quantities of numbers with 1, 2, ... 6 digits, drawn separately: a draw from all numbers would
-# rarely give one of the 1,000 shortest.
+# How many numbers with 1, 2, ... 6 digits each split has. Each length is sampled separately,
+# because a sample of all numbers would rarely contain one of the 1,000 shortest.
 _COUNTS = {
     "train": (8, 72, 720, 5200, 7000, 7000),
     "validation": (1, 6, 53, 120, 160, 160),
@@ -42,10 +42,10 @@ def in_words(number: int) -> str:
 def number_pairs(split: str) -> list[tuple[str, str]]:
     """Return the `(source, target)` texts of `train`, `validation` or `test`, deterministically.
 
-    The two pairs of a number are adjacent, so slices also hold out numbers. Their order is random,
-    so evenly spaced pairs have both directions.
+    The two pairs of a number are adjacent, so two slices of a split share at most one number. The
+    order of the two is random, so evenly spaced pairs have both directions.
     """
-    numbers, words_first = _draw()[split]
+    numbers, words_first = _sample()[split]
     pairs: list[tuple[str, str]] = []
     for number, swap in zip(numbers.tolist(), words_first.tolist(), strict=True):
         digits, words = str(number), in_words(number)
@@ -55,7 +55,7 @@ def number_pairs(split: str) -> list[tuple[str, str]]:
 
 
 @functools.cache
-def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _sample() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     # NumPy guarantees the numbers of RandomState, but not those of Generator, and the test split
     # must not change with the version.
     rng = np.random.RandomState(_SEED)
@@ -63,8 +63,8 @@ def _draw() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for place in range(6):
         first = 10**place if place else 0
         ends = np.cumsum([counts[place] for counts in _COUNTS.values()])
-        # Users try round numbers such as 200,007, which are rare in a uniform draw. Here a third of
-        # the digits are zeros, if enough such numbers exist.
+        # Users try round numbers such as 200,007, which are rare in a uniform sample. Here a third
+        # of the digits are zeros, if enough such numbers exist.
         digits = rng.randint(14, size=(2 * ends[-1], place + 1))
         drawn = np.where(digits < 10, digits, 0) @ 10 ** np.arange(place + 1)
         rest = first + rng.permutation(10 ** (place + 1) - first)

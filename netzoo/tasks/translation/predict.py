@@ -50,7 +50,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
 
     Returns:
       The exit status: 0; 1 if a figure is requested and no sentence can be drawn; or 130 after
-      Ctrl-C, which ends the translation after the parts that are written.
+      Ctrl-C, which stops the translation; translations that were already written are kept.
 
     Raises:
       UserError: No sentence is given; a sentence is not text or too long; more translations are
@@ -79,7 +79,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     written = [options.output] if options.output else []
     status, count = 0, len(sentences)
     if len(best) < count:
-        note(f"interrupted: {len(best):,} of {count:,} sentences are translated")
+        note(f"interrupted: {len(best):,} of {count:,} sentences were translated")
         return 128 + signal.SIGINT
     if options.figure:
         if examples := translator.attention(sentences, best, MOST_SENTENCES):
@@ -89,8 +89,8 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
         else:
             status = 1
             note(
-                f"{options.figure} is not written: every sentence is blank, or it or its "
-                f"translation is longer than the {MOST_PIECES - 1} pieces that can be drawn"
+                f"{options.figure} was not written: every sentence is blank, or has more than "
+                f"{MOST_PIECES - 1} tokens, or its translation does"
             )
     note(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
@@ -159,4 +159,4 @@ def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
     for unlike, applies in cases:
         if numbers := [number for number, row in enumerate(encoded, 1) if applies(row)]:
             others = f" and {len(numbers) - 1:,} more" if len(numbers) > 1 else ""
-            yield f"doubtful, with {unlike}: sentence {numbers[0]:,}{others}"
+            yield f"translations may be poor with {unlike}: sentence {numbers[0]:,}{others}"

@@ -166,7 +166,10 @@ def decode_lines(data: bytes, name: str) -> list[str]:
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{name} is not a complete gzip file: {error}") from error
         if len(data) > limit:
-            raise SourceError(f"{name} does not end within {limit:,} bytes, as text would")
+            raise SourceError(
+                f"{name} unpacks to more than {limit:,} bytes, too many for compressed text; check "
+                "the file"
+            )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

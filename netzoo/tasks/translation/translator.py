@@ -151,7 +151,7 @@ class Translator:
     def attention(
         self, sentences: Sequence[str], hypotheses: Sequence[Hypothesis], most: int
     ) -> list[Example]:
-        """Return the decoder's last attention for the first `most` drawable sentences.
+        """Return the attention of the last decoder block for the first `most` drawable sentences.
 
         A drawable sentence is not blank, and it and its translation have at most `MOST_PIECES`
         pieces, including the end. The weights are the mean over the heads of the cross-attention.

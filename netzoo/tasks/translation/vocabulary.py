@@ -44,13 +44,13 @@ class Vocabulary:
             self.pieces(range(len(self)))
             self.decode(range(len(self)))
         except (RuntimeError, UnicodeDecodeError, DecodeError) as error:
-            raise UserError(f"This is not a complete SentencePiece model: {error}.") from error
+            raise UserError(f"this is not a complete SentencePiece model: {error}") from error
         p, expected = self._processor, (PAD, START, END, UNKNOWN)
         special = (p.pad_id(), p.bos_id(), p.eos_id(), p.unk_id())
         if special != expected:
             raise UserError(
-                "This SentencePiece model numbers padding, start, end and unknown as "
-                f"{special}, expected {expected} (-1: it has none). Learn it with Vocabulary.learn."
+                "this SentencePiece model numbers padding, start, end and unknown as "
+                f"{special} (-1: it has none); expected {expected}, as Vocabulary.learn does"
             )
 
     @classmethod
@@ -102,7 +102,7 @@ class Vocabulary:
             return cls(Path(path).read_bytes())
         except (OSError, UserError) as error:
             raise UserError(
-                f"Cannot read the vocabulary {path}: {error}; replace the file"
+                f"cannot read the vocabulary {path}: {str(error).rstrip('.')}; replace the file"
             ) from error
 
     def save(self, path: str | Path) -> None:

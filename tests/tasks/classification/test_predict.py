@@ -122,6 +122,6 @@ def test_nothing_to_predict(run, photos):
 
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     """Predictions are printed even if the figure cannot be drawn."""
-    with pytest.raises(UserError, match=r"sheet\.png is not written: expected at most 300 images"):
+    with pytest.raises(UserError, match=r"sheet\.png was not written: expected at most 300 images"):
         run(*301 * [photos / "good.png"], json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301

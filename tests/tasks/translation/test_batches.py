@@ -237,7 +237,7 @@ def test_nothing_to_evaluate():
 
 def test_no_pair_that_fits_is_an_error(corpus):
     """The error comes before the first batch and states the length."""
-    with pytest.raises(UserError, match="None of the 60 pairs has at most 1 tokens"):
+    with pytest.raises(UserError, match="none of the 60 pairs has at most 1 tokens"):
         train(corpus, replace(BUCKETS, lengths=(1,)))
 
 

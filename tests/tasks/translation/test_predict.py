@@ -109,7 +109,7 @@ def test_an_interruption_keeps_the_parts_before(run, as_json, capfd):
     assert run("1", "2", "3", "^C", json=as_json) == 130
     done = capfd.readouterr()
     assert len(json.loads(done.out) if as_json else done.out.splitlines()) == 2
-    assert done.err.endswith("interrupted: 2 of 4 sentences are translated\n")
+    assert done.err.endswith("interrupted: 2 of 4 sentences were translated\n")
 
 
 def test_gzip_goes_in_and_out(run, tmp_path):
@@ -150,8 +150,9 @@ def test_doubtful_sentences_are_counted(run, capfd):
     assert run("7", "ß", "one", "ßß", "1 " * 40) == 0
     lines = capfd.readouterr().err.splitlines()
     assert lines[:-1] == [
-        "doubtful, with characters that the training text does not have: sentence 2 and 1 more",
-        "doubtful, with more than the 16 tokens trained on: sentence 5",
+        "translations may be poor with characters that the training text does not have: sentence 2 "
+        "and 1 more",
+        "translations may be poor with more than the 16 tokens trained on: sentence 5",
     ]
 
 
@@ -177,7 +178,7 @@ def test_a_picture_of_nothing_is_said(run, sentence, tmp_path, capfd):
     assert run(sentence, figure=str(picture)) == 1
     done = capfd.readouterr()
     assert done.out == f"[{sentence}]\n"
-    assert f"{picture} is not written" in done.err
+    assert f"{picture} was not written" in done.err
     assert not picture.exists()
 
 
