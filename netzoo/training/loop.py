@@ -42,6 +42,7 @@ from netzoo.workdir.environment import (
     describe_environment,
     save_environment,
 )
+from netzoo.workdir.folder import check_folder
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
@@ -67,6 +68,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         trains there (both before compilation); or the loss is not finite.
     """
     workdir = Path(workdir)
+    check_folder(workdir)
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)
     # All processes must agree before any of them writes.

@@ -3,7 +3,7 @@
     config.json          the configuration, written when training starts
     environment.json     the machine and the package versions, written when training starts
     metrics.jsonl        a line per logged step and per evaluation; tensorboard/ holds the same
-    checkpoints/STEP/    the last few training states
+    checkpoints/STEP/    the last few training states; before the first, `no_checkpoint_yet`
     best/STEP/           the weights with the highest metric on the validation split
     curves.png           loss and metric over the epochs, drawn when training ends
     eval.json            the metrics on the test or another split, written by evaluation

@@ -28,6 +28,7 @@ from chex import ArrayTree
 from netzoo.errors import UserError, note, unknown_name
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
+from netzoo.workdir.folder import FRESH_FILE
 
 # Orbax logs dozens of lines per save, and a traceback for every tensor if the disk is full. It also
 # raises these errors.
@@ -88,6 +89,8 @@ class Checkpoints(_CheckpointFolder):
         self._keep = keep
         super().__init__(workdir / CHECKPOINTS, preservation_policy=self)
         steps = self._manager.all_steps()
+        if not steps and jax.process_index() == 0:
+            (self.directory / FRESH_FILE).touch()
         self._off_schedule = {s for s in steps if _is_off_schedule(self.directory / str(s))}
 
     def save(
@@ -154,7 +157,7 @@ class Checkpoints(_CheckpointFolder):
         if steps:
             raise UserError(
                 f"no checkpoint can be read: all {len(steps)} in {self.directory} are damaged, as "
-                "listed above. Delete the folder to start this run over, or give a new --workdir."
+                "listed above. To start over, give a new --workdir."
             )
         return None
 

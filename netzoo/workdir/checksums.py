@@ -11,6 +11,8 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
+from netzoo.workdir.folder import FRESH_FILE
+
 CHECKSUMS_FILE = "checksums.json"
 
 
@@ -19,9 +21,13 @@ class ChecksummedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
 
     async def finalize(self) -> None:
         """Orbax calls this in one process when all files are complete, for items first."""
-        if self.get_final().name.isdigit():
+        final = Path(self.get_final())
+        is_step = final.name.isdigit()
+        if is_step:
             await asyncio.to_thread(write_checksums, Path(self.get()))
         await super().finalize()
+        if is_step:
+            (final.parent / FRESH_FILE).unlink(missing_ok=True)
 
 
 def write_checksums(folder: Path) -> None:

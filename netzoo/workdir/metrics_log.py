@@ -25,6 +25,7 @@ from tensorboardX.summary import scalar
 from netzoo.errors import UserError
 from netzoo.workdir import METRICS_FILE, TENSORBOARD
 
+_EVENTS = ".netzoo-"  # in the names of event files
 _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
@@ -38,8 +39,9 @@ class MetricsWriter(contextlib.AbstractContextManager):
     def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
         """Open the log of a run, and create a missing folder.
 
-        If `resume_step` is None, an empty log replaces an old one. Otherwise lines after
-        `resume_step` are removed, and the resumed run writes them again.
+        If `resume_step` is None, an empty log replaces that of a run which ended before its first
+        checkpoint. Otherwise lines after `resume_step` are removed, and the resumed run writes them
+        again. Event files of other programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
@@ -49,7 +51,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
         self._folder.mkdir(parents=True, exist_ok=True)
         if resume_step is None:
             # TensorBoard would draw the old and the new run as one zigzag curve.
-            for old in self._folder.glob("events.out.tfevents.*"):
+            for old in self._folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
                 old.unlink()
         elif self.path.exists():
             with _naming(self.path):
@@ -148,7 +150,7 @@ def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
     training would then block on a full queue.
     """
     # The default name changes only once per second, and the writer overwrites files.
-    events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+    events = EventsWriter(str(folder / "events"), f"{_EVENTS}{time.time_ns()}")
     if resume_step is not None:
         purge = resume_step + 1
         events.write_event(Event(step=purge, file_version="brain.Event:2"))

@@ -115,6 +115,16 @@ def test_nothing_readable_is_an_error_that_keeps_everything(whole, pictures, tmp
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
+def test_lost_checkpoints_are_an_error_that_keeps_the_log(whole, pictures, tmp_path):
+    """Protects the log while the disk of the checkpoints is not mounted."""
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints")
+    log = (workdir / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="has lost its checkpoints"):
+        train(tiny_config(pictures), workdir)
+    assert (workdir / "metrics.jsonl").read_bytes() == log
+
+
 def test_what_a_run_leaves_behind(whole):
     """Protects the layout of a run folder, which eval, predict and record read."""
     names = {path.name for path in whole.iterdir()}

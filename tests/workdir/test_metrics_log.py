@@ -77,12 +77,19 @@ def test_everything_outside_timing_ignores_the_clock(tmp_path):
 
 
 def test_a_new_run_starts_empty(tmp_path):
-    """Protects a reused workdir from the lines and curves of the run before."""
+    """Protects the log from lines of an attempt before the first checkpoint.
+
+    Event files of other programs stay.
+    """
+    other = tmp_path / "tensorboard" / "events.out.tfevents.1700000000.host.1.0"
+    other.parent.mkdir()
+    other.write_bytes(b"")
     for _ in range(2):
         with MetricsWriter(tmp_path, resume_step=None) as writer:
             write_steps(writer, [1, 2])
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+    assert other.exists()
+    assert len(list(other.parent.iterdir())) == 2
 
 
 def test_resuming_without_a_log_starts_one(tmp_path):

@@ -1,0 +1,77 @@
+"""The folders in which a run may start or continue.
+
+A run replaces and deletes files of its folder. It therefore starts only in an empty folder, and
+continues only where its own checkpoints are.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from netzoo.config import CONFIG_FILE
+from netzoo.errors import UserError, printable
+from netzoo.workdir import BEST, CHECKPOINTS, LOCK_FILE
+
+# `checkpoints/` holds this file from the start of the run until its first checkpoint is complete. A
+# run without both has lost its checkpoints, e.g. because a disk is not mounted.
+FRESH_FILE = "no_checkpoint_yet"
+# What netzoo and Orbax write into the folder of a step.
+_OF_A_STEP = {"state", "data", "metrics", "checksums.json", "_CHECKPOINT_METADATA"}
+_LISTED = 3
+
+
+def check_folder(workdir: Path) -> None:
+    """Check that a run may start or continue in a folder; it may be missing.
+
+    Raises:
+      UserError: The folder holds files and no run; the checkpoints of its run are missing; or it
+        has a folder that looks like a checkpoint and was not written by netzoo.
+    """
+    if not workdir.exists():
+        return
+    if not workdir.is_dir():
+        raise UserError(f"--workdir {workdir} is a file; give a new folder")
+    checkpoints = workdir / CHECKPOINTS
+    fresh, steps = (checkpoints / FRESH_FILE).exists(), _steps(checkpoints)
+    if not (workdir / CONFIG_FILE).exists():
+        others = sorted(e.name for e in os.scandir(workdir) if not _is_no_obstacle(e))
+        if others and not fresh:
+            more = ", ..." if len(others) > _LISTED else ""
+            raise UserError(
+                f"{workdir} holds no run of netzoo, but other files "
+                f"({printable(', '.join(others[:_LISTED]))}{more}); give a new --workdir"
+            )
+    elif not steps and not fresh:
+        raise UserError(
+            f"the run in {workdir} has lost its checkpoints: {checkpoints} is "
+            f"{'empty' if checkpoints.is_dir() else 'missing'}. If they are on another disk, mount "
+            "it and run the same command again; to start over, give a new --workdir"
+        )
+    for step in (*steps, *_steps(workdir / BEST)):
+        names = set(os.listdir(step))
+        if names and not names & _OF_A_STEP:
+            raise UserError(
+                f"{step} is no checkpoint of netzoo; move it elsewhere, because a run would take "
+                "it for one and delete it"
+            )
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Return the folders that are named like a step."""
+    if not folder.is_dir():
+        return []
+    return [folder / e.name for e in os.scandir(folder) if e.name.isdecimal() and e.is_dir()]
+
+
+def _is_no_obstacle(entry: os.DirEntry) -> bool:
+    """Return whether a run may start beside a file.
+
+    Such a file is hidden, belongs to the system, comes from a run that was killed at its very
+    start, or receives the output of this process.
+    """
+    if entry.name in (LOCK_FILE, "lost+found") or entry.name.startswith("."):
+        return True
+    if entry.name == CHECKPOINTS and entry.is_dir():
+        return not os.listdir(entry)
+    streams = (os.fstat(s.fileno()) for s in (sys.__stdout__, sys.__stderr__) if s is not None)
+    return any(os.path.samestat(entry.stat(), stream) for stream in streams)
