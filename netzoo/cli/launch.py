@@ -74,7 +74,7 @@ def run(
       many_processes: Whether several processes may share the work.
 
     Raises:
-      UserError: The configuration is invalid, or `main` raised the error.
+      UserError: The configuration is invalid, or `main` raises it.
     """
     if many_processes:
         _add_process_options(parser)
@@ -144,7 +144,7 @@ def _join_processes(options: argparse.Namespace) -> None:
     if not missing and not (0 <= index < count and re.fullmatch(r".+:\d+", coordinator)):
         raise UserError(
             f"--coordinator {coordinator} --processes {count} --process {index}; expected "
-            "HOST:PORT of process 0, and a process below the number of processes"
+            "HOST:PORT of process 0, and --process from 0 to one less than --processes"
         )
     if missing and not options.distributed:
         return
@@ -178,9 +178,9 @@ def _explain_abort() -> None:
     import jax
 
     message = (
-        "error: this process was aborted, most likely because another process of the job died; XLA "
-        "may have said above which. The same command on all machines continues from the newest "
-        "checkpoint."
+        "error: this process was aborted, most likely because another process of the job died; a "
+        "message of XLA above may name it. The same command on all machines continues from the "
+        "newest checkpoint."
     )
     shell = subprocess.Popen(
         ["sh", "-c", 'read -r line || echo "$0" >&2', message],

@@ -80,7 +80,7 @@ KEYS = (
     Key("optimizer.b1", 0.9, rules.SHARE, "adamw: decay of the mean of gradients"),
     Key("optimizer.b2", 0.999, rules.SHARE, "adamw: decay of the mean of squared gradients"),
     Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop, rmsprop_tf: decay of the mean of squares"),
-    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "not for sgd: added to the denominator"),
+    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "keeps the denominator above 0; not for sgd"),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of weight decay"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
     Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),
@@ -127,7 +127,7 @@ def conflicts(
     splits = [f"data.{name}_split" for name in ("train", "validation", "test")]
     for other, key in itertools.combinations(splits, 2) if training else ():
         if values[key] and values[other] and not rules.are_apart(values[key], values[other]):
-            yield key, f"no examples of {other}, {values[other]!r}"
+            yield key, f"a split that shares no examples with {other}, {values[other]!r}"
 
 
 # Rules of network options, the further keys of `model`. The network determines its options.

@@ -80,4 +80,4 @@ def _imports_netzoo(path: Path) -> bool:
 
 
 def _refusal(name: str, reason: str) -> UserError:
-    return UserError(f"the configuration's modules name {name}, which {reason}")
+    return UserError(f"the configuration key `modules` lists {name}, which {reason}")

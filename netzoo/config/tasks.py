@@ -15,7 +15,7 @@ TASKS = {
 }
 # The extras that install the libraries of a single task.
 EXTRAS = {"sacrebleu": "translate", "sentencepiece": "translate"}
-# Records and configurations without a task are older than the second task.
+# The task of records and configurations that name none, because the key `task` is newer.
 DEFAULT_TASK = "image_classification"
 
 

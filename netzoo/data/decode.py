@@ -40,7 +40,7 @@ _TRANSPOSE = {
 _FORMATS = (
     "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF", "JPEG2000", "ICO", "TGA",
 )  # fmt: skip
-# What files called images often are instead, by their first bytes.
+# Other formats of files that are named like images, by their first bytes.
 _NOT_DECODED = {
     "HEIF, the format of many telephones": rb".{4}ftyp(hei[cmsx]|hev[cx]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
@@ -122,8 +122,8 @@ class LazyImage:
 
     def _first_rows(self, data: bytes, rows: int) -> np.ndarray:
         """Decode at least `rows` rows of a plain JPEG, or all rows if necessary."""
-        # A changed header declares fewer rows. libjpeg then warns about the remaining data, so only
-        # the missing end reveals a truncated file here.
+        # Change the header to declare fewer rows. libjpeg then warns about the remaining data, so
+        # only the missing end reveals a truncated file here.
         frame, rows = self._frame, rows + _CONTEXT_ROWS
         if frame is not None and rows < self.height and data.endswith(_JPEG_END):
             start = frame + 5  # after the marker, the length and the precision

@@ -91,8 +91,8 @@ class _Batches:
       batch_size: Examples per batch, over all processes.
       image_size: Side of the images in pixels.
       num_threads: Threads that read and process images.
-      shard: `(index, count)` of this process among those that share each batch. Each process gets
-        its rows of the same batch, for any number of processes.
+      shard: `(index, count)` of this process among those that share each batch. The batch does not
+        depend on their number; each process gets its own rows of it.
       skip_corrupt: Records unreadable examples; None stops at the first of them.
     """
 

@@ -40,8 +40,8 @@ def default_splits(
     `test` is kept.
 
     Raises:
-      SourceError: No name means the training split, or the training split may contain the
-        validation split.
+      SourceError: None of the names is that of a training split, or the training split may contain
+        the validation split.
     """
     train = _named("train", names)
     if train is None:
@@ -90,7 +90,7 @@ def resolve_split(
     Raises:
       SourceError: The expression is malformed, a split is unknown, or the selection is empty.
     """
-    # TFDS parses few names, and `all` is its keyword, so pass it other names of the splits.
+    # TFDS parses only simple names and reserves `all`, so pass placeholders for the split names.
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
@@ -118,7 +118,7 @@ def resolve_split(
 
 
 def split_aliases(splits: Collection[str]) -> dict[str, str]:
-    """Map further words for a split to its name, if only one of `splits` has its role."""
+    """Map the other words of each role to a split's name, if exactly one split has the role."""
     aliases: dict[str, str] = {}
     for role, words in SPLIT_WORDS.items():
         found = [name for name in splits if split_role(name) == role]

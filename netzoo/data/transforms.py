@@ -52,7 +52,7 @@ def _blur(factor: float) -> np.ndarray:
     """Return weights of variance `(factor**2 - 1) / 6`; one weight if `factor` is below 1."""
     # The usual antialiasing filter has variance factor**2 / 6, and linear interpolation contributes
     # 1/6. For an integer `factor`, weights that fall linearly to 0 at `factor` have the remaining
-    # variance; other factors mix the neighbouring triangles.
+    # variance; other factors get a mixture of the weights for the two neighbouring integers.
     narrow = max(1, math.floor(factor))
     share = max(0.0, factor**2 - narrow**2) / (2 * narrow + 1)
     distance = np.abs(np.arange(-narrow, narrow + 1))

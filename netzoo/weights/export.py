@@ -53,7 +53,7 @@ def save_safetensors(
     `load_model`. Files of other projects cannot store these.
 
     Raises:
-      UserError: `to_torch` raises the error, or an option, such as a `variant`, cannot be stored.
+      UserError: `to_torch` raises it, or an option, such as a `variant`, cannot be stored.
     """
     if project is None:
         flat = flax.traverse_util.flatten_dict(variables, sep="/")

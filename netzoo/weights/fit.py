@@ -32,7 +32,7 @@ def fit(
 ) -> ArrayTree:
     """Return the variables of a network with these `shapes`.
 
-    `name` is that of the network in messages; see `load_weights` for the other arguments.
+    Messages call the network `name`; see `load_weights` for the other arguments.
 
     Raises:
       UserError: The tensors do not fit the network; the message lists them.
@@ -63,8 +63,8 @@ def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
     if found.matching == 0:
         projects = ", ".join(FAMILIES[type(module)].projects) if type(module) in FAMILIES else OWN
         hints = [
-            f"no tensor has a name that {kind} has in {projects}; the lists above assume "
-            f"{found.project}'s. {command}"
+            f"no tensor has a name of {kind} in {projects}; the lists above use the names of "
+            f"{found.project}. {command}"
         ]
     else:
         hints = [f"compared with the names of {found.project}, which most tensors have. {command}"]
@@ -76,7 +76,7 @@ def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
     sources = {entry.target[1]: entry.source for entry in layout.entries}
     if "class_token" in sources and sources["class_token"] not in names and found.matching:
         hints.append(
-            "the file has no class token, as networks that average over tokens: pool='gap'"
+            "the file has no class token, like networks that average over tokens; try pool='gap'"
         )
     if others := _networks_that_fit(found.weights, module, image_size):
         hints.append(f"it fits {' and '.join(others)}")

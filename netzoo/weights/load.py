@@ -111,7 +111,9 @@ def load_weights(
     if isinstance(model, nn.Module):
         name, given, module = type(model).__name__, model, model
         if image_size is None and weights.preprocessing is None:
-            raise UserError(f"{weights.path} for {name}: expected image_size, got None")
+            raise UserError(
+                f"{weights.path} does not store the image size of {name}; pass image_size=PIXELS"
+            )
     else:
         name = _network(model, weights)
         weights, given = _of_network(weights, name), create_model(name, num_classes, **options)
@@ -123,9 +125,9 @@ def load_weights(
     if others := differing(weights.options, given):
         listed = ", ".join(f"{option}={value!r}" for option, value in others.items())
         note(
-            f"{weights.path} needs {listed} ({weights.known_from}), and {name} has "
-            f"{', '.join(repr(getattr(given, option)) for option in others)}. load_model also "
-            "creates the network"
+            f"{weights.path} needs {listed} ({weights.known_from}), but {name} has "
+            f"{', '.join(repr(getattr(given, option)) for option in others)}. Use load_model, "
+            "which creates the network with the options of the weights"
         )
     return fit(found, module, shapes, size, seed=seed, new_head=new_head, name=name)
 

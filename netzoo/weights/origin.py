@@ -46,7 +46,8 @@ class Weights(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model` for the weights
     preprocessing: Preprocessing | None = None
     known_from: str = ""  # source of model, options and preprocessing, or ""
-    called: tuple[str, ...] = ()  # names of the file, its folder and the network, by its author
+    # What the author of the weights named the file, its folder and the network.
+    called: tuple[str, ...] = ()
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
@@ -182,7 +183,7 @@ def recognise(weights: Weights, module: nn.Module, shapes: Any) -> Recognised:
 
 
 def _prefix(tensors: Mapping[str, np.ndarray], layout: Layout) -> tuple[str, int]:
-    """Return the prefix of most names of a layout, and the number of these names."""
+    """Return the prefix with which most tensor names match a layout, and how many match."""
     expected, counts = {entry.source for entry in layout.entries}, Counter({"": 0})
     for name in tensors:
         *parts, _ = name.split(".", MAX_PREFIX)
@@ -196,10 +197,11 @@ def _as_usual(
     weights: Weights, module: nn.Module, project: str, projects: Mapping[str, Project]
 ) -> Weights:
     """Fill in the usual settings of a project, because the file does not store them."""
-    is_minimalistic = getattr(module, "minimalistic", False)  # those of timm are TensorFlow's
+    # timm's minimalistic weights come from TensorFlow.
+    is_minimalistic = getattr(module, "minimalistic", False)
     if is_minimalistic or any(map(_FROM_TENSORFLOW.fullmatch, weights.called)):
         project = f"{project} tf_" if f"{project} tf_" in projects else project
-    usual, reason = projects[project], f"usual for {project}, whose names its tensors have"
+    usual, reason = projects[project], f"usual for {project}, which uses the same tensor names"
     if weights.preprocessing is not None:
         reason += f"; images as in {weights.path.with_name(CONFIG_FILE)}"
     images = weights.preprocessing or usual.preprocessing

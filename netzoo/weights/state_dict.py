@@ -17,7 +17,7 @@ from chex import ArrayTree
 from netzoo.errors import UserError, printable
 
 Path = tuple[str, ...]  # path of a variable, e.g. `("params", "stem", "kernel")`
-SHOWN = 8  # names listed in an error, which counts the others
+SHOWN = 8  # maximum number of names in an error; for the others, it gives only their number
 
 
 class Transform(NamedTuple):

@@ -40,7 +40,10 @@ _OFF_SCHEDULE = "off_schedule"
 # Reasons why a run may lack a kind of checkpoint.
 _HINTS = {
     "best": " (a run has one if it has a data.validation_split)",
-    "average": " (checkpoint.every_steps sets which steps are averaged; a signal's does not count)",
+    "average": (
+        " (the average takes the checkpoints of every checkpoint.every_steps steps, not one that a "
+        "signal saved)"
+    ),
 }
 
 

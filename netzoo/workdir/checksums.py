@@ -20,7 +20,7 @@ class ChecksummedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
     """The temporary folder of a step or an item, before it gets its final name."""
 
     async def finalize(self) -> None:
-        """Orbax calls this in one process when all files are complete, for items first."""
+        """Orbax calls this in one process for each complete folder: the items, then the step."""
         final = Path(self.get_final())
         is_step = final.name.isdigit()
         if is_step:

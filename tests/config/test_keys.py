@@ -186,7 +186,7 @@ def test_splits_that_share_examples_are_refused(split, other, names):
     [one, two] = [name for name in ("train", "validation", "test") if name in names]
     message = refusal(IMAGES, training=True, **values)
     assert f"data.{two}_split is " in message
-    assert f"expected no examples of data.{one}_split" in message
+    assert f"expected a split that shares no examples with data.{one}_split" in message
 
 
 @pytest.mark.parametrize("test", ["train[90%:]", "test", "train[100:]", "training", None])

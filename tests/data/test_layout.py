@@ -81,8 +81,8 @@ def test_a_split_may_lack_classes(tmp_path):
         (("seg_train/x/daisy", "seg_test/x/daisy"), r"give folder:.*/seg_te"),
         (("train/train/daisy", "train/train/roses"), r"Did you mean folder:.*/train/train\?"),
         # Images without labels.
-        (("train", "test"), r"test, train in .* can be a split without class folders"),
-        (("Train", "bus"), r"Train in .* can be a split .* move all class folders into .*/train"),
+        (("train", "test"), r"test, train in .* can be a class, or a split without class folders"),
+        (("Train", "bus"), r"Train in .* can be a class, .* move all class folders into .*/train"),
         (("train/a", "train/b", "test"), r"/test/ holds no class folders .* folder:.*/train"),
         # Two folders for one split.
         (("train/a", "trainval/a", "test/a"), r"several folders .* train: train, trainval"),

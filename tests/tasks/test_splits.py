@@ -50,7 +50,7 @@ def test_a_training_split_that_is_given_is_all_that_is_used(tmp_path):
     """Protects a given train split, for which no other split is derived."""
     source = f"folder:{folder_of(tmp_path, 'train', 'val', 'test')}"
     assert resolved(source, train_split="train") == ("train", None, None)
-    with pytest.raises(UserError, match=r"expected no examples of data\.train_split, 'train'"):
+    with pytest.raises(UserError, match=r"shares no examples with data\.train_split, 'train'"):
         resolved(source, validation_split="train[90%:]")
 
 

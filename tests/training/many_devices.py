@@ -107,7 +107,7 @@ def figures(planned: Estimate) -> tuple[float, ...]:
     """Return the values of an estimate to compare; the first three are exact."""
     kept = planned.arguments - planned.batch
     exact = (planned.arguments, kept, planned.parameters)
-    return (*exact, planned.temporaries, planned.flops, planned.sends)
+    return (*exact, planned.temporaries, planned.flops, planned.sent)
 
 
 def main(folder: str) -> None:

@@ -215,7 +215,7 @@ def test_refusal_ends_both_processes(two, tmp_path):
     ("flags", "message"),
     [
         (("--coordinator", "localhost:1"), "--processes and --process missing"),
-        (("--coordinator=a:1", "--processes=2", "--process=2"), "a process below the number"),
+        (("--coordinator=a:1", "--processes=2", "--process=2"), "--process from 0 to one less"),
         (("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
         (("--distributed",), "found no others"),
     ],

@@ -27,7 +27,7 @@ from netzoo.tasks import create_task, resolve_config
 
 _BYTES = (
     *("parameters", "optimizer", "average", "batch"),
-    *("gradients", "temporaries", "memory", "sends"),
+    *("gradients", "temporaries", "memory", "sent"),
 )
 
 

@@ -37,8 +37,8 @@ class Estimate:
     temporaries: int  # further memory of the step, including new results
     arguments: int  # memory on a device between two steps, and the batch
     memory: int  # total during a step
-    sends: int  # per step
-    sends_by_kind: Counter[str]  # the same by collective
+    sent: int  # bytes per step
+    sent_by_kind: Counter[str]  # the same by collective
     flops: float
 
 
@@ -71,10 +71,10 @@ def estimate(
     part = jax.tree.map(lambda x: x.update(sharding=sharding), part)
     compiled: Any = program.step.lower(program.state, part).compile()
     memory = compiled.memory_analysis()
-    sends = _sends(compiled.as_text(), program.state.params, used_mesh)
-    if devices > used:  # share of a ring
+    sent = _sent_by_kind(compiled.as_text(), program.state.params, used_mesh)
+    if devices > used:  # in a ring, each device sends a share of (n - 1) / n; see `collectives`
         growth = (devices - 1) / devices * used / (used - 1)
-        sends = Counter({kind: round(count * growth) for kind, count in sends.items()})
+        sent = Counter({kind: round(count * growth) for kind, count in sent.items()})
     arguments = {
         "parameters": _local_bytes(state.params),
         "optimizer": _local_bytes(state.opt_state),
@@ -93,8 +93,8 @@ def estimate(
         temporaries=memory.temp_size_in_bytes + new,
         arguments=kept,
         memory=kept + memory.temp_size_in_bytes + new,
-        sends=sends.total(),
-        sends_by_kind=sends,
+        sent=sent.total(),
+        sent_by_kind=sent,
         # XLA counts the body of a loop only once.
         flops=compiled.cost_analysis()["flops"] * config.train.grad_accum_steps,
     )
@@ -114,20 +114,20 @@ def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype), batch)
 
 
-def _sends(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
+def _sent_by_kind(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
     """Return the bytes that a device sends, with reduce-scattered gradients.
 
     The CPU compiler all-reduces whole gradients and slices them; GPU and TPU compilers
     reduce-scatter.
     """
-    sends = bytes_sent(program, mesh.size)
+    sent = bytes_sent(program, mesh.size)
     if mesh.shape[meshes.FSDP] == mesh.size:
         sharded = [x for x in jax.tree.leaves(params) if not x.sharding.is_fully_replicated]
         part = round((mesh.size - 1) / mesh.size * _bytes(sharded))
-        if 2 * part <= sends["all-reduce"]:
-            sends["all-reduce"] -= 2 * part
-            sends["reduce-scatter"] += part
-    return sends
+        if 2 * part <= sent["all-reduce"]:
+            sent["all-reduce"] -= 2 * part
+            sent["reduce-scatter"] += part
+    return sent
 
 
 def _bytes(tree: ArrayTree) -> int:

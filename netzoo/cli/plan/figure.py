@@ -10,17 +10,17 @@ from netzoo.figures import BLUE, INK, MUTED, RED, new_figure
 def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str) -> None:
     """Draw both strategies as a PNG; the estimate for a single device belongs to both."""
     figure = new_figure(10, 4, title)
-    memory, sends = figure.subplots(1, 2)
+    memory, sent = figure.subplots(1, 2)
     for strategy, color, line in ((DATA_PARALLEL, BLUE, "s-"), (SHARED, RED, "o--")):
         chosen = [e for e in estimates if e.strategy == strategy or e.devices == 1]
         for axes, name, form, label in (
             (memory, "memory", "o-", f"{strategy}, during a step"),
             (memory, "arguments", "o:", f"{strategy}, between steps"),
-            (sends, "sends", line, strategy),
+            (sent, "sent", line, strategy),
         ):
             sizes = [getattr(e, name) / 2**20 for e in chosen]
             axes.plot([e.devices for e in chosen], sizes, form, color=color, label=label)
-    titles = {memory: "Memory of a device, MiB", sends: "Sent by a device in a step, MiB"}
+    titles = {memory: "Memory of a device, MiB", sent: "Sent by a device in a step, MiB"}
     for axes, text in titles.items():
         axes.set_title(text, color=INK, fontsize=10, loc="left")
         axes.set_xscale("log", base=2)

@@ -114,6 +114,6 @@ def _check(root: Path, files: list[str], skip_corrupt: bool) -> None:
         raise ImageError(f"{bad[0]} ({count}.) {CORRUPT_HINT}")
     more = [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
     note(
-        f"Warning: {count}. Evaluation leaves them out, and training takes the next sound file "
-        "instead:" + "".join(f"\n  {line}" for line in bad[:_LISTED] + more)
+        f"Warning: {count}. Evaluation leaves them out; training replaces each by the next "
+        "readable file:" + "".join(f"\n  {line}" for line in bad[:_LISTED] + more)
     )

@@ -1,7 +1,7 @@
 """Tells split folders from class folders.
 
 A split folder holds class folders, and a class folder holds images. Their names and contents must
-agree. Otherwise the layout is refused, because a wrong guess would train to the end.
+agree. Otherwise the layout is refused, because training on a wrong guess would end without error.
 """
 
 import os
@@ -22,12 +22,12 @@ _LISTED = 5
 class Layout(NamedTuple):
     """The class folders of each split."""
 
-    splits: dict[str, Path]  # folders of class folders by name; "train" is the root without splits
+    splits: dict[str, Path]  # folder of class folders by split; without splits, "train" is the root
     class_names: tuple[str, ...]  # sorted; those of the training split if there is one
 
 
 def read_layout(root: Path) -> Layout:
-    """Tell the splits and the classes of a folder.
+    """Determine the splits and the classes of a folder.
 
     Raises:
       SourceError: The folder does not exist, or its layout is ambiguous; the message states what
@@ -62,7 +62,7 @@ def read_layout(root: Path) -> Layout:
 
 
 def class_folders(split: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without those of programs."""
+    """Return the sorted names of the folders in a folder, except those that programs leave."""
     return sorted(e.name for e in os.scandir(split) if e.is_dir() and not is_litter(e.name))
 
 
@@ -93,8 +93,9 @@ def _check_splits(root: Path, splits: list[str], others: list[str]) -> None:
         if split_role(name):
             raise SourceError(
                 f"{_folder(root / name)} holds no class folders with images. Expected "
-                f"{root / name}/CLASS/IMAGE, as in the other splits: {understood}. Move it "
-                f"elsewhere, or give a split alone, such as folder:{root / splits[0]}."
+                f"{root / name}/CLASS/IMAGE, as in the other splits: {understood}. Move "
+                f"{root / name} elsewhere, or pass a single split, such as "
+                f"folder:{root / splits[0]}."
             )
         if holds_images(root / name):
             raise SourceError(
@@ -109,14 +110,14 @@ def _check_classes(root: Path, folders: list[str]) -> None:
     if not folders:
         here = any(is_image(Path(e.name)) for e in os.scandir(root))
         reason = " and holds images itself" if here else ""
-        hint = f" For the classes beside it, give folder:{root.parent}." if here else ""
+        hint = f" If {root} is one of the classes, pass folder:{root.parent}." if here else ""
         raise SourceError(
             f"{root} has no class folders{reason}. Expected {root}/CLASS/IMAGE, or "
             f"{root}/train/CLASS/IMAGE beside test/ or val/.{hint}"
         )
     if odd := [name for name in folders if split_role(name)]:
         raise SourceError(
-            f"{_list(odd)} in {root} can be a split without class folders or a class. Expected "
+            f"{_list(odd)} in {root} can be a class, or a split without class folders. Expected "
             f"{root / odd[0]}/CLASS/IMAGE for a split. If it is a class, move all class folders "
             f"into {root}/train."
         )

@@ -98,8 +98,8 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Return the builder of a data set, prepared or not.
 
-    It never imports what the files of a data set name, nor a community data set, whose code TFDS
-    would download.
+    It imports no module that the files of a data set mention. It also imports no community data
+    set, whose code TFDS would download.
 
     Raises:
       SourceError: TFDS does not know the data set, or its files name a feature of another module.

@@ -6,7 +6,7 @@ from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layou
 
 
 def torchvision(model: AlexNet, shapes) -> Layout:
-    """Return `features.N` and `classifier.N`; N also counts activations, pools and dropout."""
+    """Return the layout of `features.N` and `classifier.N`; N also counts ReLUs, pools, dropout."""
     names: Names = {
         "stem": "features.0",
         "stage1_block1": "features.3",

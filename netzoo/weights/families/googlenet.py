@@ -6,7 +6,7 @@ from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layou
 
 
 def torchvision(model: GoogLeNet, shapes) -> Layout:
-    """Return `conv1.conv`, `inception3a.branch2.1.bn`, `aux1.fc1`, `fc`.
+    """Return the layout with names such as `inception3a.branch2.1.bn`, `aux1.fc1` and `fc`.
 
     The auxiliary classifiers of the published weights are not trained. A network without them
     ignores their tensors.

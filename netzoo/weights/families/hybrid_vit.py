@@ -16,7 +16,7 @@ from netzoo.weights.state_dict import Layout, block_names
 
 
 def timm(model: HybridViT, shapes) -> Layout:
-    """Return `patch_embed.backbone.stages.0.blocks.0.conv1`, `blocks.0.attn.qkv`.
+    """Return the layout with names such as `patch_embed.backbone.stages.0.blocks.0.conv1`.
 
     A backbone without stages is only a stem, named `patch_embed.backbone`.
     """
@@ -29,7 +29,7 @@ def timm(model: HybridViT, shapes) -> Layout:
 
 
 def google(model: HybridViT, shapes) -> Layout:
-    """Return `conv_root`, `block1/unit1/conv1`, `embedding`, `Transformer/encoderblock_0/...`."""
+    """Return the layout with names such as `conv_root` and `block1/unit1/conv1`."""
     layers = residual_layers("gn", ("conv_proj", "gn_proj"))
     names = block_names(model.stages, "block{stage}/unit{block}/{layer}", layers)
     return vit.google(model, shapes, names | {"stem": ("conv_root", "gn_root")})

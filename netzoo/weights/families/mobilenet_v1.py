@@ -14,7 +14,7 @@ DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def timm(model: MobileNetV1, shapes) -> Layout:
-    """Return `blocks.S.B.conv_dw`, `blocks.S.B.conv_pw`."""
+    """Return the layout with names such as `blocks.S.B.conv_dw`, in stage S and block B."""
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
     names |= {"stem": ("conv_stem", "bn1"), "logits": "classifier"}
@@ -22,9 +22,10 @@ def timm(model: MobileNetV1, shapes) -> Layout:
 
 
 def keras(model: MobileNetV1, shapes) -> Layout:
-    """Return `conv_dw_N`, `conv_pw_N`; N counts the blocks from 1.
+    """Return the layout with names such as `conv_dw_N`; N counts the blocks from 1.
 
-    The logits are a 1x1 convolution. Keras pads images of odd sizes differently.
+    The logits are a 1x1 convolution. Keras pads images of odd sizes differently from
+    `padding="same"`.
     """
     layers = {
         "depthwise": ("conv_dw_{number}", "conv_dw_{number}_bn"),

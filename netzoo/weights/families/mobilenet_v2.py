@@ -17,7 +17,10 @@ DEPTHS = [stage.blocks for stage in STAGES]
 
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:
-    """Return `features.N.conv.M`; N counts stem, blocks and head, M the layers of a block."""
+    """Return the layout with names such as `features.N.conv.M`.
+
+    N counts the stem, the blocks and the head. M counts the layers of a block.
+    """
     layers = {"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")}
     first = {"depthwise": ("0.0", "0.1"), "project": ("1", "2")}
     names = {
@@ -31,7 +34,7 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 
 def timm(model: MobileNetV2, shapes) -> Layout:
-    """Return `blocks.S.B.conv_pw`, `blocks.S.B.bn1`."""
+    """Return the layout with names such as `blocks.S.B.conv_pw`, in stage S and block B."""
     names = timm_block_names(DEPTHS)
     names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
     return make_layout(shapes, names)
@@ -50,7 +53,10 @@ def timm_block_names(depths: Sequence[int]) -> Names:
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
-    """Return `block_N_expand`; N counts the blocks after the first, `expanded_conv`."""
+    """Return the layout with names such as `block_N_expand`.
+
+    N counts the blocks after the first, which is named `expanded_conv`.
+    """
     layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {
         "stem": ("Conv1", "bn_Conv1"),

@@ -14,9 +14,10 @@ from netzoo.weights.state_dict import Layout, Names, block_names, covering_conv,
 
 
 def torchvision(model: MobileNetV3, shapes) -> Layout:
-    """Return `features.N.block.M`; N counts stem, blocks and head, M the layers of a block.
+    """Return the layout with names such as `features.N.block.M`.
 
-    torchvision's `width_mult` creates networks of other shapes.
+    N counts the stem, the blocks and the head. M counts the layers of a block. torchvision's
+    `width_mult` creates networks of other shapes.
     """
     names: Names = {"stem": ("features.0.0", "features.0.1")}
     number = 1
@@ -38,10 +39,10 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
 
 
 def timm(model: MobileNetV3, shapes) -> Layout:
-    """Return `blocks.S.B.conv_pw`, `blocks.S.B.se`; the last of `blocks` is netzoo's head.
+    """Return the layout with names such as `blocks.S.B.conv_pw`, in stage S and block B.
 
-    Weights named `tf_*`, including the minimalistic ones, come from TensorFlow and have the same
-    tensor names.
+    The last stage is netzoo's head. Weights named `tf_*`, including the minimalistic ones, come
+    from TensorFlow and have the same tensor names.
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}

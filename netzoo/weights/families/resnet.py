@@ -12,7 +12,7 @@ from netzoo.weights.state_dict import Layout, block_names, make_layout
 
 
 def torchvision(model: ResNet, shapes) -> Layout:
-    """Return `conv1`, `layer1.0.conv1`, `layer1.0.downsample.0`, `fc`."""
+    """Return the layout with names such as `layer1.0.conv1`, `layer1.0.downsample.0` and `fc`."""
     layers = residual_layers("bn", ("downsample.0", "downsample.1"))
     names = block_names(model.variant.depths, "layer{stage}.{block0}.{layer}", layers)
     return make_layout(shapes, names | {"stem": ("conv1", "bn1"), "logits": "fc"})

@@ -12,7 +12,7 @@ ATTENTIONS = {
 
 
 def torch(model: Transformer, shapes) -> Layout:
-    """Return the names in a module with `torch.nn.Transformer` and `embedding.weight`.
+    """Return the layout of a module that holds a `torch.nn.Transformer` and an `embedding`.
 
     `torch.nn.Transformer` ends both stacks with a norm, so `final_norm=True` is required.
     Embeddings that are not shared are named `source_embedding`, `target_embedding` and, for the

@@ -12,7 +12,7 @@ from netzoo.weights.state_dict import Layout, Names, covering_conv, flattened_de
 
 
 def torchvision(model: VGG, shapes) -> Layout:
-    """Return `features.N` and `classifier.N`; N also counts norms, activations and pools."""
+    """Return the layout of `features.N` and `classifier.N`; N also counts norms, ReLUs, pools."""
     names: Names = {"hidden1": "classifier.0", "hidden2": "classifier.3", "logits": "classifier.6"}
     flattened = flattened_dense(STAGE_CHANNELS[-1], DENSE_SIDE)
     return make_layout(shapes, names | _features(model), transforms={"hidden1": flattened})

@@ -64,7 +64,7 @@ BLOCK_LAYERS = (
 
 
 def torchvision(model: ViT, shapes) -> Layout:
-    """Return `conv_proj`, `encoder.layers.encoder_layer_0.mlp.0`, `heads.head`."""
+    """Return the layout with names such as `encoder.layers.encoder_layer_0.mlp.0`."""
     blocks = [f"encoder.layers.encoder_layer_{index}." for index in range(model.variant.depth)]
     joint = joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
     extra = _tokens(model, TORCHVISION) + joint
@@ -83,7 +83,7 @@ def torchvision_0_12(model: ViT, shapes) -> Layout:
 
 
 def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
-    """Return `patch_embed.proj`, `blocks.0.attn.qkv`, `head`; old versions have `pre_logits.fc`.
+    """Return the layout with names such as `blocks.0.attn.qkv`; old files have `pre_logits.fc`.
 
     `backbone` holds the names of the modules before the embedding.
     """
@@ -96,7 +96,7 @@ def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
 
 
 def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
-    """Return `embedding`, `Transformer/encoderblock_0/MlpBlock_3/Dense_0`, `head`.
+    """Return the layout with names such as `Transformer/encoderblock_0/MlpBlock_3/Dense_0`.
 
     Kernels have netzoo's axes, but the projections of attention have a separate axis for the heads.
     GroupNorms of old files are `[1, 1, 1, channels]`. For `backbone`, see `timm`.

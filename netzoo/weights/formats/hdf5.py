@@ -1,6 +1,6 @@
 """Traverses HDF5 files that another process has first read safely.
 
-The HDF5 library may loop forever or crash on a damaged file, which its own process cannot prevent.
+The HDF5 library may loop forever or crash on a damaged file, and its caller cannot prevent this.
 The other process runs this file by its path, so that it imports nothing else of netzoo:
 
     python netzoo/weights/formats/hdf5.py FILE MAX_BYTES

@@ -66,7 +66,7 @@ def _by_name(file: h5py.File, items: Items) -> Iterator[tuple[str, h5py.Dataset]
             "it is not a Keras file: expected `layers`, or an attribute `layer_names`; got "
             f"{', '.join([*file, *file.attrs])[:200] or 'nothing'}"
         )
-    # Keras 3 also names a depthwise kernel `kernel`, but describes the model.
+    # Keras 3 names a depthwise kernel `kernel` too; `model_config` gives the class of the layer.
     layers = json.loads(file.attrs.get("model_config", "{}")).get("config", {}).get("layers", [])
     classes = {layer["config"]["name"]: layer["class_name"] for layer in layers}
     for name, item in items.items():
@@ -98,7 +98,7 @@ def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _unclear(group: str, count: int) -> UserError:
     return UserError(
-        f"its variables cannot be identified: {group} holds {count}, and lacks a layer name or is "
-        f"not a complete {' or '.join(VARIABLES)}. Files before Keras 3.6 lack names; save with "
-        "model.save('NAME.h5')"
+        f"its variables cannot be identified: {group} holds {count} of them, and lacks a layer "
+        f"name or is not a complete {' or '.join(VARIABLES)}. Files before Keras 3.6 lack names; "
+        "save with model.save('NAME.h5')"
     )

@@ -91,7 +91,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_index(path: Path) -> dict[str, np.ndarray]:
-    """Read the files that an index of Hugging Face names, which lie beside it."""
+    """Read the files that a Hugging Face index lists; they are in the folder of the index."""
     try:
         if path.stat().st_size > MAX_INDEX:
             raise ValueError(f"it has over {MAX_INDEX:,} bytes")
