@@ -1,0 +1,41 @@
+"""Faults put into code: one change each, where it matters, the same for a seed."""
+
+import ast
+
+from reliability import mutants
+
+SOURCE = '''
+def f(x: int = 3) -> tuple[int, ...]:
+    """Return 1."""
+    if x < 2 and not x:
+        raise ValueError(f"expected {x + 1}")
+    log(x)
+    return g(x, scale=2.0, flip=True)
+'''
+CHANGED = {
+    "(x: int=4)", "if not (x < 2 and (not x))", "x < 2 or not x", "x <= 2", "x < 3",
+    "x < 2 and x:", "    pass", "g(x, flip=True)", "g(x, scale=2.0)", "scale=4.0", "flip=False",
+}  # fmt: skip
+
+
+def test_every_fault_is_one_change():
+    """Protects the count: faults change operators, numbers, calls and arguments, but no message."""
+    number = sum(1 for _ in mutants.faults(ast.parse(SOURCE)))
+    sources = {mutants.mutant(SOURCE, i)[0] for i in range(number)}
+    assert len(sources) == number == len(CHANGED)
+    for change in CHANGED:
+        assert sum(change in source for source in sources) == 1, change
+
+
+def test_the_seed_draws_from_every_part():
+    """Protects a table that goes on later, and its spread over the parts of netzoo."""
+    drawn = mutants.draw(mutants.ROOT, 10, 0)
+    assert drawn == mutants.draw(mutants.ROOT, 10, 0) != mutants.draw(mutants.ROOT, 10, 1)
+    assert sorted(name.split("/")[1] for name, _ in drawn) == sorted([*mutants.TESTS] * 2)
+
+
+def test_the_tests_of_a_file_come_first():
+    """Protects the time of a fault that is noticed where it should be."""
+    paths = mutants.tests_of(mutants.ROOT, "netzoo/training/step.py")
+    assert paths[:2] == ["tests/training/test_step.py", "tests/training"]
+    assert all((mutants.ROOT / path).exists() for path in paths)
