@@ -11,7 +11,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-quickstart: $(VENV)/.installed  ## Train MobileNetV2 on the embedded flowers, evaluate, draw (4 min on 2 cores).
+quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated flowers (2 cores: 8 min, with the installation).
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(WORKDIR)
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"

@@ -9,9 +9,9 @@ def from_scratch() -> ConfigDict:
     """Return the recipe of `configs/mobilenet_v2.py`, chosen on held-out training images.
 
     tf_flowers has one split, `train`. A run trains on 72 % of it, validates on 8 % and is tested on
-    the last 20 %: `train[:72%]`, `train[72%:80%]` and `train[80%:]`. The records in results/ are
-    older: their runs trained on all of `train[:80%]` and evaluated the test split during training,
-    but no choice used those results.
+    the last 20 %: `train[:72%]`, `train[72%:80%]` and `train[80%:]`. The runs recorded in results/
+    had no validation split: they trained on all of `train[:80%]` and evaluated the test split
+    during training, but no choice used those results.
     """
     config = default_config()
     config.data.source = "tfds:tf_flowers"
