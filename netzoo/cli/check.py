@@ -1,6 +1,6 @@
 """Decodes every image of a source, and lists corrupt images.
 
-netzoo check folder:photos
+netzoo check folder:photos        # all splits
 netzoo check tfds:tf_flowers --split train[:80%]
 """
 
@@ -12,7 +12,7 @@ from netzoo.console import say
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.source import Source
-from netzoo.data.sources.open import open_source
+from netzoo.data.sources.open import open_source, split_names
 from netzoo.errors import UserError
 
 _AT_ONCE = 256  # examples; limits the memory of pending results
@@ -40,16 +40,20 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit status, 1 if an image is corrupt."""
     parser = Parser(prog="netzoo check", description=__doc__)
     parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
-    parser.add_argument("--split", default="train")
+    parser.add_argument("--split", help="TFDS split expression (default: each split of the source)")
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}; expected at least 1")
-    source = open_source(options.source, options.split, options.data_dir, skip_corrupt=True)
-    bad = 0
-    for reason in corrupt_examples(source, options.threads):
-        bad += 1
-        say(reason)
-    say(f"{bad:,} of {len(source):,} images of {options.source} {options.split} are corrupt")
-    return 1 if bad else 0
+    splits = [options.split] if options.split else split_names(options.source, options.data_dir)
+    status = 0
+    for split in splits:
+        source = open_source(options.source, split, options.data_dir, skip_corrupt=True)
+        bad = 0
+        for reason in corrupt_examples(source, options.threads):
+            bad += 1
+            say(reason)
+        say(f"{bad:,} of {len(source):,} images of {options.source} {split} are corrupt")
+        status |= bad > 0
+    return status

@@ -3,10 +3,12 @@
 `(seed, epoch, index)` determines the example and its augmentation; see `netzoo.data.batching`.
 """
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 
+import cv2
 import grain
 import numpy as np
 
@@ -16,7 +18,7 @@ from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import random_flip, resize_and_center_crop, resize_fast, sample_crop
-from netzoo.errors import noting, unknown_name
+from netzoo.errors import noting, printable, unknown_name
 
 Batch = dict[str, np.ndarray]
 
@@ -60,11 +62,12 @@ class Augmentation:
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return the augmented image of `example`, uint8 `[size, size, 3]`."""
         image = LazyImage(example["image"], example["name"])
-        crop = sample_crop(image.height, image.width, rng, self.crop_scale, self.crop_ratio)
-        pixels = resize_fast(image.crop(*crop), size, size)
-        if self.flip:
-            pixels = random_flip(pixels, rng)
-        pixels = rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+        with _image_errors(example["name"]):
+            crop = sample_crop(image.height, image.width, rng, self.crop_scale, self.crop_ratio)
+            pixels = resize_fast(image.crop(*crop), size, size)
+            if self.flip:
+                pixels = random_flip(pixels, rng)
+            pixels = rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
         return AUGMENTATIONS[self.custom](pixels, rng) if self.custom else pixels
 
 
@@ -76,10 +79,21 @@ def evaluation_image(
     `image` is an encoded file or pixels; `name` is the file name for error messages.
 
     Raises:
-      ImageError: The file cannot be decoded.
+      ImageError: The file cannot be decoded, or not resized.
     """
     pixels = decode_image(image, name) if isinstance(image, bytes) else image
-    return resize_and_center_crop(pixels, size, crop_pct, interpolation)
+    with _image_errors(name):
+        return resize_and_center_crop(pixels, size, crop_pct, interpolation)
+
+
+@contextlib.contextmanager
+def _image_errors(name: str) -> Iterator[None]:
+    """Raise the errors of OpenCV, which also runs out of memory, as an ImageError."""
+    try:
+        yield
+    except (cv2.error, MemoryError) as error:
+        reason = printable(" ".join(str(error).split())) or "out of memory"
+        raise ImageError(f"Cannot transform {printable(name)}: {reason}.") from error
 
 
 @dataclass(frozen=True)

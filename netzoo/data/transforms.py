@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from netzoo.config.rules import CROP_PCT
+
 _CROP_ATTEMPTS = 10
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LONGEST = 8  # times the shorter side; the ends of a longer image never reach a crop
@@ -105,10 +107,10 @@ def resize_and_center_crop(
     A `crop_pct` of 0.875 gives the usual resize to 256 and crop to 224.
 
     Raises:
-      ValueError: `crop_pct` is not in (0, 1].
+      ValueError: `crop_pct` is out of range.
     """
-    if not 0 < crop_pct <= 1:
-        raise ValueError(f"expected a crop_pct in (0, 1], got {crop_pct}")
+    if not CROP_PCT.holds(crop_pct):
+        raise ValueError(f"expected a crop_pct of {CROP_PCT.wanted}, got {crop_pct}")
     # Crop before resizing: enlarging a whole image of 1 x 10,000 pixels takes gigabytes.
     image = image[tuple(map(_central, image.shape[:2], [_LONGEST * min(image.shape[:2])] * 2))]
     shorter = round(size / crop_pct)

@@ -19,6 +19,7 @@ import flax.traverse_util
 import numpy as np
 
 from netzoo.config import CONFIG_FILE, load_config, task_table
+from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
 from netzoo.models.registry import create_model, model_entry
@@ -146,10 +147,9 @@ def _preprocessing(
     mean: list[float], std: list[float], resize_size: int, crop_size: int, interpolation: str
 ) -> Preprocessing:
     (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
-    if min(red_std, green_std, blue_std) <= 0 or not 0 < int(crop_size) <= int(resize_size):
+    deviations, sizes = (red_std, green_std, blue_std), (int(resize_size), int(crop_size))
+    if min(*deviations, *sizes) <= 0 or not CROP_PCT.holds(sizes[1] / sizes[0]):
         raise ValueError("the preprocessing is invalid")
-    deviations = (red_std, green_std, blue_std)
-    sizes = (int(resize_size), int(crop_size))
     return Preprocessing((red, green, blue), deviations, *sizes, str(interpolation))
 
 

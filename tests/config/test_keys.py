@@ -52,7 +52,7 @@ OUT_OF_RANGE = {
     "optimizer.weight_decay_mults": TABLES,
     "schedule.name": ("step", ""),
     "schedule.decay_rate": (0.0, 1.5, NAN),
-    "evaluation.crop_pct": (0.0, 1.5, NAN),
+    "evaluation.crop_pct": (0.0, 0.01, 1.5, NAN),
     "sharding.fsdp": (0, -2),
     "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
 }

@@ -1,5 +1,6 @@
 """Corrupt examples in training and evaluation stop the run or are skipped."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,9 +14,10 @@ from netzoo.data import (
     open_source,
     with_cache,
 )
+from netzoo.data import transforms
 from netzoo.data.source import SourceError
 from netzoo.errors import UserError
-from tests.data.conftest import jpeg
+from tests.data.conftest import jpeg, write_classes
 from tests.data.test_images import PLAIN, digest, identities, make, take
 
 
@@ -137,6 +139,30 @@ def test_a_worker_that_fails_names_the_file(memory_source, monkeypatch):
     assert any("memory" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.parametrize("error", [cv2.error("OpenCV: (-215)\n"), MemoryError()])
+def test_an_image_that_opencv_cannot_transform(memory_source, monkeypatch, error):
+    """An error of OpenCV belongs to the image, which `skip` leaves out."""
+    resize = cv2.resize
+
+    def fail_at_3(image, *args, **options):
+        if image[0, 0, 0] == 3:
+            raise error
+        return resize(image, *args, **options)
+
+    monkeypatch.setattr(transforms.cv2, "resize", fail_at_3)
+    training = {"augmentation": PLAIN, "image_size": 32}  # enlarges
+    evaluation = {"batch_size": 4, "image_size": 32}
+    with pytest.raises(ImageError, match=r"Cannot transform memory 3: .*data\.on_corrupt=skip"):
+        take(make(memory_source(8), **training), 2)
+    with pytest.raises(ImageError, match="Cannot transform memory 3"):
+        list(EvalBatches(memory_source(8), **evaluation))
+    skip = SkipCorrupt()
+    seen = identities(take(make(memory_source(8), skip_corrupt=skip, **training), 2))
+    assert sorted(seen) == [0, 1, 2, 4, 4, 5, 6, 7] and len(skip) == 1
+    batches = list(EvalBatches(memory_source(8), skip_corrupt=skip, **evaluation))
+    assert sum(batch["mask"].sum() for batch in batches) == 7
+
+
 def test_a_cache_does_not_remember_a_failure(flowers):
     """A restored file is read again."""
     source = CachedSource(open_source(f"folder:{flowers}", "train"), "decoded")
@@ -160,3 +186,17 @@ def test_the_check_decodes_everything(flowers, capsys):
     with pytest.raises(UserError, match="--threads 0"):
         check([f"folder:{flowers}", "--threads", "0"])
     assert "roses/half.jpg" in said and "tulips/page.jpg" in said and "2 of 22 images" in said
+
+
+def test_the_check_covers_every_split(tmp_path, capsys):
+    """`netzoo check` reports the number of each split, and `--split` chooses one."""
+    for count, split in enumerate(("train", "val", "Testing"), start=1):
+        write_classes(tmp_path / split, ("daisy", "roses"), count)
+    (tmp_path / "Testing" / "roses" / "half.jpg").write_bytes(jpeg(99)[:-200])
+    assert check([f"folder:{tmp_path}"]) == 1
+    said = capsys.readouterr().out
+    for count in ("0 of 2", "0 of 4", "1 of 7"):
+        assert f"{count} images of folder:{tmp_path} " in said
+    assert "Testing/roses/half.jpg" in said
+    assert check([f"folder:{tmp_path}", "--split", "val"]) == 0
+    assert capsys.readouterr().out == f"0 of 4 images of folder:{tmp_path} val are corrupt\n"

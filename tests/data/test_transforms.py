@@ -155,8 +155,9 @@ def test_center_crop_pct_sets_the_field_of_view():
     ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)
     crop = resize_and_center_crop(ramp, 60, 0.5)
     assert abs(crop[0, 0, 0] - 100 * 255 / 319) < 2 and abs(crop[0, -1, 0] - 220 * 255 / 319) < 2
-    with pytest.raises(ValueError, match="crop_pct"):
-        resize_and_center_crop(ramp, 60, 0.0)
+    for wrong in (0.0, 1e-6, 1.1):  # 1e-6 would enlarge the image to 60 million pixels a side
+        with pytest.raises(ValueError, match=r"a crop_pct of 0\.1 to 1"):
+            resize_and_center_crop(ramp, 60, wrong)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -116,6 +116,9 @@ def test_own_files_bring_options_and_preprocessing(tmp_path):
         {"options": "[" * 5000},
         {"preprocessing": "[[1, 2], [1, 1, 1], 40, 32, null]"},
         {"preprocessing": "[[1, 2, 3], [0, 1, 1], 40, 32, null]"},
+        {"preprocessing": "[[1, 2, 3], [1, 1, 1], 1000000, 32, null]"},
+        {"preprocessing": "[[1, 2, 3], [1, 1, 1], -40, -32, null]"},
+        {"preprocessing": "[[1, 2, 3], [1, 1, 1], 0, 0, null]"},
         {"preprocessing": "7"},
     ],
 )

@@ -38,7 +38,7 @@ KEYS = (
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "as mixup; if both are on, each batch draws one"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
-    Key("evaluation.crop_pct", 0.875, rules.FRACTION, "crop side over the shorter side"),
+    Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
