@@ -52,7 +52,7 @@ KEYS = (
         "data.validation_split",
         str,
         rules.NAME,
-        "examples to evaluate in training, for the best weights",
+        "examples to evaluate during training; they select the best weights",
     ),
     Key("data.test_split", str, rules.NAME, "examples of the final evaluation, not for training"),
     Key(
@@ -94,13 +94,13 @@ KEYS = (
         "evaluation.train_examples", 320, at_least(1), "number of training examples to evaluate too"
     ),
     Key("checkpoint.every_steps", 0, at_least(0), "steps between checkpoints; 0: one epoch"),
-    Key("checkpoint.keep", 2, at_least(1), "number of scheduled checkpoints to keep"),
+    Key("checkpoint.keep", 2, at_least(1), "number of regular checkpoints to keep"),
     Key("sharding.fsdp", 1, rules.DEVICES, "devices that share the parameters"),
     Key(
         "sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to shard, by parameter path"
     ),
     Key(
-        "sharding.min_size", 2**16, at_least(1), "minimum size of parameters that 'largest' shards"
+        "sharding.min_size", 2**16, at_least(1), "'largest' shards no parameter with fewer elements"
     ),
     Key("sharding.describe", False, None, "print the sharding of every parameter"),
     Key("profile", False, None, "trace steps 10 to 20 into WORKDIR/profile"),

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from netzoo.config import keys
 from netzoo.config.keys import Key
-from netzoo.config.rules import TYPES, Rule, or_none
-from netzoo.config.tasks import DEFAULT_TASK, task_module
+from netzoo.config.rules import TYPES, Rule, one_of, or_none
+from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError, unknown_name
 
 _WORDS = re.compile(r"[\w.]+(,[\w.]+)*")  # a tuple of words needs no quotes on the command line
@@ -33,7 +33,7 @@ def task_table(task: str) -> Table:
       UserError: The task is unknown.
     """
     own = task_module(task, "config")
-    table = {key.name: key for key in (Key("task", task, None, "what is trained"), *keys.KEYS)}
+    table = {key.name: key for key in (Key("task", task, one_of(*TASKS), "task"), *keys.KEYS)}
     table |= {name: table[name]._replace(default=value) for name, value in own.DEFAULTS.items()}
     return Table(
         table | {key.name: key for key in own.KEYS},

@@ -32,7 +32,9 @@ KEYS = (
     Key("data.row_multiple", 8, at_least(1), "divisor of the number of rows of every batch"),
     Key("evaluation.beam_size", 4, rules.within(1, 256), "hypotheses of the beam search"),
     Key("evaluation.length_penalty", 0.6, at_least(0), "alpha of Wu et al., arXiv:1609.08144"),
-    Key("evaluation.extra_length", 50, at_least(0), "maximum tokens beyond the source length"),
+    Key(
+        "evaluation.extra_length", 50, at_least(0), "maximum tokens beyond the padded source length"
+    ),
     Key(
         "evaluation.bleu_tokenizer",
         str,
