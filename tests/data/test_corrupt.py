@@ -12,9 +12,9 @@ from netzoo.data import (
     SkipCorrupt,
     TrainBatches,
     open_source,
+    transforms,
     with_cache,
 )
-from netzoo.data import transforms
 from netzoo.data.source import SourceError
 from netzoo.errors import UserError
 from tests.data.conftest import jpeg, write_classes
