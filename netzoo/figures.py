@@ -5,6 +5,7 @@ works on headless machines. Blue marks correct or held-out results, red marks er
 context.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from netzoo.errors import UserError, printable
+from netzoo.files import replacing
 
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
@@ -57,6 +59,12 @@ def shorten(text: str, longest: int) -> str:
     """Escape a text for a figure and shorten it to `longest` characters, with an ellipsis."""
     text = printable(text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure in the format of the name's extension."""
+    with replacing(path) as file:
+        figure.savefig(file, format=Path(path).suffix.lower().removeprefix("."))
 
 
 def check_format(path: str | None) -> None:

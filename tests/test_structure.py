@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +27,13 @@ LEAVES = {
     "errors": set(),
     "cache": set(),
     "console": {"errors"},
-    "config": {"errors"},
-    "figures": {"errors"},
+    "config": {"errors", "files"},
+    "figures": {"errors", "files"},
+    "files": {"errors"},
     "limits": {"errors"},
     "progress": {"console", "errors"},
     "mesh": {"errors"},
-    "workdir": {"errors", "config"},
+    "workdir": {"errors", "config", "files"},
 }
 # These load in seconds or hold a device. The data floor uses only NumPy, so that its worker
 # processes stay light.
@@ -147,6 +149,35 @@ def test_text_reaches_the_terminal_through_one_place():
         if relative(path) not in ("netzoo/console.py", "netzoo/progress.py", "netzoo/errors.py"):
             wrong[relative(path)] = used
     assert only_offenders(wrong) == {}
+
+
+def test_files_are_written_through_one_place():
+    """`netzoo.files` writes beside the final name and follows no link."""
+    exempt = {
+        "netzoo/files.py": ("",),
+        "netzoo/figures.py": ("savefig(file, ",),
+        "netzoo/cli/main.py": ("open(descriptor, ",),  # standard output, by its number
+    }
+    wrong = {}
+    for path in PACKAGE:
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+        allowed = exempt.get(relative(path), ())
+        found = {ast.unparse(call) for call in calls if _writes(call)}
+        wrong[relative(path)] = {c for c in found if not any(text in c for text in allowed)}
+    assert only_offenders(wrong) == {}
+
+
+def _writes(call: ast.Call) -> bool:
+    """Return whether a call opens a file to write it."""
+    name, text = ast.unparse(call.func).split(".")[-1], ast.unparse(call)
+    if name == "open":
+        values = [*call.args[:2], *(k.value for k in call.keywords if k.arg == "mode")]
+        modes = [x.value for x in values if isinstance(x, ast.Constant)]
+        new = any(isinstance(x, str) and re.fullmatch("[rwaxbt+]*[wax+][bt+]*", x) for x in modes)
+        flags = "O_WRONLY" in text or "O_RDWR" in text or "O_CREAT" in text
+        return new or (flags and "os.devnull" not in text)
+    methods = {"write_text", "write_bytes", "touch", "savefig"}
+    return name == "save_file" or (name in methods and isinstance(call.func, ast.Attribute))
 
 
 def test_libraries_leave_standard_output_to_results():

@@ -16,6 +16,7 @@ from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
+from netzoo.files import replacing
 
 _GAP = 2
 _FONT, _TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
@@ -77,5 +78,6 @@ def main(arguments: Sequence[str]) -> None:
     image = Image.fromarray(sheet)
     if options.out.suffix.lower() == ".png":
         image = image.quantize(256)  # reduces the file to a third
-    image.save(options.out, optimize=True)
+    with replacing(options.out, typed=True) as file:
+        image.save(file, "PNG" if options.out.suffix.lower() == ".png" else "JPEG", optimize=True)
     say(f"Wrote {options.out} ({sheet.shape[1]} x {sheet.shape[0]} pixels).")

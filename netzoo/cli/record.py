@@ -24,6 +24,7 @@ from netzoo.config import CONFIG_FILE, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
+from netzoo.files import new_folder, write_text
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.environment import last_session
@@ -61,11 +62,12 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         ) from error
     if out.exists():
         raise UserError(f"{out} exists: choose another name, or delete the old record first")
-    out.mkdir(parents=True)
-    for name in (*_NEEDED, *_description(config).files, "*.png"):
-        for path in workdir.glob(name):
-            shutil.copyfile(path, out / path.name)
-    (out / RECORD_FILE).write_text(json_text(record, pretty=True) + "\n", encoding="utf-8")
+    with new_folder(out) as folder:
+        for name in (*_NEEDED, *_description(config).files, "*.png"):
+            for path in workdir.glob(name):
+                if not path.is_symlink():  # a link may lead to a private file
+                    shutil.copyfile(path, folder / path.name)
+        write_text(folder / RECORD_FILE, json_text(record, pretty=True) + "\n")
     return record
 
 

@@ -1,22 +1,20 @@
 """Saves and loads the resolved configuration of a run."""
 
 import json
-import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from netzoo.config.table import default_config, flatten, task_table, validate
 from netzoo.errors import UserError
+from netzoo.files import write_text
 
 CONFIG_FILE = "config.json"
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:
-    """Write the resolved configuration into the run folder atomically."""
-    partial = workdir / f"{CONFIG_FILE}.partial"
-    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    os.replace(partial, workdir / CONFIG_FILE)
+    """Write the resolved configuration into the run folder."""
+    write_text(workdir / CONFIG_FILE, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load_config(workdir: Path) -> ConfigDict:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure
+from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure, save
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -44,7 +44,7 @@ def training_curves(
     for axes, name in zip((losses, metrics, rates), names, strict=True):
         _dress(axes, name)
         axes.set_xlim(0, max(record["epoch"] for record in records))
-    figure.savefig(path, format="png")
+    save(figure, path)
 
 
 def _draw_losses(axes: Axes, train: Records, evals: Records) -> None:

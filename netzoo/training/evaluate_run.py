@@ -13,6 +13,7 @@ from netzoo.config import CONFIG_FILE, flatten, load_config
 from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
+from netzoo.files import write_text
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
@@ -66,7 +67,7 @@ def evaluate_run(
     # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report)
     if meshes.is_writer():
-        (folder / EVAL_FILE).write_text(json_text(report, pretty=True) + "\n", encoding="utf-8")
+        write_text(folder / EVAL_FILE, json_text(report, pretty=True) + "\n")
         draw_figures(folder)
     say(
         f"{which} checkpoint, step {report['step']}, {report['weights']} weights; written: "

@@ -24,6 +24,7 @@ from netzoo import mesh as meshes
 from netzoo.config import CONFIG_FILE, check_same_run, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
+from netzoo.files import make_folder
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.task import Task
@@ -315,6 +316,6 @@ class TrainingLoop:
         if not self.config.profile or not meshes.is_writer():
             return
         if step == PROFILED_STEPS[0]:
-            jax.profiler.start_trace(str(self.workdir / "profile"))
+            jax.profiler.start_trace(str(make_folder(self.workdir / "profile")))
         elif step == PROFILED_STEPS[1]:
             jax.profiler.stop_trace()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError, note
+from netzoo.files import appending, make_folder
 from netzoo.progress import byte_bar
 from netzoo.weights.published import PublishedWeights
 
@@ -31,7 +32,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f"{path.name}.partial")
     try:
         _fetch(weights.address, partial)
@@ -76,7 +77,9 @@ def _fetch(address: str, partial: Path) -> None:
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         bar = byte_bar(partial.stem, total, start)
-        with partial.open("ab" if start else "wb") as file, bar as advance:
+        if not start:
+            partial.unlink(missing_ok=True)
+        with appending(partial) as file, bar as advance:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 advance(len(chunk))

@@ -1,16 +1,16 @@
 """Exports variables to other projects' names and to netzoo's own files."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
 import numpy as np
 from chex import ArrayTree
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from netzoo.errors import UserError, unknown_name
+from netzoo.files import replacing
 from netzoo.models.registry import create_model
 from netzoo.weights.families import layouts
 from netzoo.weights.published import Preprocessing
@@ -64,14 +64,8 @@ def save_safetensors(
     else:
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}
-    partial = Path(path).with_name(f"{Path(path).name}.partial")
-    # safetensors creates files that only their owner can read; apply the umask instead.
-    partial.unlink(missing_ok=True)
-    partial.touch()
-    mode = partial.stat().st_mode
-    save_file(tensors, partial, metadata)
-    partial.chmod(mode)
-    os.replace(partial, path)
+    with replacing(path, typed=True) as file:
+        file.write(save(tensors, metadata))
 
 
 def _as_text(options: dict[str, Any]) -> str:

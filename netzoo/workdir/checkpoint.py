@@ -26,6 +26,7 @@ import orbax.checkpoint as ocp
 from chex import ArrayTree
 
 from netzoo.errors import UserError, note, unknown_name
+from netzoo.files import make_folder, write_bytes
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 from netzoo.workdir.folder import FRESH_FILE
@@ -52,7 +53,7 @@ class _CheckpointFolder:
 
     def __init__(self, directory: Path, **options: Any):
         """Open or create the folder; `options` are Orbax's."""
-        self.directory = directory.absolute()
+        self.directory = make_folder(directory.absolute())
         options |= {"temporary_path_class": ChecksummedPath}
         options |= {"cleanup_tmp_directories": True}  # left by a killed process
         # Processes meet in barriers that Orbax names by the step. Both folders of a run may save
@@ -93,7 +94,7 @@ class Checkpoints(_CheckpointFolder):
         super().__init__(workdir / CHECKPOINTS, preservation_policy=self)
         steps = self._manager.all_steps()
         if not steps and jax.process_index() == 0:
-            (self.directory / FRESH_FILE).touch()
+            write_bytes(self.directory / FRESH_FILE, b"")
         self._off_schedule = {s for s in steps if _is_off_schedule(self.directory / str(s))}
 
     def save(

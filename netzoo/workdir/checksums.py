@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
+from netzoo.files import write_text
 from netzoo.workdir.folder import FRESH_FILE
 
 CHECKSUMS_FILE = "checksums.json"
@@ -37,7 +38,7 @@ def write_checksums(folder: Path) -> None:
     """
     paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
     digests = {str(path.relative_to(folder)): _digest(path) for path in paths}
-    (folder / CHECKSUMS_FILE).write_text(json.dumps(digests, indent=1) + "\n")
+    write_text(folder / CHECKSUMS_FILE, json.dumps(digests, indent=1) + "\n")
 
 
 def check_files(folder: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from netzoo.files import write_text
 from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
@@ -108,7 +109,7 @@ def _read(workdir: Path) -> dict[str, Any]:
 
 
 def _write(workdir: Path, record: Mapping[str, Any]) -> None:
-    (workdir / ENVIRONMENT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    write_text(workdir / ENVIRONMENT_FILE, json.dumps(record, indent=2) + "\n")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,13 +8,14 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from netzoo.errors import UserError, note
+from netzoo.files import appending
 from netzoo.workdir import LOCK_FILE
 
 
-def lock_run(workdir: Path) -> TextIO | None:
+def lock_run(workdir: Path) -> IO[bytes] | None:
     """Lock the folder of a run and write this process's name into the lock file.
 
     Returns:
@@ -25,7 +26,7 @@ def lock_run(workdir: Path) -> TextIO | None:
       OSError: The folder is not writable.
     """
     # Open for appending: the file names the holder until this process has the lock.
-    file = (workdir / LOCK_FILE).open("a", encoding="utf-8")
+    file = appending(workdir / LOCK_FILE)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,7 +36,7 @@ def lock_run(workdir: Path) -> TextIO | None:
         advice = "train in this folder with one process at a time"
         note(f"{file.name} cannot be locked ({error.strerror}): {advice}")
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
     return file
 

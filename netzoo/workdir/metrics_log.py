@@ -12,7 +12,6 @@ import contextlib
 import errno
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from netzoo.errors import UserError
+from netzoo.files import appending, make_folder, write_bytes, write_text
 from netzoo.workdir import METRICS_FILE, TENSORBOARD
 
 _EVENTS = ".netzoo-"  # in the names of event files
@@ -48,7 +48,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
           UserError: A line of the existing log is not JSON, other than a truncated last line.
         """
         self.path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         if resume_step is None:
             # TensorBoard would draw the old and the new run as one zigzag curve.
             for old in self._folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
@@ -56,8 +56,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
         elif self.path.exists():
             with _naming(self.path):
                 _truncate(self.path, resume_step)
+        if resume_step is None:
+            write_bytes(self.path, b"")
         # Unbuffered, so that closing after a failed write does not fail again.
-        self._file = self.path.open("wb" if resume_step is None else "ab", buffering=0)
+        self._file = appending(self.path, buffering=0)
         with _naming(self._folder):
             self._events = _open_events(self._folder, resume_step)
 
@@ -133,14 +135,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _truncate(path: Path, last_step: int) -> None:
     """Remove the lines after `last_step`, replacing the file atomically."""
     kept = [record for record in read_metrics(path) if record["step"] <= last_step]
-    partial = path.with_name(path.name + ".partial")
     # json writes the shortest exact form of floats, so kept lines keep their bytes.
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
-    with partial.open("wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_text(path, text)
 
 
 def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from netzoo.errors import UserError
+from netzoo.files import is_stream
 
 
 def check_writable(*paths: str | None) -> None:
@@ -22,5 +23,5 @@ def check_writable(*paths: str | None) -> None:
             raise UserError(f"cannot write {path}: it is a folder; expected a file name")
         if not folder.is_dir():
             raise UserError(f"cannot write {path}: the folder {folder} does not exist")
-        if not os.access(path if Path(path).exists() else folder, os.W_OK):
+        if not os.access(path if is_stream(Path(path)) else folder, os.W_OK):
             raise UserError(f"cannot write {path}: no permission")

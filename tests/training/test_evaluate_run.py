@@ -47,6 +47,16 @@ def test_results_of_other_data_need_a_folder(key, value, workdir, tmp_path):
         evaluate_run(workdir, config=config, out=other)
 
 
+def test_results_are_written_through_no_link(workdir, tmp_path, monkeypatch):
+    """Protects a file elsewhere from a link in a stranger's run."""
+    (tmp_path / "mine").write_text("text")
+    (workdir / "eval.json").symlink_to(tmp_path / "mine")
+    fake_evaluation(monkeypatch, lambda folder: None)
+    evaluate_run(workdir)
+    assert (tmp_path / "mine").read_text() == "text"
+    assert not (workdir / "eval.json").is_symlink()
+
+
 @pytest.mark.parametrize("out", [None, "out"])
 def test_results_go_to_the_folder_that_is_named(out, workdir, tmp_path, monkeypatch):
     """Protects the results of a run, including its figures, from those of other data."""

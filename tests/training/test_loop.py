@@ -125,6 +125,25 @@ def test_lost_checkpoints_are_an_error_that_keeps_the_log(whole, pictures, tmp_p
     assert (workdir / "metrics.jsonl").read_bytes() == log
 
 
+def test_a_run_writes_through_no_link(whole, pictures, tmp_path):
+    """Protects files elsewhere from the links in a stranger's run: they are replaced or refused."""
+    workdir, outside = shutil.copytree(whole, tmp_path / "run"), tmp_path / "outside"
+    outside.mkdir()
+    for path in [path for path in workdir.iterdir() if path.is_file()]:
+        path.rename(outside / path.name)
+        path.symlink_to(outside / path.name)
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    with pytest.raises(UserError, match="lock is a link"):
+        train(tiny_config(pictures), workdir)
+    (workdir / "lock").unlink()
+    assert train(tiny_config(pictures), workdir) == 0
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+    (workdir / "best").rename(outside / "best")
+    (workdir / "best").symlink_to(outside / "best")
+    with pytest.raises(UserError, match="best is a link to"):
+        train(tiny_config(pictures), workdir)
+
+
 def test_what_a_run_leaves_behind(whole):
     """Protects the layout of a run folder, which eval, predict and record read."""
     names = {path.name for path in whole.iterdir()}

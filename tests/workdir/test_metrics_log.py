@@ -165,13 +165,14 @@ def test_reading_forgives_the_last_line_only(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_a_full_disk_names_the_file(tmp_path):
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     """Protects the message for a full disk, which names the file."""
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with (
         pytest.raises(OSError, match=r"disk is full.*metrics\.jsonl") as caught,
         MetricsWriter(tmp_path, resume_step=None) as writer,
+        open("/dev/full", "wb", buffering=0) as full,
     ):
+        monkeypatch.setattr(writer, "_file", full)
         write_steps(writer, [1])
     assert caught.value.errno == errno.ENOSPC
 

@@ -22,6 +22,7 @@ from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
 from netzoo.console import print_table
 from netzoo.errors import UserError
+from netzoo.files import replacing
 from netzoo.progress import track
 from netzoo.tasks import create_task, resolve_config
 
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.out:
         rows = [asdict(e) for e in results]
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with options.out.open("w", newline="") as file:
+        with replacing(options.out, "w", typed=True) as file:
             writer = csv.DictWriter(file, rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)

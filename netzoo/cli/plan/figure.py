@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from netzoo.cli.plan.estimate import DATA_PARALLEL, SHARED, Estimate
-from netzoo.figures import BLUE, INK, MUTED, RED, new_figure
+from netzoo.figures import BLUE, INK, MUTED, RED, new_figure, save
 
 
 def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str) -> None:
@@ -30,4 +30,4 @@ def draw(estimates: Sequence[Estimate], path: str | os.PathLike[str], title: str
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, format="png")
+    save(figure, path)

@@ -58,7 +58,7 @@ def confusion_matrix(
             style["color"] = "white" if shares[row, column] > 0.42 else INK
             axes.text(column, row, confusion[row, column], **style)
     figures.hide_frame(axes)
-    figure.savefig(path)
+    figures.save(figure, path)
 
 
 def _name_classes(
@@ -111,7 +111,7 @@ def prediction_sheet(
         style = PLAIN | {"color": MUTED, "fontsize": 8}  # a text, because titles are slow to place
         pair[1].text(0, 1.02, shorten(caption, 34), transform=pair[1].transAxes, **style)
         _draw_scores(pair[1], scores, height / 0.4)
-    figure.savefig(path)
+    figures.save(figure, path)
 
 
 def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]], places: float) -> None:

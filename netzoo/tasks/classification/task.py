@@ -21,6 +21,7 @@ from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_names
 from netzoo.errors import UserError, note
+from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
@@ -129,7 +130,7 @@ class ImageClassification(Task):
     def save(self, workdir: Path) -> None:
         """Write the class names in label order, for prediction."""
         text = json_text(list(self.class_names)) + "\n"
-        (workdir / CLASSES_FILE).write_text(text, encoding="utf-8")
+        write_text(workdir / CLASSES_FILE, text)
 
     def batch_sizes(self, *, training: bool = True) -> dict[str, int]:
         """Return the sizes of batches, and of their parts with gradient accumulation."""

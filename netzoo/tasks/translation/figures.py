@@ -53,7 +53,7 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
         figures.hide_frame(axes)
     label = "attention weight; source across, translation down"
     figure.colorbar(image, ax=panels, location="bottom", label=label, shrink=0.3, aspect=40)
-    figure.savefig(path)
+    figures.save(figure, path)
 
 
 def _label(piece: str) -> str:

@@ -2,11 +2,12 @@
 
 import contextlib
 import gzip
+import io
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from netzoo.console import json_text
 from netzoo.errors import UserError, note, printable
 from netzoo.figures import check_format
+from netzoo.files import replacing
 from netzoo.tasks import run_config
 from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
@@ -109,8 +111,7 @@ def _write_translations(
     best, seconds, file = [], 0.0, sys.stdout
     with contextlib.ExitStack() as stack:
         if options.output is not None:
-            open_file = gzip.open if options.output.endswith(".gz") else open
-            file = stack.enter_context(open_file(options.output, "wt", encoding="utf-8"))
+            file = stack.enter_context(_open_output(options.output))
         if options.json:
             file.write("[")
             stack.callback(file.write, "\n]\n")  # even after an error
@@ -127,6 +128,27 @@ def _write_translations(
             file.flush()
             seconds += taken
     return best, seconds
+
+
+@contextlib.contextmanager
+def _open_output(path: str) -> Iterator[IO[str]]:
+    """Open a text file, compressed if its name ends in .gz.
+
+    The file gets its name at the end. After an error it holds what was written until then.
+    """
+    failure = None
+    with contextlib.ExitStack() as stack:
+        packed = path.endswith(".gz")
+        file = stack.enter_context(replacing(path, "wb" if packed else "w", typed=True))
+        if packed:
+            archive = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file))
+            file = stack.enter_context(io.TextIOWrapper(archive, encoding="utf-8"))
+        try:
+            yield file
+        except Exception as error:
+            failure = error
+    if failure:
+        raise failure
 
 
 def _entry(number: int, sentence: str, hypotheses: Sequence[Hypothesis], options: Options) -> str:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from netzoo.console import say
 from netzoo.data.source import fingerprint
 from netzoo.errors import UserError, noting
+from netzoo.files import replacing
 from netzoo.mesh import process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.task import Task, apply_in_training, create_network
@@ -239,6 +240,6 @@ def _inputs_and_labels(batch: ArrayTree) -> tuple[tuple[jax.Array, jax.Array], j
 
 def _write_table(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """Write tab-separated columns without quotes, so that `cut` returns the texts."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path, "w") as file:
         for row in (header, *rows):
             file.write("\t".join(text.translate(SPACES) for text in row) + "\n")

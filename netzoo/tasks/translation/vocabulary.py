@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from netzoo.errors import UserError
+from netzoo.files import write_bytes
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 
@@ -107,7 +108,7 @@ class Vocabulary:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as a SentencePiece model file."""
-        Path(path).write_bytes(self._model)
+        write_bytes(path, self._model)
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()
