@@ -94,7 +94,7 @@ TABLE = {
         ZERO_BIAS,
         (r"class_token|logits/kernel", 0.0),
         (r"position_embedding", 0.02),
-        (r"embedding/kernel", lecun),
+        (r"(embedding|pre_logits)/kernel", lecun),
         (r"encoder/.*/kernel", xavier),
     ],
     # vit_jax/models_resnet.py.
@@ -116,7 +116,8 @@ TABLE = {
         (r".*/kernel", xavier),
     ],
 }
-SMALLER = {name: {"hidden_features": 64} for name in ("alexnet", "alexnet_owt", "vgg11_bn")}
+OPTIONS = {name: {"hidden_features": 64} for name in ("alexnet", "alexnet_owt", "vgg11_bn")}
+OPTIONS["vit_ti16"] = {"representation_size": 48}
 
 
 def initializers(name, size, monkeypatch):
@@ -128,7 +129,7 @@ def initializers(name, size, monkeypatch):
         return plain(module, leaf, init, *arguments, **options)
 
     monkeypatch.setattr(nn.Module, "param", noting)
-    variable_shapes(create_model(name, num_classes=64, **SMALLER.get(name, {})), size)
+    variable_shapes(create_model(name, num_classes=64, **OPTIONS.get(name, {})), size)
     return found
 
 

@@ -69,6 +69,30 @@ def test_constant_stays():
     assert float(rate(0)) == float(rate(99)) == pytest.approx(0.1)
 
 
+def numpy_rates(name, steps):
+    """Rates with a peak of 0.1 after a warm-up of 15 steps; the run has 60, a stair has 10."""
+    warm, rest = 0.1 * np.minimum(steps / 15, 1), np.maximum(steps - 15, 0)
+    return (
+        warm
+        * {
+            "constant": 1.0,
+            "cosine": (1 + np.cos(np.pi * rest / 45)) / 2,
+            "exponential": 0.7 ** (rest // 10),
+            "inverse_sqrt": (15 / (15 + rest)) ** 0.5,
+        }[name]
+    )
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "exponential", "inverse_sqrt"])
+def test_every_rate_of_a_run(name):
+    """Protects each step of each schedule, by the formulas in NumPy."""
+    options = {"schedule.name": name, "schedule.warmup_epochs": 1.5, "train.epochs": 6}
+    options |= {"schedule.decay_rate": 0.7, "schedule.decay_epochs": 1.0}
+    rate, steps = create_schedule(config(**options), 10), np.arange(61)
+    found = [float(rate(step)) for step in jnp.asarray(steps)]
+    np.testing.assert_allclose(found, numpy_rates(name, steps), rtol=2e-6, atol=1e-8)
+
+
 def first_update(**options):
     """Return the update of the first step for PARAMS and GRADS."""
     c = config(**{"schedule.name": "constant", "optimizer.weight_decay": 0.01} | options)
@@ -101,8 +125,8 @@ def test_first_steps_by_hand():
 def numpy_steps(options, gradients, rates):
     """Ten steps from 0 by the formulas of the papers and of timm's RMSpropTF, in float64."""
     name, o, wd = options["name"], options, options["weight_decay"]
-    x = velocity = mean = np.zeros(3)
-    squares = np.ones(3) if name == "rmsprop_tf" else np.zeros(3)
+    x = velocity = mean = np.zeros(gradients.shape[1])
+    squares = np.ones_like(x) if name == "rmsprop_tf" else np.zeros_like(x)
     positions = []
     for number, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         if name == "adamw":
@@ -135,26 +159,34 @@ def numpy_steps(options, gradients, rates):
     ids=lambda options: "-".join(map(str, options.values())),
 )
 def test_ten_steps_are_those_of_the_formulas(options):
-    """Protects values that the first step does not show: decays, momentum, learning rates."""
-    options = {**options, "weight_decay": 0.05}
+    """Protects values that the first step does not show: decays, momentum, learning rates.
+
+    Clipping counts all parameters together. The bias learns half as fast, without weight decay.
+    """
     keys = {f"optimizer.{name}": value for name, value in options.items()}
+    keys |= {"optimizer.weight_decay": 0.05, "optimizer.lr_mults": ((".*/bias", 0.5), (".*", 1.0))}
     schedule = {"schedule.name": "exponential", "schedule.decay_rate": 0.5}
-    schedule |= {"schedule.decay_epochs": 0.3, "optimizer.weight_decay_mults": ((".*", 1.0),)}
-    c = config(**keys, **schedule)
+    c = config(**keys, **schedule, **{"schedule.decay_epochs": 0.3, "train.clip_norm": 2.0})
     rate = create_schedule(c, 10)  # halves after 3, 6 and 9 steps
-    gradients = np.random.default_rng(0).normal(size=(10, 3))
-    params = {"dense": {"kernel": jnp.zeros(3)}}
+    gradients = np.random.default_rng(0).normal(size=(10, 5))
+    params = {"dense": {"kernel": jnp.zeros(3), "bias": jnp.zeros(2)}}
     optimizer = create_optimizer(c, rate, params)
     state, found = optimizer.init(params), []
     for gradient in gradients:
-        grads = {"dense": {"kernel": jnp.asarray(gradient, jnp.float32)}}
+        kernel, bias = jnp.split(jnp.asarray(gradient, jnp.float32), [3])
+        grads = {"dense": {"kernel": kernel, "bias": bias}}
         updates, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, updates)
-        found.append(np.asarray(params["dense"]["kernel"]))
-    rates = [float(rate(step)) for step in range(10)]
+        found.append(np.concatenate([params["dense"]["kernel"], params["dense"]["bias"]]))
+    rates = np.array([float(rate(step)) for step in range(10)])
     assert len(set(rates)) == 4
+    norms = np.linalg.norm(gradients, axis=1, keepdims=True)
+    assert 0 < (norms > 2).sum() < 10
+    gradients = gradients * np.minimum(1, 2 / norms)
+    kernel = numpy_steps({**options, "weight_decay": 0.05}, gradients[:, :3], rates)
+    bias = numpy_steps({**options, "weight_decay": 0.0}, gradients[:, 3:], rates / 2)
     # Ten steps of float32 against float64.
-    np.testing.assert_allclose(found, numpy_steps(options, gradients, rates), rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(found, np.hstack([kernel, bias]), rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop", "rmsprop_tf"])

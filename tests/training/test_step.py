@@ -177,6 +177,19 @@ def test_ema_follows_parameters_and_statistics():
     assert set(after.ema) == {"params", "batch_stats"}
 
 
+def test_average_of_ten_steps():
+    """Protects the decay: that of the configuration, once the first steps are forgotten."""
+    _, state, step, batch = toy(**{"train.ema_decay": 0.4})
+    step, expected = jax.jit(step), jax.tree.map(np.float64, state.variables)
+    for number in range(10):
+        state, _ = step(state, batch)
+        decay = min(0.4, (1 + number) / (10 + number))  # 0.4 from step 5 on
+        expected = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * np.float64(new), expected, state.variables
+        )
+    chex.assert_trees_all_close(state.ema, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_clipping_bounds_the_update():
     """Protects the order of the chain: clipping acts on the gradient, before the optimizer."""
     options = {"optimizer.name": "sgd", "optimizer.weight_decay": 0.0, "train.clip_norm": 0.5}
