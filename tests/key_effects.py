@@ -29,8 +29,8 @@ from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.training import evaluate_run, loop, sharding, train
 from netzoo.training.continuation import check_data
 from netzoo.training.optimizer import create_optimizer, create_schedule
-from netzoo.training.state import TrainState
-from netzoo.training.step import TrainProgram, build_train_program
+from netzoo.training.step import build_train_program
+from tests.training.cheap_run import cheap_steps, sums
 
 KEY = jax.random.key(0)
 
@@ -203,18 +203,9 @@ def tables(config):
 
 def run(config):
     """The log, checkpoints, trace and messages of a run whose steps compute nothing."""
-    params = {"w": jnp.zeros(3)}
-    state = TrainState.create({"params": params}, optax.identity(), KEY, ema=False)
-    metrics = dict.fromkeys(("loss", "grad_norm", "update_norm", "learning_rate"), jnp.ones(()))
-    program = TrainProgram(
-        lambda _: state, state, lambda s, _: (s.replace(step=s.step + 1), metrics), ""
-    )
-    sums = {"confusion": np.eye(3, dtype=int), "topk_correct": 3, "loss_sum": 1.0, "count": 3}
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(loop, "build_train_program", return_value=program),
-        mock.patch.object(loop, "evaluate", return_value=sums),
-        mock.patch.object(loop, "training_curves"),
+        cheap_steps(),
         mock.patch.object(jax.profiler, "start_trace") as trace,
         mock.patch.object(jax.profiler, "stop_trace"),
     ):
@@ -250,8 +241,7 @@ def tested(config):
 
 def metrics(config):
     """The names of the metrics of a report."""
-    sums = {"confusion": np.eye(3, dtype=int), "topk_correct": 3, "loss_sum": 1.0, "count": 3}
-    return [*create_task(config).metrics(sums)]
+    return [*create_task(config).metrics(sums(3, 2))]
 
 
 # Translation

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -51,9 +52,12 @@ def lines_of(workdir: Path):
 
 
 def assert_same_run(workdir: Path, whole: Path):
-    """Every leaf of the state, every metric and the data position are equal, bit for bit."""
+    """State, best weights, metrics and data position are equal, bit for bit."""
     state, position = state_of(workdir)
     expected, expected_position = state_of(whole)
     chex.assert_trees_all_equal(state, expected)
     assert position == expected_position
     assert lines_of(workdir) == lines_of(whole)
+    chex.assert_trees_all_equal(
+        restore_variables(workdir, "best"), restore_variables(whole, "best")
+    )

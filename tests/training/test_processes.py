@@ -86,7 +86,7 @@ def examples_of(workdir) -> list[list[list[int]]]:
 
 
 def assert_agree(workdir, other):
-    """Compare losses, evaluations and all state of two runs.
+    """Compare losses, evaluations, the last and the best weights of two runs.
 
     The bound is 1e-5, relative or of a number near one: gloo sums in another order than the threads
     of one process, float32 rounds at 6e-8, and the differences accumulate over twenty steps of
@@ -96,9 +96,11 @@ def assert_agree(workdir, other):
         assert found.keys() == expected.keys()
         for name in found.keys() - {"kind", "weights"}:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
-    _, _, weights = restore_variables(workdir)
-    _, _, expected = restore_variables(other)
-    chex.assert_trees_all_close(weights, expected, rtol=1e-5, atol=1e-5)
+    for which in ("last", "best"):
+        *found, weights = restore_variables(workdir, which)
+        *expected, other_weights = restore_variables(other, which)
+        assert found == expected
+        chex.assert_trees_all_close(weights, other_weights, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow  # test_sharding.py has the numbers

@@ -1,0 +1,59 @@
+"""The best weights: chosen by the validation split, and those that were evaluated."""
+
+import numpy as np
+import pytest
+
+from netzoo.training import train
+from netzoo.workdir.checkpoint import restore_variables
+from netzoo.workdir.metrics_log import read_metrics
+from tests.conftest import tiny_config
+from tests.training.cheap_run import AVERAGED, cheap_steps, sums
+
+# Correct answers at steps 5, 10, 15 and 20, by the number of examples in a split. The splits would
+# choose steps 20, 10 and 15; raw weights would choose step 5.
+TRAIN, VALIDATION, TEST = 9, 7, 11
+CORRECT = {TRAIN: (3, 4, 5, 9), VALIDATION: (2, 6, 3, 5), TEST: (2, 3, 10, 4)}
+EXAMPLES = {"train": TRAIN, "validation": VALIDATION}
+
+
+def evaluate(eval_step, variables, batches, put):
+    """Answer as `CORRECT` says if the weights are averages, and all wrong otherwise."""
+    del eval_step, put
+    examples = sum(int(batch["mask"].sum()) for batch in batches)
+    step = int(variables["params"]["w"][0]) - AVERAGED
+    return sums(examples, CORRECT[examples][step // 5 - 1] if step > 0 else 0)
+
+
+@pytest.fixture
+def config(pictures):
+    """Splits of different sizes, evaluated after each of four epochs of five steps."""
+    config = tiny_config(pictures)
+    config.data.validation_split = f"val[:{VALIDATION}]"
+    config.evaluation.train_examples = TRAIN
+    config.evaluation.every_epochs = 1
+    return config
+
+
+def test_best_is_that_of_the_validation_split(config, tmp_path):
+    """Protects the test split from choosing weights, and the weights that are kept and logged."""
+    with cheap_steps(evaluate):
+        assert train(config, tmp_path) == 0
+    step, which, variables = restore_variables(tmp_path, "best")
+    assert (step, which) == (10, "ema")
+    np.testing.assert_array_equal(variables["params"]["w"], np.full(3, 10 + AVERAGED))
+    lines = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["kind"] == "eval"]
+    for number, line in enumerate(lines):
+        assert (line["step"], line["weights"]) == (5 * number + 5, "ema")
+        for name, examples in EXAMPLES.items():
+            expected = CORRECT[examples][number] / examples
+            assert line[f"{name}_accuracy"] == pytest.approx(expected)
+    assert len(lines) == 4 and not any("test" in key for key in lines[0])
+
+
+def test_without_a_validation_split_nothing_is_best(config, tmp_path):
+    """Protects from weights chosen by the training split."""
+    config.data.validation_split = None
+    with cheap_steps(evaluate):
+        assert train(config, tmp_path) == 0
+    assert not (tmp_path / "best").exists()
+    assert restore_variables(tmp_path)[0] == 20
