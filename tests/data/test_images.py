@@ -119,6 +119,17 @@ def test_augmentation_differs_between_epochs_and_examples(flowers):
     assert len({b["image"].tobytes() for b in batches}) > 8
 
 
+def test_equal_pictures_look_different_in_an_epoch():
+    """Each example of an epoch has its own crop, mirroring and operations."""
+    source = DrawnSource()
+    source.images = source.images[:1].repeat(8, axis=0)
+    batches = take(make(source, image_size=32), 4)
+    epochs = [np.concatenate([b["image"] for b in batches[first : first + 2]]) for first in (0, 2)]
+    for images in epochs:
+        assert len({image.tobytes() for image in images}) == 8
+    assert not {x.tobytes() for x in epochs[0]} & {x.tobytes() for x in epochs[1]}
+
+
 def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
     """The batch size does not change the augmentation of an example in an epoch."""
     source = memory_source(16, height=20)

@@ -90,12 +90,22 @@ def test_crops_stay_inside_and_in_range():
             assert 0.73 <= w / h <= 1.37
 
 
-def test_crop_covers_range():
-    """The area of crops is uniform."""
+def test_crops_are_uniform():
+    """The area, the logarithm of the shape, and the place of crops are uniform in their bounds."""
     rng = np.random.default_rng(0)
-    crops = [sample_crop(300, 300, rng, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(2000)]
-    area = np.array([h * w for _, _, h, w in crops]) / 300**2
-    assert area.min() < 0.1 and area.max() > 0.85 and 0.4 < area.mean() < 0.55
+    crops = np.array([sample_crop(400, 400, rng, (0.1, 0.3), (0.5, 2.0)) for _ in range(4000)])
+    top, left, height, width = crops.T
+    shares = {
+        "area": (height * width / 400**2 - 0.1) / 0.2,
+        "shape": (np.log(width / height) / np.log(2) + 1) / 2,
+        "top": top / (400 - height),
+        "left": left / (400 - width),
+    }
+    for name, share in shares.items():
+        counts, _ = np.histogram(share, 10, (-0.005, 1.005))
+        assert counts.sum() == 4000, name
+        # Five standard deviations of a tenth of 4,000, and rounding to pixels.
+        assert np.abs(counts - 400).max() < 5 * 360**0.5 + 20, (name, counts)
 
 
 def test_crop_of_extreme_shape_falls_back_to_the_centre():

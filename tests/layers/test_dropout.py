@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from netzoo.layers import Dropout
+from netzoo.layers import Dropout, DropPath
 
 SHAPE = (64, 8, 512)
 
@@ -55,3 +55,14 @@ def test_does_nothing_where_it_should_not():
     np.testing.assert_array_equal(Dropout(0.5).apply({}, x, train=False), x)
     np.testing.assert_array_equal(Dropout(0.0).apply({}, x, train=True), x)
     assert not np.asarray(dropped(1.0, 0)).any()
+
+
+def test_a_path_is_dropped_for_whole_examples():
+    """Protects stochastic depth: a branch is kept, scaled, or dropped for all of an example."""
+    x = jnp.ones((2000, 3, 2))
+    rngs = {"dropout": jax.random.key(0)}
+    y = np.asarray(DropPath(0.3).apply({}, x, train=True, rngs=rngs)).reshape(len(x), -1)
+    assert (y == y[:, :1]).all()
+    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-6)
+    assert abs((y[:, 0] == 0).mean() - 0.3) < 0.04
+    np.testing.assert_array_equal(DropPath(0.3).apply({}, x, train=False), x)

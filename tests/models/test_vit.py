@@ -243,8 +243,8 @@ def test_randomness_follows_its_key(trained, variables):
         jax.eval_shape(lambda: small().apply(variables, IMAGES, train=True))
 
 
-def encoder_steps(batch, dropout_rate=0.0, drop_path_rate=0.0):
-    """Train a stack in which every branch of attention gives 1 and every MLP 0.
+def encoder_steps(batch, layers, dropout_rate=0.0, drop_path_rate=0.0):
+    """Train a stack in which every branch gives 0, except that the bias of `layers` is 1.
 
     Returns:
       What each block added to the tokens, `[depth, batch, length, width]`.
@@ -254,17 +254,22 @@ def encoder_steps(batch, dropout_rate=0.0, drop_path_rate=0.0):
     x = jnp.zeros((batch, 3, 4))
     tree = jax.eval_shape(lambda key: encoder.init(key, x, train=False), jax.random.key(0))
     tree = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), tree)
-    attention = tree["params"]["blocks"]["attention"]
-    attention["out"]["bias"] = jnp.ones_like(attention["out"]["bias"])
+    branch, layer = layers
+    dense = tree["params"]["blocks"][branch][layer]
+    dense["bias"] = jnp.ones_like(dense["bias"])
     run = jax.jit(lambda key: encoder.apply(
         tree, x, train=True, rngs={"dropout": key}, mutable=["endpoints"])[0][1])  # fmt: skip
     outputs = run(jax.random.key(0))
     return np.diff([x, *outputs[""]], axis=0)
 
 
-def test_stochastic_depth_grows_with_depth():
+BRANCHES = pytest.mark.parametrize("layers", [("attention", "out"), ("mlp", "project")])
+
+
+@BRANCHES
+def test_stochastic_depth_grows_with_depth(layers):
     """Drop path drops branches of examples at rates 0, r / 2, r, and keeps the mean."""
-    added = encoder_steps(2000, drop_path_rate=0.6)
+    added = encoder_steps(2000, layers, drop_path_rate=0.6)
     assert (added == added[:, :, :1, :1]).all()
     for step, rate in zip(added[:, :, 0, 0], (0.0, 0.3, 0.6), strict=True):
         np.testing.assert_allclose(step[step != 0], 1 / (1 - rate), rtol=1e-6)
@@ -273,9 +278,10 @@ def test_stochastic_depth_grows_with_depth():
     np.testing.assert_allclose(dropped.all(0).mean(), 0.3 * 0.6, atol=0.03)  # independent
 
 
-def test_every_block_drops_by_its_own_mask():
-    """Each scanned block has its own mask."""
-    added = encoder_steps(200, dropout_rate=0.5)
+@BRANCHES
+def test_every_block_drops_by_its_own_mask(layers):
+    """Each scanned block has its own mask, in both branches."""
+    added = encoder_steps(200, layers, dropout_rate=0.5)
     assert set(np.unique(added)) == {0.0, 2.0}
     same = (added[0] == added[1]).mean()
     np.testing.assert_allclose(same, 0.5, atol=0.05)

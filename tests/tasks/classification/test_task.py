@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 
 from netzoo.config import save_config
 from netzoo.errors import UserError
+from netzoo.layers import AUXILIARY
 from netzoo.tasks import create_task, evaluation_task, resolve_config, run_config
 from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.training.evaluation import evaluate
@@ -81,6 +83,35 @@ def test_remat_reaches_the_network(pictures):
     variables = jax.eval_shape(task.init, jax.random.key(0))
     with pytest.raises(UserError, match="no blocks"):
         jax.eval_shape(task.loss, variables, batch, jax.random.key(0))
+
+
+class WithAuxiliary(nn.Module):
+    """Gives parameters as the logits, and others as those of an auxiliary classifier."""
+
+    auxiliary_weight: float
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        logits, extra = (self.param(n, nn.initializers.normal(), (3,)) for n in ("main", "extra"))
+        if train:
+            self.sow(AUXILIARY, "aux", jnp.tile(extra, (len(images), 1)), reduce_fn=lambda _, x: x)
+        return jnp.tile(logits, (len(images), 1))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 2.0])
+def test_auxiliary_losses_count_by_their_weight(weight, pictures):
+    """Protects GoogLeNet's training: the loss is the main one, and the others times the weight."""
+    config = tiny_config(pictures)
+    config.augment.mixup, config.train.label_smoothing = 0.0, 0.1
+    task = create_task(config)
+    task.model = WithAuxiliary(weight)
+    params = {"main": jnp.array([1.0, 2.0, 4.0]), "extra": jnp.array([3.0, 0.0, 1.0])}
+    batch = {"image": jnp.zeros((2, 4, 4, 3), jnp.uint8), "label": jnp.array([0, 2])}
+    loss, _, metrics = task.loss({"params": params}, batch, jax.random.key(0))
+    targets = 0.9 * np.eye(3)[[0, 2]] + 0.1 / 3
+    main, extra = (-(targets * jax.nn.log_softmax(x)).sum(1).mean() for x in params.values())
+    np.testing.assert_allclose(loss, main + weight * extra, rtol=1e-6)
+    assert metrics["accuracy"] == 0.5
 
 
 def test_corrupt_images_are_left_out_and_counted(pictures, tmp_path, capsys):
@@ -161,7 +192,7 @@ def test_a_batch_above_the_training_set_shrinks_to_it(pictures):
     task = create_task(config)
     assert next(task.train_iterator())["label"].shape == (39,)
     assert task.batch_sizes()["train.batch_size / train.grad_accum_steps"] == 13
-    assert task.notes()[1].startswith("1 of the 40 training images")
+    assert task.notes()[1].startswith("each epoch leaves out 1 of the 40 training images")
 
 
 def test_left_out_images_are_counted(pictures):
@@ -169,7 +200,7 @@ def test_left_out_images_are_counted(pictures):
     config = tiny_config(pictures)
     assert create_task(config).notes() == []
     config.train.batch_size = 9
-    assert create_task(config).notes()[0].startswith("4 of the 40 training images")
+    assert "leaves out 4 of the 40 training images" in create_task(config).notes()[0]
 
 
 def test_top_k_is_at_most_the_number_of_classes(pictures):
