@@ -12,7 +12,7 @@ from netzoo.console import say
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.source import Source
-from netzoo.data.sources.open import open_source, split_names
+from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError
 
 _AT_ONCE = 256  # examples; limits the memory of pending results
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.threads < 1:
         raise UserError(f"--threads {options.threads}; expected at least 1")
-    splits = [options.split] if options.split else split_names(options.source, options.data_dir)
+    splits = [options.split] if options.split else split_sizes(options.source, options.data_dir)
     status = 0
     for split in splits:
         source = open_source(options.source, split, options.data_dir, skip_corrupt=True)

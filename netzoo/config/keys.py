@@ -126,7 +126,8 @@ def conflicts(
         yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"
     splits = [f"data.{name}_split" for name in ("train", "validation", "test")]
     for other, key in itertools.combinations(splits, 2) if training else ():
-        if values[key] and values[other] and not rules.are_apart(values[key], values[other]):
+        given = values[other], values[key]
+        if all(given) and rules.are_apart(*given) is False:
             yield key, f"a split that shares no examples with {other}, {values[other]!r}"
 
 

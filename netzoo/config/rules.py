@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
 _MANY = 2**40  # replaces the unknown number of examples
+_UNITS = "%", "examples"  # of slices that can be compared without the number of examples
 
 
 class Rule(NamedTuple):
@@ -96,20 +97,23 @@ LR_MULTS = Rule(
 )
 
 
-def are_apart(split: str, other: str) -> bool:
+def are_apart(split: str, other: str) -> bool | None:
     """Return whether two split expressions have no examples in common.
 
-    Slices of a split are compared if both are in percent or both in examples. A percentage and a
-    number of examples cannot be compared without the size of the split, so they count as disjoint.
+    None means that only the sizes of the splits tell, for example with a slice in percent and a
+    slice in examples.
     """
 
-    def overlap(a: tuple[str, str, range], b: tuple[str, str, range]) -> bool:
-        if a[0] != b[0] or (a[1] and b[1] and a[1] != b[1]):
-            return False
-        return max(a[2].start, b[2].start) < min(a[2].stop, b[2].stop)
+    def apart(a: tuple[str, str, range], b: tuple[str, str, range]) -> bool | None:
+        if a[0] != b[0]:
+            return None if "all" in (a[0], b[0]) else True
+        if a[1] and b[1] and (a[1] != b[1] or a[1] not in _UNITS):
+            return None
+        return max(a[2].start, b[2].start) >= min(a[2].stop, b[2].stop)
 
     parts, others = (list(map(_slice, text.split("+"))) for text in (split, other))
-    return not any(overlap(a, b) for a in parts for b in others)
+    found = {apart(a, b) for a in parts for b in others}
+    return False if False in found else None if None in found else True
 
 
 def _slice(part: str) -> tuple[str, str, range]:
@@ -120,5 +124,7 @@ def _slice(part: str) -> tuple[str, str, range]:
         return name.strip(), bounds, range(_MANY)
     first, first_unit, last, last_unit = match.groups()
     unit = (first_unit if first else last_unit) or ("examples" if first or last else "")
+    if unit == "examples" and "-" in bounds:
+        unit = "examples from the end"
     ends = slice(*(int(end) if end else None for end in (first, last)))
     return name.strip(), unit, range(*ends.indices(100 if unit == "%" else _MANY))

@@ -1,10 +1,12 @@
 """TFDS split expressions, and the default splits of a run."""
 
+import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import tensorflow_datasets as tfds
 
+from netzoo.config.rules import are_apart
 from netzoo.data.source import SourceError
 from netzoo.errors import did_you_mean
 
@@ -40,16 +42,21 @@ def default_splits(
     `test` is kept.
 
     Raises:
-      SourceError: None of the names is that of a training split, or the training split may contain
-        the validation split.
+      SourceError: The source lists no splits, as those of user modules; none of the names is that
+        of a training split; or the training split may contain the validation split.
     """
+    if not names:
+        raise SourceError(
+            "The source lists no splits: set data.train_split, and data.validation_split and "
+            "data.test_split if it has them."
+        )
     train = _named("train", names)
     if train is None:
         raise SourceError(
-            f"The source has the splits {', '.join(sorted(names)) or 'none'}, and needs a training "
-            f"split named {', '.join(SPLIT_WORDS['train'][:-1])} or {SPLIT_WORDS['train'][-1]}. To "
+            f"The source has the splits {', '.join(sorted(names))}, and needs a training split "
+            f"named {', '.join(SPLIT_WORDS['train'][:-1])} or {SPLIT_WORDS['train'][-1]}. To "
             "train on a part of another split, set data.train_split, such as "
-            f"data.train_split={min(names, default='test')}[:80%]."
+            f"data.train_split={min(names)}[:80%]."
         )
     if _plain(train).startswith("trainval") and (other := _named("validation", names)):
         raise SourceError(
@@ -94,16 +101,12 @@ def resolve_split(
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}
-    divided = (term.strip().partition("[") for term in split.split("+"))
-    terms = ((name.strip(), mark + slice_) for name, mark, slice_ in divided)
     infos = {
         other: tfds.core.SplitInfo(name=other, shard_lengths=[lengths[name]], num_bytes=0)
         for other, name in names.items()
     }
     try:
-        spec = tfds.core.ReadInstruction.from_spec(
-            "+".join(parsed.get(name, name) + slice_ for name, slice_ in terms)
-        )
+        spec = tfds.core.ReadInstruction.from_spec(_renamed(split, parsed))
         parts = [
             (name, range(*slice(part.from_, part.to).indices(lengths[name])))
             for part in spec.to_absolute(infos)
@@ -117,9 +120,46 @@ def resolve_split(
     return parts
 
 
+def check_apart(splits: Mapping[str, str], sizes: Mapping[str, Callable[[], int]]) -> None:
+    """Check that the splits of a run share no examples.
+
+    Args:
+      splits: The split expression of each configuration key.
+      sizes: A function for each split of the source that counts its examples. They are called only
+        where the expressions alone do not tell, and a source without them is not checked further.
+
+    Raises:
+      SourceError: Two splits share examples, or an expression is invalid.
+    """
+    aliases = split_aliases(sizes)
+    for (key, split), (other_key, other) in itertools.combinations(splits.items(), 2):
+        apart = are_apart(_renamed(split, aliases), _renamed(other, aliases))
+        if apart is None and sizes:
+            lengths = {name: count() for name, count in sizes.items()}
+            parts, others = (resolve_split(text, lengths, aliases) for text in (split, other))
+            apart = not any(
+                name == other_name and max(a.start, b.start) < min(a.stop, b.stop)
+                for (name, a), (other_name, b) in itertools.product(parts, others)
+            )
+        if apart is False:
+            raise SourceError(
+                f"{other_key} is {other!r}; expected a split that shares no examples with {key}, "
+                f"{split!r}"
+            )
+
+
+def _renamed(split: str, names: Mapping[str, str]) -> str:
+    """Return a split expression with other names of the splits."""
+    terms = (term.strip().partition("[") for term in split.split("+"))
+    return "+".join(f"{names.get(n.strip(), n.strip())}{mark}{rest}" for n, mark, rest in terms)
+
+
 def split_aliases(splits: Collection[str]) -> dict[str, str]:
-    """Map the other words of each role to a split's name, if exactly one split has the role."""
-    aliases: dict[str, str] = {}
+    """Map the other words of each role to a split's name, if exactly one split has the role.
+
+    If a source has a single split, `all` is also a word for it.
+    """
+    aliases = {"all": min(splits)} if len(splits) == 1 else {}
     for role, words in SPLIT_WORDS.items():
         found = [name for name in splits if split_role(name) == role]
         if len(found) == 1:

@@ -1,6 +1,6 @@
 """The tasks of the training loop, one folder each, listed in `netzoo.config.tasks`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +43,24 @@ def resolve_config(
     task = task_module(config.task, "task").TASK
     task.resolve(config)
     _check_network(config)
-    if config.data.train_split is None and open_data:
-        from netzoo.data.splits import default_splits
-
-        data, names = config.data, task.split_names(config)
-        data.train_split, data.validation_split, data.test_split = default_splits(
-            names, data.validation_split, data.test_split
-        )
-        validate(config, training=training)
+    if open_data and (training or config.data.train_split is None):
+        _settle_splits(config, task.split_sizes(config), training)
     return FrozenConfigDict(config)
+
+
+def _settle_splits(
+    config: ConfigDict, sizes: Mapping[str, Callable[[], int]], training: bool
+) -> None:
+    """Fill in the splits of a source, in place, and check that those of a training are apart."""
+    from netzoo.data.splits import check_apart, default_splits
+
+    data, names = config.data, ("train_split", "validation_split", "test_split")
+    if data.train_split is None:
+        splits = default_splits(sizes, data.validation_split, data.test_split)
+        data.update(dict(zip(names, splits, strict=True)))
+        validate(config, training=training)
+    if training:
+        check_apart({f"data.{name}": data[name] for name in names if data[name]}, sizes)
 
 
 def _check_network(config: ConfigDict) -> None:

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ class Task(abc.ABC):
 
     @staticmethod
     @abc.abstractmethod
-    def split_names(config: ConfigDict) -> Collection[str]:
-        """Return the split names of `data.source`."""
+    def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
+        """Return a function for each split of `data.source` that counts its examples.
+
+        The result is empty if the source does not list its splits.
+        """
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:

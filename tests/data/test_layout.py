@@ -7,7 +7,7 @@ import pytest
 from netzoo.data import open_source
 from netzoo.data.source import SourceError
 from netzoo.data.sources.layout import read_layout
-from netzoo.data.sources.open import split_names
+from netzoo.data.sources.open import split_sizes
 from tests.data.conftest import jpeg
 
 
@@ -37,7 +37,7 @@ def test_split_folders(splits, tmp_path, capsys):
     """Protects the words that people use for splits, and the line that says what they are."""
     write(tmp_path, *(f"{split}/{name}" for split in splits for name in ("daisy", "roses")))
     spec = f"folder:{tmp_path}"
-    assert [*split_names(spec)] == list(splits)
+    assert [*split_sizes(spec)] == list(splits)
     for split in splits:
         source = open_source(spec, split)
         assert source.class_names == ("daisy", "roses")
@@ -102,7 +102,7 @@ def test_what_is_refused(names, message, tmp_path):
     """Protects against a wrong guess that trains to the end."""
     write(tmp_path, *names)
     with pytest.raises(SourceError, match=message):
-        split_names(f"folder:{tmp_path}")
+        split_sizes(f"folder:{tmp_path}")
     with pytest.raises(SourceError, match=message):
         open_source(f"folder:{tmp_path}", "train")
 

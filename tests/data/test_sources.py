@@ -14,8 +14,8 @@ from netzoo.cli.prepare import prepare
 from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
 from netzoo.data.source import SourceError
 from netzoo.data.sources import tfds
-from netzoo.data.sources.open import SOURCES, split_names
-from netzoo.data.splits import resolve_split
+from netzoo.data.sources.open import SOURCES, split_sizes
+from netzoo.data.splits import default_splits, resolve_split
 from netzoo.errors import UserError
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
@@ -221,7 +221,7 @@ def test_a_source_of_a_user(memory_source, monkeypatch):
     monkeypatch.setitem(SOURCES, "memory", lambda place, split: memory_source(int(place)))
     assert len(open_source("memory:5", "train")) == 5
     with pytest.raises(SourceError, match=r"set data\.train_split"):
-        split_names("memory:5")
+        default_splits(split_sizes("memory:5"))
 
 
 def test_a_path_without_its_prefix_is_recognised(flowers):

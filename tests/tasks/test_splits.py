@@ -54,6 +54,50 @@ def test_a_training_split_that_is_given_is_all_that_is_used(tmp_path):
         resolved(source, validation_split="train[90%:]")
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("train[:80%]", "train[80%:]", "train[15:18]"),
+        ("train[:80%]", "train[-5:]", None),
+        ("train[:15]", "train[-6:]", None),
+        ("train[5:]", None, "training[:6]"),
+        ("train[:90%]", "train[90%:]", "all"),
+        ("train", "eval[:50%]", "test[1:2]"),
+        ("train", "val", "valid"),
+        ("train[:80%]", None, "test+train[15:]"),
+    ],
+)
+def test_splits_that_share_examples(train, validation, test, tmp_path):
+    """Percentages and counts, and all words of one split, are compared once the source is open."""
+    for split, count in (("train", 10), ("val", 2), ("test", 2)):
+        for name in ("cats", "dogs"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(count):
+                (tmp_path / split / name / f"{index}.jpg").touch()
+    splits = dict(zip(NAMES, (train, validation, test), strict=True))
+    with pytest.raises(UserError, match=r"expected a split that shares no examples with data\."):
+        resolved(f"folder:{tmp_path}", **splits)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train[:80%]", "train[16:18]"),
+        ("train[:15]", "train[-5:]"),
+        ("all[:50%]", "training[10:]"),
+        ("train[:50%]+train[15:]", "train[10:15]"),
+    ],
+)
+def test_splits_that_share_none(train, test, tmp_path):
+    """Only examples that two splits really share are refused."""
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        for index in range(10):
+            (tmp_path / name / f"{index}.jpg").touch()
+    found = resolved(f"folder:{tmp_path}", train_split=train, test_split=test)
+    assert found == (train, None, test)
+
+
 def test_sentences_have_splits_too(tmp_path):
     """Protects the second task: computed pairs, and files, whose stems are the splits."""
     expected = ("train", "validation", "test")
@@ -67,6 +111,10 @@ def test_sentences_have_splits_too(tmp_path):
     for language in ("en", "de"):
         (tmp_path / f"val.{language}").rename(tmp_path / f"dev.{language}")
     assert resolved(source, "translation") == ("train[:80%]", "dev", "train[80%:]")
+    with pytest.raises(UserError, match="shares no examples"):
+        resolved(source, "translation", train_split="train[:80%]", test_split="train[0:1]")
+    with pytest.raises(UserError, match="shares no examples"):
+        resolved("number_words", "translation", train_split="test[:50%]", test_split="test[9:]")
 
 
 def test_the_configuration_alone_opens_no_source():

@@ -3,8 +3,9 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from netzoo.data.decode import check_header
@@ -49,8 +50,7 @@ class FolderSource:
         note_once(_description(self._root, self.class_names, lengths, splits))
         if others:
             note_once(f"{self._root}: {left_out(others)}")
-        alone = {"all": next(iter(splits))} if len(splits) == 1 else {}
-        parts = resolve_split(split, lengths, split_aliases(splits) | alone)
+        parts = resolve_split(split, lengths, split_aliases(splits))
         listed = [name for split_name in dict(parts) for name in files[split_name]]
         _check(self._root, listed, skip_corrupt)
         self.names = [files[name][i] for name, part in parts for i in part]
@@ -64,6 +64,20 @@ class FolderSource:
         name = self.names[index]
         label = self._labels[name.split("/")[self._depth]]
         return {"image": read_file(self._root / name, name), "label": label, "name": name}
+
+
+def split_sizes(path: str) -> dict[str, Callable[[], int]]:
+    """Return a function for each split of a folder that counts its images.
+
+    Raises:
+      SourceError: See `FolderSource`.
+    """
+    root = Path(path).expanduser()
+
+    def count(split: Path) -> int:
+        return len(_files(root, split, Counter()))
+
+    return {name: partial(count, split) for name, split in read_layout(root).splits.items()}
 
 
 def _description(

@@ -1,15 +1,13 @@
 """Opens a source of labelled images by its specification."""
 
 import os
-from collections.abc import Callable, Collection
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import tensorflow_datasets as tfds
 
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources.folder import FolderSource
-from netzoo.data.sources.layout import read_layout
-from netzoo.data.sources.tfds import TfdsSource, open_builder
+from netzoo.data.sources import folder as folder_source
+from netzoo.data.sources import tfds as tfds_source
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
@@ -42,25 +40,25 @@ def open_source(
     if kind in SOURCES:
         return SOURCES[kind](rest, split)
     if folder := _folder(spec):
-        return FolderSource(folder, split, skip_corrupt=skip_corrupt)
-    return TfdsSource(_builder(spec, data_dir), split)
+        return folder_source.FolderSource(folder, split, skip_corrupt=skip_corrupt)
+    return tfds_source.TfdsSource(_builder(spec, data_dir), split)
 
 
-def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
-    """Return the split names of a source, and prepare a missing data set.
+def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable[[], int]]:
+    """Return a function for each split of a source that counts its examples.
+
+    A missing data set is prepared. A source of `SOURCES` does not list its splits, so the result is
+    empty.
 
     Raises:
-      SourceError: The specification is unknown, or one of `SOURCES`.
+      SourceError: The specification is unknown.
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
     """
     if spec.partition(":")[0] in SOURCES:
-        raise SourceError(
-            f"{spec} is a source of a user module, which does not list its splits: set "
-            "data.train_split, and data.validation_split and data.test_split if it has them."
-        )
+        return {}
     if folder := _folder(spec):
-        return read_layout(Path(folder).expanduser()).splits
-    return _builder(spec, data_dir).info.splits
+        return folder_source.split_sizes(folder)
+    return tfds_source.split_sizes(_builder(spec, data_dir))
 
 
 def _folder(spec: str) -> str:
@@ -78,7 +76,7 @@ def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
         return builder.prepare(data_dir)
     if kind == "tfds" and rest:
-        return open_builder(rest, data_dir)
+        return tfds_source.open_builder(rest, data_dir)
     raise SourceError(
         f"Unknown source {spec!r}. Expected tfds:NAME (for example tfds:tf_flowers), folder:PATH "
         f"or {SYNTHETIC}.{_hint(spec)}"

@@ -1,6 +1,7 @@
 """A source that reads TensorFlow Datasets by `as_data_source`, without TensorFlow."""
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -8,7 +9,7 @@ import threading
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -80,6 +81,12 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
     if not len(records):
         raise split_error(split, lengths, ValueError("it selects no examples."))
     return records
+
+
+def split_sizes(builder: tfds.core.DatasetBuilder) -> dict[str, Callable[[], int]]:
+    """Return a function for each split of a prepared data set that returns its size."""
+    splits = builder.info.splits.items()
+    return {name: functools.partial(int, info.num_examples) for name, info in splits}
 
 
 def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:

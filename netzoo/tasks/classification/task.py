@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import SkipCorrupt, Source, fingerprint
-from netzoo.data.sources.open import open_source, split_names
+from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
@@ -65,9 +65,9 @@ class ImageClassification(Task):
             note(taken(weights._replace(known_from=reason), values))
 
     @staticmethod
-    def split_names(config: ConfigDict) -> Collection[str]:
-        """Return the split names of `data.source`."""
-        return split_names(config.data.source, config.data.data_dir)
+    def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
+        """Return a function for each split of `data.source` that counts its images."""
+        return split_sizes(config.data.source, config.data.data_dir)
 
     def __init__(
         self,

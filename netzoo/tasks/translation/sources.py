@@ -1,16 +1,17 @@
 """Reads sentence pairs from a source by its specification."""
 
+import functools
 import gzip
 import io
 import re
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from netzoo.data.source import SourceError
-from netzoo.data.sources.tfds import open_builder, open_split
+from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.splits import resolve_split, split_aliases
 from netzoo.errors import did_you_mean
 from netzoo.limits import max_unpacked
@@ -47,17 +48,27 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
     kind, place, source, target = _place(spec)
     if kind == "parallel":
         return _read_folder(Path(place).expanduser(), source, target, split)
-    return _read_tfds(open_builder(place, data_dir), source, target, split)
+    return _read_tfds(tfds_source.open_builder(place, data_dir), source, target, split)
 
 
-def split_names(spec: str, data_dir: str | None = None) -> Collection[str]:
-    """Return the split names of a source; raise the errors of `read_pairs`."""
+def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable[[], int]]:
+    """Return a function for each split of a source that counts its pairs.
+
+    Raises:
+      SourceError: See `read_pairs`.
+      DatasetNotFoundError: See `read_pairs`.
+    """
     if spec == NUMBER_WORDS:
-        return SPLIT_SIZES
+        return {name: functools.partial(int, size) for name, size in SPLIT_SIZES.items()}
     kind, place, *languages = _place(spec)
     if kind == "parallel":
-        return _split_files(Path(place).expanduser(), *languages)
-    return open_builder(place, data_dir).info.splits
+
+        def count(paths: tuple[Path, Path]) -> int:
+            return len(_read_files(*paths))
+
+        files = _split_files(Path(place).expanduser(), *languages)
+        return {name: functools.partial(count, paths) for name, paths in files.items()}
+    return tfds_source.split_sizes(tfds_source.open_builder(place, data_dir))
 
 
 def target_language(spec: str) -> str | None:
@@ -94,7 +105,7 @@ def _read_tfds(
     def text(value: str | bytes) -> str:
         return value.decode() if isinstance(value, bytes) else value
 
-    records = open_split(builder, split)
+    records = tfds_source.open_split(builder, split)
     return [(text(record[source]), text(record[target])) for record in records]
 
 

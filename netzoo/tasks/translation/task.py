@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from netzoo.tasks.translation.metrics import (
     metrics_from_sums,
 )
 from netzoo.tasks.translation.record import RECORD, TRANSLATIONS_FILE
-from netzoo.tasks.translation.sources import read_pairs, split_names, target_language
+from netzoo.tasks.translation.sources import read_pairs, split_sizes, target_language
 from netzoo.tasks.translation.translator import Translator
 from netzoo.tasks.translation.vocabulary import PAD, Vocabulary
 
@@ -45,9 +45,9 @@ class Translation(Task):
     throughput_unit = RECORD.throughput_unit
 
     @staticmethod
-    def split_names(config: ConfigDict) -> Collection[str]:
-        """Return the split names of `data.source`."""
-        return split_names(config.data.source, config.data.data_dir)
+    def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
+        """Return a function for each split of `data.source` that counts its pairs."""
+        return split_sizes(config.data.source, config.data.data_dir)
 
     def __init__(
         self,
