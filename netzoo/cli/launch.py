@@ -94,6 +94,10 @@ def run(
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     if many_processes:
         _join_processes(options)
+        from netzoo.processes import telling_others
+
+        with telling_others():
+            return main(config, options)
     return main(config, options)
 
 

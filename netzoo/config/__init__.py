@@ -5,7 +5,13 @@ rejects misspelt keys and suggests similar keys.
 """
 
 from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, save_config
-from netzoo.config.table import default_config, flatten, task_table, validate
+from netzoo.config.table import (
+    default_config,
+    flatten,
+    shared_values,
+    task_table,
+    validate,
+)
 
 __all__ = [
     "CONFIG_FILE",
@@ -14,6 +20,7 @@ __all__ = [
     "flatten",
     "load_config",
     "save_config",
+    "shared_values",
     "task_table",
     "validate",
 ]

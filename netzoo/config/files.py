@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from netzoo.config.table import default_config, flatten, task_table, validate
+from netzoo.config.table import default_config, flatten, source_kind, task_table, validate
 from netzoo.errors import UserError
 from netzoo.files import write_text
 
@@ -58,7 +58,7 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
         and key not in free
         and f"{key.partition('.')[0]}." not in free
         and not (key == "train.epochs" and new[key] > old[key])
-        and not (key == "data.source" and _kind(new[key]) == _kind(old[key]) != "")
+        and not (key == "data.source" and source_kind(new[key]) == source_kind(old[key]) != "")
     ]
     if differing:
         raise UserError(
@@ -67,12 +67,6 @@ def check_same_run(config: ConfigDict, workdir: Path) -> None:
             + "\nContinue the run with its own values (train.epochs may grow), or start a new run "
             f"from its weights: --workdir NEW --config.init.weights={workdir}"
         )
-
-
-def _kind(source: str) -> str:
-    """Return the word before the colon of a source, or "" without a colon."""
-    kind, colon, _ = source.partition(":")
-    return kind if colon else ""
 
 
 def _tuples(value):

@@ -144,3 +144,5 @@ FREE = (
     *("modules", "data.data_dir", "data.on_change", "data.num_threads", "train.log_every_steps"),
     *("evaluation.batch_size", "checkpoint.", "sharding.", "profile"),
 )
+# Keys that each machine of a job may set differently.
+LOCAL = ("data.data_dir", "data.num_threads", "profile")

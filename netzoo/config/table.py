@@ -23,6 +23,7 @@ class Table(NamedTuple):
     batch_rows: str  # the key whose value `train.grad_accum_steps` must divide
     options: dict[str, Rule]  # options of networks, the further keys of `model`
     free: tuple[str, ...]  # keys, and sections with a dot, that may change in a continued run
+    local: tuple[str, ...]  # keys that each machine of a job may set differently
 
 
 @functools.cache
@@ -40,6 +41,7 @@ def task_table(task: str) -> Table:
         own.BATCH_ROWS,
         keys.OPTIONS | own.OPTIONS,
         keys.FREE + own.FREE,
+        keys.LOCAL + own.LOCAL,
     )
 
 
@@ -69,6 +71,22 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def source_kind(source: str) -> str:
+    """Return the word before the colon of a source, or "" without a colon."""
+    kind, colon, _ = source.partition(":")
+    return kind if colon else ""
+
+
+def shared_values(config: ConfigDict) -> dict[str, Any]:
+    """Return the values by key that all processes of a job need to have in common.
+
+    Sources of the same kind may be in other places, because training compares the data themselves.
+    """
+    values, local = flatten(config), task_table(config.task).local
+    values["data.source"] = source_kind(config.data.source) or config.data.source
+    return {key: value for key, value in values.items() if key not in local}
 
 
 def validate(config: ConfigDict, *, training: bool = False) -> None:

@@ -22,9 +22,9 @@ DEFAULT_TASK = "image_classification"
 def task_module(task: str, name: str) -> ModuleType:
     """Import a module of a task's folder.
 
-    `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS and FREE
-    (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a function
-    `predict` and its `Options`, and `"record"` `RECORD`.
+    `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
+    LOCAL (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a
+    function `predict` and its `Options`, and `"record"` `RECORD`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

@@ -9,7 +9,8 @@ import jax
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
-from netzoo.config import CONFIG_FILE, flatten, load_config
+from netzoo import processes
+from netzoo.config import CONFIG_FILE, flatten, load_config, shared_values
 from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
@@ -20,7 +21,7 @@ from netzoo.tasks.task import Task
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
-from netzoo.workdir.environment import commit, versions
+from netzoo.workdir.environment import commit, shared_environment, versions
 from netzoo.workdir.outputs import check_writable
 
 
@@ -61,6 +62,8 @@ def evaluate_run(
             f"there is nothing to evaluate on: data.{key} is None; add "
             f"--config.data.{key}=SPLIT --out DIR, or another --split"
         )
+    flags = {"--checkpoint": which, "--split": split, "devices": jax.local_device_count()}
+    processes.check_same(flags | shared_values(config))
     folder = _folder(workdir, out, config, ("source", key))
     task = evaluation_task(config, workdir)
     report, draw_figures = _evaluate(task, workdir, which, examples)
@@ -84,7 +87,10 @@ def _evaluate(
     keys = task_module(config.task, "record").RECORD.evaluated
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
+    described = {"data": task.fingerprint(examples), "versions": versions(), "commit": commit()}
+    processes.check_same(shared_environment(described))
     step, weights, variables = restore_variables(workdir, which)
+    processes.check_same_arrays(f"step {step}", variables)
     sums = evaluate(
         make_eval_step(task.evaluation_sums, mesh),
         jax.device_put(variables, meshes.replicated(mesh)),
@@ -99,9 +105,7 @@ def _evaluate(
         "step": step,
         "checkpoint": which,
         "weights": weights,
-        "data": task.fingerprint(examples),
-        "versions": versions(),
-        "commit": commit(),
+        **described,
         "settings": {key: value for key, value in flatten(config).items() if key.startswith(keys)},
     }
     return report, draw_figures

@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
-from netzoo.config import CONFIG_FILE, check_same_run, save_config
+from netzoo import processes
+from netzoo.config import CONFIG_FILE, check_same_run, save_config, shared_values
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
@@ -42,6 +43,7 @@ from netzoo.workdir.environment import (
     changes_since,
     describe_environment,
     save_environment,
+    shared_environment,
 )
 from netzoo.workdir.folder import check_folder
 from netzoo.workdir.lock import lock_run, locked_error
@@ -73,22 +75,26 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)
     # All processes must agree before any of them writes.
-    continued = bool(meshes.largest((workdir / CONFIG_FILE).exists()))
+    processes.check_same({"devices": jax.local_device_count(), **shared_values(config)})
+    continued = processes.anyone((workdir / CONFIG_FILE).exists())
     if continued:
         check_same_run(config, workdir)
     mesh = meshes.create_mesh(config.sharding.fsdp)
     task = create_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.batch_sizes())
+    environment = describe_environment(fingerprints(config, task))
+    processes.check_same(shared_environment(environment))
     workdir.mkdir(parents=True, exist_ok=True)
+    processes.check_shared(workdir)
     # One process locks the folder for all; if it fails, all end.
     lock = lock_run(workdir) if meshes.is_writer() else None
-    if meshes.largest(meshes.is_writer() and lock is None):
+    if processes.anyone(meshes.is_writer() and lock is None):
         raise locked_error(workdir)
     with lock or contextlib.nullcontext(), StopSignal() as stop:
         if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
             check_same_run(config, workdir)  # another process may have started it meanwhile
         with contextlib.ExitStack() as stack:
-            TrainingLoop(config, workdir, task, mesh, stop, stack).run()
+            TrainingLoop(config, workdir, task, mesh, environment, stop, stack).run()
         if meshes.is_writer():
             title = f"{config.model.name} on {config.data.source}"
             lines = read_metrics(workdir / METRICS_FILE)
@@ -159,6 +165,7 @@ class TrainingLoop:
         workdir: Path,
         task: Task,
         mesh: Mesh,
+        environment: dict[str, Any],
         stop: StopSignal,
         stack: contextlib.ExitStack,
     ):
@@ -169,12 +176,12 @@ class TrainingLoop:
         self.evaluation_batches = _evaluation_batches(config, task)
         self.iterator = task.train_iterator()
         self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-        exist, data = self.checkpoints.exist(), fingerprints(config, task)
-        environment = describe_environment(data)
+        exist = self.checkpoints.exist()
         changes = changes_since(workdir, environment) if exist else {}
         if exist:
-            check_data(config, workdir, data, changes)
+            check_data(config, workdir, environment["data"], changes)
         pretrained = None if exist else task.pretrained_variables()
+        processes.check_same_arrays(config.init.weights, pretrained)
         program = build_train_program(config, task, mesh, pretrained)
         state = program.init(pretrained)
         restored = self.checkpoints.restore(state, self.iterator)

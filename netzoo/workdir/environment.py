@@ -88,6 +88,12 @@ def changes_since(workdir: Path, environment: Mapping[str, Any]) -> dict[str, tu
     }
 
 
+def shared_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values by key that all processes of a job need to have in common."""
+    own = {"machine.cpu", "machine.cores", "machine.memory"}
+    return {key: value for key, value in _flat(environment).items() if key not in own}
+
+
 def last_session(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of `environment.json` by key, as of the last session of the run."""
     values = _flat({name: value for name, value in record.items() if name != "changes"})

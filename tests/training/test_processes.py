@@ -24,19 +24,22 @@ from tests.training.runs import ROOT, STEPS, lines_of
 COMPILED = "compiled 1 2\n"
 
 
-def begin(*arguments, devices: int, processes: int = 1) -> list[subprocess.Popen]:
-    """Start `python ARGUMENTS` in several processes with several devices each."""
+def begin(*arguments, devices: int, processes: int = 1, theirs=()) -> list[subprocess.Popen]:
+    """Start `python ARGUMENTS` in several processes with several devices each.
+
+    `theirs` are the arguments of all processes but the first, if they differ.
+    """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
-    command = [sys.executable, *map(str, arguments)]
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     started = []
     for index in range(processes):
+        command = [sys.executable, *map(str, theirs if theirs and index else arguments)]
         flags = ["--coordinator", coordinator, "--processes", str(processes), "--process"]
         started.append(
             subprocess.Popen(
-                command + ([*flags, str(index)] if processes > 1 else []),
+                [*command, *([*flags, str(index)] if processes > 1 else [])],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -210,6 +213,37 @@ def test_refusal_ends_both_processes(two, tmp_path):
             _, errors = process.communicate()
             assert process.returncode == 1
             assert f"locked: process {os.getpid()} on" in errors
+
+
+def one_differs(command, ours, theirs) -> str:
+    """Run two processes with different flags; return the message of process 0.
+
+    Process 1 must end with the same message, in which its run folder may have another name.
+    """
+    started = begin(*command, *ours, devices=1, processes=2, theirs=[*command, *theirs])
+    errors = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [1, 1], errors
+    own, other = (error[error.index("error: ") :] for error in errors)
+    assert own.replace("/run ", "/run2 ") == other.replace("/run ", "/run2 ")
+    return own
+
+
+@pytest.mark.slow
+def test_processes_that_differ_are_refused(pictures, tmp_path):
+    """Protects results: a process with other settings, data or run folder trains nothing."""
+    command = ["train.py", "--config", "tests/training/noted_run.py", "--workdir"]
+    run, rate = str(tmp_path / "run"), "--config.optimizer.learning_rate"
+    error = one_differs([*command, run], [f"{rate}=0.1"], [f"{rate}=0.2", "--config.seed=3"])
+    assert "optimizer.learning_rate: 0.1 in process 0, 0.2 in process 1\n  seed: 0" in error
+    assert not (tmp_path / "run").exists()
+    error = one_differs(command, [run], [f"{run}2"])
+    assert f"{run} is not the same folder in all processes" in error
+    other = shutil.copytree(pictures, tmp_path / "other")
+    (other / "train" / "daisy" / "00.png").unlink()
+    command = ["train.py", "--config", "configs/quickstart.py", "--workdir", run]
+    folders = [[f"--config.data.source=folder:{folder}"] for folder in (pictures, other)]
+    error = one_differs(command, *folders)
+    assert "data.train.examples: 40 in process 0, 39 in process 1" in error
 
 
 @pytest.mark.slow

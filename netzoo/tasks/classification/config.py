@@ -51,6 +51,7 @@ BATCH_ROWS = "train.batch_size"
 # After a corrupt image has stopped a run, a user changes `data.on_corrupt`. Training computes no
 # top-k accuracy.
 FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
+LOCAL = ("data.cache",)
 
 OPTIONS = {
     **dict.fromkeys(("auxiliary_dropout_rate", "drop_path_rate", "norm_momentum"), SHARE),

@@ -49,6 +49,7 @@ FREE = (
     *("data.vocabulary", "evaluation.beam_size", "evaluation.length_penalty"),
     *("evaluation.extra_length", "evaluation.bleu_tokenizer"),
 )
+LOCAL = ()
 
 OPTIONS = {
     "variant": _VARIANT,
