@@ -62,7 +62,7 @@ def read_after_flips(workdir: Path, times: int) -> Iterator[Try]:
         unnoticed += not _reads_older(workdir)
         path.write_bytes(sound[0])
         checksums.write_text(sound[1])
-        lost = f"without checksums {unnoticed} of {times} go unnoticed"
+        lost = f"without checksums, {unnoticed} of {times} are not noticed"
         yield Try(noticed, lost if number == times - 1 else "nothing", f"flip {number}")
 
 

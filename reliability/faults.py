@@ -121,7 +121,7 @@ def damaged_best(bench: Bench) -> Iterator[Try]:
         named = f"checkpoint damaged, left out: {best}" in done.stderr
         found = [x for x in runs.differences(workdir, bench.whole) if not x.startswith("best")]
         right = done.returncode == 0 and named and not found
-        yield Try(right, "the best weights, until the next that beat all since", str(found))
+        yield Try(right, "the best weights, until a later evaluation is better than all since", str(found))
 
 
 def never_completed(bench: Bench) -> Iterator[Try]:
@@ -190,7 +190,7 @@ def skipped(bench: Bench) -> Iterator[Try]:
     yield Try(right, "those steps", done.stderr)
     workdir = bench.folder("skip")
     done = runs.finish(workdir, bench.cache, "nan_always,12", flag)
-    right = done.returncode == 1 and "the 10th in a row. Stopped" in done.stderr
+    right = done.returncode == 1 and "the 10th in a row. Training has stopped" in done.stderr
     right = right and runs.steps_in(workdir) == [10, 12] and damage.all_finite(workdir)
     yield Try(right, "those steps", done.stderr)
 
@@ -219,14 +219,14 @@ FAULTS: dict[str, Callable[[Bench], Iterator[Try]]] = {
     "read-only run folder": read_only,
     "newest checkpoint: a file cut in half": truncated,
     "newest checkpoint: a flipped bit": flipped,
-    "newest checkpoint: a flipped bit of array data, read only": flips_read,
+    "newest checkpoint: a flipped bit of array data (only reading is tested)": flips_read,
     "newest checkpoint: a folder missing": missing_folder,
     "newest checkpoint missing": missing_step,
     "best checkpoint: a flipped bit": damaged_best,
     "a checkpoint cannot be completed": never_completed,
     "two runs in one folder": two_runs,
     "lock of a killed run": stale_lock,
-    "eval.py while it trains": evaluated_meanwhile,
+    "eval.py during training": evaluated_meanwhile,
     "learning rate that makes the loss NaN": huge_rate,
     "steps that are not finite, skipped": skipped,
     "a data thread raises": worker,
@@ -242,7 +242,7 @@ def _line(name: str, bench: Bench) -> dict[str, object]:
     for each in tries:
         if not each.survived:
             print(f"{name}: NOT survived: {each.details}", file=sys.stderr)
-    lost = ", ".join(collections.Counter(each.lost for each in tries))
+    lost = "; ".join(collections.Counter(each.lost for each in tries))
     survived = sum(each.survived for each in tries)
     return dict(zip(COLUMNS, (name, len(tries), survived, lost), strict=True))
 

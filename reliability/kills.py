@@ -53,10 +53,10 @@ NAMES = {
     "before_rename": "before a rename to the final name",
     "checksums": "while checksums are written",
     "deletion": "while an old checkpoint is deleted",
-    "temporary": "a temporary folder is there",
-    "renamed": "a checkpoint got its final name",
-    "best": "the best weights are being written",
-    "grown": "metrics.jsonl grew",
+    "temporary": "after a temporary folder appeared",
+    "renamed": "after a checkpoint got its final name",
+    "best": "while the best weights are written",
+    "grown": "after metrics.jsonl grew",
     **{number.name.lower(): f"{number.name} in a step" for number in SIGNALS},
     "time": "at a random time",
 }
@@ -150,7 +150,7 @@ def table(lines: list[dict]) -> None:
     for row, group in zip(rows, groups.values(), strict=True):
         row.insert(1, str(len(group)))
         row.append(str(sum(int(x["steps_again"]) for x in group)))
-    columns = ("place aimed at", "times", "killed there", "ended identical", "steps done again")
+    columns = ("intended place", "times", "killed there", "ended identical", "steps done again")
     print_table("killed, then the same command to the end", columns, rows)
 
 
