@@ -3,9 +3,9 @@
     python -m reliability.mutants --count 100 --out results/reliability
 
 A fault replaces an operator or a number, turns a condition around, or leaves out an argument or a
-call. Faults are drawn by the seed, equally many from each part of netzoo. Each is put into a copy
-of the tree, where the tests of its part run until one fails, which has to pass without the fault. The
-same command again goes on after the faults that the CSV file already has.
+call. The seed samples the faults, equally many from each part of netzoo. Each is put into a copy of
+the tree, where the tests of its part run until one fails; that test must pass without the fault.
+The same command again continues after the faults that the CSV file already has.
 """
 
 import argparse
