@@ -24,7 +24,10 @@ def main(arguments: Sequence[str]) -> None:
         default="test",
         help="split of the run: data.test_split, etc. (default: test)",
     )
-    out = "folder for the results, needed for other data than the run's (default: the run folder)"
+    out = (
+        "folder for the results, needed for other data or settings than the run's (default: the "
+        "run folder; its subfolder eval_SPLIT with --split)"
+    )
     parser.add_argument("--out", metavar="DIR", help=out)
     launch.run(parser, arguments, _evaluate, many_processes=True)
 

@@ -1,7 +1,7 @@
 """Evaluates a run on one of its splits, and writes a report into its folder."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from netzoo.config import CONFIG_FILE, flatten, load_config, shared_values
 from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
-from netzoo.files import write_text
+from netzoo.files import make_folder, write_text
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
@@ -43,15 +43,16 @@ def evaluate_run(
       which: `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint.restore_variables`.
       config: The run's configuration with other values for data and evaluation, or None.
       split: `"test"`, `"validation"` or `"train"`: the run's `data.test_split` and so on.
-      out: Folder for the results; None for the run folder. It is required for another source or
-        split than the run's, because the folder of a run describes only the data of the run.
+      out: Folder for the results; None for the run folder, or for its subfolder
+        `eval_validation` or `eval_train`. It is required for other data or settings than the run's,
+        because the folder of a run holds only the results of the run.
 
     Returns:
       The contents of `eval.json`.
 
     Raises:
-      UserError: The run lacks the split; the data are not those of the run and `out` is None or
-        the folder of a run; or the folder, the data or the checkpoint is invalid.
+      UserError: The run lacks the split; the data or settings are not those of the run and `out`
+        is None or the folder of a run; or the folder, the data or the checkpoint is invalid.
     """
     workdir = Path(workdir)
     config = run_config(workdir, config)
@@ -64,7 +65,7 @@ def evaluate_run(
         )
     flags = {"--checkpoint": which, "--split": split, "devices": jax.local_device_count()}
     processes.check_same(flags | shared_values(config))
-    folder = _folder(workdir, out, config, ("source", key))
+    folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
     report, draw_figures = _evaluate(task, workdir, which, examples)
     # Print first, so that a figure that cannot be written does not lose the metrics.
@@ -84,7 +85,6 @@ def _evaluate(
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the contents of `eval.json`, and a function that draws the figures into a folder."""
     config, mesh = task.config, meshes.create_mesh()
-    keys = task_module(config.task, "record").RECORD.evaluated
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
     described = {"data": task.fingerprint(examples), "versions": versions(), "commit": commit()}
@@ -106,26 +106,37 @@ def _evaluate(
         "checkpoint": which,
         "weights": weights,
         **described,
-        "settings": {key: value for key, value in flatten(config).items() if key.startswith(keys)},
+        "settings": _settings(config),
     }
     return report, draw_figures
 
 
+def _settings(config: ConfigDict) -> dict[str, Any]:
+    """Return the values on which scores depend, except the split."""
+    keys = task_module(config.task, "record").RECORD.evaluated
+    return {key: value for key, value in flatten(config).items() if key.startswith(keys)}
+
+
 def _folder(
-    workdir: Path, out: str | os.PathLike[str] | None, config: ConfigDict, data: Sequence[str]
+    workdir: Path, out: str | os.PathLike[str] | None, config: ConfigDict, split: str
 ) -> Path:
     """Return the folder for the results, after creating it and checking that it is writable."""
-    folder = workdir if out is None else Path(out)
-    if folder.exists() and folder.samefile(workdir):
-        own = load_config(workdir).data
-        for key in data:
-            if config.data[key] != own[key]:
-                raise UserError(
-                    f"data.{key} is {config.data[key]!r}, but the run has {own[key]!r}. {workdir} "
-                    "holds only results on the run's own data; add --out DIR"
-                )
+    own_folder = workdir if split == "test" else workdir / f"eval_{split}"
+    folder = own_folder if out is None else Path(out)
+    if folder.resolve() == own_folder.resolve():
+        key, configs = f"data.{split}_split", (load_config(workdir), config)
+        own, now = ({**_settings(c), key: flatten(c)[key]} for c in configs)
+        changed = [k for k, value in now.items() if value != own.get(k)]
+        if changed:
+            differing = (f"{k} is {now[k]!r}, but the run has {own.get(k)!r}" for k in changed)
+            raise UserError(
+                f"{'; '.join(differing)}. {folder} holds only results with the data and settings "
+                "of the run; add --out DIR"
+            )
     elif (folder / CONFIG_FILE).exists():
-        raise UserError(f"{folder} is the folder of another run; give --out another folder")
+        raise UserError(f"{folder} is the folder of a run; give --out another folder")
+    if out is None and split != "test":
+        make_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     check_writable(str(folder / EVAL_FILE))
     return folder

@@ -6,7 +6,8 @@
     checkpoints/STEP/    the last few training states; before the first, `no_checkpoint_yet`
     best/STEP/           the weights with the highest metric on the validation split
     curves.png           loss and metric over the epochs, drawn when training ends
-    eval.json            the metrics on the test or another split, written by evaluation
+    eval.json            the metrics on the test split, written by evaluation
+    eval_SPLIT/          the same on the validation or the training split
     lock                 the process that trains in this folder
 
 `netzoo.config` defines the name of config.json, and each task the names of its own files.

@@ -32,18 +32,27 @@ def test_a_run_without_a_split_says_which_key(split, tmp_path):
         evaluate_run(tmp_path, split=split)
 
 
-@pytest.mark.parametrize(("key", "value"), [("source", "parallel:x.{a,b}"), ("test_split", "x")])
-def test_results_of_other_data_need_a_folder(key, value, workdir, tmp_path):
-    """Protects a run's eval.json, and another run's, from the scores of other data."""
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.source", "parallel:x.{a,b}"),
+        ("data.test_split", "x"),
+        ("data.lengths", (4, 8)),
+        ("evaluation.beam_size", 1),
+        ("evaluation.bleu_tokenizer", "char"),
+    ],
+)
+def test_results_of_other_data_or_settings_need_a_folder(key, value, workdir, tmp_path):
+    """Protects a run's eval.json, and another run's, from other scores."""
     config = tiny_translation_config()
-    config.data[key] = value
+    config.update_from_flattened_dict({key: value})
     for out in (None, workdir, tmp_path / "run"):
-        with pytest.raises(UserError, match=rf"data\.{key} is .* add --out"):
+        with pytest.raises(UserError, match=rf"{key} is .*, but the run has .* add --out"):
             evaluate_run(workdir, config=config, out=out)
     other = tmp_path / "other"
     other.mkdir()
     save_config(config, other)
-    with pytest.raises(UserError, match="other is the folder of another run"):
+    with pytest.raises(UserError, match="other is the folder of a run"):
         evaluate_run(workdir, config=config, out=other)
 
 
@@ -55,6 +64,26 @@ def test_results_are_written_through_no_link(workdir, tmp_path, monkeypatch):
     evaluate_run(workdir)
     assert (tmp_path / "mine").read_text() == "text"
     assert not (workdir / "eval.json").is_symlink()
+
+
+def test_results_of_another_split_go_to_a_folder_of_their_own(workdir, monkeypatch):
+    """Protects the scores and figures of the test split from those of the validation split."""
+    fake_evaluation(monkeypatch, lambda folder: (folder / "drawn").touch())
+    (workdir / "eval.json").write_text("test")
+    evaluate_run(workdir, split="validation")
+    report = json.loads((workdir / "eval_validation" / "eval.json").read_text())
+    assert report["split"] == tiny_translation_config().data.validation_split
+    assert (workdir / "eval_validation" / "drawn").exists()
+    assert (workdir / "eval.json").read_text() == "test" and not (workdir / "drawn").exists()
+    (workdir / "eval_train").symlink_to(workdir.parent)
+    with pytest.raises(UserError, match="eval_train is a link"):
+        evaluate_run(workdir, split="train")
+    with pytest.raises(UserError, match="run is the folder of a run"):
+        evaluate_run(workdir, split="validation", out=workdir)
+    config = tiny_translation_config()
+    config.data.validation_split = "test[:3]"
+    with pytest.raises(UserError, match=r"data\.validation_split is .* add --out"):
+        evaluate_run(workdir, config=config, split="validation")
 
 
 @pytest.mark.parametrize("out", [None, "out"])

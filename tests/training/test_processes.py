@@ -150,8 +150,8 @@ def test_evaluation_by_one_and_by_two_processes(two, tmp_path):
         printed = finish(evaluate)
         assert "BLEU" in printed[0]
         assert not any(printed[1:])
-        reports.append(json.loads((copy / "eval.json").read_text()))
-        assert (copy / "translations.tsv").exists()
+        reports.append(json.loads((copy / "eval_validation" / "eval.json").read_text()))
+        assert (copy / "eval_validation" / "translations.tsv").exists()
     one, both = reports
     counted = ("count", "tokens", "step", "weights", "token_accuracy", "bleu", "chrf")
     assert {name: one[name] for name in counted} == {name: both[name] for name in counted}
