@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from netzoo.paths import user_path
+
 CACHE_VARIABLE = "NETZOO_CACHE"
 
 
 def cache_folder() -> Path:
     """Return `$NETZOO_CACHE`, or `netzoo` in the user's cache folder (`~/.cache`)."""
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(user, "netzoo"))
+    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return user_path(os.environ.get(CACHE_VARIABLE) or Path(user, "netzoo"))

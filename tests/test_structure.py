@@ -25,14 +25,15 @@ FLOORS = ("data", "kernels", "layers", "models", "weights", "tasks", "training",
 # The leaves, which every floor may use, and the parts of netzoo that each leaf uses.
 LEAVES = {
     "errors": set(),
-    "cache": set(),
+    "cache": {"paths"},
     "console": {"errors"},
-    "config": {"errors", "files"},
+    "config": {"errors", "files", "paths"},
     "figures": {"errors", "files"},
     "files": {"errors"},
     "limits": {"errors"},
     "progress": {"console", "errors"},
     "mesh": {"errors"},
+    "paths": {"errors"},
     "processes": {"errors"},
     "workdir": {"errors", "config", "files"},
 }
@@ -150,6 +151,12 @@ def test_text_reaches_the_terminal_through_one_place():
         if relative(path) not in ("netzoo/console.py", "netzoo/progress.py", "netzoo/errors.py"):
             wrong[relative(path)] = used
     assert only_offenders(wrong) == {}
+
+
+def test_paths_of_users_go_through_one_function():
+    """`netzoo.paths.user_path` expands `~` and refuses addresses."""
+    calls = {relative(p): p.read_text().count("expanduser") for p in PACKAGE}
+    assert {name: n for name, n in calls.items() if n} == {"netzoo/paths.py": 1}
 
 
 def test_files_are_written_through_one_place():

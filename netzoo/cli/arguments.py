@@ -2,7 +2,19 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
+
+from netzoo.errors import UserError
+from netzoo.paths import user_path
+
+
+def typed_path(text: str) -> Path:
+    """Return the path of an option; for its `type`."""
+    try:
+        return user_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,13 +4,12 @@ netzoo contact_sheet synthetic_flowers --out sheet.png
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from netzoo.cli.arguments import Parser
+from netzoo.cli.arguments import Parser, typed_path
 from netzoo.console import say
 from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--columns", type=int, default=12)
     parser.add_argument("--rows-per-class", type=int, default=1)
     parser.add_argument("--tile-size", type=int, default=96, help="in pixels")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .png or .jpg")
+    parser.add_argument("--out", type=typed_path, required=True, help="file to write, .png or .jpg")
     options = parser.parse_args(arguments)
     sizes = options.columns, options.rows_per_class, options.tile_size
     if min(sizes) < 1:

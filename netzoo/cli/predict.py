@@ -6,11 +6,11 @@ netzoo predict --workdir runs/en-de "A man is riding a horse." [--input in.txt -
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
+from netzoo.paths import user_path
 from netzoo.workdir import WEIGHTS
 
 
@@ -45,6 +45,9 @@ def main(arguments: Sequence[str]) -> int | None:
 
         given = vars(options)
         workdir, inputs, _ = (given.pop(name) for name in ("workdir", "inputs", "overridden"))
-        return predict(config, Path(workdir), inputs, given)
+        for name in ("figure", "input", "output"):
+            if name in given:
+                given[name] = str(user_path(given[name]))
+        return predict(config, user_path(workdir), inputs, given)
 
     return launch.run(parser, arguments, predict_inputs)

@@ -27,6 +27,7 @@ from netzoo.data.source import SourceError
 from netzoo.data.sources.open import SYNTHETIC
 from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder
 from netzoo.errors import UserError, note, printable
+from netzoo.paths import user_path
 
 FLOWERS = "tf_flowers"
 FLOWERS_EXAMPLES = 3670
@@ -61,7 +62,7 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
         return open_builder(name, data_dir)
     builder = find_builder(name, data_dir)
     if not builder.info.splits:
-        _prepare_flowers(builder, Path(origin).expanduser())
+        _prepare_flowers(builder, user_path(origin))
     return builder
 
 

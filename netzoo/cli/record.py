@@ -25,6 +25,7 @@ from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import new_folder, write_text
+from netzoo.paths import user_path
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.environment import last_session
@@ -47,7 +48,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         evaluation is of another step, of other data or of other settings, or `out` exists. Nothing
         is written in these cases.
     """
-    workdir, out = Path(workdir), Path(out)
+    workdir, out = user_path(workdir), user_path(out)
     missing = [name for name in _NEEDED if not (workdir / name).is_file()]
     if missing:
         train = "" if missing == [EVAL_FILE] else "train with `netzoo train`, then "
@@ -153,7 +154,7 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
     Raises:
       UserError: The folder has no record, or a record lacks a field.
     """
-    paths = list(Path(results_dir).glob(f"*/{RECORD_FILE}"))
+    paths = list(user_path(results_dir).glob(f"*/{RECORD_FILE}"))
     if not paths:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
     rows: dict[str, list[tuple[float, str, str]]] = {}

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from netzoo.config.table import default_config, flatten, source_kind, task_table, validate
 from netzoo.errors import UserError
 from netzoo.files import write_text
+from netzoo.paths import user_path
 
 CONFIG_FILE = "config.json"
 
@@ -23,7 +24,7 @@ def load_config(workdir: Path) -> ConfigDict:
     Raises:
       UserError: `workdir` is not a run, or the file is damaged or has other keys.
     """
-    path = Path(workdir) / CONFIG_FILE
+    path = user_path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
             f"{workdir} holds no run: {path} does not exist. Pass the --workdir of `netzoo train`."

@@ -44,9 +44,9 @@ KEYS = (
     ),
     Key("model.name", "", rules.NAME, "network; its options are further keys of model"),
     Key("model.dtype", "float32", one_of("float32", "bfloat16"), "dtype of activations"),
-    Key("init.weights", str, rules.NAME, "initial weights: a file, a run or a published name"),
+    Key("init.weights", str, rules.PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),
-    Key("data.data_dir", str, rules.NAME, "TFDS folder; None: ~/tensorflow_datasets"),
+    Key("data.data_dir", str, rules.PATH, "TFDS folder; None: ~/tensorflow_datasets"),
     Key("data.train_split", str, rules.NAME, "examples to train on; None: see docs/data.md"),
     Key(
         "data.validation_split",

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from netzoo.config.table import parse
 from netzoo.errors import UserError, did_you_mean
+from netzoo.paths import user_path
 
 _CONFIGS = "netzoo.configs"  # the folder configs/ of the repository, once netzoo is installed
 _FLAG = re.compile(r"-(?![\d.])")  # but not a negative number
@@ -69,7 +70,9 @@ def read_config(file: str) -> ConfigDict:
     Raises:
       UserError: The file cannot be read, or its code failed; the message names the line.
     """
+    user_path(file)  # refuses an address
     path, colon, argument = file.partition(":")
+    path = str(user_path(path))
     if not Path(path).is_file():
         path = _in_package(path)
     try:

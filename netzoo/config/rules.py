@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from netzoo.paths import is_address
+
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
 _MANY = 2**40  # replaces the unknown number of examples
 _UNITS = "%", "examples"  # of slices that can be compared without the number of examples
@@ -86,6 +88,9 @@ MODULES = Rule(
     lambda x: all(map(_is_module, x)), "names of your modules, such as ('my_package.network',)"
 )
 NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
+PATH = Rule(
+    lambda x: NAME.holds(x) and not is_address(x), "a path, not an address such as gs://BUCKET"
+)
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
 FORBIDDEN = Rule(lambda x: False, "no value: the data and the network name determine it")

@@ -15,6 +15,7 @@ from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import make_folder, write_text
+from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
@@ -54,7 +55,7 @@ def evaluate_run(
       UserError: The run lacks the split; the data or settings are not those of the run and `out`
         is None or the folder of a run; or the folder, the data or the checkpoint is invalid.
     """
-    workdir = Path(workdir)
+    workdir = user_path(workdir)
     config = run_config(workdir, config)
     key = f"{split}_split"
     examples = config.data.get(key)
@@ -122,7 +123,7 @@ def _folder(
 ) -> Path:
     """Return the folder for the results, after creating it and checking that it is writable."""
     own_folder = workdir if split == "test" else workdir / f"eval_{split}"
-    folder = own_folder if out is None else Path(out)
+    folder = own_folder if out is None else user_path(out)
     if folder.resolve() == own_folder.resolve():
         key, configs = f"data.{split}_split", (load_config(workdir), config)
         own, now = ({**_settings(c), key: flatten(c)[key]} for c in configs)

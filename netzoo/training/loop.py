@@ -26,6 +26,7 @@ from netzoo.config import CONFIG_FILE, check_same_run, save_config, shared_value
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
+from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.task import Task
@@ -70,7 +71,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
       UserError: The configuration, the data or the run in `workdir` is invalid, or another process
         trains there (both before compilation); or the loss is not finite.
     """
-    workdir = Path(workdir)
+    workdir = user_path(workdir)
     check_folder(workdir)
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)

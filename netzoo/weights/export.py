@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from netzoo.errors import UserError, unknown_name
 from netzoo.files import replacing
 from netzoo.models.registry import create_model
+from netzoo.paths import user_path
 from netzoo.weights.families import layouts
 from netzoo.weights.published import Preprocessing
 from netzoo.weights.state_dict import to_tensors
@@ -64,7 +65,7 @@ def save_safetensors(
     else:
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}
-    with replacing(path, typed=True) as file:
+    with replacing(user_path(path), typed=True) as file:
         file.write(save(tensors, metadata))
 
 

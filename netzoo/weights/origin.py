@@ -24,6 +24,7 @@ from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
+from netzoo.paths import user_path
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
 from netzoo.weights.formats.read import INDEX, MAX_INDEX, read_metadata, read_weights
@@ -59,7 +60,7 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
     Raises:
       UserError: The name, run or file does not exist or cannot be read.
     """
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if path.is_dir():
         files = [] if (path / CHECKPOINTS).is_dir() else _files_of_hub(path)
         return _file(files[0]) if files else _run(path, read)

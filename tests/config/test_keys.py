@@ -23,6 +23,7 @@ TABLES = ((), (1.0,), ((".*", -1.0),), (("[", 1.0),), ((".*", "x"),), ((".*", NA
 # Invalid values by the text of a shared rule.
 REFUSED_BY = {
     "a name, not empty": ("", " "),
+    "a path, not an address such as gs://BUCKET": ("", " ", "gs://bucket/x"),
     "at least 0": (-1, -0.5, INF, NAN),
     "at least 1": (0, -1),
     "more than 0": (0.0, -1.0, INF, NAN),

@@ -10,12 +10,11 @@ from the program. docs/scaling.md explains which numbers are exact.
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from netzoo.cli.arguments import Parser
+from netzoo.cli.arguments import Parser, typed_path
 from netzoo.cli.plan.estimate import MAX_DEVICES, Estimate, abstract_mesh, estimate, with_rows
 from netzoo.cli.plan.figure import draw
 from netzoo.config.overrides import override, read_config, split_overrides
@@ -82,7 +81,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     fixed = "divide train.batch_size among the devices, instead of one batch for each"
     parser.add_argument("--fixed_batch", action="store_true", help=fixed)
-    parser.add_argument("--out", type=Path, help="CSV file to write, with a figure .png beside it")
+    parser.add_argument(
+        "--out", type=typed_path, help="CSV file to write, with a figure .png beside it"
+    )
     others, overrides = split_overrides(arguments)
     options = parser.parse_args(others)
     if min(options.devices) < 1:

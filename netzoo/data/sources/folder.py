@@ -14,6 +14,7 @@ from netzoo.data.source import CORRUPT_HINT, Example, SourceError
 from netzoo.data.sources.layout import class_folders, read_layout
 from netzoo.data.splits import resolve_split, split_aliases, split_role
 from netzoo.errors import note, note_once
+from netzoo.paths import user_path
 
 _LISTED = 5
 
@@ -40,7 +41,7 @@ class FolderSource:
           ImageError: A file cannot be read and `skip_corrupt` is False; the message names the
             first.
         """
-        self._root = Path(path).expanduser()
+        self._root = user_path(path)
         self.name = f"folder:{path}"
         self.split = split
         splits, self.class_names = read_layout(self._root)
@@ -72,7 +73,7 @@ def split_sizes(path: str) -> dict[str, Callable[[], int]]:
     Raises:
       SourceError: See `FolderSource`.
     """
-    root = Path(path).expanduser()
+    root = user_path(path)
 
     def count(split: Path) -> int:
         return len(_files(root, split, Counter()))

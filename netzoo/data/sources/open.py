@@ -84,7 +84,7 @@ def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def _hint(spec: str) -> str:
-    if os.path.isdir(spec):
+    if os.path.isdir(spec) or "/" in spec:
         return f" Did you mean 'folder:{spec}'?"
     known = {f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)}
     if f"tfds:{spec}" in known:

@@ -10,6 +10,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -19,8 +20,10 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from netzoo.data.files import ImageError
 from netzoo.data.source import DatasetNotFoundError, Example, SourceError
+from netzoo.data.sources.layout import missing_folder
 from netzoo.data.splits import split_error
 from netzoo.errors import did_you_mean, printable
+from netzoo.paths import user_path
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
 _PROBE_SECONDS = 5.0
@@ -111,18 +114,15 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     Raises:
       SourceError: TFDS does not know the data set, or its files name a feature of another module.
     """
+    folder = user_path(data_dir) if data_dir else None
     try:
         if naming.parse_builder_name_kwargs(name)[0].namespace:
             raise SourceError("expected NAME, NAME/CONFIG or NAME:VERSION")
         with _own_features_only():
-            builder = tfds.builder(name, data_dir=data_dir, file_format=FILE_FORMAT, try_gcs=False)
+            builder = tfds.builder(name, data_dir=folder, file_format=FILE_FORMAT, try_gcs=False)
             _ = builder.info  # read inside the `with` block
     except tfds.core.DatasetNotFoundError as error:
-        known = sorted(set(tfds.list_builders(with_community_datasets=False)))
-        raise SourceError(
-            f"TFDS knows no data set {name!r}.{did_you_mean(name, known)} All of them: "
-            "https://www.tensorflow.org/datasets/catalog"
-        ) from error
+        raise _unknown(name, folder) from error
     except Exception as error:
         # The builders of some data sets need further packages (ImportError). TFDS raises many types
         # of errors for a damaged description.
@@ -134,6 +134,24 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             "--data-dir DIR, and give that data_dir."
         )
     return builder
+
+
+def _unknown(name: str, folder: Path | None) -> SourceError:
+    """Return the error for a data set that is neither TFDS's own nor prepared in `folder`."""
+    known = sorted(set(tfds.list_builders(with_community_datasets=False)))
+    where = ""
+    if folder is not None and not folder.is_dir():
+        return SourceError(
+            f"TFDS knows no data set {name!r}, and the folder of prepared data sets is missing: "
+            f"{missing_folder(folder, f'a folder that holds {name}/')}"
+        )
+    if folder is not None:
+        here = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        where, known = f", and {folder.absolute()} holds none", [*here, *known]
+    return SourceError(
+        f"TFDS knows no data set {name!r}{where}.{did_you_mean(name, known)} All of them: "
+        "https://www.tensorflow.org/datasets/catalog"
+    )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from netzoo.console import json_text, print_table, say
 from netzoo.data.files import images_below, left_out
 from netzoo.errors import UserError, note, note_once
 from netzoo.figures import check_format
+from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
 from netzoo.tasks.classification.predictor import Predictor
@@ -75,7 +76,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
 def _find(paths: Sequence[str]) -> list[Path]:
     """Return the images in folders, and all other paths unchanged, even if missing."""
     files = []
-    for path in map(Path, paths):
+    for path in map(user_path, paths):
         if path.is_dir():
             images, others = images_below(path)
             files += sorted(images)

@@ -21,6 +21,7 @@ from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options
 from netzoo.models import fold_batch_norm
+from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.task import load_class_names
@@ -80,7 +81,7 @@ class Predictor:
         Raises:
           UserError: The folder is not a run of image classification, or cannot be read.
         """
-        workdir = Path(workdir)
+        workdir = user_path(workdir)
         config = run_config(workdir, config)
         class_names = load_class_names(workdir)
         _, _, variables = restore_variables(workdir, which)
@@ -102,8 +103,8 @@ class Predictor:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or
             its preprocessing is unknown.
         """
-        if (Path(name_or_path).expanduser() / CHECKPOINTS).is_dir():
-            return cls.from_run(Path(name_or_path).expanduser())
+        if (user_path(name_or_path) / CHECKPOINTS).is_dir():
+            return cls.from_run(name_or_path)
         network, variables, preprocessing = load_model(name_or_path, model, **options)
         if preprocessing is None:
             raise UserError(
@@ -143,7 +144,7 @@ class Predictor:
         _, _, resize_size, size, interpolation = self.preprocessing
         name = "the image"
         if isinstance(image, str | os.PathLike):
-            name, image = str(image), read_file(image, str(image))
+            name, image = str(image), read_file(user_path(image), str(image))
         elif not isinstance(image, bytes):
             shape: tuple[int, ...] = getattr(image, "shape", ())
             dtype = getattr(image, "dtype", type(image).__name__)

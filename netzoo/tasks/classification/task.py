@@ -24,6 +24,7 @@ from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
+from netzoo.paths import user_path
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
@@ -186,8 +187,8 @@ class ImageClassification(Task):
         """
         path, names = self.config.init.weights, self.class_names
         theirs = names
-        if path is not None and (Path(path).expanduser() / CLASSES_FILE).is_file():
-            theirs = load_class_names(Path(path).expanduser())
+        if path is not None and (user_path(path) / CLASSES_FILE).is_file():
+            theirs = load_class_names(user_path(path))
         if len(theirs) == len(names) and sorted(theirs) != sorted(names):
             note(f"head re-initialised: {path} has the classes {', '.join(theirs)}")
             new_head = True

@@ -26,7 +26,7 @@ _VARIANT = Rule(
 )
 
 KEYS = (
-    Key("data.vocabulary", str, rules.NAME, "file of subwords; None: learn from the training text"),
+    Key("data.vocabulary", str, rules.PATH, "file of subwords; None: learn from the training text"),
     Key("data.vocabulary_size", 4000, at_least(8), "number of subwords, shared by both languages"),
     Key("data.lengths", (16, 32, 64), _RISING, "lengths to pad to; training skips longer pairs"),
     Key("data.row_multiple", 8, at_least(1), "divisor of the number of rows of every batch"),

@@ -16,6 +16,7 @@ from netzoo.console import json_text
 from netzoo.errors import UserError, note, printable
 from netzoo.figures import check_format
 from netzoo.files import replacing
+from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.task import create_network
 from netzoo.tasks.translation.figures import MOST_PIECES, MOST_SENTENCES, attention_figure
@@ -169,7 +170,7 @@ def _lines(path: str) -> list[str]:
         if sys.stdin is None:
             raise UserError("standard input is closed; pass --input FILE")
         return decode_lines(sys.stdin.buffer.read(), "standard input")
-    return decode_lines(Path(path).read_bytes(), path)
+    return decode_lines(user_path(path).read_bytes(), path)
 
 
 def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:

@@ -15,6 +15,7 @@ from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.splits import resolve_split, split_aliases
 from netzoo.errors import did_you_mean
 from netzoo.limits import max_unpacked
+from netzoo.paths import user_path
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
 
 NUMBER_WORDS = "number_words"
@@ -47,7 +48,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
         return _select({name: number_pairs(name) for name in SPLIT_SIZES}, split)
     kind, place, source, target = _place(spec)
     if kind == "parallel":
-        return _read_folder(Path(place).expanduser(), source, target, split)
+        return _read_folder(user_path(place), source, target, split)
     return _read_tfds(tfds_source.open_builder(place, data_dir), source, target, split)
 
 
@@ -66,7 +67,7 @@ def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable
         def count(paths: tuple[Path, Path]) -> int:
             return len(_read_files(*paths))
 
-        files = _split_files(Path(place).expanduser(), *languages)
+        files = _split_files(user_path(place), *languages)
         return {name: functools.partial(count, paths) for name, paths in files.items()}
     return tfds_source.split_sizes(tfds_source.open_builder(place, data_dir))
 

@@ -14,6 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from netzoo.errors import UserError
 from netzoo.files import write_bytes
+from netzoo.paths import user_path
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 
@@ -100,7 +101,7 @@ class Vocabulary:
           UserError: The file does not exist or is damaged.
         """
         try:
-            return cls(Path(path).read_bytes())
+            return cls(user_path(path).read_bytes())
         except (OSError, UserError) as error:
             raise UserError(
                 f"cannot read the vocabulary {path}: {str(error).rstrip('.')}; replace the file"

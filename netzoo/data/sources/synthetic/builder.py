@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from netzoo.data.sources.synthetic import painter
 from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare
 from netzoo.errors import note
+from netzoo.paths import user_path
 from netzoo.progress import track
 
 # The order of tf_flowers, so that logits have the same meaning for both data sets.
@@ -79,7 +80,7 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     TFDS writes into a temporary directory and renames it at the end, so an interrupted preparation
     leaves no partial data set.
     """
-    builder = SyntheticFlowers(data_dir=data_dir, file_format=FILE_FORMAT)
+    builder = SyntheticFlowers(data_dir=data_dir and user_path(data_dir), file_format=FILE_FORMAT)
     if builder.is_prepared():
         return builder
     total = sum(SPLIT_SIZES.values())
