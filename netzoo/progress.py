@@ -70,7 +70,7 @@ class Progress:
     ) -> None:
         """Prepare the display, which appears on entering the context.
 
-        `start_step` is above 0 in a resumed run. `description` is a short text, e.g. the model
+        `start_step` is above 0 in a continued run. `description` is a short text, e.g. the model
         name. `unit` is the unit of the rate, e.g. "images". `clock` returns seconds.
         """
         self._total, self._start, self._description = (

@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
             x = self.conv_norm_act.linear(
                 x, self.features, 1, stride=self.stride, name="shortcut", train=train
             )
-        # The name seeds the masks; another name would change them in a resumed run.
+        # The name seeds the masks; another name would change them in a continued run.
         drop_path = DropPath(self.drop_rate, name="StochasticDepth_0")
         return activation(x + drop_path(y, train=train))
 

@@ -251,18 +251,18 @@ class TrainingLoop:
                 jax.block_until_ready(metrics)
             stopping = self.stop.agreed(logging)
             evaluating = last or (evaluate_every > 0 and step % evaluate_every == 0)
-            on_schedule = last or step % checkpoint_every == 0
-            if evaluating or on_schedule or stopping:
+            regular = last or step % checkpoint_every == 0
+            if evaluating or regular or stopping:
                 self.finish_step(*unread)
                 unread = None
             if evaluating:
                 with self.clock.paused():
                     self._evaluate(step)
             # A skipped step has no new state, and saving it would delete an older checkpoint.
-            on_schedule = last or (on_schedule and not self.skipped_in_a_row)
-            if on_schedule or stopping:
+            regular = last or (regular and not self.skipped_in_a_row)
+            if regular or stopping:
                 with self.clock.paused():
-                    self.checkpoints.save(step, self.state, self.iterator, on_schedule=on_schedule)
+                    self.checkpoints.save(step, self.state, self.iterator, regular=regular)
             if stopping:
                 return
 

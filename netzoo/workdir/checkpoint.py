@@ -1,7 +1,7 @@
 """Checkpoints of a run, on Orbax.
 
-    WORKDIR/checkpoints/STEP/    the last few on the schedule, and the newest: training state and
-                                 data position
+    WORKDIR/checkpoints/STEP/    the last few regular ones, and the newest: training state and data
+                                 position
     WORKDIR/best/STEP/           the best on the validation split: weights only
 
 All processes of a run write into the same folder, each the array shards of its devices. A
@@ -36,8 +36,8 @@ from netzoo.workdir.folder import FRESH_FILE
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-# The item that marks a checkpoint that a signal saved off the schedule.
-_OFF_SCHEDULE = "off_schedule"
+# The item that marks an extra checkpoint, which a signal saved between regular ones.
+_EXTRA = "extra"
 # Reasons why a run may lack a kind of checkpoint.
 _HINTS = {
     "best": " (a run has one if it has a data.validation_split)",
@@ -87,15 +87,15 @@ class Checkpoints(_CheckpointFolder):
     def __init__(self, workdir: Path, keep: int):
         """Open or create the folder.
 
-        It keeps the last `keep` checkpoints on the schedule. The newest checkpoint is kept too: a
-        signal may have saved it off the schedule.
+        It keeps the last `keep` regular checkpoints. The newest checkpoint is kept too, because it
+        may be an extra one that a signal saved.
         """
         self._keep = keep
         super().__init__(workdir / CHECKPOINTS, preservation_policy=self)
         steps = self._manager.all_steps()
         if not steps and jax.process_index() == 0:
             write_bytes(self.directory / FRESH_FILE, b"")
-        self._off_schedule = {s for s in steps if _is_off_schedule(self.directory / str(s))}
+        self._extra = {s for s in steps if _is_extra(self.directory / str(s))}
 
     def save(
         self,
@@ -103,19 +103,19 @@ class Checkpoints(_CheckpointFolder):
         state: ArrayTree,
         iterator: grain.DatasetIterator,
         *,
-        on_schedule: bool = True,
+        regular: bool = True,
     ) -> None:
         """Start writing unless the step exists; see `_save`.
 
-        `on_schedule` is whether a run without interruptions saves this step too.
+        `regular` is whether a run without interruptions saves this step too.
         """
         if step in self._manager.all_steps():
             return
         items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
         items["data"] = grain.checkpoint.CheckpointSave(iterator)
-        if not on_schedule:
-            self._off_schedule.add(step)
-            items[_OFF_SCHEDULE] = ocp.args.JsonSave({})
+        if not regular:
+            self._extra.add(step)
+            items[_EXTRA] = ocp.args.JsonSave({})
         self._save(step, **items)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> list[bool]:
@@ -124,9 +124,9 @@ class Checkpoints(_CheckpointFolder):
         return [checkpoint.step in kept for checkpoint in checkpoints]
 
     def _kept(self, steps: Sequence[int]) -> set[int]:
-        """Return the newest step and the last steps on the schedule; `steps` are in order."""
-        on_schedule = [step for step in steps if step not in self._off_schedule]
-        return {*steps[-1:], *on_schedule[-self._keep :]}
+        """Return the newest step and the last regular steps; `steps` are in order."""
+        regular = [step for step in steps if step not in self._extra]
+        return {*steps[-1:], *regular[-self._keep :]}
 
     def exist(self) -> bool:
         """Return whether there is any checkpoint, intact or damaged."""
@@ -189,7 +189,7 @@ class BestCheckpoint(_CheckpointFolder):
 
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
         """Start writing `weights` if `value` is the highest so far; see `_save`."""
-        # A resumed run repeats steps that are not better than the saved best.
+        # A continued run repeats steps that are not better than the saved best.
         if step <= self._step or not value > self._value:
             return
         self._step, self._value = step, value
@@ -201,7 +201,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     """Read the variables of a run for evaluation.
 
     `which` is `"last"`, `"best"`, or `"average"`: the mean of the trained weights (not the moving
-    averages) of all kept checkpoints on the schedule (Vaswani et al., arXiv:1706.03762, section
+    averages) of all kept regular checkpoints (Vaswani et al., arXiv:1706.03762, section
     6.1).
 
     Returns:
@@ -216,7 +216,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     if which == "average":
-        steps = [step for step in steps if not _is_off_schedule(directory / str(step))]
+        steps = [step for step in steps if not _is_extra(directory / str(step))]
     sound = _sound(directory, steps, _read_arrays)
     newest = next(sound, None)
     if newest is None:
@@ -232,8 +232,8 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
 
 
-def _is_off_schedule(folder: Path) -> bool:
-    return (folder / _OFF_SCHEDULE).exists()
+def _is_extra(folder: Path) -> bool:
+    return (folder / _EXTRA).exists()
 
 
 def _trained(state: ArrayTree) -> ArrayTree:

@@ -5,7 +5,7 @@ One line of `metrics.jsonl` is one JSON object:
     {"kind": "train", "step": 50, "epoch": 0.5, "loss": 1.2, ..., "timing": {"wall_seconds": 9.1}}
 
 All measured times belong inside "timing". Everything else depends only on the run, and is byte for
-byte the same in a resumed and an uninterrupted run.
+byte the same in a continued and an uninterrupted run.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
         """Open the log of a run, and create a missing folder.
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
-        checkpoint. Otherwise lines after `resume_step` are removed, and the resumed run writes them
-        again. Event files of other programs stay.
+        checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
+        them again. Event files of other programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
@@ -165,7 +165,7 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        advice = "the disk is full: free space, then resume the run from its last checkpoint"
+        advice = "the disk is full: free space, then continue the run from its last checkpoint"
         raise OSError(errno.ENOSPC, advice, str(path)) from error
 
 

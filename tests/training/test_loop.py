@@ -56,9 +56,9 @@ def test_sigterm_saves_and_says_how_to_go_on(pictures, whole, tmp_path, capsys):
 
 
 def test_average_is_the_same_after_a_signal(pictures, whole, tmp_path, monkeypatch):
-    """Protects `--checkpoint average` and the kept steps from a checkpoint off the schedule.
+    """Protects `--checkpoint average` and the kept steps from an extra checkpoint.
 
-    The signal comes after step 18, which is on the schedule, while step 19 computes.
+    The signal comes after step 18, which has a regular checkpoint, while step 19 computes.
     """
     finish_step = TrainingLoop.finish_step
 

@@ -61,11 +61,11 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
 def test_a_checkpoint_off_the_schedule_pushes_none_out(tmp_path, capsys):
     """Protects the average: it is of scheduled steps, and a signal takes none of them away.
 
-    The newest checkpoint is off the schedule, until the next one replaces it.
+    The newest checkpoint is an extra one, until the next one replaces it.
     """
     checkpoints = Checkpoints(tmp_path, keep=2)
-    for step, on_schedule in ((1, False), (2, True), (3, True), (4, True), (5, False)):
-        checkpoints.save(step, state_at(step), positions(), on_schedule=on_schedule)
+    for step, regular in ((1, False), (2, True), (3, True), (4, True), (5, False)):
+        checkpoints.save(step, state_at(step), positions(), regular=regular)
         if step == 1:
             checkpoints._manager.wait_until_finished()
             with pytest.raises(UserError, match=r"no average checkpoint.*checkpoint\.every_steps"):
