@@ -12,7 +12,7 @@ from netzoo.cli.prepare import prepare
 from netzoo.cli.record import make_record, results_tables
 from netzoo.config import default_config, load_config, save_config
 from netzoo.config.overrides import read_config
-from netzoo.data.sources.open import open_source, split_names
+from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.data.sources.tfds import find_builder
 from netzoo.errors import UserError
 from netzoo.paths import user_path
@@ -62,9 +62,9 @@ def test_a_path_is_expanded_or_refused(home):
         lambda: prepare("tf_flowers", BUCKET, None),
         lambda: prepare("synthetic_flowers", None, BUCKET),
         lambda: open_source(f"folder:{BUCKET}", "train"),
-        lambda: split_names(f"folder:{BUCKET}"),
-        lambda: split_names("tfds:mnist", BUCKET),
-        lambda: sources.split_names(f"parallel:{BUCKET}.{{en,de}}"),
+        lambda: split_sizes(f"folder:{BUCKET}"),
+        lambda: split_sizes("tfds:mnist", BUCKET),
+        lambda: sources.split_sizes(f"parallel:{BUCKET}.{{en,de}}"),
         lambda: sources.read_pairs(f"parallel:{BUCKET}.{{en,de}}", "train"),
         lambda: Vocabulary.load(BUCKET),
     ],
