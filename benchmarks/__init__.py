@@ -1,5 +1,9 @@
-"""Measurements against peers; `python -m benchmarks.TOOL --help`.
+"""Measurements of netzoo's speed beside other libraries; `python -m benchmarks.TOOL --help`.
 
-`throughput`: images a second of networks. `input`: of input pipelines. `layers`: time of layers.
-`startup`: seconds to the first training step.
+throughput        images per second of networks
+input             images per second of input pipelines, beside tf.data
+input_pipeline    images per second of netzoo's input pipeline alone
+layers            milliseconds of layers
+startup           seconds to the first training step
+translation       tokens and sentences per second of the Transformer
 """

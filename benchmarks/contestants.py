@@ -1,8 +1,8 @@
-"""Processes that are compared: how they start, take turns and answer.
+"""Starts the programs that are compared, and asks them alternately.
 
-A contestant is a Python process of its own. Its first line of JSON on standard output says who it
-is; then it answers every line of JSON on its standard input with one. This module needs nothing but
-the standard library, because peers live in environments of their own.
+A contestant is a program in its own Python process. Its first line of JSON on standard output
+describes it. It then answers every line of JSON on its standard input with one line. This module
+needs only the standard library, because peers run in other Python environments.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-# The same for all: large pages, which every allocator of big arrays gains from, and no framework
-# that takes the whole memory of a GPU which it shares with the others.
+# The same for all: large pages, which make every allocator of large arrays faster, and no framework
+# that reserves the whole memory of a GPU.
 ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -29,22 +29,22 @@ ENVIRONMENT = {
 
 
 class ContestantError(RuntimeError):
-    """A contestant did not answer, or only why it cannot."""
+    """A contestant ended, or answered with an error."""
 
 
 class Process:
     """The process of one contestant.
 
     Attributes:
-      name: What tables call it.
-      description: Its first answer.
+      name: The name in tables.
+      description: The first answer.
     """
 
     def __init__(self, name: str, command: Sequence[str]):
-        """Starts it and waits until it is ready.
+        """Start the process and wait for its first answer.
 
         Raises:
-          ContestantError: It ended instead, or answered why it cannot do what it was asked for.
+          ContestantError: The process ended, or answered with an error.
         """
         environment = {**os.environ, **ENVIRONMENT}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -60,14 +60,14 @@ class Process:
         self.description = self._answer()
 
     def ask(self, question: Any) -> dict[str, Any]:
-        """Returns the answer to a question; raises as the constructor does."""
+        """Return the answer to a question; raise the same error as the constructor."""
         with contextlib.suppress(BrokenPipeError):  # no answer will come, which is the error
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
@@ -85,7 +85,7 @@ class Process:
 
 @contextlib.contextmanager
 def running(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[Process]]:
-    """Starts the named commands one after the other, as compiling takes all cores."""
+    """Start the named commands one after the other, because compilation uses all cores."""
     with contextlib.ExitStack() as stack:
         processes = []
         for name, command in commands:
@@ -95,29 +95,29 @@ def running(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[Proc
 
 
 def take_turns(processes: Sequence[Process], question: Any, repeats: int) -> list[list[dict]]:
-    """Asks everyone in turn, `repeats` times; returns the answers of each process."""
+    """Ask all processes one after the other, `repeats` times; return the answers of each."""
     turns = [[process.ask(question) for process in processes] for _ in range(repeats)]
     return [list(answers) for answers in zip(*turns, strict=True)]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Returns median, smallest and largest."""
+    """Return median, smallest and largest."""
     return statistics.median(values), min(values), max(values)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Returns the spread of the quotients, each taken within a turn."""
+    """Return the spread of the quotients; each is taken within a repetition."""
     return spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def compare(
     rates: Sequence[Sequence[float]], name: str = "images_per_second"
 ) -> list[dict[str, float]]:
-    """Returns columns of a table for each contestant; the first is netzoo.
+    """Return columns of a table for each contestant; the first contestant is netzoo.
 
     Args:
-      rates: What every contestant does in a second, turn by turn.
-      name: Of the column with the medians.
+      rates: The rate of every contestant in each repetition.
+      name: Name of the column of medians.
     """
     columns = (name, "slowest", "fastest")
     ratios = ("netzoo_ratio", "netzoo_ratio_low", "netzoo_ratio_high")
@@ -128,7 +128,7 @@ def compare(
 
 
 def find_python(peer: str, modules: Sequence[str], candidates: Iterable[str]) -> str | None:
-    """Returns the first interpreter that has the modules of a peer, or says that there is none."""
+    """Return the first interpreter that has the modules of a peer; print a line if none has."""
     code = "import sys, importlib.util as u; sys.exit(None in map(u.find_spec, sys.argv[1:]))"
     candidates = list(dict.fromkeys(candidates))
     for python in candidates:
@@ -143,7 +143,7 @@ def find_python(peer: str, modules: Sequence[str], candidates: Iterable[str]) ->
 
 
 def serve(description: dict[str, Any], answer: Callable[[Any], dict[str, Any]] = dict) -> None:
-    """Is a contestant: describes itself, then answers until standard input ends."""
+    """Run as a contestant: print the description, then answer until standard input ends."""
     print(json.dumps(description), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
@@ -156,18 +156,18 @@ def serve_steps(
     wait: Callable[[Any], Any],
     peak_bytes: Callable[[], int],
 ) -> None:
-    """Is a contestant that runs as many steps as it is asked for.
+    """Run as a contestant that runs the requested number of steps.
 
-    Its answers are the `seconds` that they took and the `peak_bytes` so far. A step before them is
-    not timed: a virtual machine gives free memory back to its host while the others have their
-    turn, and the first step, which waits until it is there again, takes up to three times as long.
+    Its answers are the `seconds` of these steps and the `peak_bytes` so far. One step before them
+    is not timed: a virtual machine returns free memory to its host while other contestants run, and
+    the first step waits for this memory and takes up to three times as long.
 
     Args:
       description: The first answer; the `losses` of two steps are added.
-      step: `step(state) -> (state, loss)`; may return before it has computed them.
+      step: `step(state) -> (state, loss)`; it may return before the values are computed.
       state: The first state.
       wait: Waits for a state.
-      peak_bytes: Most memory held so far.
+      peak_bytes: Returns the peak memory so far.
     """
     losses = []
     for _ in range(2):
@@ -188,12 +188,12 @@ def serve_steps(
 
 
 def peak_host_bytes() -> int:
-    """Returns the most memory that this process has held, compilation included."""
+    """Return the peak memory of this process, including compilation."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def peak_jax_bytes() -> int:
-    """Returns the most memory of JAX's device, or of this process where that is the CPU."""
+    """Return the peak memory of JAX's device, or of this process if the device is the CPU."""
     import jax
 
     statistics = jax.devices()[0].memory_stats()

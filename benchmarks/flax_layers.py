@@ -1,7 +1,7 @@
-"""Flax's own layers under the call signatures of `netzoo.layers`: the peer called `flax`.
+"""Flax's own layers with the call signatures of `netzoo.layers`, for the peer `flax`.
 
-Put in the place of netzoo's while a network is traced, they make the network that one would write
-with `flax.linen` alone, with the same parameter tree.
+They replace netzoo's layers while a network is traced. The result is the network that one would
+write with `flax.linen` alone, with the same parameter tree.
 """
 
 import functools
@@ -36,7 +36,7 @@ def Conv(
     bias_init: nn.initializers.Initializer = NetzooConv.bias_init,
     name: str | None = None,
 ) -> nn.Conv:
-    """Returns `flax.linen.Conv` for the arguments of `netzoo.layers.Conv`.
+    """Return `flax.linen.Conv` for the arguments of `netzoo.layers.Conv`.
 
     It starts from netzoo's initial values, so that both networks compute the same.
     """
@@ -59,7 +59,7 @@ Dense = nn.Dense
 
 
 class StandardizedConv(hybrid_vit.StandardizedConv):
-    """netzoo's, on XLA's convolution; flax has none."""
+    """netzoo's layer with XLA's convolution, because flax has no such layer."""
 
     def _convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         padding = _padding(self.padding, self.kernel_size, self.dilation)
@@ -74,7 +74,7 @@ class BatchNorm(nn.BatchNorm):
     dtype: jnp.dtype = jnp.float32
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Normalises the last axis, as `netzoo.layers.BatchNorm` does."""
+        """Normalise the last axis, as `netzoo.layers.BatchNorm` does."""
         return super().__call__(x, use_running_average=not train)
 
 
@@ -98,7 +98,7 @@ class Dropout(nn.Dropout):
     """`flax.linen.Dropout` with the `train` argument of netzoo's."""
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Drops elements, as `netzoo.layers.Dropout` does, but others."""
+        """Drop elements like `netzoo.layers.Dropout`, but with different masks."""
         return super().__call__(x, deterministic=not train)
 
 
@@ -110,7 +110,7 @@ class MultiHeadAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[batch, length, width]` to the same shape; has no dropout."""
+        """Map `[batch, length, width]` to the same shape, without dropout."""
         *shape, width = x.shape
         heads = (*shape, self.num_heads, width // self.num_heads)
         dense = functools.partial(nn.Dense, width, dtype=self.dtype)

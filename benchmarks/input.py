@@ -1,11 +1,11 @@
-"""Images a second of the input pipelines, from JPEG to batches, without a network.
+"""Images per second of the input pipelines, from JPEG to batches, without a network.
 
 python -m benchmarks.input --peer-python ~/tensorflow/bin/python --out results/input
 
-netzoo's training pipeline on all cores, with each kind of cache, against tf.data's, which decodes
-only what it cuts out of an image. The images are those of tf_flowers or, where that is not
-prepared, drawn flowers. The contestants take turns, each kind of cache by itself. Milliseconds are
-processor time an image over all threads, which other work on the machine disturbs less.
+It compares netzoo's training pipeline on all cores, with each kind of cache, with tf.data, which
+decodes only the crop of an image. The images are those of tf_flowers or, if that is not prepared,
+synthetic flowers. For each kind of cache, the contestants run alternately. Milliseconds are CPU
+time per image over all threads, on which other load of the machine has less influence.
 """
 
 import json
@@ -26,11 +26,11 @@ KEY = ("source", "image_size", "batch_size", "cache", "pipeline")
 
 
 def find_source(data_dir: str | None) -> tuple[str, str]:
-    """Returns source and split: the real flowers, or drawn ones, which it says."""
+    """Return source and split: the real flowers, or else synthetic ones, with a line about it."""
     if find_builder("tf_flowers", data_dir).info.splits:
         return "tfds:tf_flowers", "train[:80%]"
     report.CONSOLE.print(
-        "tf_flowers is not prepared (docs/data.md says how): drawn flowers instead"
+        "tf_flowers is not prepared (see docs/data.md); synthetic flowers are used instead"
     )
     return "synthetic_flowers", "train"
 
@@ -38,7 +38,7 @@ def find_source(data_dir: str | None) -> tuple[str, str]:
 def measure(
     pythons: dict[str, str], settings: dict[str, Any], repeats: int, batches: int
 ) -> list[report.Line]:
-    """Runs the pipelines with one kind of cache in turns; returns a line for each."""
+    """Run the pipelines alternately with one kind of cache; return a line for each."""
     commands = [
         (
             name,
@@ -71,12 +71,12 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and shows."""
+    """Measure, and print the table."""
     parser = report.flags("input", __doc__, repeats=5)
-    parser.add_argument("--data-dir", help="of TFDS; by default ~/tensorflow_datasets")
+    parser.add_argument("--data-dir", help="folder of TFDS; by default ~/tensorflow_datasets")
     parser.add_argument("--image-size", type=int, default=224, help="pixels, both sides")
-    parser.add_argument("--batch-size", type=int, default=32, help="images a batch")
-    parser.add_argument("--batches", type=int, default=50, help="in a turn")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per batch")
+    parser.add_argument("--batches", type=int, default=50, help="batches per repetition")
     parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES), help="kinds")
     parser.add_argument("--peer-python", nargs="+", default=[], help="interpreters with tensorflow")
     options = parser.parse_args(arguments)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(lines: Sequence[report.Line]) -> None:
-    """Prints the table."""
+    """Print the table."""
     rows = [
         [
             line["cache"] if line["pipeline"] == "netzoo" else "",

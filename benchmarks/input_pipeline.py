@@ -1,4 +1,4 @@
-"""Measures how many images a second the pipelines deliver, without a model.
+"""Measures how many images per second the pipelines deliver, without a model.
 
 python -m benchmarks.input_pipeline --source tfds:tf_flowers --cache decoded --threads 2
 """
@@ -12,15 +12,15 @@ from netzoo.data import Augmentation, EvalBatches, TrainBatches, open_source, wi
 
 
 def measure(batches: Iterable, seconds: float) -> tuple[float, float]:
-    """Times batches, after the first few.
+    """Time batches, after the first few.
 
     Args:
         batches: endless batches with an `image`.
         seconds: how long to measure, at least.
 
     Returns:
-        Images a second, and milliseconds of processor time an image over all threads. The
-        second figure holds on a machine that is busy with other work too.
+        Images per second, and milliseconds of CPU time per image over all threads. The second
+        number is also valid on a machine that does other work.
     """
     iterator = iter(batches)
     for _ in range(4):
@@ -33,7 +33,7 @@ def measure(batches: Iterable, seconds: float) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.input_pipeline", description=__doc__
     )
@@ -67,7 +67,7 @@ def main() -> None:
         augmentation = Augmentation(*crop, True, options.randaugment, 9.0)
         batches = TrainBatches(source, seed=0, augmentation=augmentation, **common)
     rate, cost = measure(batches, options.seconds)
-    print(f"{rate:.0f} images/s, {cost:.2f} ms of processor time an image")
+    print(f"{rate:.0f} images/s, {cost:.2f} ms of CPU time per image")
 
 
 if __name__ == "__main__":

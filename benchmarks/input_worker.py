@@ -1,7 +1,8 @@
 """A contestant of `benchmarks.input`: an input pipeline of netzoo or of tf.data.
 
-Both do the same: shuffle, decode, cut out 8 to 100 % of the area at 3:4 to 4:3, resize, mirror half
-of the images, and batch as uint8. tf.data decodes only what is cut out, where it may.
+Both do the same: shuffle, decode, crop 8 to 100 % of the area with aspect ratios of 3:4 to 4:3,
+resize, flip half of the images, and batch as uint8. Without a cache of pixels, tf.data decodes only
+the crop.
 """
 
 import itertools
@@ -19,14 +20,14 @@ BUFFERED = 16  # batches, more than any pipeline keeps ready
 
 
 def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
-    """Returns endless batches from the prepared data set."""
+    """Return endless batches from the prepared data set."""
     from netzoo.data import Augmentation, TrainBatches, open_source, with_cache
 
     source = open_source(settings["source"], settings["split"], settings["data_dir"])
     source = with_cache(source, settings["cache"])
     if settings["cache"] != "none":
         for index in range(len(source)):
-            source[index]  # what is measured are the epochs after the first
+            source[index]  # the epochs after the first are measured
     return iter(
         TrainBatches(
             source,
@@ -40,7 +41,7 @@ def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
 
 
 def tf_batches(settings: dict[str, Any]) -> Iterator[Any]:
-    """Returns endless batches from the files in a folder."""
+    """Return endless batches from the files in a folder."""
     import tensorflow as tf
 
     side, cache = settings["image_size"], settings["cache"]
@@ -84,14 +85,14 @@ def tf_batches(settings: dict[str, Any]) -> Iterator[Any]:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Delivers as many batches as it is asked for.
+    """Run as a contestant that delivers the requested number of batches.
 
-    It answers with the seconds that they took, and the seconds of processor time in all threads.
+    It answers with the seconds that the batches took, and the CPU seconds of all threads.
     """
     batches = (netzoo_batches if settings["pipeline"] == "netzoo" else tf_batches)(settings)
 
     def take(count: int) -> dict[str, float]:
-        # Buffers have been filled while others had their turn.
+        # Buffers were filled while other contestants ran, so their batches are not timed.
         for index, _ in enumerate(itertools.islice(batches, BUFFERED + count)):
             if index == BUFFERED - 1:
                 start, processor = time.perf_counter(), time.process_time()

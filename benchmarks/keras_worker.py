@@ -16,7 +16,7 @@ NUM_CLASSES = 1000
 
 
 def make_program(settings: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Compiles a step; returns `step(state) -> (state, loss)`, the first state, and facts."""
+    """Compile a step; return `step(state) -> (state, loss)`, the first state, and facts."""
     if settings["dtype"] == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     batch, side, train = settings["batch_size"], settings["image_size"], settings["mode"] == "train"

@@ -1,10 +1,10 @@
-"""Time of layers at the shapes that they have in MobileNets and GoogLeNet, against flax's.
+"""Time of layers with the shapes that they have in MobileNets and GoogLeNet, beside flax's.
 
 python -m benchmarks.layers --batch-size 8 --out results/layers
 
-Forward, and forward with the gradients of input and parameters, in float32. netzoo's layers, with
-the compiler's options that netzoo uses, and those of flax, which are XLA's native operations, take
-turns in processes of their own.
+It times the forward pass, and the forward pass with the gradients of input and parameters, in
+float32. netzoo's layers, with netzoo's compiler options, and flax's, which are XLA's native
+operations, run alternately, each in its own process.
 """
 
 import argparse
@@ -28,12 +28,12 @@ CONTESTANTS = {"netzoo": layers, "flax": flax_layers}
 
 
 class Case(NamedTuple):
-    """A layer and what it is given.
+    """A layer and its input.
 
     Attributes:
       layer: `"Conv"`, `"BatchNorm"` or `"max_pool"`.
-      shape: Height, width and channels of its input.
-      options: Of the layer.
+      shape: Height, width and channels of the input.
+      options: Options of the layer.
     """
 
     layer: str
@@ -65,7 +65,7 @@ CASES = {
 
 
 def compile_case(contestant: str, name: str, batch: int, backward: bool) -> Callable[[], Any]:
-    """Returns a function that runs a layer, or it and its gradients."""
+    """Return a function that runs a layer, or a layer and its gradients."""
     case, keys = CASES[name], jax.random.split(jax.random.key(0), 3)
     layer = functools.partial(getattr(CONTESTANTS[contestant], case.layer), **dict(case.options))
     x = jax.random.normal(keys[0], (batch, *case.shape))
@@ -90,7 +90,7 @@ def compile_case(contestant: str, name: str, batch: int, backward: bool) -> Call
 
 
 def work(contestant: str) -> None:
-    """Answers `[case, batch, backward, seconds]` with the mean seconds of as many runs as fit."""
+    """Answer `[case, batch, backward, seconds]` with the mean time of the runs in these seconds."""
     compiled = functools.lru_cache(maxsize=1)(functools.partial(compile_case, contestant))
 
     def answer(question: list) -> dict[str, float]:
@@ -107,12 +107,12 @@ def work(contestant: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and shows, or is one of the measured."""
+    """Measure and print the table, or run as a contestant."""
     parser = report.flags("layers", __doc__, repeats=5)
     add = parser.add_argument
     add("--batch-size", type=int, default=8, help="images")
-    add("--layer", nargs="+", choices=tuple(CASES), default=list(CASES), help="which ones")
-    add("--seconds", type=float, default=0.2, help="of every turn, and one run at least")
+    add("--layer", nargs="+", choices=tuple(CASES), default=list(CASES), help="layers to measure")
+    add("--seconds", type=float, default=0.2, help="of a repetition, with at least one run")
     add("--work-as", choices=tuple(CONTESTANTS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work_as:
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(lines: Sequence[report.Line]) -> None:
-    """Prints the table."""
+    """Print the table."""
     rows = [
         [
             *(str(line[name]) for name in ("layer", "shape", "direction")),

@@ -1,4 +1,4 @@
-"""Who is compared with netzoo, what they need, and which of their networks are netzoo's."""
+"""The programs that are compared with netzoo, their requirements and their networks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ class Contestant:
     """One line of a row.
 
     Attributes:
-      name: What tables call it.
-      peer: What `--peers` calls it; of several with one peer the fastest is compared.
-      module: Python module that is run.
+      name: The name in tables.
+      peer: The name in `--peers`; netzoo is compared with the fastest contestant of a peer.
+      module: The Python module to run.
       needs: Modules that its interpreter must have.
       networks: Names of netzoo's networks that it has; None for all.
     """
@@ -24,7 +24,7 @@ class Contestant:
     networks: Mapping[str, Any] | None = None
 
     def has(self, model: str, image_size: int) -> bool:
-        """Returns whether it can take part."""
+        """Return whether the contestant has a network for images of this size."""
         if self.networks is None:
             return True
         sizes = (None, image_size)
@@ -36,9 +36,9 @@ class TorchNetwork(NamedTuple):
 
     Attributes:
       library: `"torchvision"` or `"timm"`.
-      name: Of the constructor there.
-      options: Of the constructor.
-      sized: Whether the constructor must be told the image size.
+      name: Name of the constructor in the library.
+      options: Options of the constructor.
+      sized: Whether the constructor needs the image size.
     """
 
     library: str
@@ -51,9 +51,9 @@ class KerasNetwork(NamedTuple):
     """A network of `keras.applications`.
 
     Attributes:
-      name: Of the constructor there.
-      extra_parameters: That netzoo's has not.
-      image_size: The only one at which it is netzoo's, in pixels; None for any.
+      name: Name of the constructor in the library.
+      extra_parameters: Number of parameters that netzoo's network does not have.
+      image_size: The only size in pixels for which the networks are equal; None for any.
     """
 
     name: str
@@ -82,13 +82,13 @@ TORCH = {
     **{name: TorchNetwork("torchvision", name) for name in _SAME_NAME},
     **{name: TorchNetwork("timm", theirs, sized=True) for name, theirs in _TIMM_SIZED.items()},
     "alexnet_owt": TorchNetwork("torchvision", "alexnet"),
-    # In evaluation the auxiliary classifiers cost parameters and no time, as in netzoo.
+    # In evaluation, the auxiliary classifiers have parameters but take no time, as in netzoo.
     "googlenet_tv": TorchNetwork(
         "torchvision", "googlenet", {"aux_logits": True, "init_weights": False}
     ),
     "mobilenet_v1": TorchNetwork("timm", "mobilenetv1_100"),
 }
-# What netzoo's networks do without here, since timm's do: dropout.
+# Dropout is off in netzoo's networks because it is off in timm's.
 OPTIONS = {name: {"dropout_rate": 0.0} for name in (*_TIMM_SIZED, "mobilenet_v1")}
 KERAS = {
     "mobilenet_v1": KerasNetwork("MobileNet"),

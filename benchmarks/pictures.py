@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 INK, FAINT = "#22303c", "#e4e8ec"
-# Of netzoo and its peers, in the order of their appearance.
+# netzoo's colour, then those of the peers in the order of the lines.
 COLORS = ("#1f5f99", "#2a9d8f", "#c2513f", "#d8973c", "#7d8995")
 TITLES = {"train": "training step", "infer": "inference"}
 
@@ -16,10 +16,10 @@ Line = dict[str, Any]
 
 
 def draw_ratios(lines: Sequence[Line], path: Path) -> None:
-    """Draws netzoo's speed over that of each peer as bars with their ranges, a panel a mode.
+    """Draw netzoo's speed over that of each peer as bars with their ranges, one panel per mode.
 
     Args:
-      lines: Of peers, with `row`, `mode`, `peer`, `netzoo_ratio` and its `_low` and `_high`.
+      lines: Lines of peers, with `row`, `mode`, `peer`, `netzoo_ratio` and its `_low` and `_high`.
       path: PNG to write.
     """
     peers, rows = _values(lines, "peer"), _values(lines, "row")
@@ -32,7 +32,7 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
             ratios, low, high = (
                 [x["netzoo_ratio" + end] for x in mine] for end in ("", "_low", "_high")
             )
-            # From 1: what is slower hangs, what is faster stands.
+            # Bars start at 1: upwards if netzoo is faster, downwards if it is slower.
             heights = [ratio - 1 for ratio in ratios]
             axes.bar(places, heights, width, bottom=1, color=COLORS[index + 1], label=peer)
             axes.vlines(places, low, high, color=INK, linewidth=1)
@@ -51,11 +51,11 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
 
 
 def draw_sweep(lines: Sequence[Line], swept: str, by: str, path: Path) -> None:
-    """Draws images a second against a column, a panel a mode.
+    """Draw images per second by the values of a column, one panel per mode.
 
     Args:
-      lines: With `mode`, `images_per_second` and the two columns.
-      swept: Name of the column along the axis, say `batch_size`.
+      lines: Lines with `mode`, `images_per_second` and the two columns.
+      swept: Name of the column on the horizontal axis, e.g. `batch_size`.
       by: Name of the column that has a curve for each value, `contestant` or `model`.
       path: PNG to write.
     """
@@ -78,10 +78,10 @@ def draw_sweep(lines: Sequence[Line], swept: str, by: str, path: Path) -> None:
 
 
 def draw_steps(lines: Sequence[Line], path: Path) -> None:
-    """Draws the milliseconds of a step of every model, in the order of the lines.
+    """Draw the milliseconds per step of every model, in the order of the lines.
 
     Args:
-      lines: Of one contestant, with `mode`, `model`, `batch_size` and `images_per_second`.
+      lines: Lines of one contestant, with `mode`, `model`, `batch_size` and `images_per_second`.
       path: PNG to write.
     """
     figure, panels = _panels(lines, 2.0 + 0.6 * len(_values(lines, "model")))

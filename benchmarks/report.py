@@ -24,11 +24,11 @@ class Lines:
     """The lines of a CSV file, one for each value of its key columns.
 
     Attributes:
-      key: Names of the columns that tell lines apart.
+      key: Names of the columns that identify a line.
     """
 
     def __init__(self, folder: Path | None, name: str, key: Sequence[str]):
-        """Reads what an earlier run left in the folder, if that is given; `name` is the file's."""
+        """Read the file `name` that an earlier run wrote into the folder, if a folder is given."""
         self.key, self._path = tuple(key), folder / name if folder else None
         self._lines: dict[tuple[str, ...], Line] = {}
         if self._path and self._path.exists():
@@ -37,11 +37,11 @@ class Lines:
                     self._keep({name: _number(text) for name, text in line.items()})
 
     def get(self, values: Iterable[Any]) -> Line | None:
-        """Returns the line with these values of the key columns, if there is one."""
+        """Return the line with these values of the key columns, if there is one."""
         return self._lines.get(tuple(map(str, values)))
 
     def add(self, lines: Iterable[Line]) -> None:
-        """Keeps lines, in place of earlier ones with the same key, and writes the file anew."""
+        """Keep lines, in place of earlier ones with the same key, and write the file anew."""
         for line in lines:
             self._keep(line)
         if self._path is None:
@@ -69,21 +69,21 @@ def _number(text: str) -> Any:
 
 
 def flags(tool: str, doc: str, repeats: int) -> argparse.ArgumentParser:
-    """Returns the flags that all tools have: `--repeats`, and `--out` for a folder."""
+    """Return the flags that all tools have: `--repeats`, and `--out` for a folder."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{tool}",
         description=doc.split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--repeats", type=int, default=repeats, help="turns of every contestant")
-    parser.add_argument("--out", type=Path, help="folder for what is measured")
+    parser.add_argument("--repeats", type=int, default=repeats, help="runs of every contestant")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     return parser
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
 ) -> None:
-    """Prints a table, the first `texts` columns left-aligned and the numbers after them right."""
+    """Print a table, the first `texts` columns left-aligned and the numbers after them right."""
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index < texts else "right", no_wrap=True)
@@ -93,7 +93,7 @@ def print_table(
 
 
 def ratio_cells(line: Line, shown: bool = True) -> list[str]:
-    """Returns two cells of a table: netzoo's ratio and its range."""
+    """Return two cells of a table: netzoo's ratio and its range."""
     if not shown:
         return ["", ""]
     low, high = line["netzoo_ratio_low"], line["netzoo_ratio_high"]
@@ -101,7 +101,7 @@ def ratio_cells(line: Line, shown: bool = True) -> list[str]:
 
 
 def machine() -> Line:
-    """Returns what is measured on, and netzoo's libraries; wakes no devices."""
+    """Return the processor and the versions, without initialising devices."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
     python = platform.python_version()
     cores = len(os.sched_getaffinity(0))
@@ -109,7 +109,7 @@ def machine() -> Line:
 
 
 def print_machine(lines: Sequence[Line]) -> None:
-    """Prints what was measured on, as the lines say."""
+    """Print the machine and the versions of the lines."""
     found = {
         name: " or ".join(dict.fromkeys(str(line[name]) for line in lines if line.get(name)))
         for name in ("device", *machine(), "torch", "keras", "tensorflow")

@@ -1,4 +1,4 @@
-"""Sentences that contestants are given. Only the standard library, as in `contestants`."""
+"""Sentences for contestants. It needs only the standard library, like `contestants`."""
 
 import random
 
@@ -6,9 +6,9 @@ PAD, START, END, UNKNOWN = range(4)
 
 
 def draw_sentences(rows: int, length: int, vocabulary: int, seed: int) -> list[list[int]]:
-    """Returns `rows` sentences of random tokens: tokens, END, padding up to `length`.
+    """Return `rows` sentences of random tokens: tokens, END, padding up to `length`.
 
-    At most a quarter is padding, as where sentences of like length are batched together.
+    At most a quarter is padding, as in batches of sentences with similar lengths.
     """
     draws = random.Random(seed)
     sentences = []
@@ -20,11 +20,11 @@ def draw_sentences(rows: int, length: int, vocabulary: int, seed: int) -> list[l
 
 
 def draw_pairs(rows: int, length: int, vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Returns sources of `length` tokens, and targets of one more, which begin with START."""
+    """Return sources of `length` tokens, and targets with one more token, START, in front."""
     sources, targets = (draw_sentences(rows, length, vocabulary, seed) for seed in (0, 1))
     return sources, [[START, *target] for target in targets]
 
 
 def count_tokens(targets: list[list[int]]) -> int:
-    """Returns how many tokens are to be predicted."""
+    """Return the number of tokens to predict."""
     return sum(token != PAD for target in targets for token in target[1:])

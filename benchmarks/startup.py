@@ -2,8 +2,9 @@
 
 python -m benchmarks.startup --repeats 3 --out results/startup
 
-`configs/mobilenet_v2.py` on the drawn flowers, which are made before anything is measured. The
-first run of a pair has an empty cache of compiled programs, the second has what the first left.
+It trains `configs/mobilenet_v2.py` on the synthetic flowers, which it generates before it measures.
+The first run of a pair starts with an empty cache of compiled programs, the second with the cache
+that the first run filled.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ KEY = ("run", "config")
 
 
 def seconds_to_first_step(config: str, workdir: Path, cache: Path) -> float:
-    """Starts training, waits until the first step is logged, and ends it.
+    """Start training, wait until the first step is logged, and end the process.
 
     Raises:
       SystemExit: Training ended before that.
@@ -55,9 +56,9 @@ def seconds_to_first_step(config: str, workdir: Path, cache: Path) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and shows."""
+    """Measure, and print the table."""
     parser = report.flags("startup", __doc__, repeats=3)
-    parser.add_argument("--config", default="configs/mobilenet_v2.py", help="what is trained")
+    parser.add_argument("--config", default="configs/mobilenet_v2.py", help="what to train")
     options = parser.parse_args(arguments)
     open_source(OVERRIDES["data.source"], OVERRIDES["data.train_split"])
     seconds: dict[str, list[float]] = {run: [] for run in RUNS}

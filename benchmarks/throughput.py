@@ -1,20 +1,21 @@
-"""Images a second of networks, against the same networks of other libraries.
+"""Images per second of networks, compared with the same networks in other libraries.
 
 python -m benchmarks.throughput --model mobilenet_v2 resnet50 --image-size 128 --batch-size 32 \
     --mode train infer --peers torch,flax --peer-python ~/torch/bin/python --out results/throughput
 
-A row of the table is a model, an image size, a batch size and a mode. Its contestants run in
-processes of their own under the same environment, and take turns: what else the machine does meets
-all alike, and ratios are taken within a turn. With `--out` a row is written as soon as it is
-measured, and the same command again measures what is missing.
+A row of the table is a model, an image size, a batch size and a mode. Its contestants run
+alternately, each in its own process with the same environment, so that other load on the machine
+affects all alike. A repetition runs every contestant once, and ratios are taken within a
+repetition. With `--out`, a row is written as soon as it is measured, and the same command again
+measures the missing rows.
 
-A training step is forward, backward and AdamW on uint8 images that lie on the device; inference is
-the forward pass and the loss. netzoo and flax start from the same parameters and the measurement
-stops where their losses differ, or where a peer's number of parameters does. `torch` stands for
-PyTorch with contiguous images and `torch channels_last` for its other layout; netzoo is compared
-with the faster. Memory is the most that a process ever held, compilers included, or on a GPU that
-of the device. MFU is the share of the speed of a large matrix product that the network's
-convolutions and products reach, three forward passes for a training step.
+A training step is forward, backward and AdamW on uint8 images in device memory; inference is the
+forward pass and the loss. netzoo and flax start from the same parameters. The measurement stops if
+their losses differ, or if a peer has a different number of parameters. `torch` is PyTorch with
+contiguous images, and `torch channels_last` its other memory layout; netzoo is compared with the
+faster one. Memory is the peak of the process, including compilation, or of the device on a GPU. MFU
+is the rate of the network's convolutions and matrix products divided by the rate of a large matrix
+product; a training step counts as three forward passes.
 """
 
 import argparse
@@ -40,19 +41,19 @@ from benchmarks.contestants import (
 )
 from benchmarks.peers import CONTESTANTS, NETZOO, PEERS, Contestant
 
-# The first loss is that of the same numbers in another order. The second follows an update by
-# Adam, which turns the rounding of small gradients into whole steps. In bfloat16 and with dropout,
-# which drops other elements, losses are only alike.
+# Relative tolerances of the first two losses. The first loss differs only by the order of sums. The
+# second follows an update by Adam, which turns rounding errors of small gradients into full steps.
+# In bfloat16, and with dropout, whose masks differ, losses agree only roughly.
 EXACT, ALIKE = (1e-4, 1e-2), (0.2, 0.2)
-# Processes at work before anything is measured. Threads of PyTorch that wait for one which has no
-# core lose far more time than it did.
+# Load average above which the machine is busy. If one thread of PyTorch waits for a core, the
+# others wait for the thread.
 BUSY = 0.5
 ROW = ("model", "image_size", "batch_size", "mode", "dtype", "remat")
 KEY = (*ROW, "contestant")
 
 
 def find_contestants(peers: Sequence[str], pythons: Sequence[str]) -> dict[Contestant, str]:
-    """Returns who takes part, with the interpreter of each; says who does not and why."""
+    """Return the contestants and their interpreters; print the peers that are left out and why."""
     found = {NETZOO: sys.executable}
     for peer in peers:
         mine = [c for c in CONTESTANTS if c.peer == peer]
@@ -64,17 +65,17 @@ def find_contestants(peers: Sequence[str], pythons: Sequence[str]) -> dict[Conte
 
 
 def command(contestant: Contestant, python: str, settings: dict[str, Any]) -> list[str]:
-    """Returns what starts a contestant."""
+    """Return the command that starts a contestant."""
     text = json.dumps({**settings, "contestant": contestant.name})
     return [python, "-m", contestant.module, text]
 
 
 def check_alike(processes: Sequence[Process]) -> None:
-    """Stops the measurement where contestants do not compute the same.
+    """Stop the measurement if contestants do not compute the same.
 
     Raises:
-      SystemExit: Another number of parameters, another loss of the same network in JAX, or a loss
-        that is not a number.
+      SystemExit: The numbers of parameters differ, the losses of the same network in JAX differ, or
+        a loss is not a number.
     """
     first = processes[0]
     for other in processes:
@@ -101,14 +102,14 @@ def check_alike(processes: Sequence[Process]) -> None:
 def measure(
     contestants: dict[Contestant, str], settings: dict[str, Any], repeats: int, steps: int
 ) -> list[report.Line]:
-    """Runs the contestants of a row in turns.
+    """Run the contestants of a row alternately.
 
     Returns:
-      A line for each, netzoo first.
+      A line for each contestant, netzoo first.
 
     Raises:
-      ContestantError: One of them refused the network or ended, say for lack of memory.
-      SystemExit: They do not compute the same.
+      ContestantError: A contestant refused the network or ended, e.g. for lack of memory.
+      SystemExit: The contestants do not compute the same.
     """
     commands = [(c.name, command(c, python, settings)) for c, python in contestants.items()]
     with running(commands) as processes:
@@ -145,7 +146,7 @@ def measure(
 
 
 def compared(lines: Sequence[report.Line]) -> list[report.Line]:
-    """Returns of every row and peer the line of the fastest contestant, netzoo left out."""
+    """Return the line of the fastest contestant of every row and peer, without netzoo."""
     best: dict[tuple, report.Line] = {}
     for line in lines:
         key = (*(line[name] for name in ROW), line["peer"])
@@ -155,7 +156,7 @@ def compared(lines: Sequence[report.Line]) -> list[report.Line]:
 
 
 def means(lines: Sequence[report.Line]) -> list[tuple[str, str, int, float, float]]:
-    """Returns mode, peer, number of rows, and geometric means of the ratios of speed and memory."""
+    """Return mode, peer, number of rows, and geometric means of the ratios of speed and memory."""
     groups: dict[tuple[str, str], list[report.Line]] = {}
     for line in compared(lines):
         groups.setdefault((line["mode"], line["peer"]), []).append(line)
@@ -167,13 +168,13 @@ def means(lines: Sequence[report.Line]) -> list[tuple[str, str, int, float, floa
 
 
 def summary(lines: Sequence[report.Line]) -> str:
-    """Returns a row in a few words."""
+    """Return a row in a few words."""
     peers = (f"{line['netzoo_ratio']:.2f} x {line['peer']}" for line in compared(lines))
     return ", ".join([f"netzoo {lines[0]['images_per_second']:.1f} img/s", *peers])
 
 
 def show(lines: Sequence[report.Line]) -> None:
-    """Prints the table, the means, and what it was measured on."""
+    """Print the table, the means, and what it was measured on."""
     best, cells, last = compared(lines), [], None
     for line in lines:
         row = [str(line[name]) for name in ("model", "image_size", "batch_size", "mode")]
@@ -202,13 +203,13 @@ def show(lines: Sequence[report.Line]) -> None:
 
 
 def draw(lines: Sequence[report.Line], folder: Path) -> None:
-    """Draws rates over sizes or batches, ratios to peers, or step times where there are none."""
+    """Plot rates by image size or batch size, ratios to peers, or step times without peers."""
     varied = [name for name in ROW if len({line[name] for line in lines}) > 1]
     from benchmarks import pictures  # matplotlib takes a second to load
 
     path = folder / "throughput.png"
     alone = len({line["contestant"] for line in lines}) == 1
-    # Curves are of the contestants with one model, or of the models with one contestant.
+    # One curve per contestant of a single model, or per model of a single contestant.
     by = "model" if alone and "model" in varied else "contestant"
     swept = [name for name in varied if name not in ("mode", by)]
     if swept in (["image_size"], ["batch_size"]):
@@ -228,18 +229,18 @@ def draw(lines: Sequence[report.Line], folder: Path) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the flags."""
+    """Read the flags."""
     parser = report.flags("throughput", __doc__, repeats=7)
     add, modes = parser.add_argument, ("train", "infer")
     add("--model", nargs="+", default=["mobilenet_v2"], help="names in the registry")
     add("--image-size", nargs="+", type=int, default=[128], help="pixels, both sides")
-    add("--batch-size", nargs="+", type=int, default=[32], help="images a step")
+    add("--batch-size", nargs="+", type=int, default=[32], help="images per step")
     add("--mode", nargs="+", choices=modes, default=list(modes), help="kinds of step")
-    add("--peers", default=",".join(PEERS), help="whom to compare with, comma separated")
-    add("--peer-python", nargs="+", default=[], help="interpreters that peers are looked for in")
+    add("--peers", default=",".join(PEERS), help="libraries to compare with, separated by commas")
+    add("--peer-python", nargs="+", default=[], help="interpreters to try for peers")
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="compute type")
     add("--remat", action="store_true", help="netzoo and flax recompute activations in training")
-    add("--steps", type=int, default=5, help="steps in a turn")
+    add("--steps", type=int, default=5, help="steps per repetition")
     options = parser.parse_args(arguments)
     options.peers = [peer for peer in options.peers.split(",") if peer]
     for peer in options.peers:
@@ -249,7 +250,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what is not yet there, and shows all; returns the exit status."""
+    """Measure the missing rows and print the table; return the exit status."""
     options = parse(arguments)
     if (load := os.getloadavg()[0]) > BUSY:
         report.CONSOLE.print(f"busy machine: a load of {load:.1f} slows some more than others")

@@ -1,7 +1,8 @@
 """A contestant in PyTorch: `torch.nn.Transformer`, trained or translating.
 
-The network is netzoo's: no norm after the stacks, one embedding, and dropout only where the paper
-has it. `torch.nn.Transformer` has no decoding from a cache; `Decoder` does that with its weights.
+The network equals netzoo's: no norm after the stacks, one embedding, and dropout only where the
+paper has it. `torch.nn.Transformer` cannot decode with a cache; `Decoder` does this with its
+weights.
 """
 
 import json
@@ -20,10 +21,10 @@ from benchmarks.sentences import PAD, START, draw_pairs
 
 
 class TokenTransformer(torch.nn.Transformer):
-    """From tokens to logits."""
+    """A Transformer that maps tokens to logits."""
 
     def __init__(self, settings: dict[str, Any]):
-        """Makes the network of the settings, for sentences up to their length."""
+        """Create the network of the settings, for sentences of at most `settings["length"]`."""
         width, rate = settings["width"], settings["dropout_rate"]
         super().__init__(
             d_model=width,
@@ -51,16 +52,16 @@ class TokenTransformer(torch.nn.Transformer):
         self.register_buffer("future", future, persistent=False)
 
     def embed(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Maps tokens `[batch, length]` to `[batch, length, width]`."""
+        """Map tokens `[batch, length]` to `[batch, length, width]`."""
         scaled = self.embedding(tokens) * math.sqrt(self.d_model)
         return self.embedding_dropout(scaled + positions)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps `[..., width]` to `[..., vocabulary]`."""
+        """Map `[..., width]` to `[..., vocabulary]`."""
         return F.linear(x, self.embedding.weight)
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Maps tokens `[batch, S]` and `[batch, T]` to logits `[batch, T, vocabulary]`."""
+        """Map tokens `[batch, S]` and `[batch, T]` to logits `[batch, T, vocabulary]`."""
         padding, length = source == PAD, target.shape[1]
         x = super().forward(
             self.embed(source, self.positions[: source.shape[1]]),
@@ -74,14 +75,14 @@ class TokenTransformer(torch.nn.Transformer):
 
 
 class Decoder:
-    """Beam search from a cache; the beams of a sentence share its memory."""
+    """Beam search with a cache; the beams of a sentence share the encoder's output."""
 
     def __init__(self, model: TokenTransformer, beams: int, length: int):
-        """Takes an evaluating network; `length` is that of every translation."""
+        """Store a network in evaluation mode and the `length` of every translation."""
         self.model, self.beams, self.length = model, beams, length
 
     def __call__(self, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns tokens `[batch, beams, length]` and their log probabilities, best first."""
+        """Return tokens `[batch, beams, length]` and their log probabilities, best first."""
         model, beams, (batch, width) = self.model, self.beams, (len(source), self.model.d_model)
         padding = source == PAD
         memory = model.encoder(
@@ -126,7 +127,7 @@ class Decoder:
         return [self._heads(attention, part).contiguous() for part in both]
 
     def _layer(self, layer, x, cache, position, memory, looks):
-        """Maps `[batch * beams, 1, width]` to the same shape and adds to the layer's cache."""
+        """Map `[batch * beams, 1, width]` to the same shape, and extend the layer's cache."""
         own, cross = layer.self_attn, layer.multihead_attn
         projected = F.linear(x, own.in_proj_weight, own.in_proj_bias).chunk(3, -1)
         query, *new = (self._heads(own, part) for part in projected)
@@ -144,7 +145,7 @@ class Decoder:
 
 
 def make_training(model: TokenTransformer, settings: dict[str, Any], source, target) -> Callable:
-    """Returns `step(None) -> (None, loss)`."""
+    """Return `step(None) -> (None, loss)`."""
     inputs, labels = target[:, :-1].contiguous(), target[:, 1:].flatten()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05, fused=True)
 
@@ -170,10 +171,10 @@ def make_training(model: TokenTransformer, settings: dict[str, Any], source, tar
 
 
 def make_translation(model: TokenTransformer, settings: dict[str, Any], source) -> Callable:
-    """Returns `step(None) -> (None, mean score)`.
+    """Return `step(None) -> (None, mean score)`.
 
     Raises:
-      ValueError: The cache gives other log probabilities than the network without one.
+      ValueError: The log probabilities differ from those of the network without a cache.
     """
     decoder = Decoder(model.eval(), settings["beams"], settings["length"])
 
@@ -192,9 +193,9 @@ def make_translation(model: TokenTransformer, settings: dict[str, Any], source) 
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Describes itself, and then steps on demand until standard input ends."""
+    """Run as a contestant until standard input ends."""
     torch.manual_seed(0)
-    # What its fast path for inference says of itself, which leaves out padding.
+    # A warning of PyTorch's fast path for inference, which leaves out padding.
     warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
     model = TokenTransformer(settings)
     pairs = draw_pairs(settings["rows"], settings["length"], settings["vocabulary"])
@@ -208,7 +209,7 @@ def main(settings: dict[str, Any]) -> None:
         else:
             step = make_translation(model, settings, source)
             start = time.perf_counter()  # nothing is compiled
-    except Exception as error:  # of the compiler, of many kinds
+    except Exception as error:  # the compiler raises many types
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
         return
     facts = {

@@ -1,6 +1,7 @@
 """A contestant in PyTorch: a network of torchvision or timm in its best setting.
 
-That is a fused AdamW, a graph with BatchNorm folded for inference, and on a GPU a compiled model.
+It has a fused AdamW, BatchNorm folded into the convolutions for inference, and on a GPU a compiled
+model.
 """
 
 import importlib
@@ -20,7 +21,7 @@ AUXILIARY_WEIGHT = 0.3
 
 
 def build(name: str, image_size: int) -> torch.nn.Module:
-    """Makes the reference of one of netzoo's networks."""
+    """Create the counterpart of one of netzoo's networks."""
     entry = TORCH[name]
     options = {**entry.options, "num_classes": NUM_CLASSES}
     if entry.sized:
@@ -31,10 +32,10 @@ def build(name: str, image_size: int) -> torch.nn.Module:
 
 
 def fold_batch_norm(model: torch.nn.Module, images: torch.Tensor) -> None:
-    """Puts every BatchNorm of an evaluating network into the convolution before it.
+    """Fold every BatchNorm of a network in evaluation mode into the preceding convolution.
 
-    What follows what is seen while `images` go through, as not every network can be traced. timm's
-    BatchNorm has the activation in it, which stays.
+    A forward pass of `images` finds the pairs, because not every network can be traced. timm's
+    BatchNorm includes the activation, which stays.
     """
     outputs, pairs, names = {}, [], {module: name for name, module in model.named_modules()}
 
@@ -54,7 +55,7 @@ def fold_batch_norm(model: torch.nn.Module, images: torch.Tensor) -> None:
 
 
 def make_step(settings: dict[str, Any], device: str) -> tuple[Callable, int]:
-    """Returns `step(None) -> (None, loss)`, and the number of parameters."""
+    """Return `step(None) -> (None, loss)`, and the number of parameters."""
     batch, side = settings["batch_size"], settings["image_size"]
     channels_last = settings["contestant"].endswith("channels_last")
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -75,7 +76,7 @@ def make_step(settings: dict[str, Any], device: str) -> tuple[Callable, int]:
         if torch.is_tensor(outputs):
             outputs = (outputs,)
         losses = [torch.nn.functional.cross_entropy(x.float(), labels) for x in outputs]
-        # The first is the network's own, the others are those of GoogLeNet's auxiliary classifiers.
+        # The first loss is the network's; the others are of GoogLeNet's auxiliary classifiers.
         return losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
 
     if device == "cuda":
@@ -95,14 +96,14 @@ def make_step(settings: dict[str, Any], device: str) -> tuple[Callable, int]:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Describes itself, and then steps on demand until standard input ends."""
+    """Run as a contestant until standard input ends."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     peak = torch.cuda.max_memory_allocated if device == "cuda" else peak_host_bytes
     step, parameters = make_step(settings, device)
     start = time.perf_counter()
-    if device == "cuda":  # elsewhere nothing is compiled
+    if device == "cuda":  # on a CPU, nothing is compiled
         step(None)
         wait()
     facts = {"parameters": parameters, "compile_seconds": time.perf_counter() - start}

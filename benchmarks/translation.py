@@ -1,15 +1,16 @@
-"""Tokens and sentences a second of the Transformer, side by side with PyTorch's.
+"""Tokens and sentences per second of the Transformer, beside PyTorch's.
 
 python -m benchmarks.translation --peer-python ~/torch/bin/python --out results/translation_speed
 
-Training is forward, cross-entropy with smoothed labels without padding, backward and AdamW;
-its speed is in target tokens, padding not counted. Decoding is greedy or a beam search from a cache
-and gives translations of `length` tokens, so that all do the same work; its speed is in sentences.
-The contestants take turns and ratios are taken within a turn, as in `benchmarks.throughput`.
+Training is forward, cross-entropy with smoothed labels and without padding, backward and AdamW;
+its speed is in target tokens, without padding. Decoding is greedy or a beam search with a cache.
+It produces translations of `length` tokens, so that all do the same work; its speed is in
+sentences. Repetitions and ratios are those of `benchmarks.throughput`.
 
-`torch` is `torch.nn.Transformer` with the same number of parameters and the same dropout, as it is
-and, in training, compiled; netzoo is compared with the faster. It has no decoding from a cache:
-`benchmarks.torch_translation_worker` has, by `scaled_dot_product_attention` with its weights.
+`torch` is `torch.nn.Transformer` with the same number of parameters and the same dropout, eager
+and, in training, also compiled; netzoo is compared with the faster one. It cannot decode with a
+cache: `benchmarks.torch_translation_worker` does this with its weights and
+`scaled_dot_product_attention`.
 """
 
 import argparse
@@ -43,7 +44,7 @@ COMPILED = Contestant("torch compiled", *_TORCH)
 
 
 def rows_of(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Returns the settings of every row; training has no beams, which is written as 0."""
+    """Return the settings of every row; `beams` is 0 for training."""
     modes = [
         (mode, beams)
         for mode in options.mode
@@ -56,11 +57,11 @@ def rows_of(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def contestants_of(settings: dict[str, Any], torch: str | None) -> dict[Contestant, str]:
-    """Returns who takes part in a row, with the interpreter of each."""
+    """Return the contestants of a row and their interpreters."""
     found = {NETZOO: sys.executable}
     if torch:
         found[TORCH] = torch
-        if settings["mode"] == "train":  # the lengths of a decoding would be compiled one by one
+        if settings["mode"] == "train":  # decoding would be compiled for every length
             found[COMPILED] = torch
     return found
 
@@ -68,11 +69,11 @@ def contestants_of(settings: dict[str, Any], torch: str | None) -> dict[Contesta
 def measure(
     contestants: dict[Contestant, str], settings: dict[str, Any], repeats: int, steps: int
 ) -> list[report.Line]:
-    """Runs the contestants of a row in turns; returns a line for each, netzoo first.
+    """Run the contestants of a row alternately; return a line for each, netzoo first.
 
     Raises:
-      ContestantError: One of them ended, or refused the network.
-      SystemExit: They do not have the same number of parameters.
+      ContestantError: A contestant ended, or refused the network.
+      SystemExit: The numbers of parameters differ.
     """
     details = {**settings, **VARIANTS[settings["model"]]._asdict(), "smoothing": SMOOTHING}
     commands = [(c.name, command(c, python, details)) for c, python in contestants.items()]
@@ -106,18 +107,18 @@ def measure(
 
 
 def fastest_peer(row: Sequence[report.Line]) -> report.Line | None:
-    """Returns the line that netzoo is compared with, if there is one."""
+    """Return the line that netzoo is compared with, if there is one."""
     return max(row[1:], key=lambda line: line["per_second"], default=None)
 
 
 def label(settings: report.Line) -> str:
-    """Returns a row in a few words."""
+    """Return a row in a few words."""
     mode = settings["mode"] + (f" {settings['beams']}" if settings["beams"] else "")
     return "{model}, {rows} x {length}, {vocabulary}, ".format(**settings) + mode
 
 
 def show(table: Sequence[Sequence[report.Line]]) -> None:
-    """Prints the table and what it was measured on."""
+    """Print the table and the machine."""
     cells = []
     for row in table:
         best = fastest_peer(row)
@@ -140,24 +141,30 @@ def show(table: Sequence[Sequence[report.Line]]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the flags."""
+    """Read the flags."""
     parser = report.flags("translation", __doc__, repeats=7)
     add, modes = parser.add_argument, ("train", "decode")
     names = sorted(VARIANTS)
-    add("--model", nargs="+", choices=names, default=["transformer_tiny"], help="in the registry")
+    add(
+        "--model",
+        nargs="+",
+        choices=names,
+        default=["transformer_tiny"],
+        help="names in the registry",
+    )
     add("--rows", nargs="+", type=int, default=[128], help="pairs of sentences in a batch")
-    add("--length", nargs="+", type=int, default=[32], help="tokens of the longest")
-    add("--vocabulary", nargs="+", type=int, default=[4_000], help="tokens there are")
-    add("--mode", nargs="+", choices=modes, default=list(modes), help="what is measured")
+    add("--length", nargs="+", type=int, default=[32], help="tokens of the longest sentence")
+    add("--vocabulary", nargs="+", type=int, default=[4_000], help="size of the vocabulary")
+    add("--mode", nargs="+", choices=modes, default=list(modes), help="kinds of step")
     add("--beams", nargs="+", type=int, default=[1, 4], help="beam sizes of decoding")
-    add("--peers", choices=("torch", ""), default="torch", help="whom to compare with")
-    add("--peer-python", nargs="+", default=[], help="interpreters that torch is looked for in")
-    add("--steps", type=int, default=5, help="steps in a turn")
+    add("--peers", choices=("torch", ""), default="torch", help="library to compare with")
+    add("--peer-python", nargs="+", default=[], help="interpreters to try for torch")
+    add("--steps", type=int, default=5, help="steps per repetition")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what is not yet there, and shows all; returns the exit status."""
+    """Measure the missing rows and print the table; return the exit status."""
     options = parse(arguments)
     if (load := os.getloadavg()[0]) > BUSY:
         report.CONSOLE.print(f"busy machine: a load of {load:.1f} slows some more than others")

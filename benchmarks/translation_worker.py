@@ -18,12 +18,12 @@ from netzoo.kernels import compiler_options
 from netzoo.models.transformer import Transformer, Variant
 from netzoo.tasks.translation.beam_search import SearchOptions, beam_search
 
-# Never produced, so that every translation is as long as it may be.
+# No token has this number, so every translation has the maximum length.
 NO_END = -1
 
 
 def make_loss(model: Any, smoothing: float) -> Callable:
-    """Returns `loss(params, rest, source, target, key) -> (mean of the real labels, rest)`."""
+    """Return `loss(params, rest, source, target, key) -> (mean of the real labels, rest)`."""
 
     def loss(params, rest, source, target, key):
         labels = target[:, 1:]
@@ -47,7 +47,7 @@ def make_loss(model: Any, smoothing: float) -> Callable:
 def make_translation(
     model: Any, variables: ArrayTree, settings: dict[str, Any]
 ) -> tuple[Callable, ArrayTree]:
-    """Returns `(state, source, target) -> (state, mean score)`, and a state."""
+    """Return `(state, source, target) -> (state, mean score)`, and a state."""
     rows, beams, length = (settings[name] for name in ("rows", "beams", "length"))
     options = SearchOptions(length, beams, length_penalty=0.0, end=NO_END)
 
@@ -57,12 +57,12 @@ def make_translation(
         found = beam_search(model, variables, source, options)
         return (variables, found.tokens), found.scores[:, 0].mean()
 
-    # The tokens are in the state only to be computed, as what is not used would not be.
+    # The state includes the tokens only because XLA would not compute unused results.
     return step, (variables, jnp.zeros((rows, beams, length), jnp.int32))
 
 
 def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[str, Any]]:
-    """Compiles a step; returns `step(state) -> (state, loss)`, a state and facts."""
+    """Compile a step; return `step(state) -> (state, loss)`, a state and facts."""
     variant = Variant(**{name: settings[name] for name in Variant._fields})
     model = Transformer(variant, settings["vocabulary"], dropout_rate=variant.dropout_rate)
     pairs = draw_pairs(settings["rows"], settings["length"], settings["vocabulary"])
@@ -82,7 +82,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Compiles, describes itself, and then steps on demand until standard input ends."""
+    """Compile, and run as a contestant until standard input ends."""
     step, state, facts = make_program(settings)
     facts |= {"versions": {"device": jax.devices()[0].device_kind}, "exact": False}
     serve_steps(facts, step, state, jax.block_until_ready, peak_jax_bytes)

@@ -1,8 +1,7 @@
-"""A contestant in JAX: netzoo's layers, or the same network of flax's own.
+"""A contestant in JAX: a network of netzoo with netzoo's layers or with flax's own.
 
-Both start from the same initial values, so that their losses can be compared. netzoo also has what
-its entry points use: options of the compiler and, for inference, BatchNorm folded into the
-convolutions.
+Both start from the same initial values, so that their losses can be compared. netzoo's has what its
+commands use: compiler options and, for inference, BatchNorm folded into the convolutions.
 """
 
 import contextlib
@@ -30,14 +29,14 @@ from netzoo.models.remat import rematerialized_blocks
 from netzoo.models.summary import model_summary
 
 NUM_CLASSES = 1000
-# Layers of netzoo that `flax_layers` has too.
+# Layers of netzoo that `flax_layers` replaces.
 REPLACED = {"BatchNorm", "Conv", "Dense", "Dropout", "MultiHeadAttention"}
 REPLACED |= {"StandardizedConv", "gelu", "max_pool"}
 
 
 @contextlib.contextmanager
 def with_layers_of(contestant: str, network: type) -> Iterator[None]:
-    """Replaces layers where a network takes them from, while it is traced."""
+    """Replace the layers in the modules of a network while the network is traced."""
     with contextlib.ExitStack() as stack:
         if contestant == "flax":
             for module in {sys.modules[network.__module__], blocks, vit, mlp}:
@@ -48,15 +47,15 @@ def with_layers_of(contestant: str, network: type) -> Iterator[None]:
 
 
 def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[str, Any]]:
-    """Compiles a step.
+    """Compile a step.
 
     Returns:
       `step(state) -> (state, loss)`, the first state, and facts: `parameters`, `compile_seconds`,
-      `exact`, whether losses depend neither on bfloat16 nor on what dropout draws, and, of netzoo,
-      `macs` an image (without auxiliary classifiers).
+      `exact` (whether losses depend neither on bfloat16 nor on dropout masks) and, for netzoo,
+      `macs` (multiply-adds per image without auxiliary classifiers).
 
     Raises:
-      UserError: The network is unknown, refuses the images or has other parameters.
+      UserError: The network is unknown, refuses the images or has different parameters.
     """
     contestant, train = settings["contestant"], settings["mode"] == "train"
     options = {**OPTIONS.get(settings["model"], {}), "dtype": jnp.dtype(settings["dtype"])}
@@ -70,13 +69,13 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
     def init(key: jax.Array) -> ArrayTree:
         return model.init(key, jnp.zeros((1, side, side, 3)), train=False)
 
-    # The initial values are always made by netzoo's layers, so all contestants have the same.
+    # netzoo's layers always create the initial values, so all contestants have the same.
     variables = jax.jit(init)(jax.random.key(0))
     with with_layers_of(contestant, network):
-        # A function of its own, since JAX remembers the trace of the first.
+        # A new function, because JAX caches the trace of the first.
         shapes = jax.eval_shape(lambda key: init(key), jax.random.key(0))
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, shapes):
-        raise UserError(f"its {settings['model']} has another parameter tree")
+        raise UserError(f"its {settings['model']} has a different parameter tree")
     rates = (getattr(model, name, 0) for name in ("dropout_rate", "auxiliary_dropout_rate"))
     facts = {
         "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
@@ -89,7 +88,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
             model, variables = fold_batch_norm(model, variables)
     loss = make_loss(model, train, settings["remat"])
     step, state = (make_training if train else make_inference)(loss, jax.device_put(variables))
-    # Donated, the weights that a step returns lie where those lay that it was given.
+    # The state is donated, so a step writes its new weights over the old ones.
     step = jax.jit(step, donate_argnums=0, compiler_options=compiler)
     start = time.perf_counter()
     with with_layers_of(contestant, network):
@@ -99,7 +98,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
 
 
 def make_loss(model: Any, train: bool, remat: bool) -> Callable:
-    """Returns `loss(params, rest, images, labels, key) -> (loss, new rest)`."""
+    """Return `loss(params, rest, images, labels, key) -> (loss, new rest)`."""
 
     def loss(params, rest, images, labels, key):
         x = (images.astype(jnp.float32) - 127.5) / 127.5
@@ -120,7 +119,7 @@ def make_loss(model: Any, train: bool, remat: bool) -> Callable:
 
 
 def make_training(loss: Callable, variables: ArrayTree) -> tuple[Callable, ArrayTree]:
-    """Returns a step with AdamW, `(state, images, labels) -> (state, loss)`, and a state."""
+    """Return a step with AdamW, `(state, images, labels) -> (state, loss)`, and a state."""
     optimizer = optax.adamw(1e-3, weight_decay=0.05)
 
     def step(state, images, labels):
@@ -138,7 +137,7 @@ def make_training(loss: Callable, variables: ArrayTree) -> tuple[Callable, Array
 
 
 def make_inference(loss: Callable, variables: ArrayTree) -> tuple[Callable, ArrayTree]:
-    """Returns the forward pass with the loss, and a state, as `make_training` does."""
+    """Return the forward pass with the loss, and a state, as `make_training` does."""
 
     def step(state, images, labels):
         rest = dict(state)
@@ -148,7 +147,7 @@ def make_inference(loss: Callable, variables: ArrayTree) -> tuple[Callable, Arra
 
 
 def matmul_peak(dtype: jnp.dtype) -> float:
-    """Returns the most floating-point operations a second of a product of square matrices."""
+    """Return the peak floating-point operations per second of a product of square matrices."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     x = jnp.ones((side, side), dtype)
     product = jax.jit(jnp.matmul).lower(x, x).compile()
@@ -161,7 +160,7 @@ def matmul_peak(dtype: jnp.dtype) -> float:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Compiles, describes itself, and then steps on demand until standard input ends."""
+    """Compile, and run as a contestant until standard input ends."""
     facts = {}
     if settings["contestant"] == "netzoo":
         types = {"float32", settings["dtype"]}

@@ -1,9 +1,9 @@
-"""Proof that a network of netzoo gives the numbers of the implementation it is measured against.
+"""Comparison of netzoo's networks with their reference implementations.
 
-    python -m parity.reference [CASE ...]   # needs the extra `parity`: PyTorch; writes fixtures
-    python -m parity.compare [CASE ...]     # netzoo against them: the table of docs/parity.md
+    python -m parity.reference [CASE ...]   # writes fixtures; needs PyTorch (the extra `parity`)
+    python -m parity.compare [CASE ...]     # compares netzoo with them: the table of docs/parity.md
 
-Weights are not stored: both sides draw them from one generator that is keyed by the names of the
-reference's tensors, and netzoo's go through its own converter. The reference computes in float64,
-so that the differences are netzoo's alone.
+Weights are not stored: both sides generate them with one generator, which is keyed by the names of
+the reference's tensors, and netzoo converts them with its own converter. The reference computes in
+float64, so that all differences come from netzoo.
 """

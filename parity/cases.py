@@ -1,4 +1,4 @@
-"""What is compared: a network of netzoo, its options, and the reference that it has to equal."""
+"""The comparisons: networks of netzoo with their options, and the references they must equal."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from parity import generator
 NUM_CLASSES = 10
 BATCH_SIZE = 4
 LABEL_SMOOTHING = 0.1  # of the loss of translations
-# In tokens, one number for every example of the batch.
+# Tokens of every example of the batch.
 SENTENCE_LENGTHS = {"source": (7, 4, 7, 1), "target": (5, 6, 2, 6)}
 
 
@@ -21,14 +21,15 @@ class Case(NamedTuple):
     Attributes:
       model: Name in netzoo's registry.
       library: `"torchvision"`, `"timm"` or `"torch"`.
-      reference: Name of the reference's constructor there.
-      image_size: In pixels; 0 for networks on text.
-      options: Of netzoo's module.
-      arguments: Of the reference's constructor.
-      edit: Function of `parity.reference_edits` that changes the reference first, if any.
-      layout: Whose names the reference's tensors have.
-      in_tests: Whether the slow tests compare training mode too. Compiling it takes 10 s or more,
-        so they do it for what differs in structure, and `python -m parity.compare` for all.
+      reference: Name of the reference's constructor in the library.
+      image_size: Side of the images in pixels; 0 for networks on text.
+      options: Options of netzoo's module.
+      arguments: Arguments of the reference's constructor.
+      edit: Name of the function of `parity.reference_edits` that edits the reference, or "".
+      layout: Project whose tensor names the reference has.
+      in_tests: Whether the slow tests also compare training mode. Its compilation takes 10 s or
+        more, so cases that repeat the structure of another case are left out. `python -m
+        parity.compare` compares all.
       tolerance: Largest relative error of the logits in evaluation mode, in float32.
     """
 
@@ -44,7 +45,7 @@ class Case(NamedTuple):
     tolerance: float = 1e-5
 
     def inputs(self) -> tuple[np.ndarray, ...]:
-        """Returns images `[batch, 3, size, size]`, or the tokens of sources and of targets."""
+        """Return images `[batch, 3, size, size]`, or the tokens of sources and of targets."""
         if self.image_size:
             size = (BATCH_SIZE, 3, self.image_size, self.image_size)
             return (generator.normal("images", size).astype(np.float32),)
@@ -222,8 +223,8 @@ CASES = {
         {"img_size": 64},
         layout="timm",
     ),
-    # The deepest. Rounding grows with depth, in PyTorch too: its own logits in float32 are 1e-5
-    # (R26) and 3e-5 (R50) off those in float64.
+    # The deepest networks. Rounding errors grow with depth, also in PyTorch: its float32 logits are
+    # 1e-5 (R26) and 3e-5 (R50) off its float64 logits.
     "r26_s32": Case(
         "r26_s32",
         "timm",

@@ -2,9 +2,9 @@
 
 python -m parity.compare [CASE ...] [--evaluation]
 
-Logits are compared in float32, as they are used. Training mode is compared in float64: in float32
-rounding moves activations across the kink of a ReLU, and one of them changes gradients by
-percents, PyTorch's own as well (`python -m parity.reference --rounding CASE`).
+Logits are compared in float32, as they are used. Training mode is compared in float64: in float32,
+rounding moves activations across the kink of a ReLU, and a single one changes gradients by several
+percent, PyTorch's own as well (`python -m parity.reference --rounding CASE`).
 """
 
 import argparse
@@ -27,7 +27,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def load(name: str) -> dict[str, Any]:
-    """Reads the fixture of a case."""
+    """Read the fixture of a case."""
     return json.loads((FIXTURES / f"{name}.json").read_text())
 
 
@@ -35,12 +35,12 @@ class Comparison:
     """One network with the reference's weights, through netzoo's own converter."""
 
     def __init__(self, name: str):
-        """Draws and converts the weights; fails where a name or shape does not fit."""
+        """Generate and convert the weights; raise an error if a name or a shape does not fit."""
         self.case: Case = CASES[name]
         self.fixture = load(name)
         tensors = generator.weights({n: tuple(s) for n, s in self.fixture["tensors"].items()})
         if generator.fingerprint(tensors) != self.fixture["fingerprint"]:
-            raise ValueError(f"{name}: NumPy draws other numbers than when the fixture was made")
+            raise ValueError(f"{name}: NumPy's numbers differ from those of the fixture")
         inputs = self.case.inputs()
         self.inputs = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in inputs]
         model = self.model(jnp.float32)
@@ -51,18 +51,18 @@ class Comparison:
         self.variables = to_variables(tensors, self.layout, shapes, name)
 
     def model(self, dtype: jnp.dtype):
-        """Makes the network without randomness, computing in `dtype`."""
+        """Create the network without dropout, with the compute dtype `dtype`."""
         options = {"dropout_rate": 0.0, **self.case.options}
         return create_model(self.case.model, num_classes=NUM_CLASSES, dtype=dtype, **options)
 
     def evaluation_error(self) -> float:
-        """Returns the largest relative error of the logits in evaluation mode, in float32."""
+        """Return the largest relative error of the logits in evaluation mode, in float32."""
         model = self.model(jnp.float32)
         apply = jax.jit(lambda variables, x: model.apply(variables, *x, train=False))
         return _relative(apply(self.variables, self.inputs), self.fixture["evaluation"]["logits"])
 
     def training_errors(self) -> dict[str, float]:
-        """Returns the largest relative errors of logits, statistics and gradients in training."""
+        """Return the largest relative errors of logits, statistics and gradients in training."""
         with jax.enable_x64(True):
             return self._training_errors(*jax.tree.map(_float64, (self.variables, self.inputs)))
 
@@ -89,7 +89,8 @@ class Comparison:
         reference = self.fixture["training"]
         if set(values) != set(reference):
             raise ValueError(f"outputs are {sorted(values)}, the reference has {sorted(reference)}")
-        # In the reference's names and layout; where one kind is asked for, the other fills up.
+        # With the reference's names and layout. `to_tensors` needs all variables, so each call adds
+        # the variables that are not compared.
         statistics = to_tensors({"params": params, **state}, self.layout)
         gradients = to_tensors({**variables, "params": gradients}, self.layout)
         return {
@@ -99,7 +100,7 @@ class Comparison:
         }
 
     def translation_errors(self) -> dict[str, float]:
-        """Returns the relative errors of the loss of a translation and of its gradients.
+        """Return the relative errors of the loss of a translation and of its gradients.
 
         The loss is the mean of the smoothed cross-entropy over the real tokens, in float64.
         """
@@ -150,10 +151,10 @@ def _relative(ours: jax.Array, reference: list | float) -> float:
 
 
 def main() -> None:
-    """Prints the table of all, or the named, cases, and that of the loss of translations."""
+    """Print the tables of errors and of translation losses, of all cases or the named ones."""
     parser = argparse.ArgumentParser(prog="python -m parity.compare", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE")
-    parser.add_argument("--evaluation", action="store_true", help="leave training mode out")
+    parser.add_argument("--evaluation", action="store_true", help="leave out training mode")
     flags = parser.parse_args()
     kinds = ["evaluation"] + ([] if flags.evaluation else ["training", "statistics", "gradients"])
     print("| case | reference | px | " + " | ".join(kinds) + " |")

@@ -1,4 +1,4 @@
-"""Numbers that both sides of a comparison can draw alike, knowing only a name and a shape."""
+"""Random numbers that both sides of a comparison generate from a name and a shape alone."""
 
 import hashlib
 import zlib
@@ -10,22 +10,22 @@ SMALLEST_SHARE = 1e-4
 
 
 def normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns standard normal numbers that depend on the name and the shape alone."""
+    """Return standard normal numbers that depend on the name and the shape alone."""
     return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
 
 
 def tokens(name: str, lengths: Sequence[int], vocabulary: int) -> np.ndarray:
-    """Returns sentences of the given lengths from tokens 1 to `vocabulary - 1`, padded with 0."""
+    """Return sentences of the given lengths from tokens 1 to `vocabulary - 1`, padded with 0."""
     shape = len(lengths), max(lengths)
     drawn = np.random.default_rng(zlib.crc32(name.encode())).integers(1, vocabulary, shape)
     return np.where(np.arange(shape[1]) < np.asarray(lengths)[:, None], drawn, 0).astype(np.int32)
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns plausible values for a tensor of a PyTorch state dict, as float32.
+    """Return plausible values for a tensor of a PyTorch state dict, as float32.
 
-    Statistics and scales stay away from 0, kernels keep the size of the signal (He et al.,
-    arXiv:1502.01852), so that no layer drowns in the rounding of another.
+    Statistics and scales stay away from 0, and kernels keep the variance of the signal (He et al.,
+    arXiv:1502.01852), so that the rounding of one layer does not hide the error of another.
     """
     values = normal(name, shape)
     leaf = name.rsplit(".", 1)[-1]
@@ -41,7 +41,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Returns `weight` for every name; integer counters of batches are left out."""
+    """Return `weight` for every name; integer counters of batches are left out."""
     return {
         name: weight(name, tuple(shape))
         for name, shape in shapes.items()
@@ -50,7 +50,7 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
 
 
 def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
-    """Returns the SHA-256 of names and values, in the order of the names."""
+    """Return the SHA-256 of names and values, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -59,9 +59,9 @@ def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def summary(name: str, values: np.ndarray) -> list[float]:
-    """Returns the norm, and the projection onto a direction that belongs to the name.
+    """Return the norm of a tensor and its projection onto a direction that its name determines.
 
-    Two tensors of one name that differ by `d` have projections that differ by about `|d|`.
+    If two tensors with one name differ by `d`, their projections differ by about `|d|`.
     """
     values = np.asarray(values, np.float64)
     direction = normal(f"direction of {name}", values.shape)
@@ -69,10 +69,10 @@ def summary(name: str, values: np.ndarray) -> list[float]:
 
 
 def largest_error(ours: Mapping[str, list[float]], reference: Mapping[str, list[float]]) -> float:
-    """Returns the largest relative difference between the summaries of two sets of tensors.
+    """Return the largest relative difference between the summaries of two sets of tensors.
 
-    A tensor is measured against its norm, or against a share of the largest norm where it is
-    smaller: the gradient of a bias before BatchNorm is zero but for rounding.
+    A difference is relative to the norm of its tensor, or to a small share of the largest norm if
+    that is larger: the gradient of a bias before BatchNorm consists of rounding errors only.
     """
     floor = SMALLEST_SHARE * max((norm for norm, _ in reference.values()), default=0.0)
     errors = [0.0]

@@ -1,4 +1,4 @@
-"""Runs the reference implementations and stores what they compute. Needs the extra `parity`."""
+"""Runs the reference implementations and stores their results. It needs the extra `parity`."""
 
 import importlib
 import json
@@ -34,18 +34,18 @@ CONSTRUCTORS = {"timm": _timm, "torchvision": _torchvision, "torch": _torch}
 
 
 class HardSigmoid(torch.nn.Module):
-    """What `torch.nn.Hardsigmoid` is, with its gradient in float64.
+    """`torch.nn.Hardsigmoid` with a gradient in float64.
 
-    PyTorch's own multiplies by 1/6 in float32 whatever it computes in: 3e-8 off.
+    PyTorch's own gradient multiplies by 1/6 in float32 for every dtype, which is off by 3e-8.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns the value for every element."""
+        """Return the value for every element."""
         return torch.nn.functional.relu6(x + 3) / 6
 
 
 def build(case: Case) -> torch.nn.Module:
-    """Makes the reference with drawn weights, without dropout."""
+    """Create the reference with generated weights and without dropout."""
     model = CONSTRUCTORS[case.library](case)
     if case.edit:
         getattr(reference_edits, case.edit)(model)
@@ -64,7 +64,7 @@ def build(case: Case) -> torch.nn.Module:
 
 
 def outputs(result) -> dict[str, torch.Tensor]:
-    """Returns logits and auxiliary logits by name, whatever the reference returns."""
+    """Return logits and auxiliary logits by name, for every type of result."""
     if isinstance(result, torch.Tensor):
         return {"logits": result}
     named = result._asdict()  # torchvision's GoogLeNetOutputs
@@ -73,7 +73,7 @@ def outputs(result) -> dict[str, torch.Tensor]:
 
 
 def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
-    """Returns the fixture: what the reference gives in evaluation and in training mode."""
+    """Return the fixture: the reference's results in evaluation and in training mode."""
     model = build(case).to(dtype)
     inputs = [torch.from_numpy(x) for x in case.inputs()]
     inputs = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
@@ -104,7 +104,7 @@ def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
     for name, module in batch_norms.items():
         if name not in counts:  # a branch that did not run
             continue
-        # PyTorch keeps the unbiased variance, netzoo as Flax the biased one.
+        # PyTorch keeps the unbiased variance; netzoo keeps the biased one, like Flax.
         new = module.running_var - 0.9 * before[name]
         biased = 0.9 * before[name] + new * (counts[name] - 1) / counts[name]
         for leaf, value in (("running_mean", module.running_mean), ("running_var", biased)):
@@ -130,7 +130,7 @@ def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
 
 
 def translation(model: torch.nn.Module, source: torch.Tensor, target: torch.Tensor) -> dict:
-    """Returns the loss of a translation, smoothed and over real tokens only, and its gradients."""
+    """Return the label-smoothed loss of a translation over the real tokens, and its gradients."""
     model.zero_grad()
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING, ignore_index=0)
     logits = model(source, target[:, :-1])
@@ -143,18 +143,18 @@ def translation(model: torch.nn.Module, source: torch.Tensor, target: torch.Tens
 
 
 def summaries(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[float]]:
-    """Returns `generator.summary` of every tensor."""
+    """Return `generator.summary` of every tensor."""
     return {n: generator.summary(n, t.detach().numpy()) for n, t in tensors.items()}
 
 
 def rounding(name: str) -> float:
-    """Returns the largest relative error of the reference's own gradients in float32."""
+    """Return the largest relative error of the reference's own gradients in float32."""
     exact, rounded = (run(CASES[name], dtype) for dtype in (torch.float64, torch.float32))
     return generator.largest_error(rounded["gradients"], exact["gradients"])
 
 
 def main(names: list[str]) -> None:
-    """Writes the fixtures of the named cases, or of all; with --rounding tells `rounding`."""
+    """Write the fixtures of all cases or the named ones; --rounding prints `rounding` instead."""
     if "--rounding" in names:
         for name in [name for name in names if name in CASES] or CASES:
             print(f"{name}: gradients in float32 are up to {rounding(name):.1e} off")

@@ -1,4 +1,4 @@
-"""The reference of the Transformer: PyTorch's layers between embeddings as the paper has them."""
+"""The reference of the Transformer: PyTorch's layers with the embeddings of the paper."""
 
 import math
 
@@ -6,24 +6,24 @@ import torch
 
 
 class TokenTransformer(torch.nn.Transformer):
-    """`torch.nn.Transformer` from tokens to logits, through one embedding (section 3.4).
+    """`torch.nn.Transformer` from tokens to logits, with one shared embedding (section 3.4).
 
     Attributes:
       embedding: `[vocabulary, d_model]`.
     """
 
     def __init__(self, vocabulary: int, *, final_norm: bool, **arguments):
-        """Makes it; without `final_norm` both stacks lose the norm that PyTorch ends them with."""
+        """Create the network; without `final_norm`, remove the norm at the end of both stacks."""
         super().__init__(dropout=0.0, batch_first=True, **arguments)
         if not final_norm:
             self.encoder.norm = self.decoder.norm = None
-        # Both are inference shortcuts, which leave out padded positions.
+        # These two shortcuts of inference leave out padded positions.
         self.encoder.use_nested_tensor = False
         torch.backends.mha.set_fastpath_enabled(False)
         self.embedding = torch.nn.Embedding(vocabulary, self.d_model)
 
     def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Maps tokens `[batch, S]` and `[batch, T]` to logits `[batch, T, vocabulary]`."""
+        """Map tokens `[batch, S]` and `[batch, T]` to logits `[batch, T, vocabulary]`."""
         padding = source == 0
         length = target.shape[1]
         future = torch.ones(length, length, dtype=torch.bool).triu(1)

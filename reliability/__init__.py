@@ -1,6 +1,9 @@
-"""Runs that are killed, interrupted and damaged, and files that nobody should have to read.
+"""Tools that kill, interrupt and damage runs, and feed bad input; see docs/reliability.md.
 
-`python -m reliability.TOOL --help`: `kills` is SIGKILL at random moments, `faults` everything else
-that goes wrong with a run, `hostile_files` and `fuzz` are bad input. docs/reliability.md says what
-is promised.
+python -m reliability.TOOL --help
+
+kills                               signals at random moments of a run
+faults                              everything else that goes wrong with a run
+hostile_files, fuzz, guided_fuzz    bad input
+mutants                             small faults in the code, which the tests should notice
 """

@@ -1,4 +1,4 @@
-"""Where faults are tried: a whole run to compare with, one that was stopped, small disks."""
+"""The runs and disks on which faults are tried."""
 
 import contextlib
 import itertools
@@ -13,12 +13,12 @@ from reliability import runs
 
 @dataclass(frozen=True)
 class Try:
-    """One fault that was tried.
+    """The result of trying one fault.
 
     Attributes:
       survived: Whether everything was as promised.
-      lost: What was lost by it.
-      details: What helps to see why, if it was not survived.
+      lost: What was lost.
+      details: Outputs that help to find the reason, if it was not survived.
     """
 
     survived: bool
@@ -27,31 +27,31 @@ class Try:
 
 
 class Bench:
-    """Makes the runs that faults are tried on.
+    """Makes the runs on which faults are tried.
 
     Attributes:
-      cache: Compiled programs of all.
-      whole: A run that nothing happened to.
+      cache: The folder of compiled programs, shared by all runs.
+      whole: An undisturbed run.
     """
 
     def __init__(self, work: Path):
-        """Trains the whole run and the stopped one."""
+        """Train the undisturbed run and the stopped run."""
         self._work, self._numbers = work, itertools.count()
         work.mkdir(parents=True, exist_ok=True)
         self.cache, self.whole = work / "cache", work / "whole"
         self._stopped = work / "stopped"
         runs.finish(self.whole, self.cache).check_returncode()
         if not self._stopped.exists():
-            runs.finish(self._stopped, self.cache, "sigterm,16")  # a checkpoint of 16 and of 17
+            runs.finish(self._stopped, self.cache, "sigterm,16")  # checkpoints of steps 16 and 17
 
     def folder(self, name: str) -> Path:
-        """Returns a new folder, which is not there yet."""
+        """Return the path of a folder that does not exist yet."""
         while (path := self._work / f"{name}{next(self._numbers)}").exists():
             pass
         return path
 
     def copy_of_stopped(self, to: Path | None = None) -> Path:
-        """Copies a run that was stopped in the middle."""
+        """Copy a run that was stopped in the middle."""
         to = to or self.folder("copy")
         shutil.copytree(self._stopped, to)
         return to
@@ -63,13 +63,13 @@ class Bench:
         before: subprocess.CompletedProcess | None = None,
         says: str = "",
     ) -> Try:
-        """Resumes a run to its end and compares it with the whole one.
+        """Continue a run to its end and compare it with the undisturbed one.
 
         Args:
           workdir: The run.
-          right: Whether what happened before was right.
-          before: The process of which that is, for the details.
-          says: What the resumed run has to print on standard error.
+          right: Whether the earlier process behaved as expected.
+          before: The earlier process, for the details.
+          says: Text that the continued run must print on standard error.
         """
         logged = runs.last_logged(workdir)
         done = runs.finish(workdir, self.cache)
@@ -88,10 +88,10 @@ class Bench:
 
     @contextlib.contextmanager
     def small_disk(self, megabytes: int = 64) -> Iterator[Path]:
-        """Mounts a file system of a few megabytes in memory.
+        """Mount a file system of a few megabytes in memory.
 
         Raises:
-          PermissionError: This process may not mount.
+          PermissionError: This process has no permission to mount.
         """
         folder = self.folder("disk")
         folder.mkdir()
@@ -103,7 +103,7 @@ class Bench:
 
     @contextlib.contextmanager
     def read_only(self, disk: Path) -> Iterator[None]:
-        """Makes a mounted disk read-only for a while."""
+        """Make a mounted disk read-only for a while."""
         _mount("-o", "remount,ro", disk)
         yield
         _mount("-o", "remount,rw", disk)

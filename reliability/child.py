@@ -1,4 +1,4 @@
-"""Runs a function in a child process with limits, and says what became of it."""
+"""Runs a function in a child process with limits, and returns the outcome."""
 
 import os
 import pickle
@@ -16,14 +16,14 @@ MIB = 1 << 20
 
 
 class Outcome(NamedTuple):
-    """What became of a call.
+    """The outcome of a call.
 
     Attributes:
-      happened: `READ`, `REFUSED` (an error for users) or `FAILED`: anything else, a signal and
-        the limits of time and memory included.
-      message: What was returned, or the first line of the error.
-      seconds: Of wall time.
-      peak_mb: Largest resident memory of the process, MiB.
+      happened: `READ`, `REFUSED` (a UserError) or `FAILED` (any other error, a signal, or too much
+        time or memory).
+      message: The returned value, or the first line of the error.
+      seconds: Wall time.
+      peak_mb: Peak resident memory of the process in MiB.
     """
 
     happened: str
@@ -35,13 +35,13 @@ class Outcome(NamedTuple):
 def in_child(
     function: Callable[[], Any], *, seconds: float, memory_mb: int, address_mb: int
 ) -> Outcome:
-    """Forks, calls `function`, and waits.
+    """Fork, call `function` in the child, and wait.
 
     Args:
-      function: Called in the child; what it returns is shown.
-      seconds: It may take; then it is killed.
-      memory_mb: Resident memory that it may have taken at most.
-      address_mb: Address space that it may take at all.
+      function: The function to call; its result becomes the message.
+      seconds: Time limit, after which the child is killed.
+      memory_mb: Limit of resident memory, checked at the end.
+      address_mb: Limit of the address space, which the kernel enforces.
     """
     reading, writing = os.pipe()
     began = time.monotonic()
@@ -69,7 +69,7 @@ def in_child(
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error, with its type where it is not one for users."""
+    """Return the first line of an error, with its type unless it is a UserError."""
     text = (str(error).strip().splitlines() or [""])[0]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 

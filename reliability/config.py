@@ -1,10 +1,10 @@
-"""A run of seconds with everything that has state, which can be told to break at a place.
+"""A run of a few seconds that uses everything with state, and can break at a chosen place.
 
     python train.py --config reliability/config.py --workdir W
     python train.py --config reliability/config.py:step,12 --workdir W
 
-The second kills itself when the metrics of step 12 have been read. `BREAKS` has the other places.
-Nothing but functions is changed: the configuration, and the numbers, are those of the first.
+The second run kills itself after it has read the metrics of step 12. `BREAKS` has the other places.
+Only functions are patched: the configuration and the numbers are those of the first run.
 """
 
 import copy
@@ -28,7 +28,7 @@ STEPS = STEPS_PER_EPOCH * EPOCHS
 
 
 def get_config(break_at: str | None = None) -> ConfigDict:
-    """Returns the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
+    """Return the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
     if break_at:
         place, number = break_at.split(",")
         BREAKS[place](int(number))
@@ -55,7 +55,7 @@ def get_config(break_at: str | None = None) -> ConfigDict:
 
 
 def _patch(where: Any, name: str, before: Callable[..., None], *, number: int = 1) -> None:
-    """Has `before` called, with the arguments, at the `number`th call of a function."""
+    """Call `before` with the same arguments before the `number`th call of a function."""
     function, calls = getattr(where, name), itertools.count(1)
 
     def patched(*arguments, **options):
@@ -84,7 +84,7 @@ def _after_step(step: int, act: Callable[[], None]) -> None:
 
 
 def _in_configuration(number: int) -> None:
-    """All of config.json is written, under another name."""
+    """Kill when config.json is completely written, under its temporary name."""
     from netzoo import files
 
     replace, calls = os.replace, itertools.count(1)
@@ -98,7 +98,7 @@ def _in_configuration(number: int) -> None:
 
 
 def _in_metrics(number: int) -> None:
-    """Half of the line is on the disk."""
+    """Kill when half of the line is on the disk."""
     from netzoo.workdir.metrics_log import MetricsWriter
 
     def half(self, *_arguments):
@@ -110,7 +110,7 @@ def _in_metrics(number: int) -> None:
 
 
 def _in_evaluation(number: int) -> None:
-    """In a batch of it: there are four an evaluation, of two splits."""
+    """Kill in a batch of an evaluation; an evaluation has four batches, of two splits."""
     import netzoo.mesh
     from netzoo.training import loop
 
@@ -137,7 +137,7 @@ def _in_evaluation(number: int) -> None:
 
 
 def _before_rename(number: int) -> None:
-    """All files and checksums are there, the step has its temporary name."""
+    """Kill when all files and checksums exist and the step still has its temporary name."""
     from orbax.checkpoint.path import atomicity
 
     _patch(atomicity.AtomicRenameTemporaryPath, "finalize", _die, number=number)
@@ -154,7 +154,7 @@ def _in_checksums(number: int) -> None:
 
 
 def _in_deletion(number: int) -> None:
-    """One file of a step that is being deleted is gone, the others are there."""
+    """Kill when one file of a step that is being deleted is gone, but the others exist."""
     remove, calls = shutil.rmtree, itertools.count(1)
 
     def patched(path, *rest, **options):
@@ -168,7 +168,7 @@ def _in_deletion(number: int) -> None:
 
 
 def _bad_worker(number: int) -> None:
-    """The thread that makes a batch raises; the `number`th batch of this process."""
+    """Let the data thread raise an error at the `number`th batch of this process."""
     from netzoo.data.images import TrainBatches
 
     def fail(*_arguments):
@@ -178,7 +178,7 @@ def _bad_worker(number: int) -> None:
 
 
 def _bad_loss(number: int, count: int = 1) -> None:
-    """The loss of `count` steps is not a number; the first comes after step `number`."""
+    """Make the loss of `count` steps NaN; the first of them follows step `number`."""
     import jax.numpy as jnp
 
     from netzoo.training import step as steps
@@ -204,7 +204,7 @@ def _bad_loss(number: int, count: int = 1) -> None:
 
 
 def _fail_to_rename(number: int) -> None:
-    """A checkpoint cannot be completed: the disk says no at its last moment."""
+    """Let a checkpoint fail when it gets its final name, with an error of the disk."""
     from orbax.checkpoint.path import atomicity
 
     def fail(*_arguments):
@@ -219,7 +219,7 @@ def _signal_after_step(step: int, number: signal.Signals) -> None:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
-    # These kill. The number counts calls in the process, but for `step`.
+    # These kill. The number counts the calls in the process; for `step`, it is the step.
     "step": lambda step: _after_step(step, _die),
     "configuration": _in_configuration,
     "metrics": _in_metrics,
@@ -227,7 +227,7 @@ BREAKS: dict[str, Callable[[int], None]] = {
     "before_rename": _before_rename,
     "checksums": _in_checksums,
     "deletion": _in_deletion,
-    # These do not.
+    # These do not kill.
     **{
         number.name.lower(): lambda step, number=number: _signal_after_step(step, number)
         for number in SIGNALS

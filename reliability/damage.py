@@ -1,4 +1,4 @@
-"""Damages files of checkpoints, and looks at what reading then says."""
+"""Damages files of checkpoints, and checks whether reading notices it."""
 
 import contextlib
 import io
@@ -20,18 +20,18 @@ FILES = (ARRAYS, "state/manifest.ocdbt", "state/_METADATA", "data/*.json", CHECK
 
 
 def largest(folder: Path, pattern: str) -> Path:
-    """Returns the largest of the files that match."""
+    """Return the largest file that matches the pattern."""
     return max(folder.glob(pattern), key=lambda path: path.stat().st_size)
 
 
 def cut(path: Path, _number: int) -> None:
-    """Leaves the first half of a file."""
+    """Cut off the second half of a file."""
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
 
 
 def flip(path: Path, number: int) -> None:
-    """Flips a bit of a file; `number` draws which."""
+    """Flip a random bit of a file; `number` is the seed."""
     rng = np.random.default_rng(number)
     data = bytearray(path.read_bytes())
     data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
@@ -39,7 +39,7 @@ def flip(path: Path, number: int) -> None:
 
 
 def fill(disk: Path, left: int) -> Path:
-    """Fills a disk up to so many bytes and returns the file that does."""
+    """Fill a disk except for `left` bytes, and return the file that fills it."""
     path = disk / "ballast"
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
@@ -50,7 +50,7 @@ def fill(disk: Path, left: int) -> Path:
 
 
 def read_after_flips(workdir: Path, times: int) -> Iterator[Try]:
-    """Flips one bit of the array data at a time and reads, with and without checksums."""
+    """Flip single bits of the array data, and read with and without checksums."""
     folder = workdir / "checkpoints" / str(runs.steps_in(workdir)[-1])
     path, checksums = largest(folder, ARRAYS), folder / CHECKSUMS_FILE
     sound = path.read_bytes(), checksums.read_text()
@@ -73,12 +73,12 @@ def _reads_older(workdir: Path) -> bool:
 
 
 def step_named(error: str) -> int:
-    """Returns the step that an error names, or -1."""
+    """Return the step that an error names, or -1."""
     found = re.search(r"error: step (\d+): loss", error)
     return int(found[1]) if found else -1
 
 
 def all_finite(workdir: Path) -> bool:
-    """Returns whether the newest checkpoint has finite numbers only."""
+    """Return whether the newest checkpoint has finite numbers only."""
     _, _, weights = restore_variables(workdir)
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights))

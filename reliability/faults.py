@@ -1,8 +1,8 @@
-"""Everything but SIGKILL that goes wrong with a run, and what is lost by it.
+"""Everything except SIGKILL that can go wrong with a run, and what is then lost.
 
 python -m reliability.faults --out results/reliability
 
-The same command again goes on after the faults that the CSV file already has.
+The same command again continues after the faults that the CSV file already has.
 """
 
 import argparse
@@ -41,21 +41,21 @@ def stopped(bench: Bench, number: signal.Signals) -> Iterator[Try]:
 
 
 def second_signal(bench: Bench) -> Iterator[Try]:
-    """Once more, since the first takes too long."""
+    """A user sends a second signal because the first takes too long."""
     workdir = bench.folder("twice")
     done = runs.finish(workdir, bench.cache, "sigterm_twice,17")
     yield bench.resumed(workdir, done.returncode == 143 and "saved" not in done.stdout, done)
 
 
 def full_disk(bench: Bench) -> Iterator[Try]:
-    """The disk is full in the middle of a checkpoint, or where metrics are written."""
+    """The disk is full while a checkpoint or the metrics are written."""
     for left in (600_000, 100_000, 0):
         with bench.small_disk() as disk:
             workdir = bench.copy_of_stopped(disk / "run")
             kept = runs.steps_in(workdir)
             filled = damage.fill(disk, left)
             done = runs.finish(workdir, bench.cache)
-            # TensorStore may print tracebacks of its own before it.
+            # TensorStore may print its own tracebacks before the error.
             last = (done.stderr.strip().splitlines() or [""])[-1]
             right = done.returncode == 1 and last.startswith("error: ") and "full" in last
             right = right and set(kept[-1:]) <= set(runs.steps_in(workdir))
@@ -92,7 +92,7 @@ def missing_folder(bench: Bench) -> Iterator[Try]:
 
 
 def missing_step(bench: Bench) -> Iterator[Try]:
-    """The newest checkpoint is gone altogether."""
+    """The whole newest checkpoint is gone."""
     workdir = bench.copy_of_stopped()
     shutil.rmtree(workdir / "checkpoints" / str(runs.steps_in(workdir)[-1]))
     yield bench.resumed(workdir)
@@ -107,12 +107,12 @@ def _damaged(bench: Bench, chosen: str, how: Callable[[Path, int], None]) -> Ite
 
 
 def flips_read(bench: Bench) -> Iterator[Try]:
-    """A bit of the array data, 50 times, looked for by reading alone, with the checksums."""
+    """A bit of the array data has changed; only reading is tested, 50 times."""
     yield from damage.read_after_flips(bench.copy_of_stopped(), 50)
 
 
 def damaged_best(bench: Bench) -> Iterator[Try]:
-    """The best weights are damaged: they are lost, the run is not."""
+    """The best weights are damaged: they are lost, but the run continues."""
     for chosen in ("state/ocdbt.process_0/d/*", "metrics/metrics"):
         workdir = bench.copy_of_stopped()
         best = workdir / "best" / str(runs.steps_in(workdir, "best")[-1])
@@ -127,7 +127,7 @@ def damaged_best(bench: Bench) -> Iterator[Try]:
 
 
 def never_completed(bench: Bench) -> Iterator[Try]:
-    """A checkpoint cannot be completed; those before it must still be there."""
+    """A checkpoint cannot be completed; the earlier ones must still exist."""
     for number in (7, 8, 9):
         workdir = bench.folder("never")
         done = runs.finish(workdir, bench.cache, f"fail_to_rename,{number}")
@@ -157,7 +157,7 @@ def stale_lock(bench: Bench) -> Iterator[Try]:
 
 
 def evaluated_meanwhile(bench: Bench) -> Iterator[Try]:
-    """eval.py reads a run that trains."""
+    """eval.py reads a run during training."""
     workdir = bench.folder("eval")
     training = runs.begin(workdir, bench.cache)
     while training.poll() is None and not runs.steps_in(workdir):
@@ -182,7 +182,7 @@ def huge_rate(bench: Bench) -> Iterator[Try]:
 
 
 def skipped(bench: Bench) -> Iterator[Try]:
-    """Steps that are not finite, with train.on_nonfinite=skip: one, then every one."""
+    """Steps are not finite, with train.on_nonfinite=skip: first one step, then all steps."""
     flag = "--config.train.on_nonfinite=skip"
     workdir = bench.folder("skip")
     done = runs.finish(workdir, bench.cache, "nan,15", flag)
@@ -198,7 +198,7 @@ def skipped(bench: Bench) -> Iterator[Try]:
 
 
 def worker(bench: Bench) -> Iterator[Try]:
-    """The thread that makes batches raises, in the middle of an epoch."""
+    """The data thread raises an error in the middle of an epoch."""
     workdir = bench.folder("worker")
     done = runs.finish(workdir, bench.cache, "worker,20")
     right = done.returncode == 1 and "this batch cannot be made" in done.stderr
@@ -236,7 +236,7 @@ FAULTS: dict[str, Callable[[Bench], Iterator[Try]]] = {
 
 
 def _line(name: str, bench: Bench) -> dict[str, object]:
-    """Tries a fault; returns its line of the table."""
+    """Try a fault; return its line of the table."""
     try:
         tries = list(FAULTS[name](bench))
     except PermissionError as error:
@@ -250,10 +250,10 @@ def _line(name: str, bench: Bench) -> dict[str, object]:
 
 
 def main() -> int:
-    """Runs the command line; returns 1 if a fault was not survived."""
+    """Run the command line; return 1 if a fault was not survived."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for faults.csv")
-    parser.add_argument("--work", type=Path, help="folder for the runs, else a temporary one")
+    parser.add_argument("--work", type=Path, help="folder for the runs; by default a temporary one")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "faults.csv"

@@ -1,10 +1,10 @@
-"""Feeds damaged and hostile inputs to everything that reads files and settings.
+"""Feeds damaged and hostile inputs to all code that reads files and settings.
 
 python -m reliability.fuzz --minutes 5 --out results/reliability [--target decode --target torch]
 
-Every input follows from the seed and its number, so a failure can be had again. An error for users
-is right. Any other exception, a signal, more than 10 s for one input, or more memory than the
-target may take is a failure: its input is kept in OUT/fuzz_failures, and the exit status is 1.
+The seed and the number of an input determine the input, so a failure can be reproduced. A UserError
+is right. Any other exception, a signal, more than 10 s for one input, or more memory than the limit
+of the target is a failure: its input is kept in OUT/fuzz_failures, and the exit status is 1.
 """
 
 import argparse
@@ -30,9 +30,9 @@ from reliability.fuzz_targets import TARGETS, Seeds, Target
 from reliability.mutate import mutate
 
 HANG_SECONDS, WARM_UP_SECONDS = 10.0, 60.0
-ADDRESS_MB = 16_000  # keeps a failure from taking the machine with it
+ADDRESS_MB = 16_000  # so that a failure does not exhaust the machine
 KEPT = 3  # inputs of each kind of failure
-_COUNTERS = struct.Struct("=qqqqd")  # number in work, passed, refused, failed; slowest
+_COUNTERS = struct.Struct("=qqqqd")  # number of the current input, passed, refused, failed; slowest
 
 
 class Result(NamedTuple):
@@ -50,7 +50,7 @@ class Result(NamedTuple):
 
 
 class _Child:
-    """The work of one process, which counts in memory that it shares with its parent."""
+    """The work of one process; its counters are in memory that it shares with its parent."""
 
     def __init__(self, target: str, seed: int, folder: Path, shared: mmap, failures: Path):
         self._name, self._seed, self._folder = target, seed, folder
@@ -58,7 +58,7 @@ class _Child:
         self._shared, self._failures = shared, failures
 
     def run(self, first: int, passed: int, refused: int, failed: int, slowest: float) -> None:
-        """Tries inputs from `first` on, until it is killed."""
+        """Try inputs from `first` on, until the process is killed."""
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_MB << 20, ADDRESS_MB << 20))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         silent = os.open(os.devnull, os.O_WRONLY)
@@ -101,14 +101,14 @@ class _Child:
 
 
 def keep(folder: Path, target: str, kind: str, number: int, name: str, data: bytes) -> None:
-    """Keeps an input that failed, unless there are enough of its kind."""
+    """Write an input that failed into a folder, unless it has enough inputs of this kind."""
     folder.mkdir(parents=True, exist_ok=True)
     if len(list(folder.glob(f"{target}_{kind}_*.input"))) < KEPT:
         (folder / f"{target}_{kind}_{number}_{Path(name).name}.input").write_bytes(data)
 
 
 def example(target: str, seeds: Seeds, seed: int, number: int) -> tuple[str, bytes]:
-    """Returns the name and the bytes of an input."""
+    """Return the name and the bytes of an input."""
     stream = list(TARGETS).index(target)
     random = np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, number]))
     name = list(seeds)[random.integers(len(seeds))]
@@ -118,7 +118,7 @@ def example(target: str, seeds: Seeds, seed: int, number: int) -> tuple[str, byt
 
 
 def fuzz(target: str, seed: int, seconds: float, failures: Path) -> Result:
-    """Tries inputs for some time, each child going on where the one before it died."""
+    """Try inputs for some time; when a child dies, a new one continues after its last input."""
     shared = mmap(-1, _COUNTERS.size)
     began, peak = time.monotonic(), 0
     counts = (0, 0, 0, 0, 0.0)
@@ -148,7 +148,7 @@ def fuzz(target: str, seed: int, seconds: float, failures: Path) -> Result:
 
 
 def _watch(child: int, shared: mmap, end: float) -> tuple[str, resource.struct_rusage]:
-    """Waits for the end of the time, a death or a hang; returns why, empty for the time."""
+    """Wait until the child dies or hangs, or the time is over; return the reason, or ""."""
     last, since, limit = -1, time.monotonic(), WARM_UP_SECONDS
     while True:
         time.sleep(0.05)
@@ -172,7 +172,7 @@ def _peak_mb() -> int:
 
 
 def main() -> int:
-    """Runs the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reliability.fuzz", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--minutes", type=float, default=5.0, help="for all targets together")

@@ -1,4 +1,4 @@
-"""What `reliability.fuzz` feeds: each target with its sound inputs."""
+"""The targets of `reliability.fuzz`, each with its valid inputs."""
 
 import io
 import json
@@ -28,13 +28,13 @@ Seeds = dict[str, bytes]
 
 
 class Target(NamedTuple):
-    """Something that reads what nobody vouches for.
+    """Code that reads input from strangers.
 
     Attributes:
-      seeds: Makes sound inputs, by name, given a folder to work in.
-      call: Reads an input, given its name, its bytes and the folder; what it returns is ignored.
-      growth_mb: Resident memory, MiB, that one input may add.
-      make: Makes an input without any seed; None: seeds are mutated.
+      seeds: Returns valid inputs by name; it may write into the given folder.
+      call: Reads an input, given its name, its bytes and the folder; the result is ignored.
+      growth_mb: Resident memory in MiB that one input may add.
+      make: Generates an input; if None, the seeds are mutated.
     """
 
     seeds: Callable[[Path], Seeds]
@@ -123,7 +123,7 @@ def _keras(folder: Path) -> Seeds:
 
 
 def _torch(folder: Path) -> Seeds:
-    # Of the tests: files that PyTorch itself has written.
+    # The files of the tests, which PyTorch itself has written.
     data = Path(__file__).parents[1] / "tests" / "weights" / "data"
     return {path.name: path.read_bytes() for path in sorted(data.glob("*.pth"))}
 
@@ -135,7 +135,7 @@ def _weights(name: str, data: bytes, folder: Path) -> None:
 
 
 def _run(folder: Path) -> Seeds:
-    """Writes a run as small as can be, and returns its files."""
+    """Write a minimal run, and return its files."""
     import jax.numpy as jnp
     import orbax.checkpoint as ocp
 
@@ -217,7 +217,7 @@ def _overrides(random: Random) -> bytes:
 
 
 def _configure(name: str, data: bytes, folder: Path) -> None:
-    """Reads as train.py does, and checks as the loop does."""
+    """Read a configuration like train.py, and check it like the loop."""
     task, *arguments = data.decode("utf-8", "surrogateescape").split("\n")
     file = folder / f"{task or 'image_classification'}.py"
     if not file.exists():

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of what `reliability.fuzz` feeds, by Atheris.
+"""Coverage-guided fuzzing of the targets of `reliability.fuzz`, with Atheris.
 
 python -m reliability.guided_fuzz --target decode --seconds 120
 
-Atheris (`pip install atheris`) belongs to no extra of netzoo. The Python of netzoo and Pillow is
-instrumented, and inputs that reach new places are kept and changed further. The first exception
-that is not a UserError, hang of 10 s or use of 4 GB ends the process with an error; the last lines
-that libFuzzer prints count the inputs.
+Atheris (`pip install atheris`) is in no extra of netzoo. It instruments the Python code of netzoo
+and Pillow, and keeps and mutates the inputs that reach new code. The first exception other than a
+UserError, hang of 10 s or use of 4 GB ends the process with an error. The last lines that libFuzzer
+prints count the inputs.
 """
 
 import argparse
@@ -24,7 +24,7 @@ GUIDED = [name for name, target in TARGETS.items() if target.make is None]
 
 
 def main() -> None:
-    """Fuzzes until the time is over; libFuzzer then exits with status 0."""
+    """Fuzz until the time is over; libFuzzer then exits with status 0."""
     parser = argparse.ArgumentParser(prog="python -m reliability.guided_fuzz", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--target", choices=GUIDED, default="decode")

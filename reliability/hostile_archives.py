@@ -1,4 +1,4 @@
-"""Makes the archives of `reliability.hostile_files`; each also holds one sound photograph."""
+"""Makes the archives of `reliability.hostile_files`; each also holds one valid photograph."""
 
 import gzip
 import io
@@ -32,7 +32,7 @@ def _tar(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -
 
 
 def _claiming(path: Path, kind: bytes, name: str = "flower_photos/roses/huge.jpg") -> None:
-    """Writes a member whose header claims `CLAIMED` bytes, of which a few are there."""
+    """Write a member whose header claims `CLAIMED` bytes, although it has only 1 MiB."""
     _tar(path)
     header = _member(name, kind, size=CLAIMED).tobuf(tarfile.GNU_FORMAT)
     with path.open("r+b") as file:
@@ -42,7 +42,7 @@ def _claiming(path: Path, kind: bytes, name: str = "flower_photos/roses/huge.jpg
 
 
 def _zeros(path: Path, size: int) -> None:
-    """Writes a compressed photograph of `size` zeros."""
+    """Write a compressed photograph of `size` zeros."""
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(_member("flower_photos/roses/zeros.jpg", size=size).tobuf())
         for _ in range(size >> 20):
@@ -72,10 +72,10 @@ def _truncated(path: Path) -> None:
 
 
 def archives(escape: Path) -> dict[str, Callable[[Path], None]]:
-    """Returns what makes each archive at a path, by its name.
+    """Return the functions that write the archives, by name.
 
     Args:
-      escape: A path that absolute members name; nothing may appear there.
+      escape: The path of absolute members; nothing may appear there.
     """
     jpeg = encoded(picture(seed=1), "JPEG")
     link = {"linkname": str(escape)}

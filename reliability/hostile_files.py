@@ -1,12 +1,12 @@
-"""Gives hostile files to every tool that reads files, and says what each did.
+"""Gives hostile files to every tool that reads files, and reports the outcomes.
 
 python -m reliability.hostile_files --out results/reliability
 
-The files are made here. Pictures go one by one, in a child process each, through the decoder
-(whole, and cropped as in training) and through a folder source; then all at once to predict.py,
-eval.py and train.py, for which a small network is trained on sound ones first. Archives go to
-`netzoo prepare`. Refused with a message is right; a traceback, a signal, too much memory or
-time, or a file outside its folder is a failure, and the exit status is 1.
+It makes the files itself. The decoder (whole images, and crops as in training) and a folder source
+read the images one by one, each in its own child process. predict.py, eval.py and train.py then
+read them all at once; for these, it first trains a small network on valid images. `netzoo prepare`
+reads the archives. A refusal with a message is right. A traceback, a signal, too much memory or
+time, or a file outside the given folder is a failure, and the exit status is 1.
 """
 
 import argparse
@@ -38,8 +38,8 @@ from reliability.hostile_images import encoded, picture, write_plain, write_spec
 
 Row = tuple[str, str, Outcome]  # file, tool
 SECONDS = 20.0
-MEMORY_MB, ADDRESS_MB = 3_000, 8_000  # the largest picture that is allowed takes 1.8 GB
-COMMAND_MEMORY_MB = 5_000  # with JAX, and two threads that decode the largest picture
+MEMORY_MB, ADDRESS_MB = 3_000, 8_000  # the largest allowed image takes 1.8 GB
+COMMAND_MEMORY_MB = 5_000  # with JAX, and two threads that decode the largest image
 TRAIN = (
     "train.py",
     "--config=configs/quickstart.py",
@@ -70,7 +70,7 @@ def _upper_half(path: Path) -> tuple[int, ...]:
 
 
 def _as_folder(path: Path) -> str:
-    """Reads a file as one of two in a folder source; a name, not bytes, is put there."""
+    """Read a file in a folder source, beside one valid image per class; the file is moved there."""
     with tempfile.TemporaryDirectory() as root:
         for class_name in ("daisy", "roses"):
             (Path(root) / class_name).mkdir()
@@ -88,7 +88,7 @@ def _as_folder(path: Path) -> str:
 
 
 def pictures_one_by_one(folder: Path) -> Iterator[Row]:
-    """Tries every file of a folder, each in a child of its own."""
+    """Try every file of a folder, each in its own child process."""
     for path in sorted(folder.iterdir()):
         for tool, function in _decoders(path).items():
             outcome = in_child(
@@ -98,7 +98,7 @@ def pictures_one_by_one(folder: Path) -> Iterator[Row]:
 
 
 def archives_one_by_one(folder: Path) -> Iterator[Row]:
-    """Prepares a data set from every archive, and looks for what was written elsewhere."""
+    """Prepare a data set from every archive, and look for files written elsewhere."""
     escape = folder / "escape"
     (folder / "origin").mkdir(parents=True)
     for name, make in archives(escape).items():
@@ -126,7 +126,7 @@ def _prepare(path: Path, data_dir: Path) -> str:
 
 
 def write_classes(root: Path, names: tuple[str, ...]) -> Path:
-    """Writes a folder of 16 sound pictures for each class."""
+    """Write a folder with 16 valid images for each class."""
     for name in names:
         (root / name).mkdir(parents=True)
         for index in range(16):
@@ -136,7 +136,7 @@ def write_classes(root: Path, names: tuple[str, ...]) -> Path:
 
 
 def command(*arguments: object) -> tuple[subprocess.CompletedProcess, float, int]:
-    """Runs `python ARGUMENTS`; returns what it said, its seconds and its peak memory in MiB."""
+    """Run `python ARGUMENTS`; return its outputs, its seconds and its peak memory in MiB."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen([sys.executable, *map(str, arguments)], stdout=out, stderr=err)
@@ -150,7 +150,7 @@ def command(*arguments: object) -> tuple[subprocess.CompletedProcess, float, int
 
 
 def predictions(workdir: Path, folder: Path, figure_file: Path) -> Iterator[Row]:
-    """Gives all files to one predict.py, and says which it answered and which it named."""
+    """Give all files to one predict.py; yield whether it classified or named each."""
     files = [*sorted(folder.iterdir()), folder / "missing.jpg"]
     done, seconds, peak = command(
         "predict.py", "--workdir", workdir, "--json", "--figure", figure_file, *files
@@ -171,7 +171,7 @@ def predictions(workdir: Path, folder: Path, figure_file: Path) -> Iterator[Row]
 
 
 def runs(workdir: Path, folder: Path, scratch: Path) -> Iterator[Row]:
-    """Evaluates and trains on a folder of all files, stopping at or skipping corrupt ones."""
+    """Evaluate and train on a folder of all files, with both `stop` and `skip`."""
     source = f"--config.data.source=folder:{folder}"
     once = scratch / "trained"
     for tool, arguments in (
@@ -193,7 +193,7 @@ def runs(workdir: Path, folder: Path, scratch: Path) -> Iterator[Row]:
 
 
 def _without_scratch(message: str) -> str:
-    """Returns a message without the names of temporary folders, which differ from run to run."""
+    """Return a message without names of temporary folders, which differ between runs."""
     return re.sub(rf"{tempfile.gettempdir()}/[^/\s)]+/?", "", message)
 
 
@@ -217,7 +217,7 @@ def _show(rows: list[Row]) -> None:
 
 
 def main() -> int:
-    """Runs the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m reliability.hostile_files")
     parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, default=Path("results/reliability"))

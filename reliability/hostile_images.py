@@ -16,26 +16,26 @@ SPARSE = 8 << 30  # bytes that a sparse file claims
 
 
 def picture(height: int = 48, width: int = 64, seed: int = 0) -> Image.Image:
-    """Returns smooth noise."""
+    """Return smooth noise."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def encoded(image: Image.Image, file_format: str, **options) -> bytes:
-    """Returns the bytes of a file."""
+    """Return the bytes of a file."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
 def patched(data: bytes, marker: bytes, offset: int, value: bytes) -> bytes:
-    """Returns `data` with `value` at `offset` after the first `marker`."""
+    """Return `data` with `value` at `offset` after the first `marker`."""
     at = data.index(marker) + offset
     return data[:at] + value + data[at + len(value) :]
 
 
 def png(width: int, height: int) -> bytes:
-    """Returns a PNG that claims a size and holds one row of zeros."""
+    """Return a PNG that claims a size and holds one row of zeros."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -50,7 +50,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def scan_bomb(side: int = 6000, scans: int = 2000) -> bytes:
-    """Returns a progressive JPEG whose last pass is repeated."""
+    """Return a progressive JPEG whose last pass is repeated."""
     data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
     last = data[data.rindex(b"\xff\xc4", 0, scan) : -2]
@@ -58,7 +58,7 @@ def scan_bomb(side: int = 6000, scans: int = 2000) -> bytes:
 
 
 def contents() -> dict[str, bytes]:
-    """Returns the bytes of every hostile, odd or merely unusual file, by its name."""
+    """Return the bytes of every hostile or unusual file, by its name."""
     image = picture()
     jpeg = encoded(image, "JPEG", quality=90)
     cmyk = encoded(image.convert("CMYK"), "JPEG")
@@ -112,14 +112,14 @@ def contents() -> dict[str, bytes]:
 
 
 def write_plain(folder: Path) -> None:
-    """Writes every file of `contents` into a folder."""
+    """Write every file of `contents` into a folder."""
     folder.mkdir(parents=True)
     for name, data in contents().items():
         (folder / name).write_bytes(data)
 
 
 def specials() -> dict[str, Callable[[Path], object]]:
-    """Returns what makes each special file at a path, by its name."""
+    """Return the functions that make the special files, by name."""
 
     def unreadable(path: Path) -> None:
         path.write_bytes(encoded(picture(), "JPEG"))
@@ -142,7 +142,7 @@ def specials() -> dict[str, Callable[[Path], object]]:
 
 
 def write_specials(folder: Path) -> None:
-    """Makes every special file in a folder."""
+    """Make every special file in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in specials().items():
         make(folder / name)

@@ -1,11 +1,11 @@
-"""Signals at random moments of a run, each resumed to its end and compared with a whole one.
+"""Sends signals at random moments of runs, continues them, and compares them with a whole run.
 
-Most are SIGKILL. The others save a checkpoint before the run ends.
+Most signals are SIGKILL. After the others, the run saves a checkpoint before it ends.
 
 python -m reliability.kills --kills 50 --out results/reliability
 
-Kill number n of a seed is always aimed at the same place. The same command again goes on after the
-kills that the CSV file already has.
+Kill number n of a seed always has the same intended place. The same command again continues after
+the kills that the CSV file already has.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from reliability.config import CHECKPOINT_EVERY, EPOCHS, SIGNALS, STEPS
 COLUMNS = ("kill", "place", "aim", "killed", "identical", "steps_again", "seconds", "differences")
 TEMPORARY = "*.orbax-checkpoint-tmp"
 SAVES = STEPS // CHECKPOINT_EVERY
-# By name, and up to which number of its calls a run breaks there (`reliability.config.BREAKS`).
+# The places of `reliability.config.BREAKS`, and the largest number of a call at which a run breaks.
 BROKEN_AT = {
     "configuration": 1,
     "step": STEPS - 1,
@@ -63,7 +63,7 @@ NAMES = {
 
 
 def draw(seed: int, number: int, seconds: float) -> tuple[str, float]:
-    """Returns the place of a kill and its number there: a call, an event, or seconds."""
+    """Return the intended place of a kill, and the number of the call or event, or the seconds."""
     rng = random.Random(f"{seed} {number}")
     place = list(NAMES)[number % len(NAMES)]  # each equally often, time last
     if place in BROKEN_AT:
@@ -75,7 +75,7 @@ def draw(seed: int, number: int, seconds: float) -> tuple[str, float]:
 
 
 def seen(workdir: Path, place: str, known: set[str]) -> int:
-    """Returns how many of the events at a place have been seen, `known` before and new ones."""
+    """Return how many events of a place have happened; `known` collects them."""
     folder = workdir / (BEST if place == "best" else CHECKPOINTS)
     if place == "grown":
         path = workdir / METRICS_FILE
@@ -88,7 +88,7 @@ def seen(workdir: Path, place: str, known: set[str]) -> int:
 
 
 def kill(workdir: Path, cache: Path, place: str, aim: float) -> subprocess.CompletedProcess:
-    """Starts a run and kills it at a place, if it does not do so itself."""
+    """Start a run, and kill it at a place if it does not kill itself there."""
     if place in BROKEN_AT:
         return runs.finish(workdir, cache, f"{place},{int(aim)}")
     process = runs.begin(workdir, cache)
@@ -112,7 +112,7 @@ def kill(workdir: Path, cache: Path, place: str, aim: float) -> subprocess.Compl
 
 
 def one(number: int, place: str, aim: float, whole: Path, cache: Path, folder: Path) -> dict:
-    """Kills a run, resumes it, compares it; returns a line of the table."""
+    """Kill a run, continue it and compare it; return a line of the table."""
     workdir = folder / f"kill{number}"
     shutil.rmtree(workdir, ignore_errors=True)  # what an interrupted table left
     start = time.monotonic()
@@ -138,7 +138,7 @@ def one(number: int, place: str, aim: float, whole: Path, cache: Path, folder: P
 
 
 def table(lines: list[dict]) -> None:
-    """Prints one row a place and the sum."""
+    """Print one row per place and the sum."""
     groups = collections.defaultdict(list)
     for line in lines:
         groups[line["place"]].append(line)
@@ -155,14 +155,12 @@ def table(lines: list[dict]) -> None:
 
 
 def main() -> int:
-    """Runs the command line; returns 1 if a run did not end as the whole one."""
+    """Run the command line; return 1 if a run did not end like the whole run."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=50, help="how many runs are killed")
-    parser.add_argument("--seed", type=int, default=0, help="draws the moments")
+    parser.add_argument("--kills", type=int, default=50, help="number of runs to kill")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--out", type=Path, required=True, help="folder for kills.csv")
-    parser.add_argument(
-        "--work", type=Path, help="folder for the runs; a temporary one if not given"
-    )
+    parser.add_argument("--work", type=Path, help="folder for the runs; by default a temporary one")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -170,7 +168,8 @@ def main() -> int:
         lines = _all(options, folder)
     table(lines)
     seconds = sum(float(line["seconds"]) for line in lines)
-    print(f"{seconds:.0f} s for {len(lines)} runs, each killed and resumed; {os.cpu_count()} cores")
+    cores = os.cpu_count()
+    print(f"{seconds:.0f} s for {len(lines)} runs, each killed and continued; {cores} cores")
     return int(any(not int(line["identical"]) for line in lines))
 
 

@@ -1,4 +1,4 @@
-"""Changes sound files as damage and malice do, decided by a random generator."""
+"""Mutates valid files at random, like damage or an attacker would."""
 
 import io
 import re
@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 Random = np.random.Generator
-# What length fields and counts are set to.
+# Values for length fields and counts.
 _LENGTHS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1)
 _LONG_LENGTHS = (*_LENGTHS, 2**40, 2**62, 2**63 - 1, 2**64 - 1)
 _NUMBERS = (b"0", b"-1", b"1", b"4294967296", b"9223372036854775807", b"1e308", b"NaN", b"null")
@@ -16,12 +16,12 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 def mutate(data: bytes, others: list[bytes], random: Random) -> bytes:
-    """Returns `data` with one to four changes.
+    """Return `data` with one to four changes.
 
     Args:
-      data: A sound file.
-      others: Sound files that pieces are taken from.
-      random: Decides everything.
+      data: A valid file.
+      others: Valid files from which pieces are taken.
+      random: The only source of randomness.
     """
     if data.startswith(b"PK\x03\x04") and random.random() < 0.7:
         return _mutate_member(data, others, random)
@@ -34,7 +34,7 @@ def mutate(data: bytes, others: list[bytes], random: Random) -> bytes:
 
 
 def _place(data: bytes, random: Random) -> int:
-    """Returns a position; half of the time in the first 256 bytes, where headers are."""
+    """Return a position, with probability 1/2 in the first 256 bytes, where headers are."""
     end = min(len(data), 256) if random.random() < 0.5 else len(data)
     return int(random.integers(max(end, 1)))
 
@@ -80,7 +80,7 @@ def _splice(data: bytes, others: list[bytes], random: Random) -> bytes:
 
 
 def _length(data: bytes, others: list[bytes], random: Random) -> bytes:
-    """Puts a telling number where a field of 2, 4 or 8 bytes may be."""
+    """Put a boundary value where a field of 2, 4 or 8 bytes may be."""
     width = (2, 4, 8)[random.integers(3)]
     values = _LONG_LENGTHS if width == 8 else [n for n in _LENGTHS if n < 1 << 8 * width]
     value = values[random.integers(len(values))]
@@ -90,7 +90,7 @@ def _length(data: bytes, others: list[bytes], random: Random) -> bytes:
 
 
 def _number(data: bytes, others: list[bytes], random: Random) -> bytes:
-    """Replaces a number that is written out, as in JSON."""
+    """Replace a number written as text, as in JSON."""
     found = list(re.finditer(rb"\d+", data[:4096]))
     if not found:
         return data
@@ -103,7 +103,7 @@ _CHANGES = (_flip, _set, _truncate, _insert, _delete, _repeat, _splice, _length,
 
 
 def _mutate_member(data: bytes, others: list[bytes], random: Random) -> bytes:
-    """Changes one member of a zip archive, and writes the archive with the right checksums."""
+    """Change one member of a zip archive, and write the archive with the right checksums."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [(entry, archive.read(entry)) for entry in archive.infolist()]
     chosen = int(random.integers(len(members)))
@@ -117,7 +117,7 @@ def _mutate_member(data: bytes, others: list[bytes], random: Random) -> bytes:
 
 
 def _with_png_checksums(data: bytes) -> bytes:
-    """Returns a PNG whose chunks have the checksums of their contents."""
+    """Return a PNG whose chunks have the checksums of their contents."""
     pieces, at = [_PNG_START], len(_PNG_START)
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4])

@@ -1,4 +1,4 @@
-"""A network of three layers, so that runs take their time for what they are about."""
+"""A network of three layers, so that runs spend little time on computation."""
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,7 @@ class Small(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`."""
+        """Map images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`."""
         x = Conv(256, 3, stride=4, dtype=self.dtype, name="conv")(images)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train=train))
         x = x.reshape(len(x), -1)

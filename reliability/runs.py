@@ -1,4 +1,4 @@
-"""Training processes, and whether two runs are the same to the last bit."""
+"""Training processes, and the bit-for-bit comparison of two runs."""
 
 import json
 import os
@@ -26,14 +26,14 @@ CONFIG = "reliability/config.py"
 def begin(
     workdir: Path, cache: Path, break_at: str = "", *flags: str, entry: str = "train.py"
 ) -> subprocess.Popen:
-    """Starts a training in `workdir`, or what `entry` names.
+    """Start training in `workdir`, or another entry point.
 
     Args:
       workdir: The run folder.
-      cache: Compiled programs, shared by all.
+      cache: Folder of compiled programs, shared by all runs.
       break_at: See `reliability.config`.
-      flags: Further ones.
-      entry: `train.py` or another entry point, which then has no --config.
+      flags: Further flags.
+      entry: `train.py`, or another entry point, which gets no `--config`.
     """
     config = f"{CONFIG}:{break_at}" if break_at else CONFIG
     program = [entry, "--config", config] if entry == "train.py" else [entry]
@@ -49,7 +49,7 @@ def begin(
 
 
 def finish(*arguments: Any, **options: Any) -> subprocess.CompletedProcess:
-    """Runs what `begin` starts to its end, at most two minutes: nothing here may hang."""
+    """Run what `begin` starts to its end; kill it after two minutes, because nothing may hang."""
     process = begin(*arguments, **options)
     try:
         out, err = process.communicate(timeout=120)
@@ -61,30 +61,30 @@ def finish(*arguments: Any, **options: Any) -> subprocess.CompletedProcess:
 
 
 def steps_in(workdir: Path, which: str = CHECKPOINTS) -> list[int]:
-    """Returns the complete checkpoints, oldest first."""
+    """Return the complete checkpoints, oldest first."""
     folder = workdir / which
     return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
 
 def last_logged(workdir: Path) -> int:
-    """Returns the last step in the metrics log, 0 where there is none."""
+    """Return the last step in the metrics log, or 0."""
     path = workdir / METRICS_FILE
     records = read_metrics(path) if path.exists() else []
     return records[-1]["step"] if records else 0
 
 
 def resumed_at(output: str) -> int:
-    """Returns the step that a resumed run said it continues at, or ended at; 0 for a new one."""
+    """Return the step at which a run said that it continues or is complete; 0 for a new run."""
     found = re.search(r"(?:continuing|training is complete) at step (\d+)", output)
     return int(found[1]) if found else 0
 
 
 def differences(workdir: Path, whole: Path) -> list[str]:
-    """Names what differs between two finished runs; an empty list means the same bits.
+    """Name what differs between two finished runs; an empty list means that all bits are equal.
 
-    Compared: every array of the last checkpoint, the position in the data, the weights of the best
-    checkpoint and its step, the numbers of the kept checkpoints, their average, and the metrics log
-    outside "timing", in which every step has to stand once.
+    It compares every array of the last checkpoint, the position in the data, the weights and the
+    step of the best checkpoint, the steps of the kept checkpoints, their average, and the metrics
+    log without "timing", in which every step must occur once.
     """
     try:
         mine, its = _contents(workdir), _contents(whole)
