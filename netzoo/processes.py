@@ -90,7 +90,7 @@ def check_same(values: Mapping[str, Any]) -> None:
     Raises:
       UserError: Values differ; the message lists them by key. Every process raises it.
     """
-    if found := decide(dict(values), differences):
+    if found := decide({"--processes": this_job().count, **values}, differences):
         raise UserError(
             "the processes of the job differ:\n"
             + "\n".join(found)
@@ -117,9 +117,13 @@ def check_shared(folder: Path) -> None:
     job = this_job()
     if job.client is None:
         return
-    first = job.index == 0
-    with tempfile.NamedTemporaryFile(dir=folder) if first else contextlib.nullcontext() as file:
-        name = decide(Path(file.name).name if file else None, lambda names: names[0])
+    with contextlib.ExitStack() as stack:
+        name = None
+        if job.index == 0:
+            options: dict[str, Any] = {"prefix": ".netzoo-", "suffix": ".partial", "dir": folder}
+            mark = stack.enter_context(tempfile.NamedTemporaryFile(**options))
+            name = Path(mark.name).name
+        name = decide(name, lambda names: names[0])
         if anyone(not (folder / name).exists()):
             raise UserError(
                 f"{folder} is not the same folder in all processes; expected one on a file system "

@@ -12,7 +12,7 @@ import signal
 import jax
 from ml_collections import ConfigDict
 
-from netzoo.cli import launch
+from netzoo.cli import join
 from netzoo.training.loop import TrainingLoop
 from tests.conftest import tiny_translation_config
 
@@ -29,7 +29,7 @@ def get_config(stopped_by: str = "") -> ConfigDict:
     """
     _take_notes()
     if stopped_by:
-        launch.HEARTBEAT_TIMEOUT_SECONDS = 4
+        join.HEARTBEAT_TIMEOUT_SECONDS = 4
         _stop(getattr(signal, stopped_by))
     # All batches have one shape, so that less is compiled. The biases of keys are frozen: softmax
     # does not change when a number is added to all scores of a query, so their true gradient is 0,

@@ -1,0 +1,199 @@
+"""Joins the processes of a job, before any of them uses its devices."""
+
+import argparse
+import atexit
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from netzoo.errors import UserError, note
+
+# JAX's default is 100. A C++ thread sends heartbeats even while Python, a compilation or a
+# checkpoint keeps the process busy, so a process without heartbeats is dead or disconnected.
+HEARTBEAT_TIMEOUT_SECONDS = 30
+# Seconds that a finished or failed process waits for the others; JAX's default is 300.
+SHUTDOWN_TIMEOUT_SECONDS = 60
+# Seconds that a process waits for the others to start, and between lines that say so.
+JOIN_TIMEOUT_SECONDS, SAY_EVERY_SECONDS = 300, 30
+
+# JAX reads it too. It is needed where HOST is no address of the machine of process 0.
+BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `join` to a parser."""
+    group = parser.add_argument_group("several processes")
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the processes that Cloud TPU, Slurm or Kubernetes started",
+    )
+    group.add_argument("--coordinator", help="HOST:PORT of process 0, instead of --distributed")
+    group.add_argument("--processes", type=int, help="with --coordinator: number of processes")
+    group.add_argument(
+        "--process", type=int, help="with --coordinator: number of this process, from 0"
+    )
+
+
+def join(options: argparse.Namespace) -> None:
+    """Connect to the other processes of the job, if the options ask for it.
+
+    Raises:
+      UserError: The options are inconsistent, the number of this process is unknown, or the others
+        do not come in time.
+    """
+    names = ("coordinator", "processes", "process")
+    coordinator, count, index = given = [getattr(options, name) for name in names]
+    missing = [f"--{name}" for name, value in zip(names, given, strict=True) if value is None]
+    if 0 < len(missing) < len(names):
+        raise UserError(
+            f"{' and '.join(missing)} missing; pass all of --coordinator HOST:PORT --processes N "
+            "--process I, or --distributed alone"
+        )
+    if not missing and not (0 <= index < count and re.fullmatch(r".+:\d+", coordinator)):
+        raise UserError(
+            f"--coordinator {coordinator} --processes {count} --process {index}; expected "
+            "HOST:PORT of process 0, and --process from 0 to one less than --processes"
+        )
+    if missing and not options.distributed:
+        return
+    bind = os.environ.get(BIND_VARIABLE) or coordinator
+    if index == 0:
+        _check_address(bind)
+    _connect(coordinator, count, index, bind)
+    import jax
+
+    _explain_abort()
+    if jax.process_index():
+        # All processes print the same, so only one does; errors are not silenced.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_address(address: str) -> None:
+    """Check that this process can listen at HOST:PORT, without which JAX ends in a crash.
+
+    JAX would also share the port with another job, because gRPC sets SO_REUSEPORT.
+
+    Raises:
+      UserError: HOST is unknown or belongs to another machine, or the port is in use.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        # A port that was in use a minute ago is free for a server.
+        for family, kind, _, _, place in socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM
+        ):
+            with socket.socket(family, kind) as server:
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                server.bind(place)
+    except OSError as error:
+        raise UserError(
+            f"process 0 cannot listen at {address}: {error.strerror}; expected an address of its "
+            f"machine and a free port. If others reach it by another address, set {BIND_VARIABLE}="
+            f"0.0.0.0:{port}, which listens at all"
+        ) from None
+
+
+def _connect(coordinator: str | None, count: int | None, index: int | None, bind: str) -> None:
+    """Wait in another thread, in which JAX cannot be interrupted, until all processes are there."""
+    import jax
+
+    failed: list[Exception] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(
+                coordinator,
+                count,
+                index,
+                coordinator_bind_address=bind,
+                # At its own limit, JAX aborts with pages of output.
+                initialization_timeout=2 * JOIN_TIMEOUT_SECONDS,
+                heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT_SECONDS,
+                shutdown_timeout_seconds=SHUTDOWN_TIMEOUT_SECONDS,
+            )
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=initialize, daemon=True)
+    thread.start()
+    began = said = time.monotonic()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+            now = time.monotonic()
+            if now - began > JOIN_TIMEOUT_SECONDS:
+                raise UserError(
+                    f"{_waiting(coordinator, count, index)} after {JOIN_TIMEOUT_SECONDS} s. Start "
+                    "all processes, each with its number, and let them reach the coordinator"
+                )
+            if now - said > SAY_EVERY_SECONDS:
+                said = now
+                note(f"{_waiting(coordinator, count, index)} after {now - began:.0f} s; waiting")
+    except BaseException as error:
+        # Otherwise C++ threads print what they think of the end.
+        status = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+        atexit.register(os._exit, status)
+        raise
+    if failed:
+        raise UserError(
+            f"this process found no others: {failed[0]}\nOutside Cloud TPU, Slurm and Kubernetes "
+            "pass --coordinator HOST:PORT --processes N --process I"
+        ) from None
+
+
+def _waiting(coordinator: str | None, count: int | None, index: int | None) -> str:
+    """Return which processes have not come, as far as this one knows."""
+    if coordinator is None:
+        return "the other processes of the job have not come"
+    host, _, port = coordinator.rpartition(":")
+    if index == 0:
+        come = _connections(int(port))
+        return f"{come or 'not all'} of {count} processes have come to {coordinator}"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        return f"process 0 does not answer at {coordinator} ({error.strerror or error})"
+    return f"process 0 answers at {coordinator}, but not all of {count} processes have come"
+
+
+def _connections(port: int) -> int | None:
+    """Return the number of connections to a port of this machine, None if unknown."""
+    tables = [path for name in ("tcp", "tcp6") if (path := Path("/proc/net", name)).exists()]
+    rows = [line.split() for path in tables for line in path.read_text().splitlines()[1:]]
+    established = [row[1] for row in rows if row[3] == "01"]
+    return sum(place.endswith(f":{port:04X}") for place in established) or None
+
+
+def _explain_abort() -> None:
+    """Start a shell that prints a message if this process aborts without one.
+
+    When another process dies, XLA aborts this one from a C++ thread, without running Python. The
+    shell waits for a line from a pipe, which closes whenever this process ends.
+    """
+    import jax
+
+    message = (
+        "error: this process was aborted, most likely because another process of the job died; a "
+        "message of XLA above may name it. The same command on all machines continues from the "
+        "newest checkpoint."
+    )
+    shell = subprocess.Popen(
+        ["sh", "-c", 'read -r line || echo "$0" >&2', message],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in a terminal must reach only the training
+    )
+
+    def dismiss():
+        jax.distributed.shutdown()  # waits for the others, and aborts here if one is missing
+        if not hasattr(sys, "last_value"):  # set by an uncaught exception
+            shell.communicate(b"\n")
+
+    atexit.register(dismiss)
