@@ -31,11 +31,12 @@ LEAVES = {
     "figures": {"errors", "files"},
     "files": {"errors"},
     "limits": {"errors"},
+    "lock": {"errors", "files"},
     "progress": {"console", "errors"},
     "mesh": {"errors"},
     "paths": {"errors"},
     "processes": {"errors"},
-    "workdir": {"errors", "config", "files"},
+    "workdir": {"errors", "config", "files", "lock"},
 }
 # These load in seconds or hold a device. The data floor uses only NumPy, so that its worker
 # processes stay light.

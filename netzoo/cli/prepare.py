@@ -25,7 +25,7 @@ from netzoo.data.decode import check_header
 from netzoo.data.files import MAX_BYTES, images_below, is_image, open_file
 from netzoo.data.source import SourceError
 from netzoo.data.sources.open import SYNTHETIC
-from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder
+from netzoo.data.sources.tfds import download_and_prepare, find_builder, open_builder, preparing
 from netzoo.errors import UserError, note, printable
 from netzoo.paths import user_path
 
@@ -61,9 +61,12 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
     if origin is None:
         return open_builder(name, data_dir)
     builder = find_builder(name, data_dir)
-    if not builder.info.splits:
-        _prepare_flowers(builder, user_path(origin))
-    return builder
+    if builder.info.splits:
+        return builder
+    with preparing(builder) as absent:
+        if absent:
+            _prepare_flowers(builder, user_path(origin))
+    return builder if absent else find_builder(name, data_dir)
 
 
 def count_classes(builder: tfds.core.DatasetBuilder) -> dict[str, dict[str, int]]:

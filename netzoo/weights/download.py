@@ -1,5 +1,7 @@
 """Downloads published weights into a cache folder once, and resumes interrupted downloads.
 
+One process of the machine downloads a file at a time, and the others wait for it.
+
 A file is named `NAME.partial` until it is complete and its checksum is verified.
 """
 
@@ -13,6 +15,7 @@ from pathlib import Path
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError, note
 from netzoo.files import appending, make_folder
+from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
 from netzoo.weights.published import PublishedWeights
 
@@ -33,6 +36,14 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     if path.exists():
         return path
     make_folder(path.parent)
+    with one_at_a_time(path.with_name(f".{path.name}.lock"), f"downloading {path.name}"):
+        if not path.exists():  # another process may have downloaded it meanwhile
+            _download(weights, path)
+    return path
+
+
+def _download(weights: PublishedWeights, path: Path) -> None:
+    """Download published weights as `path`; raise the errors of `download`."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         _fetch(weights.address, partial)
@@ -55,7 +66,6 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
             f"got {sha256}; the file was removed. Try again, or save a copy as {path}"
         )
     os.replace(partial, path)
-    return path
 
 
 def _fetch(address: str, partial: Path) -> None:

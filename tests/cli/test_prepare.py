@@ -1,5 +1,6 @@
 """Preparing tf_flowers offline gives the same data set as TFDS: keys, order and folder."""
 
+import contextlib
 import functools
 import http.server
 import io
@@ -20,6 +21,7 @@ from netzoo.cli import prepare as prepare_module
 from netzoo.cli.prepare import main, prepare
 from netzoo.data.files import ImageError
 from netzoo.data.source import DatasetNotFoundError, SourceError
+from netzoo.data.sources import tfds as tfds_source
 
 
 def records(builder):
@@ -93,6 +95,42 @@ def test_order_is_the_downloaded_one_wherever_the_files_lie(flowers, archive, se
     downloaded = records(prepare("tf_flowers", None, str(tmp_path / "downloaded")))
     assert len(downloaded) == 20
     assert all(other == downloaded for other in found)
+
+
+@pytest.mark.parametrize("origin", [None, "missing.tgz"])
+def test_two_at_once(origin, flowers, server, tmp_path, monkeypatch):
+    """Protects the first use by two processes: the second takes what the first one has prepared.
+
+    The second would find nothing: neither does the server have the file, nor does the archive
+    exist. The first one prepares while the second waits.
+    """
+    data_dir, wait = str(tmp_path / "data"), tfds_source.one_at_a_time
+
+    @contextlib.contextmanager
+    def waiting(path, work):
+        monkeypatch.setattr(tfds_source, "one_at_a_time", wait)
+        prepare("tf_flowers", str(flowers), data_dir)
+        with wait(path, work) as killed:
+            yield killed
+
+    monkeypatch.setattr(tfds_source, "one_at_a_time", waiting)
+    assert len(records(prepare("tf_flowers", origin, data_dir))) == 20
+
+
+def test_remains_of_a_killed_preparation_go(flowers, tmp_path):
+    """Protects the disk: the next preparation removes what a killed one of this version left.
+
+    Only the lock file of a killed process names one; without it, another tool may be at work.
+    """
+    folder = tmp_path / "data" / "tf_flowers"
+    for name in ("incomplete.AB12CD_3.0.1", "incomplete.AB12CD_9.0.0"):
+        (folder / name).mkdir(parents=True)
+    prepare("tf_flowers", str(flowers), str(tmp_path / "data"))
+    assert (folder / "incomplete.AB12CD_3.0.1").exists()
+    shutil.rmtree(folder / "3.0.1")
+    (folder / ".3.0.1.lock").write_text("process 1 on elsewhere\n")
+    prepare("tf_flowers", str(flowers), str(tmp_path / "data"))
+    assert sorted(os.listdir(folder)) == ["3.0.1", "incomplete.AB12CD_9.0.0"]
 
 
 def test_result_is_tf_flowers(flowers, tmp_path):

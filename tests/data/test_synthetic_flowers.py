@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from netzoo import lock
 from netzoo.data.sources.synthetic import builder, painter, shapes
 
 # Mean pixel values of the first five training images of version 1.0.0.
@@ -150,6 +153,23 @@ assert "tensorflow" not in sys.modules
     files = sorted(path.name for path in (tmp_path / "synthetic_flowers" / "1.0.0").iterdir())
     assert "synthetic_flowers-train.array_record-00000-of-00001" in files
     assert not [name for name in files if "incomplete" in name]
+
+
+def test_two_draw_at_once(tmp_path, monkeypatch, capsys):
+    """Protects the first use by two processes: one draws, and the other waits for the result."""
+    waiting, draw = threading.Event(), builder.draw_example
+
+    def draw_later(split, index):
+        assert waiting.wait(timeout=10), "the second one says that it waits"
+        return draw(split, index)
+
+    monkeypatch.setattr(builder, "SPLIT_SIZES", {"train": 10, "test": 5})
+    monkeypatch.setattr(builder, "draw_example", draw_later)
+    monkeypatch.setattr(lock, "note", lambda text: waiting.set())
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(builder.prepare, str(tmp_path)) for _ in range(2)]
+        assert [len(each.result().as_data_source("train")) for each in found] == [10, 10]
+    assert capsys.readouterr().err.count("Drawing 15 synthetic flowers") == 1
 
 
 def test_jpeg_keeps_the_colours():

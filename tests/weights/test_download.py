@@ -4,9 +4,11 @@ import hashlib
 import http.server
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from netzoo import lock
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError
 from netzoo.weights import CATALOGUE, load_weights
@@ -94,6 +96,24 @@ def test_resumes(server, tmp_path):
     handler.cut = False
     assert download(weights(address), tmp_path).read_bytes() == CONTENT
     assert handler.ranges == [None, "bytes=300000-"]
+
+
+def test_two_at_once(server, tmp_path, monkeypatch):
+    """Protects the first use by two processes: one downloads, and the other waits."""
+    handler, address = server
+    waiting, send = threading.Event(), handler.do_GET
+
+    def do_get(self):
+        assert waiting.wait(timeout=10), "the second one says that it waits"
+        send(self)
+
+    monkeypatch.setattr(handler, "do_GET", do_get)
+    monkeypatch.setattr(lock, "note", lambda text: waiting.set())
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(download, weights(address), tmp_path) for _ in range(2)]
+        assert {path.result().read_bytes() for path in found} == {CONTENT}
+    assert handler.ranges == [None]
+    assert [file.name for file in tmp_path.iterdir()] == ["net-1234.pth"]
 
 
 def test_server_without_ranges(server, tmp_path):

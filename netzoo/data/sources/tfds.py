@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import glob
 import io
 import os
+import shutil
 import sys
 import threading
 import types
@@ -15,6 +17,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
+from tensorflow_datasets.core.constants import INCOMPLETE_PREFIX
 from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -23,6 +26,7 @@ from netzoo.data.source import DatasetNotFoundError, Example, SourceError
 from netzoo.data.sources.layout import missing_folder
 from netzoo.data.splits import split_error
 from netzoo.errors import did_you_mean, printable
+from netzoo.lock import one_at_a_time
 from netzoo.paths import user_path
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
@@ -100,9 +104,40 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
     """
     builder = find_builder(name, data_dir)
-    if not builder.info.splits:
-        download(builder)
-    return builder
+    if builder.info.splits:
+        return builder
+    _check_reachable(builder)
+    with preparing(builder) as absent:
+        if absent:
+            _download(builder)
+    return builder if absent else find_builder(name, data_dir)
+
+
+@contextlib.contextmanager
+def preparing(builder: tfds.core.DatasetBuilder) -> Iterator[bool]:
+    """Let one process of the machine at a time prepare a data set; the others wait.
+
+    It removes what a killed preparation has left.
+
+    Yields:
+      Whether the data set is still absent; otherwise another process has prepared it.
+
+    Raises:
+      DatasetNotFoundError: The folder cannot be written.
+    """
+    final = Path(builder.data_dir)
+    work = f"preparing {builder.info.full_name} in {final.parent}"
+    with contextlib.ExitStack() as stack:
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            lock = one_at_a_time(final.with_name(f".{final.name}.lock"), work)
+            killed = stack.enter_context(lock)
+        except OSError as error:
+            raise DatasetNotFoundError(_ways_on(builder, f"{error}")) from error
+        if killed:
+            for folder in final.parent.glob(f"{INCOMPLETE_PREFIX}*_{glob.escape(final.name)}"):
+                shutil.rmtree(folder)
+        yield not final.exists()  # TFDS renames its folder at the end
 
 
 def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
@@ -190,18 +225,21 @@ def download_and_prepare(
         builder.download_and_prepare(download_config=config, file_format=FILE_FORMAT, **options)
 
 
-def download(builder: tfds.core.DatasetBuilder) -> None:
-    """Download and prepare a data set; fail within seconds without a network.
-
-    Raises:
-      DatasetNotFoundError: The data set cannot be downloaded; the message lists alternatives.
-    """
-    # Try one address first, because TFDS would retry for minutes. Data sets that users
-    # must download by hand also list addresses, but do not need them.
+def _check_reachable(builder: tfds.core.DatasetBuilder) -> None:
+    """Raise a DatasetNotFoundError within seconds without a network; TFDS would try for minutes."""
+    # Data sets that users must download by hand also list addresses, but do not need them.
     by_hand = builder.MANUAL_DOWNLOAD_INSTRUCTIONS is not None
     urls = [] if by_hand else list(builder.url_infos or {})
     if urls and (reason := _unreachable(urls[0])):
         raise DatasetNotFoundError(_ways_on(builder, reason))
+
+
+def _download(builder: tfds.core.DatasetBuilder) -> None:
+    """Download and prepare a data set.
+
+    Raises:
+      DatasetNotFoundError: The data set cannot be downloaded; the message lists alternatives.
+    """
     try:
         with _archives_without_tensorflow():
             download_and_prepare(builder)

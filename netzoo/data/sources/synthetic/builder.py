@@ -4,6 +4,7 @@ It replaces photographs in tests and in a first run on a machine without a netwo
 TensorFlow.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from netzoo.data.sources.synthetic import painter
-from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare
+from netzoo.data.sources.tfds import FILE_FORMAT, download_and_prepare, preparing
 from netzoo.errors import note
 from netzoo.paths import user_path
 from netzoo.progress import track
@@ -80,12 +81,16 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     TFDS writes into a temporary directory and renames it at the end, so an interrupted preparation
     leaves no partial data set.
     """
-    builder = SyntheticFlowers(data_dir=data_dir and user_path(data_dir), file_format=FILE_FORMAT)
-    if builder.is_prepared():
+    folder = data_dir and user_path(data_dir)
+    create = functools.partial(SyntheticFlowers, data_dir=folder, file_format=FILE_FORMAT)
+    builder = create()
+    if builder.info.splits:
         return builder
-    total = sum(SPLIT_SIZES.values())
-    note(f"Drawing {total} synthetic flowers into {builder.data_dir} ...")
-    # TFDS would announce a download, and its progress bars would fill a log with file names.
-    tfds.disable_progress_bar()
-    download_and_prepare(builder, quiet=True)
-    return builder
+    with preparing(builder) as absent:
+        if absent:
+            total = sum(SPLIT_SIZES.values())
+            note(f"Drawing {total} synthetic flowers into {builder.data_dir} ...")
+            # TFDS would announce a download, and its progress bars would fill a log with names.
+            tfds.disable_progress_bar()
+            download_and_prepare(builder, quiet=True)
+    return builder if absent else create()

@@ -1,0 +1,109 @@
+"""Locks among the processes of a machine, which the kernel releases when a process ends (`flock`).
+
+Among machines that share a file system, the locks work if the file system supports them.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from netzoo.errors import note
+from netzoo.files import appending
+
+
+def try_lock(path: Path, advice: str) -> IO[bytes] | None:
+    """Lock a file and write this process's name into it.
+
+    Args:
+      path: The file, created if it is missing.
+      advice: What to do on a file system without locks; for a warning.
+
+    Returns:
+      The file, which unlocks when closed, or None if another process holds the lock. On a file
+      system without locks, the function prints a warning and returns the file.
+
+    Raises:
+      OSError: The folder is not writable.
+    """
+    # Open for appending: the file names the holder until this process has the lock.
+    file = appending(path)
+    try:
+        _lock(file, advice, wait=False)
+    except BlockingIOError:
+        file.close()
+        return None
+    _sign(file)
+    return file
+
+
+def holder(path: Path) -> str:
+    """Return the process that last wrote its name into a lock file."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    return "another process"
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path, work: str) -> Iterator[bool]:
+    """Let one process of the machine at a time into the `with` block; the others wait.
+
+    A process that has waited should look for what the one before it has finished.
+
+    Args:
+      path: The lock file, which exists only while a process is in the block.
+      work: What the block does, for a notice of the processes that wait.
+
+    Yields:
+      Whether a process was killed in the block.
+
+    Raises:
+      OSError: The folder is not writable.
+    """
+    while True:
+        with appending(path) as file:
+            advice = f"{work} with one process at a time"
+            try:
+                locked = _lock(file, advice, wait=False)
+            except BlockingIOError:
+                note(f"{work}: waiting for {holder(path)}")
+                locked = _lock(file, advice, wait=True)
+            # Otherwise the process that held the lock has finished, and removed this file.
+            if _is_file(path, file):
+                killed = locked and os.fstat(file.fileno()).st_size > 0
+                _sign(file)
+                try:
+                    yield killed
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+
+def _lock(file: IO[bytes], advice: str, *, wait: bool) -> bool:
+    """Lock a file; return False, after a warning, on a file system without locks.
+
+    Raises:
+      BlockingIOError: Another process holds the lock, and `wait` is off.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        note(f"{file.name} cannot be locked ({error.strerror}): {advice}")
+        return False
+    return True
+
+
+def _sign(file: IO[bytes]) -> None:
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    file.flush()
+
+
+def _is_file(path: Path, file: IO[bytes]) -> bool:
+    """Return whether `path` still names an open file."""
+    return path.exists() and os.path.samestat(path.lstat(), os.fstat(file.fileno()))
