@@ -4,7 +4,7 @@ A file in `configs/` starts from `default_config(task)` and sets the keys that d
 rejects misspelt keys and suggests similar keys.
 """
 
-from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, save_config
+from netzoo.config.files import CONFIG_FILE, check_same_run, load_config, near_run, save_config
 from netzoo.config.table import (
     default_config,
     flatten,
@@ -19,6 +19,7 @@ __all__ = [
     "default_config",
     "flatten",
     "load_config",
+    "near_run",
     "save_config",
     "shared_values",
     "task_table",

@@ -1,6 +1,7 @@
 """Saves and loads the resolved configuration of a run."""
 
 import json
+import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -27,7 +28,8 @@ def load_config(workdir: Path) -> ConfigDict:
     path = user_path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
-            f"{workdir} holds no run: {path} does not exist. Pass the --workdir of `netzoo train`."
+            f"{workdir} holds no run: it has no {CONFIG_FILE}. Pass the --workdir of `netzoo "
+            f"train`.{near_run(workdir)}"
         )
     try:
         saved = _tuples(json.loads(path.read_text()))
@@ -39,6 +41,14 @@ def load_config(workdir: Path) -> ConfigDict:
             f"{path} is damaged or from another version of netzoo: {error}; use another --workdir"
         ) from None
     return config
+
+
+def near_run(folder: str | os.PathLike[str]) -> str:
+    """Return ` Did you mean PATH?` with a run just above or in a folder, or ""."""
+    folder = Path(folder)
+    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    runs = (p for p in (*folder.parents[:2], *inner) if (p / CONFIG_FILE).is_file())
+    return next((f" Did you mean {run}?" for run in runs), "")
 
 
 def check_same_run(config: ConfigDict, workdir: Path) -> None:

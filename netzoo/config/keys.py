@@ -135,7 +135,7 @@ def conflicts(
 OPTIONS = {
     "dropout_rate": rules.SHARE,
     "norm_epsilon": rules.POSITIVE,
-    "num_classes": rules.FORBIDDEN,
+    "num_classes": rules.FROM_DATA,
 }
 
 # Keys, and sections with a dot, that may change when a run continues, because no result of training

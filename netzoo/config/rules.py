@@ -46,7 +46,7 @@ def within(low: float, high: float) -> Rule:
 
 
 def interval(high: float, wanted: str) -> Rule:
-    """Return the rule for two numbers with 0 < first <= second <= `high`."""
+    """Return the rule for a tuple of two numbers with 0 < first <= second <= `high`."""
     return Rule(
         lambda x: len(x) == 2 and all(map(is_number, x)) and 0 < x[0] <= x[1] <= high, wanted
     )
@@ -93,7 +93,8 @@ PATH = Rule(
 )
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
-FORBIDDEN = Rule(lambda x: False, "no value: the data and the network name determine it")
+FROM_NAME = Rule(lambda x: False, "no value: it comes from the network's name, model.name")
+FROM_DATA = Rule(lambda x: False, "no value: it comes from the data")
 AXES = patterns(lambda x: x in (None, "largest") or is_whole(x), "axis, None or 'largest'")
 MULTS = patterns(at_least(0).holds, "factor of at least 0")
 LR_MULTS = Rule(

@@ -129,10 +129,11 @@ def _expected(table: Table, name: str, value: Any) -> str | None:
     key = table.keys.get(name)
     if key is None:
         rules = [table.options.get(name.removeprefix("model."))]
-    elif key.optional:
-        rules = [or_none(TYPES[key.type]), key.rule if value is not None else None]
     else:
-        rules = [TYPES[key.type], key.rule]
+        kind = TYPES[key.type]
+        if key.type is tuple and key.rule:  # which says how many values, and which
+            kind = kind._replace(wanted=key.rule.wanted)
+        rules = [or_none(kind) if key.optional else kind, None if value is None else key.rule]
     for rule in filter(None, rules):
         try:
             if not rule.holds(value):

@@ -18,7 +18,7 @@ import flax.linen as nn
 import flax.traverse_util
 import numpy as np
 
-from netzoo.config import CONFIG_FILE, load_config, task_table
+from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
@@ -61,9 +61,15 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
       UserError: The name, run or file does not exist or cannot be read.
     """
     path = user_path(name_or_path)
+    if (path / CHECKPOINTS).is_dir():
+        return _run(path, read)
     if path.is_dir():
-        files = [] if (path / CHECKPOINTS).is_dir() else _files_of_hub(path)
-        return _file(files[0]) if files else _run(path, read)
+        if files := _files_of_hub(path):
+            return _file(files[0])
+        raise UserError(
+            f"{path} is neither a run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/, nor a "
+            f"folder of weights such as model.safetensors.{near_run(path)}"
+        )
     if path.exists():
         return _file(path)
     published = CATALOGUE.get(str(name_or_path))

@@ -39,8 +39,15 @@ def test_free_keys_may_differ_and_others_may_not(tmp_path):
 
 def test_folder_without_a_run(tmp_path):
     """Protects users who pass another folder."""
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match=r"holds no run: it has no config\.json") as error:
         load_config(tmp_path)
+    assert "Did you mean" not in str(error.value)
+    step = tmp_path / "checkpoints" / "8"
+    step.mkdir(parents=True)
+    (tmp_path / "config.json").touch()
+    for folder in (step, step.parent, tmp_path / "missing"):
+        with pytest.raises(UserError, match=rf"Did you mean {tmp_path}\?"):
+            load_config(folder)
 
 
 @pytest.mark.parametrize(

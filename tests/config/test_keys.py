@@ -132,9 +132,17 @@ def test_wrong_type():
     """Protects every key's type in a file."""
     for name, task in TASK_OF.items():
         if name != "task":
-            kind = TABLE_OF[task].keys[name].type
-            message = changed(name, WRONG[kind])
-            assert f"{name} is {WRONG[kind]!r}; expected {TYPES[kind].wanted}" in message
+            key = TABLE_OF[task].keys[name]
+            message = changed(name, WRONG[key.type])
+            wanted = (key.rule if key.type is tuple else TYPES[key.type]).wanted
+            assert f"{name} is {WRONG[key.type]!r}; expected {wanted}" in message
+
+
+def test_values_that_users_take_for_valid():
+    """Protects a number for all channels, and the number of classes, from errors that mislead."""
+    assert "expected three numbers for red, green and blue" in changed("data.mean", 127.5)
+    assert "expected no value: it comes from the data" in refusal(IMAGES, model__num_classes=5)
+    assert "it comes from the network's name, model.name" in refusal(IMAGES, model__stages=(1,))
 
 
 def test_null_characters():

@@ -72,7 +72,8 @@ def test_typed_values(task):
             override(config, {name: WRONG[key.type]})
             with pytest.raises(UserError, match=f"{name} is .*; expected") as error:
                 validate(config)
-            assert TYPES[key.type].wanted in str(error.value)
+            wanted = (key.rule if key.type is tuple else TYPES[key.type]).wanted
+            assert wanted in str(error.value)
 
 
 @pytest.mark.parametrize(

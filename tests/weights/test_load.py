@@ -302,6 +302,10 @@ def test_unknown_name(name, message):
 
 
 def test_folder_without_run(tmp_path):
-    """A folder must be a run."""
-    with pytest.raises(UserError, match="no last checkpoint"):
+    """The error says what a run or a folder of weights contains, and names a run near by."""
+    with pytest.raises(UserError, match=r"neither a run.*config\.json and checkpoints/, nor"):
+        netzoo.load_weights(tmp_path, MODEL)
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "v2" / "config.json").touch()
+    with pytest.raises(UserError, match=rf"Did you mean {tmp_path}/v2\?"):
         netzoo.load_weights(tmp_path, MODEL)

@@ -14,13 +14,14 @@ DEFAULTS = {
 }
 
 _CHANNELS = Rule(
-    lambda x: len(x) == 3 and all(map(rules.is_number, x)), "three numbers for red, green and blue"
+    lambda x: len(x) == 3 and all(map(rules.is_number, x)),
+    "three numbers for red, green and blue, such as (127.5, 127.5, 127.5)",
 )
 _CHANNELS_ABOVE_0 = Rule(
     lambda x: _CHANNELS.holds(x) and min(x) > 0, "three numbers above 0 for red, green and blue"
 )
-_CROP_SCALE = rules.interval(1, "0 < low <= high <= 1")
-_CROP_RATIO = rules.interval(math.inf, "0 < low <= high")
+_CROP_SCALE = rules.interval(1, "(low, high) with 0 < low <= high <= 1")
+_CROP_RATIO = rules.interval(math.inf, "(low, high) with 0 < low <= high")
 _CACHES = one_of("none", "encoded", "decoded")
 
 KEYS = (
@@ -58,7 +59,7 @@ OPTIONS = {
     **dict.fromkeys(("group_norm_epsilon", "standardize_epsilon", "width_multiplier"), POSITIVE),
     **dict.fromkeys(("auxiliary", "transform_input", "minimalistic", "gelu_approximate"), SWITCH),
     **dict.fromkeys(("stride_in_first", "zero_init_last_norm"), SWITCH),
-    **dict.fromkeys(("stages", "variant"), rules.FORBIDDEN),
+    **dict.fromkeys(("stages", "variant"), rules.FROM_NAME),
     "auxiliary_weight": at_least(0),
     "hidden_features": rules.COUNT,
     "representation_size": rules.or_none(rules.COUNT),

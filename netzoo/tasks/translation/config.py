@@ -58,5 +58,5 @@ OPTIONS = {
     "norm_first": SWITCH,
     "share_embeddings": SWITCH,
     "final_norm": rules.or_none(SWITCH),
-    "pad_id": rules.FORBIDDEN,
+    "pad_id": rules.FROM_DATA,
 }
