@@ -2,21 +2,26 @@
 
 One process of the machine downloads a file at a time, and the others wait for it.
 
-A file is named `NAME.partial` until it is complete and its checksum is verified.
+    NAME            the file, complete and verified
+    NAME.partial    the bytes so far
+    NAME.version    the version of the file on the server to which these bytes belong
+    NAME.sha256     the checksum that was found, where none is published
 """
 
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError, note
-from netzoo.files import appending, make_folder
+from netzoo.files import appending, make_folder, write_text
 from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
+from netzoo.weights.formats.read import read_weights
 from netzoo.weights.published import PublishedWeights
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -29,49 +34,84 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     The file is in `folder`, by default `weights` in `cache_folder()`.
 
     Raises:
-      UserError: The download failed, or the checksum differs; the message explains a manual
-        download.
+      UserError: The download failed, what came is not the published file, or an earlier download
+        has changed; the message explains what to do.
     """
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
-    if path.exists():
-        return path
-    make_folder(path.parent)
-    with one_at_a_time(path.with_name(f".{path.name}.lock"), f"downloading {path.name}"):
-        if not path.exists():  # another process may have downloaded it meanwhile
-            _download(weights, path)
+    if not path.exists():
+        make_folder(path.parent)
+        with one_at_a_time(path.with_name(f".{path.name}.lock"), f"downloading {path.name}"):
+            if not path.exists():  # another process may have downloaded it meanwhile
+                _download(weights, path)
+                return path
+    _check_unchanged(path)
     return path
 
 
 def _download(weights: PublishedWeights, path: Path) -> None:
     """Download published weights as `path`; raise the errors of `download`."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = _beside(path, "partial")
     try:
-        _fetch(weights.address, partial)
+        _fetch(weights.address, path)
     except (OSError, http.client.HTTPException) as error:
-        kept = _size(partial)
+        kept = _kept(path)
         raise UserError(
             f"cannot download {weights.name}: {error}\n"
             + (f"{kept:,} bytes are kept, and the next attempt resumes there.\n" if kept else "")
             + f"To download by hand, save {weights.address}\nas {path}\n"
             f"or anywhere, and pass the path: load_weights(PATH, model={weights.model!r})"
         ) from None
-    with partial.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if weights.sha256 is None:
-        note(f"{path.name}: sha256 {sha256}; no published checksum to compare")
-    elif not sha256.startswith(weights.sha256):
-        partial.unlink()
+    try:
+        _check(weights, partial)
+    except UserError as error:
+        _forget(path)
         raise UserError(
-            f"{weights.address} has another checksum: expected sha256 {weights.sha256}..., "
-            f"got {sha256}; the file was removed. Try again, or save a copy as {path}"
-        )
+            f"{weights.address} {error}; the file was removed. Try again, or save a copy as {path}"
+        ) from None
+    if weights.sha256 is None:
+        sha256 = _sha256(partial)
+        note(f"{path.name}: sha256 {sha256}; none is published, so later uses compare this one")
+        write_text(_beside(path, "sha256"), f"{sha256}  {path.name}\n")
     os.replace(partial, path)
+    _forget(path)
 
 
-def _fetch(address: str, partial: Path) -> None:
-    """Append the missing bytes to `partial`; raise OSError if the connection is cut."""
-    start = _size(partial)
-    headers = {"User-Agent": "netzoo"} | ({"Range": f"bytes={start}-"} if start else {})
+def _check(weights: PublishedWeights, partial: Path) -> None:
+    """Raise a UserError if a file is not the published one, as far as this is known."""
+    if weights.sha256 is None:
+        try:
+            read_weights(partial)
+        except UserError as error:
+            raise UserError(f"sent something else than weights: {error}") from None
+    elif not (sha256 := _sha256(partial)).startswith(weights.sha256):
+        raise UserError(f"has another checksum: expected sha256 {weights.sha256}..., got {sha256}")
+
+
+def _check_unchanged(path: Path) -> None:
+    """Compare a file with the checksum that its download found, if it is remembered.
+
+    Raises:
+      UserError: The file has changed.
+    """
+    remembered = _beside(path, "sha256")
+    if remembered.exists() and _sha256(path) != remembered.read_text().partition(" ")[0]:
+        raise UserError(
+            f"{path} has changed since it was downloaded: its sha256 is not that in {remembered}. "
+            "Remove both to download it again; if you have replaced it yourself, remove the second"
+        )
+
+
+def _fetch(address: str, path: Path) -> None:
+    """Download the missing bytes of `path`; raise OSError if the connection is cut.
+
+    The bytes of two versions of a file are never joined: bytes are kept with the version that the
+    server names, and it sends the rest only of this version.
+    """
+    partial, version = _beside(path, "partial"), _beside(path, "version")
+    start = _kept(path)
+    headers = {"User-Agent": "netzoo"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": version.read_text()}
     request = urllib.request.Request(address, headers=headers)
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -79,22 +119,58 @@ def _fetch(address: str, partial: Path) -> None:
         if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             if error.headers.get("Content-Range") == f"bytes */{start}":
                 return  # the file is complete; only its checksum was not verified
-            partial.unlink()
+            _forget(path)
         raise
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            _forget(path)
             start = 0
+            if found := _version(response.headers):
+                write_text(version, found)
+        elif not _continues(response.headers, start, version.read_text()):
+            _forget(path)
+            raise OSError("the server sent other bytes than the missing ones")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
-        bar = byte_bar(partial.stem, total, start)
-        if not start:
-            partial.unlink(missing_ok=True)
+        bar = byte_bar(path.name, total, start)
         with appending(partial) as file, bar as advance:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 advance(len(chunk))
     if total is not None and _size(partial) < total:
         raise OSError(f"the connection closed after {_size(partial):,} of {total:,} bytes")
+
+
+def _version(headers: http.client.HTTPMessage) -> str | None:
+    """Return what identifies a file's version byte for byte (RFC 9110, section 13.1.5)."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+def _continues(headers: http.client.HTTPMessage, start: int, version: str) -> bool:
+    """Return whether a partial answer begins at `start` and belongs to the kept version."""
+    place = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
+    return place is not None and int(place[1]) == start and _version(headers) in (None, version)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def _kept(path: Path) -> int:
+    """Return the number of bytes that a download can continue after."""
+    return _size(_beside(path, "partial")) if _beside(path, "version").exists() else 0
+
+
+def _forget(path: Path) -> None:
+    """Remove what an unfinished download has left."""
+    for suffix in ("partial", "version"):
+        _beside(path, suffix).unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -2,10 +2,12 @@
 
 import hashlib
 import http.server
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from netzoo import lock
@@ -20,27 +22,36 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT; `cut` ends the connection early, `ranges` are the requests' headers."""
+    """Serves `content`; `cut` ends the connection early, `ranges` are the requests' headers."""
 
+    content = CONTENT
+    etag = '"1"'
     cut = False
     understands_ranges = True
+    shift = 0  # of a part, as a broken proxy might send it
     ranges: list = []  # noqa: RUF012
 
     def do_GET(self):
         wanted = self.headers["Range"]
         self.ranges.append(wanted)
         start = 0
-        if wanted and self.understands_ranges:
+        size = len(self.content)
+        if wanted and self.understands_ranges and self.headers["If-Range"] == self.etag:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        if start >= len(CONTENT):
+        if start >= size:
             self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Range", f"bytes */{size}")
             self.end_headers()
             return
+        start += self.shift
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_header("Content-Length", str(size - start))
+        if self.etag:
+            self.send_header("ETag", self.etag)
         self.end_headers()
-        self.wfile.write(CONTENT[start : start + CUT] if self.cut else CONTENT[start:])
+        self.wfile.write(self.content[start : start + CUT] if self.cut else self.content[start:])
 
     def log_message(self, *args):
         """Print nothing."""
@@ -92,10 +103,56 @@ def test_resumes(server, tmp_path):
     handler.cut = True
     with pytest.raises(UserError, match=r"300,000 of 768,000 bytes\n300,000 bytes are kept"):
         download(weights(address), tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["net-1234.pth.partial"]
+    assert names_in(tmp_path) == ["net-1234.pth.partial", "net-1234.pth.version"]
     handler.cut = False
     assert download(weights(address), tmp_path).read_bytes() == CONTENT
     assert handler.ranges == [None, "bytes=300000-"]
+    assert names_in(tmp_path) == ["net-1234.pth"]
+
+
+@pytest.mark.parametrize("etag", ['"2"', None])
+def test_never_joins_two_versions(server, tmp_path, etag):
+    """Protects the weights: if the file on the server has changed, all of it is downloaded."""
+    handler, address = server
+    handler.cut = True
+    with pytest.raises(UserError, match="300,000 bytes are kept"):
+        download(weights(address), tmp_path)
+    handler.cut, handler.etag, handler.content = False, etag, CONTENT[::-1]
+    sha256 = hashlib.sha256(CONTENT[::-1]).hexdigest()
+    assert download(weights(address, sha256), tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_without_a_version_nothing_is_continued(server, tmp_path):
+    """Protects from a server that does not tell versions apart: the next attempt starts over."""
+    handler, address = server
+    handler.cut, handler.etag = True, None
+    with pytest.raises(UserError) as error:
+        download(weights(address), tmp_path)
+    assert "are kept" not in str(error.value)
+    handler.cut = False
+    assert download(weights(address), tmp_path).read_bytes() == CONTENT
+    assert handler.ranges == [None, None]
+
+
+def test_part_from_another_place(server, tmp_path):
+    """Protects the weights from an answer that begins elsewhere; the next attempt starts over."""
+    handler, address = server
+    begin(tmp_path, CONTENT[:CUT])
+    handler.shift = 10
+    with pytest.raises(UserError, match="other bytes than the missing ones"):
+        download(weights(address), tmp_path)
+    handler.shift = 0
+    assert download(weights(address), tmp_path).read_bytes() == CONTENT
+
+
+def begin(folder, data):
+    """Leave what an interrupted download of `data` leaves."""
+    (folder / "net-1234.pth.partial").write_bytes(data)
+    (folder / "net-1234.pth.version").write_text('"1"')
+
+
+def names_in(folder):
+    return sorted(file.name for file in folder.iterdir())
 
 
 def test_two_at_once(server, tmp_path, monkeypatch):
@@ -120,19 +177,19 @@ def test_server_without_ranges(server, tmp_path):
     """A server without ranges sends the whole file again."""
     handler, address = server
     handler.understands_ranges = False
-    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT[:CUT])
+    begin(tmp_path, CONTENT[:CUT])
     assert download(weights(address), tmp_path).read_bytes() == CONTENT
 
 
 def test_killed_before_the_last_step(server, tmp_path):
     """A complete partial file is not downloaded again."""
-    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT)
+    begin(tmp_path, CONTENT)
     assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
 
 
 def test_too_much(server, tmp_path):
     """A partial file that is too long is an error, and the next attempt starts over."""
-    (tmp_path / "net-1234.pth.partial").write_bytes(CONTENT + b"x")
+    begin(tmp_path, CONTENT + b"x")
     with pytest.raises(UserError, match="416"):
         download(weights(server[1], None), tmp_path)
     assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
@@ -145,10 +202,37 @@ def test_wrong_checksum(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_published_checksum(server, tmp_path, capsys):
-    """Without a published checksum, the checksum is printed."""
-    download(weights(server[1], None), tmp_path)
-    assert f"net-1234.pth: sha256 {SHA256}" in capsys.readouterr().err
+@pytest.fixture
+def npz():
+    """The bytes of a file of weights."""
+    file = io.BytesIO()
+    np.savez(file, kernel=np.arange(100_000, dtype=np.float32))
+    return file.getvalue()
+
+
+def test_without_a_published_checksum_the_found_one_is_remembered(server, tmp_path, npz, capsys):
+    """Protects cached weights: a file that has changed since its download is refused."""
+    handler, address = server
+    handler.content = npz
+    path = download(weights(address, None), tmp_path)
+    sha256 = hashlib.sha256(npz).hexdigest()
+    assert f"net-1234.pth: sha256 {sha256}" in capsys.readouterr().err
+    assert (tmp_path / "net-1234.pth.sha256").read_text() == f"{sha256}  net-1234.pth\n"
+    assert download(weights(address, None), tmp_path) == path
+    path.write_bytes(npz[:-1] + b"x")
+    with pytest.raises(UserError, match=r"net-1234\.pth has changed since it was downloaded"):
+        download(weights(address, None), tmp_path)
+    assert len(handler.ranges) == 1
+
+
+@pytest.mark.parametrize("change", [lambda data: b"<html>Log in", lambda data: data[:-100_000]])
+def test_what_is_no_file_of_weights_gets_no_name(change, server, tmp_path, npz):
+    """Protects from a login page and from a body that a proxy has cut, both with status 200."""
+    handler, address = server
+    handler.content = change(npz)
+    with pytest.raises(UserError, match=r"sent something else than weights: .*was removed"):
+        download(weights(address, None), tmp_path)
+    assert names_in(tmp_path) == []
 
 
 def test_offline(tmp_path, monkeypatch):
