@@ -17,12 +17,9 @@ from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
-from netzoo.models.summary import variable_shapes
+from netzoo.models.summary import check_variables, variable_shapes
 
 Path = tuple[str, ...]
-
-# Maximum number of variables that an error names; for the others, it gives only their number.
-SHOWN = 8
 
 
 class Folded(nn.Module):
@@ -70,7 +67,7 @@ def fold_batch_norm(
     if "batch_stats" not in variables:
         return model, variables
     shapes, pairs = _trace(model, image_size)
-    _check_fit(model, variables, shapes)
+    check_variables(model, variables, shapes)
     flat = flax.traverse_util.flatten_dict(variables)
     for conv, norm, epsilon in pairs:
         _fold(flat, conv, norm, epsilon)
@@ -124,20 +121,3 @@ def _trace(model: nn.Module, image_size: int) -> tuple[ArrayTree, list[tuple[Pat
 
     with nn.intercept_methods(note):
         return variable_shapes(model, image_size), pairs
-
-
-def _check_fit(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:
-    expected, got = (
-        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
-        for tree in (shapes, variables)
-    )
-    wrong = [
-        f"  {name}: expected {expected.get(name, 'nothing')}, got {got.get(name, 'nothing')}"
-        for name in expected | got
-        if expected.get(name) != got.get(name)
-    ]
-    if wrong:
-        more = [f"  and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-        first = f"the variables do not belong to this {type(model).__name__}:"
-        remedy = "Create the model with the name and options that the variables were made for."
-        raise UserError("\n".join([first, *wrong[:SHOWN], *more, remedy]))

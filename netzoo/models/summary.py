@@ -1,4 +1,4 @@
-"""Counts the parameters and multiply-adds of networks by tracing."""
+"""Counts the parameters and multiply-adds of networks, and checks variables, by tracing."""
 
 import functools
 import math
@@ -9,9 +9,12 @@ import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+from chex import ArrayTree
 
+from netzoo.errors import UserError
 from netzoo.kernels import use_backend
 
+SHOWN = 8  # maximum number of variables in an error; for the others, it gives only their number
 TEXT_LENGTH = 16  # tokens of the example for networks on text
 
 
@@ -44,6 +47,30 @@ def variable_shapes(model: nn.Module, image_size: int) -> Any:
     """Return the shapes of a network's variables without computing them."""
     init = functools.partial(model.init, train=False)
     return jax.eval_shape(init, jax.random.key(0), *example_inputs(image_size))
+
+
+def check_variables(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:
+    """Check that variables have the names and `shapes` of a network's.
+
+    Raises:
+      UserError: They have others; the message lists the differences.
+    """
+    expected, got = (
+        {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}
+        for tree in (shapes, variables)
+    )
+    wrong = [
+        f"  {name}: expected {expected.get(name, 'nothing')}, got {got.get(name, 'nothing')}"
+        for name in expected | got
+        if expected.get(name) != got.get(name)
+    ]
+    if wrong:
+        more = [f"  and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+        first = f"the variables do not belong to this {type(model).__name__}:"
+        remedy = (
+            "Use the network that the variables were made for, with its options and image size."
+        )
+        raise UserError("\n".join([first, *wrong[:SHOWN], *more, remedy]))
 
 
 def model_summary(model: nn.Module, image_size: int) -> Summary:

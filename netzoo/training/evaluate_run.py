@@ -15,6 +15,7 @@ from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import make_folder, write_text
+from netzoo.models.summary import check_variables
 from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
@@ -91,6 +92,7 @@ def _evaluate(
     described = {"data": task.fingerprint(examples), "versions": versions(), "commit": commit()}
     processes.check_same(shared_environment(described))
     step, weights, variables = restore_variables(workdir, which)
+    check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
     sums = evaluate(
         make_eval_step(task.evaluation_sums, mesh),

@@ -310,13 +310,23 @@ def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):
         open_source("tfds:tf_flowers", "train", str(tmp_path / "tfds"))
     assert time.monotonic() - start < 10
     for way in (
-        "netzoo prepare tf_flowers\n",
-        "netzoo prepare tf_flowers --from flower_photos.tgz",
+        f"netzoo prepare tf_flowers --data-dir {tmp_path}/tfds\n",
+        f"netzoo prepare tf_flowers --from flower_photos.tgz --data-dir {tmp_path}/tfds\n",
         "--config.data.source=folder:PATH",
         "synthetic_flowers or number_words",
     ):
         assert way in str(caught.value)
     assert not (tmp_path / "tfds").exists()
+
+
+def test_the_ways_on_name_tensorflow_and_the_configuration(tmp_path, monkeypatch):
+    """TFDS prepares CIFAR-10 with TensorFlow, and a data set may have configurations."""
+    monkeypatch.setattr(tfds, "_unreachable", lambda url: f"{url}: no route")
+    monkeypatch.setattr(tfds.tfds.core.constants, "DATA_DIR", str(tmp_path))
+    with pytest.raises(DatasetNotFoundError, match=r"and TensorFlow.*\n.*prepare cifar10\n"):
+        open_source("tfds:cifar10", "train", str(tmp_path))
+    with pytest.raises(DatasetNotFoundError, match=r"connection, run:\n.*imagenet_resized/8x8\n"):
+        open_source("tfds:imagenet_resized/8x8", "train", str(tmp_path))
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch):

@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import pytest
 
 from netzoo.config import save_config
 from netzoo.console import say
 from netzoo.errors import UserError
+from netzoo.tasks import create_task
 from netzoo.training import evaluate_run as module
 from netzoo.training.evaluate_run import evaluate_run
 from tests.conftest import tiny_translation_config
@@ -119,13 +121,28 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(workdir):
         evaluate_run(workdir)
 
 
+def test_a_network_with_other_options_than_the_weights(workdir, tmp_path, monkeypatch):
+    """Protects from a traceback when a key of the network does not fit the weights of the run."""
+    config = tiny_translation_config()
+    task = create_task(config)
+    task.save(workdir)
+    variables = jax.eval_shape(task.init, jax.random.key(0))
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", variables))
+    config.model.variant = (2, 16, 32, 2, 0.1)
+    with pytest.raises(UserError, match=r"do not belong to this Transformer:\n.*expected \("):
+        evaluate_run(workdir, config=config, out=tmp_path / "out")
+
+
 class Evaluated:
     """A task that has already been evaluated."""
 
-    evaluation_sums = None
+    evaluation_sums = model = None
 
     def __init__(self, config, draw):
         self.config, self.draw = config, draw
+
+    def init(self, key):
+        return {}
 
     def batch_sizes(self, training):
         return {}
@@ -149,6 +166,7 @@ class Evaluated:
 def fake_evaluation(monkeypatch, draw):
     monkeypatch.setattr(module, "evaluation_task", lambda config, _: Evaluated(config, draw))
     monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", {}))
+    monkeypatch.setattr(module, "check_variables", lambda *args: None)
     monkeypatch.setattr(module, "evaluate", lambda *args: {})
 
 

@@ -3,8 +3,11 @@
 import contextlib
 import functools
 import glob
+import inspect
 import io
 import os
+import re
+import shlex
 import shutil
 import sys
 import threading
@@ -31,6 +34,7 @@ from netzoo.paths import user_path
 
 FILE_FORMAT = "array_record"  # random access without TensorFlow
 _PROBE_SECONDS = 5.0
+_USES_TENSORFLOW = re.compile(r"\btf\.(io|data|image|train)\.")  # in the code of a builder
 
 
 class TfdsSource:
@@ -274,12 +278,18 @@ def _archives_without_tensorflow() -> Iterator[None]:
 
 
 def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
-    name = builder.name
-    ways = [f"with a network connection, run: netzoo prepare {name}"]
+    config, folder = builder.builder_config, builder.data_dir_root
+    name = f"{builder.name}/{config.name}" if config else builder.name
+    is_default = Path(folder) == user_path(tfds.core.constants.DATA_DIR)
+    place = "" if is_default else f" --data-dir {shlex.quote(str(folder))}"
+    need = "a network connection"
+    if _USES_TENSORFLOW.search(inspect.getsource(sys.modules[type(builder).__module__])):
+        need += " and TensorFlow, with which TFDS prepares this data set"
+    ways = [f"with {need}, run:\n     netzoo prepare {name}{place}"]
     if name == "tf_flowers":
         ways.append(
             "from a copy of the archive or its folder, run:\n"
-            f"     netzoo prepare {name} --from flower_photos.tgz"
+            f"     netzoo prepare {name} --from flower_photos.tgz{place}"
         )
     ways.append(
         "use other data: --config.data.source=folder:PATH for images, parallel:FOLDER.{en,de} for\n"

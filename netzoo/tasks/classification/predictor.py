@@ -21,6 +21,7 @@ from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options
 from netzoo.models import fold_batch_norm
+from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.mix import normalize
@@ -60,6 +61,8 @@ class Predictor:
             )
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
         self.batch_size = batch_size
+        if "batch_stats" not in variables:  # otherwise, folding checks the variables
+            check_variables(model, variables, variable_shapes(model, preprocessing.crop_size))
         model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
         self._variables = jax.device_put(variables)
 

@@ -16,6 +16,7 @@ from netzoo.console import json_text
 from netzoo.errors import UserError, note, printable
 from netzoo.figures import check_format
 from netzoo.files import replacing
+from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.task import create_network
@@ -75,6 +76,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
     _, _, variables = restore_variables(workdir, options.checkpoint)
     model = create_network(config, len(vocabulary))
+    check_variables(model, variables, variable_shapes(model, 0))
     translator = Translator(config, model, jax.device_put(variables), vocabulary, options.top_k)
     for line in _warnings(translator.encode(sentences), config.data.lengths[-1]):
         note(line)

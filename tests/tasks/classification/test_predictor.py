@@ -48,6 +48,14 @@ def run(pictures, tmp_path_factory):
         return task, variables, Predictor.from_run(workdir)
 
 
+def test_variables_of_another_network_without_batch_norm():
+    """Protects from a traceback with networks that have nothing to fold."""
+    model = create_model("vit_ti16", num_classes=2)
+    variables = variable_shapes(create_model("vit_ti16", num_classes=2), 64)
+    with pytest.raises(UserError, match=r"do not belong to this ViT:\n  params/.*expected \("):
+        Predictor(model, variables, PREPROCESSING, ["daisy", "roses"])
+
+
 def test_files_are_seen_as_evaluation_sees_them(run, pictures):
     """Protects predictions, which equal those of evaluation exactly."""
     task, variables, predictor = run
@@ -116,6 +124,7 @@ def test_all_sizes_and_numbers_are_one_program():
             return Constant.__call__(self, images, train=train)
 
     predictor = Predictor(Counted(), {}, PREPROCESSING, ["a", "b"], batch_size=3)
+    traced.clear()
     for count in (1, 2, 3, 7):
         images = [np.zeros((20 + 9 * i, 33, 3), np.uint8) for i in range(count)]
         np.testing.assert_allclose(predictor(images), np.tile([0.25, 0.75], (count, 1)), rtol=1e-6)

@@ -5,6 +5,8 @@ import json
 import os
 import sys
 
+import jax
+import numpy as np
 import pytest
 
 from netzoo.config import save_config
@@ -31,7 +33,9 @@ def vocabulary_folder(tmp_path_factory):
 @pytest.fixture
 def run(vocabulary_folder, monkeypatch):
     """Translate two at a time, into brackets, so that nothing is compiled; fail at `fail`."""
-    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", {}))
+    shapes = jax.eval_shape(create_task(tiny_translation_config()).init, jax.random.key(0))
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
     monkeypatch.setattr(module, "SENTENCES_AT_A_TIME", 2)
 
     def fake(self, sentences, description):
@@ -47,9 +51,8 @@ def run(vocabulary_folder, monkeypatch):
         return [[first, worse] if first.tokens else [first] for first in best], 1.0
 
     monkeypatch.setattr(Translator, "translate", fake)
-    config = tiny_translation_config()
-    return lambda *sentences, **options: predict(
-        config, vocabulary_folder, sentences, Options(**options)
+    return lambda *sentences, config=None, **options: predict(
+        config or tiny_translation_config(), vocabulary_folder, sentences, Options(**options)
     )
 
 
@@ -60,6 +63,14 @@ def test_a_line_for_each_sentence(run, tmp_path, capfd):
     done = capfd.readouterr()
     assert done.out == "[1]\n[2]\n[3]\n[]\n[5]\n"
     assert "5 sentences in 3.0 s, 1.7 sentences/s" in done.err
+
+
+def test_a_network_with_other_options_than_the_weights(run):
+    """Protects from a traceback when a key of the network does not fit the weights of the run."""
+    config = tiny_translation_config()
+    config.model.variant = (2, 16, 32, 2, 0.1)
+    with pytest.raises(UserError, match=r"do not belong to this Transformer:\n.*expected \("):
+        run("1", config=config)
 
 
 def test_several_translations_say_of_which_sentence(run, capfd):
