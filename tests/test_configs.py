@@ -58,7 +58,7 @@ def load(path: Path):
 
 @pytest.fixture(scope="module")
 def drawn_flowers(tmp_path_factory):
-    """A TFDS directory with a few of the embedded flowers; drawing all takes longer."""
+    """A TFDS directory with a few of the synthetic flowers; generating all takes longer."""
     folder = tmp_path_factory.mktemp("tfds")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, "SPLIT_SIZES", {"train": 10, "test": 5})

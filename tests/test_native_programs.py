@@ -94,7 +94,7 @@ def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
 
 @pytest.mark.parametrize("name", fast_only(image_networks(), ("alexnet", "vit_ti16")))
 def test_programs_for_a_cpu_have_a_symbolic_batch(name):
-    """No CPU form needs the number of images."""
+    """No CPU implementation needs the number of images."""
     model = create_model(name, num_classes=NUM_CLASSES)
     side = image_size(model)
     (batch,) = export.symbolic_shape("batch")
@@ -149,7 +149,7 @@ def drawn(shapes, seed=0):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-@pytest.mark.slow  # tests/kernels compares the forms one by one
+@pytest.mark.slow  # tests/kernels compares the implementations one by one
 @pytest.mark.parametrize("name", FAMILIES)
 def test_both_backends_compute_the_same(name):
     """Logits, loss, statistics and gradients of a whole network.

@@ -204,7 +204,7 @@ def test_libraries_leave_standard_output_to_results():
 
 
 def test_no_program_asks_for_its_platform():
-    """`netzoo.kernels` decides which form of an operation runs, before tracing."""
+    """`netzoo.kernels` selects the implementation of an operation before tracing."""
     assert [relative(p) for p in PACKAGE if "platform_dependent" in p.read_text()] == []
 
 

@@ -22,7 +22,7 @@ DESCRIPTION = {
     "peak_flops": 10_000.0,
     "versions": {"device": "none"},
 }
-# Seconds of three turns.
+# Seconds of three repetitions.
 SECONDS = {
     "netzoo": [1, 2, 4],
     "flax": [2, 8, 12],
@@ -77,8 +77,8 @@ def test_contestants_take_turns(fakes, tmp_path):
     assert events[4:] == [[name, 5] for name in names] * 3
 
 
-def test_ratios_are_taken_within_a_turn(fakes, tmp_path):
-    """Ratios are medians over turns; a ratio of median rates would mix turns."""
+def test_ratios_are_taken_within_a_repetition(fakes, tmp_path):
+    """Ratios are medians over repetitions; a ratio of median rates would mix repetitions."""
     fakes["flax"]["peak_bytes"] = 2**22
     _, (netzoo, flax, *_) = run(tmp_path)
     assert float(netzoo["images_per_second"]) == pytest.approx(5)  # 2 images, 5 steps, 2 s
@@ -99,7 +99,7 @@ def test_the_faster_layout_is_compared(fakes, tmp_path, capsys):
     assert (tmp_path / "throughput.png").stat().st_size > 5_000
 
 
-def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
+def test_a_table_continues_where_it_stopped(fakes, tmp_path):
     """A table that took an hour is not measured again for its last row, nor lost if a row fails."""
     fakes["broken"] = "resnet18"
     models = ("--model", "mobilenet_v2", "resnet18", "vgg11")

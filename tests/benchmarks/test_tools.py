@@ -34,7 +34,7 @@ def test_training_that_does_not_start_is_an_error(tmp_path, capfd):
 
 
 def test_lines_are_read_as_they_were_written(tmp_path):
-    """A resumed table mixes old and new lines; a second line for a key replaces the first."""
+    """A continued table mixes old and new lines; a second line for a key replaces the first."""
     lines = report.Lines(tmp_path, "lines.csv", ("name", "size"))
     lines.add([{"name": "a", "size": 1, "rate": 0.5}, {"name": "b", "size": 1, "rate": 2.0}])
     lines.add([{"name": "a", "size": 1, "rate": 0.25, "more": "x"}])

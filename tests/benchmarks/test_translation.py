@@ -13,7 +13,7 @@ from benchmarks import sentences, translation, translation_worker
 from netzoo.tasks.translation import vocabulary
 
 FAKE = Path(__file__).parent / "fake_contestant.py"
-# Seconds of three turns.
+# Seconds of three repetitions.
 SECONDS = {"netzoo": [1, 2, 4], "torch": [2, 8, 12], "torch compiled": [1, 1, 1]}
 TINY = {"layers": 1, "width": 8, "mlp_dim": 8, "heads": 2, "dropout_rate": 0.0}
 TINY |= {"rows": 2, "length": 4, "vocabulary": 9, "smoothing": 0.1}
@@ -63,7 +63,7 @@ def test_rows_and_ratios(fakes, tmp_path, capsys):
     assert out.count("0.50 x") == 1 and out.count("3.00 x") == 1
 
 
-def test_a_table_goes_on_where_it_stopped(fakes, tmp_path):
+def test_a_table_continues_where_it_stopped(fakes, tmp_path):
     """A row that is already measured is not measured again."""
     lines = run(tmp_path)
     fakes.unlink()

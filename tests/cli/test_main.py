@@ -36,7 +36,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
 
 
 def test_errors_reach_the_terminal_escaped(monkeypatch, capsys):
-    """Protects the terminal from names in errors, of which the lines remain."""
+    """Protects the terminal from names in errors; the lines of an error remain."""
 
     def broken(arguments):
         raise UserError("class \x1b]0;owned\x07 [red]\nhas no\u202egpj.exe")
@@ -74,7 +74,7 @@ def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
 def test_output_that_is_cut_is_an_error(arguments, unbuffered, monkeypatch, tmp_path):
     """Protects from half an answer with status 0; argparse and unbuffered streams hide it.
 
-    A limit of the file's size acts as a full disk does: one short write, and then errors.
+    A limit of the file's size acts like a full disk: one short write, and then errors.
     """
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     command = [sys.executable, "-m", "netzoo.cli", *arguments]

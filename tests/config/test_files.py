@@ -20,14 +20,14 @@ def test_saved_and_loaded_is_the_same(task, tmp_path):
 
 
 def test_free_keys_may_differ_and_others_may_not(tmp_path):
-    """Protects resuming: data folders may change, but results may not."""
+    """Protects continued runs: data folders may change, but results may not."""
     config = default_config()
     save_config(config, tmp_path)
     config.data.num_threads = 7
     config.data.on_corrupt = "skip"  # to continue where a corrupt image stopped the run
     config.train.epochs += 1
     check_same_run(config, tmp_path)
-    config.data.source = "tfds:tf_flowers"  # the data of another kind of source are others
+    config.data.source = "tfds:tf_flowers"  # another kind of source has other data
     with pytest.raises(UserError, match=r"data\.source: the run has.*\n.*init\.weights="):
         check_same_run(config, tmp_path)
     config.data.source = default_config().data.source

@@ -59,5 +59,5 @@ class MemorySource:
 
 @pytest.fixture
 def memory_source():
-    """The class; its length must be below 256."""
+    """Return `MemorySource`; its length must be below 256."""
     return MemorySource

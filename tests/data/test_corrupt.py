@@ -44,7 +44,7 @@ def test_stops_and_says_how_to_go_on(broken):
         list(EvalBatches(broken(8, 3), batch_size=4, image_size=8))
 
 
-def test_training_takes_the_next_sound_one(broken, memory_source, capsys):
+def test_training_takes_the_next_readable_one(broken, memory_source, capsys):
     """Shapes, order and labels do not change; two adjacent and the last example are replaced."""
     skip = SkipCorrupt()
     settings = {"augmentation": PLAIN, "batch_size": 5}

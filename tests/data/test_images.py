@@ -95,7 +95,7 @@ def test_augmented_pixels_have_not_changed():
     """Pins the random stream and the order of crop, flip and operations at a fixed seed.
 
     It compares means of quarters instead of a hash, because OpenCV builds differ by one level in
-    rounding. Another draw moves most means by ten or more.
+    rounding. Different random numbers change most means by ten or more.
     """
     (batch,) = take(make(DrawnSource(), image_size=32), 1)
     assert batch["label"].tolist() == GOLDEN_LABELS

@@ -99,7 +99,7 @@ def test_a_split_may_lack_classes(tmp_path):
     ],
 )
 def test_what_is_refused(names, message, tmp_path):
-    """Protects against a wrong guess that trains to the end."""
+    """Protects against training to the end on a wrong guess."""
     write(tmp_path, *names)
     with pytest.raises(SourceError, match=message):
         split_sizes(f"folder:{tmp_path}")

@@ -43,7 +43,7 @@ def test_native_programs_are_three_convolutions(case, platform):
 
 
 @pytest.mark.parametrize(("case", "count"), [(0, 0), (1, 0), (2, 3), (4, 0), (7, 6), (8, 0)])
-def test_programs_for_a_cpu_have_the_forms_that_are_fast_there(case, count):
+def test_programs_for_a_cpu_use_the_implementations_that_are_fast_there(case, count):
     """CPU programs use products, shifted sums, or one convolution for each of few groups."""
     with kernels.use_backend("cpu"):
         assert program("cpu", *CASES[case]).count("stablehlo.convolution") == count

@@ -10,7 +10,7 @@ from netzoo.layers import Conv
 
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 2)])
-def test_gradients_in_a_loop_have_the_form_that_is_fast(stride, groups):
+def test_gradients_in_a_loop_have_the_fast_layout(stride, groups):
     """XLA rewrites convolutions only outside loops; steps took 18 times as long."""
     layer = Conv(8, 3, stride=stride, groups=groups)
     x = jnp.zeros((2, 4, 8, 8, 4))
@@ -25,5 +25,5 @@ def test_gradients_in_a_loop_have_the_form_that_is_fast(stride, groups):
         return jax.tree.map(jnp.subtract, variables, jax.grad(loss)(variables)), None
 
     program = jax.jit(lambda variables, x: jax.lax.scan(step, variables, x)).lower(variables, x)
-    forms = set(re.findall(r" convolution\(.*dim_labels=([\w>-]+)", program.compile().as_text()))
-    assert forms == {"b01f_01io->b01f"}
+    layouts = set(re.findall(r" convolution\(.*dim_labels=([\w>-]+)", program.compile().as_text()))
+    assert layouts == {"b01f_01io->b01f"}

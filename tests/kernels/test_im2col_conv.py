@@ -1,6 +1,6 @@
 """Convolution of images with fewer pixels than the kernel has taps: use and results.
 
-Tolerances are those of `tests/kernels/test_forms.py`.
+Tolerances are those of `tests/kernels/test_implementations.py`.
 """
 
 import functools
@@ -11,7 +11,13 @@ import pytest
 
 from netzoo.kernels.im2col_conv import has_few_pixels
 from netzoo.kernels.windows import Window
-from tests.kernels.test_forms import CHANNELS, assert_close, conv, native_conv, value_and_gradients
+from tests.kernels.test_implementations import (
+    CHANNELS,
+    assert_close,
+    conv,
+    native_conv,
+    value_and_gradients,
+)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def scanned(kernel, x):
 
 
 @pytest.mark.parametrize("loss", [total, jax.jit(total), rematerialized, scanned, jax.jit(scanned)])
-def test_gradients_have_the_form_of_the_forward_pass(loss):
+def test_gradients_use_the_backend_of_the_forward_pass(loss):
     """Under `jit`, rematerialised and in loops: convolutions everywhere, or nowhere."""
     both = jax.jit(jax.value_and_grad(lambda kernel, x: loss(kernel, x), argnums=(0, 1)))
     assert convolutions(both, KERNEL, X) == 0
@@ -124,7 +124,7 @@ def test_gradients_have_the_form_of_the_forward_pass(loss):
 
 
 @pytest.mark.parametrize(("first", "then"), [("cpu", "native"), ("native", "cpu")])
-def test_a_gradient_taken_later_has_the_form_of_its_forward_pass(first, then):
+def test_a_gradient_taken_later_uses_the_backend_of_its_forward_pass(first, then):
     """The backend of the forward pass also applies to gradients taken outside the block."""
 
     def pull_back_elsewhere(kernel, x):

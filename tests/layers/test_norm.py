@@ -70,7 +70,7 @@ def test_any_rank(shape, variables):
 
 
 def test_one_value_per_channel_is_refused_in_training(variables):
-    """Its variance is 0 whatever the value: nothing is learnt, and the running variance decays."""
+    """A single value has variance 0: nothing is learnt, and the running variance decays."""
     x = jnp.ones((1, 1, 1, 6))
     layer = BatchNorm()
     with pytest.raises(UserError, match=r"one value per channel, \(1, 1, 1, 6\)"):

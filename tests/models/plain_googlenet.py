@@ -7,7 +7,7 @@ class PlainGoogLeNet:
     """The network in float64, layer by layer as the paper and Caffe's prototxt list them."""
 
     def __init__(self, variables):
-        """Take the variables; where these have no BatchNorm there is response normalisation."""
+        """Store the variables; without BatchNorm, the network has response normalisation."""
         self.params, self.statistics = variables["params"], variables.get("batch_stats")
         self.outputs = {}
 

@@ -48,7 +48,7 @@ ENDPOINTS = ("stem", "stage1/block1", "stage2/block1", "stage3/block1", "stage4/
 
 
 def small(name, **options):
-    """Five classes, and hidden layers narrow enough to draw in no time."""
+    """Five classes, and hidden layers narrow enough to generate quickly."""
     return create_model(name, **{"num_classes": 5, "hidden_features": 32, **options})
 
 
@@ -59,7 +59,7 @@ def shapes(model, size=64):
 
 
 def draw(model):
-    """Return variables that keep the size of the signal, with biases that matter; float64."""
+    """Return float64 variables that keep the variance of the signal, with biases that matter."""
     rng = np.random.default_rng(0)
 
     def value(leaf):
@@ -223,7 +223,7 @@ def test_initial_values_of_the_paper():
 
 @pytest.fixture(scope="module", params=NAMES)
 def trained(request):
-    """Name of the network, its lowered training step, and what that gives for two dropout keys."""
+    """Name of the network, its lowered training step, and its results for two dropout keys."""
     model = small(request.param)
     variables = jax.tree.map(jnp.float32, draw(model))
     x = jnp.float32(images(96, batch=3)) / 60

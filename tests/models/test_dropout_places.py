@@ -1,4 +1,4 @@
-"""Where each family drops, and at which rates: elements, and whole branches of examples."""
+"""Where each family applies dropout and drop path, and at which rates."""
 
 import flax.linen as nn
 import jax
@@ -62,7 +62,7 @@ PLACES = {
 
 @pytest.mark.parametrize("name", PLACES)
 def test_places_and_rates(name):
-    """Protects regularisation, which no value of an evaluation shows."""
+    """Protects regularisation, which evaluation does not show."""
     options, size, expected = PLACES[name]
     model = create_model(name, num_classes=5, **options)
     tokens = jnp.ones((2, 4), jnp.int32)

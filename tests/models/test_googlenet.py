@@ -57,7 +57,7 @@ def shapes(model, size=64):
 
 
 def draw(model):
-    """Return variables in float64 that keep the size of the signal, drawn by NumPy."""
+    """Return float64 variables from NumPy that keep the variance of the signal."""
     rng = np.random.default_rng(0)
     flat = flax.traverse_util.flatten_dict(shapes(model))
     for path, leaf in flat.items():

@@ -32,7 +32,7 @@ def shapes(model, images=IMAGES):
 
 
 def endpoint_shapes(name, size):
-    """Return the shapes of all endpoints but the Transformer's blocks', without the batch."""
+    """Return the shapes of all endpoints except the Transformer's blocks, without the batch."""
     model, x = create_model(name), jnp.zeros((2, size, size, 3))
     _, state = jax.eval_shape(
         lambda v: model.apply(v, x, train=False, mutable=["endpoints"]), shapes(model, x)
@@ -114,7 +114,7 @@ def test_convolution_standardises_at_every_use():
     plain = Conv(6, 3, stride=2, padding="same")
     expected = plain.apply({"params": {"kernel": layer.transform(kernel)}}, x)
     np.testing.assert_array_equal(y, expected)
-    # In bfloat16 the offset would drown the differences that are left of it.
+    # In bfloat16, the offset would hide most of the differences.
     half = layer.clone(dtype=jnp.bfloat16).apply({"params": {"kernel": kernel + 300}}, x)
     np.testing.assert_allclose(half.astype(jnp.float32), y, atol=0.03 * np.abs(y).max())
 

@@ -17,7 +17,7 @@ from netzoo.models.summary import variable_shapes
 
 
 def fans(shape):
-    """Returns the number of inputs of an output, and of outputs of an input."""
+    """Return the fan-in and the fan-out of a kernel."""
     return math.prod(shape[:-1]), math.prod(shape) // shape[-2]
 
 
@@ -121,7 +121,7 @@ OPTIONS["vit_ti16"] = {"representation_size": 48}
 
 
 def initializers(name, size, monkeypatch):
-    """Returns the path of each parameter with its initializer and shape."""
+    """Return the path of each parameter with its initializer and shape."""
     found, plain = {}, nn.Module.param
 
     def noting(module, leaf, init, *arguments, **options):
@@ -135,7 +135,7 @@ def initializers(name, size, monkeypatch):
 
 @pytest.mark.parametrize(("name", "size"), TABLE)
 def test_initial_tensors(name, size, monkeypatch):
-    """Protects how training starts, of which no other test sees more than the first loss."""
+    """Protects the start of training, of which other tests see only the first loss."""
     found = initializers(name, size, monkeypatch)
     cases = {}  # the shapes of each initializer and what it should start with
     for path, (init, (shape, *rest)) in found.items():

@@ -27,7 +27,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = (
-    # The authors' 0.999 is the share to keep.
+    # The authors' 0.999 is the probability of keeping an element.
     Network("mobilenet_v1", 0.25, 32, ("mobilenet_v1_025", 256), 0.001),
     Network("mobilenet_v2", 0.35, 64, ("mobilenet_v2", 1280), 0.2),
     Network("mobilenet_v3_small", 0.35, 64, ("mobilenet_v3_small", 1024), 0.2),

@@ -72,7 +72,7 @@ def shapes_of(model, inputs):
 
 
 def temporary_bytes(model, image_size, batch_size, remat, device=None):
-    """Return the memory that a compiled gradient needs besides what goes in and out."""
+    """Return the memory that a compiled gradient needs besides its inputs and outputs."""
     images = jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), jnp.float32)
     arguments = (*shapes_of(model, (images,)), (images,))
     if device is not None:  # may be an abstract device

@@ -36,7 +36,7 @@ COLUMNS |= {f"{name}_bn": column for name, column in COLUMNS.items() if name != 
 
 
 def small(name="vgg11_bn", **options):
-    """Five classes, and hidden layers narrow enough to draw in no time."""
+    """Five classes, and hidden layers narrow enough to generate quickly."""
     return create_model(name, **{"num_classes": 5, "hidden_features": 16, **options})
 
 

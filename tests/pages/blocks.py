@@ -59,7 +59,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def run_page(page: Path) -> None:
-    """Runs what a page tells its reader to run; raises where a block fails."""
+    """Run the blocks of a page; raise an error if a block fails."""
     namespace: dict = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.language not in ("sh", "python") or block.kind == "skip":

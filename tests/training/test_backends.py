@@ -1,4 +1,4 @@
-"""The mesh of a run determines the forms in its programs, whenever they are traced."""
+"""The mesh of a run determines the implementations in its programs, whenever they are traced."""
 
 import jax
 import jax.numpy as jnp

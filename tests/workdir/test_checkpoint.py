@@ -49,17 +49,17 @@ def kept(tmp_path):
 
 
 def test_average_is_the_mean_of_the_weights_kept(kept):
-    """Protects checkpoint averaging: all that are kept, as trained, and the newest names the step.
+    """Protects checkpoint averaging: it covers the trained weights of all kept steps.
 
-    Sums of small whole numbers: exact.
+    Sums of small integers are exact.
     """
     step, which, variables = restore_variables(kept, "average")
     assert (step, which) == (4, "mean of 3")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
 
 
-def test_a_checkpoint_off_the_schedule_pushes_none_out(tmp_path, capsys):
-    """Protects the average: it is of scheduled steps, and a signal takes none of them away.
+def test_an_extra_checkpoint_displaces_no_regular_one(tmp_path, capsys):
+    """Protects the average: it covers the regular steps, and a signal removes none of them.
 
     The newest checkpoint is an extra one, until the next one replaces it.
     """

@@ -35,7 +35,7 @@ def test_targets_are_the_areas_of_a_box(alpha, seed):
 def test_boxes_have_the_share_that_was_drawn():
     """Protects the side of the box, the root of its area: with lambda near 1/2, half of the image.
 
-    Boxes that the border cuts off are smaller, so the largest of many tells.
+    Boxes that the border cuts off are smaller, so the test uses the largest of many.
     """
     draw = jax.jit(jax.vmap(lambda key: cutmix(key, 1e4, *BATCH)[1][0, 3]))
     shares = draw(jax.random.split(jax.random.key(0), 200))
@@ -44,7 +44,7 @@ def test_boxes_have_the_share_that_was_drawn():
 
 
 def test_each_setting_is_another_result(pictures, monkeypatch):
-    """Protects the keys: 0 is off, alpha matters, and both draw one of the two."""
+    """Protects the keys: 0 is off, alpha matters, and with both each batch uses one of the two."""
     monkeypatch.setattr(module, "apply_in_training", lambda c, m, v, x, **_: (x.mean((1, 2)), {}))
     rng = np.random.default_rng(0)
     batch = {"image": rng.integers(0, 256, (6, 16, 16, 3), np.uint8), "label": np.arange(6) % 3}

@@ -1,4 +1,4 @@
-"""Prediction for many files: unreadable files are reported, all others predicted."""
+"""Prediction for many files: unreadable files are reported, all others classified."""
 
 import json
 import os

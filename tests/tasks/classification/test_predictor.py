@@ -37,7 +37,7 @@ def run(pictures, tmp_path_factory):
     shapes = jax.eval_shape(task.init, jax.random.key(0))
 
     def draw(path, x):
-        if len(x.shape) > 1:  # kernels keep the size of what flows
+        if len(x.shape) > 1:  # kernels keep the variance of activations
             return rng.normal(0, (2 / np.prod(x.shape[:-1])) ** 0.5, x.shape).astype(np.float32)
         low = 0.5 if path[-1].key in ("var", "scale") else -0.5
         return rng.uniform(low, low + 1, x.shape).astype(np.float32)
@@ -132,7 +132,7 @@ def test_all_sizes_and_numbers_are_one_program():
     assert predictor.top_k(predictor(images[:1]), 1) == [[("b", pytest.approx(0.75))]]
 
 
-def test_a_configuration_with_open_values(run, pictures, tmp_path, monkeypatch):
+def test_a_configuration_with_undetermined_values(run, pictures, tmp_path, monkeypatch):
     """Protects `--config.data.mean=None`: it means the mean of the run, as for eval.py."""
     task, variables, predictor = run
     monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))

@@ -86,7 +86,7 @@ def test_remat_reaches_the_network(pictures):
 
 
 class WithAuxiliary(nn.Module):
-    """Gives parameters as the logits, and others as those of an auxiliary classifier."""
+    """Returns parameters as the logits, and others as the logits of an auxiliary classifier."""
 
     auxiliary_weight: float
 

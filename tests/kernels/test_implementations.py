@@ -218,7 +218,10 @@ def test_eight_devices_compute_what_one_does():
     """Statistics of BatchNorm and masks of dropout are those of the global batch."""
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     subprocess.run(
-        [sys.executable, "-m", "tests.kernels.test_forms"], cwd=ROOT, check=True, env=environment
+        [sys.executable, "-m", "tests.kernels.test_implementations"],
+        cwd=ROOT,
+        check=True,
+        env=environment,
     )
 
 
