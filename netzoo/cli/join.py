@@ -46,7 +46,7 @@ def join(options: argparse.Namespace) -> None:
 
     Raises:
       UserError: The options are inconsistent, the number of this process is unknown, or the others
-        do not come in time.
+        do not join in time.
     """
     names = ("coordinator", "processes", "process")
     coordinator, count, index = given = [getattr(options, name) for name in names]
@@ -96,7 +96,7 @@ def _check_address(address: str) -> None:
         raise UserError(
             f"process 0 cannot listen at {address}: {error.strerror}; expected an address of its "
             f"machine and a free port. If others reach it by another address, set {BIND_VARIABLE}="
-            f"0.0.0.0:{port}, which listens at all"
+            f"0.0.0.0:{port}, which listens at all addresses"
         ) from None
 
 
@@ -137,7 +137,7 @@ def _connect(coordinator: str | None, count: int | None, index: int | None, bind
                 said = now
                 note(f"{_waiting(coordinator, count, index)} after {now - began:.0f} s; waiting")
     except BaseException as error:
-        # Otherwise C++ threads print what they think of the end.
+        # Otherwise C++ threads print messages about the end of the service.
         status = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
         atexit.register(os._exit, status)
         raise
@@ -149,18 +149,18 @@ def _connect(coordinator: str | None, count: int | None, index: int | None, bind
 
 
 def _waiting(coordinator: str | None, count: int | None, index: int | None) -> str:
-    """Return which processes have not come, as far as this one knows."""
+    """Return which processes have not joined, as far as this process knows."""
     if coordinator is None:
-        return "the other processes of the job have not come"
+        return "the other processes of the job have not joined"
     host, _, port = coordinator.rpartition(":")
     if index == 0:
         come = _connections(int(port))
-        return f"{come or 'not all'} of {count} processes have come to {coordinator}"
+        return f"{come or 'not all'} of {count} processes have joined at {coordinator}"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError as error:
         return f"process 0 does not answer at {coordinator} ({error.strerror or error})"
-    return f"process 0 answers at {coordinator}, but not all of {count} processes have come"
+    return f"process 0 answers at {coordinator}, but not all of {count} processes have joined"
 
 
 def _connections(port: int) -> int | None:

@@ -51,7 +51,7 @@ def resolve_config(
 def _settle_splits(
     config: ConfigDict, sizes: Mapping[str, Callable[[], int]], training: bool
 ) -> None:
-    """Fill in the splits of a source, in place, and check that those of a training are apart."""
+    """Fill in the splits of a source, in place, and check that those of training are apart."""
     from netzoo.data.splits import check_apart, default_splits
 
     data, names = config.data, ("train_split", "validation_split", "test_split")

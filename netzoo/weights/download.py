@@ -82,9 +82,11 @@ def _check(weights: PublishedWeights, partial: Path) -> None:
         try:
             read_weights(partial)
         except UserError as error:
-            raise UserError(f"sent something else than weights: {error}") from None
+            raise UserError(f"did not send weights: {error}") from None
     elif not (sha256 := _sha256(partial)).startswith(weights.sha256):
-        raise UserError(f"has another checksum: expected sha256 {weights.sha256}..., got {sha256}")
+        raise UserError(
+            f"has the wrong checksum: expected sha256 {weights.sha256}..., got {sha256}"
+        )
 
 
 def _check_unchanged(path: Path) -> None:

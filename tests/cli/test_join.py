@@ -72,14 +72,14 @@ def test_an_address_that_cannot_be_used(place, reason, listening, calls):
 
 
 def test_missing_processes_are_counted(listening):
-    """Protects users of many machines: process 0 says how many have come."""
+    """Protects users of many machines: process 0 says how many have joined."""
     with socket.create_connection(listening.getsockname()):
         said = join._waiting(address(listening), 3, 0)
-    assert said == f"1 of 3 processes have come to {address(listening)}"
+    assert said == f"1 of 3 processes have joined at {address(listening)}"
     assert "process 0 answers at" in join._waiting(address(listening), 3, 1)
     nobody = f"127.0.0.1:{free_port()}"
     assert f"does not answer at {nobody} (Connection refused)" in join._waiting(nobody, 3, 1)
-    assert join._waiting(None, None, None) == "the other processes of the job have not come"
+    assert join._waiting(None, None, None) == "the other processes of the job have not joined"
 
 
 def test_waiting_ends(monkeypatch, capsys):
@@ -92,7 +92,7 @@ def test_waiting_ends(monkeypatch, capsys):
     with pytest.raises(UserError, match=r"not all of 3 .* after 0\.3 s\. Start all processes"):
         join.join(options(f"127.0.0.1:{free_port()}"))
     ended.set()
-    assert "not all of 3 processes have come" in capsys.readouterr().err
+    assert "not all of 3 processes have joined" in capsys.readouterr().err
     assert at_exit == [(os._exit, 1)]
 
 
@@ -128,4 +128,4 @@ def test_a_job_without_its_second_process():
     _, errors = process.communicate()
     assert process.returncode == 1
     [line] = errors.splitlines()
-    assert line.startswith(f"error: 1 of 2 processes have come to 127.0.0.1:{port} after 4 s.")
+    assert line.startswith(f"error: 1 of 2 processes have joined at 127.0.0.1:{port} after 4 s.")

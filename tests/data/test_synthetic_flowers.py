@@ -149,7 +149,7 @@ assert "tensorflow" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert done.stderr.count("Drawing 25 synthetic flowers") == 1
+    assert done.stderr.count("Generating 25 synthetic flowers") == 1
     files = sorted(path.name for path in (tmp_path / "synthetic_flowers" / "1.0.0").iterdir())
     assert "synthetic_flowers-train.array_record-00000-of-00001" in files
     assert not [name for name in files if "incomplete" in name]
@@ -169,7 +169,7 @@ def test_two_draw_at_once(tmp_path, monkeypatch, capsys):
     with ThreadPoolExecutor(2) as pool:
         found = [pool.submit(builder.prepare, str(tmp_path)) for _ in range(2)]
         assert [len(each.result().as_data_source("train")) for each in found] == [10, 10]
-    assert capsys.readouterr().err.count("Drawing 15 synthetic flowers") == 1
+    assert capsys.readouterr().err.count("Generating 15 synthetic flowers") == 1
 
 
 def test_jpeg_keeps_the_colours():

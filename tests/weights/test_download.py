@@ -230,7 +230,7 @@ def test_what_is_no_file_of_weights_gets_no_name(change, server, tmp_path, npz):
     """Protects from a login page and from a body that a proxy has cut, both with status 200."""
     handler, address = server
     handler.content = change(npz)
-    with pytest.raises(UserError, match=r"sent something else than weights: .*was removed"):
+    with pytest.raises(UserError, match=r"did not send weights: .*was removed"):
         download(weights(address, None), tmp_path)
     assert names_in(tmp_path) == []
 

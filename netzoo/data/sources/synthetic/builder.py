@@ -89,7 +89,7 @@ def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
     with preparing(builder) as absent:
         if absent:
             total = sum(SPLIT_SIZES.values())
-            note(f"Drawing {total} synthetic flowers into {builder.data_dir} ...")
+            note(f"Generating {total} synthetic flowers into {builder.data_dir} ...")
             # TFDS would announce a download, and its progress bars would fill a log with names.
             tfds.disable_progress_bar()
             download_and_prepare(builder, quiet=True)
