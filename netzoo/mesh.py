@@ -4,6 +4,7 @@ The mesh has two axes, `data` and `fsdp`. Batches are sharded over both. Paramet
 `fsdp` only, if at all (`netzoo/training/sharding.py`).
 """
 
+import os
 from collections.abc import Callable, Sequence
 
 import jax
@@ -17,6 +18,20 @@ from netzoo.errors import UserError
 DATA, FSDP = "data", "fsdp"
 # Automatic axes, because Linen modules do not annotate intermediate values.
 AXIS_TYPES = (jax.sharding.AxisType.Auto,) * 2
+
+
+def check_devices() -> None:
+    """Raise a UserError unless JAX can use the devices of this machine."""
+    try:
+        jax.devices()
+    except Exception as error:  # plugins raise many types; a platform without one has no message
+        wanted = os.environ.get("JAX_PLATFORMS")
+        only = f" for JAX_PLATFORMS={wanted}" if wanted else ""
+        reason = f": {error}" if str(error) else ""
+        raise UserError(
+            f"JAX finds no devices{only}{reason}. Install the JAX package of these devices, or use "
+            "others: JAX_PLATFORMS=cpu"
+        ) from None
 
 
 def create_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:

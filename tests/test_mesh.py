@@ -27,6 +27,26 @@ def plain_mesh(monkeypatch):
     monkeypatch.setattr(meshes, "Mesh", lambda devices, names, **options: devices)
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("Unable to initialize backend 'tpu'"), ": Unable to initialize"),
+        (AssertionError(), r"\."),  # of `JAX_PLATFORMS=cuda` without the package for GPUs
+    ],
+)
+def test_devices_that_jax_cannot_use(error, message, monkeypatch):
+    """Protects users without a GPU from a traceback of JAX."""
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "abc")
+    expected = f"JAX finds no devices for JAX_PLATFORMS=abc{message}.*JAX_PLATFORMS=cpu"
+    with pytest.raises(UserError, match=expected):
+        meshes.check_devices()
+
+
 def test_rows_of_a_process_are_consecutive(plain_mesh):
     """Protects the data: process i reads block i of a batch, so its devices must be block i."""
     grid = meshes.create_mesh(2, fake_devices(processes=2, each=4))

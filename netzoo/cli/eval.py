@@ -33,7 +33,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
+    from netzoo.mesh import check_devices
     from netzoo.training.evaluate_run import evaluate_run
 
+    check_devices()
     which, split, out = options.checkpoint, options.split, options.out
     evaluate_run(options.workdir, which, config, split=split, out=out)

@@ -6,6 +6,8 @@ netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT]
 
 from collections.abc import Sequence
 
+import jax
+
 from netzoo.cli.arguments import Parser
 from netzoo.console import print_table, say
 from netzoo.errors import UserError, unknown_name
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     for command in (listing, showing):
         command.add_argument("--classes", type=int, default=1000, help="length of the logits")
     flags = parser.parse_args(arguments)
+    jax.config.update("jax_platforms", "cpu")  # networks are only traced
     if flags.command == "list":
         _list(flags.pattern, flags.classes)
     elif flags.layout:

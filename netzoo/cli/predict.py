@@ -41,8 +41,10 @@ def main(arguments: Sequence[str]) -> int | None:
     task.add_argument("--output", help="file for translations instead of stdout")
 
     def predict_inputs(config: ConfigDict, options: argparse.Namespace) -> int:
+        from netzoo.mesh import check_devices
         from netzoo.tasks import predict
 
+        check_devices()
         given = vars(options)
         workdir, inputs, _ = (given.pop(name) for name in ("workdir", "inputs", "overridden"))
         for name in ("figure", "input", "output"):

@@ -34,8 +34,10 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if options.print_config:
         say(_origins(config, options.config, options.overridden))
         return 0
+    from netzoo.mesh import check_devices
     from netzoo.training import train
 
+    check_devices()
     return train(config, options.workdir)
 
 

@@ -103,7 +103,7 @@ KEYS = (
         "sharding.min_size", 2**16, at_least(1), "'largest' shards no parameter with fewer elements"
     ),
     Key("sharding.describe", False, None, "print the sharding of every parameter"),
-    Key("profile", False, None, "trace steps 10 to 20 into WORKDIR/profile"),
+    Key("profile", False, None, "trace ten steps into WORKDIR/profile"),
 )
 
 

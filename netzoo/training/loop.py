@@ -37,7 +37,7 @@ from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.optimizer import check_optimizer, warmup_epochs
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
-from netzoo.workdir import CURVES_FILE, METRICS_FILE
+from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import (
     add_changes,
@@ -50,7 +50,7 @@ from netzoo.workdir.folder import check_folder
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
-PROFILED_STEPS = (10, 20)
+PROFILED_STEPS = 10  # in a trace, after as many others if the run has so many
 # A bad batch affects one step. Ten in a row are not chance (probability 1e-6 if a quarter of the
 # batches are bad): the parameters are bad, and training cannot recover.
 MAX_SKIPPED_IN_A_ROW = 10
@@ -208,6 +208,7 @@ class TrainingLoop:
             Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)
         )
         self.stop.listen(self.progress.message)
+        self.trace = stack.enter_context(contextlib.ExitStack())
         self.clock, self.skipped_in_a_row = Clock(), 0
         self.process = f"{os.getpid()}-{time.time_ns()}"
 
@@ -234,7 +235,7 @@ class TrainingLoop:
         evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
         unread: tuple[int, int, Metrics] | None = None
         for step in range(self.start + 1, self.total_steps + 1):
-            self._profile(step - self.start)
+            self._profile(step)
             with self.clock.waiting(), noting(_NO_BATCH.format(step)):
                 batch = next(self.iterator)
             # The step donates the old state, whose arrays are freed.
@@ -321,9 +322,15 @@ class TrainingLoop:
             self.best.save(step, {"ema": variables}, results[f"validation_{metric}"])
 
     def _profile(self, step: int) -> None:
+        """Start or stop the trace before a step; the end of a short run stops it too."""
         if not self.config.profile or not meshes.is_writer():
             return
-        if step == PROFILED_STEPS[0]:
-            jax.profiler.start_trace(str(make_folder(self.workdir / "profile")))
-        elif step == PROFILED_STEPS[1]:
-            jax.profiler.stop_trace()
+        # A short run starts half-way, because the first step compiles.
+        first = self.start + min(PROFILED_STEPS, (self.total_steps - self.start) // 2 + 1)
+        if step == first:
+            last, folder = min(step + PROFILED_STEPS - 1, self.total_steps), self.workdir / PROFILE
+            self.progress.message(f"tracing steps {step} to {last} into {folder}")
+            jax.profiler.start_trace(str(make_folder(folder)))
+            self.trace.callback(jax.profiler.stop_trace)
+        elif step == first + PROFILED_STEPS:
+            self.trace.close()

@@ -213,6 +213,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     """
     if which not in WEIGHTS:
         raise unknown_name("checkpoint", which, WEIGHTS)
+    jax.devices()  # not inside `_sound`, which takes any error for that of a checkpoint
     directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     if which == "average":

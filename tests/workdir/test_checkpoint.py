@@ -1,6 +1,7 @@
 """Checkpoints: when one cannot be written, and the mean of several."""
 
 import grain
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_misspelt_checkpoint_is_refused(kept):
     """Protects callers from a misspelt kind of weights."""
     with pytest.raises(UserError, match=r"'avrage'.*average"):
         restore_variables(kept, "avrage")
+
+
+def test_devices_that_cannot_be_used_are_not_a_damaged_checkpoint(kept, monkeypatch, capsys):
+    """Protects users whose JAX_PLATFORMS is wrong from looking for damage."""
+
+    def fail():
+        raise RuntimeError("Unable to initialize backend")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    with pytest.raises(RuntimeError, match="Unable to initialize backend"):
+        restore_variables(kept)
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_average_leaves_a_damaged_checkpoint_out(kept, capsys):
