@@ -1,6 +1,14 @@
 """netzoo: classic vision networks and the Transformer in JAX/Flax, with a trainer."""
 
+import sys
+
 import lazy_loader
+
+if sys.platform == "win32":
+    raise ImportError(
+        "netzoo does not run on Windows, which lacks the file locks that it uses and a package of "
+        "array_record; use the Windows Subsystem for Linux (WSL)"
+    )
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,11 @@
 
 import configparser
 import re
+import runpy
+import sys
 from pathlib import Path
+
+import pytest
 
 import netzoo
 
@@ -18,6 +22,13 @@ def test_every_file_gives_the_version_of_the_package():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert settings["metadata"]["version"] == "attr: netzoo.__version__"
+
+
+def test_windows_is_refused_with_a_way_on(monkeypatch):
+    """Protects users of Windows from an error of a missing module."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ImportError, match=r"does not run on Windows.*WSL"):
+        runpy.run_path(str(ROOT / "netzoo" / "__init__.py"))
 
 
 def test_an_installation_is_renewed_when_what_it_is_made_of_changes():
