@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from netzoo.layers import Dropout, DropPath
+from netzoo.layers.dropout import _hash
 
 SHAPE = (64, 8, 512)
 
@@ -41,6 +42,23 @@ def test_masks_are_uncorrelated_between_keys_and_neighbours():
         shares = np.mean(masks, axis=(0, *(axis + 1 for axis in axes)))
         count = len(masks) * np.prod([SHAPE[axis] for axis in axes])
         assert np.abs(shares - 0.5).max() < 5 * np.sqrt(0.25 / count)
+
+
+def test_masks_have_not_changed():
+    """Pins the masks: with others, a run would not continue as it began."""
+    x = jnp.arange(1, 49, dtype=jnp.float32).reshape(4, 3, 4)
+    zeros = np.flatnonzero(np.asarray(dropped(0.3, 0, x)) == 0)
+    assert zeros.tolist() == [1, 4, 6, 8, 14, 16, 20, 21, 22, 25, 27, 30, 35, 39, 40, 41, 44, 46]
+
+
+@pytest.mark.parametrize("word", [0, 1, 2, 12345, 0xDEADBEEF, 0xFFFFFFFF])
+def test_the_hash_is_murmur3s(word):
+    """Protects the quality of the random numbers: the finalizer by the reference's constants."""
+    expected = word
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        expected = (expected ^ (expected >> shift)) * factor % 2**32
+    expected ^= expected >> 16
+    assert int(_hash(jnp.uint32(word))) == expected
 
 
 def test_gradient_uses_the_same_mask():

@@ -259,6 +259,22 @@ def test_signals_are_given_back_after_the_training():
         signal.signal(signal.SIGHUP, hangup)
 
 
+@pytest.mark.parametrize("logging", [True, False])
+@pytest.mark.parametrize("elsewhere", [0, signal.SIGTERM])
+def test_processes_agree_when_they_log(logging, elsewhere, monkeypatch):
+    """Protects a job from one process that stops alone: all stop at a step that is logged."""
+    asked = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        "netzoo.mesh.largest", lambda number: asked.append(number) or max(number, elsewhere)
+    )
+    stop = StopSignal()
+    assert stop.agreed(logging) == (logging and elsewhere > 0)
+    stop.signal = signal.SIGINT
+    assert stop.agreed(logging) == logging
+    assert asked == ([0, signal.SIGINT] if logging else [])
+
+
 def test_nohup_lets_the_training_go_on(monkeypatch):
     """Protects `nohup netzoo train` when its terminal closes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
