@@ -1,11 +1,12 @@
-"""Writes files completely or not at all, and never through a link.
+"""Writes files completely or not at all, never through a link, and reads files within bounds.
 
-Everything that netzoo writes goes through this module; `tests/test_structure.py` checks it. The
-folder of a run may come from a stranger, and so may the links in it.
+All files go through this module; `tests/test_structure.py` checks it. The folder of a run may come
+from a stranger, and so may the links and the files in it.
 """
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import shutil
@@ -16,6 +17,9 @@ from typing import IO, Any
 
 from netzoo.errors import UserError
 
+MAX_TEXT = 1 << 26  # bytes of a file of text, such as JSON
+MAX_LOG = 1 << 30  # of a metrics log
+MAX_DATA = 1 << 36  # of weights, or of the values of a checkpoint
 _PARTIAL = ".netzoo-{}.partial"  # the name of a file or folder that is being written
 
 
@@ -122,6 +126,55 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def open_regular(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> io.BufferedReader:
+    """Open a regular file of at most `limit` bytes without waiting for anything.
+
+    Raises:
+      OSError: The file is missing, unreadable, too large or not a regular file.
+    """
+    try:
+        # Without the flag, opening a FIFO without a writer blocks forever.
+        file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # noqa: SIM115
+    except ValueError as error:  # the name has a character that names of files cannot have
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from None
+    status = os.fstat(file.fileno())
+    reason = None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a FIFO or a socket"
+        reason = f"expected a file, got {kind}"
+    elif status.st_size > limit:
+        reason = f"it has {status.st_size:,} bytes, over the limit of {limit:,}"
+    if reason:
+        file.close()
+        raise OSError(errno.EINVAL, reason, str(path))
+    return file
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> bytes:
+    """Return the contents of a file; see `open_regular`."""
+    with open_regular(path, limit) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:
+    """Return a text in UTF-8, with escapes for other bytes; see `open_regular`."""
+    return read_bytes(path, limit).decode(errors="backslashreplace")
+
+
+def check_regular(folder: Path) -> None:
+    """Check that everything below a folder is a folder or a regular file, also behind links.
+
+    Raises:
+      OSError: Something is neither, or is a link to a folder; it is named.
+    """
+    for parent, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in (*links, *names):
+            path = os.path.join(parent, name)
+            if name in links or not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError(errno.EINVAL, "expected a file or a folder, got something else", path)
 
 
 def is_stream(path: Path) -> bool:

@@ -1,12 +1,14 @@
-"""Limits the memory for unpacking untrusted files."""
+"""Limits what untrusted files can do: the memory for unpacking them, and a silent end."""
 
-from pathlib import Path
+import contextlib
+import subprocess
+from collections.abc import Iterator
 
 from netzoo.errors import UserError
 
 # Weights hardly compress, and text compresses at most tenfold. A file that exceeds both MAX_RATIO
 # and ALWAYS_ALLOWED bytes is neither.
-MAX_RATIO, ALWAYS_ALLOWED = 100, 1 << 28
+MAX_RATIO, ALWAYS_ALLOWED = 20, 1 << 28
 
 
 def max_unpacked(size: int) -> int:
@@ -14,15 +16,38 @@ def max_unpacked(size: int) -> int:
     return max(ALWAYS_ALLOWED, MAX_RATIO * size)
 
 
-def check_unpacked(path: Path, unpacked: int) -> None:
-    """Check the unpacked size that a file declares, before allocating memory.
+def check_unpacked(size: int, unpacked: int) -> None:
+    """Check the unpacked size that a file of `size` bytes declares, before allocating memory.
 
     Raises:
       UserError: The file is a decompression bomb; the caller adds its name.
     """
-    size = path.stat().st_size
     if unpacked > max_unpacked(size):
         raise UserError(
             f"it has {size:,} bytes and claims to hold {unpacked:,} bytes of numbers, over "
             f"{MAX_RATIO} times as many; nothing was read. It is damaged or hostile: get it again"
         )
+
+
+@contextlib.contextmanager
+def last_words(message: str) -> Iterator[None]:
+    """Print a message on standard error if the process ends within the `with` block.
+
+    A library that aborts, or a system without memory, ends the process without running Python. A
+    shell therefore waits for a line from a pipe, which closes whenever the process ends.
+    """
+    shell = witness(message)
+    try:
+        yield
+    finally:
+        shell.communicate(b"\n")
+
+
+def witness(message: str) -> subprocess.Popen[bytes]:
+    """Start a shell that prints a message when this process ends, unless it gets a line before."""
+    return subprocess.Popen(
+        ["sh", "-c", 'read -r line || echo "$0" >&2', message],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C in a terminal must reach only this process
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from netzoo.errors import note
-from netzoo.files import appending
+from netzoo.files import appending, read_text
 
 
 def try_lock(path: Path, advice: str) -> IO[bytes] | None:
@@ -43,7 +43,7 @@ def try_lock(path: Path, advice: str) -> IO[bytes] | None:
 def holder(path: Path) -> str:
     """Return the process that last wrote its name into a lock file."""
     with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="utf-8").strip() or "another process"
+        return read_text(path).strip()[:100] or "another process"
     return "another process"
 
 

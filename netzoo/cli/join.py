@@ -6,13 +6,13 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 from netzoo.errors import UserError, note
+from netzoo.limits import witness
 
 # JAX's default is 100. A C++ thread sends heartbeats even while Python, a compilation or a
 # checkpoint keeps the process busy, so a process without heartbeats is dead or disconnected.
@@ -172,10 +172,9 @@ def _connections(port: int) -> int | None:
 
 
 def _explain_abort() -> None:
-    """Start a shell that prints a message if this process aborts without one.
+    """Print a message if this process aborts without one.
 
-    When another process dies, XLA aborts this one from a C++ thread, without running Python. The
-    shell waits for a line from a pipe, which closes whenever this process ends.
+    When another process dies, XLA aborts this one from a C++ thread, without running Python.
     """
     import jax
 
@@ -184,12 +183,7 @@ def _explain_abort() -> None:
         "message of XLA above may name it. The same command on all machines continues from the "
         "newest checkpoint."
     )
-    shell = subprocess.Popen(
-        ["sh", "-c", 'read -r line || echo "$0" >&2', message],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in a terminal must reach only the training
-    )
+    shell = witness(message)
 
     def dismiss():
         jax.distributed.shutdown()  # waits for the others, and aborts here if one is missing

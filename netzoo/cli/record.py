@@ -8,10 +8,8 @@ log, the evaluation, the environment, the figures and the files of its task), so
 can be traced. Each task defines its scores and its table in `netzoo/tasks/TASK/record.py`.
 """
 
-import json
 import os
 import shlex
-import shutil
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,11 +22,12 @@ from netzoo.config import CONFIG_FILE, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
-from netzoo.files import new_folder, write_text
+from netzoo.files import MAX_LOG, new_folder, read_bytes, write_bytes, write_text
+from netzoo.json_files import OtherShape, read_json
 from netzoo.paths import user_path
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
-from netzoo.workdir.environment import last_session
+from netzoo.workdir.environment import SHAPE, last_session
 from netzoo.workdir.metrics_log import read_metrics
 
 RECORD_FILE = "record.json"
@@ -53,21 +52,18 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     if missing:
         train = "" if missing == [EVAL_FILE] else "train with `netzoo train`, then "
         raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
-    config = _read_json(workdir / CONFIG_FILE)
     try:
-        record = _fields(workdir, config)
-    except KeyError as error:
-        raise UserError(
-            f"a file of {workdir} ({', '.join(_NEEDED)}) lacks the key {error}: it was written by "
-            "another version of netzoo, so train and evaluate again with this one"
-        ) from error
+        description = _description(read_json(workdir / CONFIG_FILE, {"task": str}))
+        record = _fields(workdir, description)
+    except OtherShape as error:
+        raise UserError(f"{error}; train and evaluate again with this version") from None
     if out.exists():
         raise UserError(f"{out} exists: choose another name, or delete the old record first")
     with new_folder(out) as folder:
-        for name in (*_NEEDED, *_description(config).files, "*.png"):
+        for name in (*_NEEDED, *description.files, "*.png"):
             for path in workdir.glob(name):
                 if not path.is_symlink():  # a link may lead to a private file
-                    shutil.copyfile(path, folder / path.name)
+                    write_bytes(folder / path.name, read_bytes(path, MAX_LOG))
         write_text(folder / RECORD_FILE, json_text(record, pretty=True) + "\n")
     return record
 
@@ -76,10 +72,29 @@ def _description(fields: Mapping[str, Any]) -> Record:
     return task_module(fields.get("task", DEFAULT_TASK), "record").RECORD
 
 
-def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    evaluation, environment = (_read_json(workdir / name) for name in (EVAL_FILE, ENVIRONMENT_FILE))
-    lines = [line for line in read_metrics(workdir / METRICS_FILE) if line["kind"] == "train"]
-    description, data, epochs = _description(config), config["data"], config["train"]["epochs"]
+def _fields(workdir: Path, description: Record) -> dict[str, Any]:
+    settings = dict.fromkeys(description.settings, int)
+    splits = {"train_split": str, "test_split": (str, None), "validation_split?": (str, None)}
+    config = read_json(
+        workdir / CONFIG_FILE,
+        {
+            **{"task": str, "seed": int, "model": {"name": str}, "train": {"epochs": float}},
+            "data": {"source": str, **splits, **settings},
+        },
+    )
+    evaluation = read_json(
+        workdir / EVAL_FILE,
+        {
+            **{"split": str, "step": int, "checkpoint": str, "settings": {}, "data": {}},
+            **dict(description.scores.values()),
+        },
+    )
+    machine = {"devices": [str]}
+    given = {"init": str, "command": str, "parameters": int, "versions": {}, "machine": machine}
+    environment = read_json(workdir / ENVIRONMENT_FILE, SHAPE | given)
+    timing = {"process": str, "wall_seconds": float, description.rate: float}
+    lines = read_metrics(workdir / METRICS_FILE, {"timing": timing}, kind="train")
+    data, epochs = config["data"], config["train"]["epochs"]
     done = lines[-1]["epoch"] if lines else 0.0
     # The epoch of the last step is a quotient, which may differ from an integer by rounding.
     if not lines or done < epochs - 1e-6:
@@ -88,7 +103,7 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"{METRICS_FILE}; the same `netzoo train` command continues it"
         )
     _check_evaluation(workdir, evaluation, lines[-1]["step"], config, last_session(environment))
-    timings, rate = [line["timing"] for line in lines], f"{description.throughput_unit}_per_second"
+    timings = [line["timing"] for line in lines]
     # The clock of each session only increases, so keep its last value.
     seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
     return {
@@ -101,9 +116,9 @@ def _fields(workdir: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         **{name: data[name] for name in description.settings},
         "epochs": epochs,
         "seed": config["seed"],
-        **{name: evaluation[key] for name, key in description.scores.items()},
+        **{name: evaluation[key] for name, (key, _) in description.scores.items()},
         "parameters": environment["parameters"],
-        rate: statistics.median(timing[rate] for timing in timings),
+        description.rate: statistics.median(timing[description.rate] for timing in timings),
         "wall_seconds": sum(seconds.values()),
         **{name: environment[name] for name in ("command", "versions", "machine")},
     }
@@ -159,16 +174,14 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
     rows: dict[str, list[tuple[float, str, str]]] = {}
     for path in paths:
-        record = {**_read_json(path), "record": path.parent.name}
         try:
-            description = _description(record)
-            cells = _row(str(column.cell(record)) for column in description.columns())
-            row = (-record[description.rank], path.parent.name, cells)
-        except (LookupError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path}: expected the fields of a record, got {type(error).__name__}: {error}; "
-                "create it again from its run"
-            ) from error
+            description = _description(read_json(path, {"task?": str}))
+            record = {**read_json(path, description.shape()), "record": path.parent.name}
+        except UserError as error:
+            where = "" if isinstance(error, OtherShape) else f"{path}: "
+            raise UserError(f"{where}{error}; create this record again from its run") from None
+        cells = _row(str(column.cell(record)) for column in description.columns())
+        row = (-record[description.rank], path.parent.name, cells)
         rows.setdefault(record.get("task", DEFAULT_TASK), []).append(row)
     return "\n\n".join(_table(task, rows[task]) for task in TASKS if task in rows)
 
@@ -182,17 +195,6 @@ def _table(task: str, rows: list[tuple[float, str, str]]) -> str:
 
 def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise a UserError with the file name."""
-    try:
-        fields = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"{path} holds a {type(fields).__name__}; expected keys and values")
-    return fields
 
 
 def main(arguments: Sequence[str]) -> None:

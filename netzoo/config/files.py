@@ -9,9 +9,12 @@ from ml_collections import ConfigDict
 from netzoo.config.table import default_config, flatten, source_kind, task_table, validate
 from netzoo.errors import UserError
 from netzoo.files import write_text
+from netzoo.json_files import read_json
 from netzoo.paths import user_path
 
 CONFIG_FILE = "config.json"
+_VALUE = (bool, int, float, str, None, [object])
+_SHAPE = {"task": str, "*": (*_VALUE, {"*": _VALUE})}
 
 
 def save_config(config: ConfigDict, workdir: Path) -> None:
@@ -31,12 +34,15 @@ def load_config(workdir: Path) -> ConfigDict:
             f"{workdir} holds no run: it has no {CONFIG_FILE}. Pass the --workdir of `netzoo "
             f"train`.{near_run(workdir)}"
         )
+    saved = _tuples(read_json(path, _SHAPE))
     try:
-        saved = _tuples(json.loads(path.read_text()))
         config = default_config(saved["task"])
+        for name, value in saved.items():
+            if isinstance(value, dict) != isinstance(config.get(name), ConfigDict):
+                raise ValueError(f"{name} is {value!r:.60}")
         config.update(saved)
         validate(config)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise UserError(
             f"{path} is damaged or from another version of netzoo: {error}; use another --workdir"
         ) from None

@@ -2,12 +2,12 @@
 
 import errno
 import os
-import stat
 from collections import Counter
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from netzoo.errors import UserError, printable
+from netzoo.files import open_regular
 
 MAX_BYTES = 1 << 29  # of one image file; the decoder accepts up to 89 million pixels
 # Errors of the machine or its disk, not of the file. Skipping the file would hide them.
@@ -40,23 +40,9 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
       UserError: The machine or its disk failed.
     """
     try:
-        # Without the flag, opening a FIFO without a writer blocks forever.
-        file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))  # noqa: SIM115
+        return open_regular(path, MAX_BYTES)
     except OSError as error:
         raise _cannot_read(name, error) from error
-    except ValueError as error:  # the path has a null character
-        raise ImageError(f"Cannot read {printable(name)}: {error}.") from error
-    status = os.fstat(file.fileno())
-    reason = None
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a FIFO or a socket"
-        reason = f"expected a file, got {kind}"
-    elif status.st_size > MAX_BYTES:
-        reason = f"it has {status.st_size:,} bytes, over the limit of {MAX_BYTES:,}"
-    if reason:
-        file.close()
-        raise ImageError(f"Cannot read {printable(name)}: {reason}.")
-    return file
 
 
 def read_file(path: str | os.PathLike[str], name: str) -> bytes:

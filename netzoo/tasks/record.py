@@ -21,7 +21,8 @@ class Record(NamedTuple):
     settings: Mapping[str, str]
     # Prefixes of configuration keys that scores depend on; `eval.json` holds their values.
     evaluated: tuple[str, ...]
-    scores: Mapping[str, str]  # maps fields to their keys in `eval.json`
+    # Maps fields to their keys in `eval.json` and their shapes (`netzoo.json_files`).
+    scores: Mapping[str, tuple[str, Any]]
     score_columns: tuple[Column, ...]
     rank: str  # the field that ranks records; higher is better
     headline: Callable[[Mapping[str, Any]], str]  # the score as text, e.g. "accuracy 87.50 %"
@@ -30,9 +31,25 @@ class Record(NamedTuple):
     throughput_title: str  # title of the column for the median throughput
     files: tuple[str, ...] = ()  # further files to copy, if the run has them
 
+    @property
+    def rate(self) -> str:
+        """The field with the median throughput, e.g. "images_per_second"."""
+        return f"{self.throughput_unit}_per_second"
+
+    def shape(self) -> dict[str, Any]:
+        """Return the shape of `record.json`, as far as the table needs it."""
+        texts = ("model", "init", "dataset", "train_split", "test_split")
+        return {
+            **dict.fromkeys(texts, str),
+            **dict.fromkeys(self.settings, int),
+            **{name: shape for name, (_, shape) in self.scores.items()},
+            **dict.fromkeys(("epochs", "wall_seconds", self.rate), float),
+            **dict.fromkeys(("seed", "parameters"), int),
+            "machine": {"devices": [str]},
+        }
+
     def columns(self) -> tuple[Column, ...]:
         """Return the columns of the table in order."""
-        rate = f"{self.throughput_unit}_per_second"
         return (
             *(Column(name, itemgetter(name), right=False) for name in ("record", "model", "init")),
             Column("data", "{dataset}: {train_split} → {test_split}".format_map, right=False),
@@ -42,7 +59,7 @@ class Record(NamedTuple):
             *self.score_columns,
             Column(self.examples, "{num_examples:,}".format_map),
             Column("parameters", lambda r: f"{r['parameters'] / 1e6:.2f} M"),
-            Column(self.throughput_title, f"{{{rate}:,.0f}}".format_map),
+            Column(self.throughput_title, f"{{{self.rate}:,.0f}}".format_map),
             Column("wall time", _wall_time),
             Column("device", lambda r: ", ".join(r["machine"]["devices"]), right=False),
         )

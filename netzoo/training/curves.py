@@ -74,7 +74,7 @@ def _draw_evals(axes: Axes, evals: Records, metric: str, number_format: str) -> 
 
 
 def _series(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:
-    points = [(r["epoch"], r[name]) for r in records if r.get(name) is not None]
+    points = [(r["epoch"], r[name]) for r in records if isinstance(r.get(name), int | float)]
     epochs, values = np.array(points, float).reshape(-1, 2).T
     return epochs, values
 

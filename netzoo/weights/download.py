@@ -18,7 +18,7 @@ from pathlib import Path
 
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError, note
-from netzoo.files import appending, make_folder, write_text
+from netzoo.files import MAX_DATA, appending, make_folder, open_regular, read_text, write_text
 from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
 from netzoo.weights.formats.read import read_weights
@@ -96,7 +96,7 @@ def _check_unchanged(path: Path) -> None:
       UserError: The file has changed.
     """
     remembered = _beside(path, "sha256")
-    if remembered.exists() and _sha256(path) != remembered.read_text().partition(" ")[0]:
+    if remembered.exists() and _sha256(path) != read_text(remembered).partition(" ")[0]:
         raise UserError(
             f"{path} has changed since it was downloaded: its sha256 is not that in {remembered}. "
             "Remove both to download it again; if you have replaced it yourself, remove the second"
@@ -113,7 +113,7 @@ def _fetch(address: str, path: Path) -> None:
     start = _kept(path)
     headers = {"User-Agent": "netzoo"}
     if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": version.read_text()}
+        headers |= {"Range": f"bytes={start}-", "If-Range": read_text(version)}
     request = urllib.request.Request(address, headers=headers)
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -129,7 +129,7 @@ def _fetch(address: str, path: Path) -> None:
             start = 0
             if found := _version(response.headers):
                 write_text(version, found)
-        elif not _continues(response.headers, start, version.read_text()):
+        elif not _continues(response.headers, start, read_text(version)):
             _forget(path)
             raise OSError("the server sent other bytes than the missing ones")
         length = response.headers.get("Content-Length")
@@ -171,7 +171,7 @@ def _forget(path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, MAX_DATA) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

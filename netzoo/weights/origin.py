@@ -22,12 +22,14 @@ from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
+from netzoo.files import MAX_DATA, open_regular
+from netzoo.json_files import read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.paths import user_path
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
-from netzoo.weights.formats.read import INDEX, MAX_INDEX, read_metadata, read_weights
+from netzoo.weights.formats.read import INDEX, read_metadata, read_weights
 from netzoo.weights.published import Preprocessing, Project
 from netzoo.weights.state_dict import Layout, own_layout
 from netzoo.workdir import CHECKPOINTS
@@ -36,6 +38,15 @@ MAX_PREFIX = 6  # parts of the names of tensors that wrappers may have added
 OWN = "netzoo"  # the project whose names are netzoo's variable paths
 # Options that affect only training, and so do not belong to weights.
 _OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
+_COLOR = [float, float, float]
+# What timm writes about a network into the config.json beside its weights.
+_HUB_CONFIG = {
+    "architecture": str,
+    "pretrained_cfg": {
+        **{"mean": _COLOR, "std": _COLOR, "input_size": [int, int, int]},
+        **{"crop_pct": float, "interpolation": str},
+    },
+}
 _FROM_TENSORFLOW = re.compile(r"(.*[/_.-])?tf_.*")  # timm's names of weights from TensorFlow
 
 
@@ -99,7 +110,7 @@ def _file(path: Path) -> Weights:
     metadata = read_metadata(path)
     if metadata.get("format") == OWN:
         return Weights(path, tensors, *_own(path, metadata), "stored in the file")
-    with path.open("rb") as file:
+    with open_regular(path, MAX_DATA) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     for known in CATALOGUE.values():
         reason = None
@@ -123,14 +134,14 @@ def _files_of_hub(folder: Path) -> list[Path]:
 def _hub_config(path: Path) -> tuple[str, Preprocessing | None]:
     """Read timm's name and preprocessing of a network; ("", None) if the file is absent."""
     try:
-        config = json.loads(path.read_bytes()) if path.stat().st_size < MAX_INDEX else {}
+        config = read_json(path, _HUB_CONFIG)
         given = config["pretrained_cfg"]
         mean, std = ([255 * float(value) for value in given[name]] for name in ("mean", "std"))
         size = int(given["input_size"][-1])
         resize_size = round(size / float(given["crop_pct"]))
         images = _preprocessing(mean, std, resize_size, size, given["interpolation"])
         return str(config["architecture"]), images
-    except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, OSError, ValueError):
         return "", None
 
 

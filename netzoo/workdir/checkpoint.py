@@ -13,8 +13,8 @@ previous checkpoint as the newest. Older steps are deleted afterwards. Each step
 """
 
 import contextlib
-import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from chex import ArrayTree
 
 from netzoo.errors import UserError, note, unknown_name
 from netzoo.files import make_folder, write_bytes
+from netzoo.json_files import read_json
+from netzoo.limits import check_unpacked, last_words
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 from netzoo.workdir.folder import FRESH_FILE
@@ -36,6 +38,10 @@ from netzoo.workdir.folder import FRESH_FILE
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+_LAST_WORDS = (
+    "error: this process ended while it read {}: the checkpoint is damaged or hostile, the memory "
+    "was full, or the process was killed"
+)
 # The item that marks an extra checkpoint, which a signal saved between regular ones.
 _EXTRA = "extra"
 # Reasons why a run may lack a kind of checkpoint.
@@ -143,11 +149,12 @@ class Checkpoints(_CheckpointFolder):
         """
 
         def read(folder: Path) -> ArrayTree:
+            _described(folder)
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like))
             restored = self._manager.restore(int(folder.name), args=arguments)
             # The position is the same for all processes.
             position = min((folder / "data").glob("process_*.json"))
-            iterator.set_state(json.loads(position.read_text()))
+            iterator.set_state(read_json(position, {}))
             return restored.state
 
         steps = sorted(self._manager.all_steps())
@@ -179,7 +186,7 @@ class BestCheckpoint(_CheckpointFolder):
 
         def read_value(folder: Path) -> float:
             # Orbax stores the JSON item in this file.
-            return json.loads((folder / "metrics" / "metrics").read_text())["value"]
+            return read_json(folder / "metrics" / "metrics", {"value": float})["value"]
 
         steps = self._manager.all_steps()
         best: tuple[int, float] = next(_sound(self.directory, steps, read_value), (0, -np.inf))
@@ -249,7 +256,8 @@ def _sound(
         folder = directory / str(step)
         try:
             check_files(folder)
-            value = read(folder)
+            with last_words(_LAST_WORDS.format(folder)):
+                value = read(folder)
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
             if folder.exists():  # otherwise a running training has deleted it
                 note(f"checkpoint damaged, left out: {folder}: {_first_line(error)}")
@@ -259,11 +267,27 @@ def _sound(
 
 def _read_arrays(folder: Path) -> ArrayTree:
     """Read the state as NumPy arrays, whatever the devices that saved it."""
+    saved = _described(folder)
     with ocp.StandardCheckpointer() as reader:
-        saved = reader.metadata(folder / "state").item_metadata.tree
         # For other arrays, Orbax looks for the devices of the processes that saved them.
         like = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved)
         return reader.restore(folder / "state", like)
+
+
+def _described(folder: Path) -> ArrayTree:
+    """Return the descriptions of the saved arrays, whose sizes are checked.
+
+    TensorStore ends the process if it cannot allocate what a damaged description claims.
+    """
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(folder / "state").item_metadata.tree
+    claimed = 0
+    for leaf in jax.tree.leaves(saved):
+        chunk = leaf.storage.chunk_shape if leaf.storage else None
+        claimed += leaf.dtype.itemsize * max(math.prod(leaf.shape), math.prod(chunk or ()))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    check_unpacked(size, claimed)
+    return saved
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import orbax.checkpoint as ocp
 
-from netzoo.files import write_text
+from netzoo.files import MAX_DATA, check_regular, open_regular, write_text
+from netzoo.json_files import read_json
 from netzoo.workdir.folder import FRESH_FILE
 
 CHECKSUMS_FILE = "checksums.json"
@@ -46,12 +47,13 @@ def check_files(folder: Path) -> None:
 
     Raises:
       ValueError: A file is missing or altered; the message names it.
-      OSError: A file cannot be read.
+      OSError: A file cannot be read, or is a device or the like.
     """
+    check_regular(folder)
     path = folder / CHECKSUMS_FILE
     if not path.exists():
         return
-    for name, digest in json.loads(path.read_text()).items():
+    for name, digest in read_json(path, {"*": str}).items():
         file = folder / name
         if not file.exists():
             raise ValueError(f"{name} is missing")
@@ -60,5 +62,5 @@ def check_files(folder: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, MAX_DATA) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from netzoo.files import write_text
+from netzoo.json_files import read_json
 from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
     "netzoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
     "opencv-python-headless", "pillow", "tensorflow-datasets", "sentencepiece", "sacrebleu",
 )  # fmt: skip
+
+# Of environment.json, as far as a continuation needs it.
+SHAPE = {"changes?": [{"step": int, "values": {"*": [object, object]}}]}
 
 
 def _shell_line(command: Sequence[str]) -> str:
@@ -111,7 +115,7 @@ def add_changes(workdir: Path, step: int, changes: Mapping[str, tuple[Any, Any]]
 
 def _read(workdir: Path) -> dict[str, Any]:
     path = workdir / ENVIRONMENT_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path, SHAPE) if path.exists() else {}
 
 
 def _write(workdir: Path, record: Mapping[str, Any]) -> None:

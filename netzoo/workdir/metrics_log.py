@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -22,10 +23,19 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from netzoo.errors import UserError
-from netzoo.files import appending, make_folder, write_bytes, write_text
+from netzoo.files import (
+    MAX_LOG,
+    appending,
+    make_folder,
+    read_bytes,
+    write_bytes,
+    write_text,
+)
+from netzoo.json_files import check_shape, parse_json
 from netzoo.workdir import METRICS_FILE, TENSORBOARD
 
 _EVENTS = ".netzoo-"  # in the names of event files
+_LINE = {"kind": str, "step": int, "epoch": float, "timing?": {}}
 _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
 
@@ -111,23 +121,33 @@ class MetricsWriter(contextlib.AbstractContextManager):
         self.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read a `metrics.jsonl`, ignoring a truncated last line.
+def read_metrics(
+    path: Path, shape: Mapping[str, Any] = MappingProxyType({}), kind: str | None = None
+) -> list[dict[str, Any]]:
+    """Read the lines of a `metrics.jsonl`, ignoring a truncated last line.
+
+    Args:
+      path: The file.
+      shape: Further values that each returned line must hold; see `netzoo.json_files`.
+      kind: The kind of lines to return; None for all.
 
     Raises:
       FileNotFoundError: The file does not exist.
-      UserError: Another line is not JSON; the message names file and line.
+      UserError: Another line is not JSON or has another shape; the message names file and line.
     """
-    records, lines = [], path.read_bytes().split(b"\n")
+    records, lines = [], read_bytes(path, MAX_LOG).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
+            record = parse_json(line, _LINE)
+            if kind in (None, record["kind"]):
+                check_shape(record, dict(shape))
+                records.append(record)
         except ValueError as error:
             if number < len(lines):
                 raise UserError(
-                    f"{path}, line {number} is not JSON: {line[:80]!r}. Fix or remove that line."
+                    f"{path}, line {number} is damaged: {error}: {line[:80]!r}. Fix or remove it."
                 ) from error
     return records
 

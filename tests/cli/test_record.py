@@ -359,9 +359,9 @@ def test_environment_is_complete(command, line, tmp_path):
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("[1, 2]", "list"),
+        ("[1, 2]", "expected an object"),
         ("{", "JSON"),
-        (json.dumps({**OLD_RECORD, "accuracy": None}), "accuracy|NoneType"),
+        (json.dumps({**OLD_RECORD, "accuracy": None}), "expected a number for accuracy, got null"),
         (json.dumps({k: v for k, v in OLD_RECORD.items() if k != "accuracy"}), "'accuracy'"),
         (json.dumps({**OLD_RECORD, "task": "translatio"}), "'translatio'"),
     ],

@@ -153,13 +153,15 @@ def test_values_may_not_hide_the_line_itself(tmp_path):
 def test_reading_forgives_the_last_line_only(tmp_path):
     """Protects against ignoring damage in the middle of a log."""
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}')
-    assert read_metrics(path) == [{"step": 1}, {"step": 2}]
-    path.write_text('{"step": 1}\n{"ste')
-    assert read_metrics(path) == [{"step": 1}]
-    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2 is not JSON"):
-        read_metrics(path)
+    one, two = ({"kind": "train", "step": step, "epoch": step / 2} for step in (1, 2))
+    path.write_text(f"{json.dumps(one)}\n{json.dumps(two)}")
+    assert read_metrics(path) == [one, two]
+    path.write_text(f'{json.dumps(one)}\n{{"ste')
+    assert read_metrics(path) == [one]
+    for line in ('{"ste', "[]", '{"kind": "train", "step": "2"}', '{"epoch": 1.0, "step": 2}'):
+        path.write_text(f"{json.dumps(one)}\n{line}\n{json.dumps(two)}\n")
+        with pytest.raises(UserError, match=r"metrics\.jsonl, line 2 is damaged"):
+            read_metrics(path)
     path.write_text("")
     assert read_metrics(path) == []
 

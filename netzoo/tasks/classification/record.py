@@ -17,7 +17,11 @@ RECORD = Record(
         *("model.", "data.source", "data.image_size", "data.mean", "data.std"),
         "evaluation.crop_pct",
     ),
-    scores={"accuracy": "accuracy", "num_examples": "count", "interval": "interval"},
+    scores={
+        "accuracy": ("accuracy", float),
+        "num_examples": ("count", int),
+        "interval": ("interval", [float, float]),
+    },
     score_columns=(Column("accuracy, % (95 % interval)", _accuracy),),
     rank="accuracy",
     headline=lambda record: f"accuracy {100 * record['accuracy']:.2f} %",

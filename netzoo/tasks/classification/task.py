@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from netzoo.data.source import SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
+from netzoo.json_files import read_json
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.paths import user_path
@@ -332,11 +332,8 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     """
     path = Path(workdir) / CLASSES_FILE
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        names = error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return tuple(read_json(path, [str]))
+    except (OSError, UserError) as error:
         raise UserError(
-            f"{path}: expected the class names of a run of image classification, got {names!r:.200}"
-        )
-    return tuple(names)
+            f"expected the class names of a run of image classification: {error}"
+        ) from None

@@ -5,7 +5,10 @@ from netzoo.tasks.record import Column, Record
 TRANSLATIONS_FILE = "translations.tsv"
 
 _BLEU = "{bleu:.2f} ({bleu_interval[0]:.1f} to {bleu_interval[1]:.1f})"
-_SCORES = ("bleu", "bleu_interval", "bleu_signature", "chrf", "exact_match", "perplexity")
+_SCORES = {
+    **{"bleu": float, "bleu_interval": [float, float], "bleu_signature": str},
+    **{"chrf": float, "exact_match": float, "perplexity": (float, None)},
+}
 RECORD = Record(
     settings={},
     # `data.lengths` limits the length of translations.
@@ -13,7 +16,10 @@ RECORD = Record(
         *("model.", "data.source", "data.lengths", "evaluation.beam_size"),
         *("evaluation.length_penalty", "evaluation.extra_length", "evaluation.bleu_tokenizer"),
     ),
-    scores={**{name: name for name in _SCORES}, "num_examples": "count"},
+    scores={
+        **{name: (name, shape) for name, shape in _SCORES.items()},
+        "num_examples": ("count", int),
+    },
     score_columns=(
         Column("BLEU (95 % interval)", _BLEU.format_map),
         Column("chrF", "{chrf:.2f}".format_map),

@@ -14,6 +14,7 @@ from netzoo.data.source import SourceError
 from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.splits import resolve_split, split_aliases
 from netzoo.errors import did_you_mean
+from netzoo.files import MAX_DATA, read_bytes
 from netzoo.limits import max_unpacked
 from netzoo.paths import user_path
 from netzoo.tasks.translation.number_words import SPLIT_SIZES, number_pairs
@@ -156,7 +157,7 @@ def _select(pairs: dict[str, list[Pair]], split: str) -> list[Pair]:
 
 
 def _read_files(*paths: Path) -> list[Pair]:
-    sources, targets = (decode_lines(path.read_bytes(), str(path)) for path in paths)
+    sources, targets = (decode_lines(read_bytes(path, MAX_DATA), str(path)) for path in paths)
     if len(sources) != len(targets):
         raise SourceError(
             f"{paths[0]} has {len(sources):,} lines and {paths[1]} has {len(targets):,}; line n of "

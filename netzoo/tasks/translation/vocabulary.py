@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from netzoo.errors import UserError
-from netzoo.files import write_bytes
+from netzoo.files import read_bytes, write_bytes
 from netzoo.paths import user_path
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
@@ -101,7 +101,7 @@ class Vocabulary:
           UserError: The file does not exist or is damaged.
         """
         try:
-            return cls(user_path(path).read_bytes())
+            return cls(read_bytes(user_path(path)))
         except (OSError, UserError) as error:
             raise UserError(
                 f"cannot read the vocabulary {path}: {str(error).rstrip('.')}; replace the file"

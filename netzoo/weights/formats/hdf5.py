@@ -6,6 +6,7 @@ The other process runs this file by its path, so that it imports nothing else of
     python netzoo/weights/formats/hdf5.py FILE MAX_BYTES
 """
 
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,25 +15,28 @@ from pathlib import Path
 import h5py
 
 SECONDS, BYTES_A_SECOND = 8.0, 5_000_000  # to start the process; to read
+SPARE = 1 << 29  # bytes of memory, besides the values
 
 
 def probe(path: Path, max_bytes: int) -> str | None:
-    """Read all datasets of at most `max_bytes` in another process, and discard them.
+    """Read the datasets of at most `max_bytes` in another process, and discard them.
 
     Returns:
-      A description of the failure; None if the library returned, even with an error.
+      A description of the failure, or None.
     """
     limit = SECONDS + path.stat().st_size / BYTES_A_SECOND
     # Without -P, Python searches this file's folder first, where `torch` and `keras` shadow the
     # packages.
     command = [sys.executable, "-P", __file__, str(path.absolute()), str(max_bytes)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=limit)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=limit
+        )
     except subprocess.TimeoutExpired:
         return f"the HDF5 library did not finish within {limit:.0f} s"
     if done.returncode < 0:
         return f"the HDF5 library crashed on the file (signal {-done.returncode})"
-    return None
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else None
 
 
 def items_below(
@@ -64,10 +68,21 @@ def holds_numbers(dataset: h5py.Dataset) -> bool:
     return in_file and dataset.dtype.kind in "fiub"
 
 
-if __name__ == "__main__":
-    with h5py.File(sys.argv[1], "r") as file:
+def _read_all(path: str, max_bytes: int) -> None:
+    """Read the attributes and the datasets of a file within a limit of memory."""
+    # The values, a packed and an unpacked chunk, and what Python and NumPy take.
+    memory = 3 * max_bytes + SPARE
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with h5py.File(path, "r") as file:
         dict(file.attrs)
         for _, item in items_below(file):
             dict(item.attrs)
             if isinstance(item, h5py.Dataset) and holds_numbers(item):
-                item[()] if item.nbytes <= int(sys.argv[2]) else None
+                item[()] if item.nbytes <= max_bytes else None
+
+
+if __name__ == "__main__":
+    try:
+        _read_all(sys.argv[1], int(sys.argv[2]))
+    except Exception as error:
+        sys.exit(f"{error}")

@@ -48,7 +48,7 @@ def read_keras_file(path: Path) -> dict[str, np.ndarray]:
         items = dict(items_below(file))
         numbered = "layers" in file or LAYERS_OF_KERAS_2 in file
         datasets = dict(_by_number(items) if numbered else _by_name(file, items))
-        check_unpacked(path, sum(map(_bytes_to_read, datasets.values())))
+        check_unpacked(path.stat().st_size, sum(map(_bytes_to_read, datasets.values())))
         return {name: dataset[()] for name, dataset in datasets.items()}
 
 

@@ -1,6 +1,5 @@
 """Reads the tensors of a file of any known format without executing its contents."""
 
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +8,13 @@ import numpy as np
 from safetensors import safe_open
 
 from netzoo.errors import UserError, printable
+from netzoo.files import MAX_DATA, open_regular
+from netzoo.json_files import read_json
 from netzoo.limits import check_unpacked
 from netzoo.weights.formats.keras import read_keras_file
 from netzoo.weights.formats.torch import read_torch_file
 
 INDEX = ".index.json"
-MAX_INDEX = 1 << 24  # bytes
 ZIP_MAGIC, HDF5_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80"
 # Google's training programs add one of these prefixes to the names of parameters, and other
 # prefixes to the optimizer state.
@@ -33,7 +33,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if path.name.endswith(INDEX):
         return _read_index(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path, MAX_DATA) as file:
             start = file.read(16)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
@@ -43,7 +43,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             if value.dtype.kind not in "fiub" and value.dtype.name != "bfloat16":
                 raise UserError(f"{name} holds {value.dtype}; expected numbers")
         # A PyTorch tensor with strides of 0 may be far larger than its storage.
-        check_unpacked(path, sum(value.nbytes for value in tensors.values()))
+        check_unpacked(path.stat().st_size, sum(value.nbytes for value in tensors.values()))
     except UserError as error:
         raise UserError(f"{path}: {printable(str(error))}") from None
     except Exception as error:  # libraries raise many types for damaged files
@@ -54,7 +54,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a readable .safetensors file; {} for other files."""
-    with path.open("rb") as file:
+    with open_regular(path, MAX_DATA) as file:
         if path.name.endswith(INDEX) or file.read(9)[8:] != b"{":
             return {}
     with safe_open(path, framework="numpy") as tensors:
@@ -70,7 +70,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
         raise ValueError("it is not an .npz archive of arrays")
     with np.load(path, allow_pickle=False) as file:
-        check_unpacked(path, sum(entry.file_size for entry in file.zip.infolist()))
+        check_unpacked(path.stat().st_size, sum(entry.file_size for entry in file.zip.infolist()))
         try:
             tensors = {name: file[name] for name in file.files}
         except ValueError as error:
@@ -93,12 +93,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_index(path: Path) -> dict[str, np.ndarray]:
     """Read the files that a Hugging Face index lists; they are in the folder of the index."""
     try:
-        if path.stat().st_size > MAX_INDEX:
-            raise ValueError(f"it has over {MAX_INDEX:,} bytes")
-        names = set(json.loads(path.read_bytes())["weight_map"].values())
+        names = set(read_json(path, {"weight_map": {"*": str}})["weight_map"].values())
         if wrong := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
             raise ValueError(f"{wrong[0]!r:.100} does not name a file beside it")
-    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = printable(str(error))
         raise UserError(f"{path} is not an index of weight files: {reason}") from None
     tensors: dict[str, np.ndarray] = {}

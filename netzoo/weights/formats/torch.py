@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from netzoo.errors import UserError
+from netzoo.files import MAX_DATA, open_regular
 from netzoo.limits import check_unpacked
 from netzoo.weights.formats.unpickle import (
     SAVE_OTHERWISE,
@@ -40,7 +41,7 @@ SHOWN = 200  # characters of names in an error
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict; see `read_weights`."""
-    with path.open("rb") as file:
+    with open_regular(path, MAX_DATA) as file:
         if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
             return _read_zip(file, path)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
@@ -50,7 +51,7 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         # The archive is not compressed, so its members can exceed its size only if they overlap.
-        check_unpacked(path, sum(entry.file_size for entry in archive.infolist()))
+        check_unpacked(path.stat().st_size, sum(entry.file_size for entry in archive.infolist()))
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise UserError("it is a compressed zip archive, which torch.save does not write")
         names = archive.namelist()

@@ -5,6 +5,8 @@ large to keep.
 """
 
 import json
+import resource
+import zlib
 
 import h5py
 import numpy as np
@@ -179,6 +181,21 @@ def test_huge_datasets_are_refused(tmp_path):
         file.create_dataset("conv/kernel", (10**12,), np.float32, chunks=(1024,))
     with pytest.raises(UserError, match="claims to hold 4,000,000,000,000 bytes"):
         read_weights(tmp_path / "a.h5")
+
+
+@pytest.mark.slow
+def test_chunks_that_unpack_to_more_are_refused(tmp_path):
+    """HDF5 unpacks a chunk as long as there is memory, whatever size it should have."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["layer_names"] = [b"conv"]
+        shape = {"shape": (1024,), "chunks": (1024,)}
+        data = file.create_dataset("conv/kernel", dtype="f4", compression="gzip", **shape)
+        packer, part = zlib.compressobj(1), bytes(1 << 24)
+        packed = b"".join(packer.compress(part) for _ in range(40)) + packer.flush()
+        data.id.write_direct_chunk((0,), packed)
+    with pytest.raises(UserError, match=r"filter returned failure|did not finish"):
+        read_weights(tmp_path / "a.h5")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < (3 << 30) // 1024
 
 
 def test_circles_are_refused(tmp_path):
