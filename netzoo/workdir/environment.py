@@ -19,8 +19,11 @@ from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
     "netzoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
-    "opencv-python-headless", "pillow", "tensorflow-datasets", "sentencepiece", "sacrebleu",
+    "opencv-python-headless", "pillow", "simplejpeg", "tensorflow-datasets", "sentencepiece",
+    "sacrebleu",
 )  # fmt: skip
+# Environment variables that change the bits of results.
+_VARIABLES = "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION"
 
 # Of environment.json, as far as a continuation needs it.
 SHAPE = {"changes?": [{"step": int, "values": {"*": [object, object]}}]}
@@ -36,10 +39,11 @@ def _shell_line(command: Sequence[str]) -> str:
 def describe_environment(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the software, the machine and the data on which a run's results depend.
 
-    It holds `versions` (of installed packages), `commit` (of netzoo, None if unknown), `machine`
-    and `data`, the argument (see `netzoo.data.source.fingerprint`). `machine` holds `cpu` (model),
-    `cores` (usable by this process), `memory` (bytes, None if unknown), `devices` (e.g. ["8 x TPU
-    v4"], over all hosts) and `platform` (JAX's cpu, gpu or tpu).
+    It holds `versions` (of installed packages), `commit` (of netzoo, None if unknown), `machine`,
+    `variables` (environment variables, None if unset) and `data`, the argument (see
+    `netzoo.data.source.fingerprint`). `machine` holds `cpu` (model), `cores` (usable by this
+    process), `memory` (bytes, None if unknown), `devices` (e.g. ["8 x TPU v4"], over all hosts),
+    `processes` and `platform` (JAX's cpu, gpu or tpu).
     """
     import jax  # Only training needs devices; creating tables must not initialise them.
 
@@ -56,8 +60,10 @@ def describe_environment(data: Mapping[str, Any]) -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
             "memory": memory,
             "devices": [f"{count} x {name}" for name, count in devices.items()],
+            "processes": jax.process_count(),
             "platform": jax.default_backend(),
         },
+        "variables": {name: os.environ.get(name) for name in _VARIABLES},
         "data": dict(data),
     }
 

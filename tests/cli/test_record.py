@@ -348,8 +348,10 @@ def test_environment_is_complete(command, line, tmp_path):
     assert made["command"] == line
     assert (made["parameters"], made["init"]) == (12, "random")
     assert set(made["versions"]) == {"python", *environment._PACKAGES}
-    assert set(made["machine"]) == {"cpu", "cores", "memory", "devices", "platform"}
+    machine = {"cpu", "cores", "memory", "devices", "processes", "platform"}
+    assert set(made["machine"]) == machine
     assert made["machine"]["cores"] >= 1 and made["machine"]["cpu"]
+    assert made["machine"]["processes"] == 1 and "XLA_FLAGS" in made["variables"]
     assert made["data"]["train"]["examples"] == 40
     # A copy of netzoo without its repository has no commit.
     has_repository = (ROOT / ".git").exists()
