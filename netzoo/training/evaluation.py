@@ -33,16 +33,22 @@ def evaluate(
     variables: ArrayTree,
     batches: Iterable[ArrayTree],
     put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
+    after_batch: Callable[[int, ArrayTree], None] = lambda number, sums: None,
 ) -> dict[str, np.ndarray]:
     """Sum `Task.evaluation_sums` over all batches.
 
     The device computes one batch while the host loads the next; the host waits only at the end.
-    `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices.
+    `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices. After every
+    batch, `after_batch` gets the number of batches so far and the sums of this one, which may still
+    be computed. It can raise an error to end the evaluation.
 
     Returns:
       Counts as int64 and sums as float64, which are exact for up to 2^53 examples.
     """
-    results = [eval_step(variables, put(batch)) for batch in batches]
+    results = []
+    for number, batch in enumerate(batches, start=1):
+        results.append(eval_step(variables, put(batch)))
+        after_batch(number, results[-1])
 
     def total(*values):
         values = np.stack(values)

@@ -128,6 +128,7 @@ def _announce(
     parameters: int,
     tables: str,
     start: int,
+    evaluated: bool,
     notes: list[str],
 ) -> None:
     """Print the network, the data, the devices, the first step and `notes`."""
@@ -151,10 +152,15 @@ def _announce(
     for line in notes if meshes.is_writer() else ():
         note(line)
     say(tables)
+    rest = "its evaluation is missing" if not evaluated else "nothing to do"
     if start >= config.train.epochs * steps:
-        say(f"training is complete at step {start}; nothing to do")
+        say(f"training is complete at step {start}; {rest}")
     else:
         say(f"continuing at step {start}" if start else "compiling the training step")
+
+
+class _Interrupted(Exception):
+    """A signal has ended an evaluation."""
 
 
 class TrainingLoop:
@@ -193,7 +199,6 @@ class TrainingLoop:
         if meshes.is_writer():
             lines = notes(config, workdir, task, self.start, changes) if restored else []
             self._save_description(environment, parameters, changes)
-        _announce(config, task, mesh, parameters, program.tables, self.start, lines)
         self.train_step = program.step
         self.eval_step = make_eval_step(task.evaluation_sums, mesh)
         self.put = meshes.batch_placer(mesh)
@@ -201,8 +206,13 @@ class TrainingLoop:
         self.best = self.log = None
         if config.data.validation_split:
             self.best = stack.enter_context(contextlib.closing(BestCheckpoint(workdir)))
+        # Process 0 reads the log for all.
+        self.evaluated = not processes.anyone(meshes.is_writer() and self._lacks_evaluation())
+        tables = program.tables
+        _announce(config, task, mesh, parameters, tables, self.start, self.evaluated, lines)
         if meshes.is_writer():
-            log = MetricsWriter(workdir, resume_step=self.start if restored else None)
+            step = self.start if restored else None
+            log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated)
             self.log = stack.enter_context(log)
         self.progress = stack.enter_context(
             Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)
@@ -229,10 +239,25 @@ class TrainingLoop:
             add_changes(workdir, self.start, changes)
         save_config(config, workdir)  # keys that may change have their present values
 
+    def _evaluates_at(self, step: int) -> bool:
+        every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
+        return step == self.total_steps or (every > 0 and step % every == 0)
+
+    def _lacks_evaluation(self) -> bool:
+        """Return whether a signal or a kill has interrupted the evaluation of the restored step."""
+        if not self.start or not self._evaluates_at(self.start):
+            return False
+        path, name = self.workdir / METRICS_FILE, f"validation_{self.task.main_metric}"
+        for line in read_metrics(path) if path.exists() else []:
+            if line["kind"] == "eval" and line["step"] == self.start:
+                return self.best is not None and not self.best.decided(line.get(name))
+        return True
+
     def run(self) -> None:
         """Run the steps after the restored one, to the end or until a signal."""
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
-        evaluate_every = self.config.evaluation.every_epochs * self.task.steps_per_epoch
+        if not self.evaluated and not self._evaluate(self.start):
+            return
         unread: tuple[int, int, Metrics] | None = None
         for step in range(self.start + 1, self.total_steps + 1):
             self._profile(step)
@@ -251,21 +276,30 @@ class TrainingLoop:
                 # Communication of two programs at once can deadlock.
                 jax.block_until_ready(metrics)
             stopping = self.stop.agreed(logging)
-            evaluating = last or (evaluate_every > 0 and step % evaluate_every == 0)
+            evaluating = self._evaluates_at(step)
             regular = last or step % checkpoint_every == 0
             if evaluating or regular or stopping:
                 self.finish_step(*unread)
                 unread = None
-            if evaluating:
-                with self.clock.paused():
-                    self._evaluate(step)
             # A skipped step has no new state, and saving it would delete an older checkpoint.
             regular = last or (regular and not self.skipped_in_a_row)
-            if regular or stopping:
-                with self.clock.paused():
-                    self.checkpoints.save(step, self.state, self.iterator, regular=regular)
+            # Saved first, because a signal may leave no time for an evaluation. The continued run
+            # then evaluates the restored step.
+            if regular:
+                self._save(step)
+            if evaluating and not stopping:
+                stopping = not self._evaluate(step)
             if stopping:
+                if not regular:
+                    self._save(step, regular=False)
                 return
+
+    def _save(self, step: int, *, regular: bool = True) -> None:
+        with self.clock.paused():
+            # Otherwise a kill could leave this checkpoint, but not the best weights before it.
+            if self.best:
+                self.best.wait()
+            self.checkpoints.save(step, self.state, self.iterator, regular=regular)
 
     def finish_step(self, step: int, count: int, metrics: Metrics) -> None:
         """Wait for the metrics of a step, check them, and log them at log steps."""
@@ -304,14 +338,23 @@ class TrainingLoop:
             "Lower optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
         )
 
-    def _evaluate(self, step: int) -> None:
-        """Evaluate, log the results, and keep the weights if they are the best."""
+    def _evaluate(self, step: int) -> bool:
+        """Evaluate, log the results, and keep the weights if they are the best.
+
+        Return whether the evaluation was completed, not interrupted by a signal.
+        """
         results, metric = {}, self.task.main_metric
         variables = self.state.evaluation_variables
-        for name, batches in self.evaluation_batches.items():
-            metrics = self.task.metrics(evaluate(self.eval_step, variables, batches, self.put))
-            results[f"{name}_loss"] = metrics["loss"]
-            results[f"{name}_{metric}"] = metrics[metric]
+        put, check = self.put, self._check_signal
+        try:
+            with self.clock.paused():
+                for name, batches in self.evaluation_batches.items():
+                    sums = evaluate(self.eval_step, variables, batches, put, check)
+                    metrics = self.task.metrics(sums)
+                    results[f"{name}_loss"] = metrics["loss"]
+                    results[f"{name}_{metric}"] = metrics[metric]
+        except _Interrupted:
+            return False
         epoch = step / self.task.steps_per_epoch
         weights = "params" if self.state.ema is None else "ema"
         if self.log:
@@ -320,6 +363,15 @@ class TrainingLoop:
         self.progress.message(f"epoch {epoch:g} ({weights}): {listed}")
         if self.best:
             self.best.save(step, {"ema": variables}, results[f"validation_{metric}"])
+        return True
+
+    def _check_signal(self, number: int, sums: ArrayTree) -> None:
+        """Raise an error after a batch of an evaluation if the run ends; all processes agree."""
+        logging = number % self.config.train.log_every_steps == 0
+        if logging and jax.process_count() > 1:
+            jax.block_until_ready(sums)
+        if self.stop.agreed(logging):
+            raise _Interrupted
 
     def _profile(self, step: int) -> None:
         """Start or stop the trace before a step; the end of a short run stops it too."""

@@ -58,13 +58,13 @@ class StopSignal(contextlib.AbstractContextManager):
         self.signal = number
         if number == signal.SIGHUP:
             _leave_closed_terminal()
-        self._announce("stopping after this step; a second signal stops at once")
+        self._announce("stopping after this batch; a second signal stops at once")
 
     def agreed(self, logging: bool) -> bool:
-        """Return whether the run ends after this step; all processes agree.
+        """Return whether the run ends after this batch; all processes agree.
 
-        A signal may reach only some processes, or reach them in different steps, and a process that
-        continued alone would wait forever. The processes therefore communicate when they log.
+        A signal may reach only some processes, or reach them at different batches, and a process
+        that continued alone would wait forever. The processes therefore communicate when `logging`.
         """
         if jax.process_count() > 1:
             if not logging:

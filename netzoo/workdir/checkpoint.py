@@ -81,6 +81,11 @@ class _CheckpointFolder:
         with _explained(self.directory):
             self._manager.save(step, args=ocp.args.Composite(**items))
 
+    def wait(self) -> None:
+        """Wait for pending writes; raise a UserError if they fail."""
+        with _explained(self.directory):
+            self._manager.wait_until_finished()
+
     def close(self) -> None:
         """Wait for pending writes; raise a UserError if they fail."""
         with _explained(self.directory):
@@ -193,6 +198,13 @@ class BestCheckpoint(_CheckpointFolder):
         self._step, self._value = best
         for other in set(steps) - {self._step}:
             self._manager.delete(other)
+
+    def decided(self, value: float | None) -> bool:
+        """Return whether an evaluation with this metric changes nothing any more.
+
+        It may be None for a metric that is not finite.
+        """
+        return value is None or value <= self._value
 
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
         """Start writing `weights` if `value` is the highest so far; see `_save`."""

@@ -46,12 +46,13 @@ class MetricsWriter(contextlib.AbstractContextManager):
       path: The file, `metrics.jsonl`.
     """
 
-    def __init__(self, workdir: Path, *, resume_step: int | None) -> None:
+    def __init__(self, workdir: Path, *, resume_step: int | None, evaluated: bool = True) -> None:
         """Open the log of a run, and create a missing folder.
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
-        them again. Event files of other programs stay.
+        them again; if not `evaluated`, the evaluation of this step too. Event files of other
+        programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
@@ -65,7 +66,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
                 old.unlink()
         elif self.path.exists():
             with _naming(self.path):
-                _truncate(self.path, resume_step)
+                _truncate(self.path, resume_step, evaluated)
         if resume_step is None:
             write_bytes(self.path, b"")
         # Unbuffered, so that closing after a failed write does not fail again.
@@ -152,9 +153,17 @@ def read_metrics(
     return records
 
 
-def _truncate(path: Path, last_step: int) -> None:
-    """Remove the lines after `last_step`, replacing the file atomically."""
-    kept = [record for record in read_metrics(path) if record["step"] <= last_step]
+def _truncate(path: Path, last_step: int, evaluated: bool) -> None:
+    """Remove the lines after `last_step`, replacing the file atomically.
+
+    If not `evaluated`, the evaluation of this step goes too.
+    """
+    kept = [
+        record
+        for record in read_metrics(path)
+        if record["step"] < last_step
+        or (record["step"] == last_step and (evaluated or record["kind"] != "eval"))
+    ]
     # json writes the shortest exact form of floats, so kept lines keep their bytes.
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     write_text(path, text)

@@ -62,6 +62,18 @@ def test_a_resumed_log_equals_an_uninterrupted_one(tmp_path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["metrics.jsonl", "tensorboard"]
 
 
+def test_an_interrupted_evaluation_leaves_the_log(tmp_path):
+    """Protects the log from the same evaluation twice: a run that repeats it removes the first."""
+    with MetricsWriter(tmp_path, resume_step=None) as writer:
+        for step in (1, 2):
+            writer.write("train", step, step, {"loss": 0.5})
+            writer.write("eval", step, step, {"accuracy": 0.5})
+    for evaluated, kept in ((True, 4), (False, 3)):
+        MetricsWriter(tmp_path, resume_step=2, evaluated=evaluated).close()
+        lines = read_metrics(tmp_path / "metrics.jsonl")
+        assert len(lines) == kept and lines[2]["kind"] == "train"
+
+
 def test_everything_outside_timing_ignores_the_clock(tmp_path):
     """Protects comparisons of logs without "timing"."""
     logs = []
