@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from absl import logging
 from ml_collections import ConfigDict
 
-from netzoo.cache import cache_folder
 from netzoo.cli import join
 from netzoo.cli.arguments import Parser
+from netzoo.cli.compile_cache import use_compile_cache
 from netzoo.config import load_config
 from netzoo.config.overrides import override, read_config, split_overrides
 
@@ -79,10 +79,7 @@ def run(
     override(config, options_of_config)
     options.overridden = tuple(options_of_config)
     logging.set_verbosity(logging.WARNING)
-    import jax
-
-    # Cache compiled programs between processes.
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    use_compile_cache()
     if many_processes:
         join.join(options)
         from netzoo.processes import telling_others

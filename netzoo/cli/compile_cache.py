@@ -1,0 +1,71 @@
+"""The cache of compiled programs, which XLA loads as machine code without checking them."""
+
+import functools
+import glob
+import os
+import re
+import stat
+import warnings
+from pathlib import Path
+from typing import Any
+
+from netzoo.cache import CACHE_VARIABLE, cache_folder
+from netzoo.errors import UserError, note
+
+# JAX reads it. Who sets it decides whom to trust.
+JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+_UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
+
+
+def use_compile_cache() -> None:
+    """Cache compiled programs between processes, and remove entries that cannot be read.
+
+    Raises:
+      UserError: Another user can write into the folder.
+    """
+    import jax
+
+    config: Any = jax.config
+    if not config.jax_compilation_cache_dir:
+        config.update("jax_compilation_cache_dir", str(_own_folder(cache_folder() / "xla")))
+    folder = Path(config.jax_compilation_cache_dir)
+    # JAX itself would warn of the same entry in every process, because it overwrites none.
+    warnings.showwarning = functools.partial(_remove_unreadable, folder, warnings.showwarning)
+
+
+def _own_folder(folder: Path) -> Path:
+    """Return a folder that only this user can open, and create a missing one.
+
+    Raises:
+      UserError: Another user owns the folder or could have written into it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    reason = None
+    if not stat.S_ISDIR(found.st_mode):
+        reason = "it is not a folder"
+    elif found.st_uid != os.geteuid():
+        reason = f"it belongs to user {found.st_uid}, and this process to user {os.geteuid()}"
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        reason = "other users can write into it"
+    if reason:
+        raise UserError(
+            f"{folder} cannot hold compiled programs, which run without a check: {reason}. Remove "
+            f"it, or set {CACHE_VARIABLE} or {JAX_VARIABLE} to a folder of your own"
+        )
+    folder.chmod(0o700)
+    return folder
+
+
+def _remove_unreadable(
+    folder: Path, show: Any, message: Warning | str, *where: Any, **options: Any
+) -> None:
+    """Show a warning, or remove the entries of the program that JAX could not read."""
+    if found := _UNREADABLE.match(str(message)):
+        for entry in folder.glob(f"{glob.escape(found[1])}-*-cache"):
+            entry.unlink(missing_ok=True)
+        note(f"{found[1]} is compiled again: its entry in {folder} was damaged, and is removed")
+    else:
+        show(message, *where, **options)
