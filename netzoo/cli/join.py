@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from netzoo.errors import UserError, note
 from netzoo.limits import witness
@@ -21,6 +22,8 @@ HEARTBEAT_TIMEOUT_SECONDS = 30
 SHUTDOWN_TIMEOUT_SECONDS = 60
 # Seconds that a process waits for the others to start, and between lines that say so.
 JOIN_TIMEOUT_SECONDS, SAY_EVERY_SECONDS = 300, 30
+# Seconds that process 0 waits for its own name in a cluster.
+RESOLVE_SECONDS = 30
 
 # JAX reads it too. It is needed where HOST is no address of the machine of process 0.
 BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
@@ -83,12 +86,10 @@ def _check_address(address: str) -> None:
     Raises:
       UserError: HOST is unknown or belongs to another machine, or the port is in use.
     """
-    host, _, port = address.rpartition(":")
+    port = address.rpartition(":")[2]
     try:
-        # A port that was in use a minute ago is free for a server.
-        for family, kind, _, _, place in socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        ):
+        for family, kind, _, _, place in _resolve(address):
+            # A port that was in use a minute ago is free for a server.
             with socket.socket(family, kind) as server:
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 server.bind(place)
@@ -98,6 +99,19 @@ def _check_address(address: str) -> None:
             f"machine and a free port. If others reach it by another address, set {BIND_VARIABLE}="
             f"0.0.0.0:{port}, which listens at all addresses"
         ) from None
+
+
+def _resolve(address: str) -> list[Any]:
+    """Return `socket.getaddrinfo` of HOST:PORT; a pod's own name may take a moment to appear."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + RESOLVE_SECONDS
+    while True:
+        try:
+            return socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def _connect(coordinator: str | None, count: int | None, index: int | None, bind: str) -> None:

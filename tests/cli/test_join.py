@@ -64,8 +64,9 @@ def test_the_coordinator_listens_at_the_given_address_only(calls, monkeypatch):
         ("", "in use"),
     ],
 )
-def test_an_address_that_cannot_be_used(place, reason, listening, calls):
+def test_an_address_that_cannot_be_used(place, reason, listening, calls, monkeypatch):
     """Protects users from a crash of JAX, and a job from one that has the same port."""
+    monkeypatch.setattr(join, "RESOLVE_SECONDS", 0)
     with pytest.raises(UserError, match=f"cannot listen at .*({reason}).*{join.BIND_VARIABLE}=0"):
         join.join(options(place or address(listening)))
     assert not calls
