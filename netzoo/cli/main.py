@@ -46,6 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         note("interrupted")
         return 128 + signal.SIGINT
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        note(
+            f"error: the memory is full: {str(error).strip() or 'an array does not fit'}\nUse a "
+            "smaller batch (train.batch_size, evaluation.batch_size) or smaller examples"
+        )
+        return 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether Python, NumPy or XLA could not allocate memory."""
+    # The second is JAX's, which this module does not import; its type has several names.
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from netzoo.paths import is_address
 
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
+_LONGEST, _MOST_GROUPS = 1000, 50  # characters and groups of a regular expression
 _MANY = 2**40  # replaces the unknown number of examples
 _UNITS = "%", "examples"  # of slices that can be compared without the number of examples
 
@@ -62,10 +63,15 @@ def or_none(rule: Rule) -> Rule:
     return Rule(lambda x: x is None or rule.holds(x), f"{rule.wanted}, or None")
 
 
+def _is_pattern(x: Any) -> bool:
+    """Return whether `x` is a regular expression; Python cannot compile deeply nested ones."""
+    return len(x) <= _LONGEST and x.count("(") <= _MOST_GROUPS and bool(re.compile(x))
+
+
 def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
     """Return the rule for an ordered table of regular expressions and values."""
     return Rule(
-        lambda x: bool(x) and all(bool(re.compile(p)) and holds(value) for p, value in x),
+        lambda x: bool(x) and all(_is_pattern(p) and holds(value) for p, value in x),
         f"pairs (regular expression, {wanted})",
     )
 

@@ -13,6 +13,7 @@ from netzoo.config.rules import TYPES, Rule, one_of, or_none
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError, unknown_name
 
+_MAX_INTEGER = 1 << 63  # larger ones do not fit into a float
 _WORDS = re.compile(r"[\w.]+(,[\w.]+)*")  # a tuple of words needs no quotes on the command line
 
 
@@ -108,7 +109,7 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
         faults.append(f"missing: {', '.join(missing)}; start from default_config")
 
     def fault(name, expected):
-        return f"{name} is {values[name]!r}; expected {expected}"
+        return f"{name} is {values[name]!r:.200}; expected {expected}"
 
     if not faults:
         faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
@@ -159,6 +160,7 @@ def parse(config: ConfigDict, name: str, text: str) -> Any:
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     try:
-        return text if kind is str else ast.literal_eval(text)
+        value = text if kind is str else ast.literal_eval(text)
+        return text if isinstance(value, int) and abs(value) > _MAX_INTEGER else value
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return tuple(text.split(",")) if kind is tuple and _WORDS.fullmatch(text) else text

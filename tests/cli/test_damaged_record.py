@@ -1,10 +1,12 @@
 """Damaged files of runs and records: one error, never a traceback."""
 
+import errno
 import json
 import shutil
 
 import pytest
 
+from netzoo.cli import record
 from netzoo.cli.record import make_record, results_tables
 from tests.cli import test_record
 from tests.cli.test_record import OLD_RECORD, read
@@ -18,7 +20,7 @@ def test_any_damage_is_an_error(workdir, tmp_path, name):
     """Protects against tracebacks: each part of each file is replaced or removed in turn."""
     path, out, before = workdir / name, tmp_path / "out", b""
 
-    def record():
+    def make():
         make_record(workdir, out)
         shutil.rmtree(out)
 
@@ -27,7 +29,27 @@ def test_any_damage_is_an_error(workdir, tmp_path, name):
         before = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
     else:
         value = read(path)
-    assert read_everything(record, path, value, before) > 50
+    assert read_everything(make, path, value, before) > 50
+
+
+def test_a_full_disk_leaves_no_half_record(workdir, tmp_path, monkeypatch):
+    """Protects the second attempt: half a folder would exist already."""
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "the disk is full", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(record, "write_text", full)
+        make_record(workdir, tmp_path / "out")
+    make_record(workdir, tmp_path / "out")
+
+
+def test_a_link_is_not_copied(workdir, tmp_path):
+    """Protects private files: a record is published, and its run may come from a stranger."""
+    (tmp_path / "private").write_text("secret")
+    (workdir / "picture.png").symlink_to(tmp_path / "private")
+    make_record(workdir, tmp_path / "out")
+    assert not (tmp_path / "out" / "picture.png").exists()
 
 
 def test_any_damage_of_a_record_is_an_error(tmp_path):

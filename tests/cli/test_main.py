@@ -35,6 +35,31 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 112. GiB"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 120000000000 bytes."),
+        RuntimeError("another"),
+    ],
+)
+def test_a_full_memory_is_one_message(error, monkeypatch, capsys):
+    """Protects users of large batches from a traceback; other errors keep theirs."""
+
+    def broken(arguments):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "netzoo.cli.keys", SimpleNamespace(main=broken))
+    if str(error) == "another":
+        with pytest.raises(RuntimeError):
+            main(["keys"])
+    else:
+        assert main(["keys"]) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith(f"error: the memory is full: {error}\n")
+        assert "batch_size" in shown
+
+
 def test_errors_reach_the_terminal_escaped(monkeypatch, capsys):
     """Protects the terminal from names in errors; the lines of an error remain."""
 

@@ -18,7 +18,15 @@ TABLE_OF = {task: task_table(task) for task in TASKS}
 # Maps every key to the first task that has it.
 TASK_OF = {name: task for task in reversed(TASKS) for name in TABLE_OF[task].keys}
 NAN, INF = math.nan, math.inf
-TABLES = ((), (1.0,), ((".*", -1.0),), (("[", 1.0),), ((".*", "x"),), ((".*", NAN),))
+TABLES = (
+    (),
+    (1.0,),
+    ((".*", -1.0),),
+    (("[", 1.0),),
+    ((3000 * "(" + 3000 * ")", 1.0),),
+    ((".*", "x"),),
+    ((".*", NAN),),
+)
 
 # Invalid values by the text of a shared rule.
 REFUSED_BY = {
@@ -39,6 +47,7 @@ OUT_OF_RANGE = {
     "data.on_corrupt": ("ignore", ""),
     "data.on_change": ("ignore", ""),
     "train.on_nonfinite": ("ignore", ""),
+    "data.image_size": (0, 4097, 100_000),
     "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
     "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),
     "data.vocabulary_size": (7,),
@@ -121,7 +130,7 @@ def test_out_of_range():
                 assert f"unknown task {value!r}" in message
                 continue
             key = TABLE_OF[TASK_OF[name]].keys[name]
-            expected = message.splitlines()[0].partition(f"{name} is {value!r}; expected ")[2]
+            expected = message.splitlines()[0].partition(f"{name} is {value!r:.200}; expected ")[2]
             assert expected.removesuffix(", or None") in (
                 key.rule.wanted,
                 TYPES[key.type].wanted,

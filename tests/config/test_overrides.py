@@ -102,6 +102,7 @@ def test_what_is_meant_is_taken(arguments, lines, key, value, read):
         (["--config.trian.epochs=3"], "", "did you mean train.epochs"),
         (["--config.trian.epochs=3", "--config.sed=1"], "", "did you mean seed"),
         (["--config.model.width=3"], "", "model.width_multiplier"),
+        (["--config.train.clip_norm=1" + 400 * "0"], "", "0; expected a finite number, or None"),
         ([], "config.train.epoch = 3", "unknown key 'train.epoch'; did you mean train.epochs"),
         ([], "config.train.epoch += 3", "experiment.py:6: config.train.epoch += 3: AttributeError"),
         ([], "config.train = {'epochs': 3}", "missing: train.batch_size, "),

@@ -25,7 +25,7 @@ _CROP_RATIO = rules.interval(math.inf, "(low, high) with 0 < low <= high")
 _CACHES = one_of("none", "encoded", "decoded")
 
 KEYS = (
-    Key("data.image_size", 96, at_least(1), "side of the images in pixels"),
+    Key("data.image_size", 96, rules.within(1, 4096), "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
     Key("data.mean", tuple, _CHANNELS, "mean, 0 to 255; None: from the weights, else 127.5"),
