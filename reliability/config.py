@@ -17,6 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from netzoo.cli import join
 from netzoo.config import default_config
 
 SIGNALS = (
@@ -30,6 +31,7 @@ STEPS = STEPS_PER_EPOCH * EPOCHS
 def get_config(break_at: str | None = None) -> ConfigDict:
     """Return the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
     if break_at:
+        join.HEARTBEAT_TIMEOUT_SECONDS = 5  # a job of several processes ends soon
         place, number = break_at.split(",")
         BREAKS[place](int(number))
     config = default_config()
@@ -219,6 +221,7 @@ def _signal_after_step(step: int, number: signal.Signals) -> None:
 
 
 BREAKS: dict[str, Callable[[int], None]] = {
+    "nowhere": lambda number: None,
     # These kill. The number counts the calls in the process; for `step`, it is the step.
     "step": lambda step: _after_step(step, _die),
     "configuration": _in_configuration,

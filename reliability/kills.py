@@ -3,6 +3,9 @@
 Most signals are SIGKILL. After the others, the run saves a checkpoint before it ends.
 
 python -m reliability.kills --kills 50 --out results/reliability
+python -m reliability.kills --kills 20 --processes 2 --out results/reliability
+
+With several processes, SIGKILL ends one of them, and the others have to end by themselves.
 
 Kill number n of a seed always has the same intended place. The same command again continues after
 the kills that the CSV file already has.
@@ -21,6 +24,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
@@ -31,7 +35,10 @@ from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
 from reliability import runs
 from reliability.config import CHECKPOINT_EVERY, EPOCHS, SIGNALS, STEPS
 
-COLUMNS = ("kill", "place", "aim", "killed", "identical", "steps_again", "seconds", "differences")
+COLUMNS = (
+    *("kill", "place", "aim", "process", "killed", "identical", "steps_again", "seconds"),
+    "differences",
+)
 TEMPORARY = "*.orbax-checkpoint-tmp"
 SAVES = STEPS // CHECKPOINT_EVERY
 # The places of `reliability.config.BREAKS`, and the largest number of a call at which a run breaks.
@@ -45,6 +52,8 @@ BROKEN_AT = {
     "deletion": SAVES - 2,
     **{number.name.lower(): STEPS - 1 for number in SIGNALS},
 }
+SIGNAL_PLACES = {number.name.lower() for number in SIGNALS}
+IN_PROCESS_0 = {"configuration", "metrics", "before_rename", "checksums", "deletion"}
 NAMES = {
     "configuration": "while config.json is written",
     "step": "in a step",
@@ -62,16 +71,22 @@ NAMES = {
 }
 
 
-def draw(seed: int, number: int, seconds: float) -> tuple[str, float]:
-    """Return the intended place of a kill, and the number of the call or event, or the seconds."""
+class Kill(NamedTuple):
+    """The intended place of a kill."""
+
+    place: str
+    aim: float  # the number of the call or event, or seconds
+    process: int
+
+
+def draw(seed: int, number: int, seconds: float, processes: int = 1) -> Kill:
+    """Return the kill of a number, in one of several processes."""
     rng = random.Random(f"{seed} {number}")
-    place = list(NAMES)[number % len(NAMES)]  # each equally often, time last
-    if place in BROKEN_AT:
-        return place, rng.randint(1, BROKEN_AT[place])
-    if place == "time":
-        return place, round(rng.uniform(0, seconds), 3)
-    last = {"temporary": SAVES, "renamed": SAVES, "best": 2, "grown": STEPS + EPOCHS}[place]
-    return place, rng.randint(1, last)
+    places = [place for place in NAMES if processes == 1 or place not in SIGNAL_PLACES]
+    place = places[number % len(places)]  # each equally often, time last
+    last = {"temporary": SAVES, "renamed": SAVES, "best": 2, "grown": STEPS + EPOCHS, **BROKEN_AT}
+    aim = round(rng.uniform(0, seconds), 3) if place == "time" else rng.randint(1, last[place])
+    return Kill(place, aim, 0 if place in IN_PROCESS_0 else rng.randrange(processes))
 
 
 def seen(workdir: Path, place: str, known: set[str]) -> int:
@@ -87,11 +102,16 @@ def seen(workdir: Path, place: str, known: set[str]) -> int:
     return len(known)
 
 
-def kill(workdir: Path, cache: Path, place: str, aim: float) -> subprocess.CompletedProcess:
-    """Start a run, and kill it at a place if it does not kill itself there."""
-    if place in BROKEN_AT:
-        return runs.finish(workdir, cache, f"{place},{int(aim)}")
-    process = runs.begin(workdir, cache)
+def kill(
+    workdir: Path, cache: Path, chosen: Kill, processes: int
+) -> list[subprocess.CompletedProcess]:
+    """Start a run, and kill a process at a place if it does not kill itself there."""
+    place, aim, victim = chosen
+    break_at = f"{place},{int(aim)}" if place in BROKEN_AT else ""
+    started = runs.begin_job(workdir, cache, break_at, processes=processes, victim=victim)
+    if break_at:
+        return runs.end(started)
+    process = started[victim]
     known: set[str] = set()
     began = None
     # Its output fits into the pipe, so it may be read at the end.
@@ -107,31 +127,31 @@ def kill(workdir: Path, cache: Path, place: str, aim: float) -> subprocess.Compl
             process.kill()
             break
         time.sleep(0.0005)
-    out, err = process.communicate()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return runs.end(started)
 
 
-def one(number: int, place: str, aim: float, whole: Path, cache: Path, folder: Path) -> dict:
+def one(number: int, chosen: Kill, whole: Path, cache: Path, folder: Path, processes: int) -> dict:
     """Kill a run, continue it and compare it; return a line of the table."""
     workdir = folder / f"kill{number}"
     shutil.rmtree(workdir, ignore_errors=True)  # what an interrupted table left
     start = time.monotonic()
-    killed = kill(workdir, cache, place, aim)
+    killed = kill(workdir, cache, chosen, processes)
     logged = runs.last_logged(workdir)
-    resumed = runs.finish(workdir, cache)
-    if resumed.returncode:
-        found = [f"status {resumed.returncode}: {resumed.stderr.strip()[-300:]}"]
-    else:
-        found = runs.differences(workdir, whole)
+    resumed = runs.end(runs.begin_job(workdir, cache, processes=processes))
+    found = [runs.HUNG for process in killed if runs.HUNG in process.stderr]
+    found += [f"status {x.returncode}: {x.stderr.strip()[-300:]}" for x in resumed if x.returncode]
+    found = found or runs.differences(workdir, whole)
     if not found:
         shutil.rmtree(workdir)
+    status = killed[chosen.process].returncode
     return {
         "kill": number,
-        "place": NAMES[place],
-        "aim": aim,
-        "killed": int(killed.returncode == -signal.SIGKILL or killed.returncode > 128),
+        "place": NAMES[chosen.place],
+        "aim": chosen.aim,
+        "process": chosen.process,
+        "killed": int(status == -signal.SIGKILL or status > 128),
         "identical": int(not found),
-        "steps_again": max(0, logged - runs.resumed_at(resumed.stdout)),
+        "steps_again": max(0, logged - runs.resumed_at(resumed[0].stdout)),
         "seconds": round(time.monotonic() - start, 1),  # of wall time, both runs
         "differences": "; ".join(found),
     }
@@ -159,7 +179,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=50, help="number of runs to kill")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
-    parser.add_argument("--out", type=Path, required=True, help="folder for kills.csv")
+    parser.add_argument("--processes", type=int, default=1, help="number of processes of a run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the table, kills*.csv")
     parser.add_argument("--work", type=Path, help="folder for the runs; by default a temporary one")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -175,23 +196,24 @@ def main() -> int:
 
 def _all(options: argparse.Namespace, folder: Path) -> list[dict]:
     cache, whole = folder / "cache", folder / "whole"
+    processes = options.processes
     if not runs.steps_in(whole) or runs.steps_in(whole)[-1] != STEPS:
-        first = runs.finish(folder / "first", cache)  # compiles
-        if first.returncode:
-            sys.exit(f"the run fails without a kill:\n{first.stdout}{first.stderr}")
-        runs.finish(whole, cache)
+        for workdir in (folder / "first", whole):  # the first one compiles
+            for done in runs.end(runs.begin_job(workdir, cache, processes=processes)):
+                if done.returncode:
+                    sys.exit(f"the run fails without a kill:\n{done.stdout}{done.stderr}")
         if found := runs.differences(whole, folder / "first"):
             sys.exit(f"two runs that nobody kills differ in {found}")
     begun, ended = (whole / name for name in (CONFIG_FILE, METRICS_FILE))
     seconds = ended.stat().st_mtime - begun.stat().st_mtime
-    path = options.out / "kills.csv"
+    path = options.out / ("kills.csv" if processes == 1 else f"kills_{processes}_processes.csv")
     lines = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=options.kills, completed=len(lines))
         for number in range(len(lines), options.kills):
-            place, aim = draw(options.seed, number, seconds)
-            progress.update(bar, description=NAMES[place])
-            lines.append(one(number, place, aim, whole, cache, folder))
+            chosen = draw(options.seed, number, seconds, processes)
+            progress.update(bar, description=NAMES[chosen.place])
+            lines.append(one(number, chosen, whole, cache, folder, processes))
             with path.open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()

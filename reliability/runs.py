@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import orbax.checkpoint as ocp
 from netzoo.cache import CACHE_VARIABLE
 from netzoo.cli.launch import HUGE_PAGES_SWITCH
 from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
-from netzoo.workdir.checkpoint import restore_variables
+from netzoo.workdir.checkpoint import read_arrays, restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 from reliability.config import STEPS
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "reliability/config.py"
+HUNG, HANGS_SECONDS = "it hung, and was killed", 600
 
 
 def begin(
@@ -49,15 +52,41 @@ def begin(
 
 
 def finish(*arguments: Any, **options: Any) -> subprocess.CompletedProcess:
-    """Run what `begin` starts to its end; kill it after two minutes, because nothing may hang."""
-    process = begin(*arguments, **options)
-    try:
-        out, err = process.communicate(timeout=120)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        err += "\nit hung: killed after two minutes"
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    """Run what `begin` starts to its end; see `end`."""
+    return end([begin(*arguments, **options)])[0]
+
+
+def begin_job(
+    workdir: Path, cache: Path, break_at: str = "", *, processes: int = 1, victim: int = 0
+) -> list[subprocess.Popen]:
+    """Start training in several processes, of which `victim` breaks at a place.
+
+    The others notice a missing process after a few seconds; see `reliability.config`.
+    """
+    if processes == 1:
+        return [begin(workdir, cache, break_at)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    started = []
+    for index in range(processes):
+        flags = ("--coordinator", coordinator, "--processes", str(processes), "--process")
+        place = break_at if break_at and index == victim else "nowhere,0"
+        started.append(begin(workdir, cache, place, *flags, str(index)))
+    return started
+
+
+def end(started: Sequence[subprocess.Popen]) -> list[subprocess.CompletedProcess]:
+    """Wait for the processes of a job; kill what does not end, because nothing may hang."""
+    done = []
+    for process in started:
+        try:
+            out, err = process.communicate(timeout=HANGS_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            err += f"\n{HUNG}"
+        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+    return done
 
 
 def steps_in(workdir: Path, which: str = CHECKPOINTS) -> list[int]:
@@ -94,17 +123,18 @@ def differences(workdir: Path, whole: Path) -> list[str]:
 
 
 def _contents(workdir: Path) -> dict[str, Any]:
+    workdir = workdir.absolute()  # for Orbax
     checkpoints, best = steps_in(workdir), steps_in(workdir, BEST)
     if checkpoints[-1] != STEPS:
         raise ValueError(f"the last checkpoint is of step {checkpoints[-1]}, expected {STEPS}")
     last = workdir / CHECKPOINTS / str(STEPS)
-    with ocp.StandardCheckpointer() as reader:
-        state = reader.restore(last / "state")
-        weights = reader.restore(workdir / BEST / str(best[-1]) / "state")
+    state, weights = (read_arrays(path) for path in (last, workdir / BEST / str(best[-1])))
     lines = read_metrics(workdir / METRICS_FILE)
     return {
         **state,
-        "position": [json.loads(path.read_text()) for path in (last / "data").glob("*.json")],
+        "position": [
+            json.loads(path.read_text()) for path in sorted((last / "data").glob("*.json"))
+        ],
         "best weights": weights,
         "best step": best[-1],
         "checkpoints kept": checkpoints,

@@ -237,7 +237,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     if which == "average":
         steps = [step for step in steps if not _is_extra(directory / str(step))]
-    sound = _sound(directory, steps, _read_arrays)
+    sound = _sound(directory, steps, read_arrays)
     newest = next(sound, None)
     if newest is None:
         hint = _HINTS.get(which, "")
@@ -277,7 +277,7 @@ def _sound(
             yield step, value
 
 
-def _read_arrays(folder: Path) -> ArrayTree:
+def read_arrays(folder: Path) -> ArrayTree:
     """Read the state as NumPy arrays, whatever the devices that saved it."""
     saved = _described(folder)
     with ocp.StandardCheckpointer() as reader:

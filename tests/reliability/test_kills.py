@@ -15,10 +15,18 @@ def test_kills_are_drawn_from_the_seed():
     drawn = [kills.draw(0, number, 5.0) for number in range(50)]
     assert drawn == [kills.draw(0, number, 5.0) for number in range(50)]
     assert drawn != [kills.draw(1, number, 5.0) for number in range(50)]
-    assert {place for place, _ in drawn} == set(kills.NAMES)
+    assert {place for place, _, _ in drawn} == set(kills.NAMES)
     assert set(kills.BROKEN_AT) < set(BREAKS)
-    for place, aim in drawn:
-        assert 0 <= aim <= kills.BROKEN_AT.get(place, 100)
+    for place, aim, process in drawn:
+        assert 0 <= aim <= kills.BROKEN_AT.get(place, 100) and process == 0
+
+
+def test_any_process_of_a_job_is_killed():
+    """Protects the table of several processes: SIGKILL alone, where each process is at work."""
+    drawn = [kills.draw(0, number, 5.0, processes=4) for number in range(48)]
+    assert {kill.process for kill in drawn} == {0, 1, 2, 3}
+    assert {kill.place for kill in drawn} == set(kills.NAMES) - kills.SIGNAL_PLACES
+    assert {kill.process for kill in drawn if kill.place in kills.IN_PROCESS_0} == {0}
 
 
 def test_breaking_changes_no_configuration(monkeypatch):
@@ -39,7 +47,15 @@ def finished(tmp_path):
             writer.save(folder / "best" / "6" / "state", {"params": {"x": jnp.zeros(2)}})
         (last / "data").mkdir()
         (last / "data" / "process_0-of-1.json").write_text('{"next_index": 36}')
-        lines = [{"kind": "train", "step": 1, "loss": 0.5, "timing": {"wall_seconds": len(name)}}]
+        lines = [
+            {
+                "kind": "train",
+                "step": 1,
+                "epoch": 1,
+                "loss": 0.5,
+                "timing": {"wall_seconds": len(name)},
+            }
+        ]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     return tmp_path / "one", tmp_path / "two"
 
