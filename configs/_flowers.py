@@ -10,8 +10,7 @@ def from_scratch() -> ConfigDict:
 
     tf_flowers has one split, `train`. A run trains on 72 % of it, validates on 8 % and is tested on
     the last 20 %: `train[:72%]`, `train[72%:80%]` and `train[80%:]`. The runs recorded in results/
-    had no validation split: they trained on all of `train[:80%]` and evaluated the test split
-    during training, but no choice used those results.
+    had no validation split: they trained on all of `train[:80%]` (results/README.md).
     """
     config = default_config()
     config.data.source = "tfds:tf_flowers"

@@ -8,8 +8,8 @@ areas of at least a quarter of the image; the paper's are 224 of 256 pixels. The
 which reached 55 % after five epochs on a held-out 10 % of the training images; the paper's SGD
 (rate 0.01, momentum 0.9, weight decay 5e-4) reached 46 %. Gradients are clipped because the network
 has no normalisation. The hidden layers are 1024 wide: at 4096 they would hold 54 of 57 M
-parameters, and a checkpoint would take 0.9 GB. `--config.model.name=alexnet` selects the paper's
-network.
+parameters, and a checkpoint would take 0.9 GB. `--config.model.name=alexnet` with
+`--config.model.hidden_features=4096` selects the paper's network.
 
 The run recorded in results/alexnet took 4 min on two CPU cores (AMD EPYC), with seed 0,
 `--config.train.epochs=8` and `--config.schedule.warmup_epochs=1.0`. Its final averaged weights

@@ -3,8 +3,8 @@
     python train.py --config configs/googlenet.py --workdir runs/googlenet
     python eval.py --workdir runs/googlenet
 
-Network, dropout and auxiliary classifiers are those of Szegedy et al. (arXiv:1409.4842). Optimiser,
-schedule and augmentation are those of configs/mobilenet_v2.py.
+Apart from BatchNorm, the network, dropout and auxiliary classifiers are those of Szegedy et al.
+(arXiv:1409.4842). Optimiser, schedule and augmentation are those of configs/mobilenet_v2.py.
 
 The run recorded in results/googlenet took 10 min on two CPU cores (AMD EPYC), with seed 0,
 `--config.train.epochs=4` and `--config.schedule.warmup_epochs=1.0`. Its final averaged weights

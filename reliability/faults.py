@@ -121,9 +121,7 @@ def damaged_best(bench: Bench) -> Iterator[Try]:
         named = f"checkpoint damaged, left out: {best}" in done.stderr
         found = [x for x in runs.differences(workdir, bench.whole) if not x.startswith("best")]
         right = done.returncode == 0 and named and not found
-        yield Try(
-            right, "the best weights, until a later evaluation is better than all since", str(found)
-        )
+        yield Try(right, "the best weights; the next evaluation selects new ones", str(found))
 
 
 def never_completed(bench: Bench) -> Iterator[Try]:
