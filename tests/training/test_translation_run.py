@@ -64,7 +64,7 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     assert (answer["source"], len(answer["translations"])) == ("7", 2)
     done = run("predict.py", "--workdir", workdir, "7", "--top_k", 9)
     assert done.returncode == 1
-    assert "add --config.evaluation.beam_size=9" in done.stderr
+    assert "--config.evaluation.beam_size=9" in done.stderr
     done = run("predict.py", "--workdir", workdir, "7", "--output", tmp_path / "no" / "out.txt")
     assert done.returncode == 1
     assert "does not exist" in done.stderr
