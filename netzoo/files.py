@@ -25,7 +25,7 @@ _PARTIAL = ".netzoo-{}.partial"  # the name of a file or folder that is being wr
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = False) -> Iterator:
-    """Write a new file beside `path`, which gets this name at the end of the `with` block.
+    """Write a temporary file beside `path`; rename it to `path` at the end of the `with` block.
 
     Nobody sees half a file: an error in the block leaves the old file. A link is replaced, not
     followed. The file has the permissions that the umask sets.
@@ -40,7 +40,7 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = F
       The open file.
 
     Raises:
-      OSError: The file cannot be written; it names `path` if the disk is full.
+      OSError: The file cannot be written; if the disk is full, the error names `path`.
     """
     path = Path(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
@@ -94,7 +94,7 @@ def appending(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file
         file.close()
-    raise UserError(f"{path} is a link or not a regular file, and netzoo writes to it; remove it")
+    raise UserError(f"{path} must be a regular file, not a link, a FIFO or a device; remove it")
 
 
 def make_folder(path: Path) -> Path:
@@ -114,7 +114,7 @@ def make_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside `path`, which gets this name at the end of the `with` block.
+    """Yield a temporary folder beside `path`; rename it to `path` at the end of the `with` block.
 
     An error in the block removes the folder.
     """
@@ -167,7 +167,7 @@ def check_regular(folder: Path) -> None:
     """Check that everything below a folder is a folder or a regular file, also behind links.
 
     Raises:
-      OSError: Something is neither, or is a link to a folder; it is named.
+      OSError: An entry is neither, or is a link to a folder; the error names it.
     """
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]

@@ -1,4 +1,4 @@
-"""Limits what untrusted files can do: the memory for unpacking them, and a silent end."""
+"""Guards against untrusted files: limits their unpacked size, and reports a crash of netzoo."""
 
 import contextlib
 import subprocess

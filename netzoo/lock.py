@@ -51,7 +51,7 @@ def holder(path: Path) -> str:
 def one_at_a_time(path: Path, work: str) -> Iterator[bool]:
     """Let one process of the machine at a time into the `with` block; the others wait.
 
-    A process that has waited should look for what the one before it has finished.
+    A process that has waited should first check whether the previous one has done the work.
 
     Args:
       path: The lock file, which exists only while a process is in the block.
@@ -65,7 +65,7 @@ def one_at_a_time(path: Path, work: str) -> Iterator[bool]:
     """
     while True:
         with appending(path) as file:
-            advice = f"{work} with one process at a time"
+            advice = f"run only one process at a time when {work}"
             try:
                 locked = _lock(file, advice, wait=False)
             except BlockingIOError:

@@ -52,7 +52,7 @@ def _job(client: Any, index: int, count: int) -> Job:
 
 
 def decide(value: Any, rule: Callable[[list[Any]], Any], job: Job | None = None) -> Any:
-    """Return, in every process, `rule` of the values of all processes, which process 0 computes.
+    """Apply `rule` to the values of all processes in process 0; return the result in every process.
 
     All processes must call this function equally often. It waits until they do.
 
@@ -153,7 +153,7 @@ def _named(indices: Sequence[int]) -> str:
 
 @contextlib.contextmanager
 def telling_others(job: Job | None = None) -> Iterator[None]:
-    """Tell the other processes about an error in the `with` block, in which they would wait."""
+    """Report an error in the `with` block to the other processes, which would otherwise wait."""
     try:
         yield
     except OtherProcessFailed:

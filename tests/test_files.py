@@ -99,7 +99,7 @@ def test_appending_refuses_what_is_not_a_file(kind, tmp_path):
         path.symlink_to("/dev/null" if kind == "device" else victim)
     if kind == "link":
         victim.write_text("mine")
-    with pytest.raises(UserError, match="lock is a link or not a regular file"):
+    with pytest.raises(UserError, match="lock must be a regular file"):
         appending(path)
     assert victim.exists() == (kind == "link")
 

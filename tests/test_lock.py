@@ -104,5 +104,5 @@ def test_file_system_without_locks(path, monkeypatch, said):
     with one_at_a_time(path, "drawing") as killed:
         assert not killed
     assert said == [
-        f"{path} cannot be locked (No locks available): drawing with one process at a time"
+        f"{path} cannot be locked (No locks available): run only one process at a time when drawing"
     ]

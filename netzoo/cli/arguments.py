@@ -10,7 +10,7 @@ from netzoo.paths import user_path
 
 
 def typed_path(text: str) -> Path:
-    """Return the path of an option; for its `type`."""
+    """Convert the text of an option to a path; pass it as `type` to `add_argument`."""
     try:
         return user_path(text)
     except UserError as error:

@@ -79,7 +79,7 @@ def join(options: argparse.Namespace) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Check that this process can listen at HOST:PORT, without which JAX ends in a crash.
+    """Check that this process can listen at HOST:PORT; JAX would crash if it cannot.
 
     JAX would also share the port with another job, because gRPC sets SO_REUSEPORT.
 

@@ -136,7 +136,9 @@ def _photographs(
 def _members(origin: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Return the images of a folder or an archive; archives are streamed, not unpacked."""
     if not origin.exists():
-        raise SourceError(f"{origin} does not exist; expected flower_photos.tgz or its folder.")
+        raise SourceError(
+            f"{origin} does not exist; expected flower_photos.tgz or the folder unpacked from it."
+        )
     if origin.is_dir():
         return _folder_members(origin)
     name = origin.name.lower()
@@ -194,7 +196,10 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     parser = Parser(prog="netzoo prepare", description=__doc__)
     parser.add_argument("name", help="a TFDS data set, such as tf_flowers, or synthetic_flowers")
-    origin = "for tf_flowers: flower_photos.tgz (.tar, .zip) or its folder, instead of the network"
+    origin = (
+        "for tf_flowers: flower_photos.tgz (.tar, .zip) or the folder unpacked from it, instead of "
+        "a download"
+    )
     parser.add_argument("--from", dest="origin", metavar="ARCHIVE_OR_FOLDER", help=origin)
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     options = parser.parse_args(arguments)

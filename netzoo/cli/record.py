@@ -40,7 +40,8 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     Returns:
       The contents of `record.json`. `images_per_second` or `tokens_per_second` is the median over
       the train lines. `wall_seconds` is the training time over all sessions of the run. It excludes
-      the time that a killed session lost, because a continued run removes its lines.
+      the time that a killed session spent after its last checkpoint, because a continued run
+      removes the lines after that checkpoint.
 
     Raises:
       UserError: A file or key is missing, the task is unknown, the run is unfinished, its

@@ -50,7 +50,7 @@ def load_config(workdir: Path) -> ConfigDict:
 
 
 def near_run(folder: str | os.PathLike[str]) -> str:
-    """Return ` Did you mean PATH?` with a run just above or in a folder, or ""."""
+    """Return ` Did you mean PATH?` for a run up to two folders above or one below, else ""."""
     folder = Path(folder)
     inner = sorted(folder.iterdir()) if folder.is_dir() else []
     runs = (p for p in (*folder.parents[:2], *inner) if (p / CONFIG_FILE).is_file())

@@ -95,7 +95,9 @@ KEYS = (
     ),
     Key("checkpoint.every_steps", 0, at_least(0), "steps between checkpoints; 0: one epoch"),
     Key("checkpoint.keep", 2, at_least(1), "number of regular checkpoints to keep"),
-    Key("sharding.fsdp", 1, rules.DEVICES, "devices that share the parameters"),
+    Key(
+        "sharding.fsdp", 1, rules.DEVICES, "number of devices over which the parameters are sharded"
+    ),
     Key(
         "sharding.parameters", ((r".*", "largest"),), rules.AXES, "axis to shard, by parameter path"
     ),
@@ -112,8 +114,8 @@ def conflicts(
 ) -> Iterator[tuple[str, str]]:
     """Yield keys whose values conflict with other keys, and the expected values.
 
-    Each value must already satisfy its own rule. `train.grad_accum_steps` must divide the value of
-    the key `batch_rows`. Only `training` requires disjoint splits.
+    Each value must already satisfy its own rule. `batch_rows` names the key whose value
+    `train.grad_accum_steps` must divide. Splits must be disjoint only if `training` is True.
     """
     if values[batch_rows] % values["train.grad_accum_steps"]:
         yield "train.grad_accum_steps", f"a divisor of {batch_rows} ({values[batch_rows]})"

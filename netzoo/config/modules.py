@@ -38,7 +38,11 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
                 raise _refusal(name, f"is in the run folder, {path}, where no code is executed")
         path = Path(specs[-1].origin or "")
         if path.suffix != ".py" or not _imports_netzoo(path):
-            raise _refusal(name, "does not import netzoo; name the module that registers something")
+            raise _refusal(
+                name,
+                "does not import netzoo; list the module that registers your network, optimizer, "
+                "source, etc.",
+            )
         note(f"importing {name} from {path}")
         try:
             with contextlib.redirect_stdout(sys.stderr):  # standard output is for results

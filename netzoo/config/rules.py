@@ -112,8 +112,8 @@ LR_MULTS = Rule(
 def are_apart(split: str, other: str) -> bool | None:
     """Return whether two split expressions have no examples in common.
 
-    None means that only the sizes of the splits tell, for example with a slice in percent and a
-    slice in examples.
+    None means that this depends on the sizes of the splits, for example for a slice in percent and
+    a slice in examples.
     """
 
     def apart(a: tuple[str, str, range], b: tuple[str, str, range]) -> bool | None:

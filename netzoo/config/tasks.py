@@ -23,8 +23,8 @@ def task_module(task: str, name: str) -> ModuleType:
     """Import a module of a task's folder.
 
     `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
-    LOCAL (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`, `"predict"` a
-    function `predict` and its `Options`, and `"record"` `RECORD`.
+    LOCAL (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`. `"predict"` defines
+    the function `predict` and its `Options`. `"record"` defines `RECORD`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

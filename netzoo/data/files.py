@@ -60,7 +60,7 @@ def is_litter(name: str) -> bool:
 
 
 def is_image(path: PurePath) -> bool:
-    """Decide by its name whether a file is an image; `path` begins below the user's folder."""
+    """Return whether a file has the name of an image; `path` is relative to the user's folder."""
     return path.suffix.lower() in DECODED + NOT_DECODED and not any(map(is_litter, path.parts))
 
 

@@ -88,7 +88,7 @@ def evaluation_image(
 
 @contextlib.contextmanager
 def _image_errors(name: str) -> Iterator[None]:
-    """Raise the errors of OpenCV, which also runs out of memory, as an ImageError."""
+    """Convert errors of OpenCV and a lack of memory to an ImageError."""
     try:
         yield
     except (cv2.error, MemoryError) as error:

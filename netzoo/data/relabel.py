@@ -7,7 +7,7 @@ from netzoo.errors import did_you_mean
 
 
 class RelabelledSource:
-    """A source whose labels index other class names, matched by name.
+    """A source whose labels index the given class names; its own classes are found there by name.
 
     The source may have the classes in another order, and may lack some.
     """

@@ -42,8 +42,8 @@ def default_splits(
     `test` is kept.
 
     Raises:
-      SourceError: The source lists no splits, as those of user modules; none of the names is that
-        of a training split; or the training split may contain the validation split.
+      SourceError: The source lists no splits (sources of user modules never do), it has no
+        training split, or the training split may contain the validation split.
     """
     if not names:
         raise SourceError(
@@ -125,8 +125,9 @@ def check_apart(splits: Mapping[str, str], sizes: Mapping[str, Callable[[], int]
 
     Args:
       splits: The split expression of each configuration key.
-      sizes: A function for each split of the source that counts its examples. They are called only
-        where the expressions alone do not tell, and a source without them is not checked further.
+      sizes: For each split of the source, a function that counts the split's examples. The
+        functions are called only if the expressions alone do not decide. Without the functions,
+        splits on which the expressions do not decide are not checked.
 
     Raises:
       SourceError: Two splits share examples, or an expression is invalid.

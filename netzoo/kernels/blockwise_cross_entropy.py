@@ -26,7 +26,7 @@ def classifier_cross_entropy(
     weights: jax.Array,
     smoothing: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the weighted cross-entropy of `x @ kernel`, summed, and which labels are correct.
+    """Return the summed, weighted cross-entropy of `x @ kernel`, and which predictions are correct.
 
     The targets are `(1 - smoothing) one_hot(labels) + smoothing / classes` (Szegedy et al.,
     arXiv:1512.00567, section 7). The gradients, with respect to `x` and `kernel` only, are computed

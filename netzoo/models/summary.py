@@ -50,7 +50,7 @@ def variable_shapes(model: nn.Module, image_size: int) -> Any:
 
 
 def check_variables(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:
-    """Check that variables have the names and `shapes` of a network's.
+    """Check that variables have the names and `shapes` of the network's own variables.
 
     Raises:
       UserError: They have others; the message lists the differences.

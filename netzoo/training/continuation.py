@@ -49,7 +49,9 @@ def check_data(
         elif names in changes:
             changed.append(f"  {name}: the examples have other names")
     if source != config.data.source and any(each["names"] is None for each in data.values()):
-        changed.append(f"  data.source is {config.data.source!r}, whose examples have no names")
+        changed.append(
+            f"  data.source is {config.data.source!r}; its examples have no names to compare"
+        )
     if changed:
         raise UserError(
             f"the data of the run in {workdir} ({source}) have changed:\n"

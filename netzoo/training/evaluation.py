@@ -43,7 +43,7 @@ def evaluate(
     be computed. It can raise an error to end the evaluation.
 
     Returns:
-      Counts as int64 and sums as float64, which are exact for up to 2^53 examples.
+      Counts in int64, which are exact, and all other sums in float64.
     """
     results = []
     for number, batch in enumerate(batches, start=1):

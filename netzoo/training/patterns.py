@@ -23,8 +23,8 @@ def match(table: Table, tree: ArrayTree, what: str) -> ArrayTree:
     `what` names the table in errors.
 
     Raises:
-      UserError: A pattern is not a regular expression or determines no value, or no pattern matches
-        a leaf.
+      UserError: A pattern is not a regular expression or determines no value, or a leaf matches no
+        pattern.
     """
     try:
         compiled = [re.compile(pattern) for pattern, _ in table]

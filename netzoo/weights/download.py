@@ -70,7 +70,10 @@ def _download(weights: PublishedWeights, path: Path) -> None:
         ) from None
     if weights.sha256 is None:
         sha256 = _sha256(partial)
-        note(f"{path.name}: sha256 {sha256}; none is published, so later uses compare this one")
+        note(
+            f"{path.name}: no checksum is published; sha256 {sha256} is saved, and later uses "
+            "check the file against it"
+        )
         write_text(_beside(path, "sha256"), f"{sha256}  {path.name}\n")
     os.replace(partial, path)
     _forget(path)

@@ -63,8 +63,8 @@ def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
     if found.matching == 0:
         projects = ", ".join(FAMILIES[type(module)].projects) if type(module) in FAMILIES else OWN
         hints = [
-            f"no tensor has a name of {kind} in {projects}; the lists above use the names of "
-            f"{found.project}. {command}"
+            f"no tensor has a name that {kind} uses in {projects}; the lists above compare with "
+            f"the names in {found.project}. {command}"
         ]
     else:
         hints = [f"compared with the names of {found.project}, which most tensors have. {command}"]

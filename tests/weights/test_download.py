@@ -216,7 +216,7 @@ def test_without_a_published_checksum_the_found_one_is_remembered(server, tmp_pa
     handler.content = npz
     path = download(weights(address, None), tmp_path)
     sha256 = hashlib.sha256(npz).hexdigest()
-    assert f"net-1234.pth: sha256 {sha256}" in capsys.readouterr().err
+    assert f"sha256 {sha256} is saved" in capsys.readouterr().err
     assert (tmp_path / "net-1234.pth.sha256").read_text() == f"{sha256}  net-1234.pth\n"
     assert download(weights(address, None), tmp_path) == path
     path.write_bytes(npz[:-1] + b"x")

@@ -54,8 +54,9 @@ def estimate(
     """Estimate a step for the global batch or its shapes.
 
     Parameters are sharded over `fsdp` devices; -1 means all. The program is compiled for at most
-    `max_devices`, with the same rows per device. Beyond them, only the memory between steps is
-    computed for `devices`.
+    `max_devices`, with the same rows per device. If `devices` is larger, the memory between steps
+    is computed for `devices`, the bytes sent are extrapolated to `devices`, and the temporaries and
+    operations are those of a device among `max_devices`.
 
     Raises:
       UserError: `devices` does not divide the batch, or `fsdp` does not divide `devices`.

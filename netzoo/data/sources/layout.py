@@ -55,8 +55,8 @@ def read_layout(root: Path) -> Layout:
         if known and (new := sorted({*inner} - {*known})):
             raise SourceError(
                 f"{_folder(paths[name])} holds {_list(new)}, and the training split has no such "
-                f"class.{did_you_mean(new[0], known)} Expected some of {_list(known)}: rename or "
-                "remove the others."
+                f"class.{did_you_mean(new[0], known)} Rename these folders to classes of the "
+                f"training split ({_list(known)}), or remove them."
             )
     return Layout(paths, tuple(sorted(known or {c for inner in classes.values() for c in inner})))
 

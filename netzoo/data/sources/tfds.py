@@ -288,7 +288,7 @@ def _ways_on(builder: tfds.core.DatasetBuilder, reason: str) -> str:
     ways = [f"with {need}, run:\n     netzoo prepare {name}{place}"]
     if name == "tf_flowers":
         ways.append(
-            "from a copy of the archive or its folder, run:\n"
+            "from a copy of the archive or the folder unpacked from it, run:\n"
             f"     netzoo prepare {name} --from flower_photos.tgz{place}"
         )
     ways.append(

@@ -41,8 +41,9 @@ def cutmix(
 ) -> Mixed:
     """Paste a box of the partner into each example.
 
-    The box covers the partner's weight as a share of the image. The centre of the box is uniform
-    over the image. The box is clipped to the image, and targets mix by the clipped area.
+    The area of the box, as a fraction of the image area, is the partner's weight. The centre of the
+    box is uniform over the image. The box is clipped to the image, and targets mix by the clipped
+    area.
 
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with
       Localizable Features", arXiv:1905.04899, section 3.1.

@@ -151,8 +151,8 @@ class ImageClassification(Task):
             )
         if left_out := images % batch:
             notes.append(
-                f"each epoch leaves out {left_out} of the {images:,} training images, not always "
-                f"the same, because a batch has {batch}"
+                f"batches have {batch} images, so each epoch leaves out {left_out} of the "
+                f"{images:,} training images, not always the same ones"
             )
         return notes
 
