@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import errno
 import os
 import re
 import signal
@@ -88,17 +89,30 @@ def _check_address(address: str) -> None:
     """
     port = address.rpartition(":")[2]
     try:
-        for family, kind, _, _, place in _resolve(address):
-            # A port that was in use a minute ago is free for a server.
-            with socket.socket(family, kind) as server:
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                server.bind(place)
+        places = _resolve(address)
+        errors = [error for place in places if (error := _bind_error(*place))]
+        # One address suffices: `localhost` may have one of IPv6, which the machine does not use.
+        in_use = [error for error in errors if error.errno == errno.EADDRINUSE]
+        if in_use or len(errors) == len(places):
+            raise (in_use or errors)[0]
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen at {address}: {error.strerror}; expected an address of its "
             f"machine and a free port. If others reach it by another address, set {BIND_VARIABLE}="
             f"0.0.0.0:{port}, which listens at all addresses"
         ) from None
+
+
+def _bind_error(family: int, kind: int, _protocol: int, _name: str, place: Any) -> OSError | None:
+    """Return why this process cannot listen at an address of `socket.getaddrinfo`, or None."""
+    try:
+        with socket.socket(family, kind) as server:
+            # A port that was in use a minute ago is free for a server.
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(place)
+    except OSError as error:
+        return error
+    return None
 
 
 def _resolve(address: str) -> list[Any]:

@@ -72,6 +72,15 @@ def test_an_address_that_cannot_be_used(place, reason, listening, calls, monkeyp
     assert not calls
 
 
+def test_one_usable_address_of_a_name_suffices(calls, monkeypatch):
+    """Protects `localhost` in containers, where it often has an IPv6 address without IPv6."""
+    port = free_port()
+    places = [socket.getaddrinfo(host, port)[0] for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(join, "_resolve", lambda address: places)
+    join.join(options(f"name:{port}"))
+    assert len(calls) == 1
+
+
 def test_missing_processes_are_counted(listening):
     """Protects users of many machines: process 0 says how many have joined."""
     with socket.create_connection(listening.getsockname()):
