@@ -65,9 +65,9 @@ def decide(value: Any, rule: Callable[[list[Any]], Any], job: Job | None = None)
       OtherProcessFailed: Another process has failed.
     """
     job = job or this_job()
-    value = json.loads(json.dumps(value))
     if job.client is None:
         return rule([value])
+    value = json.loads(json.dumps(value))
     name = f"netzoo/decision/{next(job.decisions)}"
     result = f"{name}/result"
     if job.index:
