@@ -14,6 +14,8 @@ from typing import IO
 from netzoo.errors import note
 from netzoo.files import appending, read_text
 
+_SIGNATURE = "process "
+
 
 def try_lock(path: Path, advice: str) -> IO[bytes] | None:
     """Lock a file and write this process's name into it.
@@ -45,6 +47,14 @@ def holder(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return read_text(path).strip()[:100] or "another process"
     return "another process"
+
+
+def is_lock(path: Path) -> bool:
+    """Return whether a file is a lock file, by its contents."""
+    with contextlib.suppress(OSError):
+        text = read_text(path)
+        return not text or text.startswith(_SIGNATURE)
+    return False
 
 
 @contextlib.contextmanager
@@ -100,7 +110,7 @@ def _lock(file: IO[bytes], advice: str, *, wait: bool) -> bool:
 
 def _sign(file: IO[bytes]) -> None:
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    file.write(f"{_SIGNATURE}{os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
 
 

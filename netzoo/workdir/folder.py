@@ -10,6 +10,7 @@ from pathlib import Path
 
 from netzoo.config import CONFIG_FILE
 from netzoo.errors import UserError, printable
+from netzoo.lock import is_lock
 from netzoo.workdir import BEST, CHECKPOINTS, LOCK_FILE
 
 # `checkpoints/` holds this file from the start of the run until its first checkpoint is complete. A
@@ -69,9 +70,12 @@ def _is_no_obstacle(entry: os.DirEntry) -> bool:
     Such a file is hidden, belongs to the system, comes from a run that was killed at its very
     start, or receives the output of this process.
     """
-    if entry.name in (LOCK_FILE, "lost+found") or entry.name.startswith("."):
+    if entry.name == "lost+found" or entry.name.startswith("."):
         return True
+    if entry.name == LOCK_FILE:
+        return is_lock(Path(entry))
     if entry.name == CHECKPOINTS and entry.is_dir():
         return not os.listdir(entry)
     streams = (os.fstat(s.fileno()) for s in (sys.__stdout__, sys.__stderr__) if s is not None)
-    return any(os.path.samestat(entry.stat(), stream) for stream in streams)
+    status = entry.stat(follow_symlinks=False)
+    return any(os.path.samestat(status, stream) for stream in streams)

@@ -18,7 +18,7 @@ def write(root, *names):
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("text")
+        path.write_text("process 1 on host\n" if path.name == "lock" else "text")
     return root
 
 
@@ -65,6 +65,17 @@ def test_a_folder_of_others_is_refused(names, message, tmp_path):
     with pytest.raises(UserError, match=re.compile(message, re.DOTALL)):
         check_folder(tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_odd_files_are_refused(tmp_path):
+    """Protects a text that is called `lock`, which a run would empty, and links to nowhere."""
+    (tmp_path / "lock").write_text("the code is 1234")
+    with pytest.raises(UserError, match=r"other files \(lock\)"):
+        check_folder(tmp_path)
+    (tmp_path / "lock").unlink()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"other files \(link\)"):
+        check_folder(tmp_path)
 
 
 def test_a_file_and_the_output_of_the_shell(tmp_path, monkeypatch):
