@@ -65,7 +65,9 @@ def or_none(rule: Rule) -> Rule:
 
 def _is_pattern(x: Any) -> bool:
     """Return whether `x` is a regular expression; Python cannot compile deeply nested ones."""
-    return len(x) <= _LONGEST and x.count("(") <= _MOST_GROUPS and bool(re.compile(x))
+    if not isinstance(x, str) or len(x) > _LONGEST or x.count("(") > _MOST_GROUPS:
+        return False
+    return bool(re.compile(x))
 
 
 def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
