@@ -71,7 +71,7 @@ def run(
         join.add_options(parser)
     typed, options_of_config = split_overrides(arguments)
     options = parser.parse_intermixed_args(typed)
-    _use_huge_pages()
+    _use_huge_pages(arguments)
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None if the shell closed it
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     file = getattr(options, "config", None)
@@ -89,8 +89,11 @@ def run(
     return main(config, options)
 
 
-def _use_huge_pages() -> None:
+def _use_huge_pages(arguments: Sequence[str]) -> None:
     """Restart the process once, with an allocator that uses huge pages.
+
+    A process that was not started with these arguments does more than this command, e.g. a notebook
+    with `%run train.py`, and is not restarted.
 
     XLA's CPU backend allocates and frees tens of megabytes per step. With 4 KiB pages, a third of a
     training step is page faults (see docs/training.md). glibc reads the setting from the
@@ -99,6 +102,7 @@ def _use_huge_pages() -> None:
     setting = "glibc.malloc.hugetlb=1"
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     off = os.environ.get(HUGE_PAGES_SWITCH) == "0"
+    off |= sys.orig_argv[-len(arguments) :] != list(arguments)
     if off or platform.libc_ver()[0] != "glibc" or "glibc.malloc.hugetlb" in tunables:
         return
     joined = f"{tunables}:{setting}" if tunables else setting

@@ -15,6 +15,7 @@ previous checkpoint as the newest. Older steps are deleted afterwards. Each step
 import contextlib
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,16 @@ from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 from netzoo.workdir.folder import FRESH_FILE
 
+
+def _is_foreign(record: logging.LogRecord) -> bool:
+    """Return whether a log line comes neither from Orbax nor from TensorStore."""
+    return re.search("orbax/|tensorstore", f"{record.pathname} {record.msg}") is None
+
+
 # Orbax logs dozens of lines per save, and a traceback for every tensor if the disk is full. It also
-# raises these errors.
+# raises these errors. Others use the same loggers.
 for _name in ("absl", "asyncio"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+    logging.getLogger(_name).addFilter(_is_foreign)
 
 _LAST_WORDS = (
     "error: this process ended while it read {}: the checkpoint is damaged or hostile, the memory "

@@ -1,5 +1,7 @@
 """Checkpoints: when one cannot be written, and the mean of several."""
 
+import logging
+
 import grain
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,18 @@ def kept(tmp_path):
         checkpoints.save(step, state_at(step), positions())
     checkpoints.close()
     return tmp_path
+
+
+def test_other_users_of_the_loggers_are_heard(caplog):
+    """Protects a program around netzoo: only the lines of Orbax are left out."""
+    caplog.set_level(logging.INFO)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).warning("of a program, by %s", name)
+        logging.getLogger(name).error("Task exception: orbax/checkpoint/x.py")
+    assert [record.getMessage() for record in caplog.records] == [
+        "of a program, by absl",
+        "of a program, by asyncio",
+    ]
 
 
 def test_average_is_the_mean_of_the_weights_kept(kept):
