@@ -32,8 +32,8 @@ COLUMNS = ("number", "file", "line", "before", "after", "result", "seconds", "te
 TESTS = {
     "models": ("models", "parity"),
     "layers": ("layers", "parity"),
-    "tasks": ("tasks", "test_every_key.py"),
-    "training": ("training", "test_every_key.py"),
+    "tasks": ("tasks", "config", "test_every_key.py"),
+    "training": ("training", "config", "test_every_key.py"),
     "data": ("data", "tasks/classification", "test_every_key.py"),
 }
 LOADED = (  # before the processes are forked

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.layers import MultiHeadAttention
+from netzoo.layers import KeyValue, MultiHeadAttention
 
 HEADS, WIDTH = 3, 12
 
@@ -64,6 +64,23 @@ def test_memory():
     x, memory = draw(20, 2, 5, WIDTH), draw(21, 2, 7, WIDTH)
     y = attend(parameters(), jnp.asarray(x), jnp.asarray(memory))
     np.testing.assert_allclose(y, reference(parameters(), x, memory), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_cache_is_filled_position_by_position(step):
+    """Decoding `step` positions at a time attends as all positions do with a causal mask."""
+    x, params = jnp.asarray(draw(20, 2, 4, WIDTH), jnp.float32), parameters()
+    size = WIDTH // HEADS
+    cache = KeyValue(jnp.zeros((2, HEADS, size, 4)), jnp.zeros((2, HEADS, 4, size)))
+    causal, outputs = np.tril(np.ones((4, 4), bool)), []
+    for start in range(0, 4, step):
+        part = slice(start, start + step)
+        options = {"cache": cache, "position": start, "details": True}
+        attended = attend(params, x[:, part], None, causal[part], **options)
+        outputs.append(attended.output)
+        cache = attended.memory
+    expected = reference(params, x, mask=causal)
+    np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_mask():
