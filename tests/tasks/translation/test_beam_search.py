@@ -131,7 +131,6 @@ def assert_same(found, expected):
     )
 
 
-@pytest.mark.slow  # a narrow beam is compared with a plain search
 def test_one_beam_is_greedy():
     """Beam size 1 takes the most probable token every time."""
     model, variables = network()
