@@ -4,8 +4,8 @@ python train.py --config configs/mobilenet_v3.py --workdir runs/mobilenet_v3
 python eval.py --workdir runs/mobilenet_v3
 
 The recipe is that of `configs/mobilenet_v2.py` with a learning rate of 5e-4, chosen on held-out
-training images (docs/notes/design.md). At 3e-3 the network underfits, because no BatchNorm follows
-the gates and the layer before the logits. For V3-Small, use
+training images (docs/notes/design.md). At 3e-3 the network underfits, because neither
+squeeze-excite nor the layer before the logits is followed by BatchNorm. For V3-Small, use
 `--config.model.name=mobilenet_v3_small`.
 
 The run recorded in results/mobilenet_v3 took 30 min 29 s for 60 epochs on two CPU cores (AMD EPYC,

@@ -3,8 +3,8 @@
 python train.py --config configs/resnet50.py --workdir runs/resnet50
 python eval.py --workdir runs/resnet50
 
-The zero-initialised branches and the linear warm-up are those of Goyal et al. (arXiv:1706.02677);
-the augmentation is that of configs/mobilenet_v2.py.
+Zero initialisation of the last BatchNorm scale in each residual branch, and the linear warm-up,
+follow Goyal et al. (arXiv:1706.02677); the augmentation is that of configs/mobilenet_v2.py.
 
 The run recorded in results/resnet50 took 11 min on two CPU cores (AMD EPYC), with seed 0,
 `--config.data.image_size=64`, `--config.train.epochs=3` and `--config.schedule.warmup_epochs=1.0`.

@@ -6,8 +6,8 @@
 Optimiser, momentum, weight decay and dropout are those of the paper (Simonyan and Zisserman,
 arXiv:1409.1556, section 3.1); the learning rate follows a cosine instead of manual steps. An image
 takes 1.3 G multiply-adds at 64 pixels, and 15.5 G at 224. The hidden layers are 512 wide: at 4096
-they would hold 120 of 134 M parameters, and most of these would multiply copies, because the last
-feature map is 2x2 at 64 pixels and is repeated to 7x7.
+they would hold 120 of 134 M parameters, and most of these would act on repeated values, because the
+last feature map is 2x2 at 64 pixels and is repeated to 7x7.
 
 The run recorded in results/vgg16_bn took 5 min on two CPU cores (AMD EPYC), with seed 0,
 `--config.data.image_size=48`, `--config.train.epochs=3` and `--config.schedule.warmup_epochs=1.0`.

@@ -3,10 +3,10 @@
 python train.py --config configs/vit.py --workdir runs/vit
 python eval.py --workdir runs/vit
 
-At 96 pixels, an image is 6 * 6 patches. Adam with a long warm-up, clipping at 1, RandAugment, mixup
-and stochastic depth follow Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4). The learning
-rate is half of theirs, for smaller batches. Weight decay applies only to kernels. The augmentation
-is that of `configs/mobilenet_v2.py`.
+At 96 pixels, an image is 6 * 6 patches. Adam with a long warm-up, clipping at 1 and stochastic
+depth follow Steiner et al. (arXiv:2106.10270, sections 3.3 and 3.4). The learning rate is half of
+theirs, for smaller batches. Weight decay applies only to kernels. The augmentation has RandAugment
+and mixup, as in their paper, with the strengths of `configs/mobilenet_v2.py`.
 
 The run recorded in results/vit took 22 min for 10 epochs on two CPU cores (AMD EPYC), with seed 0,
 `--config.train.epochs=10` and `--config.schedule.warmup_epochs=1.0`. Its final averaged weights
