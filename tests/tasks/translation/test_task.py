@@ -142,6 +142,7 @@ def test_weights_bring_their_vocabulary(task, tmp_path):
     config = tiny_translation_config()
     config.data.train_split = "train[50:90]"
     config.init.weights = str(tmp_path)
+    (tmp_path / "checkpoints").mkdir()  # as a run has
     with pytest.raises(UserError, match=r"vocabulary\.model: .*\n.*data\.vocabulary"):
         create_task(config)
     task.save(tmp_path)
