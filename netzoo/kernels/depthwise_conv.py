@@ -15,6 +15,8 @@ The kernel has `flax.linen.Conv`'s shape `[height, width, 1, channels]`.
 """
 
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,8 @@ from netzoo.kernels.windows import Window, add_taps, taps
 def depthwise_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """Convolve every channel with its own kernel; see `netzoo.kernels.conv.convolve`."""
     pixels_of_taps = taps(x, kernel.shape[:2], window)
-    weights = kernel.reshape(-1, kernel.shape[-1])
+    rows = kernel.reshape(-1, kernel.shape[-1])
+    weights: Iterator[Any] = (lax.broadcast_to_rank(row, x.ndim) for row in rows)
     return sum(pixels * weight for pixels, weight in zip(pixels_of_taps, weights, strict=True))
 
 
@@ -38,7 +41,11 @@ def _forward(x, kernel, window):
 def _backward(window, residuals, dy):
     x, kernel = residuals
     size, taps_of_kernel = x.shape[1:3], kernel.shape[:2]
-    d_x = add_taps(lambda i, j, dy: dy * kernel[i, j, 0], (dy,), size, taps_of_kernel, window)
+
+    def term(i, j, dy):
+        return dy * lax.broadcast_to_rank(kernel[i, j, 0], dy.ndim)
+
+    d_x = add_taps(term, (dy,), size, taps_of_kernel, window)
     return d_x, _kernel_gradient(x, dy, kernel.shape, window).astype(kernel.dtype)
 
 

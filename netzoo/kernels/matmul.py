@@ -32,9 +32,13 @@ def affine(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[
     rows, concatenating the kernels would cost more than it gains.
     """
     if backend() == "native" or _rows(x) < x.shape[-1]:
-        return [matmul(x, kernel) + bias for kernel, bias in layers]
+        return [_plus(matmul(x, kernel), bias) for kernel, bias in layers]
     kernel, bias = (jnp.concatenate(parts, -1) for parts in zip(*layers, strict=True))
-    return jnp.split(matmul(x, kernel) + bias, len(layers), -1)
+    return jnp.split(_plus(matmul(x, kernel), bias), len(layers), -1)
+
+
+def _plus(y: jax.Array, bias: jax.Array) -> jax.Array:
+    return y + lax.broadcast_to_rank(bias, y.ndim)
 
 
 @jax.custom_vjp

@@ -49,10 +49,10 @@ def _forward(x, scale, bias, epsilon, one_pass):
     if one_pass:
         variance = jnp.maximum(jnp.square(wide).mean(positions) - jnp.square(mean), 0)
     else:
-        variance = jnp.square(wide - mean).mean(positions)
+        variance = jnp.square(wide - _over(x, mean)).mean(positions)
     inverse = jax.lax.rsqrt(variance + epsilon)
     factor = scale * inverse
-    y = wide * factor + (bias - mean * factor)
+    y = wide * _over(x, factor) + _over(x, bias - mean * factor)
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
@@ -64,11 +64,17 @@ def _backward(epsilon, one_pass, residuals, cotangents):
     positions = tuple(range(x.ndim - 1))
     count = math.prod(x.shape[:-1])
     d_bias = dy.sum(positions)
-    d_scale = (dy * (wide - mean)).sum(positions) * inverse
+    d_scale = (dy * (wide - _over(x, mean))).sum(positions) * inverse
     a = scale * inverse
     b = -a * inverse * d_scale / count
     c = -a * d_bias / count - b * mean
-    return (a * dy + b * wide + c).astype(x.dtype), d_scale, d_bias
+    d_x = _over(x, a) * dy + _over(x, b) * wide + _over(x, c)
+    return d_x.astype(x.dtype), d_scale, d_bias
+
+
+def _over(x: jax.Array, channels: jax.Array) -> jax.Array:
+    """Return values of channels with the axes of `x`."""
+    return jax.lax.broadcast_to_rank(channels, x.ndim)
 
 
 _normalize_batch.defvjp(_forward, _backward)
@@ -94,6 +100,8 @@ def normalize_groups(
 
     mean = group_means(x)
     variance = jnp.maximum(group_means(jnp.square(x)) - jnp.square(mean), 0)
-    factor = scale * jax.lax.rsqrt(variance + epsilon)
-    y = x * jnp.expand_dims(factor, space) + jnp.expand_dims(bias - mean * factor, space)
+    factor = jax.lax.rsqrt(variance + epsilon)
+    factor = _over(mean, scale) * factor
+    offset = _over(mean, bias) - mean * factor
+    y = x * jnp.expand_dims(factor, space) + jnp.expand_dims(offset, space)
     return y.reshape(shape)

@@ -54,7 +54,7 @@ class Conv(nn.Module):
         y = self._convolve(x.astype(self.dtype), kernel)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = y + jax.lax.broadcast_to_rank(bias.astype(self.dtype), y.ndim)
         return y
 
     @nn.nowrap

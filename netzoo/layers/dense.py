@@ -28,7 +28,7 @@ class Dense(nn.Module):
         """Map `[..., width]` to `[..., features]`."""
         kernel, bias = self.parameters(x.shape[-1])
         y = matmul(x.astype(self.dtype), kernel)
-        return y if bias is None else y + bias
+        return y if bias is None else y + jax.lax.broadcast_to_rank(bias, y.ndim)
 
     @nn.compact
     def parameters(self, width: int) -> tuple[jax.Array, jax.Array | Any]:

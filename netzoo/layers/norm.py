@@ -52,8 +52,9 @@ class BatchNorm(nn.Module):
         x = x.astype(self.dtype)
         if not train:
             factor = scale * jax.lax.rsqrt(var.value + self.epsilon)
-            y = x.astype(factor.dtype) * factor + (bias - mean.value * factor)
-            return y.astype(self.dtype)
+            y = x.astype(factor.dtype) * jax.lax.broadcast_to_rank(factor, x.ndim)
+            offset = bias - mean.value * factor
+            return (y + jax.lax.broadcast_to_rank(offset, x.ndim)).astype(self.dtype)
         # A size that is not an integer is symbolic.
         positions = [size for size in x.shape[:-1] if isinstance(size, int)]
         if (

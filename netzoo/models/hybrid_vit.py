@@ -68,13 +68,13 @@ class StandardizedConv(Conv):
     def transform(self, kernel: jax.Array) -> jax.Array:
         """Standardise every output channel of `[height, width, in, out]`."""
         flat = kernel.reshape(-1, kernel.shape[-1])  # XLA's CPU backend reduces matrices fast
-        centred = flat - flat.mean(0)
+        centred = flat - jax.lax.broadcast_to_rank(flat.mean(0), 2)
         variance = jnp.square(centred).mean(0)
         if self.epsilon_place == "deviation":
             scale = 1 / (jnp.sqrt(variance) + self.epsilon)
         else:
             scale = jax.lax.rsqrt(variance + self.epsilon)
-        return (centred * scale).reshape(kernel.shape)
+        return (centred * jax.lax.broadcast_to_rank(scale, 2)).reshape(kernel.shape)
 
 
 class HybridViT(vit.ViT):

@@ -293,7 +293,8 @@ class Transformer(nn.Module):
         return matmul(*self._classified(x)), cache
 
     def _embed(self, embedding, tokens, positions, train):
-        x = embedding(tokens) * math.sqrt(self.variant.width) + positions
+        x = embedding(tokens) * math.sqrt(self.variant.width)
+        x = x + jax.lax.broadcast_to_rank(positions, x.ndim)
         return self.embedding_dropout(x.astype(self.dtype), train=train)
 
     def _positions(self, length: int) -> jax.Array:

@@ -44,7 +44,8 @@ def shapes(name, size):
         trained = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
         return variables, evaluated, trained
 
-    return jax.eval_shape(forward, jax.random.key(0))
+    with jax.numpy_rank_promotion("raise"):  # a setting of some users
+        return jax.eval_shape(forward, jax.random.key(0))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
