@@ -6,8 +6,8 @@ import lazy_loader
 
 if sys.platform == "win32":
     raise ImportError(
-        "netzoo does not run on Windows, which lacks the file locks that it uses and a package of "
-        "array_record; use the Windows Subsystem for Linux (WSL)"
+        "netzoo does not run on Windows: file locks (flock) and the package array_record are "
+        "missing there; use the Windows Subsystem for Linux (WSL)"
     )
 
 __version__ = "0.1.0"

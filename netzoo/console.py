@@ -1,4 +1,4 @@
-"""Prints results on standard output: lines, tables and JSON, with text from outside escaped.
+"""Prints results on standard output: lines, tables and JSON, with untrusted text escaped.
 
 Class names, names of files and tensors, and messages of other libraries may hold anything. Only
 this module and `netzoo.progress` use rich, and neither lets it parse a text as markup.

@@ -1,4 +1,4 @@
-"""Writes files completely or not at all, never through a link, and reads files within bounds.
+"""Writes files completely or not at all, not through links; reads regular files of limited size.
 
 All files go through this module; `tests/test_structure.py` checks it. The folder of a run may come
 from a stranger, and so may the links and the files in it.
@@ -27,8 +27,8 @@ _PARTIAL = ".netzoo-{}.partial"  # the name of a file or folder that is being wr
 def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = False) -> Iterator:
     """Write a temporary file beside `path`; rename it to `path` at the end of the `with` block.
 
-    Nobody sees half a file: an error in the block leaves the old file. A link is replaced, not
-    followed. The file has the permissions that the umask sets.
+    The replacement is atomic: after an error in the block, the old file is unchanged. A link is
+    replaced, not followed. The file has the permissions that the umask sets.
 
     Args:
       path: The final name.
@@ -129,7 +129,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def open_regular(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> io.BufferedReader:
-    """Open a regular file of at most `limit` bytes without waiting for anything.
+    """Open a regular file of at most `limit` bytes without blocking.
 
     Raises:
       OSError: The file is missing, unreadable, too large or not a regular file.
@@ -164,7 +164,7 @@ def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:
 
 
 def check_regular(folder: Path) -> None:
-    """Check that everything below a folder is a folder or a regular file, also behind links.
+    """Check that every entry below a folder is a folder, a regular file or a link to such a file.
 
     Raises:
       OSError: An entry is neither, or is a link to a folder; the error names it.

@@ -1,6 +1,6 @@
 """Reads JSON files of an expected shape, which may be damaged or come from a stranger.
 
-A shape describes a value:
+A shape is the schema of a JSON value:
 
     str, bool, int, float    a value of this type; a float is finite and may be whole
     None                     null

@@ -44,7 +44,7 @@ def last_words(message: str) -> Iterator[None]:
 
 
 def witness(message: str) -> subprocess.Popen[bytes]:
-    """Start a shell that prints a message when this process ends, unless it gets a line before."""
+    """Start a shell that prints a message if this process ends before it sends the shell a line."""
     return subprocess.Popen(
         ["sh", "-c", 'read -r line || echo "$0" >&2', message],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Locks among the processes of a machine, which the kernel releases when a process ends (`flock`).
+"""Locks (`flock`) among the processes of a machine; the kernel releases them when a process ends.
 
 Among machines that share a file system, the locks work if the file system supports them.
 """

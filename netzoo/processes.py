@@ -32,7 +32,7 @@ class OtherProcessFailed(UserError):
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """The processes, as one of them sees them."""
+    """The processes of a job, and the index of this process among them."""
 
     client: Any  # of the service; None without other processes
     index: int

@@ -18,7 +18,7 @@ def typed_path(text: str) -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that shows a description as it is written, and reports output that fails."""
+    """A parser that keeps the line breaks of descriptions, and reports errors in printing."""
 
     def __init__(self, *args: Any, **options: Any):
         """Create a parser; see `argparse.ArgumentParser`."""

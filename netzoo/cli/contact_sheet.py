@@ -68,7 +68,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     sizes = options.columns, options.rows_per_class, options.tile_size
     if min(sizes) < 1:
-        raise UserError(f"columns, rows and tiles are {sizes}; expected at least 1 of each")
+        raise UserError(
+            f"--columns, --rows-per-class and --tile-size are {sizes}; each must be at least 1"
+        )
     if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out {options.out}; expected the name of a .png or .jpg file")
     source = open_source(options.source, options.split, options.data_dir)

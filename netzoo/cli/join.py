@@ -82,7 +82,7 @@ def join(options: argparse.Namespace) -> None:
 def _check_address(address: str) -> None:
     """Check that this process can listen at HOST:PORT; JAX would crash if it cannot.
 
-    JAX would also share the port with another job, because gRPC sets SO_REUSEPORT.
+    Without this check, JAX could share the port with another job: gRPC sets SO_REUSEPORT.
 
     Raises:
       UserError: HOST is unknown or belongs to another machine, or the port is in use.
@@ -98,8 +98,8 @@ def _check_address(address: str) -> None:
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen at {address}: {error.strerror}; expected an address of its "
-            f"machine and a free port. If others reach it by another address, set {BIND_VARIABLE}="
-            f"0.0.0.0:{port}, which listens at all addresses"
+            "machine and a free port. If the other processes use another address for it, set "
+            f"{BIND_VARIABLE}=0.0.0.0:{port}, which listens at all addresses"
         ) from None
 
 
@@ -129,7 +129,7 @@ def _resolve(address: str) -> list[Any]:
 
 
 def _connect(coordinator: str | None, count: int | None, index: int | None, bind: str) -> None:
-    """Wait in another thread, in which JAX cannot be interrupted, until all processes are there."""
+    """Wait for all processes in another thread, because a call of JAX cannot be interrupted."""
     import jax
 
     failed: list[Exception] = []
@@ -159,7 +159,8 @@ def _connect(coordinator: str | None, count: int | None, index: int | None, bind
             if now - began > JOIN_TIMEOUT_SECONDS:
                 raise UserError(
                     f"{_waiting(coordinator, count, index)} after {JOIN_TIMEOUT_SECONDS} s. Start "
-                    "all processes, each with its number, and let them reach the coordinator"
+                    "all processes, each with its number, on machines that can connect to the "
+                    "coordinator"
                 )
             if now - said > SAY_EVERY_SECONDS:
                 said = now

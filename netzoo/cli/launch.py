@@ -1,6 +1,6 @@
-"""Sets up the process of a command before importing JAX, and reads its configuration.
+"""Sets up the process of a command before importing JAX, and reads the command's configuration.
 
-A command that uses a configuration creates its parser by `parser` and ends with `run`.
+A command that uses a configuration creates its parser with `parser` and ends by calling `run`.
 """
 
 import argparse

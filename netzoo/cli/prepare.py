@@ -43,8 +43,8 @@ _MAX_DESCRIPTION = 1 << 20  # bytes
 def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Prepare a data set unless it is already prepared, and return its builder.
 
-    `origin` is a folder or archive of tf_flowers to read instead of downloading; `data_dir` None is
-    TFDS's default.
+    `origin` is a folder or archive of tf_flowers to read instead of downloading. If `data_dir` is
+    None, TFDS's default is used.
 
     Raises:
       SourceError: The name is unknown, or the local files are invalid.

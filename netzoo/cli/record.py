@@ -154,9 +154,9 @@ def _check_evaluation(
     ]
     if differing:
         raise UserError(
-            f"{workdir / EVAL_FILE} is not an evaluation of this run at its end:"
-            f"{''.join(differing)}\n{_eval_command(workdir)} again; evaluations with other values "
-            "go to a separate folder: --out DIR"
+            f"{workdir / EVAL_FILE} is not the evaluation of the finished run:"
+            f"{''.join(differing)}\n{_eval_command(workdir)} again. To evaluate with other "
+            "settings, write to a separate folder: --out DIR"
         )
 
 

@@ -60,8 +60,8 @@ def near_run(folder: str | os.PathLike[str]) -> str:
 def check_same_run(config: ConfigDict, workdir: Path) -> None:
     """Check that a configuration continues a run with the same results.
 
-    `train.epochs` may grow. A source of the same kind may be in another place, because training
-    compares the data themselves (`netzoo.training.continuation`).
+    `train.epochs` may grow. A source of the same kind may have another path, because training
+    compares the examples (`netzoo.training.continuation`).
 
     Raises:
       UserError: Keys differ; the message lists them with both values.

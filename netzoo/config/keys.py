@@ -63,7 +63,9 @@ KEYS = (
     ),
     Key("data.num_threads", 2, at_least(1), "threads that prepare batches"),
     Key("train.epochs", 10, at_least(1), "passes over the training split"),
-    Key("train.batch_size", 0, at_least(1), "images, or padded tokens, over all devices"),
+    Key(
+        "train.batch_size", 0, at_least(1), "images, or tokens including padding, over all devices"
+    ),
     Key(
         "train.grad_accum_steps", 1, at_least(1), "parts of a batch to compute one after the other"
     ),
@@ -86,10 +88,15 @@ KEYS = (
     Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),
     Key("schedule.name", "cosine", _SCHEDULES, "learning-rate schedule after the warm-up"),
     Key("schedule.warmup_epochs", 0.0, at_least(0), "length of the linear warm-up from 0"),
-    Key("schedule.decay_rate", 0.98, rules.FRACTION, "exponential: factor of each stair"),
-    Key("schedule.decay_epochs", 1.0, rules.POSITIVE, "exponential: length of a stair"),
+    Key("schedule.decay_rate", 0.98, rules.FRACTION, "exponential: factor per decay interval"),
+    Key("schedule.decay_epochs", 1.0, rules.POSITIVE, "exponential: length of a decay interval"),
     Key("evaluation.every_epochs", 1, at_least(0), "epochs between evaluations; 0: only the last"),
-    Key("evaluation.batch_size", 0, at_least(1), "images, or padded tokens, over all devices"),
+    Key(
+        "evaluation.batch_size",
+        0,
+        at_least(1),
+        "images, or tokens including padding, over all devices",
+    ),
     Key(
         "evaluation.train_examples", 320, at_least(1), "number of training examples to evaluate too"
     ),
@@ -122,7 +129,7 @@ def conflicts(
     if values["schedule.warmup_epochs"] == 0 and values["schedule.name"] == "inverse_sqrt":
         yield (
             "schedule.warmup_epochs",
-            "more than 0 for inverse_sqrt, which falls after the warm-up",
+            "more than 0 for inverse_sqrt, which decays after the warm-up",
         )
     if values["optimizer.nesterov"] and values["optimizer.name"] != "sgd":
         yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"

@@ -35,7 +35,11 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
         specs = _find(name)
         for path in (Path(spec.origin) for spec in specs if spec.origin and spec.has_location):
             if workdir is not None and path.resolve().is_relative_to(workdir.resolve()):
-                raise _refusal(name, f"is in the run folder, {path}, where no code is executed")
+                raise _refusal(
+                    name,
+                    f"is in the run folder, {path}, where no code is executed; move it to another "
+                    "folder of the import path",
+                )
         path = Path(specs[-1].origin or "")
         if path.suffix != ".py" or not _imports_netzoo(path):
             raise _refusal(
@@ -48,7 +52,7 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
             with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
                 importlib.import_module(name)
         except Exception as error:  # the module is code and may raise any error
-            raise UserError(f"importing {name}: {type(error).__name__}: {error}") from error
+            raise UserError(f"cannot import {name}: {type(error).__name__}: {error}") from error
 
 
 def _find(name: str) -> list[ModuleSpec]:

@@ -22,7 +22,7 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
     Args:
       arguments: The command line. An override is `--config.KEY=VALUE` or `--config.KEY VALUE`.
-        `--config.KEY` before another flag or at the end, and `--noconfig.KEY`, are switches. A
+        `--config.KEY` before another flag or at the end sets True; `--noconfig.KEY` sets False. A
         negative number is a value.
 
     Returns:

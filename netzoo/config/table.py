@@ -47,7 +47,7 @@ def task_table(task: str) -> Table:
 
 
 def default_config(task: str = DEFAULT_TASK) -> ConfigDict:
-    """Return the defaults of a task, which train on its synthetic data set.
+    """Return the default configuration of a task, which uses the task's synthetic data set.
 
     Any key can be assigned; `validate` rejects invalid names and values.
 
@@ -83,7 +83,7 @@ def source_kind(source: str) -> str:
 def shared_values(config: ConfigDict) -> dict[str, Any]:
     """Return the values by key that all processes of a job need to have in common.
 
-    Sources of the same kind may be in other places, because training compares the data themselves.
+    Sources of the same kind may have other paths, because training compares the examples.
     """
     values, local = flatten(config), task_table(config.task).local
     values["data.source"] = source_kind(config.data.source) or config.data.source
@@ -93,7 +93,7 @@ def shared_values(config: ConfigDict) -> dict[str, Any]:
 def validate(config: ConfigDict, *, training: bool = False) -> None:
     """Check names and values against the table of the task.
 
-    Only `training` requires disjoint splits.
+    Splits must be disjoint only if `training` is True.
 
     Raises:
       UserError: Keys or values are invalid; the message lists all, one per line. Conflicts between

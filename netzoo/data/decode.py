@@ -1,10 +1,10 @@
 """Decodes image files to RGB pixels.
 
 The decoder is Pillow, which reports why a file cannot be read and supports CMYK, palettes and
-transparency. OpenCV returns None or, in some releases, a partly grey image. Plain JPEGs, the bulk
-of every data set, take a faster path: simplejpeg runs the same decoder (libjpeg-turbo, with equal
-pixels) without Pillow's four bytes per pixel. Colour profiles are ignored, as in the data pipelines
-of the published models.
+transparency. For a damaged file, OpenCV returns None or, in some releases, a partly grey image.
+Plain JPEGs, the bulk of every data set, take a faster path: simplejpeg runs the same decoder
+(libjpeg-turbo, with equal pixels) without Pillow's four bytes per pixel. Colour profiles are
+ignored, as in the data pipelines of the published models.
 """
 
 import contextlib

@@ -91,11 +91,11 @@ def holds_images(folder: Path) -> bool:
 
 
 def left_out(others: Counter[str]) -> str:
-    """Return `left out by name: 2 .txt, 1 hidden` for the numbers of `images_below`."""
+    """Return `ignored other files: 2 .txt, 1 hidden` for the numbers of `images_below`."""
     ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count:,} {kind}" for kind, count in ordered[:_LISTED]]
     more = ["..."] if len(others) > _LISTED else []
-    return f"left out by name: {', '.join(kinds + more)}"
+    return f"ignored other files: {', '.join(kinds + more)}"
 
 
 def _cannot_read(name: str, error: OSError) -> UserError:

@@ -79,7 +79,7 @@ def evaluation_image(
     `image` is an encoded file or pixels; `name` is the file name for error messages.
 
     Raises:
-      ImageError: The file cannot be decoded, or not resized.
+      ImageError: The image cannot be decoded or resized.
     """
     pixels = decode_image(image, name) if isinstance(image, bytes) else image
     with _image_errors(name):
@@ -247,7 +247,9 @@ class TrainBatches(_Batches):
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
                 last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index)
-        raise SourceError(f"No example of {self.source.name} can be read; the last error: {last}")
+        raise SourceError(
+            f"No example of {self.source.name} can be read; replace the data. Last error: {last}"
+        )
 
 
 @functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, from at most two epochs

@@ -156,7 +156,7 @@ def _renamed(split: str, names: Mapping[str, str]) -> str:
 
 
 def split_aliases(splits: Collection[str]) -> dict[str, str]:
-    """Map the other words of each role to a split's name, if exactly one split has the role.
+    """Map the alternative names of a role, e.g. `val`, to the only split that has the role.
 
     If a source has a single split, `all` is also a word for it.
     """

@@ -71,9 +71,10 @@ def sample_crop(
 ) -> tuple[int, int, int, int]:
     """Draw a random rectangle inside a `height` by `width` image (Szegedy et al. 2015, section 6).
 
-    Its area, as a fraction of the image area, is uniform in `scale`, and the logarithm of its width
-    over height is uniform between those of `ratio`. After ten draws that do not fit the image, the
-    result is the largest central rectangle with an allowed aspect ratio.
+    Its area, as a fraction of the image area, is uniform in `scale`, and the logarithm of its
+    aspect ratio (width over height) is uniform between the logarithms of the bounds in `ratio`.
+    After ten draws that do not fit the image, the result is the largest central rectangle with an
+    allowed aspect ratio.
 
     Returns:
       `(top, left, height, width)` in pixels.

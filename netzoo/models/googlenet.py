@@ -169,7 +169,7 @@ class GoogLeNet(ConvNet, kw_only=True):
     """GoogLeNet, also known as Inception v1.
 
     Attributes besides those of `ConvNet`:
-      variant: Differences between the paper's, the BatchNorm and torchvision's network.
+      variant: The variant of the paper, with or without BatchNorm, or of torchvision.
       auxiliary: Whether there are auxiliary classifiers. They always have parameters, but run only
         in training; `num_classes=0` omits them.
       auxiliary_weight: Weight of each auxiliary loss; the loss of the logits has weight 1.

@@ -85,7 +85,7 @@ class MobileNetV1(ConvNet, kw_only=True):
 
     Attributes besides those of `ConvNet`:
       width_multiplier: Factor on every channel count (section 3.3).
-      dropout_rate: Dropout rate before the logits; TF-slim keeps 0.999.
+      dropout_rate: Dropout rate before the logits; TF-slim's keep probability is 0.999.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
     """

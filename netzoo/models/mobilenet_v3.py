@@ -103,7 +103,8 @@ class MobileNetV3(ConvNet, kw_only=True):
       variant: `LARGE` or `SMALL`.
       width_multiplier: Factor on channel counts; see the module docstring.
       minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
-      dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" keeps 0.8.
+      dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" is a keep
+        probability.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights; 1e-5
         in timm's others.

@@ -53,7 +53,7 @@ def check_variables(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -
     """Check that variables have the names and `shapes` of the network's own variables.
 
     Raises:
-      UserError: They have others; the message lists the differences.
+      UserError: Names or shapes differ; the message lists the differences.
     """
     expected, got = (
         {name: leaf.shape for name, leaf in flax.traverse_util.flatten_dict(tree, sep="/").items()}

@@ -42,7 +42,7 @@ class Task(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
-        """Return a function for each split of `data.source` that counts its examples.
+        """Return, for each split of `data.source`, a function that counts the split's examples.
 
         The result is empty if the source does not list its splits.
         """

@@ -61,7 +61,7 @@ _NO_BATCH = (
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
-    """Train, or continue the run in `workdir`; create a missing folder.
+    """Train, or continue the run in `workdir`; create the folder if it is missing.
 
     Returns:
       The exit status: 0 if training is complete, 128 plus the signal number if a signal
@@ -146,8 +146,8 @@ def _announce(
     wanted, warmup = config.schedule.warmup_epochs, warmup_epochs(config)
     if warmup < wanted:
         notes.append(
-            f"schedule.warmup_epochs is {wanted:g}, as long as the run or longer; the warm-up "
-            f"takes half of the run, {warmup:g} epochs"
+            f"schedule.warmup_epochs is {wanted:g}, not shorter than the run; the warm-up "
+            f"is shortened to half of the run, {warmup:g} epochs"
         )
     for line in notes if meshes.is_writer() else ():
         note(line)

@@ -1,6 +1,6 @@
 """Downloads published weights into a cache folder once, and resumes interrupted downloads.
 
-One process of the machine downloads a file at a time, and the others wait for it.
+Only one process of the machine downloads a given file; the others wait for it.
 
     NAME            the file, complete and verified
     NAME.partial    the bytes so far
@@ -34,8 +34,8 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     The file is in `folder`, by default `weights` in `cache_folder()`.
 
     Raises:
-      UserError: The download failed, what came is not the published file, or an earlier download
-        has changed; the message explains what to do.
+      UserError: The download failed, the received file is not the published one, or an earlier
+        download has changed; the message explains what to do.
     """
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if not path.exists():
@@ -102,7 +102,8 @@ def _check_unchanged(path: Path) -> None:
     if remembered.exists() and _sha256(path) != read_text(remembered).partition(" ")[0]:
         raise UserError(
             f"{path} has changed since it was downloaded: its sha256 is not that in {remembered}. "
-            "Remove both to download it again; if you have replaced it yourself, remove the second"
+            "Remove both to download it again; if you have replaced it yourself, remove only "
+            f"{remembered}"
         )
 
 

@@ -79,7 +79,7 @@ def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
             "the file has no class token, like networks that average over tokens; try pool='gap'"
         )
     if others := _networks_that_fit(found.weights, module, image_size):
-        hints.append(f"it fits {' and '.join(others)}")
+        hints.append(f"the file fits {' and '.join(others)}")
     return hints
 
 
@@ -150,7 +150,7 @@ def _announce_new_head(
     elif classes == num_classes:
         raise UserError(
             f"{what} does not fit the network: {', '.join(modules)} have another shape, although "
-            f"the file has {classes} classes too"
+            f"the file also has {classes} classes; check the options of the network"
         )
     else:
         note(f"head re-initialised: the file has {classes} classes, requested {num_classes}")

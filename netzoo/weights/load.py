@@ -90,8 +90,8 @@ def load_weights(
       name_or_path: A name from `netzoo.weights.list_weights()`, downloaded once; a file
         (.safetensors, .pth, .pt, .bin, .npz, .h5); or the folder of a run, whose last checkpoint is
         read, with averaged weights if present.
-      model: Name in the registry, which published weights, runs and netzoo's own files do not need;
-        or the network itself, for which `num_classes` and `options` are ignored.
+      model: Name in the registry (optional for published weights, runs and netzoo's own files), or
+        the network itself; then `num_classes` and `options` are ignored.
       num_classes: Length of the logits; 0 omits the head.
       image_size: Side of the images in pixels, to which position embeddings are resized; 0 for
         networks on text. The default is the size that belongs to the weights, or that of the named

@@ -237,7 +237,8 @@ def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> We
     weights = find_weights(name_or_path, read=False)
     if weights.model not in (None, model):
         raise UserError(
-            f"init.weights {name_or_path} belong to {weights.model}, but model.name is {model}"
+            f"init.weights {name_or_path} belong to {weights.model}, but model.name is {model}; "
+            "change either"
         )
     if weights.known_from or not weights.tensors:
         return weights
@@ -247,7 +248,7 @@ def describe_weights(name_or_path: str | Path, model: str, **options: Any) -> We
 
 
 def differing(options: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:
-    """Return the options in which a network differs."""
+    """Return the options whose values are not those of the network."""
     return {name: value for name, value in options.items() if getattr(module, name) != value}
 
 

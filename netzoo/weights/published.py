@@ -57,7 +57,7 @@ class Preprocessing(NamedTuple):
         return (pixels.astype(np.float32) - mean) / std
 
     def at(self, image_size: int) -> "Preprocessing":
-        """Return the same for another crop size, with the same share of the image."""
+        """Return the preprocessing for another crop size, with the same ratio of both sizes."""
         resize_size = round(self.resize_size * image_size / self.crop_size)
         return self._replace(resize_size=resize_size, crop_size=image_size)
 

@@ -1,6 +1,6 @@
 """Converts between netzoo's variables and the named tensors of other projects.
 
-A layout (`netzoo.weights.families`) lists one `Entry` for every tensor on either side. It matches
+A layout (`netzoo.weights.families`) has an `Entry` for each pair of variable and tensor. It matches
 tensors by name, never by position, and converts in both directions.
 """
 
@@ -116,10 +116,10 @@ def block_names(
 ) -> Names:
     """Return the names of `stageS_blockB/LAYER` in another project.
 
-    `depths` holds the number of blocks in each stage. `template` is the other name, e.g.
-    `"layer{stage}.{block0}.{layer}"`. `stage`, `block` and `number`, which counts all blocks, begin
-    at 1; `stage0`, `block0` and `number0` begin at 0. `layers` maps netzoo's layer in a block to
-    `layer` in the template, or to a pair as in `Names`.
+    `depths` holds the number of blocks in each stage. `template` gives the other project's name,
+    e.g. `"layer{stage}.{block0}.{layer}"`. `stage`, `block` and `number`, which counts all blocks,
+    begin at 1; `stage0`, `block0` and `number0` begin at 0. `layers` maps netzoo's layer in a block
+    to `layer` in the template, or to a pair as in `Names`.
     """
     names: Names = {}
     blocks = ((stage, block) for stage, depth in enumerate(depths) for block in range(depth))

@@ -125,7 +125,7 @@ class Checkpoints(_CheckpointFolder):
     ) -> None:
         """Start writing unless the step exists; see `_save`.
 
-        `regular` is whether a run without interruptions saves this step too.
+        `regular` says whether an uninterrupted run would also save this step.
         """
         if step in self._manager.all_steps():
             return

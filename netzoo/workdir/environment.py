@@ -77,9 +77,9 @@ def save_environment(
 ) -> None:
     """Write `environment.json` when a run starts.
 
-    It holds `command` (a shell line, without the folder of the interpreter or of `netzoo`; the
-    argument is the command as typed), `parameters` (trainable scalars), `init` ("random" or the
-    name of the initial weights), and `environment`.
+    It holds `command` (the argument `command` as a shell line, without the folder of the
+    interpreter or of `netzoo`), `parameters` (trainable scalars), `init` ("random" or the name of
+    the initial weights), and `environment`.
     """
     record = {"command": _shell_line(command), "parameters": int(parameters), "init": init}
     _write(workdir, {**record, **environment})

@@ -22,7 +22,7 @@ _LISTED = 3
 
 
 def check_folder(workdir: Path) -> None:
-    """Check that a run may start or continue in a folder; it may be missing.
+    """Check that a run may start or continue in a folder, which need not exist.
 
     Raises:
       UserError: The folder holds files and no run; the checkpoints of its run are missing; or it

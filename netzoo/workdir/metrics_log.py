@@ -47,7 +47,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
     """
 
     def __init__(self, workdir: Path, *, resume_step: int | None, evaluated: bool = True) -> None:
-        """Open the log of a run, and create a missing folder.
+        """Open the log of a run; create its folder if it is missing.
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes

@@ -89,5 +89,5 @@ def test_a_link_into_the_run_folder_is_refused(write, tmp_path):
 def test_a_module_that_fails_says_why(write, tmp_path):
     """Protects users from a netzoo traceback for an error in their module."""
     write("path/own_module.py", "import netzoo\nraise ValueError('no')")
-    with pytest.raises(UserError, match="importing own_module: ValueError: no"):
+    with pytest.raises(UserError, match="cannot import own_module: ValueError: no"):
         import_modules(("own_module",), tmp_path / "run")

@@ -44,8 +44,8 @@ def test_what_is_left_out_is_counted(littered, capsys):
     """The source, and its one line however often it is opened."""
     for split in ("train[:50%]", "train[50%:]"):
         assert len(open_source(f"folder:{littered}", split)) == 10
-    line = "left out by name: 5 hidden, 1 .txt, 1 links to folders, 1 without extension"
-    assert capsys.readouterr().err.count("left out by name") == 1
+    line = "ignored other files: 5 hidden, 1 .txt, 1 links to folders, 1 without extension"
+    assert capsys.readouterr().err.count("ignored other files") == 1
     assert left_out(images_below(littered / "roses")[1]) == line
 
 

@@ -212,7 +212,7 @@ def test_another_width(tmp_path, variables):
     shapes = r"blocks\.0\.0\.bn1\.running_mean \(8,\), expected \(32,\) for stage1_block1"
     with pytest.raises(UserError, match=rf"of another shape: .*{shapes}.* more") as error:
         netzoo.load_weights(tmp_path / "a.safetensors", "mobilenet_v1", CLASSES)
-    assert "it fits mobilenet_v1_025" in str(error.value)
+    assert "the file fits mobilenet_v1_025" in str(error.value)
 
 
 def test_shapes_are_those_of_the_files_axes(tmp_path, variables):
@@ -277,7 +277,7 @@ def test_a_network_of_the_family_that_fits_is_named(tmp_path):
     """The error for GoogLeNet without BatchNorm, loaded as the one with it, names the right one."""
     tensors = to_torch(draw(shapes_of("googlenet", CLASSES)[1]), "googlenet", "torchvision")
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match=r"it fits googlenet$"):
+    with pytest.raises(UserError, match=r"the file fits googlenet$"):
         netzoo.load_weights(tmp_path / "a.safetensors", "googlenet_bn", CLASSES)
 
 

@@ -23,8 +23,8 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 def bytes_sent(program: str, devices: int) -> Counter[str]:
     """Sum the bytes that each device sends by collective, such as `"all-reduce"`.
 
-    The body of a loop counts once per iteration, if XLA knows their number. For a condition, the
-    branch that sends the most bytes is counted. `jax.stages.Compiled.as_text` returns the program.
+    The body of a loop counts once per iteration if XLA knows the trip count. For a conditional, the
+    branch that sends the most bytes counts. `jax.stages.Compiled.as_text` returns the program.
     """
     computations: dict[str, list[str]] = {}
     lines: list[str] = []

@@ -51,7 +51,7 @@ def estimate(
     fsdp: int,
     max_devices: int = MAX_DEVICES,
 ) -> Estimate:
-    """Estimate a step for the global batch or its shapes.
+    """Estimate a step; `batch` is the global batch, as arrays or shapes.
 
     Parameters are sharded over `fsdp` devices; -1 means all. The program is compiled for at most
     `max_devices`, with the same rows per device. If `devices` is larger, the memory between steps

@@ -30,7 +30,7 @@ class FolderSource:
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
         """List the folder, and check the header of every file in the splits of `split`.
 
-        The first source of a folder in this process describes it on standard error in one line.
+        When a process first opens a folder, one line on standard error describes the folder.
         `split` is a TFDS split expression. `skip_corrupt` warns about unreadable files instead of
         failing. They keep their positions, so that only the names determine the order.
 
@@ -68,7 +68,7 @@ class FolderSource:
 
 
 def split_sizes(path: str) -> dict[str, Callable[[], int]]:
-    """Return a function for each split of a folder that counts its images.
+    """Return, for each split of a folder, a function that counts the split's images.
 
     Raises:
       SourceError: See `FolderSource`.

@@ -45,7 +45,7 @@ def open_source(
 
 
 def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable[[], int]]:
-    """Return a function for each split of a source that counts its examples.
+    """Return, for each split of a source, a function that counts the split's examples.
 
     A missing data set is prepared. A source of `SOURCES` does not list its splits, so the result is
     empty.

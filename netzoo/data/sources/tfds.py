@@ -95,13 +95,13 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
 
 
 def split_sizes(builder: tfds.core.DatasetBuilder) -> dict[str, Callable[[], int]]:
-    """Return a function for each split of a prepared data set that returns its size."""
+    """Return, for each split of a prepared data set, a function that returns the split's size."""
     splits = builder.info.splits.items()
     return {name: functools.partial(int, info.num_examples) for name, info in splits}
 
 
 def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
-    """Return the builder of a data set, and prepare a missing data set.
+    """Return the builder of a data set; prepare the data set if necessary.
 
     Raises:
       SourceError: TFDS does not know the data set, or it is prepared in another file format.
@@ -206,7 +206,7 @@ def _own_features_only() -> Iterator[None]:
     def cls_from_name(cls: type, name: str) -> type:
         if not name.startswith("tensorflow_datasets.core.features."):
             raise SourceError(
-                f"its features.json names {printable(name)}, which is not a TFDS feature"
+                f"its features.json names {printable(name)}; netzoo reads only features of TFDS"
             )
         return before.__get__(None, cls)(name)
 

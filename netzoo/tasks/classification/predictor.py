@@ -51,8 +51,8 @@ class Predictor:
         Images are classified in batches of `batch_size`; smaller batches are padded.
 
         Raises:
-          UserError: The number of names and logits differs, or the variables do not belong to the
-            model.
+          UserError: The numbers of names and of logits differ, or the variables do not belong to
+            the model.
         """
         if len(class_names) != model.num_classes:
             raise UserError(

@@ -67,7 +67,7 @@ class ImageClassification(Task):
 
     @staticmethod
     def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
-        """Return a function for each split of `data.source` that counts its images."""
+        """Return, for each split of `data.source`, a function that counts the split's images."""
         return split_sizes(config.data.source, config.data.data_dir)
 
     def __init__(
@@ -111,7 +111,7 @@ class ImageClassification(Task):
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
-        """Return a task whose training step can be compiled but not run, and batch shapes."""
+        """Return a task that can compile but not run a training step, and the shapes of a batch."""
         rows, size = config.train.batch_size, config.data.image_size
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
         batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
@@ -180,7 +180,7 @@ class ImageClassification(Task):
         return self.model.init(key, images, train=False)
 
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
-        """Return the variables of `init.weights`, or None, with a head for the data's classes.
+        """Return the variables of `init.weights` with a head for the data's classes; None if unset.
 
         The head of a run with the same classes is reordered to the order of the data. A head for
         the same number of other classes is re-initialised.
@@ -335,5 +335,5 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
         return tuple(read_json(path, [str]))
     except (OSError, UserError) as error:
         raise UserError(
-            f"expected the class names of a run of image classification: {error}"
+            f"cannot read the class names of the run: {error}; use a run of image classification"
         ) from None

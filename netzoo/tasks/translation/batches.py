@@ -162,9 +162,9 @@ class TrainBatches(_Batches):
     R is the number of rows of this process. A source row is tokens, END, padding. A target row is
     START, tokens, END, padding, so `target[:, :-1]` is the decoder's input and `target[:, 1:]` its
     labels. A row of padding has no target. Its only source token is END, so that attention is
-    defined. `weight` is the number of rows over the number of labels of the whole batch, equal in
-    all rows. The mean over rows of `weight * (sum of the row's losses)` is therefore the mean loss
-    per label, for any sharding of the batch.
+    defined. `weight` is the number of rows divided by the number of labels of the whole batch, and
+    is the same in all rows. The mean over rows of `weight * (sum of the row's losses)` is therefore
+    the mean loss per label, for any sharding of the batch.
     """
 
     def __init__(

@@ -7,8 +7,8 @@ The metrics of labels follow from sums over a batch, without padding, computed o
     tokens     int     labels, including the end of each sentence
     count      int     sentences
 
-The metrics of translations compare them with references. sacrebleu computes them. Its signatures
-describe the settings; scores with other signatures are not comparable.
+sacrebleu computes the metrics that compare translations with references. Its signatures describe
+the settings; scores with other signatures are not comparable.
 """
 
 import json

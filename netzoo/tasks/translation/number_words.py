@@ -42,8 +42,8 @@ def in_words(number: int) -> str:
 def number_pairs(split: str) -> list[tuple[str, str]]:
     """Return the `(source, target)` texts of `train`, `validation` or `test`, deterministically.
 
-    The two pairs of a number are adjacent, so two slices of a split share at most one number. The
-    order of the two is random, so evenly spaced pairs have both directions.
+    The two pairs of a number are adjacent, so two slices of a split share at most one number. Their
+    order is random, so evenly spaced pairs include both directions.
     """
     numbers, words_first = _sample()[split]
     pairs: list[tuple[str, str]] = []

@@ -94,8 +94,8 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
         else:
             status = 1
             note(
-                f"{options.figure} was not written: every sentence is blank, or has more than "
-                f"{MOST_PIECES - 1} tokens, or its translation does"
+                f"{options.figure} was not written: every sentence is blank, or it or its "
+                f"translation has more than {MOST_PIECES - 1} tokens; pass shorter sentences"
             )
     note(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "
@@ -179,9 +179,15 @@ def _warnings(encoded: Sequence[Sequence[int]], longest: int) -> Iterator[str]:
     """Yield warnings about sentences unlike the training text."""
     cases = (
         ("characters that the training text does not have", lambda row: UNKNOWN in row),
-        (f"more than the {longest} tokens trained on", lambda row: len(row) + 1 > longest),
+        (
+            f"more than {longest} tokens, the maximum in training",
+            lambda row: len(row) + 1 > longest,
+        ),
     )
     for unlike, applies in cases:
         if numbers := [number for number, row in enumerate(encoded, 1) if applies(row)]:
             others = f" and {len(numbers) - 1:,} more" if len(numbers) > 1 else ""
-            yield f"translations may be poor with {unlike}: sentence {numbers[0]:,}{others}"
+            yield (
+                f"translations may be poor for sentences with {unlike}: "
+                f"sentence {numbers[0]:,}{others}"
+            )

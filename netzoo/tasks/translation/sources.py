@@ -54,7 +54,7 @@ def read_pairs(spec: str, split: str, data_dir: str | None = None) -> list[Pair]
 
 
 def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable[[], int]]:
-    """Return a function for each split of a source that counts its pairs.
+    """Return, for each split of a source, a function that counts the split's pairs.
 
     Raises:
       SourceError: See `read_pairs`.

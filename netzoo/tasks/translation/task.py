@@ -47,7 +47,7 @@ class Translation(Task):
 
     @staticmethod
     def split_sizes(config: ConfigDict) -> Mapping[str, Callable[[], int]]:
-        """Return a function for each split of `data.source` that counts its pairs."""
+        """Return, for each split of `data.source`, a function that counts the split's pairs."""
         return split_sizes(config.data.source, config.data.data_dir)
 
     def __init__(

@@ -45,7 +45,9 @@ def layouts(model: nn.Module) -> Mapping[str, Callable[[Any, Any], Layout]]:
       UserError: No project's names are known for the family.
     """
     if type(model) not in FAMILIES:
-        raise UserError(f"no names of other projects are known for {type(model).__name__}")
+        raise UserError(
+            f"no names of other projects are known for {type(model).__name__}, only netzoo's own"
+        )
     return {name: project.layout for name, project in FAMILIES[type(model)].projects.items()}
 
 

@@ -1,4 +1,4 @@
-"""Traverses HDF5 files that another process has first read safely.
+"""Traverses HDF5 files after another process has read them without a crash.
 
 The HDF5 library may loop forever or crash on a damaged file, and its caller cannot prevent this.
 The other process runs this file by its path, so that it imports nothing else of netzoo:
@@ -19,7 +19,7 @@ SPARE = 1 << 29  # bytes of memory, besides the values
 
 
 def probe(path: Path, max_bytes: int) -> str | None:
-    """Read the datasets of at most `max_bytes` in another process, and discard them.
+    """Read every dataset of at most `max_bytes` in another process, and discard the values.
 
     Returns:
       A description of the failure, or None.

@@ -53,11 +53,17 @@ def _read_zip(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
         # The archive is not compressed, so its members can exceed its size only if they overlap.
         check_unpacked(path.stat().st_size, sum(entry.file_size for entry in archive.infolist()))
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise UserError("it is a compressed zip archive, which torch.save does not write")
+            raise UserError(
+                "it is a compressed zip archive, which torch.save does not write; save the weights "
+                "with torch.save"
+            )
         names = archive.namelist()
         indices = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(indices) != 1:
-            raise UserError("it is a zip archive without data.pkl, which torch.save writes")
+            raise UserError(
+                "it is a zip archive without data.pkl, which torch.save writes; save the weights "
+                "with torch.save"
+            )
         root = indices[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big"
         with archive.open(indices[0]) as index:
@@ -70,7 +76,9 @@ def _read_legacy(file: mmap.mmap) -> dict[str, np.ndarray]:
     if first.value == LEGACY_MAGIC:
         second = unpickle(file).value
     if first.named:
-        raise UserError(f"it would execute or create {first.named[0]}; nothing was executed")
+        raise UserError(
+            f"it would execute or create {first.named[0]}; nothing was executed. {SAVE_OTHERWISE}"
+        )
     if second != LEGACY_VERSION:
         raise UserError(
             "it was not written by torch.save of 2017 or later; save it again with a newer PyTorch"

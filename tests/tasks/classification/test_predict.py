@@ -110,7 +110,7 @@ def test_images_of_a_folder(run, photos, capfd):
     done = capfd.readouterr()
     found = [entry["path"] for entry in json.loads(done.out)]
     assert found == [str(shots / name) for name in ("a.ppm", "b.JPG", "c.jfif")]
-    assert "left out by name: 2 hidden, 1 .txt" in done.err
+    assert "ignored other files: 2 hidden, 1 .txt" in done.err
 
 
 def test_nothing_to_predict(run, photos):

@@ -141,7 +141,7 @@ def test_data_of_other_classes_are_refused(pictures, tmp_path):
     with pytest.raises(UserError, match="was trained on roses, daisy, tulips, in this order"):
         create_task(tiny_config(pictures), tmp_path)
     (tmp_path / "classes.json").write_text('["roses", ')
-    with pytest.raises(UserError, match=r"expected the class names.*classes\.json"):
+    with pytest.raises(UserError, match=r"cannot read the class names.*classes\.json"):
         create_task(tiny_config(pictures), tmp_path)
 
 

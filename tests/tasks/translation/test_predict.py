@@ -161,9 +161,10 @@ def test_doubtful_sentences_are_counted(run, capfd):
     assert run("7", "ß", "one", "ßß", "1 " * 40) == 0
     lines = capfd.readouterr().err.splitlines()
     assert lines[:-1] == [
-        "translations may be poor with characters that the training text does not have: sentence 2 "
-        "and 1 more",
-        "translations may be poor with more than the 16 tokens trained on: sentence 5",
+        "translations may be poor for sentences with characters that the training text "
+        "does not have: sentence 2 and 1 more",
+        "translations may be poor for sentences with more than 16 tokens, the maximum in "
+        "training: sentence 5",
     ]
 
 

@@ -76,7 +76,7 @@ class SyntheticFlowers(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(data_dir: str | None = None) -> tfds.core.DatasetBuilder:
-    """Return the builder of the data set in `data_dir`, and draw a missing data set.
+    """Return the builder of the data set in `data_dir`; generate the data set if it is missing.
 
     TFDS writes into a temporary directory and renames it at the end, so an interrupted preparation
     leaves no partial data set.
