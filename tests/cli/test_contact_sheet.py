@@ -33,6 +33,6 @@ def test_command(tmp_path, capsys):
     assert main(["contact_sheet", f"folder:{folder}", "--columns", "4", "--out", str(out)]) == 0
     assert out.stat().st_size > 1000
     assert main(["contact_sheet", f"folder:{folder}", "--columns", "0", "--out", str(out)]) == 1
-    assert "expected at least 1" in capsys.readouterr().err
+    assert "must be at least 1" in capsys.readouterr().err
     assert main(["contact_sheet", f"folder:{folder}", "--out", "sheet.xyz"]) == 1
     assert "sheet.xyz" in capsys.readouterr().err
