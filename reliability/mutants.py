@@ -89,7 +89,7 @@ def run_tests(root: Path, paths: list[str]) -> tuple[str, str]:
             process.kill()
             return "timeout", ""
         text = Path(output.name).read_text(errors="replace")
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", text, re.MULTILINE)
     return ("killed" if process.exitcode else "survived"), (failed or [""])[0]
 
 
