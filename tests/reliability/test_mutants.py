@@ -39,7 +39,7 @@ def test_the_tests_of_a_file_come_first():
     """Protects the time of a fault that is noticed where it should be."""
     paths = mutants.tests_of(mutants.ROOT, "netzoo/training/step.py")
     assert paths[0] == "tests/training/test_step.py"
-    assert "tests/training/test_best.py" in paths  # there is no best.py
+    assert "tests/training/test_cheap_runs.py" in paths  # there is no cheap_runs.py
     assert "tests/training/test_curves.py" not in paths
     assert "tests/test_every_key.py" in paths and len(set(paths)) == len(paths)
     paths = mutants.tests_of(mutants.ROOT, "netzoo/models/blocks.py")

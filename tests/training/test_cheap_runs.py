@@ -1,5 +1,6 @@
-"""The best weights: chosen by the validation split, and those that were evaluated."""
+"""What the loop evaluates, keeps and traces, in runs whose steps only count."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -7,6 +8,7 @@ from netzoo.training import train
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
+from tests.training import cheap_run
 from tests.training.cheap_run import AVERAGED, cheap_steps, sums
 
 # Correct answers at steps 5, 10, 15 and 20, by the number of examples in a split. The splits would
@@ -16,9 +18,9 @@ CORRECT = {TRAIN: (3, 4, 5, 9), VALIDATION: (2, 6, 3, 5), TEST: (2, 3, 10, 4)}
 EXAMPLES = {"train": TRAIN, "validation": VALIDATION}
 
 
-def evaluate(eval_step, variables, batches, put):
+def evaluate(eval_step, variables, batches, *others):
     """Answer as `CORRECT` says if the weights are averages, and all wrong otherwise."""
-    del eval_step, put
+    del eval_step, others
     examples = sum(int(batch["mask"].sum()) for batch in batches)
     step = int(variables["params"]["w"][0]) - AVERAGED
     return sums(examples, CORRECT[examples][step // 5 - 1] if step > 0 else 0)
@@ -57,3 +59,23 @@ def test_without_a_validation_split_nothing_is_best(config, tmp_path):
         assert train(config, tmp_path) == 0
     assert not (tmp_path / "best").exists()
     assert restore_variables(tmp_path)[0] == 20
+
+
+def test_a_profile_traces_ten_steps(config, tmp_path, monkeypatch):
+    """Protects `profile`: steps 10 to 19 of the process are traced, after those that compile."""
+    dispatched, traced = [], {}
+    count = cheap_run.count
+
+    def counted(state, batch):
+        dispatched.append(batch)
+        return count(state, batch)
+
+    monkeypatch.setattr(cheap_run, "count", counted)
+    monkeypatch.setattr(
+        jax.profiler, "start_trace", lambda folder: traced.update({folder: len(dispatched)})
+    )
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: traced.update(stop=len(dispatched)))
+    config.profile = True
+    with cheap_steps(evaluate):
+        assert train(config, tmp_path) == 0
+    assert traced == {str(tmp_path / "profile"): 9, "stop": 19}
