@@ -19,12 +19,11 @@ from jax.sharding import AbstractMesh
 
 from netzoo.config import save_config
 from netzoo.data import images
-from netzoo.data.sources import open as image_sources
+from netzoo.data.sources import tfds as tfds_source
 from netzoo.errors import UserError
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task
 from netzoo.tasks.translation import batches as translation
-from netzoo.tasks.translation import sources as text_sources
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.training import evaluate_run, loop, sharding, train
 from netzoo.training.continuation import check_data
@@ -97,8 +96,7 @@ def threads(config):
 def prepared_in(config):
     """The folder of a TFDS data set."""
     with (
-        mock.patch.object(image_sources, "open_builder", side_effect=Called) as asked,
-        mock.patch.object(text_sources, "open_builder", asked),
+        mock.patch.object(tfds_source, "open_builder", side_effect=Called) as asked,
         contextlib.suppress(Called),
     ):
         create_task(config)

@@ -91,7 +91,7 @@ def test_a_split_may_lack_classes(tmp_path):
         (("train/a", "train/b", "holdout/a"), r"splits train/ \(train\), and .*holdout/"),
         (("train/steam", "train/ice", "bus"), r"bus/ .*classes, move them all into .*/train"),
         # Other classes.
-        (("train/a", "train/b", "test/a", "test/unknown"), r"test/ holds unknown, and .* a, b"),
+        (("train/a", "train/b", "test/a", "test/unknown"), r"test/ holds unknown, and .*a, b"),
         (("train/Daisy", "test/daisy"), r"test/ holds daisy, .* Did you mean 'Daisy'"),
         # Folders of other kinds of data sets.
         (("images", "annotations"), "holds annotations, images; expected one folder"),

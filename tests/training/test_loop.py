@@ -133,7 +133,7 @@ def test_a_run_writes_through_no_link(whole, pictures, tmp_path):
         path.rename(outside / path.name)
         path.symlink_to(outside / path.name)
     before = {path: path.read_bytes() for path in outside.iterdir()}
-    with pytest.raises(UserError, match="lock is a link"):
+    with pytest.raises(UserError, match="lock must be a regular file"):
         train(tiny_config(pictures), workdir)
     (workdir / "lock").unlink()
     assert train(tiny_config(pictures), workdir) == 0
