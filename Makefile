@@ -6,7 +6,7 @@ WORKDIR ?= runs/quickstart
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-real bench lint format docs clean
+.PHONY: help quickstart test test-all test-real bench lint format docs constraints clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,8 +40,15 @@ format: $(VENV)/.installed-dev  ## Apply style.
 docs: $(VENV)/.installed-docs  ## Build the documentation into site/, and check its links.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+constraints:  ## Write constraints.txt: the newest libraries within the bounds of setup.cfg (Python 3.11).
+	$(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/python -m pip install --quiet 'pip-tools>=7.5,<8'
+	CUSTOM_COMPILE_COMMAND="make constraints" $(VENV)-constraints/bin/pip-compile --quiet --upgrade --strip-extras \
+	  --no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --unsafe-package netzoo --extra dev --extra translate --output-file constraints.txt setup.cfg
+
 clean:  ## Remove the virtual environment, caches and site; runs stay.
-	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-constraints site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml
 	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."

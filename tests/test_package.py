@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import netzoo
 
@@ -22,6 +24,22 @@ def test_every_file_gives_the_version_of_the_package():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert settings["metadata"]["version"] == "attr: netzoo.__version__"
+
+
+def test_constraints_are_within_the_bounds():
+    """Protects users and CI: constraints.txt pins every library to a version that netzoo allows."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    extras = settings["options.extras_require"]
+    wanted = [settings["options"]["install_requires"], extras["dev"], extras["translate"]]
+    bounds = [Requirement(x) for text in wanted for x in text.split("\n") if re.match("[a-z]", x)]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(str(pin.specifier).startswith("==") and not pin.url for pin in pins)
+    versions = {canonicalize_name(p.name): str(p.specifier).removeprefix("==") for p in pins}
+    for bound in bounds:
+        if bound.name != "netzoo":
+            assert bound.specifier.contains(versions[canonicalize_name(bound.name)]), bound
 
 
 def test_windows_is_refused_with_a_way_on(monkeypatch):
