@@ -16,7 +16,7 @@ quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated f
 	$(BIN)/python eval.py --workdir $(WORKDIR)
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
-test: $(VENV)/.installed-dev  ## Run the fast tests (2 cores: 7 min once their programs are compiled).
+test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
 	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
 
 test-all: test  ## Run the slow tests as well.
