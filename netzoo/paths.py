@@ -23,8 +23,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     except RuntimeError:
         name = text.partition("/")[0]
         raise UserError(
-            f"{printable(text)}: there is no user {printable(name[1:])!r}; for a folder of this "
-            "name, give ./~..."
+            f"{printable(text)}: the user {printable(name[1:])!r} does not exist; for a folder of "
+            "this name, give ./~..."
         ) from None
 
 

@@ -39,7 +39,7 @@ def test_a_path_is_expanded_or_refused(home):
     assert user_path("~/x") == home / "x"
     assert user_path("a/~/b") == Path("a/~/b")
     assert user_path(Path("/a")) == Path("/a")
-    with pytest.raises(UserError, match="there is no user 'nobody-at-all'"):
+    with pytest.raises(UserError, match="the user 'nobody-at-all' does not exist"):
         user_path("~nobody-at-all/x")
     for address in (BUCKET, "https://a/b", "file:///a"):
         with pytest.raises(UserError, match=f"{address} is an address"):

@@ -26,7 +26,7 @@ JOIN_TIMEOUT_SECONDS, SAY_EVERY_SECONDS = 300, 30
 # Seconds that process 0 waits for its own name in a cluster.
 RESOLVE_SECONDS = 30
 
-# JAX reads it too. It is needed where HOST is no address of the machine of process 0.
+# JAX reads this variable too. Set it where the machine of process 0 cannot listen at HOST.
 BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"
 
 

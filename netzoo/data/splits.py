@@ -97,7 +97,7 @@ def resolve_split(
     Raises:
       SourceError: The expression is malformed, a split is unknown, or the selection is empty.
     """
-    # TFDS parses only simple names and reserves `all`, so pass placeholders for the split names.
+    # TFDS parses only simple names and reserves `all`, so pass other names for the splits.
     parsed = {name: f"_{place}_" for place, name in enumerate(lengths)}
     names = {other: name for name, other in parsed.items()}
     parsed |= {alias: parsed[n] for alias, n in (aliases or {}).items() if n in parsed}

@@ -52,8 +52,8 @@ def check_folder(workdir: Path) -> None:
         names = set(os.listdir(step))
         if names and not names & _OF_A_STEP:
             raise UserError(
-                f"{step} is no checkpoint of netzoo; move it elsewhere, because a run would take "
-                "it for one and delete it"
+                f"{step} is not a checkpoint of netzoo; move it elsewhere, because a run would "
+                "delete it as an old checkpoint"
             )
 
 

@@ -55,8 +55,8 @@ def test_a_run_starts_and_continues(names, tmp_path):
             r"checkpoints is missing.*mount.*start over.*new --workdir",
         ),
         ((CONFIG_FILE, "checkpoints/lost+found/1"), "checkpoints is empty.*mount"),
-        ((CONFIG_FILE, "checkpoints/20/state/x", "best/2023/photo.txt"), "best/2023 is no check"),
-        ((CONFIG_FILE, "checkpoints/20/state/x", "checkpoints/21/y"), "checkpoints/21 is no check"),
+        ((CONFIG_FILE, "checkpoints/20/state/x", "best/2023/photo.txt"), "best/2023 is not a"),
+        ((CONFIG_FILE, "checkpoints/20/state/x", "checkpoints/21/y"), "checkpoints/21 is not a"),
     ],
 )
 def test_a_folder_of_others_is_refused(names, message, tmp_path):
