@@ -179,7 +179,8 @@ def check_regular(folder: Path) -> None:
 
 def is_stream(path: Path) -> bool:
     """Return whether a path is a device, a FIFO or an open file of the process."""
-    if path.is_relative_to("/dev") or path.is_relative_to("/proc"):
+    # `/dev/stdout` and `/dev/fd/1` are links to what is open; `/dev/shm` holds ordinary files.
+    if path.parent in (Path("/dev"), Path("/dev/fd")) or path.is_relative_to("/proc"):
         return True
     kind = stat.S_IFMT(path.lstat().st_mode) if os.path.lexists(path) else stat.S_IFREG
     return kind not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR)

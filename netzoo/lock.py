@@ -116,4 +116,7 @@ def _sign(file: IO[bytes]) -> None:
 
 def _is_file(path: Path, file: IO[bytes]) -> bool:
     """Return whether `path` still names an open file."""
-    return path.exists() and os.path.samestat(path.lstat(), os.fstat(file.fileno()))
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

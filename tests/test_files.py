@@ -4,11 +4,20 @@ import errno
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.files import appending, make_folder, new_folder, replacing, write_bytes, write_text
+from netzoo.files import (
+    appending,
+    is_stream,
+    make_folder,
+    new_folder,
+    replacing,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_new_file_replaces_the_old_one(tmp_path):
@@ -85,6 +94,7 @@ def test_typed_names_may_be_streams(tmp_path):
     with replacing("/dev/null", typed=True) as file:
         file.write(b"text")
     assert not stat.S_ISREG(os.stat("/dev/null").st_mode)
+    assert is_stream(Path("/dev/stdout")) and not is_stream(Path("/dev/shm/run/eval.json"))
     write_bytes(fifo, b"")  # not typed: replaced without waiting for a reader
     assert fifo.is_file()
 

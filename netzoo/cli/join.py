@@ -60,10 +60,12 @@ def join(options: argparse.Namespace) -> None:
             f"{' and '.join(missing)} missing; pass all of --coordinator HOST:PORT --processes N "
             "--process I, or --distributed alone"
         )
-    if not missing and not (0 <= index < count and re.fullmatch(r".+:\d+", coordinator)):
+    port = (re.fullmatch(r".+:(\d{1,5})", coordinator or "") or (0, 0))[1]
+    if not missing and not (0 <= index < count and 0 < int(port) < 65536):
         raise UserError(
             f"--coordinator {coordinator} --processes {count} --process {index}; expected "
-            "HOST:PORT of process 0, and --process from 0 to one less than --processes"
+            "HOST:PORT of process 0, PORT from 1 to 65535, and --process from 0 to one less than "
+            "--processes"
         )
     if missing and not options.distributed:
         return
@@ -74,7 +76,7 @@ def join(options: argparse.Namespace) -> None:
     import jax
 
     _explain_abort()
-    if jax.process_index():
+    if jax.process_index() and sys.stdout:
         # All processes print the same, so only one does; errors are not silenced.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -193,6 +193,7 @@ class TrainingLoop:
         state = program.init(pretrained)
         restored = self.checkpoints.restore(state, self.iterator)
         self.start = restored[0] if restored else 0
+        processes.check_same({"step of the newest intact checkpoint": self.start})
         self.state = restored[1] if restored else state
         parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
         lines = []

@@ -69,7 +69,10 @@ class StopSignal(contextlib.AbstractContextManager):
         if jax.process_count() > 1:
             if not logging:
                 return False
-            self.signal = meshes.largest(self.signal or 0) or None
+            agreed = meshes.largest(self.signal or 0)
+            if agreed:  # otherwise keep a signal that arrived meanwhile for the next agreement
+                self.signal = agreed
+            return agreed > 0
         return self.signal is not None
 
 

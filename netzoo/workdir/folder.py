@@ -49,7 +49,10 @@ def check_folder(workdir: Path) -> None:
             "it and run the same command again; to start over, give a new --workdir"
         )
     for step in (*steps, *_steps(workdir / BEST)):
-        names = set(os.listdir(step))
+        try:
+            names = set(os.listdir(step))
+        except FileNotFoundError:  # a run that trains here has deleted it
+            continue
         if names and not names & _OF_A_STEP:
             raise UserError(
                 f"{step} is not a checkpoint of netzoo; move it elsewhere, because a run would "

@@ -275,6 +275,20 @@ def test_processes_agree_when_they_log(logging, elsewhere, monkeypatch):
     assert asked == ([0, signal.SIGINT] if logging else [])
 
 
+def test_a_signal_while_processes_agree_counts_the_next_time(monkeypatch):
+    """Protects a preempted job: a signal that comes during the exchange is not forgotten."""
+    stop = StopSignal()
+
+    def exchange(number):
+        stop.signal = stop.signal or signal.SIGTERM
+        return number
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("netzoo.mesh.largest", exchange)
+    assert not stop.agreed(logging=True)
+    assert stop.agreed(logging=True) and stop.signal == signal.SIGTERM
+
+
 def test_nohup_lets_the_training_go_on(monkeypatch):
     """Protects `nohup netzoo train` when its terminal closes."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

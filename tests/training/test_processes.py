@@ -253,6 +253,7 @@ def test_processes_that_differ_are_refused(pictures, tmp_path):
         (("--coordinator", "localhost:1"), "--processes and --process missing"),
         (("--coordinator=a:1", "--processes=2", "--process=2"), "--process from 0 to one less"),
         (("--coordinator=a", "--processes=2", "--process=0"), "expected HOST:PORT"),
+        (("--coordinator=a:65536", "--processes=2", "--process=0"), "PORT from 1 to 65535"),
         (("--distributed",), "found no others"),
     ],
 )
