@@ -6,6 +6,7 @@ from a stranger, and so may the links and the files in it.
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import secrets
@@ -156,6 +157,12 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> bytes:
     """Return the contents of a file; see `open_regular`."""
     with open_regular(path, limit) as file:
         return file.read(os.fstat(file.fileno()).st_size)
+
+
+def sha256_of(path: str | os.PathLike[str], limit: int = MAX_DATA) -> str:
+    """Return the SHA-256 of the contents of a file, in hexadecimal; see `open_regular`."""
+    with open_regular(path, limit) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:

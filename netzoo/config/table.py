@@ -13,7 +13,7 @@ from netzoo.config.rules import TYPES, Rule, one_of, or_none
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError, unknown_name
 
-_MAX_INTEGER = 1 << 63  # larger ones do not fit into a float
+_MAX_INTEGER = 1 << 63  # no key needs a larger one
 _WORDS = re.compile(r"[\w.]+(,[\w.]+)*")  # a tuple of words needs no quotes on the command line
 
 

@@ -15,7 +15,7 @@ TASKS = {
 }
 # The extras that install the libraries of a single task.
 EXTRAS = {"sacrebleu": "translate", "sentencepiece": "translate"}
-# The task of records and configurations that name none, because the key `task` is newer.
+# The task of `default_config`, and of old records that name none.
 DEFAULT_TASK = "image_classification"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from netzoo.errors import UserError, printable
-from netzoo.files import open_regular
+from netzoo.files import open_regular, read_bytes
 
 MAX_BYTES = 1 << 29  # of one image file; the decoder accepts up to 89 million pixels
 # Errors of the machine or its disk, not of the file. Skipping the file would hide them.
@@ -47,11 +47,10 @@ def open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
 
 def read_file(path: str | os.PathLike[str], name: str) -> bytes:
     """Return the bytes of a file; raise the errors of `open_file`."""
-    with open_file(path, name) as file:
-        try:
-            return file.read(os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            raise _cannot_read(name, error) from error
+    try:
+        return read_bytes(path, MAX_BYTES)
+    except OSError as error:
+        raise _cannot_read(name, error) from error
 
 
 def is_litter(name: str) -> bool:

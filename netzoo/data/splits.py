@@ -133,10 +133,11 @@ def check_apart(splits: Mapping[str, str], sizes: Mapping[str, Callable[[], int]
       SourceError: Two splits share examples, or an expression is invalid.
     """
     aliases = split_aliases(sizes)
+    lengths: dict[str, int] = {}
     for (key, split), (other_key, other) in itertools.combinations(splits.items(), 2):
         apart = are_apart(_renamed(split, aliases), _renamed(other, aliases))
         if apart is None and sizes:
-            lengths = {name: count() for name, count in sizes.items()}
+            lengths = lengths or {name: count() for name, count in sizes.items()}
             parts, others = (resolve_split(text, lengths, aliases) for text in (split, other))
             apart = not any(
                 name == other_name and max(a.start, b.start) < min(a.stop, b.stop)

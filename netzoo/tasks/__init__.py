@@ -100,7 +100,15 @@ def create_task(config: ConfigDict, workdir: Path | None = None) -> "Task":
     Raises:
       UserError: The task, the network or the data does not fit the configuration.
     """
-    return task_module(config.task, "task").TASK(resolve_config(config, workdir), workdir)
+    return create_resolved_task(resolve_config(config, workdir), workdir)
+
+
+def create_resolved_task(config: FrozenConfigDict, workdir: Path | None = None) -> "Task":
+    """Create a task as `create_task` does, from a configuration that `resolve_config` returned.
+
+    Resolving it again would read the file of `init.weights` again.
+    """
+    return task_module(config.task, "task").TASK(config, workdir)
 
 
 def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":

@@ -28,7 +28,7 @@ from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
 from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
-from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, fingerprints, notes
@@ -81,7 +81,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     if continued:
         check_same_run(config, workdir)
     mesh = meshes.create_mesh(config.sharding.fsdp)
-    task = create_task(config, workdir if continued else None)
+    task = create_resolved_task(config, workdir if continued else None)
     meshes.check_divisible(mesh, **task.batch_sizes())
     environment = describe_environment(fingerprints(config, task))
     processes.check_same(shared_environment(environment))

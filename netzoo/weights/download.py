@@ -8,7 +8,6 @@ Only one process of the machine downloads a given file; the others wait for it.
     NAME.sha256     the checksum that was found, where none is published
 """
 
-import hashlib
 import http.client
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from netzoo.cache import cache_folder
 from netzoo.errors import UserError, note
-from netzoo.files import MAX_DATA, appending, make_folder, open_regular, read_text, write_text
+from netzoo.files import appending, read_text, sha256_of, write_text
 from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
 from netzoo.weights.formats.read import read_weights
@@ -39,7 +38,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     """
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if not path.exists():
-        make_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)  # or a link to a larger disk
         with one_at_a_time(path.with_name(f".{path.name}.lock"), f"downloading {path.name}"):
             if not path.exists():  # another process may have downloaded it meanwhile
                 _download(weights, path)
@@ -69,7 +68,7 @@ def _download(weights: PublishedWeights, path: Path) -> None:
             f"{weights.address} {error}; the file was removed. Try again, or save a copy as {path}"
         ) from None
     if weights.sha256 is None:
-        sha256 = _sha256(partial)
+        sha256 = sha256_of(partial)
         note(
             f"{path.name}: no checksum is published; sha256 {sha256} is saved, and later uses "
             "check the file against it"
@@ -86,7 +85,7 @@ def _check(weights: PublishedWeights, partial: Path) -> None:
             read_weights(partial)
         except UserError as error:
             raise UserError(f"did not send weights: {error}") from None
-    elif not (sha256 := _sha256(partial)).startswith(weights.sha256):
+    elif not (sha256 := sha256_of(partial)).startswith(weights.sha256):
         raise UserError(
             f"has the wrong checksum: expected sha256 {weights.sha256}..., got {sha256}"
         )
@@ -99,7 +98,7 @@ def _check_unchanged(path: Path) -> None:
       UserError: The file has changed.
     """
     remembered = _beside(path, "sha256")
-    if remembered.exists() and _sha256(path) != read_text(remembered).partition(" ")[0]:
+    if remembered.exists() and sha256_of(path) != read_text(remembered).partition(" ")[0]:
         raise UserError(
             f"{path} has changed since it was downloaded: its sha256 is not that in {remembered}. "
             "Remove both to download it again; if you have replaced it yourself, remove only "
@@ -172,11 +171,6 @@ def _forget(path: Path) -> None:
     """Remove what an unfinished download has left."""
     for suffix in ("partial", "version"):
         _beside(path, suffix).unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with open_regular(path, MAX_DATA) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,6 @@ weights is recognised by its checksum or its name. Any other file has only tenso
 identify the project and its usual settings.
 """
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -22,7 +21,7 @@ from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
-from netzoo.files import MAX_DATA, open_regular
+from netzoo.files import sha256_of
 from netzoo.json_files import read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
@@ -110,11 +109,10 @@ def _file(path: Path) -> Weights:
     metadata = read_metadata(path)
     if metadata.get("format") == OWN:
         return Weights(path, tensors, *_own(path, metadata), "stored in the file")
-    with open_regular(path, MAX_DATA) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     for known in CATALOGUE.values():
         reason = None
-        if known.sha256 and sha256.startswith(known.sha256):
+        if known.sha256 and digest.startswith(known.sha256):
             reason = f"its SHA-256 is that of {known.name}"
         elif known.sha256 is None and known.address.endswith(f"/{path.name}"):
             reason = f"its name is that of {known.name}"

@@ -5,13 +5,12 @@ Training does not wait for them.
 """
 
 import asyncio
-import hashlib
 import json
 from pathlib import Path
 
 import orbax.checkpoint as ocp
 
-from netzoo.files import MAX_DATA, check_regular, open_regular, write_text
+from netzoo.files import check_regular, sha256_of, write_text
 from netzoo.json_files import read_json
 from netzoo.workdir.folder import FRESH_FILE
 
@@ -38,7 +37,7 @@ def write_checksums(folder: Path) -> None:
     Files beside the items are Orbax's metadata, which may change until the end.
     """
     paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
-    digests = {str(path.relative_to(folder)): _digest(path) for path in paths}
+    digests = {str(path.relative_to(folder)): sha256_of(path) for path in paths}
     write_text(folder / CHECKSUMS_FILE, json.dumps(digests, indent=1) + "\n")
 
 
@@ -57,10 +56,5 @@ def check_files(folder: Path) -> None:
         file = folder / name
         if not file.exists():
             raise ValueError(f"{name} is missing")
-        if _digest(file) != digest:
+        if sha256_of(file) != digest:
             raise ValueError(f"{name} has been altered: its SHA-256 differs")
-
-
-def _digest(path: Path) -> str:
-    with open_regular(path, MAX_DATA) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

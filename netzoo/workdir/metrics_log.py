@@ -64,11 +64,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
             # TensorBoard would draw the old and the new run as one zigzag curve.
             for old in self._folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
                 old.unlink()
+            write_bytes(self.path, b"")
         elif self.path.exists():
             with _naming(self.path):
                 _truncate(self.path, resume_step, evaluated)
-        if resume_step is None:
-            write_bytes(self.path, b"")
         # Unbuffered, so that closing after a failed write does not fail again.
         self._file = appending(self.path, buffering=0)
         with _naming(self._folder):

@@ -4,7 +4,13 @@ import pytest
 
 from netzoo.config.rules import are_apart
 from netzoo.data.source import SourceError
-from netzoo.data.splits import default_splits, resolve_split, split_aliases, split_role
+from netzoo.data.splits import (
+    check_apart,
+    default_splits,
+    resolve_split,
+    split_aliases,
+    split_role,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +79,11 @@ def test_a_split_has_many_names():
     aliases = split_aliases(["train", "val", "test", "eval", "notes"])
     assert aliases["validation"] == aliases["dev"] == "val" and aliases["training"] == "train"
     assert not {"val", "testing", "evaluation"} & {*aliases}
+
+
+def test_a_source_is_counted_once():
+    """Protects the time of large sources: three slices of one split need one count."""
+    counted = []
+    splits = {"a": "train[:50]", "b": "train[50%:80]", "c": "train[80%:]"}
+    check_apart(splits, {"train": lambda: counted.append("train") or 100})
+    assert counted == ["train"]

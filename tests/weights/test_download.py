@@ -85,6 +85,14 @@ def test_once(server, tmp_path, sha256):
     assert [file.name for file in path.parent.iterdir()] == ["net-1234.pth"]
 
 
+def test_the_folder_may_be_a_link(server, tmp_path):
+    """Protects users who keep the cache on a larger disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "weights").symlink_to(tmp_path / "disk")
+    download(weights(server[1]), tmp_path / "weights")
+    assert names_in(tmp_path / "disk") == ["net-1234.pth"]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_permissions_follow_the_umask(server, tmp_path, umask):
     """The file has the permissions of the umask."""

@@ -23,7 +23,7 @@ from netzoo.console import print_table
 from netzoo.errors import UserError
 from netzoo.files import replacing
 from netzoo.progress import track
-from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks import create_resolved_task, resolve_config
 
 _BYTES = (
     *("parameters", "optimizer", "average", "batch"),
@@ -40,7 +40,7 @@ def _estimate_layouts(
     """
     config = resolve_config(config, open_data=classes is None)
     if classes is None:
-        task = create_task(config)
+        task = create_resolved_task(config)
         batch = next(task.train_iterator())
     else:
         task, batch = task_module(config.task, "task").TASK.without_data(config, classes)
