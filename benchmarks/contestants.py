@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-# The same for all: large pages, which make every allocator of large arrays faster, and no framework
-# that reserves the whole memory of a GPU.
+# The environment of all contestants. Large pages make every allocator of large arrays faster. No
+# framework may reserve the whole memory of a GPU.
 ENVIRONMENT = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",

@@ -2,7 +2,7 @@
 
 python -m benchmarks.input --peer-python ~/tensorflow/bin/python --out results/input
 
-It compares netzoo's training pipeline on all cores, with each kind of cache, with tf.data, which
+It compares netzoo's training pipeline to tf.data, on all cores and for each kind of cache. tf.data
 decodes only the crop of an image. The images are those of tf_flowers or, if that is not prepared,
 synthetic flowers. For each kind of cache, the contestants run alternately. Milliseconds are CPU
 time per image over all threads, on which other load of the machine has less influence.

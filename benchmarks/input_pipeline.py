@@ -53,7 +53,7 @@ def main() -> None:
     source = with_cache(open_source(options.source, options.split), options.cache)
     if options.cache != "none":
         for index in range(len(source)):
-            source[index]  # the epochs after the first are measured
+            source[index]  # fills the cache, because the first epoch is not measured
     common = {
         "batch_size": options.batch_size,
         "image_size": options.image_size,

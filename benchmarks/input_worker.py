@@ -27,7 +27,7 @@ def netzoo_batches(settings: dict[str, Any]) -> Iterator[Any]:
     source = with_cache(source, settings["cache"])
     if settings["cache"] != "none":
         for index in range(len(source)):
-            source[index]  # the epochs after the first are measured
+            source[index]  # fills the cache, because the first epoch is not measured
     return iter(
         TrainBatches(
             source,

@@ -1,7 +1,8 @@
 """A contestant in JAX: a network of netzoo with netzoo's layers or with flax's own.
 
-Both start from the same initial values, so that their losses can be compared. netzoo's has what its
-commands use: compiler options and, for inference, BatchNorm folded into the convolutions.
+Both start from the same initial values, so that their losses can be compared. The network with
+netzoo's layers runs as in netzoo's commands: with compiler options and, for inference, BatchNorm
+folded into the convolutions.
 """
 
 import contextlib

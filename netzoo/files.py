@@ -174,7 +174,7 @@ def check_regular(folder: Path) -> None:
     """Check that every entry below a folder is a folder, a regular file or a link to such a file.
 
     Raises:
-      OSError: An entry is neither, or is a link to a folder; the error names it.
+      OSError: An entry is of another kind, or is a link to a folder; the error names it.
     """
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]

@@ -24,7 +24,8 @@ def check_devices() -> None:
     """Raise a UserError unless JAX can use the devices of this machine."""
     try:
         jax.devices()
-    except Exception as error:  # plugins raise many types; a platform without one has no message
+    except Exception as error:
+        # Plugins raise many types. Without a plugin for the platform, the error has no message.
         wanted = os.environ.get("JAX_PLATFORMS")
         only = f" for JAX_PLATFORMS={wanted}" if wanted else ""
         reason = f": {error}" if str(error) else ""

@@ -27,7 +27,7 @@ _FAILED = "netzoo/failed/"
 
 
 class OtherProcessFailed(UserError):
-    """Another process of the job has failed, which the message describes."""
+    """Another process of the job has failed; the message describes the failure."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,9 +52,9 @@ def _job(client: Any, index: int, count: int) -> Job:
 
 
 def decide(value: Any, rule: Callable[[list[Any]], Any], job: Job | None = None) -> Any:
-    """Apply `rule` to the values of all processes in process 0; return the result in every process.
+    """In process 0, apply `rule` to the values of all processes; return the result in every one.
 
-    All processes must call this function equally often. It waits until they do.
+    All processes must make the same calls in the same order; a call waits for the others' calls.
 
     Args:
       value: The value of this process; the values and the result are JSON.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 _PAIRS = ("Lt LtE", "Gt GtE", "Eq NotEq", "Is IsNot", "In NotIn", "Add Sub", "Mult Div", "And Or")
 _SWAPS = dict(map(str.split, (*_PAIRS, "FloorDiv Mult", "Mod FloorDiv", "Pow Mult")))
 _SWAPS |= {after: before for before, after in map(str.split, _PAIRS)}
-# Messages, and checks that never fail.
+# Left unchanged: messages, and checks that never fail.
 _SKIPPED_CALLS = {"UserError", "ValueError", "SourceError", "ImageError", "note", "say", "noting"}
 _SKIPPED = (ast.Raise, ast.Assert, ast.JoinedStr, ast.ImportFrom, ast.Import)
 _ANNOTATIONS = {"annotation", "returns", "type_params"}

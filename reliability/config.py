@@ -31,7 +31,8 @@ STEPS = STEPS_PER_EPOCH * EPOCHS
 def get_config(break_at: str | None = None) -> ConfigDict:
     """Return the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
     if break_at:
-        join.HEARTBEAT_TIMEOUT_SECONDS = 5  # a job of several processes ends soon
+        # So that a job ends soon after one of its processes dies.
+        join.HEARTBEAT_TIMEOUT_SECONDS = 5
         place, number = break_at.split(",")
         BREAKS[place](int(number))
     config = default_config()

@@ -62,7 +62,7 @@ def draw(root: Path, count: int, seed: int) -> list[tuple[str, int]]:
 def tests_of(root: Path, file: str) -> list[str]:
     """Returns the test files of a file's part, the most likely to notice a fault first.
 
-    Where tests are named after the file, those of other files that do not import it are left out.
+    If some tests are named after the file, those named after others run only if they import it.
     """
     part, stem, module = Path(file).parts[1], Path(file).stem, file[: -len(".py")].replace("/", ".")
     named = {path.stem for path in (root / "netzoo" / part).rglob("*.py")}

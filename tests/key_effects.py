@@ -1,4 +1,4 @@
-"""What keys of the configuration change: functions of a configuration that compute little.
+"""The effects of configuration keys, as cheap functions of a configuration.
 
 `tests/test_every_key.py` compares their results for two values of a key.
 """

@@ -1,6 +1,6 @@
-"""Every key of the configuration reaches what it is for: with another value, that changes.
+"""Every configuration key has its effect: another value changes the result.
 
-Tests of a function with an argument do not see that a key never arrives there.
+A test that passes an argument to a function does not notice that the key is never passed on.
 """
 
 import functools
@@ -207,7 +207,7 @@ def observe(effect, config, values, paths):
 
 @functools.cache
 def observed_before(effect, task, given, pictures, paths):
-    """Return what an effect finds for the default of a key, the same twice."""
+    """Return the result of an effect for a key's default, after checking that it is repeatable."""
     before, again = (
         observe(effect, base(task, pictures), dict(given), dict(paths)) for _ in range(2)
     )

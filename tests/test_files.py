@@ -49,7 +49,7 @@ def test_nobody_sees_half_a_file(tmp_path):
 
 
 def test_a_full_disk_names_the_final_file(tmp_path):
-    """Protects the message: nobody knows the name of the file beside it."""
+    """Protects the message: it names the file the user knows, not the temporary one."""
     with pytest.raises(OSError, match=r"the disk is full.*/a'"), replacing(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -124,7 +124,7 @@ def test_folders_that_are_links_are_refused(tmp_path):
 
 
 def test_a_folder_is_complete_or_absent(tmp_path):
-    """Protects the name of a record from a folder that lacks files."""
+    """Protects records: a folder gets its name only when all of its files exist."""
     with pytest.raises(KeyError), new_folder(tmp_path / "a" / "b") as folder:
         (folder / "half").touch()
         raise KeyError

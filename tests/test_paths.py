@@ -99,7 +99,7 @@ def test_the_home_of_the_user_is_expanded(home, pictures, monkeypatch):
 
 
 def test_a_missing_data_folder_is_named(home):
-    """Protects a prepared data set from "did you mean" where its folder is what is wrong."""
+    """Protects users: for a wrong folder, the error suggests a folder and no other data set."""
     (home / "data" / "mine").mkdir(parents=True)
     with pytest.raises(UserError, match=r"home/dat is not a folder: .* Did you mean 'data'\?"):
         find_builder("mine", "~/dat")

@@ -1,4 +1,4 @@
-"""Decisions of the processes of a job, with threads for the processes and a dictionary between."""
+"""Decisions of a job's processes; threads act as processes, a dictionary as the service."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -18,7 +18,7 @@ def typed_path(text: str) -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that keeps the line breaks of descriptions, and reports errors in printing."""
+    """A parser that keeps line breaks of descriptions and raises errors of writing its output."""
 
     def __init__(self, *args: Any, **options: Any):
         """Create a parser; see `argparse.ArgumentParser`."""

@@ -12,7 +12,7 @@ from typing import Any
 from netzoo.cache import CACHE_VARIABLE, cache_folder
 from netzoo.errors import UserError, note
 
-# JAX reads it. Who sets it decides whom to trust.
+# JAX reads this variable. Whoever sets it decides whom to trust.
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
@@ -29,7 +29,7 @@ def use_compile_cache() -> None:
     if not config.jax_compilation_cache_dir:
         config.update("jax_compilation_cache_dir", str(_own_folder(cache_folder() / "xla")))
     folder = Path(config.jax_compilation_cache_dir)
-    # JAX itself would warn of the same entry in every process, because it overwrites none.
+    # Without this, every process would warn of the same entry, because JAX overwrites no entry.
     warnings.showwarning = functools.partial(_remove_unreadable, folder, warnings.showwarning)
 
 
@@ -62,7 +62,7 @@ def _own_folder(folder: Path) -> Path:
 def _remove_unreadable(
     folder: Path, show: Any, message: Warning | str, *where: Any, **options: Any
 ) -> None:
-    """Show a warning, or remove the entries of the program that JAX could not read."""
+    """Show a warning; if it is about an unreadable entry, remove the program's entries instead."""
     if found := _UNREADABLE.match(str(message)):
         for entry in folder.glob(f"{glob.escape(found[1])}-*-cache"):
             entry.unlink(missing_ok=True)

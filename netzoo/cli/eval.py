@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> None:
         help="split of the run: data.test_split, etc. (default: test)",
     )
     out = (
-        "folder for the results, needed for other data or settings than the run's (default: the "
-        "run folder; its subfolder eval_SPLIT with --split)"
+        "folder for the results; required if data or settings are not the run's (default: the run "
+        "folder, or its subfolder eval_SPLIT with --split)"
     )
     parser.add_argument("--out", metavar="DIR", help=out)
     launch.run(parser, arguments, _evaluate, many_processes=True)

@@ -21,7 +21,7 @@ from netzoo.limits import witness
 HEARTBEAT_TIMEOUT_SECONDS = 30
 # Seconds that a finished or failed process waits for the others; JAX's default is 300.
 SHUTDOWN_TIMEOUT_SECONDS = 60
-# Seconds that a process waits for the others to start, and between lines that say so.
+# Seconds that a process waits for the others to start, and seconds between its notices.
 JOIN_TIMEOUT_SECONDS, SAY_EVERY_SECONDS = 300, 30
 # Seconds that process 0 waits for its own name in a cluster.
 RESOLVE_SECONDS = 30
@@ -77,7 +77,7 @@ def join(options: argparse.Namespace) -> None:
 
     _explain_abort()
     if jax.process_index() and sys.stdout:
-        # All processes print the same, so only one does; errors are not silenced.
+        # All processes would print the same lines, so only process 0 does. Errors stay visible.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -93,15 +93,16 @@ def _check_address(address: str) -> None:
     try:
         places = _resolve(address)
         errors = [error for place in places if (error := _bind_error(*place))]
-        # One address suffices: `localhost` may have one of IPv6, which the machine does not use.
+        # One usable address is enough: `localhost` may also have an IPv6 address on a machine
+        # without IPv6.
         in_use = [error for error in errors if error.errno == errno.EADDRINUSE]
         if in_use or len(errors) == len(places):
             raise (in_use or errors)[0]
     except OSError as error:
         raise UserError(
-            f"process 0 cannot listen at {address}: {error.strerror}; expected an address of its "
-            "machine and a free port. If the other processes use another address for it, set "
-            f"{BIND_VARIABLE}=0.0.0.0:{port}, which listens at all addresses"
+            f"process 0 cannot listen at {address}: {error.strerror}; expected a free port and "
+            "an address of this machine. If the other processes reach this machine at another "
+            f"address, set {BIND_VARIABLE}=0.0.0.0:{port}, which listens at all addresses"
         ) from None
 
 
@@ -109,7 +110,7 @@ def _bind_error(family: int, kind: int, _protocol: int, _name: str, place: Any) 
     """Return why this process cannot listen at an address of `socket.getaddrinfo`, or None."""
     try:
         with socket.socket(family, kind) as server:
-            # A port that was in use a minute ago is free for a server.
+            # As servers do, ignore connections that were closed in the last minute (TIME_WAIT).
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(place)
     except OSError as error:

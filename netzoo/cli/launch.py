@@ -92,8 +92,8 @@ def run(
 def _use_huge_pages(arguments: Sequence[str]) -> None:
     """Restart the process once, with an allocator that uses huge pages.
 
-    A process that was not started with these arguments does more than this command, e.g. a notebook
-    with `%run train.py`, and is not restarted.
+    A process that was not started with these arguments, such as a notebook with `%run train.py`,
+    does more than this command. It is not restarted.
 
     XLA's CPU backend allocates and frees tens of megabytes per step. With 4 KiB pages, a third of a
     training step is page faults (see docs/training.md). glibc reads the setting from the

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Return whether Python, NumPy or XLA could not allocate memory."""
-    # The second is JAX's, which this module does not import; its type has several names.
+    # The text identifies JAX's error: this module does not import JAX, and the type has several
+    # names.
     return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 

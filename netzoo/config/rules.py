@@ -10,7 +10,8 @@ from netzoo.paths import is_address
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
 _LONGEST, _MOST_GROUPS = 1000, 50  # characters and groups of a regular expression
 _MANY = 2**40  # replaces the unknown number of examples
-_UNITS = "%", "examples"  # of slices that can be compared without the number of examples
+# Units; slices in the same one can be compared without the number of examples.
+_UNITS = "%", "examples"
 
 
 class Rule(NamedTuple):

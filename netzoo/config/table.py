@@ -132,7 +132,8 @@ def _expected(table: Table, name: str, value: Any) -> str | None:
         rules = [table.options.get(name.removeprefix("model."))]
     else:
         kind = TYPES[key.type]
-        if key.type is tuple and key.rule:  # which says how many values, and which
+        if key.type is tuple and key.rule:
+            # The rule says how many values are allowed, and which.
             kind = kind._replace(wanted=key.rule.wanted)
         rules = [or_none(kind) if key.optional else kind, None if value is None else key.rule]
     for rule in filter(None, rules):

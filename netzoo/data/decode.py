@@ -122,8 +122,8 @@ class LazyImage:
 
     def _first_rows(self, data: bytes, rows: int) -> np.ndarray:
         """Decode at least `rows` rows of a plain JPEG, or all rows if necessary."""
-        # Change the header to declare fewer rows. libjpeg then warns about the remaining data, so
-        # only the missing end reveals a truncated file here.
+        # Change the header to declare fewer rows. libjpeg then warns even if the file is whole, so
+        # a truncated file is recognised here by its missing end marker.
         frame, rows = self._frame, rows + _CONTEXT_ROWS
         if frame is not None and rows < self.height and data.endswith(_JPEG_END):
             start = frame + 5  # after the marker, the length and the precision

@@ -73,7 +73,7 @@ def _backward(epsilon, one_pass, residuals, cotangents):
 
 
 def _over(x: jax.Array, channels: jax.Array) -> jax.Array:
-    """Return values of channels with the axes of `x`."""
+    """Add leading axes to an array of one value per channel, up to as many axes as `x` has."""
     return jax.lax.broadcast_to_rank(channels, x.ndim)
 
 

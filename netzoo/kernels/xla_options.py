@@ -9,8 +9,8 @@ from netzoo.kernels.switch import backend
 
 # YNN, the CPU kernels of jaxlib 0.10, speeds up the sums of BatchNorm several times and runs matrix
 # products well, but runs convolutions on one core. By default it takes all convolutions. With these
-# options, it takes only convolutions that only a sum or a pooling consumes. No network has such a
-# convolution: classifiers pool by products, and 2x2 pools are slices.
+# options, YNN takes a convolution only if its sole consumer is a sum or a pooling. No network has
+# such a convolution: classifiers pool by products, and 2x2 pools are slices.
 OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": (
         "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"

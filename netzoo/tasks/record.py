@@ -9,7 +9,7 @@ class Column(NamedTuple):
     """A column of a table of records."""
 
     title: str
-    # Returns the cell of a record, whose field "record" is its folder name.
+    # Returns the cell for a record. The field "record" is the name of the record's folder.
     cell: Callable[[Mapping[str, Any]], Any]
     right: bool = True  # aligned right, as numbers are
 

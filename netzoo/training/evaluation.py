@@ -39,8 +39,8 @@ def evaluate(
 
     The device computes one batch while the host loads the next; the host waits only at the end.
     `eval_step` comes from `make_eval_step`, and `put` places a batch on the devices. After every
-    batch, `after_batch` gets the number of batches so far and the sums of this one, which may still
-    be computed. It can raise an error to end the evaluation.
+    batch, `after_batch` gets the number of batches so far and the sums of this batch, which the
+    device may not have finished. It can raise an error to end the evaluation.
 
     Returns:
       Counts in int64, which are exact, and all other sums in float64.

@@ -50,7 +50,8 @@ from netzoo.workdir.folder import check_folder
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
-PROFILED_STEPS = 10  # in a trace, after as many others if the run has so many
+# Steps in a trace. It starts as many steps after the start, or half-way through a short run.
+PROFILED_STEPS = 10
 # A bad batch affects one step. Ten in a row are not chance (probability 1e-6 if a quarter of the
 # batches are bad): the parameters are bad, and training cannot recover.
 MAX_SKIPPED_IN_A_ROW = 10
@@ -297,7 +298,7 @@ class TrainingLoop:
 
     def _save(self, step: int, *, regular: bool = True) -> None:
         with self.clock.paused():
-            # Otherwise a kill could leave this checkpoint, but not the best weights before it.
+            # Wait, so that no kill leaves this checkpoint without the best weights that precede it.
             if self.best:
                 self.best.wait()
             self.checkpoints.save(step, self.state, self.iterator, regular=regular)
@@ -334,8 +335,8 @@ class TrainingLoop:
             return
         many = f", the {MAX_SKIPPED_IN_A_ROW}th in a row" if self.skipped_in_a_row else ""
         raise UserError(
-            f"{problem}{many}. Training has stopped; the last checkpoint in {self.workdir} is from "
-            "before. "
+            f"{problem}{many}. Training has stopped; the last checkpoint in {self.workdir} was "
+            "saved before this step. "
             "Lower optimizer.learning_rate, lengthen schedule.warmup_epochs or set train.clip_norm."
         )
 
@@ -367,7 +368,7 @@ class TrainingLoop:
         return True
 
     def _check_signal(self, number: int, sums: ArrayTree) -> None:
-        """Raise an error after a batch of an evaluation if the run ends; all processes agree."""
+        """End an evaluation with an error after a batch, if the processes agree to stop the run."""
         logging = number % self.config.train.log_every_steps == 0
         if logging and jax.process_count() > 1:
             jax.block_until_ready(sums)

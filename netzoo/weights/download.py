@@ -109,8 +109,8 @@ def _check_unchanged(path: Path) -> None:
 def _fetch(address: str, path: Path) -> None:
     """Download the missing bytes of `path`; raise OSError if the connection is cut.
 
-    The bytes of two versions of a file are never joined: bytes are kept with the version that the
-    server names, and it sends the rest only of this version.
+    Bytes of two versions of a file are never joined: the version that the server names is kept
+    beside the bytes, and the server is asked for the rest of this version only.
     """
     partial, version = _beside(path, "partial"), _beside(path, "version")
     start = _kept(path)
@@ -163,7 +163,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _kept(path: Path) -> int:
-    """Return the number of bytes that a download can continue after."""
+    """Return how many bytes a download need not fetch again."""
     return _size(_beside(path, "partial")) if _beside(path, "version").exists() else 0
 
 

@@ -58,7 +58,7 @@ class Weights(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model` for the weights
     preprocessing: Preprocessing | None = None
     known_from: str = ""  # source of model, options and preprocessing, or ""
-    # What the author of the weights named the file, its folder and the network.
+    # The names that the author of the weights gave to the file, its folder and the network.
     called: tuple[str, ...] = ()
 
 

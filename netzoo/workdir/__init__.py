@@ -5,7 +5,7 @@
     metrics.jsonl        a line per logged step and per evaluation; tensorboard/ holds the same
     checkpoints/STEP/    the last few training states; before the first, `no_checkpoint_yet`
     best/STEP/           the weights with the highest metric on the validation split
-    profile/             a trace of some steps, with the key `profile`
+    profile/             a trace of some steps, if the key `profile` is True
     curves.png           loss and metric over the epochs, drawn when training ends
     eval.json            the metrics on the test split, written by evaluation
     eval_SPLIT/          the same on the validation or the training split

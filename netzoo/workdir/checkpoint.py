@@ -41,7 +41,7 @@ def _is_foreign(record: logging.LogRecord) -> bool:
 
 
 # Orbax logs dozens of lines per save, and a traceback for every tensor if the disk is full. It also
-# raises these errors. Others use the same loggers.
+# raises these errors. Other libraries use these loggers too, so a filter removes only these lines.
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).addFilter(_is_foreign)
 
@@ -207,9 +207,9 @@ class BestCheckpoint(_CheckpointFolder):
             self._manager.delete(other)
 
     def decided(self, value: float | None) -> bool:
-        """Return whether an evaluation with this metric changes nothing any more.
+        """Return whether the best weights already take an evaluation with this metric into account.
 
-        It may be None for a metric that is not finite.
+        The metric may be None, which means that it was not finite.
         """
         return value is None or value <= self._value
 

@@ -14,7 +14,7 @@ from netzoo.lock import is_lock
 from netzoo.workdir import BEST, CHECKPOINTS, LOCK_FILE
 
 # `checkpoints/` holds this file from the start of the run until its first checkpoint is complete. A
-# run without both has lost its checkpoints, e.g. because a disk is not mounted.
+# run with neither this file nor a checkpoint has lost its checkpoints, e.g. on an unmounted disk.
 FRESH_FILE = "no_checkpoint_yet"
 # What netzoo and Orbax write into the folder of a step.
 _OF_A_STEP = {"state", "data", "metrics", "checksums.json", "_CHECKPOINT_METADATA"}

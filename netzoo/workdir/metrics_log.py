@@ -51,8 +51,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
-        them again; if not `evaluated`, the evaluation of this step too. Event files of other
-        programs stay.
+        them again. If not `evaluated`, the evaluation of `resume_step` is removed too. Event files
+        of other programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.

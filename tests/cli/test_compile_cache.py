@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_only_the_user_can_open_the_cache(cache):
-    """Protects from programs that another user plants; a readable older folder is closed."""
+    """Protects from programs that others plant; an old folder that others can read becomes 0700."""
     use_compile_cache()
     assert jax.config.jax_compilation_cache_dir == str(cache)
     assert cache.stat().st_mode & 0o777 == 0o700
@@ -80,7 +80,7 @@ def test_the_folder_of_jax_is_the_users_choice(cache):
 
 
 def test_an_unreadable_entry_goes_and_other_warnings_are_shown(cache, monkeypatch, capsys):
-    """Protects from a warning for ever about an entry, but not from other warnings."""
+    """Protects from a repeated warning about one entry; other warnings are still shown."""
     shown = []
     monkeypatch.setattr(warnings, "showwarning", lambda *arguments: shown.append(arguments))
     use_compile_cache()

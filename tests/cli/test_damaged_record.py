@@ -33,7 +33,7 @@ def test_any_damage_is_an_error(workdir, tmp_path, name):
 
 
 def test_a_full_disk_leaves_no_half_record(workdir, tmp_path, monkeypatch):
-    """Protects the second attempt: half a folder would exist already."""
+    """Protects the second attempt: a failed one must not leave half of a folder."""
 
     def full(path, text):
         raise OSError(errno.ENOSPC, "the disk is full", str(path))

@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The options with which JAX is started; starting it does nothing else."""
+    """Replaces `jax.distributed.initialize`; returns the list of the options it was called with."""
     made = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **named: made.append(named))
     monkeypatch.setattr(join, "_explain_abort", lambda: None)
@@ -65,7 +65,7 @@ def test_the_coordinator_listens_at_the_given_address_only(calls, monkeypatch):
     ],
 )
 def test_an_address_that_cannot_be_used(place, reason, listening, calls, monkeypatch):
-    """Protects users from a crash of JAX, and a job from one that has the same port."""
+    """Protects users from a crash of JAX, and a job from another job that uses its port."""
     monkeypatch.setattr(join, "RESOLVE_SECONDS", 0)
     with pytest.raises(UserError, match=f"cannot listen at .*({reason}).*{join.BIND_VARIABLE}=0"):
         join.join(options(place or address(listening)))
@@ -73,7 +73,7 @@ def test_an_address_that_cannot_be_used(place, reason, listening, calls, monkeyp
 
 
 def test_one_usable_address_of_a_name_suffices(calls, monkeypatch):
-    """Protects `localhost` in containers, where it often has an IPv6 address without IPv6."""
+    """Protects `localhost` in containers that have no IPv6 but give it an IPv6 address."""
     port = free_port()
     places = [socket.getaddrinfo(host, port)[0] for host in ("192.0.2.1", "127.0.0.1")]
     monkeypatch.setattr(join, "_resolve", lambda address: places)

@@ -101,8 +101,8 @@ def test_order_is_the_downloaded_one_wherever_the_files_lie(flowers, archive, se
 def test_two_at_once(origin, flowers, server, tmp_path, monkeypatch):
     """Protects the first use by two processes: the second takes what the first one has prepared.
 
-    The second would find nothing: neither does the server have the file, nor does the archive
-    exist. The first one prepares while the second waits.
+    The second process could not prepare the data itself: the server does not have the file, and the
+    archive does not exist. The first one prepares while the second waits.
     """
     data_dir, wait = str(tmp_path / "data"), tfds_source.one_at_a_time
 
@@ -120,7 +120,7 @@ def test_two_at_once(origin, flowers, server, tmp_path, monkeypatch):
 def test_remains_of_a_killed_preparation_go(flowers, tmp_path):
     """Protects the disk: the next preparation removes what a killed one of this version left.
 
-    Only the lock file of a killed process names one; without it, another tool may be at work.
+    Remains are removed only if a killed process left its lock file; else another tool may work.
     """
     folder = tmp_path / "data" / "tf_flowers"
     for name in ("incomplete.AB12CD_3.0.1", "incomplete.AB12CD_9.0.0"):

@@ -148,7 +148,7 @@ def test_wrong_type():
 
 
 def test_values_that_users_take_for_valid():
-    """Protects a number for all channels, and the number of classes, from errors that mislead."""
+    """Protects users from misleading errors about values that seem valid."""
     assert "expected three numbers for red, green and blue" in changed("data.mean", 127.5)
     assert "expected no value: it comes from the data" in refusal(IMAGES, model__num_classes=5)
     assert "it comes from the network's name, model.name" in refusal(IMAGES, model__stages=(1,))

@@ -104,7 +104,7 @@ def test_crops_are_uniform():
     for name, share in shares.items():
         counts, _ = np.histogram(share, 10, (-0.005, 1.005))
         assert counts.sum() == 4000, name
-        # Five standard deviations of a tenth of 4,000, and rounding to pixels.
+        # Five standard deviations of a count of 400 among 4,000, and rounding to pixels.
         assert np.abs(counts - 400).max() < 5 * 360**0.5 + 20, (name, counts)
 
 

@@ -53,7 +53,7 @@ def test_masks_have_not_changed():
 
 @pytest.mark.parametrize("word", [0, 1, 2, 12345, 0xDEADBEEF, 0xFFFFFFFF])
 def test_the_hash_is_murmur3s(word):
-    """Protects the quality of the random numbers: the finalizer by the reference's constants."""
+    """Protects the quality of the random numbers: the hash ends with the reference's constants."""
     expected = word
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         expected = (expected ^ (expected >> shift)) * factor % 2**32
@@ -76,7 +76,7 @@ def test_does_nothing_where_it_should_not():
 
 
 def test_a_path_is_dropped_for_whole_examples():
-    """Protects stochastic depth: a branch is kept, scaled, or dropped for all of an example."""
+    """Protects stochastic depth: for a whole example, a branch is kept and scaled, or dropped."""
     x = jnp.ones((2000, 3, 2))
     rngs = {"dropout": jax.random.key(0)}
     y = np.asarray(DropPath(0.3).apply({}, x, train=True, rngs=rngs)).reshape(len(x), -1)

@@ -22,7 +22,7 @@ def test_kills_are_drawn_from_the_seed():
 
 
 def test_any_process_of_a_job_is_killed():
-    """Protects the table of several processes: SIGKILL alone, where each process is at work."""
+    """Protects the table of several processes: SIGKILL only, and never where a process is idle."""
     drawn = [kills.draw(0, number, 5.0, processes=4) for number in range(48)]
     assert {kill.process for kill in drawn} == {0, 1, 2, 3}
     assert {kill.place for kill in drawn} == set(kills.NAMES) - kills.SIGNAL_PLACES

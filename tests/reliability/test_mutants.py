@@ -1,4 +1,4 @@
-"""Faults put into code: one change each, where it matters, the same for a seed."""
+"""Faults in code: each is one change that can matter, and a seed determines them."""
 
 import ast
 
@@ -29,14 +29,14 @@ def test_every_fault_is_one_change():
 
 
 def test_the_seed_draws_from_every_part():
-    """Protects a table that goes on later, and its spread over the parts of netzoo."""
+    """Protects a continued table, whose faults a seed must repeat, and its spread over parts."""
     drawn = mutants.draw(mutants.ROOT, 10, 0)
     assert drawn == mutants.draw(mutants.ROOT, 10, 0) != mutants.draw(mutants.ROOT, 10, 1)
     assert sorted(name.split("/")[1] for name, _ in drawn) == sorted([*mutants.TESTS] * 2)
 
 
 def test_the_tests_of_a_file_come_first():
-    """Protects the time of a fault that is noticed where it should be."""
+    """Protects the run time: the tests that are likeliest to notice a fault come first."""
     paths = mutants.tests_of(mutants.ROOT, "netzoo/training/step.py")
     assert paths[0] == "tests/training/test_step.py"
     assert "tests/training/test_cheap_runs.py" in paths  # of no module in particular

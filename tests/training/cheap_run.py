@@ -12,7 +12,7 @@ from netzoo.training import loop
 from netzoo.training.state import TrainState
 from netzoo.training.step import TrainProgram
 
-AVERAGED = 100  # what the average of the only parameter has more than the parameter, the step
+AVERAGED = 100  # the only parameter is the step, and its average is the step + AVERAGED
 
 
 @jax.jit

@@ -19,7 +19,7 @@ EXAMPLES = {"train": TRAIN, "validation": VALIDATION}
 
 
 def evaluate(eval_step, variables, batches, *others):
-    """Answer as `CORRECT` says if the weights are averages, and all wrong otherwise."""
+    """Give as many right answers as `CORRECT` says for averaged weights, and none for others."""
     del eval_step, others
     examples = sum(int(batch["mask"].sum()) for batch in batches)
     step = int(variables["params"]["w"][0]) - AVERAGED

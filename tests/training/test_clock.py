@@ -15,7 +15,7 @@ def now(monkeypatch):
 
 
 def test_rates_leave_out_compilation_and_pauses(now):
-    """Protects reported speeds: 30 images in 6 of 25 seconds, 3 of them waiting."""
+    """Protects reported speeds: 30 images in 6 of 25 s, with 3 of these 6 s spent waiting."""
     clock = Clock()
     now[0] += 10  # the first step compiles
     clock.step_done(99)

@@ -1,4 +1,4 @@
-"""Signals and kills in the evaluations of a training; each continues to the uninterrupted run."""
+"""Signals and kills during evaluations; every continued run ends like an uninterrupted one."""
 
 import itertools
 import signal
@@ -67,7 +67,7 @@ def test_a_signal_is_answered_between_two_batches(
 
 @pytest.mark.slow
 def test_best_weights_lost_after_their_evaluation(pictures, whole, tmp_path, monkeypatch):
-    """Protects "best": a kill between the line of an evaluation and the weights repeats it."""
+    """Protects "best": a kill between log line and weights makes the run evaluate again."""
 
     class Killed(Exception):
         pass

@@ -178,7 +178,7 @@ def test_ema_follows_parameters_and_statistics():
 
 
 def test_average_of_ten_steps():
-    """Protects the decay: that of the configuration, once the first steps are forgotten."""
+    """Protects the decay of the average: smaller in the first steps, then the configured value."""
     _, state, step, batch = toy(**{"train.ema_decay": 0.4})
     step, expected = jax.jit(step), jax.tree.map(np.float64, state.variables)
     for number in range(10):

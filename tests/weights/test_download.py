@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     etag = '"1"'
     cut = False
     understands_ranges = True
-    shift = 0  # of a part, as a broken proxy might send it
+    shift = 0  # bytes by which a partial answer is off, as from a broken proxy
     ranges: list = []  # noqa: RUF012
 
     def do_GET(self):

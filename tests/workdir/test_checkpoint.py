@@ -52,7 +52,7 @@ def kept(tmp_path):
 
 
 def test_other_users_of_the_loggers_are_heard(caplog):
-    """Protects a program around netzoo: only the lines of Orbax are left out."""
+    """Protects the log of a program that calls netzoo: only the lines of Orbax are filtered out."""
     caplog.set_level(logging.INFO)
     for name in ("absl", "asyncio"):
         logging.getLogger(name).warning("of a program, by %s", name)

@@ -68,7 +68,7 @@ def test_a_folder_of_others_is_refused(names, message, tmp_path):
 
 
 def test_odd_files_are_refused(tmp_path):
-    """Protects a text that is called `lock`, which a run would empty, and links to nowhere."""
+    """Protects dangling links, and a user's file called `lock`, which a run would empty."""
     (tmp_path / "lock").write_text("the code is 1234")
     with pytest.raises(UserError, match=r"other files \(lock\)"):
         check_folder(tmp_path)

@@ -121,7 +121,7 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 def preparing(builder: tfds.core.DatasetBuilder) -> Iterator[bool]:
     """Let one process of the machine at a time prepare a data set; the others wait.
 
-    It removes what a killed preparation has left.
+    The chosen process first removes what a killed preparation has left.
 
     Yields:
       Whether the data set is still absent; otherwise another process has prepared it.

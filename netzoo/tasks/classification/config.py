@@ -49,8 +49,8 @@ KEYS = (
 )
 
 BATCH_ROWS = "train.batch_size"
-# After a corrupt image has stopped a run, a user changes `data.on_corrupt`. Training computes no
-# top-k accuracy.
+# These may change in a continued run: `data.on_corrupt`, because a corrupt image may have stopped
+# the run, and `top_k`, because training computes no top-k accuracy.
 FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
 LOCAL = ("data.cache",)
 

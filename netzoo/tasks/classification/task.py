@@ -314,7 +314,7 @@ TASK = ImageClassification
 
 
 def _batch_size(config: ConfigDict, images: int) -> int:
-    """Return `train.batch_size`, or the multiple of `grad_accum_steps` that few images allow."""
+    """Return `train.batch_size`; with fewer images, a multiple of `grad_accum_steps`."""
     parts = config.train.grad_accum_steps
     if parts > images:
         raise UserError(

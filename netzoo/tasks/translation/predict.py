@@ -94,8 +94,9 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
         else:
             status = 1
             note(
-                f"{options.figure} was not written: every sentence is blank, or it or its "
-                f"translation has more than {MOST_PIECES - 1} tokens; pass shorter sentences"
+                f"{options.figure} was not written: it shows only sentences that are not blank "
+                f"and, like their translations, have at most {MOST_PIECES - 1} tokens; pass such "
+                "sentences"
             )
     note(
         f"{count:,} sentence{'s'[: count > 1]} in {seconds:.1f} s, {count / seconds:,.1f} "

@@ -98,7 +98,7 @@ def _by_number(items: Items) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _unclear(group: str, count: int) -> UserError:
     return UserError(
-        f"its variables cannot be identified: {group} holds {count} of them, and has no layer name "
-        f"or not all variables of a layer ({', '.join(VARIABLES)}). Files before Keras 3.6 have no "
+        f"its variables cannot be identified: {group} holds {count} of them; expected a layer name "
+        f"and all variables of a layer ({', '.join(VARIABLES)}). Files before Keras 3.6 have no "
         "layer names; save with model.save('NAME.h5')"
     )

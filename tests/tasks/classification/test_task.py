@@ -86,7 +86,7 @@ def test_remat_reaches_the_network(pictures):
 
 
 class WithAuxiliary(nn.Module):
-    """Returns parameters as the logits, and others as the logits of an auxiliary classifier."""
+    """Returns one parameter as the logits and another as the auxiliary logits."""
 
     auxiliary_weight: float
 
@@ -100,7 +100,7 @@ class WithAuxiliary(nn.Module):
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 2.0])
 def test_auxiliary_losses_count_by_their_weight(weight, pictures):
-    """Protects GoogLeNet's training: the loss is the main one, and the others times the weight."""
+    """Protects GoogLeNet's training: the loss is the main loss plus weight times the others."""
     config = tiny_config(pictures)
     config.augment.mixup, config.train.label_smoothing = 0.0, 0.1
     task = create_task(config)
