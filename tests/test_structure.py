@@ -30,13 +30,14 @@ LEAVES = {
     "figures": {"errors", "files"},
     "files": {"errors"},
     "json_files": {"errors", "files"},
+    "last_words": set(),
     "limits": {"errors"},
     "lock": {"errors", "files"},
     "progress": {"console", "errors"},
     "mesh": {"errors"},
     "paths": {"errors"},
     "processes": {"errors"},
-    "workdir": {"errors", "config", "files", "json_files", "limits", "lock"},
+    "workdir": {"errors", "config", "files", "json_files", "last_words", "limits", "lock"},
 }
 # These load in seconds or hold a device. The data floor uses only NumPy, so that its worker
 # processes stay light.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from netzoo.errors import UserError, note
-from netzoo.limits import witness
+from netzoo.last_words import witness
 
 # JAX's default is 100. A C++ thread sends heartbeats even while Python, a compilation or a
 # checkpoint keeps the process busy, so a process without heartbeats is dead or disconnected.

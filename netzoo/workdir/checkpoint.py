@@ -29,7 +29,8 @@ from chex import ArrayTree
 from netzoo.errors import UserError, note, unknown_name
 from netzoo.files import make_folder, write_bytes
 from netzoo.json_files import read_json
-from netzoo.limits import check_unpacked, last_words
+from netzoo.last_words import last_words
+from netzoo.limits import check_unpacked
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
 from netzoo.workdir.checksums import ChecksummedPath, check_files
 from netzoo.workdir.folder import FRESH_FILE

@@ -101,7 +101,7 @@ def test_sizes_are_checked_before_memory_is_allocated(change, tmp_path, capsys):
 
 def test_a_process_that_dies_leaves_a_message():
     """A library may still end the process, or the system may kill it."""
-    code = "import os; from netzoo.limits import last_words\nwith last_words('it died'): {}"
+    code = "import os; from netzoo.last_words import last_words\nwith last_words('it died'): {}"
     for act, message in (("os.abort()", "it died\n"), ("print('fine')", "")):
         command = [sys.executable, "-c", code.format(act)]
         done = subprocess.run(command, capture_output=True, text=True)
