@@ -27,7 +27,8 @@ from netzoo.tasks.translation import batches as translation
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.training import evaluate_run, loop, sharding, train
 from netzoo.training.continuation import check_data
-from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.optimizer import create_optimizer
+from netzoo.training.schedule import create_schedule
 from netzoo.training.step import build_train_program
 from tests.training.cheap_run import cheap_steps, sums
 

@@ -15,7 +15,7 @@ from netzoo.data import images
 from netzoo.data.sources import open as sources
 from netzoo.models import registry
 from netzoo.tasks import create_task, resolve_config
-from netzoo.training import optimizer
+from netzoo.training import optimizer, schedule
 from tests.conftest import tiny_config
 from tests.pages.blocks import blocks_of
 from tests.training.runs import ROOT
@@ -66,7 +66,7 @@ def test_the_examples(own_config, clean):
     assert ((batch["image"] == 0).all(-1).sum((1, 2)) == 64).all()
     logits = task.model.apply(variables, jnp.zeros((2, 32, 32, 3)), train=False)
     assert logits.shape == (2, 2) and logits.dtype == jnp.float32
-    rate = optimizer.create_schedule(config, task.steps_per_epoch)
+    rate = schedule.create_schedule(config, task.steps_per_epoch)
     update = optimizer.create_optimizer(config, rate, variables["params"])
     grads = jax.tree.map(jnp.ones_like, variables["params"])
     state = update.init(variables["params"])

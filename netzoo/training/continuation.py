@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.tasks.task import Task
-from netzoo.training.optimizer import create_schedule
+from netzoo.training.schedule import create_schedule
 
 _SPLITS = ("train", "validation", "test")
 

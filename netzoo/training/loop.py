@@ -34,7 +34,8 @@ from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, fingerprints, notes
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
-from netzoo.training.optimizer import check_optimizer, warmup_epochs
+from netzoo.training.optimizer import check_optimizer
+from netzoo.training.schedule import warmup_epochs
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE

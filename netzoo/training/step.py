@@ -17,7 +17,8 @@ from netzoo.kernels import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import patterns, sharding
-from netzoo.training.optimizer import create_optimizer, create_schedule, lr_mults
+from netzoo.training.optimizer import create_optimizer, lr_mults
+from netzoo.training.schedule import create_schedule
 from netzoo.training.state import Skipping, TrainState
 
 Metrics = dict[str, jax.Array]

@@ -16,7 +16,8 @@ from netzoo.models import list_models
 from netzoo.models.registry import model_entry
 from netzoo.tasks import create_task, resolve_config
 from netzoo.training import train
-from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.optimizer import create_optimizer
+from netzoo.training.schedule import create_schedule
 from netzoo.training.sharding import parameter_shardings
 from tests.conftest import narrow_mobilenet_config, tiny_config, tiny_translation_config
 

@@ -11,7 +11,8 @@ import pytest
 from netzoo.config import default_config
 from netzoo.layers import BatchNorm
 from netzoo.tasks import create_task
-from netzoo.training.optimizer import create_optimizer, create_schedule
+from netzoo.training.optimizer import create_optimizer
+from netzoo.training.schedule import create_schedule
 from netzoo.training.state import Skipping, TrainState
 from netzoo.training.step import make_train_step
 from tests.conftest import slow, tiny_config
