@@ -39,6 +39,7 @@ def case(value, *effects, **given):
 SGD, RMSPROP = {"optimizer__name": "sgd"}, {"optimizer__name": "rmsprop"}
 DECAYED = {"optimizer__weight_decay": 0.1}
 STAIRS = {"schedule__name": "exponential", "schedule__decay_epochs": 1.0}
+RESTARTS = {"schedule__name": "cosine_restarts", "schedule__cycle_epochs": 1.0}
 NO_DATA = {"data__source": "tfds:no_such_data"}
 # "@NAME" is a path of the fixture `paths`.
 ANY_TASK = {
@@ -73,6 +74,12 @@ ANY_TASK = {
     "schedule.warmup_epochs": case(2.0, effects.update, effects.rates),
     "schedule.decay_rate": case(0.5, effects.rates, **STAIRS),
     "schedule.decay_epochs": case(2.0, effects.rates, **STAIRS),
+    "schedule.cycle_epochs": case(2.0, effects.rates, **RESTARTS),
+    "schedule.cycle_factor": case(2.0, effects.rates, **RESTARTS),
+    "schedule.pct_start": case(0.5, effects.rates, schedule__name="onecycle"),
+    "schedule.div_factor": case(5.0, effects.rates, schedule__name="onecycle"),
+    "schedule.final_factor": case(0.1, effects.rates),
+    "schedule.cooldown_epochs": case(1.0, effects.rates),
     "evaluation.every_epochs": case(1, effects.run),
     "evaluation.batch_size": case(2, effects.evaluated),
     "evaluation.train_examples": case(5, effects.evaluated),

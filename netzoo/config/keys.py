@@ -27,7 +27,9 @@ class Key(NamedTuple):
         return self.default if self.optional else type(self.default)
 
 
-_SCHEDULES = one_of("cosine", "exponential", "inverse_sqrt", "constant")
+_SCHEDULES = one_of(
+    *("cosine", "cosine_restarts", "onecycle", "linear", "exponential", "inverse_sqrt", "constant")
+)
 _OPTIMIZERS = Rule(rules.NAME.holds, "adamw, sgd, rmsprop, rmsprop_tf or one added by a module")
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
@@ -90,6 +92,20 @@ KEYS = (
     Key("schedule.warmup_epochs", 0.0, at_least(0), "length of the linear warm-up from 0"),
     Key("schedule.decay_rate", 0.98, rules.FRACTION, "exponential: factor per decay interval"),
     Key("schedule.decay_epochs", 1.0, rules.POSITIVE, "exponential: length of a decay interval"),
+    Key(
+        "schedule.cycle_epochs", 10.0, rules.POSITIVE, "cosine_restarts: length of the first cycle"
+    ),
+    Key(
+        *("schedule.cycle_factor", 1.0, at_least(1)),
+        "cosine_restarts: length of each cycle, divided by the length of the one before it",
+    ),
+    Key("schedule.pct_start", 0.3, rules.SHARE, "onecycle: share of the run in which it rises"),
+    Key("schedule.div_factor", 25.0, at_least(1), "onecycle: peak rate divided by the first rate"),
+    Key(
+        *("schedule.final_factor", 0.0, rules.SHARE),
+        "final rate divided by the peak; for cosine, cosine_restarts, onecycle, linear, cool-down",
+    ),
+    Key("schedule.cooldown_epochs", 0.0, at_least(0), "length of the linear cool-down at the end"),
     Key("evaluation.every_epochs", 1, at_least(0), "epochs between evaluations; 0: only the last"),
     Key(
         "evaluation.batch_size",
@@ -130,6 +146,11 @@ def conflicts(
         yield (
             "schedule.warmup_epochs",
             "more than 0 for inverse_sqrt, which decays after the warm-up",
+        )
+    if values["schedule.warmup_epochs"] > 0 and values["schedule.name"] == "onecycle":
+        yield (
+            "schedule.warmup_epochs",
+            "0 for onecycle, which has its own rise (schedule.pct_start)",
         )
     if values["optimizer.nesterov"] and values["optimizer.name"] != "sgd":
         yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"

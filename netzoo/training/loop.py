@@ -30,12 +30,12 @@ from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
+from netzoo.training import schedule
 from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, fingerprints, notes
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.optimizer import check_optimizer
-from netzoo.training.schedule import warmup_epochs
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
@@ -144,13 +144,7 @@ def _announce(
     best = f"validation on {validation}" if validation else "no validation split, no best weights"
     held = f"{test} is held out for the test" if test else "no test split"
     say(f"{best}; {held}")
-    notes = [*notes, *task.notes()]
-    wanted, warmup = config.schedule.warmup_epochs, warmup_epochs(config)
-    if warmup < wanted:
-        notes.append(
-            f"schedule.warmup_epochs is {wanted:g}, not shorter than the run; the warm-up "
-            f"is shortened to half of the run, {warmup:g} epochs"
-        )
+    notes = [*notes, *task.notes(), *schedule.notes(config, steps)]
     for line in notes if meshes.is_writer() else ():
         note(line)
     say(tables)

@@ -33,7 +33,7 @@ REFUSED_BY = {
     "a name, not empty": ("", " "),
     "a path, not an address such as gs://BUCKET": ("", " ", "gs://bucket/x"),
     "at least 0": (-1, -0.5, INF, NAN),
-    "at least 1": (0, -1),
+    "at least 1": (0, -1, 0.5, INF, NAN),
     "more than 0": (0.0, -1.0, INF, NAN),
     "in [0, 1)": (1.0, -0.1, NAN),
 }
@@ -170,6 +170,10 @@ def test_all_faults_are_reported_at_once():
     ("values", "message"),
     [
         ({"schedule__name": "inverse_sqrt"}, "warmup_epochs is 0.0; expected more than 0 for"),
+        (
+            {"schedule__name": "onecycle", "schedule__warmup_epochs": 1.0},
+            "warmup_epochs is 1.0; expected 0 for onecycle",
+        ),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         ({"optimizer__nesterov": True}, "nesterov is True; expected False for 'adamw'"),
         ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
