@@ -3,7 +3,6 @@
 The tests lower programs for a TPU with a symbolic batch, without compiling them.
 """
 
-import functools
 import re
 
 import jax
@@ -42,25 +41,42 @@ def image_size(model):
     return 2 * model.pixels_per_token() if hasattr(model, "pixels_per_token") else 64
 
 
+def training_loss(model, variables, images, labels):
+    """Return the function from parameters to the loss and the new statistics."""
+    constants = {name: tree for name, tree in variables.items() if name != "params"}
+
+    def loss(params):
+        logits, state = model.apply(
+            {"params": params, **constants},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), state
+
+    return loss
+
+
 def forward_and_step(model):
     """Return the function that evaluates and trains a network on images, in one program."""
 
     def program(variables, images, labels):
-        constants = {name: tree for name, tree in variables.items() if name != "params"}
-
-        def loss(params):
-            logits, state = model.apply(
-                {"params": params, **constants},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-                rngs={"dropout": jax.random.key(0)},
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), state
-
+        loss = training_loss(model, variables, images, labels)
         step = jax.value_and_grad(loss, has_aux=True)(variables["params"])
         return model.apply(variables, images, train=False), step
+
+    return program
+
+
+def forward_derivative(model):
+    """Return the function that differentiates the loss along the parameters, in forward mode."""
+
+    def program(variables, images, labels):
+        params = variables["params"]
+        loss = training_loss(model, variables, images, labels)
+        return jax.jvp(loss, (params,), (params,), has_aux=True)[1]
 
     return program
 
@@ -81,15 +97,14 @@ def test_native_programs_are_plain_and_have_a_symbolic_batch(name):
     model = create_model(name, num_classes=NUM_CLASSES)
     side = image_size(model)
     (batch,) = export.symbolic_shape("batch")
-    text = functools.partial(
-        lower,
-        forward_and_step(model),
+    arguments = (
         variable_shapes(model, side),
         jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32),
         jax.ShapeDtypeStruct((batch,), jnp.int32),
     )
     with kernels.use_backend("native"):
-        assert_plain(text())
+        assert_plain(lower(forward_and_step(model), *arguments))
+        assert_plain(lower(forward_derivative(model), *arguments))
 
 
 @pytest.mark.parametrize("name", fast_only(image_networks(), ("alexnet", "vit_ti16")))
@@ -152,7 +167,7 @@ def drawn(shapes, seed=0):
 @pytest.mark.slow  # tests/kernels compares the implementations one by one
 @pytest.mark.parametrize("name", FAMILIES)
 def test_both_backends_compute_the_same(name):
-    """Logits, loss, statistics and gradients of a whole network.
+    """Logits, loss, statistics, gradients and a forward-mode derivative of a whole network.
 
     The comparison uses float64, because float32 rounding moves single activations across the kink
     of a ReLU. Errors are relative to the largest value of each array. 1e-9 is some millions of
@@ -172,6 +187,8 @@ def test_both_backends_compute_the_same(name):
         for backend in ("cpu", "native"):
             with kernels.use_backend(backend):
                 results[backend] = program(*arguments)
+        with kernels.use_backend("native"):
+            tangent = jax.jit(forward_derivative(model))(*arguments)
     leaves, tree = jax.tree.flatten(results["cpu"])
     assert jax.tree.structure(results["native"]) == tree
     largest = max(np.abs(leaf).max() for leaf in leaves)
@@ -179,3 +196,7 @@ def test_both_backends_compute_the_same(name):
         # The gradients of a bias before BatchNorm are only rounding errors, hence the second term.
         tolerance = 1e-9 * np.abs(ours).max() + 1e-12 * largest
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=tolerance)
+    (_, _), gradients = results["cpu"][1]
+    products = jax.tree.map(np.vdot, gradients, arguments[0]["params"])
+    largest = max(np.abs(product) for product in jax.tree.leaves(products))
+    assert abs(tangent - sum(jax.tree.leaves(products))) < 1e-9 * largest

@@ -2,7 +2,8 @@
 
 Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494. The CPU
 implementations reshape images to matrices, which XLA's CPU backend reduces at memory speed; the
-native implementations keep the shape of the images.
+native implementations keep the shape of the images and leave the gradient to JAX, so that
+forward-mode differentiation works.
 """
 
 import functools
@@ -29,35 +30,42 @@ def normalize_batch(
       update the running statistics.
     """
     if backend() == "native":
-        return _normalize_batch(x, scale, bias, epsilon, True)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        positions = tuple(range(x.ndim - 1))
+        mean = wide.mean(positions)
+        variance = jnp.maximum(jnp.square(wide).mean(positions) - jnp.square(mean), 0)
+        y, _ = _scale_and_shift(wide, mean, variance, scale, bias, epsilon)
+        return y.astype(x.dtype), jax.lax.stop_gradient(mean), jax.lax.stop_gradient(variance)
     flat = x.reshape(-1, x.shape[-1])
-    y, mean, variance = _normalize_batch(flat, scale, bias, epsilon, False)
+    y, mean, variance = _normalize_batch(flat, scale, bias, epsilon)
     return y.reshape(x.shape), mean, variance
 
 
 # Automatic differentiation would read the images seven times. This function computes two sums
 # forward, two sums backward, and one fused `a dy + b x + c`.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _normalize_batch(x, scale, bias, epsilon, one_pass):
-    return _forward(x, scale, bias, epsilon, one_pass)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize_batch(x, scale, bias, epsilon):
+    return _forward(x, scale, bias, epsilon)[0]
 
 
-def _forward(x, scale, bias, epsilon, one_pass):
+def _forward(x, scale, bias, epsilon):
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     positions = tuple(range(x.ndim - 1))
     mean = wide.mean(positions)
-    if one_pass:
-        variance = jnp.maximum(jnp.square(wide).mean(positions) - jnp.square(mean), 0)
-    else:
-        variance = jnp.square(wide - _over(x, mean)).mean(positions)
-    inverse = jax.lax.rsqrt(variance + epsilon)
-    factor = scale * inverse
-    y = wide * _over(x, factor) + _over(x, bias - mean * factor)
+    variance = jnp.square(wide - _over(x, mean)).mean(positions)
+    y, inverse = _scale_and_shift(wide, mean, variance, scale, bias, epsilon)
     return (y.astype(x.dtype), mean, variance), (x, scale, mean, inverse)
 
 
-def _backward(epsilon, one_pass, residuals, cotangents):
-    del epsilon, one_pass
+def _scale_and_shift(x, mean, variance, scale, bias, epsilon):
+    """Return the normalised `x`, and the inverse standard deviation."""
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    factor = scale * inverse
+    return x * _over(x, factor) + _over(x, bias - mean * factor), inverse
+
+
+def _backward(epsilon, residuals, cotangents):
+    del epsilon
     x, scale, mean, inverse = residuals
     dy = cotangents[0].astype(mean.dtype)
     wide = x.astype(mean.dtype)

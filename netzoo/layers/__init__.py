@@ -5,6 +5,7 @@
 
 from netzoo.kernels.blockwise_cross_entropy import classifier_cross_entropy
 from netzoo.kernels.gelu import gelu
+from netzoo.kernels.local_response_norm import local_response_norm
 from netzoo.kernels.matmul import matmul
 from netzoo.kernels.padding import Padding, Pads
 from netzoo.kernels.pool import adaptive_avg_pool, global_avg_pool, max_pool
@@ -13,7 +14,6 @@ from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
 from netzoo.layers.endpoints import AUXILIARY, ENDPOINTS, endpoint, endpoints_wanted
-from netzoo.layers.local_response_norm import local_response_norm
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm
 from netzoo.layers.squeeze_excite import SqueezeExcite

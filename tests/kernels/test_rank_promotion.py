@@ -9,10 +9,10 @@ import pytest
 
 from netzoo import kernels
 from netzoo.kernels.conv import convolve
+from netzoo.kernels.local_response_norm import local_response_norm
 from netzoo.kernels.matmul import affine
 from netzoo.kernels.norm import normalize_batch, normalize_groups
 from netzoo.kernels.windows import Window
-from netzoo.layers.local_response_norm import local_response_norm
 
 X = jnp.ones((2, 8, 8, 16))
 CHANNELS = jnp.ones(16)

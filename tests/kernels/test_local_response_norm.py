@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from netzoo.layers import local_response_norm
+from netzoo.kernels.local_response_norm import local_response_norm
 
 # Strong factors; with the published ones the normalisation is nearly the identity.
 CASES = {
