@@ -91,6 +91,7 @@ ANY_TASK = {
     "sharding.describe": case(True, effects.tables),
     "profile": case(True, effects.run),
 }
+ERASED = {"augment__erasing_prob": 1.0}
 CASES = {
     "image_classification": {
         **ANY_TASK,
@@ -111,6 +112,10 @@ CASES = {
         "augment.flip": case(False, effects.distorted),
         "augment.randaugment_layers": case(3, effects.distorted),
         "augment.randaugment_magnitude": case(2.0, effects.distorted),
+        "augment.erasing_prob": case(1.0, effects.distorted),
+        "augment.erasing_area": case((0.5, 0.6), effects.distorted, **ERASED),
+        "augment.erasing_ratio": case((5.0, 6.0), effects.distorted, **ERASED),
+        "augment.erasing_fill": case("mean", effects.distorted, **ERASED),
         "augment.custom": case("negative", effects.distorted, modules=("own_module",)),
         "augment.mixup": case(0.9, effects.loss),
         "augment.cutmix": case(0.9, effects.loss),

@@ -5,7 +5,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import cv2
@@ -17,7 +17,13 @@ from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.randaugment import rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
-from netzoo.data.transforms import random_flip, resize_and_center_crop, resize_fast, sample_crop
+from netzoo.data.transforms import (
+    random_erase,
+    random_flip,
+    resize_and_center_crop,
+    resize_fast,
+    sample_crop,
+)
 from netzoo.errors import noting, printable, unknown_name
 
 Batch = dict[str, np.ndarray]
@@ -33,8 +39,8 @@ AUGMENTATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]
 class Augmentation:
     """The augmentation of a training image.
 
-    The configuration keys `augment.*` have the same names; `netzoo.tasks.classification.config`
-    defines their defaults and ranges.
+    The configuration keys `augment.*` have the same names, except `mean`, which is `data.mean`;
+    `netzoo.tasks.classification.config` defines their defaults and ranges.
 
     Attributes:
       crop_scale: Bounds of the random crop's area, as fractions of the image area.
@@ -43,6 +49,11 @@ class Augmentation:
       randaugment_layers: Number of RandAugment operations per image; 0 turns RandAugment off.
       randaugment_magnitude: Strength of the RandAugment operations, 0 to 10.
       custom: Key in `AUGMENTATIONS` of a last operation; None for none.
+      erasing_prob: Probability that a rectangle of the image is erased.
+      erasing_area: Bounds of the rectangle's area, as fractions of the image area.
+      erasing_ratio: Bounds of the rectangle's aspect ratio, width over height.
+      erasing_fill: `"noise"` (uniform, each value on its own) or `"mean"`.
+      mean: Mean of red, green and blue, 0 to 255, for `"mean"`.
 
     Raises:
       UserError: `custom` is unknown.
@@ -54,6 +65,11 @@ class Augmentation:
     randaugment_layers: int
     randaugment_magnitude: float
     custom: str | None = None
+    erasing_prob: float = 0.0
+    erasing_area: tuple[float, float] = (0.02, 1 / 3)
+    erasing_ratio: tuple[float, float] = (0.3, 1 / 0.3)
+    erasing_fill: str = "noise"
+    mean: Sequence[float] = (127.5, 127.5, 127.5)
 
     def __post_init__(self):
         if self.custom is not None and self.custom not in AUGMENTATIONS:
@@ -68,6 +84,10 @@ class Augmentation:
             if self.flip:
                 pixels = random_flip(pixels, rng)
             pixels = rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+            if self.erasing_prob:
+                box = self.erasing_prob, self.erasing_area, self.erasing_ratio
+                color = self.mean if self.erasing_fill == "mean" else None
+                pixels = random_erase(pixels, rng, *box, color)
         return AUGMENTATIONS[self.custom](pixels, rng) if self.custom else pixels
 
 

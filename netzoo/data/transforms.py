@@ -1,6 +1,7 @@
-"""Crops, flips and resizes uint8 RGB images `[H, W, 3]`."""
+"""Crops, flips, erases and resizes uint8 RGB images `[H, W, 3]`."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from netzoo.config.rules import CROP_PCT
 
-_CROP_ATTEMPTS = 10
+_BOX_ATTEMPTS = 10
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _LONGEST = 8  # times the shorter side; the ends of a longer image never reach a crop
 _FASTER_BY_AREA = 4.0  # beyond this factor, a blur is slower than INTER_AREA
@@ -79,25 +80,76 @@ def sample_crop(
     Returns:
       `(top, left, height, width)` in pixels.
     """
-    log_ratio = math.log(ratio[0]), math.log(ratio[1])
-    for _ in range(_CROP_ATTEMPTS):
-        area = height * width * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(*log_ratio))
-        crop_width = max(1, round(math.sqrt(area * aspect)))
-        crop_height = max(1, round(math.sqrt(area / aspect)))
-        if crop_width <= width and crop_height <= height:
-            top = int(rng.integers(height - crop_height + 1))
-            left = int(rng.integers(width - crop_width + 1))
-            return top, left, crop_height, crop_width
+    if box := _sample_box(height, width, rng, scale, ratio):
+        return box
     aspect = min(max(width / height, ratio[0]), ratio[1])
     crop_width = min(width, max(1, round(height * aspect)))
     crop_height = min(height, max(1, round(width / aspect)))
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
+def _sample_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int, int, int] | None:
+    """Return the first of ten random rectangles that fits the image, or None."""
+    log_ratio = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(_BOX_ATTEMPTS):
+        area = height * width * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(*log_ratio))
+        box_width = max(1, round(math.sqrt(area * aspect)))
+        box_height = max(1, round(math.sqrt(area / aspect)))
+        if box_width <= width and box_height <= height:
+            top = int(rng.integers(height - box_height + 1))
+            left = int(rng.integers(width - box_width + 1))
+            return top, left, box_height, box_width
+    return None
+
+
 def random_flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirror the image left to right with probability 1/2; the result may share its memory."""
     return cv2.flip(image, 1) if rng.random() < 0.5 else image
+
+
+def random_erase(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    probability: float,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    color: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Fill a random rectangle with noise or a colour, with a probability.
+
+    The bounds `scale` and `ratio` are those of `sample_crop`. An image that ten rectangles do not
+    fit stays as it is. The result may be `image` itself.
+
+    Args:
+      image: uint8 `[H, W, 3]`.
+      rng: The random generator.
+      probability: Share of the images to change, 0 to 1.
+      scale: Bounds of the rectangle's area, as fractions of the image area.
+      ratio: Bounds of the rectangle's aspect ratio, width over height.
+      color: Red, green and blue, 0 to 255; None draws each value uniformly from 0 to 255.
+
+    Source: Zhong et al., "Random Erasing Data Augmentation", arXiv:1708.04896, section 3.2.
+    """
+    if rng.random() >= probability:
+        return image
+    box = _sample_box(image.shape[0], image.shape[1], rng, scale, ratio)
+    if box is None:
+        return image
+    top, left, height, width = box
+    image = image.copy()  # a cache may hold the given one
+    erased = image[top : top + height, left : left + width]
+    if color is None:
+        erased[:] = rng.integers(256, size=erased.shape, dtype=np.uint8)
+    else:
+        erased[:] = np.rint(color)
+    return image
 
 
 def resize_and_center_crop(

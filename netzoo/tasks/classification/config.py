@@ -20,8 +20,8 @@ _CHANNELS = Rule(
 _CHANNELS_ABOVE_0 = Rule(
     lambda x: _CHANNELS.holds(x) and min(x) > 0, "three numbers above 0 for red, green and blue"
 )
-_CROP_SCALE = rules.interval(1, "(low, high) with 0 < low <= high <= 1")
-_CROP_RATIO = rules.interval(math.inf, "(low, high) with 0 < low <= high")
+_AREA = rules.interval(1, "(low, high) with 0 < low <= high <= 1")
+_RATIO = rules.interval(math.inf, "(low, high) with 0 < low <= high")
 _CACHES = one_of("none", "encoded", "decoded")
 
 KEYS = (
@@ -35,11 +35,15 @@ KEYS = (
         _CHANNELS_ABOVE_0,
         "standard deviation; None: from the weights, else 127.5",
     ),
-    Key("augment.crop_scale", (0.25, 1.0), _CROP_SCALE, "crop area over image area"),
-    Key("augment.crop_ratio", (3 / 4, 4 / 3), _CROP_RATIO, "crop width over crop height"),
+    Key("augment.crop_scale", (0.25, 1.0), _AREA, "crop area over image area"),
+    Key("augment.crop_ratio", (3 / 4, 4 / 3), _RATIO, "crop width over crop height"),
     Key("augment.flip", True, None, "flip half of the images left to right"),
     Key("augment.randaugment_layers", 0, at_least(0), "operations per image; 0: no RandAugment"),
     Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of operations"),
+    Key("augment.erasing_prob", 0.0, rules.within(0, 1), "share of images that are partly erased"),
+    Key("augment.erasing_area", (0.02, 1 / 3), _AREA, "area of the rectangle over image area"),
+    Key("augment.erasing_ratio", (0.3, 1 / 0.3), _RATIO, "width of the rectangle over its height"),
+    Key("augment.erasing_fill", "noise", one_of("noise", "mean"), "fill; mean: data.mean"),
     Key("augment.custom", str, rules.NAME, "operation added by a module, after the others"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "alpha, as for mixup; with both, each batch uses one"),

@@ -205,8 +205,9 @@ class ImageClassification(Task):
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Return endless augmented batches; see `netzoo.data.images.TrainBatches`."""
-        config, names = self.config, (field.name for field in dataclasses.fields(Augmentation))
-        augmentation = Augmentation(**{name: config.augment[name] for name in names})
+        config, names = self.config, {field.name for field in dataclasses.fields(Augmentation)}
+        options = {name: config.augment[name] for name in names - {"mean"}}
+        augmentation = Augmentation(**options, mean=config.data.mean)
         source, shared = self._source(config.data.train_split), self._batch_options()
         shared["batch_size"] = self._train_batch
         return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
