@@ -41,6 +41,7 @@ DECAYED = {"optimizer__weight_decay": 0.1}
 STAIRS = {"schedule__name": "exponential", "schedule__decay_epochs": 1.0}
 RESTARTS = {"schedule__name": "cosine_restarts", "schedule__cycle_epochs": 1.0}
 NO_DATA = {"data__source": "tfds:no_such_data"}
+FOLDED = {"data__validation_split": None, "data__fold": (0, 4)}
 # "@NAME" is a path of the fixture `paths`.
 ANY_TASK = {
     "seed": case(1, effects.parameters, effects.noise, effects.labels),
@@ -101,6 +102,8 @@ CASES = {
         "model.dtype": case("bfloat16", effects.loss, effects.scores),
         "data.source": case("folder:@elsewhere", effects.batches, effects.evaluated),
         "data.train_split": case("train[:20]", effects.batches, effects.evaluated),
+        "data.fold": case((1, 4), effects.batches, effects.evaluated, **FOLDED),
+        "data.fold_seed": case(1, effects.batches, effects.evaluated, **FOLDED),
         "data.image_size": case(12, effects.batches, effects.evaluated),
         "data.cache": case("decoded", effects.cached),
         "data.on_corrupt": case("skip", effects.readable, data__source="folder:@corrupt"),

@@ -30,8 +30,10 @@ class Example(TypedDict):
 class Source(Protocol):
     """A fixed, random-access, thread-safe sequence of labelled images.
 
-    A source may also have the attribute `names`: texts that identify its examples in order, such as
-    the names of files. A continued run compares them to detect changed data; see `fingerprint`.
+    A source may also have two more attributes. `names` are texts that identify its examples in
+    order, such as the names of files. A continued run compares them to detect changed data; see
+    `fingerprint`. `labels` are the labels of all examples in order, if the source knows these
+    without reading the images.
     """
 
     name: str
@@ -80,6 +82,14 @@ def fingerprint(examples: int, names: Iterable[str] | None) -> dict[str, Any]:
     for name in names or ():
         digest.update(os.fsencode(name) + b"\0")
     return {"examples": examples, "names": None if names is None else digest.hexdigest()}
+
+
+def example_name(source: Source, index: int) -> str:
+    """Return the `name` of an example without reading it."""
+    names = getattr(source, "names", None) or ()
+    if len(names) == len(source):
+        return names[index]
+    return f"{source.name} {source.split} example {index}"
 
 
 def skip_or_raise(skip: SkipCorrupt | None, error: ImageError) -> None:

@@ -33,13 +33,18 @@ def _plain(name: str) -> str:
 
 
 def default_splits(
-    names: Collection[str], validation: str | None = None, test: str | None = None
-) -> tuple[str, str, str]:
+    names: Collection[str],
+    validation: str | None = None,
+    test: str | None = None,
+    *,
+    folded: bool = False,
+) -> tuple[str, str | None, str]:
     """Return the splits of a source for training, validation and test.
 
     `names` are the splits of the source. A missing test split is the last fifth of the training
     split, and a missing validation split the last tenth of the rest. An existing `validation` or
-    `test` is kept.
+    `test` is kept. With `folded`, a fold of the training split will be the validation split, which
+    is None here.
 
     Raises:
       SourceError: The source lists no splits (sources of user modules never do), it has no
@@ -64,6 +69,9 @@ def default_splits(
             f"data.validation_split and data.test_split, such as data.train_split={train}[:90%] "
             f"and data.validation_split={train}[90%:]."
         )
+    if folded:
+        test = test or _named("test", names)
+        return (train, None, test) if test else (f"{train}[:80%]", None, f"{train}[80%:]")
     validation = validation or _named("validation", {*names} - {test})
     test = test or _named("test", {*names} - {validation})
     if validation and test:

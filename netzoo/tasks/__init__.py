@@ -25,7 +25,9 @@ def resolve_config(
     """Check a configuration and fill in the values that it leaves undetermined.
 
     It also imports the modules of the configuration; see `netzoo.config.modules`. If
-    `data.train_split` is None, the splits are those of `netzoo.data.splits.default_splits`.
+    `data.train_split` is None, the splits are those of `netzoo.data.splits.default_splits`. With
+    `data.fold`, the training and validation splits are parts of the training split
+    (`netzoo.data.folds`).
 
     Args:
       config: The configuration; a resolved configuration does not change.
@@ -40,12 +42,22 @@ def resolve_config(
     validate(config, training=training)
     import_modules(config.modules, workdir)
     config = ConfigDict(config).copy_and_resolve_references()
+    _set_fold(config, divided=False)
     task = task_module(config.task, "task").TASK
     task.resolve(config)
     _check_network(config)
     if open_data and (training or config.data.train_split is None):
         _settle_splits(config, task.split_sizes(config), training)
+    _set_fold(config, divided=True)
     return FrozenConfigDict(config)
+
+
+def _set_fold(config: ConfigDict, *, divided: bool) -> None:
+    """Divide the training split into `data.fold` and the rest, in place, or undo it."""
+    if config.data.get("fold") is not None:
+        from netzoo.data import folds
+
+        (folds.apply_fold if divided else folds.unfold)(config.data)
 
 
 def _settle_splits(
@@ -56,7 +68,8 @@ def _settle_splits(
 
     data, names = config.data, ("train_split", "validation_split", "test_split")
     if data.train_split is None:
-        splits = default_splits(sizes, data.validation_split, data.test_split)
+        folded = data.get("fold") is not None
+        splits = default_splits(sizes, data.validation_split, data.test_split, folded=folded)
         data.update(dict(zip(names, splits, strict=True)))
         validate(config, training=training)
     if training:
@@ -86,6 +99,8 @@ def run_config(workdir: Path, config: ConfigDict | None = None) -> FrozenConfigD
     given = flatten(config)
     open_keys = {key: value for key, value in flatten(own).items() if given.get(key, 0) is None}
     config.update_from_flattened_dict(open_keys)
+    for divided in (False, True):  # `config` may have another fold than the run
+        _set_fold(config, divided=divided)
     validate(config)
     import_modules(config.modules, workdir)
     _check_network(config)

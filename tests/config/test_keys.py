@@ -48,6 +48,8 @@ OUT_OF_RANGE = {
     "data.on_change": ("ignore", ""),
     "train.on_nonfinite": ("ignore", ""),
     "data.image_size": (0, 4097, 100_000),
+    "data.fold": ((4, 4), (-1, 4), (0, 1), (0,), (0.5, 2), ("a", 2)),
+    "data.fold_seed": (-1, 2**32),
     "data.mean": ((1.0, 2.0), (1.0, 2.0, "x"), (1.0, 2.0, NAN)),
     "data.std": ((1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, INF)),
     "data.vocabulary_size": (7,),

@@ -61,10 +61,18 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def labels(self) -> list[int]:
+        """The labels of all examples in order, from the names of their folders."""
+        return list(map(self._label, self.names))
+
+    def _label(self, name: str) -> int:
+        return self._labels[name.split("/")[self._depth]]
+
     def __getitem__(self, index: int) -> Example:
         name = self.names[index]
-        label = self._labels[name.split("/")[self._depth]]
-        return {"image": read_file(self._root / name, name), "label": label, "name": name}
+        image = read_file(self._root / name, name)
+        return {"image": image, "label": self._label(name), "name": name}
 
 
 def split_sizes(path: str) -> dict[str, Callable[[], int]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow_datasets as tfds
 
+from netzoo.data.folds import FoldSource, parse_fold
 from netzoo.data.source import Source, SourceError
 from netzoo.data.sources import folder as folder_source
 from netzoo.data.sources import tfds as tfds_source
@@ -25,7 +26,8 @@ def open_source(
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
         for a folder of class folders, `synthetic_flowers`, which needs no download, or `WORD:TEXT`
         with a word of `SOURCES`.
-      split: A TFDS split expression, such as `train[:80%]`.
+      split: A TFDS split expression, such as `train[:80%]`, perhaps with a fold
+        (`netzoo.data.folds`).
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
         `~/tensorflow_datasets`). Ignored for `folder:PATH`.
       skip_corrupt: Whether to warn about unreadable files of a folder instead of failing.
@@ -37,6 +39,10 @@ def open_source(
       ImageError: A file of a folder is not an image and `skip_corrupt` is off.
     """
     kind, _, rest = spec.partition(":")
+    split, fold = parse_fold(split)
+    if fold is not None:
+        source = open_source(spec, split, data_dir, skip_corrupt)
+        return FoldSource(source, fold, skip_corrupt=skip_corrupt)
     if kind in SOURCES:
         return SOURCES[kind](rest, split)
     if folder := _folder(spec):

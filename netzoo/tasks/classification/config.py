@@ -22,9 +22,15 @@ _CHANNELS_ABOVE_0 = Rule(
 )
 _AREA = rules.interval(1, "(low, high) with 0 < low <= high <= 1")
 _RATIO = rules.interval(math.inf, "(low, high) with 0 < low <= high")
+_FOLD = Rule(
+    lambda x: len(x) == 2 and all(map(rules.is_whole, x)) and 0 <= x[0] < x[1] and x[1] >= 2,
+    "(i, k) with 0 <= i < k and k of at least 2",
+)
 _CACHES = one_of("none", "encoded", "decoded")
 
 KEYS = (
+    Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
+    Key("data.fold_seed", 0, rules.SEED, "seed of the folds, apart from the run's seed"),
     Key("data.image_size", 96, rules.within(1, 4096), "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
