@@ -40,12 +40,15 @@ format: $(VENV)/.installed-dev  ## Apply style.
 docs: $(VENV)/.installed-docs  ## Build the documentation into site/, and check its links.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-constraints:  ## Write constraints.txt: the newest libraries within the bounds of setup.cfg (Python 3.11).
+# Within the bounds of setup.cfg, for Python 3.11.
+COMPILE = $(VENV)-constraints/bin/uv pip compile --quiet --no-annotate --python-version 3.11 \
+  --custom-compile-command "make constraints" --extra dev --extra docs --extra translate setup.py
+
+constraints:  ## Write the newest libraries into constraints.txt, and with hashes into requirements.lock.
 	$(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install --quiet 'pip-tools>=7.5,<8'
-	CUSTOM_COMPILE_COMMAND="make constraints" $(VENV)-constraints/bin/pip-compile --quiet --upgrade --strip-extras \
-	  --no-annotate --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --unsafe-package netzoo --extra dev --extra translate --output-file constraints.txt setup.cfg
+	$(VENV)-constraints/bin/python -m pip install --quiet 'uv>=0.13,<1'
+	$(COMPILE) --upgrade --output-file constraints.txt
+	$(COMPILE) --constraint constraints.txt --generate-hashes --output-file requirements.lock
 
 clean:  ## Remove the virtual environment, caches and site; runs stay.
 	rm -rf $(VENV) $(VENV)-constraints site .mypy_cache .pytest_cache .ruff_cache *.egg-info

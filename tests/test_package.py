@@ -31,7 +31,8 @@ def test_constraints_are_within_the_bounds():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
     extras = settings["options.extras_require"]
-    wanted = [settings["options"]["install_requires"], extras["dev"], extras["translate"]]
+    locked = (extras["dev"], extras["docs"], extras["translate"])
+    wanted = [settings["options"]["install_requires"], *locked]
     bounds = [Requirement(x) for text in wanted for x in text.split("\n") if re.match("[a-z]", x)]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
@@ -40,6 +41,16 @@ def test_constraints_are_within_the_bounds():
     for bound in bounds:
         if bound.name != "netzoo":
             assert bound.specifier.contains(versions[canonicalize_name(bound.name)]), bound
+
+
+def test_the_lock_has_a_hash_for_every_library():
+    """Protects CI: pip checks no hash of a library that has none."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    lines = [line.split() for line in text.splitlines() if line and line[0] != "#"]
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    assert [line[0] for line in lines] == [pin.split()[0] for pin in pins]
+    assert all(len(line) > 1 for line in lines)
+    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", x) for line in lines for x in line[1:])
 
 
 def test_windows_is_refused_with_a_way_on(monkeypatch):
