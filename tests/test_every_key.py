@@ -113,6 +113,7 @@ CASES = {
         "augment.crop_scale": case((0.1, 0.2), effects.distorted),
         "augment.crop_ratio": case((0.2, 0.3), effects.distorted),
         "augment.flip": case(False, effects.distorted),
+        "augment.policy": case("trivialaugment", effects.distorted),
         "augment.randaugment_layers": case(3, effects.distorted),
         "augment.randaugment_magnitude": case(2.0, effects.distorted),
         "augment.erasing_prob": case(1.0, effects.distorted),

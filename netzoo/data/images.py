@@ -15,7 +15,7 @@ import numpy as np
 from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.randaugment import rand_augment
+from netzoo.data.policies import POLICIES, rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import (
     random_erase,
@@ -48,6 +48,7 @@ class Augmentation:
       flip: Whether to mirror half of the images left to right.
       randaugment_layers: Number of RandAugment operations per image; 0 turns RandAugment off.
       randaugment_magnitude: Strength of the RandAugment operations, 0 to 10.
+      policy: `"randaugment"`, or a key of `netzoo.data.policies.POLICIES`.
       custom: Key in `AUGMENTATIONS` of a last operation; None for none.
       erasing_prob: Probability that a rectangle of the image is erased.
       erasing_area: Bounds of the rectangle's area, as fractions of the image area.
@@ -64,6 +65,7 @@ class Augmentation:
     flip: bool
     randaugment_layers: int
     randaugment_magnitude: float
+    policy: str = "randaugment"
     custom: str | None = None
     erasing_prob: float = 0.0
     erasing_area: tuple[float, float] = (0.02, 1 / 3)
@@ -83,12 +85,17 @@ class Augmentation:
             pixels = resize_fast(image.crop(*crop), size, size)
             if self.flip:
                 pixels = random_flip(pixels, rng)
-            pixels = rand_augment(pixels, rng, self.randaugment_layers, self.randaugment_magnitude)
+            pixels = self._apply_policy(pixels, rng)
             if self.erasing_prob:
                 box = self.erasing_prob, self.erasing_area, self.erasing_ratio
                 color = self.mean if self.erasing_fill == "mean" else None
                 pixels = random_erase(pixels, rng, *box, color)
         return AUGMENTATIONS[self.custom](pixels, rng) if self.custom else pixels
+
+    def _apply_policy(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.policy == "randaugment":
+            return rand_augment(image, rng, self.randaugment_layers, self.randaugment_magnitude)
+        return POLICIES[self.policy](image, rng)
 
 
 def evaluation_image(

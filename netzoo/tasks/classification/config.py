@@ -27,6 +27,7 @@ _FOLD = Rule(
     "(i, k) with 0 <= i < k and k of at least 2",
 )
 _CACHES = one_of("none", "encoded", "decoded")
+_POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
 
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
@@ -44,8 +45,9 @@ KEYS = (
     Key("augment.crop_scale", (0.25, 1.0), _AREA, "crop area over image area"),
     Key("augment.crop_ratio", (3 / 4, 4 / 3), _RATIO, "crop width over crop height"),
     Key("augment.flip", True, None, "flip half of the images left to right"),
-    Key("augment.randaugment_layers", 0, at_least(0), "operations per image; 0: no RandAugment"),
-    Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "strength of operations"),
+    Key("augment.policy", "randaugment", _POLICIES, "policy that distorts each image"),
+    Key("augment.randaugment_layers", 0, at_least(0), "randaugment: operations per image; 0: none"),
+    Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "randaugment: their strength"),
     Key("augment.erasing_prob", 0.0, rules.within(0, 1), "share of images that are partly erased"),
     Key("augment.erasing_area", (0.02, 1 / 3), _AREA, "area of the rectangle over image area"),
     Key("augment.erasing_ratio", (0.3, 1 / 0.3), _RATIO, "width of the rectangle over its height"),
