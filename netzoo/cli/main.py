@@ -27,6 +27,10 @@ COMMANDS = {
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
     "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
     "keys": ("netzoo.cli.keys", "list the configuration keys with their meanings"),
+    "sweep": (
+        "netzoo.cli.sweep.command",
+        "train many runs that differ in some keys, and compare them",
+    ),
     "plan": ("netzoo.cli.plan.command", "estimate a run on any number of devices"),
 }
 

@@ -28,7 +28,7 @@ from netzoo.paths import user_path
 from netzoo.tasks.record import Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
 from netzoo.workdir.environment import SHAPE, last_session
-from netzoo.workdir.metrics_log import read_metrics
+from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
 RECORD_FILE = "record.json"
 _NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE)
@@ -39,9 +39,8 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
     Returns:
       The contents of `record.json`. `images_per_second` or `tokens_per_second` is the median over
-      the train lines. `wall_seconds` is the training time over all sessions of the run. It excludes
-      the time that a killed session spent after its last checkpoint, because a continued run
-      removes the lines after that checkpoint.
+      the train lines. `wall_seconds` is the training time over all sessions of the run
+      (`netzoo.workdir.metrics_log.training_seconds`).
 
     Raises:
       UserError: A file or key is missing, the task is unknown, the run is unfinished, its
@@ -105,8 +104,6 @@ def _fields(workdir: Path, description: Record) -> dict[str, Any]:
         )
     _check_evaluation(workdir, evaluation, lines[-1]["step"], config, last_session(environment))
     timings = [line["timing"] for line in lines]
-    # The clock of each session only increases, so keep its last value.
-    seconds = {timing["process"]: timing["wall_seconds"] for timing in timings}
     return {
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
         "model": config["model"]["name"],
@@ -120,7 +117,7 @@ def _fields(workdir: Path, description: Record) -> dict[str, Any]:
         **{name: evaluation[key] for name, (key, _) in description.scores.items()},
         "parameters": environment["parameters"],
         description.rate: statistics.median(timing[description.rate] for timing in timings),
-        "wall_seconds": sum(seconds.values()),
+        "wall_seconds": training_seconds(lines),
         **{name: environment[name] for name in ("command", "versions", "machine")},
     }
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -75,11 +76,27 @@ def read_config(file: str) -> ConfigDict:
     path = str(user_path(path))
     if not Path(path).is_file():
         path = _in_package(path)
+    return run_file(path, "get_config", "the configuration", *([argument] if colon else []))
+
+
+def run_file(file: str, function: str, result: str, *arguments: str) -> Any:
+    """Run a Python file and return what one of its functions returns.
+
+    Args:
+      file: Its path.
+      function: The name of the function.
+      result: What the function returns, for the error if the file lacks the function.
+      *arguments: Arguments of the function.
+
+    Raises:
+      UserError: The file cannot be read, or its code failed; the message names the line.
+    """
+    path = str(user_path(file))
     try:
         namespace = runpy.run_path(path)
-        if "get_config" not in namespace:
-            raise UserError("expected a function get_config that returns the configuration")
-        return namespace["get_config"](*([argument] if colon else []))
+        if function not in namespace:
+            raise UserError(f"expected a function {function} that returns {result}")
+        return namespace[function](*arguments)
     except Exception as error:  # the file is code and may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == _CONFIGS:
             raise _not_installed() from None

@@ -45,14 +45,15 @@ class StopSignal(contextlib.AbstractContextManager):
                 # `nohup` makes the process ignore SIGHUP, so that training continues without its
                 # terminal.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._handle)
+                    self._before[number] = signal.signal(number, self.handle)
 
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._before.items():
             # None is a handler from outside Python, which cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _handle(self, number: int, frame: object) -> None:
+    def handle(self, number: int, frame: object) -> None:
+        """Record a signal; end the process at the second."""
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number

@@ -13,7 +13,7 @@ import errno
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -150,6 +150,17 @@ def read_metrics(
                     f"{path}, line {number} is damaged: {error}: {line[:80]!r}. Fix or remove it."
                 ) from error
     return records
+
+
+def training_seconds(lines: Iterable[Mapping[str, Any]]) -> float:
+    """Return the training time over all sessions of a run, from its train lines.
+
+    It excludes the time that a killed session spent after its last checkpoint, because a continued
+    run removes the lines after that checkpoint.
+    """
+    # The clock of each session only increases, so keep its last value.
+    timings = (line["timing"] for line in lines)
+    return sum({timing["process"]: timing["wall_seconds"] for timing in timings}.values())
 
 
 def _truncate(path: Path, last_step: int, evaluated: bool) -> None:

@@ -1,0 +1,1 @@
+"""Trains runs that differ in some keys, one after the other, and compares them."""
