@@ -26,12 +26,13 @@ from netzoo.files import MAX_LOG, new_folder, read_bytes, write_bytes, write_tex
 from netzoo.json_files import OtherShape, read_json
 from netzoo.paths import user_path
 from netzoo.tasks.record import Record
-from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE
+from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE, TEST_FILE
 from netzoo.workdir.environment import SHAPE, last_session
+from netzoo.workdir.held_out import summary
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
 RECORD_FILE = "record.json"
-_NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE)
+_NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE, TEST_FILE)
 
 
 def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     workdir, out = user_path(workdir), user_path(out)
     missing = [name for name in _NEEDED if not (workdir / name).is_file()]
     if missing:
-        train = "" if missing == [EVAL_FILE] else "train with `netzoo train`, then "
+        train = "" if {*missing} <= {EVAL_FILE, TEST_FILE} else "train with `netzoo train`, then "
         raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
     try:
         description = _description(read_json(workdir / CONFIG_FILE, {"task": str}))
@@ -115,6 +116,7 @@ def _fields(workdir: Path, description: Record) -> dict[str, Any]:
         "epochs": epochs,
         "seed": config["seed"],
         **{name: evaluation[key] for name, (key, _) in description.scores.items()},
+        "test_split_log": summary(workdir),
         "parameters": environment["parameters"],
         description.rate: statistics.median(timing[description.rate] for timing in timings),
         "wall_seconds": training_seconds(lines),

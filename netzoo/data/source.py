@@ -55,6 +55,24 @@ class DatasetNotFoundError(SourceError):
     """A known data set is not on this machine and could not be downloaded."""
 
 
+class HeldOutSource:
+    """A source that can be counted and named, but not read: the test split during training."""
+
+    def __init__(self, source: Source):
+        """Hold out the examples of `source`."""
+        self.name, self.split, self.class_names = source.name, source.split, source.class_names
+        self.names, self._length = getattr(source, "names", None), len(source)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Example:
+        raise RuntimeError(
+            f"example {index} of {self.name} {self.split} was read in training; only `netzoo eval` "
+            "reads the test split"
+        )
+
+
 class SkipCorrupt:
     """Reports each corrupt example once on standard error, and counts them.
 

@@ -30,6 +30,7 @@ class Task(abc.ABC):
     steps_per_epoch: int  # batches per pass over the training examples
     config: ConfigDict
     model: nn.Module
+    held_out: str | None = None  # set by `hold_out`; the task makes its examples unreadable
 
     @staticmethod
     def resolve(config: ConfigDict) -> None:
@@ -82,6 +83,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def fingerprint(self, split: str) -> dict[str, Any]:
         """Return `netzoo.data.source.fingerprint` of a split."""
+
+    def hold_out(self, split: str) -> None:
+        """Name, before it is opened, the test split that training must not read."""
+        self.held_out = split
 
     @abc.abstractmethod
     def count(self, batch: ArrayTree) -> int:

@@ -21,9 +21,10 @@ from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
 from netzoo.training.evaluation import evaluate, make_eval_step
-from netzoo.workdir import EVAL_FILE
+from netzoo.workdir import EVAL_FILE, TEST_FILE
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.environment import commit, shared_environment, versions
+from netzoo.workdir.held_out import add_evaluation
 from netzoo.workdir.outputs import check_writable
 
 
@@ -38,7 +39,8 @@ def evaluate_run(
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
 
     This function opens no training data. It matches the classes of the data and of the run by name;
-    the data may lack some classes.
+    the data may lack some classes. An evaluation on the run's test split also enters the log
+    `test_evaluations.json` of the run, wherever the results go.
 
     Args:
       workdir: The run folder.
@@ -68,8 +70,14 @@ def evaluate_run(
     flags = {"--checkpoint": which, "--split": split, "devices": jax.local_device_count()}
     processes.check_same(flags | shared_values(config))
     folder = _folder(workdir, out, config, split)
+    own = load_config(workdir).data
+    of_test = (own.source, own.test_split) == (config.data.source, examples)
+    if of_test and meshes.is_writer():
+        check_writable(str(workdir / TEST_FILE))
     task = evaluation_task(config, workdir)
     report, draw_figures = _evaluate(task, workdir, which, examples)
+    if of_test and meshes.is_writer():
+        report["test_evaluations"] = add_evaluation(workdir, report)
     # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report)
     if meshes.is_writer():

@@ -84,6 +84,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         check_same_run(config, workdir)
     mesh = meshes.create_mesh(config.sharding.fsdp)
     task = create_resolved_task(config, workdir if continued else None)
+    if config.data.test_split:
+        task.hold_out(config.data.test_split)
     meshes.check_divisible(mesh, **task.batch_sizes())
     environment = describe_environment(fingerprints(config, task))
     processes.check_same(shared_environment(environment))

@@ -8,6 +8,7 @@
     profile/             a trace of some steps, if the key `profile` is True
     curves.png           loss and metric over the epochs, drawn when training ends
     eval.json            the metrics on the test split, written by evaluation
+    test_evaluations.json  the times and the weights of all evaluations on the test split
     eval_SPLIT/          the same on the validation or the training split
     lock                 the process that trains in this folder
 
@@ -22,6 +23,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 CURVES_FILE = "curves.png"
 EVAL_FILE = "eval.json"
+TEST_FILE = "test_evaluations.json"
 LOCK_FILE = "lock"
 
 # The weights of a run; see `netzoo.workdir.checkpoint.restore_variables`.

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from netzoo.training import train
+from netzoo.data.sources import folder
+from netzoo.training import loop, train
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
@@ -50,6 +51,25 @@ def test_best_is_that_of_the_validation_split(config, tmp_path):
             expected = CORRECT[examples][number] / examples
             assert line[f"{name}_accuracy"] == pytest.approx(expected)
     assert len(lines) == 4 and not any("test" in key for key in lines[0])
+
+
+def test_training_cannot_read_the_test_split(config, tmp_path, monkeypatch):
+    """Protects the test split by code: the loop reads no picture of it, and could not."""
+    read, names = folder.read_file, []
+    monkeypatch.setattr(
+        folder, "read_file", lambda path, name: names.append(name) or read(path, name)
+    )
+    tasks, create = [], loop.create_resolved_task
+    monkeypatch.setattr(
+        loop, "create_resolved_task", lambda *a: tasks.append(create(*a)) or tasks[0]
+    )
+    with cheap_steps(
+        lambda step, variables, batches, *others: evaluate(step, variables, [*batches])
+    ):
+        assert train(config, tmp_path) == 0
+    assert {name.split("/")[0] for name in names} == {"train", "val"}
+    with pytest.raises(RuntimeError, match="test was read in training"):
+        next(iter(tasks[0].evaluation_batches("test")))
 
 
 def test_without_a_validation_split_nothing_is_best(config, tmp_path):

@@ -182,3 +182,24 @@ def test_figures_outlive_a_picture_that_cannot_be_drawn(workdir, monkeypatch, ca
     report = json.loads((workdir / "eval.json").read_text())
     assert (report["loss"], report["bleu"], report["step"]) == (0.5, 40.0, 7)
     assert "'bleu': 40.0" in capfd.readouterr().out
+
+
+def test_every_evaluation_of_the_test_split_is_counted(workdir, tmp_path, monkeypatch, capsys):
+    """Whoever tries several weights or settings on the test split cannot hide it."""
+    log = workdir / "test_evaluations.json"
+    fake_evaluation(monkeypatch, lambda folder: None)
+    monkeypatch.setattr(Evaluated, "show", lambda *_: say(f"{len(json.loads(log.read_text()))}"))
+    assert evaluate_run(workdir)["test_evaluations"] == 1
+    assert capsys.readouterr().out.startswith("1\n")  # counted before the scores are shown
+    assert evaluate_run(workdir, out=tmp_path / "again")["test_evaluations"] == 2
+    config = tiny_translation_config()
+    config.evaluation.beam_size = 1
+    evaluate_run(workdir, config=config, out=tmp_path / "other")
+    config.data.validation_split = config.data.test_split
+    evaluate_run(workdir, config=config, split="validation", out=tmp_path / "disguised")
+    beams = [entry["settings"]["evaluation.beam_size"] for entry in json.loads(log.read_text())]
+    assert beams == [4, 4, 1, 1]
+    assert "test_evaluations" not in evaluate_run(workdir, split="validation")
+    config.data.test_split = "test[:5]"
+    assert "test_evaluations" not in evaluate_run(workdir, config=config, out=tmp_path / "part")
+    assert len(json.loads(log.read_text())) == 4

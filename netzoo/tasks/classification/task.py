@@ -17,7 +17,7 @@ from netzoo.console import json_text, print_table, say
 from netzoo.data.cache import with_cache
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
-from netzoo.data.source import SkipCorrupt, Source, fingerprint
+from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
@@ -171,7 +171,10 @@ class ImageClassification(Task):
 
     def _open(self, split: str) -> Source:
         data, skip = self.config.data, self._skip_corrupt is not None
-        return with_cache(open_source(data.source, split, data.data_dir, skip), data.cache)
+        source = open_source(data.source, split, data.data_dir, skip)
+        if split == self.held_out:
+            return HeldOutSource(source)
+        return with_cache(source, data.cache)
 
     def init(self, key: jax.Array) -> ArrayTree:
         """Return initial variables; raise an error if the network rejects the image size."""
