@@ -116,6 +116,7 @@ CASES = {
         "augment.policy": case("trivialaugment", effects.distorted),
         "augment.randaugment_layers": case(3, effects.distorted),
         "augment.randaugment_magnitude": case(2.0, effects.distorted),
+        "augment.color_jitter": case((0.4, 0.4, 0.4, 0.1), effects.distorted),
         "augment.erasing_prob": case(1.0, effects.distorted),
         "augment.erasing_area": case((0.5, 0.6), effects.distorted, **ERASED),
         "augment.erasing_ratio": case((5.0, 6.0), effects.distorted, **ERASED),

@@ -15,7 +15,7 @@ import numpy as np
 from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.policies import POLICIES, rand_augment
+from netzoo.data.policies import POLICIES, color_jitter, rand_augment
 from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
 from netzoo.data.transforms import (
     random_erase,
@@ -49,6 +49,8 @@ class Augmentation:
       randaugment_layers: Number of RandAugment operations per image; 0 turns RandAugment off.
       randaugment_magnitude: Strength of the RandAugment operations, 0 to 10.
       policy: `"randaugment"`, or a key of `netzoo.data.policies.POLICIES`.
+      color_jitter: Strengths of brightness, contrast, saturation and hue; see
+        `netzoo.data.policies.color_jitter`.
       custom: Key in `AUGMENTATIONS` of a last operation; None for none.
       erasing_prob: Probability that a rectangle of the image is erased.
       erasing_area: Bounds of the rectangle's area, as fractions of the image area.
@@ -66,6 +68,7 @@ class Augmentation:
     randaugment_layers: int
     randaugment_magnitude: float
     policy: str = "randaugment"
+    color_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     custom: str | None = None
     erasing_prob: float = 0.0
     erasing_area: tuple[float, float] = (0.02, 1 / 3)
@@ -86,6 +89,8 @@ class Augmentation:
             if self.flip:
                 pixels = random_flip(pixels, rng)
             pixels = self._apply_policy(pixels, rng)
+            if any(self.color_jitter):
+                pixels = color_jitter(pixels, rng, self.color_jitter)
             if self.erasing_prob:
                 box = self.erasing_prob, self.erasing_area, self.erasing_ratio
                 color = self.mean if self.erasing_fill == "mean" else None

@@ -80,6 +80,15 @@ def _contrast(image: np.ndarray, amount: float) -> np.ndarray:
     return _look_up(image, mean + (_RAMP - mean) * (1 + amount))
 
 
+def _hue(image: np.ndarray, amount: float) -> np.ndarray:
+    shift = round(256 * amount) % 256
+    if shift == 0:
+        return image
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)  # a turn of the hue is 256
+    hsv[..., 0] += np.uint8(shift)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
 def _rotate(image: np.ndarray, amount: float) -> np.ndarray:
     height, width = image.shape[:2]
     centre = (width - 1) / 2, (height - 1) / 2
@@ -108,6 +117,8 @@ OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "contrast": _contrast,
     "brightness": lambda image, amount: _look_up(image, _RAMP * (1 + amount)),
     "sharpness": lambda image, amount: _blend(cv2.filter2D(image, -1, _SMOOTH), image, amount),
+    # Rotates the hue, in turns; saturation and value (HSV) stay.
+    "hue": _hue,
     # Shifts each row by the amount times its height, or each column by the amount times its
     # position.
     "shear_x": lambda image, amount: _warp(image, 1, amount, 0, 0, 1, 0),

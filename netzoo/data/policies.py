@@ -7,6 +7,8 @@ All of them draw from one table of operations, whose ranges are those of torchvi
   wider ranges.
 - AutoAugment (Cubuk et al. 2018, arXiv:1805.09501): one of 25 pairs of operations, which were found
   by a search on ImageNet.
+
+Colour jitter draws from the same operations.
 """
 
 from collections.abc import Callable
@@ -37,6 +39,7 @@ LARGEST = {
 _NAMES = tuple(LARGEST)
 _AXIS = {"translate_x": 1, "translate_y": 0}  # its length is the side
 _WIDE_STEPS = 30  # TrivialAugment draws from 31 strengths
+_JITTERED = ("brightness", "contrast", "color", "hue")
 
 # The policy for ImageNet (table 9 of the paper): pairs of an operation, its probability, and its
 # magnitude from 0 to 9.
@@ -104,6 +107,23 @@ def auto_augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for (name, probability, magnitude), draw, sign in draws:
         if draw < probability:
             image = _distort(image, name, (magnitude if sign else -magnitude) / 9)
+    return image
+
+
+def color_jitter(
+    image: np.ndarray, rng: np.random.Generator, strengths: tuple[float, float, float, float]
+) -> np.ndarray:
+    """Change brightness, contrast, saturation and hue in a random order, as torchvision does.
+
+    The first three are multiplied by a factor that is uniform between 1 - strength, but at least 0,
+    and 1 + strength. The hue is rotated by up to its strength, in turns, either way. A strength of
+    0 leaves its property as it is. `image` is uint8 `[H, W, 3]`; the result may be `image` itself.
+    """
+    for which in rng.permutation(len(_JITTERED)):
+        name, strength = _JITTERED[which], strengths[which]
+        if strength:
+            amount = rng.uniform(max(-1, -strength), strength)
+            image = OPERATIONS[name](image, amount)
     return image
 
 

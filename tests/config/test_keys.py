@@ -57,6 +57,7 @@ OUT_OF_RANGE = {
     "augment.crop_scale": ((0.5, 0.2), (0.0, 1.0), (0.5, 1.1), (0.5,), ("a", 1), (NAN, 1.0)),
     "augment.crop_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,), (1.0, INF)),
     "augment.policy": ("none", ""),
+    "augment.color_jitter": ((0.4, 0.4, 0.4), (0.4, 0.4, -0.1, 0.0), (0, 0, 0, 0.6), ("a",) * 4),
     "augment.erasing_prob": (-0.1, 1.1, NAN),
     "augment.erasing_area": ((0.5, 0.2), (0.0, 0.3), (0.5, 1.1)),
     "augment.erasing_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,)),

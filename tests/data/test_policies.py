@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from netzoo.data.operations import OPERATIONS
-from netzoo.data.policies import LARGEST, POLICIES, auto_augment, rand_augment, trivial_augment
+from netzoo.data.policies import (
+    LARGEST,
+    POLICIES,
+    auto_augment,
+    color_jitter,
+    rand_augment,
+    trivial_augment,
+)
 
 
 @pytest.fixture
@@ -39,7 +46,11 @@ def test_amount_zero_changes_nothing(name, image):
 
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"identity"}))
 def test_operations_are_the_published_ones(name, image):
-    """Each operation equals Pillow's, which the authors' code and torchvision use."""
+    """Each operation equals Pillow's, which the authors' code and torchvision use.
+
+    Hues are compared with matplotlib's in floats, because Pillow's are rounded to bytes too.
+    """
+    from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
     from PIL import Image, ImageEnhance, ImageOps
 
     picture = Image.fromarray(image)
@@ -47,6 +58,10 @@ def test_operations_are_the_published_ones(name, image):
 
     def transform(data):
         return picture.transform(picture.size, affine[0], data, affine[1], fillcolor=(128,) * 3)
+
+    def rotated_hue():
+        hsv = rgb_to_hsv(image / 255)
+        return 255 * hsv_to_rgb(np.add(hsv, (0.25, 0, 0)) % (1, 2, 2))
 
     amount, expected = {
         "autocontrast": (0, lambda: ImageOps.autocontrast(picture)),
@@ -58,6 +73,7 @@ def test_operations_are_the_published_ones(name, image):
         "contrast": (-0.81, lambda: ImageEnhance.Contrast(picture).enhance(0.19)),
         "brightness": (0.81, lambda: ImageEnhance.Brightness(picture).enhance(1.81)),
         "sharpness": (0.81, lambda: ImageEnhance.Sharpness(picture).enhance(1.81)),
+        "hue": (0.25, rotated_hue),
         "rotate": (27, lambda: picture.rotate(27, affine[1], fillcolor=(128,) * 3)),
         "translate_x": (40.5, lambda: transform((1, 0, -40.5, 0, 1, 0))),
         "translate_y": (-20.5, lambda: transform((1, 0, 0, 0, 1, 20.5))),
@@ -84,7 +100,11 @@ def test_operations_are_in_the_order_that_numbers_draw_them():
     )
 
 
-ALL = {"randaugment": lambda image, rng: rand_augment(image, rng, 2, 9.0), **POLICIES}
+ALL = {
+    "randaugment": lambda image, rng: rand_augment(image, rng, 2, 9.0),
+    "color_jitter": lambda image, rng: color_jitter(image, rng, (0.4, 0.4, 0.4, 0.1)),
+    **POLICIES,
+}
 
 
 @pytest.mark.parametrize("policy", ALL)
@@ -188,3 +208,26 @@ def test_autoaugment_applies_pairs(image, calls):
     assert max(map(len, seen)) == 2 and () in seen
     assert ("invert", "equalize") in seen and ("equalize", "invert") not in seen
     assert ("color", "contrast") in seen and ("contrast", "color") not in seen
+
+
+def test_colour_jitter_draws_as_torchvision_does(image, calls):
+    """Factors are uniform between max(0, 1 - strength) and 1 + strength, in any order."""
+    rng, orders = np.random.default_rng(0), set()
+    for _ in range(2000):
+        before = len(calls)
+        color_jitter(image, rng, (0.4, 2.0, 1.0, 0.1))
+        orders.add(tuple(name for name, _ in calls[before:]))
+    assert len(orders) == 24
+    ranges = {"brightness": (0.6, 1.4), "contrast": (0, 3), "color": (0, 2), "hue": (0.9, 1.1)}
+    for name, (low, high) in ranges.items():
+        factors = [1 + amount for called, amount in calls if called == name]
+        counts, _ = np.histogram(factors, 10, (low, high))
+        assert counts.sum() == len(factors) == 2000
+        assert np.abs(counts - 200).max() < 5 * 180**0.5, name
+
+
+def test_colour_jitter_of_strength_0_changes_nothing(image, calls):
+    """A property whose strength is 0 stays."""
+    color_jitter(image, np.random.default_rng(0), (0.0, 0.4, 0.0, 0.0))
+    assert [name for name, _ in calls] == ["contrast"]
+    assert color_jitter(image, np.random.default_rng(0), (0.0, 0.0, 0.0, 0.0)) is image

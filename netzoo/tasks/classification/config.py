@@ -28,6 +28,10 @@ _FOLD = Rule(
 )
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
+_JITTER = Rule(
+    lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
+    "four numbers of at least 0, the last at most 0.5, such as (0.4, 0.4, 0.4, 0.0)",
+)
 
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
@@ -48,6 +52,12 @@ KEYS = (
     Key("augment.policy", "randaugment", _POLICIES, "policy that distorts each image"),
     Key("augment.randaugment_layers", 0, at_least(0), "randaugment: operations per image; 0: none"),
     Key("augment.randaugment_magnitude", 9.0, rules.within(0, 10), "randaugment: their strength"),
+    Key(
+        "augment.color_jitter",
+        (0.0, 0.0, 0.0, 0.0),
+        _JITTER,
+        "strength of changes of brightness, contrast, saturation, hue",
+    ),
     Key("augment.erasing_prob", 0.0, rules.within(0, 1), "share of images that are partly erased"),
     Key("augment.erasing_area", (0.02, 1 / 3), _AREA, "area of the rectangle over image area"),
     Key("augment.erasing_ratio", (0.3, 1 / 0.3), _RATIO, "width of the rectangle over its height"),
