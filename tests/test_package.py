@@ -53,6 +53,13 @@ def test_the_lock_has_a_hash_for_every_library():
     assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", x) for line in lines for x in line[1:])
 
 
+def test_a_job_tries_the_newest_libraries_every_week():
+    """Protects users without constraints.txt, who get the newest libraries within the bounds."""
+    job = (ROOT / ".github" / "workflows" / "newest.yml").read_text()
+    assert re.search(r"schedule:\n +- cron: \"\d+ \d+ \* \* \d\"", job)
+    assert "run: .ci/run" in job and "requirements.lock" not in job
+
+
 def test_windows_is_refused_with_a_way_on(monkeypatch):
     """Protects users of Windows from an error of a missing module."""
     monkeypatch.setattr(sys, "platform", "win32")

@@ -95,13 +95,20 @@ def test_the_home_of_the_user_is_expanded(home, pictures, monkeypatch):
     assert load_config("~/run") == default_config()
     monkeypatch.setenv(CACHE_VARIABLE, "~/c")
     assert cache_folder() == home / "c"
+    (home / "photos").mkdir()
+    (home / "photos" / "0.jpg").touch()
+    with pytest.raises(UserError, match=f"{home}/photos holds no run of netzoo"):
+        train(default_config(), "~/photos")
     assert os.listdir() == []
 
 
-def test_a_missing_data_folder_is_named(home):
+def test_a_missing_data_folder_is_named(home, monkeypatch):
     """Protects users: for a wrong folder, the error suggests a folder and no other data set."""
     (home / "data" / "mine").mkdir(parents=True)
     with pytest.raises(UserError, match=r"home/dat is not a folder: .* Did you mean 'data'\?"):
         find_builder("mine", "~/dat")
+    monkeypatch.chdir(home)
+    with pytest.raises(UserError, match=r"dat is not a folder: .* Did you mean 'data'\?"):
+        find_builder("mine", "dat")
     with pytest.raises(UserError, match=r"home/data holds none\. Did you mean 'mine' or"):
         find_builder("mine2", "~/data")

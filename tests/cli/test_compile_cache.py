@@ -102,18 +102,35 @@ print(jax.jit(lambda x: 2 * x + 1)(3.0))
 """
 
 
-@pytest.mark.slow
-def test_a_half_written_entry_is_replaced(tmp_path):
-    """Protects from a warning for ever: a killed process may leave a part of an entry."""
+@pytest.fixture
+def compiled(tmp_path):
+    """Compile with an empty NETZOO_CACHE in some processes at once; return their messages."""
     environment = {**os.environ, "NETZOO_CACHE": str(tmp_path)}
     environment.pop(compile_cache.JAX_VARIABLE)
+    options = {"cwd": ROOT, "env": environment, "text": True}
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
-    def compiled():
+    def compiled(processes=1):
         command = [sys.executable, "-c", COMPILE]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.stdout == "7.0\n", done.stderr
-        return done.stderr
+        started = [subprocess.Popen(command, **options) for _ in range(processes)]
+        printed = [process.communicate() for process in started]
+        assert [output for output, _ in printed] == ["7.0\n"] * processes, printed
+        return "".join(errors for _, errors in printed)
 
+    return compiled
+
+
+@pytest.mark.slow
+def test_four_processes_fill_an_empty_cache_at_once(compiled, tmp_path):
+    """Protects the first use by several processes, of which each may write the entry."""
+    assert compiled(4) == ""
+    assert len(list((tmp_path / "xla").glob("jit__lambda-*-cache"))) == 1
+    assert compiled() == ""
+
+
+@pytest.mark.slow
+def test_a_half_written_entry_is_replaced(compiled, tmp_path):
+    """Protects from a warning for ever: a killed process may leave a part of an entry."""
     assert compiled() == ""
     [entry] = (tmp_path / "xla").glob("jit__lambda-*-cache")
     whole = entry.read_bytes()

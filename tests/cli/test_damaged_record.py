@@ -2,12 +2,14 @@
 
 import errno
 import json
+import os
 import shutil
 
 import pytest
 
 from netzoo.cli import record
 from netzoo.cli.record import make_record, results_tables
+from netzoo.errors import UserError
 from tests.cli import test_record
 from tests.cli.test_record import OLD_RECORD, read
 from tests.damaged_json import read_everything
@@ -42,6 +44,19 @@ def test_a_full_disk_leaves_no_half_record(workdir, tmp_path, monkeypatch):
         patch.setattr(record, "write_text", full)
         make_record(workdir, tmp_path / "out")
     make_record(workdir, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["config.json", "eval.json", "environment.json", "metrics.jsonl"])
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_nothing_is_waited_for(workdir, tmp_path, name, kind):
+    """Protects from a FIFO without a writer, or an endless device, in a stranger's run."""
+    (workdir / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(workdir / name)
+    else:
+        (workdir / name).symlink_to("/dev/zero")
+    with pytest.raises((UserError, OSError), match=f"has no {name}|expected a file.*{name}"):
+        make_record(workdir, tmp_path / "out")
 
 
 def test_a_link_is_not_copied(workdir, tmp_path):

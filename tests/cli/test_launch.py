@@ -2,11 +2,13 @@
 
 import os
 import platform
+import runpy
 import sys
 
 import pytest
 
 from netzoo.cli import launch
+from tests.training.runs import ROOT
 
 
 @pytest.fixture
@@ -48,3 +50,13 @@ def test_a_program_around_a_command_is_not_restarted(started, restarted, monkeyp
     monkeypatch.setattr(sys, "orig_argv", started)
     launch._use_huge_pages(["--workdir", "runs/v2"])
     assert restarted == []
+
+
+def test_a_script_runs_twice_in_one_process(monkeypatch, capsys):
+    """Protects a notebook with `%run train.py` in two cells: nothing is defined a second time."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", "nowhere.py", "--workdir", "x"])
+    for _ in range(2):
+        with pytest.raises(SystemExit) as status:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        assert status.value.code == 1
+        assert capsys.readouterr().err.startswith("error: nowhere.py is neither a file nor")

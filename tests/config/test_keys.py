@@ -203,6 +203,8 @@ def test_contradictions_of_translation():
     [
         ("train", "train"),
         ("train", "train[80%:]"),
+        ("train[:80%]", "train[10%:20%]"),
+        ("train[:80%]", "train[70%:]"),
         ("train[:80%]", " train[79%:90%]"),
         ("train[:80%]", "train[-21%:]"),
         ("train[:100]", "test + train[99:]"),

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from netzoo.cli.check import main as check
 from netzoo.data import (
@@ -161,6 +162,17 @@ def test_an_image_that_opencv_cannot_transform(memory_source, monkeypatch, error
     assert sorted(seen) == [0, 1, 2, 4, 4, 5, 6, 7] and len(skip) == 1
     batches = list(EvalBatches(memory_source(8), skip_corrupt=skip, **evaluation))
     assert sum(batch["mask"].sum() for batch in batches) == 7
+
+
+def test_a_file_of_eight_million_pixels_in_a_row(tmp_path):
+    """Protects evaluation and training from 23 kB whose enlarged image has 10^12 pixels."""
+    write_classes(tmp_path, ("daisy", "roses"), 2)
+    Image.new("L", (8_000_000, 1), 255).save(tmp_path / "daisy" / "row.png")
+    assert (tmp_path / "daisy" / "row.png").stat().st_size < 100_000
+    source = open_source(f"folder:{tmp_path}", "train")
+    [batch] = EvalBatches(source, batch_size=5, image_size=224)
+    assert batch["mask"].all() and (batch["image"] == 255).all((1, 2, 3)).sum() == 1
+    assert len(take(make(source, image_size=224, batch_size=5), 1)) == 1
 
 
 def test_a_cache_does_not_remember_a_failure(flowers):

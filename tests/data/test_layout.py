@@ -24,9 +24,12 @@ def write(root: Path, *names: str) -> Path:
     [
         ("train",),
         ("train", "test"),
+        ("train", "valid", "test"),
+        ("Train", "Test"),
         ("Training", "Testing"),
         ("TRAIN", "Valid", "Test"),
         ("training_set", "test_set"),
+        ("trainval", "test"),
         ("trainval", "eval"),
         ("trn", "dev", "tst"),
         ("val",),

@@ -19,6 +19,7 @@ from netzoo.training import train
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule
 from netzoo.training.sharding import parameter_shardings
+from netzoo.training.step import build_train_program
 from tests.conftest import narrow_mobilenet_config, tiny_config, tiny_translation_config
 
 
@@ -82,6 +83,17 @@ def test_what_others_refuse(values, refuse, message, pictures):
     validate(config, training=True)
     with pytest.raises(UserError, match=message):
         refuse(config)
+
+
+def test_a_part_of_one_image_of_one_pixel_is_refused(pictures):
+    """Protects against BatchNorm over one value: its gradients are zero, its variance decays."""
+    config = narrow_mobilenet_config(pictures)
+    config.train.batch_size = config.train.grad_accum_steps = 8
+    task = create_task(config)
+    program = build_train_program(config, task, meshes.create_mesh(1, jax.devices()[:1]))
+    batch = next(task.train_iterator())
+    with pytest.raises(UserError, match=r"one value per channel, .*fewer train\.grad_accum_steps"):
+        jax.eval_shape(program.step, program.state, batch)
 
 
 class _Devices:

@@ -61,3 +61,10 @@ def assert_same_run(workdir: Path, whole: Path):
     chex.assert_trees_all_equal(
         restore_variables(workdir, "best"), restore_variables(whole, "best")
     )
+
+
+def damage(folder: Path) -> None:
+    """Cut the largest file below `folder` in half, as a crashed disk would."""
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    with largest.open("r+b") as file:
+        file.truncate(largest.stat().st_size // 2)

@@ -86,12 +86,15 @@ def test_another_machine_is_said_once(finished, pictures, monkeypatch, capsys):
     """Protects the promise of equal bits: its conditions are recorded and compared."""
     made = json.loads((finished / "environment.json").read_text())
     assert made["machine"]["cores"] >= 1 and made["versions"]["netzoo"]
+    cores = made["machine"]["cores"]
     monkeypatch.setattr(environment, "cpu_model", lambda: "another")
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: range(cores + 1))
     monkeypatch.setattr(environment, "commit", lambda: "abc")
     monkeypatch.setenv("XLA_FLAGS", flags := "--xla_cpu_enable_fast_math=true")
     assert train(tiny_config(pictures), finished) == 0
     [line] = [x for x in capsys.readouterr().err.splitlines() if "may differ" in x]
     assert f"machine.cpu was {made['machine']['cpu']}, now another" in line
+    assert f"machine.cores was {cores}, now {cores + 1}" in line
     assert f"commit was {made['commit']}, now abc" in line
     assert f"variables.XLA_FLAGS was {made['variables']['XLA_FLAGS']}, now {flags}" in line
     assert train(tiny_config(pictures), finished) == 0

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import chex
 import jax
@@ -24,7 +23,7 @@ from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.lock import lock_run
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import slow, tiny_config
-from tests.training.runs import ROOT, assert_same_run, run, start
+from tests.training.runs import ROOT, assert_same_run, damage, run, start
 
 
 # Checkpoints are saved every 3 steps, and an epoch has 5 steps. Step 8 is in the middle of an epoch
@@ -79,13 +78,6 @@ def test_average_is_the_same_after_a_signal(pictures, whole, tmp_path, monkeypat
         restore_variables(tmp_path, "average"), restore_variables(whole, "average")
     )
     assert_same_run(tmp_path, whole)
-
-
-def damage(folder: Path) -> None:
-    """Cut the largest file below `folder` in half, as a crashed disk would."""
-    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    with largest.open("r+b") as file:
-        file.truncate(largest.stat().st_size // 2)
 
 
 def test_truncated_checkpoint_falls_back_to_the_one_before(pictures, whole, tmp_path, capsys):

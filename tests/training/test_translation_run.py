@@ -13,7 +13,7 @@ from netzoo.tasks import create_task
 from netzoo.training import loop, step
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config, tiny_translation_config
-from tests.training.runs import assert_same_run, lines_of, run, start
+from tests.training.runs import STEPS, assert_same_run, damage, lines_of, run, start
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,17 @@ def test_eval_and_predict_read_a_run(whole, tmp_path):
     done = run("predict.py", "--workdir", workdir, "7", "--output", tmp_path / "no" / "out.txt")
     assert done.returncode == 1
     assert "does not exist" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_adds_no_line_to_the_translations(whole, tmp_path):
+    """Protects line n of the output: the notice about the checkpoint is on standard error."""
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    damage(workdir / "checkpoints" / str(STEPS) / "state")
+    done = run("predict.py", "--workdir", workdir, "7", "12")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert f"checkpoint damaged, left out: {workdir}/checkpoints/{STEPS}" in done.stderr
 
 
 @pytest.mark.slow  # the fast ones are those of test_sharding.py and test_processes.py

@@ -203,6 +203,24 @@ def test_too_much(server, tmp_path):
     assert download(weights(server[1]), tmp_path).read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("continued", [True, False])
+def test_a_link_in_place_of_the_part(server, tmp_path, continued):
+    """Protects a file elsewhere from a link that another user left in the folder."""
+    (tmp_path / "mine").write_bytes(CONTENT[:CUT])
+    (tmp_path / "weights").mkdir()
+    begin(tmp_path / "weights", CONTENT[:CUT])
+    partial = tmp_path / "weights" / "net-1234.pth.partial"
+    partial.unlink()
+    partial.symlink_to(tmp_path / "mine")
+    if continued:
+        with pytest.raises(UserError, match=r"net-1234\.pth\.partial must be a regular file"):
+            download(weights(server[1]), tmp_path / "weights")
+    else:
+        (tmp_path / "weights" / "net-1234.pth.version").unlink()
+        assert download(weights(server[1]), tmp_path / "weights").read_bytes() == CONTENT
+    assert (tmp_path / "mine").read_bytes() == CONTENT[:CUT]
+
+
 def test_wrong_checksum(server, tmp_path):
     """A file with another checksum is removed."""
     with pytest.raises(UserError, match=rf"expected sha256 00000000\.\.\., got {SHA256}"):

@@ -250,6 +250,18 @@ def test_joint_tensors_are_listed_once(tmp_path):
     assert "head.weight" in missing and "head.bias" in missing
 
 
+def test_a_joint_tensor_is_compared_as_it_lies_in_the_file(tmp_path):
+    """The shapes are those of query, key and value together, not of a third, transposed."""
+    tensors = to_torch(
+        draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
+    )
+    tensors["blocks.0.attn.qkv.weight"] = np.ones((36, 13), np.float32)
+    save_file(tensors, tmp_path / "a.safetensors")
+    found = r"of another shape: blocks\.0\.attn\.qkv\.weight \(36, 13\), expected \(36, 12\) for"
+    with pytest.raises(UserError, match=found):
+        netzoo.load_weights(tmp_path / "a.safetensors", "vit_ti16", CLASSES, **SMALL_VIT)
+
+
 @pytest.mark.parametrize(
     ("extra", "tokens", "reason"),
     [

@@ -32,6 +32,15 @@ def test_confusion_matrix_keeps_its_labels_from_the_edge(tmp_path, classes):
         assert not np.rot90(drawn, side)[:5].any()
 
 
+def test_confusion_matrix_is_drawn_through_no_link(tmp_path):
+    """Protects a file elsewhere from a link in a stranger's run."""
+    path = tmp_path / "confusion_matrix.png"
+    (tmp_path / "mine").write_text("text")
+    path.symlink_to(tmp_path / "mine")
+    confusion_matrix(np.eye(2, dtype=int), ["a", "b"], path, "title")
+    assert (tmp_path / "mine").read_text() == "text" and not path.is_symlink()
+
+
 def test_confusion_matrix_shows_errors_in_another_colour(tmp_path):
     """Protects the meaning of colour: red only where something was mistaken."""
     path = tmp_path / "confusion.png"

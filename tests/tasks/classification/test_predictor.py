@@ -114,6 +114,14 @@ def test_what_cannot_be_opened_is_named(path, run):
         run[2](path)
 
 
+def test_a_file_of_eight_million_pixels_in_a_row(tmp_path):
+    """Protects prediction from 23 kB whose enlarged image has 10^12 pixels."""
+    Image.new("L", (8_000_000, 1), 255).save(tmp_path / "row.png")
+    predictor = Predictor(Constant(), {}, PREPROCESSING, ["a", "b"])
+    assert (predictor.preprocess(tmp_path / "row.png") == 255).all()
+    np.testing.assert_allclose(predictor(tmp_path / "row.png"), [[0.25, 0.75]], rtol=1e-6)
+
+
 def test_all_sizes_and_numbers_are_one_program():
     """Protects a server from compiling for every request."""
     traced = []

@@ -169,6 +169,19 @@ def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_pa
         evaluation_task(resolve_config(config), tmp_path).evaluation_batches("train")
 
 
+def test_the_table_shows_brackets_in_class_names(pictures, tmp_path, capsys):
+    """Protects two classes from being shown as one: brackets are no markup."""
+    names = ("daisy", "tulips [autumn]", "tulips [spring]")
+    for old, new in zip(("daisy", "roses", "tulips"), names, strict=True):
+        for split in ("train", "val", "test"):
+            shutil.copytree(pictures / split / old, tmp_path / split / new)
+    task = create_task(tiny_config(tmp_path))
+    sums = {"confusion": np.diag([4, 4, 3]), "topk_correct": 11, "loss_sum": 0.0, "count": 11}
+    task.show({**task.metrics(sums), "left_out": 0, "split": "test"})
+    shown = capsys.readouterr().out
+    assert [shown.count(name) for name in names] == [1, 1, 1]
+
+
 def test_evaluation_reads_no_initial_weights(pictures, tmp_path):
     """Protects a run whose initial weights were deleted or replaced since."""
     config = ConfigDict(create_task(tiny_config(pictures)).config)

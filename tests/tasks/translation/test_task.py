@@ -260,7 +260,10 @@ def test_a_report_shows_what_is_not_finite(task, capsys):
 def test_the_table_has_texts_and_nothing_else(tmp_path):
     """Protects scores by other tools: a column of the table holds the exact lines of text."""
     rows = [('say "so"', '"', "a\tb\r\nc"), ("Ä", "", " x")]
+    (tmp_path / "mine").write_text("text")
+    (tmp_path / "t.tsv").symlink_to(tmp_path / "mine")  # replaced, not followed
     _write_table(tmp_path / "t.tsv", ("a", "b", "c"), rows)
+    assert (tmp_path / "mine").read_text() == "text"
     assert (tmp_path / "t.tsv").read_bytes().decode() == ('a\tb\tc\nsay "so"\t"\ta b  c\nÄ\t\t x\n')
 
 
