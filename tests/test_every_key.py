@@ -124,6 +124,8 @@ CASES = {
         "augment.custom": case("negative", effects.distorted, modules=("own_module",)),
         "augment.mixup": case(0.9, effects.loss),
         "augment.cutmix": case(0.9, effects.loss),
+        "augment.mixup_prob": case(0.4, effects.loss),
+        "augment.mixup_switch_prob": case(0.4, effects.loss, augment__cutmix=1.0),
         "train.freeze_batch_norm": case(True, effects.loss),
         "evaluation.crop_pct": case(0.5, effects.evaluated),
         "evaluation.top_k": case(2, effects.metrics, effects.scores),

@@ -56,6 +56,8 @@ OUT_OF_RANGE = {
     "data.lengths": ((), (1,), (32, 16), (16, 16), (8.5,), ("a",)),
     "augment.crop_scale": ((0.5, 0.2), (0.0, 1.0), (0.5, 1.1), (0.5,), ("a", 1), (NAN, 1.0)),
     "augment.crop_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,), (1.0, INF)),
+    "augment.mixup_prob": (-0.1, 1.1, NAN),
+    "augment.mixup_switch_prob": (-0.1, 1.1, NAN),
     "augment.policy": ("none", ""),
     "augment.color_jitter": ((0.4, 0.4, 0.4), (0.4, 0.4, -0.1, 0.0), (0, 0, 0, 0.6), ("a",) * 4),
     "augment.erasing_prob": (-0.1, 1.1, NAN),

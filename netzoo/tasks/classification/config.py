@@ -65,6 +65,8 @@ KEYS = (
     Key("augment.custom", str, rules.NAME, "operation added by a module, after the others"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "alpha, as for mixup; with both, each batch uses one"),
+    Key("augment.mixup_prob", 1.0, rules.within(0, 1), "share of batches to mix, by either method"),
+    Key("augment.mixup_switch_prob", 0.5, rules.within(0, 1), "share of CutMix if both are on"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),

@@ -65,10 +65,22 @@ def cutmix(
 
 
 def mix(key: jax.Array, augment: ConfigDict, batch: Mixed) -> Mixed:
-    """Apply mixup or CutMix if its alpha is not 0; if both are on, draw one for the batch."""
+    """Apply mixup or CutMix if its alpha is not 0; if both are on, draw one for the batch.
+
+    `augment.mixup_prob` is the probability that the batch is mixed at all, and
+    `augment.mixup_switch_prob` that of CutMix if both are on.
+    """
     methods = ((mixup, augment.mixup), (cutmix, augment.cutmix))
-    mixed = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0] or [batch]
-    if len(mixed) == 1:
-        return mixed[0]
-    coin = jax.random.bernoulli(jax.random.fold_in(key, 1))
-    return jax.tree.map(lambda *values: jnp.where(coin, *values), *mixed)
+    results = [method(key, alpha, *batch) for method, alpha in methods if alpha > 0]
+    if not results:
+        return batch
+    mixed = results[0]
+    if len(results) == 2:
+        mixed = _choose(key, 1, 1 - augment.mixup_switch_prob, *results)
+    return mixed if augment.mixup_prob == 1 else _choose(key, 2, augment.mixup_prob, mixed, batch)
+
+
+def _choose(key: jax.Array, draw: int, probability: float, first: Mixed, second: Mixed) -> Mixed:
+    """Return `first` with a probability, else `second`."""
+    coin = jax.random.bernoulli(jax.random.fold_in(key, draw), float(probability))
+    return jax.tree.map(lambda *values: jnp.where(coin, *values), first, second)

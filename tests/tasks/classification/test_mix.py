@@ -1,11 +1,13 @@
-"""CutMix: boxes of pixels, targets in their proportion, and the key that turns it on."""
+"""CutMix: boxes of pixels, targets in their proportion, and the keys that choose the method."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from netzoo.tasks import create_task
+from netzoo.tasks.classification import mix as mixing
 from netzoo.tasks.classification import task as module
 from netzoo.tasks.classification.mix import cutmix
 from tests.conftest import slow, tiny_config
@@ -62,3 +64,25 @@ def test_each_setting_is_another_result(pictures, monkeypatch):
     is_pasted = losses(1, 1) == pasted
     assert 0 < is_pasted.sum() < len(keys)
     np.testing.assert_array_equal(losses(1, 1), np.where(is_pasted, pasted, blended))
+
+
+@pytest.mark.parametrize(
+    ("alphas", "mixed", "switched", "shares"),
+    [
+        ((1, 1), 0.8, 0.25, (0.2, 0.6, 0.2)),
+        ((1, 1), 1, 1, (0, 0, 1)),
+        ((1, 1), 0, 0.5, (1, 0, 0)),
+        ((1, 0), 0.5, 0.9, (0.5, 0.5, 0)),
+        ((0, 1), 0.5, 0.1, (0.5, 0, 0.5)),
+    ],
+)
+def test_methods_have_the_given_probabilities(alphas, mixed, switched, shares, monkeypatch):
+    """The shares of batches that are not mixed, and mixed by mixup and by CutMix."""
+    monkeypatch.setattr(mixing, "mixup", lambda key, alpha, x: (x + 1,))
+    monkeypatch.setattr(mixing, "cutmix", lambda key, alpha, x: (x + 2,))
+    augment = ConfigDict({"mixup_prob": mixed, "mixup_switch_prob": switched})
+    augment.mixup, augment.cutmix = alphas
+    draw = jax.vmap(lambda key: mixing.mix(key, augment, (jnp.zeros((), int),))[0])
+    counts = np.bincount(draw(jax.random.split(jax.random.key(0), 1000)), minlength=3)
+    for count, share in zip(counts, shares, strict=True):
+        assert abs(count - 1000 * share) <= 5 * (1000 * share * (1 - share)) ** 0.5
