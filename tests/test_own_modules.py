@@ -72,8 +72,9 @@ def test_the_examples(own_config, clean):
     state = update.init(variables["params"])
     _, state = update.update(grads, state, variables["params"])  # in the warm-up from 0
     updates, _ = update.update(grads, state, variables["params"])
-    # Lion moves every parameter by the learning rate; biases and scales have no weight decay.
-    np.testing.assert_allclose(updates["logits"]["bias"], -rate(1), rtol=1e-5)
+    # For a constant gradient, AMSGrad moves every parameter by the learning rate; biases and scales
+    # have no weight decay.
+    np.testing.assert_allclose(updates["logits"]["bias"], -rate(1), rtol=1e-4)
 
 
 @pytest.mark.slow  # the fast test above imports the modules as these processes do

@@ -30,7 +30,25 @@ class Key(NamedTuple):
 _SCHEDULES = one_of(
     *("cosine", "cosine_restarts", "onecycle", "linear", "exponential", "inverse_sqrt", "constant")
 )
-_OPTIMIZERS = Rule(rules.NAME.holds, "adamw, sgd, rmsprop, rmsprop_tf or one added by a module")
+# The keys of `optimizer` that only some optimizers use, by optimizer.
+OPTIMIZER_KEYS = {
+    "adamw": ("b1", "b2", "epsilon"),
+    "sgd": ("momentum", "nesterov"),
+    "rmsprop": ("momentum", "decay", "epsilon"),
+    "rmsprop_tf": ("momentum", "decay", "epsilon"),
+    "lamb": ("b1", "b2", "epsilon"),
+    "lars": ("momentum",),
+    "lion": ("b1", "b2"),
+    "muon": ("momentum", "b1", "b2", "epsilon"),
+}
+
+
+def _for(key: str) -> str:
+    """Return "for" and the optimizers that use a key."""
+    return "for " + ", ".join(name for name, used in OPTIMIZER_KEYS.items() if key in used)
+
+
+_OPTIMIZERS = Rule(rules.NAME.holds, f"{', '.join(OPTIMIZER_KEYS)} or one added by a module")
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -79,12 +97,22 @@ KEYS = (
     Key("train.log_every_steps", 10, at_least(1), "steps between logged metrics"),
     Key("optimizer.name", "adamw", _OPTIMIZERS, "update rule"),
     Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak learning rate"),
-    Key("optimizer.momentum", 0.9, rules.SHARE, "momentum, for sgd, rmsprop and rmsprop_tf"),
-    Key("optimizer.nesterov", False, None, "Nesterov momentum, for sgd"),
-    Key("optimizer.b1", 0.9, rules.SHARE, "adamw: decay of the mean of gradients"),
-    Key("optimizer.b2", 0.999, rules.SHARE, "adamw: decay of the mean of squared gradients"),
-    Key("optimizer.decay", 0.9, rules.SHARE, "rmsprop, rmsprop_tf: decay of the mean of squares"),
-    Key("optimizer.epsilon", 1e-8, rules.POSITIVE, "keeps the denominator above 0; not for sgd"),
+    Key("optimizer.momentum", 0.9, rules.SHARE, f"momentum, {_for('momentum')}"),
+    Key("optimizer.nesterov", False, None, f"Nesterov momentum, {_for('nesterov')}"),
+    Key("optimizer.b1", 0.9, rules.SHARE, f"decay of the mean of gradients, {_for('b1')}"),
+    Key(
+        "optimizer.b2",
+        0.999,
+        rules.SHARE,
+        f"decay of the mean of squares (lion: of gradients), {_for('b2')}",
+    ),
+    Key("optimizer.decay", 0.9, rules.SHARE, f"decay of the mean of squares, {_for('decay')}"),
+    Key(
+        "optimizer.epsilon",
+        1e-8,
+        rules.POSITIVE,
+        f"keeps the denominator above 0, {_for('epsilon')}",
+    ),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of weight decay"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
     Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),
@@ -133,12 +161,13 @@ KEYS = (
 
 
 def conflicts(
-    values: Mapping[str, Any], batch_rows: str, training: bool
+    values: Mapping[str, Any], defaults: Mapping[str, Any], batch_rows: str, training: bool
 ) -> Iterator[tuple[str, str]]:
     """Yield keys whose values conflict with other keys, and the expected values.
 
     Each value must already satisfy its own rule. `batch_rows` names the key whose value
-    `train.grad_accum_steps` must divide. Splits must be disjoint only if `training` is True.
+    `train.grad_accum_steps` must divide. Splits must be disjoint, and keys that the optimizer does
+    not use must have their defaults, only if `training` is True.
     """
     if values[batch_rows] % values["train.grad_accum_steps"]:
         yield "train.grad_accum_steps", f"a divisor of {batch_rows} ({values[batch_rows]})"
@@ -152,13 +181,22 @@ def conflicts(
             "schedule.warmup_epochs",
             "0 for onecycle, which has its own rise (schedule.pct_start)",
         )
-    if values["optimizer.nesterov"] and values["optimizer.name"] != "sgd":
-        yield "optimizer.nesterov", f"False for {values['optimizer.name']!r}: only sgd has it"
+    name = values["optimizer.name"]
+    for key in _unused_keys(name) if training else ():
+        if values[key] != defaults[key]:
+            yield key, f"{defaults[key]!r}, the default, because {name} does not use it"
     splits = [f"data.{name}_split" for name in ("train", "validation", "test")]
     for other, key in itertools.combinations(splits, 2) if training else ():
         given = values[other], values[key]
         if all(given) and rules.are_apart(*given) is False:
             yield key, f"a split that shares no examples with {other}, {values[other]!r}"
+
+
+def _unused_keys(optimizer: str) -> list[str]:
+    """Return the keys that an optimizer does not use; those of a user's module are unknown."""
+    some = dict.fromkeys(itertools.chain(*OPTIMIZER_KEYS.values()))
+    used = OPTIMIZER_KEYS.get(optimizer, some)
+    return [f"optimizer.{key}" for key in some if key not in used]
 
 
 # Rules of network options, the further keys of `model`. The network determines its options.

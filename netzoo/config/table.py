@@ -93,7 +93,7 @@ def shared_values(config: ConfigDict) -> dict[str, Any]:
 def validate(config: ConfigDict, *, training: bool = False) -> None:
     """Check names and values against the table of the task.
 
-    Splits must be disjoint only if `training` is True.
+    With `training`, splits must be disjoint, and the optimizer must use the keys that are set.
 
     Raises:
       UserError: Keys or values are invalid; the message lists all, one per line. Conflicts between
@@ -114,7 +114,9 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     if not faults:
         faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
     if not faults:
-        faults = [fault(n, e) for n, e in keys.conflicts(values, table.batch_rows, training)]
+        defaults = {name: key.default for name, key in table.keys.items()}
+        conflicts = keys.conflicts(values, defaults, table.batch_rows, training)
+        faults = [fault(name, expected) for name, expected in conflicts]
     if faults:
         raise UserError("\n".join(faults))
 

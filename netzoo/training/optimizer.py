@@ -9,7 +9,10 @@ from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
 from netzoo.training import patterns
+from netzoo.training.layerwise import scale_by_muon_or_adam, scale_by_trust_ratio
 
+# LARS's trust coefficient, the default of optax.
+_LARS_COEFFICIENT = 0.001
 # Gradient transformations by `optimizer.name`; user modules may add more. A function takes the keys
 # `optimizer.*`, the transformation that adds the weight decay, and the one that multiplies by the
 # negative learning rate.
@@ -32,6 +35,18 @@ OPTIMIZERS: dict[
         *(decay, optax.scale_by_rms(o.decay, o.epsilon, initial_scale=1.0)),
         *(rate, optax.trace(o.momentum)),
     ),
+    "lamb": lambda o, decay, rate: (
+        *(optax.scale_by_adam(o.b1, o.b2, o.epsilon), decay),
+        *(scale_by_trust_ratio(), rate),
+    ),
+    "lars": lambda o, decay, rate: (
+        *(decay, scale_by_trust_ratio(_LARS_COEFFICIENT)),
+        *(rate, optax.trace(o.momentum)),
+    ),
+    "lion": lambda o, decay, rate: (optax.scale_by_lion(o.b1, o.b2), decay, rate),
+    "muon": lambda o, decay, rate: (
+        *(scale_by_muon_or_adam(o.momentum, o.b1, o.b2, o.epsilon), decay, rate),
+    ),
 }
 
 
@@ -48,8 +63,9 @@ def create_optimizer(
 
     Parameters with learning-rate factor 0 have no state and do not count in clipping.
 
-    Weight decay is decoupled for `adamw` (Loshchilov and Hutter, arXiv:1711.05101) and added to the
-    gradient for the others, as in their published recipes.
+    Weight decay is decoupled for `adamw`, `lion` and `muon` (Loshchilov and Hutter,
+    arXiv:1711.05101), part of the update that LAMB's trust ratio scales, and added to the gradient
+    for the others, as in their published recipes.
 
     Raises:
       UserError: The name is unknown, or a table of factors does not fit `params`.

@@ -185,13 +185,32 @@ def test_all_faults_are_reported_at_once():
             "warmup_epochs is 1.0; expected 0 for onecycle",
         ),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
-        ({"optimizer__nesterov": True}, "nesterov is True; expected False for 'adamw'"),
+        (
+            {"optimizer__nesterov": True},
+            "nesterov is True; expected False, the default, because adamw",
+        ),
+        (
+            {"optimizer__name": "sgd", "optimizer__b1": 0.8, "optimizer__b2": 0.8},
+            "expected 0.9, the default, because sgd does not use it\noptimizer.b2 is 0.8",
+        ),
         ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
     ],
 )
 def test_contradictions(values, message):
     """Protects from conflicting and unknown keys."""
     assert message in refusal(IMAGES, training=True, **values)
+
+
+def test_keys_that_the_optimizer_does_not_use():
+    """Protects runs of before, which can still be evaluated, and optimizers of a user's module."""
+    config = default_config(IMAGES)
+    config.optimizer.update(name="sgd", b1=0.8)
+    validate(config)
+    config.optimizer.name = "my_own"
+    validate(config, training=True)
+    translation = default_config("translation")  # another default of `b2`
+    translation.optimizer.name = "sgd"
+    validate(translation, training=True)
 
 
 def test_contradictions_of_translation():
