@@ -262,5 +262,5 @@ def signature(config):
     task = create_task(config)
     answers = [[Hypothesis("seven", 0.0, (5,))]] * len(task._pairs(config.data.test_split))
     with mock.patch.object(Translator, "translate", return_value=(answers, 1.0)):
-        report, _ = task.report({}, config.data.test_split, {})
+        report, _ = task.report({}, config.data.test_split, {}, {})
     return report["bleu_signature"]

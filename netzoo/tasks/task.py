@@ -125,17 +125,32 @@ class Task(abc.ABC):
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return sums over the unmasked examples of a batch, which determine all metrics."""
 
+    def final_step(
+        self, split: str
+    ) -> Callable[[ArrayTree, ArrayTree], tuple[ArrayTree, ArrayTree]]:
+        """Return the step of the final evaluation: it returns the sums, and rows for the report.
+
+        The rows are arrays with an entry for each row of the batch.
+        """
+        del split
+        return lambda variables, batch: (self.evaluation_sums(variables, batch), {})
+
     @abc.abstractmethod
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the metrics from the sums over a whole split."""
 
     @abc.abstractmethod
     def report(
-        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
+        self,
+        variables: ArrayTree,
+        split: str,
+        sums: dict[str, np.ndarray],
+        rows: dict[str, np.ndarray],
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Return the scores of the final evaluation, and a function that draws figures.
+        """Return the scores of the final evaluation, and a function that writes further files.
 
-        Each process computes the whole report on one of its devices; one process draws.
+        `rows` are those of `final_step` for all batches. Each process computes the whole report on
+        one of its devices; one process writes.
         """
 
     @abc.abstractmethod

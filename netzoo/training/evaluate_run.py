@@ -20,7 +20,7 @@ from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
-from netzoo.training.evaluation import evaluate, make_eval_step
+from netzoo.training.evaluation import evaluate_rows, make_eval_step
 from netzoo.workdir import EVAL_FILE, TEST_FILE
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.environment import commit, shared_environment, versions
@@ -102,13 +102,13 @@ def _evaluate(
     step, weights, variables = restore_variables(workdir, which)
     check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
-    sums = evaluate(
-        make_eval_step(task.evaluation_sums, mesh),
+    sums, rows = evaluate_rows(
+        make_eval_step(task.final_step(examples), mesh),
         jax.device_put(variables, meshes.replicated(mesh)),
         track(batches, f"evaluating on {examples}"),
         meshes.batch_placer(mesh),
     )
-    details, draw_figures = task.report(jax.device_put(variables), examples, sums)
+    details, draw_figures = task.report(jax.device_put(variables), examples, sums, rows)
     report = {
         **task.metrics(sums),
         **details,

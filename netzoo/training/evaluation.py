@@ -56,3 +56,24 @@ def evaluate(
         return values.sum(0, dtype=wide)
 
     return jax.tree.map(total, *jax.device_get(results))
+
+
+def evaluate_rows(
+    eval_step: Callable[[ArrayTree, ArrayTree], tuple[ArrayTree, ArrayTree]],
+    variables: ArrayTree,
+    batches: Iterable[ArrayTree],
+    put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
+) -> tuple[dict[str, np.ndarray], ArrayTree]:
+    """Return the sums of `evaluate`, and the rows of all batches in order, padding included.
+
+    `eval_step` comes from `make_eval_step` for `Task.final_step`.
+    """
+    kept: list[ArrayTree] = []
+
+    def sums_alone(variables, batch):
+        sums, rows = eval_step(variables, batch)
+        kept.append(rows)
+        return sums
+
+    sums = evaluate(sums_alone, variables, batches, put)
+    return sums, jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(kept))

@@ -136,7 +136,7 @@ def test_a_network_with_other_options_than_the_weights(workdir, tmp_path, monkey
 class Evaluated:
     """A task that has already been evaluated."""
 
-    evaluation_sums = model = None
+    model = None
 
     def __init__(self, config, draw):
         self.config, self.draw = config, draw
@@ -153,10 +153,13 @@ class Evaluated:
     def evaluation_batches(self, split):
         return []
 
+    def final_step(self, split):
+        return None
+
     def metrics(self, sums):
         return {"loss": 0.5}
 
-    def report(self, variables, split, sums):
+    def report(self, variables, split, sums, rows):
         return {"bleu": 40.0}, self.draw
 
     def show(self, report):
@@ -167,7 +170,7 @@ def fake_evaluation(monkeypatch, draw):
     monkeypatch.setattr(module, "evaluation_task", lambda config, _: Evaluated(config, draw))
     monkeypatch.setattr(module, "restore_variables", lambda *args: (7, "params", {}))
     monkeypatch.setattr(module, "check_variables", lambda *args: None)
-    monkeypatch.setattr(module, "evaluate", lambda *args: {})
+    monkeypatch.setattr(module, "evaluate_rows", lambda *args: ({}, {}))
 
 
 def test_figures_outlive_a_picture_that_cannot_be_drawn(workdir, monkeypatch, capfd):

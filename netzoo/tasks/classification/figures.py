@@ -1,7 +1,7 @@
 """Figures of image classification: confusion matrix and sheet of predictions."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,33 @@ def _name_classes(
     right.set_yticks(places, recalls, fontsize=size, color=INK)
     right.set_ylabel("recall", color=MUTED, fontsize=9)
     figures.hide_frame(right)
+
+
+def reliability_diagram(
+    calibrations: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], title: str
+) -> None:
+    """Draw accuracy over confidence; on the diagonal, the two agree.
+
+    `calibrations` maps labels, such as "temperature 1", to results of
+    `netzoo.tasks.classification.calibration.calibration`. The area of a dot is proportional to the
+    examples of its bin.
+    """
+    figure = figures.new_figure(5.2, 5.4, title)
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color=FAINT, linewidth=1.5, zorder=0)
+    for color, (name, found) in zip((BLUE, RED), calibrations.items(), strict=False):
+        count, confidence, accuracy = zip(*(b for b in found["bins"] if b[0]), strict=True)
+        error = found["expected_calibration_error"]
+        label = f"{name}: expected calibration error {error:.1%}"
+        axes.plot(confidence, accuracy, color=color, linewidth=1, label=label)
+        sizes = 12 + 400 * np.asarray(count) / sum(count)
+        axes.scatter(confidence, accuracy, s=sizes, color=color, alpha=0.5, linewidths=0)
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
+    axes.set_xlabel("confidence", color=MUTED, fontsize=9)
+    axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    figures.hide_frame(axes)
+    figures.save(figure, path)
 
 
 def prediction_sheet(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from netzoo.tasks.classification.predictions import PREDICTIONS_FILE
 from netzoo.tasks.record import Column, Record
 
 
@@ -28,4 +29,5 @@ RECORD = Record(
     examples="images",
     throughput_unit="images",
     throughput_title="img/s",
+    files=(PREDICTIONS_FILE,),
 )

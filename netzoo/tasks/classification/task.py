@@ -26,16 +26,17 @@ from netzoo.layers import AUXILIARY
 from netzoo.mesh import process_shard
 from netzoo.paths import user_path
 from netzoo.progress import format_metric
-from netzoo.tasks.classification.figures import confusion_matrix
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
+from netzoo.tasks.classification.report import report_of
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
 from netzoo.weights.origin import find_weights, taken
 
 CLASSES_FILE = "classes.json"
-CONFUSION_FIGURE = "confusion_matrix.png"
+# The final evaluation keeps at most this many logits (0.4 GB).
+_MOST_LOGITS = 100_000_000
 # Maps bytes to [-1, 1], for networks trained from random weights.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
 
@@ -263,10 +264,14 @@ class ImageClassification(Task):
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return the sums described in `netzoo.tasks.classification.metrics`."""
-        classes = len(self.class_names)
-        mask, labels, data = batch["mask"], batch["label"], self.config.data
-        images = normalize(batch["image"], data.mean, data.std)
-        logits: Any = self.model.apply(variables, images, train=False)
+        return self._sums(self._logits(variables, batch), batch)
+
+    def _logits(self, variables: ArrayTree, batch: ArrayTree) -> Any:
+        images = normalize(batch["image"], self.config.data.mean, self.config.data.std)
+        return self.model.apply(variables, images, train=False)
+
+    def _sums(self, logits: jax.Array, batch: ArrayTree) -> ArrayTree:
+        classes, mask, labels = len(self.class_names), batch["mask"], batch["label"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         _, best = jax.lax.top_k(logits, self._top_k)
         cells = labels * classes + logits.argmax(-1)
@@ -278,22 +283,43 @@ class ImageClassification(Task):
             "count": mask.sum(),
         }
 
+    def final_step(
+        self, split: str
+    ) -> Callable[[ArrayTree, ArrayTree], tuple[ArrayTree, ArrayTree]]:
+        """Return the step of the final evaluation; its rows are logits, labels and masks.
+
+        A split with too many logits for the host's memory has no rows.
+        """
+        if len(self._source(split)) * len(self.class_names) > _MOST_LOGITS:
+            note(f"{split} is too large to keep its predictions; only their sums are reported")
+            return super().final_step(split)
+
+        def step(variables, batch):
+            logits = self._logits(variables, batch)
+            rows = {"logits": logits, "label": batch["label"], "mask": batch["mask"]}
+            return self._sums(logits, batch), rows
+
+        return step
+
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the metrics of a split; see `metrics_from_sums`."""
         return metrics_from_sums(sums, self.class_names, self._top_k)
 
     def report(
-        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
+        self,
+        variables: ArrayTree,
+        split: str,
+        sums: dict[str, np.ndarray],
+        rows: dict[str, np.ndarray],
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Return the confusion matrix and the class names, and a function that draws them."""
+        """Return the confusion matrix, the class names and the calibration.
+
+        The returned function writes the predictions, and draws the matrix and the reliability.
+        """
         del variables
-        confusion, names = sums["confusion"], self.class_names
         title = f"{self.config.model.name} on {self.config.data.source} {split}"
-        return {
-            "confusion": confusion.tolist(),
-            "class_names": list(names),
-            "left_out": len(self._source(split)) - int(sums["count"]),
-        }, lambda folder: confusion_matrix(confusion, names, folder / CONFUSION_FIGURE, title)
+        source, confusion = self._source(split), sums["confusion"]
+        return report_of(source, self.class_names, title, confusion, rows)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""
@@ -312,6 +338,11 @@ class ImageClassification(Task):
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}"
         )
+        if found := report.get("calibration"):
+            say(
+                f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
+                f"{found['expected_calibration_error']:.2%}"
+            )
 
 
 TASK = ImageClassification

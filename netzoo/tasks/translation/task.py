@@ -192,10 +192,14 @@ class Translation(Task):
         return metrics_from_sums(sums)
 
     def report(
-        self, variables: ArrayTree, split: str, sums: dict[str, np.ndarray]
+        self,
+        variables: ArrayTree,
+        split: str,
+        sums: dict[str, np.ndarray],
+        rows: dict[str, np.ndarray],
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translate the split; return scores, and a function that writes and draws results."""
-        del sums
+        del sums, rows
         sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self.config, self.model, variables, self.vocabulary)
         translations, seconds = translator.translate(sources, f"translating {split}")

@@ -1,0 +1,84 @@
+"""The predictions of an evaluation, one line for each example.
+
+They are what comparisons of two evaluations need: McNemar's test, a paired bootstrap, the accuracy
+without some of the examples.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from netzoo.errors import UserError, printable
+from netzoo.files import read_text, write_text
+
+PREDICTIONS_FILE = "eval_predictions.csv"
+
+
+class Prediction(NamedTuple):
+    """The prediction for one example."""
+
+    name: str  # of the example
+    label: str  # the true class
+    prediction: str  # the most probable class
+    probability: float  # of the true class
+    confidence: float  # the probability of the predicted class
+
+    @property
+    def correct(self) -> bool:
+        """Whether the predicted class is the true one."""
+        return self.label == self.prediction
+
+
+def predictions(
+    names: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> Iterator[Prediction]:
+    """Yield the predictions of examples with these names, labels and probabilities `[n, classes]`.
+
+    Characters that a terminal would obey are escaped.
+    """
+    best = probabilities.argmax(-1)
+    shown = [printable(name) for name in classes]
+    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
+        own, largest = probabilities[row, label], probabilities[row, best[row]]
+        yield Prediction(
+            printable(name), shown[label], shown[best[row]], round(own, 6), round(largest, 6)
+        )
+
+
+def write_predictions(path: Path, rows: Iterator[Prediction]) -> None:
+    """Write predictions as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Prediction._fields)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+      UserError: The file is damaged.
+      OSError: The file cannot be read.
+    """
+    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
+    try:
+        if tuple(next(reader, ())) != Prediction._fields:
+            raise ValueError(f"its first line is not {','.join(Prediction._fields)}")
+        rows = [
+            Prediction(name, label, predicted, _share(own), _share(largest))
+            for name, label, predicted, own, largest in reader
+        ]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged: {printable(str(error))}") from None
+    return rows
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise ValueError(f"{text} is not in [0, 1]")
+    return value
