@@ -25,7 +25,7 @@ from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task
 from netzoo.tasks.translation import batches as translation
 from netzoo.tasks.translation.translator import Hypothesis, Translator
-from netzoo.training import evaluate_run, loop, sharding, train
+from netzoo.training import evaluate_run, prepare, sharding, train
 from netzoo.training.continuation import check_data
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule
@@ -66,7 +66,7 @@ def distorted(config):
 
 def evaluated(config):
     """The batches of the evaluations in training."""
-    found = loop._evaluation_batches(config, create_task(config))
+    found = prepare.evaluation_batches(config, create_task(config))
     return {name: plain([*split]) for name, split in found.items()}
 
 

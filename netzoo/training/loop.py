@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,24 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo import processes
-from netzoo.config import CONFIG_FILE, check_same_run, save_config, shared_values
+from netzoo.config import CONFIG_FILE, check_same_run, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
 from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
-from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training import schedule
 from netzoo.training.clock import Clock
-from netzoo.training.continuation import check_data, fingerprints, notes
+from netzoo.training.continuation import check_data, notes
 from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
-from netzoo.training.optimizer import check_optimizer
+from netzoo.training.prepare import evaluation_batches, prepare_run
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
-from netzoo.workdir.environment import (
-    add_changes,
-    changes_since,
-    describe_environment,
-    save_environment,
-    shared_environment,
-)
-from netzoo.workdir.folder import check_folder
+from netzoo.workdir.environment import add_changes, changes_since, save_environment
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
@@ -74,21 +65,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         trains there (both before compilation); or the loss is not finite.
     """
     workdir = user_path(workdir)
-    check_folder(workdir)
-    config = resolve_config(config, workdir, training=True)
-    check_optimizer(config)
-    # All processes must agree before any of them writes.
-    processes.check_same({"devices": jax.local_device_count(), **shared_values(config)})
-    continued = processes.anyone((workdir / CONFIG_FILE).exists())
-    if continued:
-        check_same_run(config, workdir)
-    mesh = meshes.create_mesh(config.sharding.fsdp)
-    task = create_resolved_task(config, workdir if continued else None)
-    if config.data.test_split:
-        task.hold_out(config.data.test_split)
-    meshes.check_divisible(mesh, **task.batch_sizes())
-    environment = describe_environment(fingerprints(config, task))
-    processes.check_same(shared_environment(environment))
+    config, task, mesh, environment = prepare_run(config, workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     processes.check_shared(workdir)
     # One process locks the folder for all; if it fails, all end.
@@ -111,31 +88,10 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     return 128 + stop.signal
 
 
-def _evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[ArrayTree]]:
-    """Return batches of a part of the training split, and of the validation split if any.
-
-    It also opens the test split without reading it, to detect an unknown name before training.
-    """
-    data, limit = config.data, config.evaluation.train_examples
-    batches = {"train": task.evaluation_batches(data.train_split, limit)}
-    if data.validation_split:
-        batches["validation"] = task.evaluation_batches(data.validation_split)
-    if data.test_split:
-        task.evaluation_batches(data.test_split)
-    return batches
-
-
-def _announce(
-    config: ConfigDict,
-    task: Task,
-    mesh: Mesh,
-    parameters: int,
-    tables: str,
-    start: int,
-    evaluated: bool,
-    notes: list[str],
+def announce(
+    config: ConfigDict, task: Task, mesh: Mesh, parameters: int, tables: str, notes: list[str]
 ) -> None:
-    """Print the network, the data, the devices, the first step and `notes`."""
+    """Print the network, the data, the devices and `notes`."""
     devices, steps = mesh.devices, task.steps_per_epoch
     say(
         f"{config.model.name}, {parameters:,} parameters, on {config.data.source} "
@@ -150,11 +106,6 @@ def _announce(
     for line in notes if meshes.is_writer() else ():
         note(line)
     say(tables)
-    rest = "its evaluation is missing" if not evaluated else "nothing to do"
-    if start >= config.train.epochs * steps:
-        say(f"training is complete at step {start}; {rest}")
-    else:
-        say(f"continuing at step {start}" if start else "compiling the training step")
 
 
 class _Interrupted(Exception):
@@ -178,7 +129,7 @@ class TrainingLoop:
         self.config, self.workdir, self.task, self.stop = config, workdir, task, stop
         self.total_steps = config.train.epochs * task.steps_per_epoch
         # Detect errors of the splits now, not an epoch later.
-        self.evaluation_batches = _evaluation_batches(config, task)
+        self.evaluation_batches = evaluation_batches(config, task)
         self.iterator = task.train_iterator()
         self.checkpoints = Checkpoints(workdir, config.checkpoint.keep)
         exist = self.checkpoints.exist()
@@ -207,8 +158,8 @@ class TrainingLoop:
             self.best = stack.enter_context(contextlib.closing(BestCheckpoint(workdir)))
         # Process 0 reads the log for all.
         self.evaluated = not processes.anyone(meshes.is_writer() and self._lacks_evaluation())
-        tables = program.tables
-        _announce(config, task, mesh, parameters, tables, self.start, self.evaluated, lines)
+        announce(config, task, mesh, parameters, program.tables, lines)
+        self._announce_start()
         if meshes.is_writer():
             step = self.start if restored else None
             log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated)
@@ -220,6 +171,14 @@ class TrainingLoop:
         self.trace = stack.enter_context(contextlib.ExitStack())
         self.clock, self.skipped_in_a_row = Clock(), 0
         self.process = f"{os.getpid()}-{time.time_ns()}"
+
+    def _announce_start(self) -> None:
+        rest = "its evaluation is missing" if not self.evaluated else "nothing to do"
+        if self.start >= self.total_steps:
+            say(f"training is complete at step {self.start}; {rest}")
+        else:
+            continuing = f"continuing at step {self.start}"
+            say(continuing if self.start else "compiling the training step")
 
     def _save_description(
         self, environment: dict[str, Any], parameters: int, changes: dict[str, Any]
