@@ -1,6 +1,7 @@
 """Exports variables to other projects' names and to netzoo's own files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,15 @@ def save_safetensors(
     project: str | None = None,
     *,
     preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] | None = None,
     **options: Any,
 ) -> None:
     """Write variables to a .safetensors file atomically.
 
     The other arguments are those of `to_torch`. Without a project, the tensors have netzoo's names,
-    such as `params/stem/kernel`, and the file stores the model, its options and `preprocessing` for
-    `load_model`. Files of other projects cannot store these.
+    such as `params/stem/kernel`, and the file stores the model, its options, `preprocessing` and
+    `class_names` (in the order of the logits) for `load_model` and `Predictor`. Files of other
+    projects cannot store these.
 
     Raises:
       UserError: `to_torch` raises it, or an option, such as a `variant`, cannot be stored.
@@ -62,6 +65,8 @@ def save_safetensors(
         metadata = {"format": "netzoo", "model": model, "options": _as_text(options)}
         if preprocessing:
             metadata["preprocessing"] = json.dumps(preprocessing)
+        if class_names:
+            metadata["class_names"] = json.dumps(list(class_names))
     else:
         tensors = to_torch(variables, model, project, **options)
         metadata = {"format": "pt"}

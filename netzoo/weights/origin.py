@@ -22,7 +22,7 @@ from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
 from netzoo.files import sha256_of
-from netzoo.json_files import read_json
+from netzoo.json_files import parse_json, read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.paths import user_path
@@ -157,6 +157,23 @@ def _own(
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise UserError(printable(f"{path} has invalid metadata: {error}")) from None
     return metadata.get("model"), options, images
+
+
+def stored_class_names(path: Path) -> tuple[str, ...] | None:
+    """Return the class names that `save_safetensors` wrote into a file, in the order of the logits.
+
+    The result is None if there is no such file, or the file stores no names.
+
+    Raises:
+      UserError: The names are damaged.
+    """
+    metadata = read_metadata(path) if path.is_file() else {}
+    if metadata.get("format") != OWN or "class_names" not in metadata:
+        return None
+    try:
+        return tuple(parse_json(metadata["class_names"].encode(), [str]))
+    except ValueError as error:
+        raise UserError(printable(f"{path} has damaged class names: {error}")) from None
 
 
 def _preprocessing(

@@ -16,6 +16,7 @@ from netzoo.models import create_model, list_models
 from netzoo.tasks import resolve_config
 from netzoo.weights import CATALOGUE, Preprocessing, origin, save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES
+from netzoo.weights.origin import stored_class_names
 from parity.cases import CASES
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.pth_files import write_state_dict
@@ -106,6 +107,21 @@ def test_own_files_bring_options_and_preprocessing(tmp_path):
     assert not loaded.model.auxiliary and loaded.model.norm_epsilon == 0.25
     assert loaded.preprocessing == IMAGES
     assert_identical(netzoo.load_weights(path, num_classes=7), variables)
+
+
+def test_own_files_store_class_names(tmp_path, variables):
+    """Own files say what their logits mean; damaged names are an error on one line."""
+    path, names = tmp_path / "a.safetensors", ["daisy", "roses", *"abcde"]
+    save_safetensors(path, variables, MODEL)
+    assert stored_class_names(path) is None and stored_class_names(tmp_path / "none") is None
+    save_safetensors(path, variables, MODEL, class_names=names)
+    assert stored_class_names(path) == tuple(names)
+    tensors = {"params/x": np.ones(1, np.float32)}
+    for damaged in ("[1]", "{", '"daisy"', "[" * 5000):
+        save_file(tensors, path, {"format": "netzoo", "class_names": damaged})
+        with pytest.raises(UserError, match="damaged class names") as error:
+            stored_class_names(path)
+        assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize(

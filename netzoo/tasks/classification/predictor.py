@@ -25,7 +25,7 @@ from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.mix import normalize
-from netzoo.tasks.classification.task import load_class_names
+from netzoo.tasks.classification.task import class_names_of, load_class_names
 from netzoo.tasks.task import create_network
 from netzoo.weights import load_model
 from netzoo.weights.published import Preprocessing
@@ -99,8 +99,8 @@ class Predictor:
         """Load a network from weights, with their preprocessing.
 
         For the arguments, see `netzoo.load_model`; the folder of a run is passed to `from_run`. The
-        classes are those of ImageNet in the usual order, named by their index: "class 281" is the
-        tabby cat of ImageNet-1k.
+        classes have the names that netzoo's own file stores. Otherwise, their names are their
+        indices: "class 281" is the tabby cat of ImageNet-1k, whose classes have their usual order.
 
         Raises:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or
@@ -114,8 +114,10 @@ class Predictor:
                 f"the normalisation of images for {name_or_path} is unknown; pass mean and "
                 "deviation: Predictor(model, variables, Preprocessing(...), class_names)"
             )
-        class_names = [f"class {i}" for i in range(network.num_classes)]
-        return cls(network, variables, preprocessing, class_names)
+        names = class_names_of(name_or_path)
+        if names is None or len(names) != network.num_classes:  # the latter with another head
+            names = tuple(f"class {i}" for i in range(network.num_classes))
+        return cls(network, variables, preprocessing, names)
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
         """Return the probabilities of the classes, float32 `[n, classes]`.

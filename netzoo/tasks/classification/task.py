@@ -32,7 +32,7 @@ from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import report_of
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
-from netzoo.weights.origin import find_weights, taken
+from netzoo.weights.origin import find_weights, stored_class_names, taken
 
 CLASSES_FILE = "classes.json"
 # The final evaluation keeps at most this many logits (0.4 GB).
@@ -186,13 +186,12 @@ class ImageClassification(Task):
     def pretrained_variables(self, *, new_head: bool = False) -> ArrayTree | None:
         """Return the variables of `init.weights` with a head for the data's classes; None if unset.
 
-        The head of a run with the same classes is reordered to the order of the data. A head for
-        the same number of other classes is re-initialised.
+        The head of a run, or of netzoo's own file with class names, is reordered to the order of
+        the data if the classes are the same. A head for the same number of other classes is
+        re-initialised.
         """
         path, names = self.config.init.weights, self.class_names
-        theirs = names
-        if path is not None and (user_path(path) / CLASSES_FILE).is_file():
-            theirs = load_class_names(user_path(path))
+        theirs = names if path is None else class_names_of(path) or names
         if len(theirs) == len(names) and sorted(theirs) != sorted(names):
             note(f"head re-initialised: {path} has the classes {', '.join(theirs)}")
             new_head = True
@@ -357,6 +356,16 @@ def _batch_size(config: ConfigDict, images: int) -> int:
             f"{config.data.train_split} has only {images} examples; use at most {images}"
         )
     return min(config.train.batch_size, images // parts * parts)
+
+
+def class_names_of(name_or_path: str | Path) -> tuple[str, ...] | None:
+    """Return the class names of a run or of netzoo's own file; None if they are unknown.
+
+    Raises:
+      UserError: The names are damaged.
+    """
+    path = user_path(name_or_path)
+    return load_class_names(path) if (path / CLASSES_FILE).is_file() else stored_class_names(path)
 
 
 def load_class_names(workdir: Path) -> tuple[str, ...]:

@@ -202,14 +202,17 @@ def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path
     save_safetensors(path, variables, model)
     with pytest.raises(UserError, match=r"normalisation of images .* is unknown"):
         Predictor.from_weights(path)
-    save_safetensors(path, variables, model, preprocessing=PREPROCESSING)
+    names = {"class_names": ["daisy", "roses"]}
+    save_safetensors(path, variables, model, preprocessing=PREPROCESSING, **names)
     predictor = Predictor.from_weights(path)
     assert predictor.preprocessing == PREPROCESSING
+    assert predictor.class_names == ("daisy", "roses")
     # A folder of the hub has a config.json too, and is no run.
     images = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, 32, 32], "crop_pct": 0.8}
     hub = {"architecture": "x", "pretrained_cfg": {**images, "interpolation": "bilinear"}}
     (tmp_path / "config.json").write_text(json.dumps(hub))
     save_safetensors(tmp_path / "model.safetensors", variables, model, "timm")
-    found = Predictor.from_weights(tmp_path, model).preprocessing
-    assert found == Preprocessing((127.5,) * 3, (63.75,) * 3, 40, 32, "bilinear")
+    predictor = Predictor.from_weights(tmp_path, model)
+    expected = Preprocessing((127.5,) * 3, (63.75,) * 3, 40, 32, "bilinear")
+    assert predictor.preprocessing == expected
     assert predictor.class_names == ("class 0", "class 1")

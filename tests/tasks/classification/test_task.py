@@ -18,6 +18,7 @@ from netzoo.layers import AUXILIARY
 from netzoo.tasks import create_task, evaluation_task, resolve_config, run_config
 from netzoo.tasks.classification.mix import mixup, normalize
 from netzoo.training.evaluation import evaluate
+from netzoo.weights import save_safetensors
 from tests.conftest import slow, tiny_config
 
 
@@ -224,6 +225,19 @@ def test_top_k_is_at_most_the_number_of_classes(pictures):
     variables = jax.jit(task.init)(jax.random.key(0))
     sums = evaluate(jax.jit(task.evaluation_sums), variables, task.evaluation_batches("test"))
     assert task.metrics(sums)["top3_accuracy"] == 1.0
+
+
+def test_the_head_of_a_file_follows_the_names_that_it_stores(pictures, tmp_path, capsys):
+    """Protects fine-tuning from a file whose classes have another order."""
+    config = tiny_config(pictures)
+    shapes = jax.eval_shape(create_task(config).init, jax.random.key(0))
+    variables = jax.tree.map(lambda x: np.random.default_rng(0).random(x.shape, "f4"), shapes)
+    config.init.weights = str(tmp_path / "a.safetensors")
+    names = {"class_names": ["tulips", "daisy", "roses"]}
+    save_safetensors(config.init.weights, variables, config.model.name, **names)
+    bias = create_task(config).pretrained_variables()["params"]["logits"]["bias"]
+    np.testing.assert_array_equal(bias, variables["params"]["logits"]["bias"][[1, 2, 0]])
+    assert "head reordered" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
