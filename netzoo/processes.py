@@ -101,11 +101,16 @@ def check_same(values: Mapping[str, Any]) -> None:
 def check_same_arrays(name: str, tree: ArrayTree | None) -> None:
     """Check that all processes have the same arrays; see `check_same`. `name` is for the error."""
     if this_job().client is not None:
-        digest = hashlib.sha256()
-        for leaf in jax.tree.leaves(tree):
-            array = np.ascontiguousarray(leaf)
-            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-        check_same({f"SHA-256 of {name}": digest.hexdigest()})
+        check_same({f"SHA-256 of {name}": sha256_of_arrays(tree)})
+
+
+def sha256_of_arrays(tree: ArrayTree | None) -> str:
+    """Return the SHA-256 of the types, shapes and values of a tree of arrays, in hexadecimal."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def check_shared(folder: Path) -> None:

@@ -52,6 +52,7 @@ def run(
     main: Callable[[ConfigDict, argparse.Namespace], int | None],
     *,
     many_processes: bool = False,
+    read: Callable[[argparse.Namespace], ConfigDict] | None = None,
 ) -> int | None:
     """Parse the arguments, set up the process and return the result of `main`.
 
@@ -63,6 +64,8 @@ def run(
       arguments: The arguments after the command.
       main: Does the work.
       many_processes: Whether several processes may share the work.
+      read: Returns the configuration without `--config`; None reads that of the run in
+        `--workdir`.
 
     Raises:
       UserError: The configuration is invalid, or `main` raises it.
@@ -75,7 +78,8 @@ def run(
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None if the shell closed it
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     file = getattr(options, "config", None)
-    config = read_config(file) if file else load_config(options.workdir)
+    otherwise = read or (lambda options: load_config(options.workdir))
+    config = read_config(file) if file else otherwise(options)
     override(config, options_of_config)
     options.overridden = tuple(options_of_config)
     logging.set_verbosity(logging.WARNING)

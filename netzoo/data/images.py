@@ -184,11 +184,13 @@ class EvalBatches(_Batches):
 
     Attributes:
       crop_pct: Share of the shorter side to keep; see `resize_and_center_crop`.
+      interpolation: How images are resized; see `resize_and_center_crop`.
       limit: Maximum number of examples, evenly spaced; None for all.
     """
 
     _: KW_ONLY
     crop_pct: float = 0.875
+    interpolation: str = "area"
     limit: int | None = None
 
     def __len__(self) -> int:
@@ -205,7 +207,8 @@ class EvalBatches(_Batches):
             try:
                 example = self.source[index]
                 batch["image"][row] = evaluation_image(
-                    example["image"], example["name"], self.image_size, self.crop_pct
+                    *(example["image"], example["name"], self.image_size),
+                    *(self.crop_pct, self.interpolation),
                 )
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)

@@ -28,6 +28,7 @@ class RelabelledSource:
                 f"run: {', '.join(class_names)}.{did_you_mean(unknown[0], class_names)} Rename or "
                 "remove the class in the data."
             )
+        self.names = getattr(source, "names", None)
         self._labels = [label_of[name] for name in source.class_names]
 
     def __len__(self) -> int:

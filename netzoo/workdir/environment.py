@@ -19,8 +19,8 @@ from netzoo.workdir import ENVIRONMENT_FILE
 
 _PACKAGES = (
     "netzoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
-    "opencv-python-headless", "pillow", "simplejpeg", "tensorflow-datasets", "sentencepiece",
-    "sacrebleu",
+    "opencv-python-headless", "pillow", "scipy", "simplejpeg", "tensorflow-datasets",
+    "sentencepiece", "sacrebleu",
 )  # fmt: skip
 # Environment variables that change the bits of results.
 _VARIABLES = "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION"

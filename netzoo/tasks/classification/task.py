@@ -84,7 +84,7 @@ class ImageClassification(Task):
           UserError: The data or the network does not fit the configuration.
         """
         self.config = config
-        self._skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
+        self.skip_corrupt = SkipCorrupt() if config.data.on_corrupt == "skip" else None
         self._source = functools.cache(self._open)
         if class_names is None:
             self._open_training_data(workdir)
@@ -171,7 +171,7 @@ class ImageClassification(Task):
         return len(batch["label"])
 
     def _open(self, split: str) -> Source:
-        data, skip = self.config.data, self._skip_corrupt is not None
+        data, skip = self.config.data, self.skip_corrupt is not None
         source = open_source(data.source, split, data.data_dir, skip)
         if split == self.held_out:
             return HeldOutSource(source)
@@ -221,7 +221,7 @@ class ImageClassification(Task):
             "image_size": self.config.data.image_size,
             "num_threads": self.config.data.num_threads,
             "shard": process_shard(),
-            "skip_corrupt": self._skip_corrupt,
+            "skip_corrupt": self.skip_corrupt,
         }
 
     def loss(
@@ -258,8 +258,16 @@ class ImageClassification(Task):
           SourceError: The split has a class that the run does not have.
         """
         crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options()
-        source = RelabelledSource(self._source(split), self.class_names)
+        source = self.labelled(split)
         return EvalBatches(source, crop_pct=crop_pct, limit=limit, **shared)
+
+    def labelled(self, split: str) -> Source:
+        """Return the examples of a split, whose labels index the class names of the task.
+
+        Raises:
+          SourceError: The split has another class.
+        """
+        return RelabelledSource(self._source(split), self.class_names)
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return the sums described in `netzoo.tasks.classification.metrics`."""
