@@ -122,6 +122,7 @@ CASES = {
         "augment.erasing_ratio": case((5.0, 6.0), effects.distorted, **ERASED),
         "augment.erasing_fill": case("mean", effects.distorted, **ERASED),
         "augment.custom": case("negative", effects.distorted, modules=("own_module",)),
+        "augment.repeats": case(2, effects.labels, effects.distorted),
         "augment.mixup": case(0.9, effects.loss),
         "augment.cutmix": case(0.9, effects.loss),
         "augment.mixup_prob": case(0.4, effects.loss),

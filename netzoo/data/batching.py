@@ -13,11 +13,15 @@ from grain.sources import RandomAccessDataSource
 ENDLESS_BATCHES = 2**48
 
 
-def generator(seed: int, stream: int, epoch: int, index: int) -> np.random.Generator:
-    """Return the random generator of one purpose (`stream`) at one position in the data."""
-    # Philox has a key and a counter, so the four numbers select disjoint sequences. Hashing them
+def generator(seed: int, stream: int, epoch: int, index: int, copy: int = 0) -> np.random.Generator:
+    """Return the random generator of one purpose (`stream`) at one position in the data.
+
+    `copy` numbers the repetitions of an example in an epoch.
+    """
+    # Philox has a key and a counter, so the five numbers select disjoint sequences. Hashing them
     # into one seed could give two positions the same sequence.
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, epoch, index]))
+    counter = [0, copy, epoch, index]
+    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=counter))
 
 
 def evenly_spaced(size: int, limit: int | None) -> np.ndarray:

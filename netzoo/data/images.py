@@ -7,6 +7,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import cv2
 import grain
@@ -165,8 +166,8 @@ class _Batches:
     def __iter__(self) -> grain.DatasetIterator:
         return iter(in_threads(self, self.num_threads))
 
-    def _start_batch(self, order: np.ndarray, step: int) -> tuple[Batch, list[int]]:
-        """Return an empty batch, and the examples in `order` that this process reads for it."""
+    def _start_batch(self, order: np.ndarray, step: int) -> tuple[Batch, list[Any]]:
+        """Return an empty batch, and the entries of `order` that this process reads for it."""
         process, count = self.shard
         rows, size = self.batch_size // count, self.image_size
         first = step * self.batch_size + process * rows
@@ -223,8 +224,9 @@ class TrainBatches(_Batches):
     """Endless batches for training.
 
     Every epoch is reshuffled and has `len(source) // batch_size` batches. An example occurs at most
-    once per epoch, and the remainder after the last full batch is dropped. If corrupt examples are
-    skipped, the next readable example of the source replaces each of them.
+    once per epoch, and the remainder after the last full batch is dropped. With `repeats`, an epoch
+    has as many batches, with fewer examples, whose copies are neighbours in a batch. If corrupt
+    examples are skipped, the next readable example of the source replaces each of them.
 
     Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, where B is the number of rows
     of this process. Iterators have `get_state` and `set_state`, and work with
@@ -233,6 +235,8 @@ class TrainBatches(_Batches):
     Attributes:
       seed: Seed of the order and the augmentation.
       augmentation: The augmentation of each image.
+      repeats: Copies of each example, which are augmented differently (Hoffer et al., "Augment your
+        batch", arXiv:1901.09335).
 
     Raises:
       ValueError: The batch is larger than the source, or a number is out of range.
@@ -241,11 +245,14 @@ class TrainBatches(_Batches):
     _: KW_ONLY
     seed: int
     augmentation: Augmentation
+    repeats: int = 1
 
     def __post_init__(self):
         super().__post_init__()
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed {self.seed}; expected 0 to 2**64 - 1")
+        if self.repeats < 1:
+            raise ValueError(f"repeats {self.repeats}; expected at least 1")
         if self.batch_size > len(self.source):
             raise ValueError(
                 f"batch_size {self.batch_size} is larger than the {len(self.source):,} examples of "
@@ -257,17 +264,18 @@ class TrainBatches(_Batches):
 
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, len(self.source) // self.batch_size)
-        order = _epoch_order(self.seed, epoch, len(self.source))
-        batch, indices = self._start_batch(order, step)
+        order = _epoch_order(self.seed, epoch, len(self.source), self.repeats)
+        batch, copies = self._start_batch(order, step)
         # Create all generators of the batch at once: between images, with cold caches, each takes
         # several times as long.
-        rngs = [generator(self.seed, _AUGMENT_STREAM, epoch, index) for index in indices]
-        for row, (index, rng) in enumerate(zip(indices, rngs, strict=True)):
-            batch["image"][row], batch["label"][row] = self._image_and_label(epoch, index, rng)
+        rngs = [generator(self.seed, _AUGMENT_STREAM, epoch, *copy) for copy in copies]
+        for row, ((index, copy), rng) in enumerate(zip(copies, rngs, strict=True)):
+            image, label = self._image_and_label(epoch, index, copy, rng)
+            batch["image"][row], batch["label"][row] = image, label
         return batch
 
     def _image_and_label(
-        self, epoch: int, index: int, rng: np.random.Generator
+        self, epoch: int, index: int, copy: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, int]:
         """Return the augmented example at `index`, or the next readable one if it is corrupt.
 
@@ -281,12 +289,15 @@ class TrainBatches(_Batches):
                     return self.augmentation(example, self.image_size, rng), example["label"]
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
-                last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index)
+                last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index, copy)
         raise SourceError(
             f"No example of {self.source.name} can be read; replace the data. Last error: {last}"
         )
 
 
 @functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, from at most two epochs
-def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return generator(seed, _SHUFFLE_STREAM, epoch, 0).permutation(count)
+def _epoch_order(seed: int, epoch: int, count: int, repeats: int) -> np.ndarray:
+    """Return the examples of an epoch as `[count, 2]`: the index, and the number of the copy."""
+    order = generator(seed, _SHUFFLE_STREAM, epoch, 0).permutation(count)
+    indices, copies = np.divmod(np.arange(count), repeats)
+    return np.stack([order[indices], copies], axis=-1)

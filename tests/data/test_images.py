@@ -141,17 +141,43 @@ def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
     np.testing.assert_array_equal(images(4, 4), images(8, 2))
 
 
+@pytest.mark.parametrize("repeats", [2, 3, 8])
+def test_repeated_augmentation(memory_source, repeats):
+    """An epoch of as many batches has fewer images, each several times in a row.
+
+    With 3 copies and batches of 8, the copies of an image may be in neighbouring batches.
+    """
+    settings = {"batch_size": 8, "repeats": repeats}
+    source = memory_source(26)
+    epochs = identities(take(make(source, augmentation=PLAIN, **settings), 6)).reshape(2, 24)
+    for epoch, order in enumerate(epochs):
+        first = identities(take(make(source, augmentation=PLAIN, batch_size=26), 2))[26 * epoch :]
+        np.testing.assert_array_equal(order, first.repeat(repeats)[:24])
+    assert not np.array_equal(*epochs)
+
+
+def test_copies_are_augmented_differently():
+    """Copies differ, and the first one is the image without repetition."""
+    source, settings = DrawnSource(), {"image_size": 32, "batch_size": 8}
+    images = np.concatenate([b["image"] for b in take(make(source, repeats=4, **settings), 2)])
+    assert len({image.tobytes() for image in images}) == 16
+    once = [batch["image"] for batch in take(make(source, **settings), 2)]
+    for epoch in range(2):
+        np.testing.assert_array_equal(images[8 * epoch :: 4][:2], once[epoch][:2])
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("stop", [0, 1, 4, 7])
-def test_resume_continues_exactly(memory_source, stop):
+def test_resume_continues_exactly(memory_source, stop, repeats):
     """A restored position continues with the same batches as an uninterrupted run."""
     source = memory_source(16)
-    whole = digest(take(make(source), 12))
-    iterator = iter(make(source))
+    whole = digest(take(make(source, repeats=repeats), 12))
+    iterator = iter(make(source, repeats=repeats))
     for _ in range(stop):
         next(iterator)
     state = iterator.get_state()
     assert state == {"next_index": stop}
-    resumed = iter(make(source, num_threads=1))
+    resumed = iter(make(source, num_threads=1, repeats=repeats))
     resumed.set_state(state)
     assert digest(itertools.islice(resumed, 12 - stop)) == whole[stop:]
 
@@ -174,12 +200,13 @@ def test_position_travels_through_orbax(memory_source, tmp_path):
     assert digest(itertools.islice(resumed, 3)) == digest(itertools.islice(iterator, 3))
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_the_same_batch(memory_source, count):
+def test_processes_share_the_same_batch(memory_source, count, repeats):
     """The rows of all hosts equal the batch of a single host."""
     source = memory_source(16)
-    whole = take(make(source), 6)
-    parts = [take(make(source, shard=(index, count)), 6) for index in range(count)]
+    whole = take(make(source, repeats=repeats), 6)
+    parts = [take(make(source, repeats=repeats, shard=(index, count)), 6) for index in range(count)]
     for step, batch in enumerate(whole):
         joined = np.concatenate([part[step]["image"] for part in parts])
         np.testing.assert_array_equal(joined, batch["image"])
@@ -283,6 +310,12 @@ def test_numbers_out_of_range_are_refused_at_once(changes, message, memory_sourc
         EvalBatches(memory_source(16), **settings)
     with pytest.raises(ValueError, match=message):
         make(memory_source(16), **settings)
+
+
+def test_a_batch_has_at_least_one_copy(memory_source):
+    """Protects from a division by zero in a thread."""
+    with pytest.raises(ValueError, match="repeats 0; expected at least 1"):
+        make(memory_source(16), repeats=0)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

@@ -63,6 +63,7 @@ KEYS = (
     Key("augment.erasing_ratio", (0.3, 1 / 0.3), _RATIO, "width of the rectangle over its height"),
     Key("augment.erasing_fill", "noise", one_of("noise", "mean"), "fill; mean: data.mean"),
     Key("augment.custom", str, rules.NAME, "operation added by a module, after the others"),
+    Key("augment.repeats", 1, at_least(1), "copies of each image in a batch"),
     Key("augment.mixup", 0.0, at_least(0), "alpha of the Beta distribution; 0: no mixup"),
     Key("augment.cutmix", 0.0, at_least(0), "alpha, as for mixup; with both, each batch uses one"),
     Key("augment.mixup_prob", 1.0, rules.within(0, 1), "share of batches to mix, by either method"),

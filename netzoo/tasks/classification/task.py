@@ -150,7 +150,13 @@ class ImageClassification(Task):
             notes.append(
                 f"train.batch_size is {wanted}; the {images} images make batches of {batch}"
             )
-        if left_out := images % batch:
+        if (repeats := self.config.augment.repeats) > 1:
+            seen = -(-self.steps_per_epoch * batch // repeats)
+            notes.append(
+                f"augment.repeats is {repeats}, so each epoch has {seen:,} of the {images:,} "
+                "training images, not always the same ones"
+            )
+        elif left_out := images % batch:
             notes.append(
                 f"batches have {batch} images, so each epoch leaves out {left_out} of the "
                 f"{images:,} training images, not always the same ones"
@@ -212,7 +218,7 @@ class ImageClassification(Task):
         options = {name: config.augment[name] for name in names - {"mean"}}
         augmentation = Augmentation(**options, mean=config.data.mean)
         source, shared = self._source(config.data.train_split), self._batch_options()
-        shared["batch_size"] = self._train_batch
+        shared |= {"batch_size": self._train_batch, "repeats": config.augment.repeats}
         return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
 
     def _batch_options(self) -> dict[str, Any]:

@@ -215,6 +215,8 @@ def test_left_out_images_are_counted(pictures):
     assert create_task(config).notes() == []
     config.train.batch_size = 9
     assert "leaves out 4 of the 40 training images" in create_task(config).notes()[0]
+    config.augment.repeats = 5
+    assert "each epoch has 8 of the 40 training images" in create_task(config).notes()[0]
 
 
 def test_top_k_is_at_most_the_number_of_classes(pictures):
