@@ -201,6 +201,8 @@ def _unused_keys(optimizer: str) -> list[str]:
 
 # Rules of network options, the further keys of `model`. The network determines its options.
 OPTIONS = {
+    "attention_dropout_rate": rules.SHARE,
+    "drop_path_rate": rules.SHARE,
     "dropout_rate": rules.SHARE,
     "norm_epsilon": rules.POSITIVE,
     "num_classes": rules.FROM_DATA,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from netzoo import kernels
 from netzoo.errors import UserError
@@ -15,6 +16,7 @@ from netzoo.layers import (
     Conv,
     Dense,
     Dropout,
+    DropPath,
     Padding,
     SqueezeExcite,
     adaptive_avg_pool,
@@ -142,7 +144,7 @@ class InvertedResidual(nn.Module):
     This is the block of MobileNetV2 (Sandler et al., arXiv:1801.04381, Figure 3b). With
     squeeze-excite before the projection, it is the block of MobileNetV3 (Howard et al.,
     arXiv:1905.02244, Figure 4). With `expansion` 1 it has no expanding convolution. If input and
-    output have the same shape, the block adds the input.
+    output have the same shape, the block adds the input. Only such a block has a drop path.
     """
 
     conv_norm_act: ConvNormAct
@@ -150,6 +152,7 @@ class InvertedResidual(nn.Module):
     expansion: float  # expanded channels in multiples of the input's
     kernel_size: int = 3  # of the depthwise convolution
     squeeze_excite: bool = False  # with a quarter of the expanded channels
+    drop_rate: float = 0.0  # probability of dropping the branch of an example in training
     stride: int = 1  # of the depthwise convolution
 
     @nn.compact
@@ -164,7 +167,9 @@ class InvertedResidual(nn.Module):
             bottleneck = scale_channels(expanded, SQUEEZE_RATIO)
             y = SqueezeExcite(bottleneck, name="squeeze_excite")(y)
         y = self.conv_norm_act.linear(y, self.features, 1, name="project", train=train)
-        return x + y if x.shape == y.shape else y
+        if x.shape != y.shape:
+            return y
+        return x + DropPath(self.drop_rate, name="drop_path")(y, train=train)
 
 
 def trunk(
@@ -252,6 +257,33 @@ def hidden_layers_classifier(
 def drop_path_rates(last: float, depth: int) -> list[float]:
     """Return the drop path rates of `depth` blocks, which increase linearly from 0 to `last`."""
     return [last * index / max(depth - 1, 1) for index in range(depth)]
+
+
+def drop_path_factors(
+    network: nn.Module, last: float, depth: int, branches: int, x: jax.Array, *, train: bool
+) -> jax.Array | None:
+    """Draw the factors of drop path for scanned blocks: 0, or 1 / (1 - rate).
+
+    Args:
+      network: The calling module, whose `dropout` stream is used.
+      last: Drop path rate of the last block; see `drop_path_rates`.
+      depth: Number of blocks.
+      branches: Number of branches of a block; each has its own factors.
+      x: Input of the blocks, `[batch, length, width]`.
+      train: Whether to drop branches.
+
+    Returns:
+      `[depth, branches, batch, 1, 1]`, or None if nothing is dropped.
+    """
+    if last == 0 or not train:
+        return None
+    rates = np.array(drop_path_rates(last, depth))
+    # Not in `x.dtype`: bfloat16 random numbers are too coarse for small rates.
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    shares = jnp.asarray(1 - rates.reshape(-1, 1, 1, 1, 1), wide)
+    shape = (depth, branches, x.shape[0], 1, 1)
+    factors = jax.random.bernoulli(network.make_rng("dropout"), shares, shape) / shares
+    return factors.astype(x.dtype)
 
 
 def scan_blocks(block: type[nn.Module], depth: int, in_axes) -> Callable[..., nn.Module]:

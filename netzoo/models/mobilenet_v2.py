@@ -34,6 +34,7 @@ from netzoo.models.blocks import (
     InvertedResidual,
     check_image_size,
     classifier,
+    drop_path_rates,
     scale_channels,
     trunk,
 )
@@ -68,12 +69,15 @@ class MobileNetV2(ConvNet, kw_only=True):
     Attributes besides those of `ConvNet`:
       width_multiplier: Factor on every channel count (section 4.1).
       dropout_rate: Dropout rate before the logits.
+      drop_path_rate: Drop path rate at the last block; earlier blocks have linearly lower rates.
+        Only blocks with a shortcut are dropped, as in timm.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
     """
 
     width_multiplier: float = 1.0
     dropout_rate: float = 0.2
+    drop_path_rate: float = 0.0
     padding: Padding = "torch"
     norm_epsilon: float = 1e-5
 
@@ -84,10 +88,12 @@ class MobileNetV2(ConvNet, kw_only=True):
         conv_norm_act = ConvNormAct.of(self, nn.relu6)
         channels = functools.partial(scale_channels, width_multiplier=self.width_multiplier)
         block = functools.partial(InvertedResidual, conv_norm_act)
-        stages = [
-            (s.stride, s.blocks * [functools.partial(block, channels(s.channels), s.expansion)])
-            for s in STAGES
-        ]
+        drop_rates = iter(drop_path_rates(self.drop_path_rate, sum(s.blocks for s in STAGES)))
+        stages = []
+        for s in STAGES:
+            make = functools.partial(block, channels(s.channels), s.expansion)
+            blocks = [functools.partial(make, drop_rate=next(drop_rates)) for _ in range(s.blocks)]
+            stages.append((s.stride, blocks))
         x = conv_norm_act(images, channels(STEM_CHANNELS), 3, stride=2, name="stem", train=train)
         x = trunk(self, endpoint(self, "stem", x), stages, train=train)
         head = scale_channels(HEAD_CHANNELS, max(1.0, self.width_multiplier))

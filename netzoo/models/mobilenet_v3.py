@@ -44,6 +44,7 @@ from netzoo.models.blocks import (
     InvertedResidual,
     check_image_size,
     classifier,
+    drop_path_rates,
     scale_channels,
     trunk,
 )
@@ -105,6 +106,8 @@ class MobileNetV3(ConvNet, kw_only=True):
       minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
       dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" is a keep
         probability.
+      drop_path_rate: Drop path rate at the last block; earlier blocks have linearly lower rates.
+        Only blocks with a shortcut are dropped, as in timm.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights; 1e-5
         in timm's others.
@@ -114,6 +117,7 @@ class MobileNetV3(ConvNet, kw_only=True):
     width_multiplier: float = 1.0
     minimalistic: bool = False
     dropout_rate: float = 0.2
+    drop_path_rate: float = 0.0
     padding: Padding = "torch"
     norm_epsilon: float = 1e-3
 
@@ -123,6 +127,8 @@ class MobileNetV3(ConvNet, kw_only=True):
         check_image_size(images, self)
         v, activation = self.variant, RE if self.minimalistic else HS
         conv_norm_act = ConvNormAct.of(self, activation)
+        depth = sum(len(s.expansions) for s in v.stages)
+        drop_rates = iter(drop_path_rates(self.drop_path_rate, depth))
         stages = []
         for s in v.stages:
             if self.minimalistic:
@@ -134,7 +140,10 @@ class MobileNetV3(ConvNet, kw_only=True):
                 kernel_size=s.kernel_size,
                 squeeze_excite=s.squeeze_excite,
             )
-            blocks = [functools.partial(block, expansion=expansion) for expansion in s.expansions]
+            blocks = [
+                functools.partial(block, expansion=expansion, drop_rate=next(drop_rates))
+                for expansion in s.expansions
+            ]
             stages.append((s.stride, blocks))
 
         x = conv_norm_act(images, STEM_CHANNELS, 3, stride=2, name="stem", train=train)

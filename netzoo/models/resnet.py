@@ -109,7 +109,8 @@ class ResNet(ConvNet, kw_only=True):
       zero_init_last_norm: Whether to initialise every residual branch to 0 (Goyal et al.,
         arXiv:1706.02677, section 5.1).
       dropout_rate: Dropout rate before the logits.
-      drop_path_rate: Drop path rate of the last block; earlier blocks have linearly lower rates.
+      drop_path_rate: Drop path rate of the last block; earlier blocks have linearly lower rates
+        (stochastic depth; Huang et al., arXiv:1603.09382).
       padding: Padding convention; see `netzoo.kernels.padding`.
     """
 

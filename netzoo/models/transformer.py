@@ -125,6 +125,8 @@ class Transformer(nn.Module):
       attention_dropout_rate: Dropout rate of the attention weights; 0 in the paper, the general
         dropout rate in `torch.nn.Transformer`.
       mlp_dropout_rate: Dropout rate inside the MLP; 0 in the paper.
+      drop_path_rate: Drop path rate of the sublayers of each stack's last block; 0 in the paper.
+        Earlier blocks have linearly lower rates.
       norm_first: Whether to normalise before every sublayer instead of after the sum.
       final_norm: Whether a LayerNorm ends each stack; None for the value of `norm_first`.
         `torch.nn.Transformer` always has it.
@@ -140,6 +142,7 @@ class Transformer(nn.Module):
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     mlp_dropout_rate: float = 0.0
+    drop_path_rate: float = 0.0
     norm_first: bool = False
     final_norm: bool | None = None
     share_embeddings: bool = True
@@ -184,8 +187,8 @@ class Transformer(nn.Module):
             "norm_first": self.norm_first,
         }
         final_norm = self.norm_first if self.final_norm is None else self.final_norm
-        self.encoder = Stack(v.layers, final_norm, block)
-        self.decoder = Stack(v.layers, final_norm, block)
+        self.encoder = Stack(v.layers, final_norm, block, self.drop_path_rate)
+        self.decoder = Stack(v.layers, final_norm, block, self.drop_path_rate)
 
     def __call__(self, source: jax.Array, target: jax.Array, *, train: bool) -> jax.Array:
         """Map tokens `[batch, S]` and `[batch, T]` to float32 logits `[batch, T, num_classes]`.

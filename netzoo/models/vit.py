@@ -32,7 +32,7 @@ from netzoo.models.blocks import (
     block_endpoints,
     check_normalized,
     classifier,
-    drop_path_rates,
+    drop_path_factors,
     scan_blocks,
 )
 from netzoo.models.registry import register
@@ -148,20 +148,9 @@ class Encoder(nn.Module):
         blocks = scan_blocks(EncoderBlock, self.depth, in_axes=0)(
             **self.block, train=train, details=endpoints_wanted(self), name="blocks"
         )
-        x, outputs = blocks(x, self._branch_factors(x, train))
+        factors = drop_path_factors(self, self.drop_path_rate, self.depth, 2, x, train=train)
+        x, outputs = blocks(x, factors)
         return self.block["norm"](name="norm")(x), outputs
-
-    def _branch_factors(self, x: jax.Array, train: bool) -> jax.Array | None:
-        """Draw the factors of drop path, `[depth, 2, batch, 1, 1]`: 0, or 1 / (1 - rate)."""
-        if self.drop_path_rate == 0 or not train:
-            return None
-        rates = np.array(drop_path_rates(self.drop_path_rate, self.depth))
-        # Not in `x.dtype`: bfloat16 random numbers are too coarse for small rates.
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        shares = jnp.asarray(1 - rates.reshape(-1, 1, 1, 1, 1), wide)
-        shape = (self.depth, 2, x.shape[0], 1, 1)
-        factors = jax.random.bernoulli(self.make_rng("dropout"), shares, shape) / shares
-        return factors.astype(x.dtype)
 
 
 class ViT(nn.Module):
@@ -174,7 +163,8 @@ class ViT(nn.Module):
       representation_size: Width of `pre_logits`, a dense layer with tanh before the logits, as in
         pre-training (section 3.1, "one hidden layer"); None omits it.
       dropout_rate: Dropout rate of the embedded patches and the blocks; 0.1 for training on
-        ImageNet from scratch (Table 3). Attention weights have no dropout.
+        ImageNet from scratch (Table 3).
+      attention_dropout_rate: Dropout rate of the attention weights; 0 in the papers.
       drop_path_rate: Drop path rate of the last block; 0.1 in Steiner et al., arXiv:2106.10270,
         section 3.3.
       norm_epsilon: LayerNorm's epsilon.
@@ -188,6 +178,7 @@ class ViT(nn.Module):
     pool: Pool = "token"
     representation_size: int | None = None
     dropout_rate: float = 0.1
+    attention_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
     norm_epsilon: float = 1e-6
     gelu_approximate: bool = False
@@ -223,7 +214,10 @@ class ViT(nn.Module):
         return {
             "norm": functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype),
             "attention": functools.partial(
-                MultiHeadAttention, self.variant.heads, dtype=self.dtype
+                MultiHeadAttention,
+                self.variant.heads,
+                self.attention_dropout_rate,
+                self.dtype,
             ),
             "mlp": functools.partial(
                 Mlp,

@@ -14,8 +14,36 @@ PLACES = {
     # Szegedy et al., arXiv:1409.4842, section 5.
     "googlenet": ({}, 64, {"aux1/Dropout_0": 0.7, "aux2/Dropout_0": 0.7, "Dropout_0": 0.4}),
     "mobilenet_v1_025": ({}, 32, {"Dropout_0": 0.001}),
-    "mobilenet_v2_035": ({}, 32, {"Dropout_0": 0.2}),
-    "mobilenet_v3_small": ({}, 32, {"Dropout_0": 0.2}),
+    # As in timm, blocks without a shortcut count, but have no drop path.
+    "mobilenet_v2_035": (
+        {"drop_path_rate": 0.8},
+        32,
+        {
+            "Dropout_0": 0.2,
+            **{
+                f"stage{stage}_block{block}/drop_path": number / 20
+                for number, (stage, block) in enumerate(
+                    (stage, block)
+                    for stage, blocks in enumerate((1, 2, 3, 4, 3, 3, 1), start=1)
+                    for block in range(1, blocks + 1)
+                )
+                if block > 1
+            },
+        },
+    ),
+    "mobilenet_v3_small": (
+        {"drop_path_rate": 0.5},
+        32,
+        {
+            "Dropout_0": 0.2,
+            "stage2_block2/drop_path": 0.1,
+            "stage3_block2/drop_path": 0.2,
+            "stage3_block3/drop_path": 0.25,
+            "stage4_block2/drop_path": 0.35,
+            "stage5_block2/drop_path": 0.45,
+            "stage5_block3/drop_path": 0.5,
+        },
+    ),
     # Huang et al., arXiv:1603.09382, section 3: linear from 0 to that of the last block.
     "resnet18": (
         {"drop_path_rate": 0.7, "dropout_rate": 0.3},
@@ -28,15 +56,15 @@ PLACES = {
             "Dropout_0": 0.3,
         },
     ),
-    # Dosovitskiy et al., arXiv:2010.11929, appendix B.1.1; not in attention.
+    # Dosovitskiy et al., arXiv:2010.11929, appendix B.1.1; in attention by option.
     "vit_ti16": (
-        {"dropout_rate": 0.3},
+        {"dropout_rate": 0.3, "attention_dropout_rate": 0.1},
         32,
         {
             "Dropout_0": 0.3,
             "encoder/blocks/Dropout_0": 0.3,
             "encoder/blocks/mlp/Dropout_0": 0.3,
-            "encoder/blocks/attention/Dropout_0": 0.0,
+            "encoder/blocks/attention/Dropout_0": 0.1,
         },
     ),
     # Vaswani et al., arXiv:1706.03762, section 5.4: embeddings and every sublayer.

@@ -80,7 +80,7 @@ FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
 LOCAL = ("data.cache",)
 
 OPTIONS = {
-    **dict.fromkeys(("auxiliary_dropout_rate", "drop_path_rate", "norm_momentum"), SHARE),
+    **dict.fromkeys(("auxiliary_dropout_rate", "norm_momentum"), SHARE),
     **dict.fromkeys(("group_norm_epsilon", "standardize_epsilon", "width_multiplier"), POSITIVE),
     **dict.fromkeys(("auxiliary", "transform_input", "minimalistic", "gelu_approximate"), SWITCH),
     **dict.fromkeys(("stride_in_first", "zero_init_last_norm"), SWITCH),

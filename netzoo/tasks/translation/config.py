@@ -53,7 +53,6 @@ LOCAL = ()
 
 OPTIONS = {
     "variant": _VARIANT,
-    "attention_dropout_rate": SHARE,
     "mlp_dropout_rate": SHARE,
     "norm_first": SWITCH,
     "share_embeddings": SWITCH,
