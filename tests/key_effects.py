@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -26,6 +27,7 @@ from netzoo.tasks import create_task
 from netzoo.tasks.translation import batches as translation
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.training import evaluate_run, prepare, sharding, train
+from netzoo.training.batch_stats import STATISTICS, make_estimate
 from netzoo.training.continuation import check_data
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule
@@ -162,6 +164,16 @@ def step(config):
     task = create_task(config)
     program = build_train_program(config, task, create_mesh())
     return traced(program.step, program.state, next(task.train_iterator()))
+
+
+def estimation(config):
+    """The number of training batches that estimate the statistics of the average."""
+    state = SimpleNamespace(ema={STATISTICS: {}}, key=None, replace=lambda **_: None)
+    with mock.patch.object(jax, "jit") as compiled:
+        estimate = make_estimate(config, create_task(config), create_mesh(), state.ema)
+        if estimate:
+            estimate(state, lambda batch: batch)
+    return compiled.return_value.call_count
 
 
 PARAMS = {"a": {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([0.5])}}

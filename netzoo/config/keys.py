@@ -49,6 +49,7 @@ def _for(key: str) -> str:
 
 
 _OPTIMIZERS = Rule(rules.NAME.holds, f"{', '.join(OPTIMIZER_KEYS)} or one added by a module")
+_WARMUPS = one_of("num_updates", "debias", "none")
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -91,7 +92,16 @@ KEYS = (
     ),
     Key("train.label_smoothing", 0.0, rules.SHARE, "share of the target spread over all classes"),
     Key("train.clip_norm", float, rules.POSITIVE, "maximum global norm of the gradient"),
-    Key("train.ema_decay", 0.0, rules.SHARE, "decay of the averaged weights; 0: no average"),
+    Key("train.ema_decay", 0.0, rules.SHARE, "decay of the moving average of the weights; 0: none"),
+    Key("train.ema_warmup", "num_updates", _WARMUPS, "start of the moving average"),
+    Key(
+        *("train.swa_epochs", 0, at_least(0)),
+        "epochs at the end whose weights are averaged equally; 0: no such average",
+    ),
+    Key(
+        *("train.batch_norm_batches", 0, at_least(0)),
+        "training batches that re-estimate the average's BatchNorm statistics; 0: averaged too",
+    ),
     Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "action at a non-finite step"),
     Key("train.remat", False, None, "recompute blocks: less memory, longer steps"),
     Key("train.log_every_steps", 10, at_least(1), "steps between logged metrics"),
@@ -181,6 +191,13 @@ def conflicts(
             "schedule.warmup_epochs",
             "0 for onecycle, which has its own rise (schedule.pct_start)",
         )
+    if values["train.swa_epochs"] and values["train.ema_decay"]:
+        yield "train.swa_epochs", "0 with train.ema_decay: a run keeps one average of its weights"
+    averaged = values["train.swa_epochs"] or values["train.ema_decay"]
+    if values["train.batch_norm_batches"] and not averaged:
+        yield "train.batch_norm_batches", "0 without train.ema_decay and train.swa_epochs"
+    if values["train.batch_norm_batches"] and values.get("train.freeze_batch_norm"):
+        yield "train.batch_norm_batches", "0 with train.freeze_batch_norm"
     name = values["optimizer.name"]
     for key in _unused_keys(name) if training else ():
         if values[key] != defaults[key]:

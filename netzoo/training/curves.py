@@ -26,7 +26,7 @@ def training_curves(
 
     `records` are the lines of metrics.jsonl; without a train line, the function draws nothing.
     Train lines have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`,
-    the same for the metric, and `weights`, which is "ema" for averaged weights. Missing and null
+    the same for the metric, and `weights`: "ema" or "swa" for averaged weights. Missing and null
     values are skipped. `metric` is the task's main metric, from 0 to 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
@@ -39,7 +39,8 @@ def training_curves(
     metrics.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     rates.plot(*_series(train, "learning_rate"), color=INK, linewidth=1.4)
     rates.set_ylim(bottom=0)
-    averaged = " (EMA weights)" if evals and evals[-1].get("weights") == "ema" else ""
+    weights = evals[-1].get("weights") if evals else None
+    averaged = f" ({weights.upper()} weights)" if weights in ("ema", "swa") else ""
     names = ("Loss", metric.replace("_", " ").capitalize() + averaged, "Learning rate")
     for axes, name in zip((losses, metrics, rates), names, strict=True):
         _dress(axes, name)

@@ -20,6 +20,7 @@ from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
+from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
 from netzoo.workdir import EVAL_FILE, TEST_FILE
 from netzoo.workdir.checkpoint import restore_variables
@@ -100,6 +101,8 @@ def _evaluate(
     described = {"data": task.fingerprint(examples), "versions": versions(), "commit": commit()}
     processes.check_same(shared_environment(described))
     step, weights, variables = restore_variables(workdir, which)
+    if weights == "ema":  # under this name, checkpoints hold the weights that the run evaluates
+        weights = average.kind(config)
     check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
     sums, rows = evaluate_rows(

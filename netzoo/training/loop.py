@@ -28,7 +28,8 @@ from netzoo.files import make_folder
 from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks.task import Task
-from netzoo.training import schedule
+from netzoo.training import average, schedule
+from netzoo.training.batch_stats import make_estimate
 from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, notes
 from netzoo.training.curves import training_curves
@@ -139,6 +140,7 @@ class TrainingLoop:
         pretrained = None if exist else task.pretrained_variables()
         processes.check_same_arrays(config.init.weights, pretrained)
         program = build_train_program(config, task, mesh, pretrained)
+        self.estimate = make_estimate(config, task, mesh, program.state.model_state)
         state = program.init(pretrained)
         restored = self.checkpoints.restore(state, self.iterator)
         self.start = restored[0] if restored else 0
@@ -241,6 +243,9 @@ class TrainingLoop:
                 unread = None
             # A skipped step has no new state, and saving it would delete an older checkpoint.
             regular = last or (regular and not self.skipped_in_a_row)
+            if evaluating and self.estimate:
+                with self.clock.paused():
+                    self.state = self.estimate(self.state, self.put)
             # Saved first, because a signal may leave no time for an evaluation. The continued run
             # then evaluates the restored step.
             if regular:
@@ -314,7 +319,7 @@ class TrainingLoop:
         except _Interrupted:
             return False
         epoch = step / self.task.steps_per_epoch
-        weights = "params" if self.state.ema is None else "ema"
+        weights = average.kind(self.config)
         if self.log:
             self.log.write("eval", step, epoch, {**results, "weights": weights})
         listed = "  ".join(f"{name} {format_metric(value)}" for name, value in results.items())

@@ -25,8 +25,7 @@ class TrainState(flax.struct.PyTreeNode):
       params: Parameters, float32.
       model_state: Other collections of the network, e.g. `{"batch_stats": ...}`.
       opt_state: Optimizer state, in a `Skipping` if the run skips steps.
-      ema: Exponential moving average of `{"params": ..., **model_state}`, or None. The statistics
-        are averaged too, because those of the last step belong to other weights.
+      ema: Average of `{"params": ..., **model_state}` (`netzoo.training.average`), or None.
       key: Random key of the run, as raw `uint32` data; step `n` folds `n` into it.
     """
 
@@ -75,5 +74,5 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def evaluation_variables(self) -> ArrayTree:
-        """The variables to evaluate: the moving average if there is one."""
+        """The variables to evaluate: their average if there is one."""
         return self.variables if self.ema is None else self.ema

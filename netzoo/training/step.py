@@ -17,6 +17,7 @@ from netzoo.kernels import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import patterns, sharding
+from netzoo.training.average import Decay, create_decay
 from netzoo.training.optimizer import create_optimizer, lr_mults
 from netzoo.training.schedule import create_schedule
 from netzoo.training.state import Skipping, TrainState
@@ -63,11 +64,12 @@ def build_train_program(
         params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params)
+    decay = create_decay(config, task.steps_per_epoch)
 
     def create(key, pretrained):
         variables = task.init(key) if pretrained is None else pretrained
-        ema, skip = config.train.ema_decay > 0, config.train.on_nonfinite == "skip"
-        return TrainState.create(variables, optimizer, run_key, ema=ema, skip=skip)
+        average, skip = decay is not None, config.train.on_nonfinite == "skip"
+        return TrainState.create(variables, optimizer, run_key, ema=average, skip=skip)
 
     placed = sharding.parameter_shardings(config, params, mesh)
     shapes = jax.eval_shape(create, init_key, pretrained)
@@ -84,7 +86,7 @@ def build_train_program(
         optimizer,
         learning_rate,
         grad_accum_steps=config.train.grad_accum_steps,
-        ema_decay=config.train.ema_decay,
+        average_decay=decay,
         prepare=lambda params: _freeze(all_gather(params), factors),
     )
     on_backend = kernels.use_backend(kernels.backend(mesh))
@@ -113,7 +115,7 @@ def make_train_step(
     learning_rate: optax.Schedule,
     *,
     grad_accum_steps: int = 1,
-    ema_decay: float = 0.0,
+    average_decay: Decay | None = None,
     prepare: Callable[[ArrayTree], ArrayTree] = lambda params: params,
 ) -> TrainStep:
     """Return the function `(state, batch) -> (state, metrics)` to compile.
@@ -125,10 +127,9 @@ def make_train_step(
     `skipped_in_a_row` report the counts.
 
     `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
-    parts of a batch are averaged, and BatchNorm normalises each part. `ema_decay` is the decay of
-    the moving average; the first steps use a lower decay, `(1 + n) / (10 + n)`, to forget the
-    initial values. `prepare` gathers sharded parameters and stops the gradients of frozen ones
-    before the loss.
+    parts of a batch are averaged, and BatchNorm normalises each part. `average_decay` says how the
+    weights are averaged. `prepare` gathers sharded parameters and stops the gradients of frozen
+    ones before the loss.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
@@ -138,11 +139,6 @@ def make_train_step(
         opt_state = state.opt_state.inner if skipping else state.opt_state
         updates, opt_state = optimizer.update(grads, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = state.ema
-        if ema is not None:
-            decay = jnp.minimum(ema_decay, (1 + state.updates) / (10 + state.updates))
-            current = {"params": params, **model_state}
-            ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, current)
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
             "update_norm": optax.tree.norm(updates),
@@ -156,12 +152,15 @@ def make_train_step(
             params=params,
             model_state=model_state,
             opt_state=opt_state,
-            ema=ema,
         )
         if skipping:
             new_state = _unless_nonfinite(metrics, new_state, state)
             counts = new_state.opt_state
             metrics |= {"skipped": counts.total, "skipped_in_a_row": counts.in_a_row}
+        if average_decay:
+            decay, current = average_decay(state, new_state), new_state.variables
+            average = jax.tree.map(lambda a, x: decay * a + (1 - decay) * x, state.ema, current)
+            new_state = new_state.replace(ema=average)
         return new_state, metrics
 
     return train_step

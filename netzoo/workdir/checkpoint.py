@@ -233,7 +233,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
 
     Returns:
       The step, or the newest averaged step; the kind of weights: `"params"`, `"ema"` if the run
-      keeps a moving average, or e.g. `"mean of 5"`; and the variables.
+      keeps an average, or e.g. `"mean of 5"`; and the variables.
 
     Raises:
       UserError: `which` is unknown, or no such checkpoint can be read.

@@ -46,6 +46,7 @@ OUT_OF_RANGE = {
     "data.cache": ("disk", ""),
     "data.on_corrupt": ("ignore", ""),
     "data.on_change": ("ignore", ""),
+    "train.ema_warmup": ("timm", ""),
     "train.on_nonfinite": ("ignore", ""),
     "data.image_size": (0, 4097, 100_000),
     "data.fold": ((4, 4), (-1, 4), (0, 1), (0,), (0.5, 2), ("a", 2)),
@@ -183,6 +184,19 @@ def test_all_faults_are_reported_at_once():
         (
             {"schedule__name": "onecycle", "schedule__warmup_epochs": 1.0},
             "warmup_epochs is 1.0; expected 0 for onecycle",
+        ),
+        (
+            {"train__swa_epochs": 2, "train__ema_decay": 0.9},
+            "epochs is 2; expected 0 with train.ema",
+        ),
+        ({"train__batch_norm_batches": 2}, "batches is 2; expected 0 without train.ema_decay and"),
+        (
+            {
+                "train__batch_norm_batches": 2,
+                "train__ema_decay": 0.9,
+                "train__freeze_batch_norm": True,
+            },
+            "batches is 2; expected 0 with train.freeze_batch_norm",
         ),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         (

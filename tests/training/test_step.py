@@ -1,21 +1,16 @@
 """One training step: its exact numbers, what it changes, and accumulation."""
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from netzoo.config import default_config
-from netzoo.layers import BatchNorm
 from netzoo.tasks import create_task
-from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule
-from netzoo.training.state import Skipping, TrainState
-from netzoo.training.step import make_train_step
+from netzoo.training.state import Skipping
 from tests.conftest import slow, tiny_config
+from tests.training.toy import ToyTask, state_and_step, toy
 
 # At 32 px on the batch below, recorded on x86-64, jaxlib 0.10.2.
 # Losses, norms of the gradient and norms of the update of three steps.
@@ -31,63 +26,6 @@ GOLDEN = {
         {"loss": 0.87652623272, "grad_norm": 266.130496251, "update_norm": 0.357189143264},
     ],
 }
-
-
-class ToyTask:
-    """Two classes of random vectors, a network with BatchNorm and dropout: compiles at once."""
-
-    steps_per_epoch = 5
-
-    def __init__(self, dropout_rate: float = 0.5):
-        self._net = _ToyNetwork(dropout_rate)
-
-    def init(self, key):
-        return self._net.init(key, jnp.zeros((1, 6)), train=False)
-
-    def loss(self, variables, batch, key):
-        logits, state = self._net.apply(
-            variables, batch["x"], train=True, mutable=["batch_stats"], rngs={"dropout": key}
-        )
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-        return loss, state, {"loss": loss}
-
-
-class _ToyNetwork(nn.Module):
-    """Has no bias before BatchNorm, whose gradient would be only rounding that Adam amplifies."""
-
-    dropout_rate: float
-
-    @nn.compact
-    def __call__(self, x, *, train):
-        dense = nn.Dense(16, use_bias=False, name="dense")
-        x = nn.relu(BatchNorm(name="norm")(dense(x), train=train))
-        return nn.Dense(2, name="logits")(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
-
-
-def state_and_step(task, config):
-    """Return the state before the first step and the step function."""
-    variables = jax.jit(task.init)(jax.random.key(0))
-    learning_rate = create_schedule(config, task.steps_per_epoch)
-    optimizer = create_optimizer(config, learning_rate, variables["params"])
-    ema, skip = config.train.ema_decay, config.train.on_nonfinite == "skip"
-    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=ema > 0, skip=skip)
-    parts = config.train.grad_accum_steps
-    step = make_train_step(task, optimizer, learning_rate, grad_accum_steps=parts, ema_decay=ema)
-    return state, step
-
-
-def toy(dropout_rate: float = 0.5, **options):
-    """Return configuration, state, step function and batch of the toy task."""
-    config = default_config()
-    config.train.ema_decay = 0.9
-    config.optimizer.weight_decay = 0.01
-    config.update_from_flattened_dict(options)
-    rng = np.random.default_rng(0)
-    batch = {
-        "x": jnp.asarray(rng.normal(size=(8, 6)), jnp.float32),
-        "label": jnp.asarray(rng.integers(0, 2, 8), jnp.int32),
-    }
-    return config, *state_and_step(ToyTask(dropout_rate), config), batch
 
 
 @pytest.mark.parametrize(("name", "width"), [("mobilenet_v1", 0.25), slow("mobilenet_v2", 0.35)])

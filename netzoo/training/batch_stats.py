@@ -1,0 +1,72 @@
+"""Estimates BatchNorm's statistics for averaged weights from training batches.
+
+The mean of the running statistics of several weights is not the statistic of their mean (Izmailov
+et al., arXiv:1803.05407, section 3.2).
+"""
+
+import copy
+import itertools
+from collections.abc import Callable
+
+import jax
+from chex import ArrayTree
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from netzoo import kernels
+from netzoo import mesh as meshes
+from netzoo.errors import UserError
+from netzoo.kernels import compiler_options
+from netzoo.tasks.task import Task
+from netzoo.training.state import TrainState
+
+STATISTICS = "batch_stats"
+Estimate = Callable[[TrainState, Callable[[ArrayTree], ArrayTree]], TrainState]
+
+
+def make_estimate(
+    config: ConfigDict, task: Task, mesh: Mesh, model_state: ArrayTree
+) -> Estimate | None:
+    """Return a function that estimates the statistics of `state.ema`, or None by configuration.
+
+    The function takes a state and the function that places a batch on the devices. The new
+    statistics are the means of those of the run's first `train.batch_norm_batches` training
+    batches, augmented as in their steps. `model_state` are the collections of the network.
+
+    Raises:
+      UserError: The network has no BatchNorm whose momentum is an option.
+    """
+    batches = config.train.batch_norm_batches
+    if not batches:
+        return None
+    if STATISTICS not in model_state or not hasattr(task.model, "norm_momentum"):
+        raise UserError(
+            f"train.batch_norm_batches is {batches}; expected 0 for {config.model.name}, which has "
+            "no BatchNorm whose momentum is the option norm_momentum"
+        )
+    # Without momentum, the new running statistics are those of the batch alone.
+    task = copy.copy(task)
+    task.model = task.model.clone(norm_momentum=0.0)
+    everywhere = meshes.replicated(mesh)
+
+    @kernels.use_backend(kernels.backend(mesh))
+    def add(mean, variables, batch, key, number):
+        """Return the mean over `number + 1` batches from that over `number` batches."""
+        variables = jax.lax.with_sharding_constraint(variables, everywhere)
+        key = jax.random.fold_in(jax.random.wrap_key_data(key), number)
+        _, model_state, _ = task.loss(variables, batch, key)
+        share = 1 / (number + 1)
+        return jax.tree.map(
+            lambda old, new: (1 - share) * old + share * new, mean, model_state[STATISTICS]
+        )
+
+    add = jax.jit(add, out_shardings=everywhere, compiler_options=compiler_options(mesh))
+
+    def estimate(state: TrainState, put: Callable[[ArrayTree], ArrayTree]) -> TrainState:
+        assert state.ema is not None  # the configuration requires an average
+        mean = state.ema[STATISTICS]
+        for number, batch in enumerate(itertools.islice(task.train_iterator(), batches)):
+            mean = add(mean, state.ema, put(batch), state.key, number)
+        return state.replace(ema={**state.ema, STATISTICS: mean})
+
+    return estimate

@@ -1,0 +1,75 @@
+"""A task whose real training step compiles at once."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from netzoo.config import default_config
+from netzoo.layers import BatchNorm
+from netzoo.training.average import create_decay
+from netzoo.training.optimizer import create_optimizer
+from netzoo.training.schedule import create_schedule
+from netzoo.training.state import TrainState
+from netzoo.training.step import make_train_step
+
+
+class ToyTask:
+    """Two classes of random vectors, a network with BatchNorm and dropout: compiles at once."""
+
+    steps_per_epoch = 5
+
+    def __init__(self, dropout_rate: float = 0.5):
+        self._net = _ToyNetwork(dropout_rate)
+
+    def init(self, key):
+        return self._net.init(key, jnp.zeros((1, 6)), train=False)
+
+    def loss(self, variables, batch, key):
+        logits, state = self._net.apply(
+            variables, batch["x"], train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+        return loss, state, {"loss": loss}
+
+
+class _ToyNetwork(nn.Module):
+    """Has no bias before BatchNorm, whose gradient would be only rounding that Adam amplifies."""
+
+    dropout_rate: float
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        dense = nn.Dense(16, use_bias=False, name="dense")
+        x = nn.relu(BatchNorm(name="norm")(dense(x), train=train))
+        return nn.Dense(2, name="logits")(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
+
+
+def state_and_step(task, config):
+    """Return the state before the first step and the step function."""
+    variables = jax.jit(task.init)(jax.random.key(0))
+    learning_rate = create_schedule(config, task.steps_per_epoch)
+    optimizer = create_optimizer(config, learning_rate, variables["params"])
+    decay = create_decay(config, task.steps_per_epoch)
+    average, skip = decay is not None, config.train.on_nonfinite == "skip"
+    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=average, skip=skip)
+    parts = config.train.grad_accum_steps
+    step = make_train_step(
+        task, optimizer, learning_rate, grad_accum_steps=parts, average_decay=decay
+    )
+    return state, step
+
+
+def toy(dropout_rate: float = 0.5, **options):
+    """Return configuration, state, step function and batch of the toy task."""
+    config = default_config()
+    config.train.ema_decay = 0.9
+    config.optimizer.weight_decay = 0.01
+    config.update_from_flattened_dict(options)
+    rng = np.random.default_rng(0)
+    batch = {
+        "x": jnp.asarray(rng.normal(size=(8, 6)), jnp.float32),
+        "label": jnp.asarray(rng.integers(0, 2, 8), jnp.int32),
+    }
+    return config, *state_and_step(ToyTask(dropout_rate), config), batch
