@@ -27,6 +27,7 @@ COMMANDS = {
     "check": ("netzoo.cli.check", "decode every image of a data set, and list corrupt images"),
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
     "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
+    "leaderboard": ("netzoo.cli.leaderboard", "build the leaderboard from records"),
     "keys": ("netzoo.cli.keys", "list the configuration keys with their meanings"),
     "sweep": (
         "netzoo.cli.sweep.command",

@@ -11,7 +11,7 @@ can be traced. Each task defines its scores and its table in `netzoo/tasks/TASK/
 import os
 import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,12 @@ from netzoo.errors import UserError
 from netzoo.files import MAX_LOG, new_folder, read_bytes, write_bytes, write_text
 from netzoo.json_files import OtherShape, read_json
 from netzoo.paths import user_path
-from netzoo.tasks.record import Record
+from netzoo.tasks.record import RECORD_FILE, Record, markdown_table
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE, TEST_FILE
 from netzoo.workdir.environment import SHAPE, last_session
 from netzoo.workdir.held_out import summary
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
-RECORD_FILE = "record.json"
 _NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE, TEST_FILE)
 
 
@@ -172,7 +171,7 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
     paths = list(user_path(results_dir).glob(f"*/{RECORD_FILE}"))
     if not paths:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
-    rows: dict[str, list[tuple[float, str, str]]] = {}
+    rows: dict[str, list[tuple[float, str, tuple[str, ...]]]] = {}
     for path in paths:
         try:
             description = _description(read_json(path, {"task?": str}))
@@ -180,21 +179,16 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
         except UserError as error:
             where = "" if isinstance(error, OtherShape) else f"{path}: "
             raise UserError(f"{where}{error}; create this record again from its run") from None
-        cells = _row(str(column.cell(record)) for column in description.columns())
+        cells = tuple(str(column.cell(record)) for column in description.columns())
         row = (-record[description.rank], path.parent.name, cells)
         rows.setdefault(record.get("task", DEFAULT_TASK), []).append(row)
     return "\n\n".join(_table(task, rows[task]) for task in TASKS if task in rows)
 
 
-def _table(task: str, rows: list[tuple[float, str, str]]) -> str:
+def _table(task: str, rows: list[tuple[float, str, tuple[str, ...]]]) -> str:
     columns = task_module(task, "record").RECORD.columns()
-    rule = "|" + "|".join("--:" if column.right else "---" for column in columns) + "|"
-    head = _row(column.title for column in columns)
-    return "\n".join([head, rule, *(row for _, _, row in sorted(rows))])
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    titles = [(column.title, column.right) for column in columns]
+    return markdown_table(titles, (cells for _, _, cells in sorted(rows)))
 
 
 def main(arguments: Sequence[str]) -> None:
