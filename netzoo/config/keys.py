@@ -125,6 +125,12 @@ KEYS = (
     ),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of weight decay"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
+    Key(
+        "optimizer.layer_decay",
+        1.0,
+        rules.FRACTION,
+        "learning-rate factor from each layer to the one before; 1: none",
+    ),
     Key("optimizer.weight_decay_mults", _NOT_VECTORS, rules.MULTS, "weight-decay factors by path"),
     Key("schedule.name", "cosine", _SCHEDULES, "learning-rate schedule after the warm-up"),
     Key("schedule.warmup_epochs", 0.0, at_least(0), "length of the linear warm-up from 0"),

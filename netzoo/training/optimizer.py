@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
 from netzoo.training import patterns
+from netzoo.training.layer_order import layer_factors
 from netzoo.training.layerwise import scale_by_muon_or_adam, scale_by_trust_ratio
 
 # LARS's trust coefficient, the default of optax.
@@ -78,9 +79,13 @@ def create_optimizer(
     if config.train.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(config.train.clip_norm))
     optimizer = optax.chain(*parts)
-    if set(jax.tree.leaves(factors)) == {1.0}:
+    layer_decay = config.optimizer.layer_decay
+    if set(jax.tree.leaves(factors)) == {1.0} and layer_decay == 1:
         return optimizer
-    mults = _trained(factors, factors)
+    mults = factors
+    if layer_decay < 1:
+        mults = jax.tree.map(operator.mul, factors, layer_factors(layer_decay, params))
+    mults = _trained(mults, factors)
     scale = optax.stateless(lambda updates, _: jax.tree.map(operator.mul, updates, mults))
     optimizer = optax.chain(optimizer, scale)
     labels = jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)

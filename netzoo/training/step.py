@@ -16,7 +16,7 @@ from netzoo import mesh as meshes
 from netzoo.kernels import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
-from netzoo.training import patterns, sharding
+from netzoo.training import layer_order, patterns, sharding
 from netzoo.training.average import Decay, create_decay
 from netzoo.training.optimizer import create_optimizer, lr_mults
 from netzoo.training.schedule import create_schedule
@@ -78,6 +78,8 @@ def build_train_program(
         patterns.describe(config.optimizer[table], params, table.replace("_", " "))
         for table in ("lr_mults", "weight_decay_mults")
     ]
+    if config.optimizer.layer_decay < 1:
+        tables.append(layer_order.describe(config.optimizer.layer_decay, params))
     if config.sharding.describe:
         tables.append(sharding.describe(params, placed))
     all_gather, factors = sharding.make_all_gather(placed), lr_mults(config, params)
