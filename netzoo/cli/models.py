@@ -12,7 +12,7 @@ from netzoo.cli.arguments import Parser
 from netzoo.console import print_table, say
 from netzoo.errors import UserError, unknown_name
 from netzoo.models import create_model, list_models, model_entry
-from netzoo.models.summary import model_summary, variable_shapes
+from netzoo.models.summary import Summary, model_summary, variable_shapes
 from netzoo.progress import track
 from netzoo.weights import reported_accuracy
 from netzoo.weights.families import layouts
@@ -86,12 +86,22 @@ def _show(name: str, classes: int, size: int | None) -> None:
     size = _image_size(name, size)
     summary = model_summary(create_model(name, num_classes=classes), size)
     unit = f"{size}x{size} pixels" if size else "tokens"
-    say(
-        f"{name}, {classes} classes, {unit}: {summary.parameters:,} parameters, "
-        f"{summary.statistics:,} running statistics, {_millions(summary.macs)} multiply-adds"
-    )
+    say(f"{name}, {classes} classes, {unit}: {totals(summary)}")
     if accuracy := reported_accuracy(name):
         say(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})")
+    print_parts(summary)
+
+
+def totals(summary: Summary) -> str:
+    """Return the totals of a network as text."""
+    return (
+        f"{summary.parameters:,} parameters, {summary.statistics:,} running statistics, "
+        f"{_millions(summary.macs)} multiply-adds"
+    )
+
+
+def print_parts(summary: Summary) -> None:
+    """Print a table of the stages of a network."""
     rows = (
         (
             part.name,

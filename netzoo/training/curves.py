@@ -43,7 +43,7 @@ def training_curves(
     averaged = f" ({weights.upper()} weights)" if weights in ("ema", "swa") else ""
     names = ("Loss", metric.replace("_", " ").capitalize() + averaged, "Learning rate")
     for axes, name in zip((losses, metrics, rates), names, strict=True):
-        _dress(axes, name)
+        dress(axes, name)
         axes.set_xlim(0, max(record["epoch"] for record in records))
     save(figure, path)
 
@@ -87,11 +87,12 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / counts
 
 
-def _dress(axes: Axes, name: str) -> None:
+def dress(axes: Axes, name: str, x: str = "epoch") -> None:
+    """Give axes the style, a title and the label of the horizontal axis."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=MUTED, labelsize=8.5, length=0)
     axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_title(name, loc="left", color=INK, fontsize=10, pad=8)
-    axes.set_xlabel("epoch", color=MUTED, fontsize=8.5, loc="right")
+    axes.set_xlabel(x, color=MUTED, fontsize=8.5, loc="right")
