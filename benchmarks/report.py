@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from netzoo.workdir.environment import cpu_model
 
@@ -83,12 +84,15 @@ def flags(tool: str, doc: str, repeats: int) -> argparse.ArgumentParser:
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
 ) -> None:
-    """Print a table, the first `texts` columns left-aligned and the numbers after them right."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """Print a table, the first `texts` columns left-aligned and the numbers after them right.
+
+    Brackets are no markup.
+    """
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index < texts else "right", no_wrap=True)
+        table.add_column(Text(name), justify="left" if index < texts else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     CONSOLE.print(table)
 
 

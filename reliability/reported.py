@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows = [row for row in rows if row.section in (options.section or sections)]
     tests = [test for row in rows for test in row.tests]
     if gone := missing(tests):
-        CONSOLE.print("these tests do not exist:", *gone, sep="\n")
+        CONSOLE.print("these tests do not exist:", *gone, sep="\n", markup=False)
         return 1
     outcomes = run(tests, options.processes)
     lines = [line(row, outcomes) for row in rows]

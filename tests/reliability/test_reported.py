@@ -81,8 +81,8 @@ def test_a_row_is_answered_if_each_of_its_tests_passed(parts, answered, counts):
 
 
 @pytest.mark.parametrize("outcome", ["passed", "failed"])
-def test_the_command(outcome, tmp_path, monkeypatch, capsys):
-    """Protects the exit status, and the file, which keeps the lines of another section."""
+def test_the_command(outcome, tmp_path, monkeypatch):
+    """Protects the exit status, the file, which keeps other sections, and brackets in the table."""
     ran = []
 
     def fake(arguments, plugins):
@@ -92,21 +92,25 @@ def test_the_command(outcome, tmp_path, monkeypatch, capsys):
             plugins[0].pytest_runtest_logreport(part)
 
     monkeypatch.setattr(reported.pytest, "main", fake)
-    status = reported.main(["--section", "Many processes", "--out", str(tmp_path)])
+    section = "Crashes and broken promises"
+    with reported.CONSOLE.capture() as shown:
+        status = reported.main(["--section", section, "--out", str(tmp_path)])
     assert status == (outcome == "failed")
-    rows = [row for row in read_table() if row.section == "Many processes"]
+    rows = [row for row in read_table() if row.section == section]
+    assert all(row.fault in shown.get() for row in rows) and "[spring]" in shown.get()
     assert set(ran) == {test for row in rows for test in row.tests} and len(ran) == len(set(ran))
     reported.main(["--section", "Security", "--out", str(tmp_path)])
     with (tmp_path / "reported.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    rows = [row for row in read_table() if row.section in ("Many processes", "Security")]
+    rows = [row for row in read_table() if row.section in (section, "Security")]
     assert [each["fault"] for each in lines] == [row.fault for row in rows]
     assert {each["answered"] for each in lines} == {"yes" if outcome == "passed" else "no"}
 
 
-def test_a_missing_test_is_an_error(monkeypatch, capsys):
+def test_a_missing_test_is_an_error(monkeypatch):
     """Protects the run from being reported without the tests that are gone."""
-    rows = [reported.Row("a", "b", "c", ("tests/gone.py::test_x",))]
+    rows = [reported.Row("a", "b", "c", ("tests/gone.py::test_x[case]",))]
     monkeypatch.setattr(reported, "read_table", lambda: rows)
-    assert reported.main([]) == 1
-    assert "tests/gone.py::test_x" in capsys.readouterr().out
+    with reported.CONSOLE.capture() as shown:
+        assert reported.main([]) == 1
+    assert "tests/gone.py::test_x[case]" in shown.get()
