@@ -95,14 +95,16 @@ def _fields(workdir: Path, description: Record) -> dict[str, Any]:
     timing = {"process": str, "wall_seconds": float, description.rate: float}
     lines = read_metrics(workdir / METRICS_FILE, {"timing": timing}, kind="train")
     data, epochs = config["data"], config["train"]["epochs"]
-    done = lines[-1]["epoch"] if lines else 0.0
+    # The last line of a run that stopped early says so.
+    stops = read_metrics(workdir / METRICS_FILE, {"best_step": int}, kind="stop")
+    last = (stops or lines or [{"step": 0, "epoch": 0.0}])[-1]
     # The epoch of the last step is a quotient, which may differ from an integer by rounding.
-    if not lines or done < epochs - 1e-6:
+    if not lines or (not stops and last["epoch"] < epochs - 1e-6):
         raise UserError(
-            f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found {done:g} in "
-            f"{METRICS_FILE}; the same `netzoo train` command continues it"
+            f"the run in {workdir} is unfinished: expected {epochs:g} epochs, found "
+            f"{last['epoch']:g} in {METRICS_FILE}; the same `netzoo train` command continues it"
         )
-    _check_evaluation(workdir, evaluation, lines[-1]["step"], config, last_session(environment))
+    _check_evaluation(workdir, evaluation, last["step"], config, last_session(environment))
     timings = [line["timing"] for line in lines]
     return {
         **({} if config["task"] == DEFAULT_TASK else {"task": config["task"]}),
@@ -112,7 +114,8 @@ def _fields(workdir: Path, description: Record) -> dict[str, Any]:
         "train_split": data["train_split"],
         "test_split": data["test_split"],
         **{name: data[name] for name in description.settings},
-        "epochs": epochs,
+        "epochs": last["epoch"] if stops else epochs,
+        **({"stopped_early": {"of": epochs, "best_step": last["best_step"]}} if stops else {}),
         "seed": config["seed"],
         **{name: evaluation[key] for name, (key, _) in description.scores.items()},
         "test_split_log": summary(workdir),

@@ -102,6 +102,10 @@ KEYS = (
         *("train.batch_norm_batches", 0, at_least(0)),
         "training batches that re-estimate the average's BatchNorm statistics; 0: averaged too",
     ),
+    Key(
+        *("train.patience", 0, at_least(0)),
+        "evaluations without a better validation score before training stops; 0: trains to the end",
+    ),
     Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "action at a non-finite step"),
     Key("train.remat", False, None, "recompute blocks: less memory, longer steps"),
     Key("train.log_every_steps", 10, at_least(1), "steps between logged metrics"),
@@ -199,6 +203,8 @@ def conflicts(
         )
     if values["train.swa_epochs"] and values["train.ema_decay"]:
         yield "train.swa_epochs", "0 with train.ema_decay: a run keeps one average of its weights"
+    if values["train.patience"] and not values["evaluation.every_epochs"]:
+        yield "train.patience", "0 with evaluation.every_epochs = 0: only the end is evaluated"
     averaged = values["train.swa_epochs"] or values["train.ema_decay"]
     if values["train.batch_norm_batches"] and not averaged:
         yield "train.batch_norm_batches", "0 without train.ema_decay and train.swa_epochs"
@@ -231,11 +237,11 @@ OPTIONS = {
     "num_classes": rules.FROM_DATA,
 }
 
-# Keys, and sections with a dot, that may change when a run continues, because no result of training
+# Keys, and sections with a dot, that may change when a run continues, because no step of training
 # depends on them.
 FREE = (
     *("modules", "data.data_dir", "data.on_change", "data.num_threads", "train.log_every_steps"),
-    *("evaluation.batch_size", "checkpoint.", "sharding.", "profile"),
+    *("train.patience", "evaluation.batch_size", "checkpoint.", "sharding.", "profile"),
 )
 # Keys that each machine of a job may set differently.
 LOCAL = ("data.data_dir", "data.num_threads", "profile")

@@ -176,7 +176,7 @@ class TrainingLoop:
 
     def _announce_start(self) -> None:
         rest = "its evaluation is missing" if not self.evaluated else "nothing to do"
-        if self.start >= self.total_steps:
+        if self.start >= self.total_steps or (self.evaluated and self._stalled(self.start)):
             say(f"training is complete at step {self.start}; {rest}")
         else:
             continuing = f"continuing at step {self.start}"
@@ -218,6 +218,9 @@ class TrainingLoop:
         checkpoint_every = self.config.checkpoint.every_steps or self.task.steps_per_epoch
         if not self.evaluated and not self._evaluate(self.start):
             return
+        if self._stalled(self.start):
+            self._stop_early(self.start)
+            return
         unread: tuple[int, int, Metrics] | None = None
         for step in range(self.start + 1, self.total_steps + 1):
             self._profile(step)
@@ -243,6 +246,8 @@ class TrainingLoop:
                 unread = None
             # A skipped step has no new state, and saving it would delete an older checkpoint.
             regular = last or (regular and not self.skipped_in_a_row)
+            if evaluating and self.config.train.patience:
+                regular = True  # the evaluation may end the run
             if evaluating and self.estimate:
                 with self.clock.paused():
                     self.state = self.estimate(self.state, self.put)
@@ -256,6 +261,31 @@ class TrainingLoop:
                 if not regular:
                     self._save(step, regular=False)
                 return
+            if self._stalled(step):
+                self._stop_early(step)
+                return
+
+    def _stalled(self, step: int) -> bool:
+        """Return whether the evaluation of this step ends the run early.
+
+        The step of the best weights determines this, so a continued run stops at the same step.
+        """
+        patience, every = self.config.train.patience, self.config.evaluation.every_epochs
+        if not patience or not self.best or not 0 < step < self.total_steps:
+            return False
+        steps = patience * every * self.task.steps_per_epoch
+        return self._evaluates_at(step) and step - self.best.step >= steps
+
+    def _stop_early(self, step: int) -> None:
+        """Report that the run is complete before its last epoch."""
+        assert self.best
+        epoch, best = step / self.task.steps_per_epoch, self.best.step
+        self.progress.message(
+            f"stopped early at epoch {epoch:g}: the validation {self.task.main_metric} has not "
+            f"improved for {self.config.train.patience} evaluations, since step {best}"
+        )
+        if self.log:
+            self.log.write("stop", step, epoch, {"best_step": best})
 
     def _save(self, step: int, *, regular: bool = True) -> None:
         with self.clock.paused():

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo import processes
 from netzoo.config import CONFIG_FILE, check_same_run, shared_values
+from netzoo.errors import UserError
 from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training.continuation import fingerprints
@@ -64,8 +65,16 @@ def evaluation_batches(config: ConfigDict, task: Task) -> dict[str, Iterable[Arr
     """Return batches of a part of the training split, and of the validation split if any.
 
     It also opens the test split without reading it, to detect an unknown name before training.
+
+    Raises:
+      UserError: A split cannot be opened, or `train.patience` lacks a validation split.
     """
     data, limit = config.data, config.evaluation.train_examples
+    if config.train.patience and not data.validation_split:
+        raise UserError(
+            f"train.patience is {config.train.patience}; expected 0 without data.validation_split, "
+            "whose scores decide when training stops"
+        )
     batches = {"train": task.evaluation_batches(data.train_split, limit)}
     if data.validation_split:
         batches["validation"] = task.evaluation_batches(data.validation_split)

@@ -187,7 +187,11 @@ class Checkpoints(_CheckpointFolder):
 
 
 class BestCheckpoint(_CheckpointFolder):
-    """The weights with the highest metric so far, in `WORKDIR/best`."""
+    """The weights with the highest metric so far, in `WORKDIR/best`.
+
+    Attributes:
+      step: The step of these weights; 0 if there are none.
+    """
 
     def __init__(self, workdir: Path):
         """Open or create the folder; report and remove a damaged checkpoint."""
@@ -203,8 +207,8 @@ class BestCheckpoint(_CheckpointFolder):
 
         steps = self._manager.all_steps()
         best: tuple[int, float] = next(_sound(self.directory, steps, read_value), (0, -np.inf))
-        self._step, self._value = best
-        for other in set(steps) - {self._step}:
+        self.step, self._value = best
+        for other in set(steps) - {self.step}:
             self._manager.delete(other)
 
     def decided(self, value: float | None) -> bool:
@@ -217,9 +221,9 @@ class BestCheckpoint(_CheckpointFolder):
     def save(self, step: int, weights: ArrayTree, value: float) -> None:
         """Start writing `weights` if `value` is the highest so far; see `_save`."""
         # A continued run repeats steps that are not better than the saved best.
-        if step <= self._step or not value > self._value:
+        if step <= self.step or not value > self._value:
             return
-        self._step, self._value = step, value
+        self.step, self._value = step, value
         metric = ocp.args.JsonSave({"value": value})
         self._save(step, state=ocp.args.StandardSave(weights), metrics=metric)
 

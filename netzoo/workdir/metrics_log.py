@@ -51,8 +51,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
-        them again. If not `evaluated`, the evaluation of `resume_step` is removed too. Event files
-        of other programs stay.
+        them again. If not `evaluated`, the evaluation of `resume_step` is removed too. That the
+        run stopped early at this step is removed in any case. Event files of other programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
@@ -83,9 +83,9 @@ class MetricsWriter(contextlib.AbstractContextManager):
     ) -> None:
         """Append a line, and add its numbers to TensorBoard as `kind/name` and `timing/name`.
 
-        `kind` is "train" or "eval". `values` are reproducible numbers, 0-d arrays, strings, or
-        lists and dictionaries of them; NaN and infinity become null, as JSON requires. `timing`
-        holds measured times; None omits it.
+        `kind` is "train", "eval", or "stop" for the end of a run that stops early. `values` are
+        reproducible numbers, 0-d arrays, strings, or lists and dictionaries of them; NaN and
+        infinity become null, as JSON requires. `timing` holds measured times; None omits it.
 
         Raises:
           ValueError: The writer is closed, or `values` uses a reserved name.
@@ -164,15 +164,15 @@ def training_seconds(lines: Iterable[Mapping[str, Any]]) -> float:
 
 
 def _truncate(path: Path, last_step: int, evaluated: bool) -> None:
-    """Remove the lines after `last_step`, replacing the file atomically.
+    """Remove the lines after `last_step` and a stop at this step, replacing the file atomically.
 
     If not `evaluated`, the evaluation of this step goes too.
     """
+    kinds = ("train", "eval") if evaluated else ("train",)
     kept = [
         record
         for record in read_metrics(path)
-        if record["step"] < last_step
-        or (record["step"] == last_step and (evaluated or record["kind"] != "eval"))
+        if record["step"] < last_step or (record["step"] == last_step and record["kind"] in kinds)
     ]
     # json writes the shortest exact form of floats, so kept lines keep their bytes.
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)

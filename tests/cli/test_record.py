@@ -258,6 +258,17 @@ def test_the_best_step_of_a_validation_split_is_welcome(workdir, tmp_path):
     assert make_record(workdir, tmp_path / "v2")["accuracy"] == 0.875
 
 
+def test_a_run_that_stopped_early_is_finished(workdir, tmp_path):
+    """Protects records of early stopping: the epochs that were trained, and why no more."""
+    change(workdir / "config.json", "train", "epochs", value=9)
+    stop = {"kind": "stop", "step": 20, "epoch": 2.0, "best_step": 10}
+    with (workdir / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps(stop) + "\n")
+    record = make_record(workdir, tmp_path / "record")
+    assert record["epochs"] == 2
+    assert record["stopped_early"] == {"of": 9, "best_step": 10}
+
+
 def test_a_run_without_train_lines_is_unfinished(workdir, tmp_path):
     """Protects against an index error on an empty log."""
     (workdir / "metrics.jsonl").write_text("")

@@ -199,6 +199,10 @@ def test_all_faults_are_reported_at_once():
             },
             "batches is 2; expected 0 with train.freeze_batch_norm",
         ),
+        (
+            {"train__patience": 3, "evaluation__every_epochs": 0},
+            "patience is 3; expected 0 with evaluation.every_epochs = 0",
+        ),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         (
             {"optimizer__nesterov": True},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from netzoo.data.sources import folder
-from netzoo.training import loop, train
+from netzoo.training import prepare, train
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import tiny_config
@@ -59,9 +59,9 @@ def test_training_cannot_read_the_test_split(config, tmp_path, monkeypatch):
     monkeypatch.setattr(
         folder, "read_file", lambda path, name: names.append(name) or read(path, name)
     )
-    tasks, create = [], loop.create_resolved_task
+    tasks, create = [], prepare.create_resolved_task
     monkeypatch.setattr(
-        loop, "create_resolved_task", lambda *a: tasks.append(create(*a)) or tasks[0]
+        prepare, "create_resolved_task", lambda *a: tasks.append(create(*a)) or tasks[0]
     )
     with cheap_steps(
         lambda step, variables, batches, *others: evaluate(step, variables, [*batches])
