@@ -128,6 +128,7 @@ KEYS = (
         f"keeps the denominator above 0, {_for('epsilon')}",
     ),
     Key("optimizer.weight_decay", 0.0, at_least(0), "coefficient of weight decay"),
+    Key("optimizer.sam_rho", 0.0, at_least(0), "radius of sharpness-aware minimisation; 0: none"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
     Key(
         "optimizer.layer_decay",

@@ -88,6 +88,7 @@ def build_train_program(
         optimizer,
         learning_rate,
         grad_accum_steps=config.train.grad_accum_steps,
+        sam_rho=config.optimizer.sam_rho,
         average_decay=decay,
         prepare=lambda params: _freeze(all_gather(params), factors),
     )
@@ -117,6 +118,7 @@ def make_train_step(
     learning_rate: optax.Schedule,
     *,
     grad_accum_steps: int = 1,
+    sam_rho: float = 0.0,
     average_decay: Decay | None = None,
     prepare: Callable[[ArrayTree], ArrayTree] = lambda params: params,
 ) -> TrainStep:
@@ -129,26 +131,25 @@ def make_train_step(
     `skipped_in_a_row` report the counts.
 
     `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
-    parts of a batch are averaged, and BatchNorm normalises each part. `average_decay` says how the
+    parts of a batch are averaged, and BatchNorm normalises each part. If `sam_rho` is above 0, the
+    gradient is that of sharpness-aware minimisation (SAM), at the weights `sam_rho` uphill; the
+    metrics and running statistics are those of the weights themselves. `average_decay` says how the
     weights are averaged. `prepare` gathers sharded parameters and stops the gradients of frozen
     ones before the loss.
     """
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        grads, model_state, metrics = _gradients(task, state, batch, key, grad_accum_steps, prepare)
+        rest = batch, key, grad_accum_steps, prepare
+        grads, model_state, metrics = _gradients(task, state, *rest)
+        if sam_rho > 0:
+            grads, _, _ = _gradients(task, _uphill(state, grads, sam_rho), *rest)
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state
         updates, opt_state = optimizer.update(grads, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics |= {
-            "grad_norm": optax.tree.norm(grads),
-            "update_norm": optax.tree.norm(updates),
-            "learning_rate": learning_rate(state.updates),
-        }
-        if statistics := jax.tree.leaves(model_state):
-            largest = jnp.stack([jnp.abs(x).max() for x in statistics]).max()
-            metrics["largest_statistic"] = largest.astype(jnp.float32)
+        metrics |= _sizes(grads, updates, model_state)
+        metrics["learning_rate"] = learning_rate(state.updates)
         new_state = state.replace(
             step=state.step + 1,
             params=params,
@@ -166,6 +167,23 @@ def make_train_step(
         return new_state, metrics
 
     return train_step
+
+
+def _sizes(grads: ArrayTree, updates: ArrayTree, model_state: ArrayTree) -> Metrics:
+    sizes = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+    if statistics := jax.tree.leaves(model_state):
+        largest = jnp.stack([jnp.abs(x).max() for x in statistics]).max()
+        sizes["largest_statistic"] = largest.astype(jnp.float32)
+    return sizes
+
+
+def _uphill(state: TrainState, grads: ArrayTree, distance: float) -> TrainState:
+    """Move the parameters by `distance` along the gradient (Foret et al., arXiv:2010.01412, eq. 2).
+
+    Frozen parameters, whose gradient is 0, stay.
+    """
+    scale = distance / (optax.tree.norm(grads) + 1e-12)
+    return state.replace(params=jax.tree.map(lambda p, g: p + scale * g, state.params, grads))
 
 
 def _unless_nonfinite(metrics: Metrics, new: TrainState, old: TrainState) -> TrainState:

@@ -54,9 +54,13 @@ def state_and_step(task, config):
     decay = create_decay(config, task.steps_per_epoch)
     average, skip = decay is not None, config.train.on_nonfinite == "skip"
     state = TrainState.create(variables, optimizer, jax.random.key(1), ema=average, skip=skip)
-    parts = config.train.grad_accum_steps
     step = make_train_step(
-        task, optimizer, learning_rate, grad_accum_steps=parts, average_decay=decay
+        task,
+        optimizer,
+        learning_rate,
+        grad_accum_steps=config.train.grad_accum_steps,
+        sam_rho=config.optimizer.sam_rho,
+        average_decay=decay,
     )
     return state, step
 
