@@ -1,6 +1,7 @@
 """Evaluates a run on its test split or another split, every example exactly once.
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
+netzoo eval --workdir runs/v2 --split validation --temperature fit
 netzoo eval --workdir runs/v2 --config.data.source=folder:new --config.data.test_split=all --out new
 """
 
@@ -29,6 +30,11 @@ def main(arguments: Sequence[str]) -> None:
         "folder, or its subfolder eval_SPLIT with --split)"
     )
     parser.add_argument("--out", metavar="DIR", help=out)
+    temperature = (
+        "for images: `fit` fits the temperature of the confidences on --split validation; folders "
+        "of runs take the mean of theirs (default: the one stored in the run, if any)"
+    )
+    parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
     launch.run(parser, arguments, _evaluate, many_processes=True)
 
 
@@ -38,4 +44,6 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
 
     check_devices()
     which, split, out = options.checkpoint, options.split, options.out
-    evaluate_run(options.workdir, which, config, split=split, out=out)
+    evaluate_run(
+        options.workdir, which, config, split=split, out=out, temperature=options.temperature
+    )

@@ -2,7 +2,7 @@
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,26 @@ class Task(abc.ABC):
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the metrics from the sums over a whole split."""
 
+    def temperature(
+        self,
+        workdir: Path,
+        wanted: Sequence[str],
+        checkpoint: str,
+        step: int,
+        rows: dict[str, np.ndarray],
+    ) -> float | None:
+        """Return what the logits are divided by to correct confidences, None for nothing.
+
+        `wanted` is ("fit",), names of runs, or empty for the value stored in the run.
+
+        Raises:
+          UserError: The task has no temperature, or it cannot be determined.
+        """
+        del workdir, checkpoint, step, rows
+        if wanted:
+            raise UserError(f"{self.config.task} has no temperature; omit --temperature")
+        return None
+
     @abc.abstractmethod
     def report(
         self,
@@ -146,11 +166,12 @@ class Task(abc.ABC):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
+        temperature: float | None = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the scores of the final evaluation, and a function that writes further files.
 
-        `rows` are those of `final_step` for all batches. Each process computes the whole report on
-        one of its devices; one process writes.
+        `rows` are those of `final_step` for all batches, and `temperature` is the result of the
+        method. Each process computes the whole report on one of its devices; one process writes.
         """
 
     @abc.abstractmethod

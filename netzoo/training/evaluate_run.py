@@ -1,7 +1,7 @@
 """Evaluates a run on one of its splits, and writes a report into its folder."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
 from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
-from netzoo.workdir import EVAL_FILE, TEST_FILE
+from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.environment import commit, shared_environment, versions
 from netzoo.workdir.held_out import add_evaluation
@@ -36,12 +36,12 @@ def evaluate_run(
     *,
     split: str = "test",
     out: str | os.PathLike[str] | None = None,
+    temperature: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
 
-    This function opens no training data. It matches the classes of the data and of the run by name;
-    the data may lack some classes. An evaluation on the run's test split also enters the log
-    `test_evaluations.json` of the run, wherever the results go.
+    It opens no training data. It matches the classes of the data and of the run by name; the data
+    may lack some. `test_evaluations.json` of the run logs evaluations on the run's test split.
 
     Args:
       workdir: The run folder.
@@ -51,6 +51,9 @@ def evaluate_run(
       out: Folder for the results; None for the run folder, or for its subfolder
         `eval_validation` or `eval_train`. It is required for other data or settings than the run's,
         because the folder of a run holds only the results of the run.
+      temperature: For images: ("fit",) fits the temperature on the validation split, and names of
+        other runs take the mean of theirs; either is stored in the run. Otherwise, the evaluation
+        uses the one that is stored for these weights, if any.
 
     Returns:
       The contents of `eval.json`.
@@ -68,31 +71,42 @@ def evaluate_run(
             f"there is nothing to evaluate on: data.{key} is None; add "
             f"--config.data.{key}=SPLIT --out DIR, or another --split"
         )
-    flags = {"--checkpoint": which, "--split": split, "devices": jax.local_device_count()}
+    flags: dict[str, Any] = {"--checkpoint": which, "--split": split}
+    flags |= {"--temperature": [*temperature], "devices": jax.local_device_count()}
     processes.check_same(flags | shared_values(config))
+    _check_temperature(temperature, split, out)
     folder = _folder(workdir, out, config, split)
-    own = load_config(workdir).data
-    of_test = (own.source, own.test_split) == (config.data.source, examples)
-    if of_test and meshes.is_writer():
-        check_writable(str(workdir / TEST_FILE))
     task = evaluation_task(config, workdir)
-    report, draw_figures = _evaluate(task, workdir, which, examples)
-    if of_test and meshes.is_writer():
+    report, draw_figures = _evaluate(task, workdir, which, examples, temperature)
+    if _logs_test(workdir, config, examples):
         report["test_evaluations"] = add_evaluation(workdir, report)
     # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report)
     if meshes.is_writer():
         write_text(folder / EVAL_FILE, json_text(report, pretty=True) + "\n")
         draw_figures(folder)
-    say(
-        f"{which} checkpoint, step {report['step']}, {report['weights']} weights; written: "
-        f"{folder / EVAL_FILE}"
-    )
+    weights = f"{which} checkpoint, step {report['step']}, {report['weights']} weights"
+    say(f"{weights}; written: {folder / EVAL_FILE}")
     return report
 
 
+def _logs_test(workdir: Path, config: ConfigDict, examples: str) -> bool:
+    """Return whether this process must log an evaluation on the run's test split."""
+    own = load_config(workdir).data
+    of_test = (own.source, own.test_split) == (config.data.source, examples)
+    return of_test and meshes.is_writer()
+
+
+def _check_temperature(wanted: Sequence[str], split: str, out: Any) -> None:
+    if "fit" in wanted and (split != "validation" or out is not None):
+        raise UserError(
+            "a temperature is fitted on the run's validation split: add --split validation, and no "
+            "--out"
+        )
+
+
 def _evaluate(
-    task: Task, workdir: Path, which: str, examples: str
+    task: Task, workdir: Path, which: str, examples: str, wanted: Sequence[str]
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the contents of `eval.json`, and a function that draws the figures into a folder."""
     config, mesh = task.config, meshes.create_mesh()
@@ -111,7 +125,9 @@ def _evaluate(
         track(batches, f"evaluating on {examples}"),
         meshes.batch_placer(mesh),
     )
-    details, draw_figures = task.report(jax.device_put(variables), examples, sums, rows)
+    temperature = task.temperature(workdir, wanted, which, step, rows)
+    variables = jax.device_put(variables)
+    details, draw_figures = task.report(variables, examples, sums, rows, temperature)
     report = {
         **task.metrics(sums),
         **details,

@@ -80,7 +80,7 @@ def reliability_diagram(
 ) -> None:
     """Draw accuracy over confidence; on the diagonal, the two agree.
 
-    `calibrations` maps labels, such as "temperature 1", to results of
+    `calibrations` maps labels, such as "as trained", to results of
     `netzoo.tasks.classification.calibration.calibration`. The area of a dot is proportional to the
     examples of its bin.
     """

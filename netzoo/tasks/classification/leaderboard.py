@@ -31,7 +31,10 @@ from netzoo.workdir import EVAL_FILE
 
 _LOG = {"evaluations": int, "different": int}
 _ERROR = "expected_calibration_error"
-_EVALUATION = {"class_names": [str], "calibration?": {_ERROR: float}}
+_EVALUATION = {
+    **{"class_names": [str], "calibration?": {_ERROR: float}},
+    "temperature_scaled?": {_ERROR: float},
+}
 _COST = {"cores": (int, None), "devices": [str], "platform?": str}
 
 
@@ -181,7 +184,7 @@ def _cells(row: Row) -> list[str]:
     record = row.first.record
     mean, spread = mean_and_spread(row.accuracies)
     low, high = row.interval
-    errors = [run.evaluation.get("calibration", {}).get(_ERROR) for run in row.runs]
+    errors = [_calibration(row, known) for known in ("calibration", "temperature_scaled")]
     macs = row.multiply_adds
     return [
         record["model"],
@@ -191,11 +194,17 @@ def _cells(row: Row) -> list[str]:
         ", ".join(f"{run.record['seed']}" for run in row.runs),
         f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if spread is not None else ""),
         f"{100 * low:.1f} to {100 * high:.1f}",
-        "-" if None in errors else f"{100 * float(np.mean(errors)):.1f}",
+        " → ".join(f"{100 * error:.1f}" for error in errors if error is not None) or "-",
         f"{record['parameters'] / 1e6:.2f} M",
         "-" if macs is None else f"{macs / 1e6:,.0f} M",
         _cost(row),
     ]
+
+
+def _calibration(row: Row, known: str) -> float | None:
+    """Return the mean calibration error of the runs; `known` is a key of `eval.json`."""
+    errors = [run.evaluation[known][_ERROR] for run in row.runs if known in run.evaluation]
+    return float(np.mean(errors)) if len(errors) == len(row.runs) else None
 
 
 def _cost(row: Row) -> str:

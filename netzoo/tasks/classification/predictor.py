@@ -24,8 +24,9 @@ from netzoo.models import fold_batch_norm
 from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
+from netzoo.tasks.classification.class_names import class_names_of, load_class_names
 from netzoo.tasks.classification.mix import normalize
-from netzoo.tasks.classification.task import class_names_of, load_class_names
+from netzoo.tasks.classification.temperature import stored_temperature
 from netzoo.tasks.task import create_network
 from netzoo.weights import load_model
 from netzoo.weights.published import Preprocessing
@@ -45,10 +46,12 @@ class Predictor:
         preprocessing: Preprocessing,
         class_names: Sequence[str],
         batch_size: int = 32,
+        temperature: float = 1.0,
     ):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
-        Images are classified in batches of `batch_size`; smaller batches are padded.
+        Images are classified in batches of `batch_size`; smaller batches are padded. The logits are
+        divided by `temperature`, which changes the probabilities but not their order.
 
         Raises:
           UserError: The numbers of names and of logits differ, or the variables do not belong to
@@ -68,7 +71,7 @@ class Predictor:
 
         def probabilities(variables, images):
             images = normalize(images, preprocessing.mean, preprocessing.std)
-            return jax.nn.softmax(model.apply(variables, images, train=False))
+            return jax.nn.softmax(model.apply(variables, images, train=False) / temperature)
 
         self._apply = jax.jit(probabilities, compiler_options=compiler_options())
 
@@ -79,7 +82,9 @@ class Predictor:
         """Load the network, class names and weights of a run.
 
         `which` is `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`. `config`
-        replaces the configuration of the run, e.g. with another `evaluation.crop_pct`.
+        replaces the configuration of the run, e.g. with another `evaluation.crop_pct`. If the run
+        has a temperature for these weights (`netzoo eval --temperature`), it corrects the
+        probabilities.
 
         Raises:
           UserError: The folder is not a run of image classification, or cannot be read.
@@ -87,10 +92,12 @@ class Predictor:
         workdir = user_path(workdir)
         config = run_config(workdir, config)
         class_names = load_class_names(workdir)
-        _, _, variables = restore_variables(workdir, which)
+        step, _, variables = restore_variables(workdir, which)
         model = create_network(config, len(class_names))
         preprocessing = Preprocessing.of_run(config)
-        return cls(model, variables, preprocessing, class_names, config.evaluation.batch_size)
+        temperature = stored_temperature(workdir, which, step) or 1.0
+        batch_size = config.evaluation.batch_size
+        return cls(model, variables, preprocessing, class_names, batch_size, temperature)
 
     @classmethod
     def from_weights(

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from netzoo.data.source import Source, example_name
+from netzoo.errors import UserError
 from netzoo.tasks.classification.calibration import calibration
 from netzoo.tasks.classification.figures import confusion_matrix, reliability_diagram
 from netzoo.tasks.classification.predictions import (
@@ -26,6 +27,7 @@ def report_of(
     title: str,
     confusion: np.ndarray,
     rows: dict[str, np.ndarray],
+    temperature: float | None = None,
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the scores, and a function that writes predictions and figures into a folder.
 
@@ -36,6 +38,7 @@ def report_of(
       confusion: Counts `[C, C]`; see `netzoo.tasks.classification.metrics`.
       rows: `logits`, `label` and `mask` of all examples in order, perhaps with padding at the end;
         empty if they were not kept.
+      temperature: What the logits are divided by for a second look at the calibration.
     """
     report: dict[str, Any] = {
         "confusion": confusion.tolist(),
@@ -47,6 +50,9 @@ def report_of(
     if kept:
         logits, labels = rows["logits"][present], rows["label"][present]
         report["calibration"] = calibration(logits, labels)
+        if temperature is not None:
+            scaled = calibration(logits, labels, temperature)
+            report["temperature_scaled"] = {"temperature": temperature, **scaled}
 
     def write(folder: Path) -> None:
         if kept:
@@ -54,8 +60,22 @@ def report_of(
             probabilities = special.softmax(logits.astype(np.float64), axis=-1)
             found = predictions(examples, labels, probabilities, class_names)
             write_predictions(folder / PREDICTIONS_FILE, found)
-            drawn = {"network": report["calibration"]}
+            drawn = {"as trained": report["calibration"]}
+            if temperature is not None:
+                drawn[f"temperature {temperature:.2f}"] = report["temperature_scaled"]
             reliability_diagram(drawn, folder / RELIABILITY_FIGURE, title)
         confusion_matrix(confusion, class_names, folder / CONFUSION_FIGURE, title)
 
     return report, write
+
+
+def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits and labels of the evaluated examples, without padding.
+
+    Raises:
+      UserError: They were not kept, or a logit is not finite.
+    """
+    present = np.flatnonzero(rows.get("mask", ()))
+    if not len(present) or not np.isfinite(rows["logits"][present]).all():
+        raise UserError("no temperature can be fitted, because there are no finite logits")
+    return rows["logits"][present], rows["label"][present]

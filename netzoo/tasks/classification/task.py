@@ -21,20 +21,23 @@ from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
-from netzoo.json_files import read_json
 from netzoo.layers import AUXILIARY
-from netzoo.mesh import process_shard
-from netzoo.paths import user_path
+from netzoo.mesh import is_writer, process_shard
 from netzoo.progress import format_metric
+from netzoo.tasks.classification.class_names import CLASSES_FILE, class_names_of, load_class_names
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import report_of
+from netzoo.tasks.classification.temperature import (
+    new_temperature,
+    save_temperature,
+    stored_temperature,
+)
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
-from netzoo.weights.origin import find_weights, stored_class_names, taken
+from netzoo.weights.origin import find_weights, taken
 
-CLASSES_FILE = "classes.json"
 # The final evaluation keeps at most this many logits (0.4 GB).
 _MOST_LOGITS = 100_000_000
 # Maps bytes to [-1, 1], for networks trained from random weights.
@@ -318,12 +321,30 @@ class ImageClassification(Task):
         """Return the metrics of a split; see `metrics_from_sums`."""
         return metrics_from_sums(sums, self.class_names, self._top_k)
 
+    def temperature(
+        self,
+        workdir: Path,
+        wanted: Sequence[str],
+        checkpoint: str,
+        step: int,
+        rows: dict[str, np.ndarray],
+    ) -> float | None:
+        """Return the temperature of these weights, fitted, from other runs or stored."""
+        if not wanted:
+            return stored_temperature(workdir, checkpoint, step)
+        validation = self.config.data.validation_split
+        value, fitted_on = new_temperature(wanted, validation, rows)
+        if is_writer():
+            save_temperature(workdir, value, checkpoint, step, fitted_on)
+        return value
+
     def report(
         self,
         variables: ArrayTree,
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
+        temperature: float | None = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the confusion matrix, the class names and the calibration.
 
@@ -332,7 +353,7 @@ class ImageClassification(Task):
         del variables
         title = f"{self.config.model.name} on {self.config.data.source} {split}"
         source, confusion = self._source(split), sums["confusion"]
-        return report_of(source, self.class_names, title, confusion, rows)
+        return report_of(source, self.class_names, title, confusion, rows, temperature)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""
@@ -351,11 +372,13 @@ class ImageClassification(Task):
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}"
         )
-        if found := report.get("calibration"):
-            say(
-                f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
-                f"{found['expected_calibration_error']:.2%}"
-            )
+        for name, known in (("", "calibration"), (" at temperature {:.3f}", "temperature_scaled")):
+            if found := report.get(known):
+                say(
+                    f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
+                    f"{found['expected_calibration_error']:.2%}"
+                    f"{name.format(found.get('temperature'))}"
+                )
 
 
 TASK = ImageClassification
@@ -370,28 +393,3 @@ def _batch_size(config: ConfigDict, images: int) -> int:
             f"{config.data.train_split} has only {images} examples; use at most {images}"
         )
     return min(config.train.batch_size, images // parts * parts)
-
-
-def class_names_of(name_or_path: str | Path) -> tuple[str, ...] | None:
-    """Return the class names of a run or of netzoo's own file; None if they are unknown.
-
-    Raises:
-      UserError: The names are damaged.
-    """
-    path = user_path(name_or_path)
-    return load_class_names(path) if (path / CLASSES_FILE).is_file() else stored_class_names(path)
-
-
-def load_class_names(workdir: Path) -> tuple[str, ...]:
-    """Read the class names of a run, in label order.
-
-    Raises:
-      UserError: `workdir` has no class names, or they are damaged.
-    """
-    path = Path(workdir) / CLASSES_FILE
-    try:
-        return tuple(read_json(path, [str]))
-    except (OSError, UserError) as error:
-        raise UserError(
-            f"cannot read the class names of the run: {error}; use a run of image classification"
-        ) from None

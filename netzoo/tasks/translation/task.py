@@ -197,9 +197,10 @@ class Translation(Task):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
+        temperature: float | None = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translate the split; return scores, and a function that writes and draws results."""
-        del sums, rows
+        del sums, rows, temperature
         sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self.config, self.model, variables, self.vocabulary)
         translations, seconds = translator.translate(sources, f"translating {split}")
