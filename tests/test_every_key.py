@@ -98,6 +98,7 @@ ANY_TASK = {
     "sharding.describe": case(True, effects.tables),
     "profile": case(True, effects.run),
 }
+MOBILENET = {"model__name": "mobilenet_v1", "data__image_size": 32}
 ERASED = {"augment__erasing_prob": 1.0}
 CASES = {
     "image_classification": {
@@ -134,6 +135,7 @@ CASES = {
         "augment.mixup_prob": case(0.4, effects.loss),
         "augment.mixup_switch_prob": case(0.4, effects.loss, augment__cutmix=1.0),
         "train.freeze_batch_norm": case(True, effects.loss),
+        "train.image_sizes": case(((1, 48),), effects.batches, **MOBILENET),
         "evaluation.crop_pct": case(0.5, effects.evaluated),
         "evaluation.top_k": case(2, effects.metrics, effects.scores),
     },

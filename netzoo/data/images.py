@@ -166,10 +166,10 @@ class _Batches:
     def __iter__(self) -> grain.DatasetIterator:
         return iter(in_threads(self, self.num_threads))
 
-    def _start_batch(self, order: np.ndarray, step: int) -> tuple[Batch, list[Any]]:
+    def _start_batch(self, order: np.ndarray, step: int, size: int) -> tuple[Batch, list[Any]]:
         """Return an empty batch, and the entries of `order` that this process reads for it."""
         process, count = self.shard
-        rows, size = self.batch_size // count, self.image_size
+        rows = self.batch_size // count
         first = step * self.batch_size + process * rows
         image, label = np.zeros((rows, size, size, 3), np.uint8), np.zeros(rows, np.int32)
         return {"image": image, "label": label}, order[first : first + rows].tolist()
@@ -202,7 +202,7 @@ class EvalBatches(_Batches):
         return evenly_spaced(len(self.source), self.limit)
 
     def __getitem__(self, step: int) -> Batch:
-        batch, indices = self._start_batch(self._indices, step)
+        batch, indices = self._start_batch(self._indices, step, self.image_size)
         batch["mask"] = np.zeros(len(batch["label"]), bool)
         for row, index in enumerate(indices):
             try:
@@ -237,6 +237,8 @@ class TrainBatches(_Batches):
       augmentation: The augmentation of each image.
       repeats: Copies of each example, which are augmented differently (Hoffer et al., "Augment your
         batch", arXiv:1901.09335).
+      image_sizes: Pairs of an epoch, counted from 0, and the side of the images from then on, in
+        increasing order. Epochs before the first pair have `image_size`.
 
     Raises:
       ValueError: The batch is larger than the source, or a number is out of range.
@@ -246,6 +248,7 @@ class TrainBatches(_Batches):
     seed: int
     augmentation: Augmentation
     repeats: int = 1
+    image_sizes: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -265,17 +268,18 @@ class TrainBatches(_Batches):
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, len(self.source) // self.batch_size)
         order = _epoch_order(self.seed, epoch, len(self.source), self.repeats)
-        batch, copies = self._start_batch(order, step)
+        size = [self.image_size, *(size for first, size in self.image_sizes if first <= epoch)][-1]
+        batch, copies = self._start_batch(order, step, size)
         # Create all generators of the batch at once: between images, with cold caches, each takes
         # several times as long.
         rngs = [generator(self.seed, _AUGMENT_STREAM, epoch, *copy) for copy in copies]
         for row, ((index, copy), rng) in enumerate(zip(copies, rngs, strict=True)):
-            image, label = self._image_and_label(epoch, index, copy, rng)
+            image, label = self._image_and_label(size, epoch, index, copy, rng)
             batch["image"][row], batch["label"][row] = image, label
         return batch
 
     def _image_and_label(
-        self, epoch: int, index: int, copy: int, rng: np.random.Generator
+        self, size: int, epoch: int, index: int, copy: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, int]:
         """Return the augmented example at `index`, or the next readable one if it is corrupt.
 
@@ -286,7 +290,7 @@ class TrainBatches(_Batches):
             try:
                 example = self.source[following % len(self.source)]
                 with noting(f"while augmenting {example['name']}"):
-                    return self.augmentation(example, self.image_size, rng), example["label"]
+                    return self.augmentation(example, size, rng), example["label"]
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
                 last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index, copy)

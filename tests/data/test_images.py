@@ -166,6 +166,17 @@ def test_copies_are_augmented_differently():
         np.testing.assert_array_equal(images[8 * epoch :: 4][:2], once[epoch][:2])
 
 
+def test_the_epoch_decides_the_image_size(memory_source):
+    """An epoch between two entries has the earlier one's size; a restored position has its own."""
+    batches = make(memory_source(16), image_sizes=((1, 12), (3, 6)))
+    sizes = [batch["image"].shape for batch in take(batches, 20)]
+    assert sizes == [(4, side, side, 3) for side in (8, 12, 12, 6, 6) for _ in range(4)]
+    expected = digest(take(make(memory_source(16), image_size=12), 12))[4:]
+    iterator = iter(batches)
+    iterator.set_state({"next_index": 4})
+    assert digest(itertools.islice(iterator, 8)) == expected
+
+
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("stop", [0, 1, 4, 7])
 def test_resume_continues_exactly(memory_source, stop, repeats):

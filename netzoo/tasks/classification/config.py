@@ -1,5 +1,6 @@
 """The configuration keys of image classification; see `netzoo.config.keys`."""
 
+import itertools
 import math
 
 from netzoo.config import rules
@@ -28,15 +29,23 @@ _FOLD = Rule(
 )
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
+_SIZE = rules.within(1, 4096)
 _JITTER = Rule(
     lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
     "four numbers of at least 0, the last at most 0.5, such as (0.4, 0.4, 0.4, 0.0)",
+)
+_SIZES = Rule(
+    lambda x: (
+        all(rules.is_whole(epoch) and _SIZE.holds(size) for epoch, size in x)
+        and all(a[0] < b[0] for a, b in itertools.pairwise([(-1,), *x]))
+    ),
+    "pairs (epoch, image size) with increasing epochs, such as ((0, 96), (40, 128))",
 )
 
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
     Key("data.fold_seed", 0, rules.SEED, "seed of the folds, apart from the run's seed"),
-    Key("data.image_size", 96, rules.within(1, 4096), "side of the images in pixels"),
+    Key("data.image_size", 96, _SIZE, "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
     Key("data.mean", tuple, _CHANNELS, "mean, 0 to 255; None: from the weights, else 127.5"),
@@ -69,6 +78,7 @@ KEYS = (
     Key("augment.mixup_prob", 1.0, rules.within(0, 1), "share of batches to mix, by either method"),
     Key("augment.mixup_switch_prob", 0.5, rules.within(0, 1), "share of CutMix if both are on"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
+    Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )

@@ -29,6 +29,7 @@ from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import report_of
+from netzoo.tasks.classification.sizes import batch_size, check_image_sizes
 from netzoo.tasks.classification.temperature import (
     new_temperature,
     save_temperature,
@@ -94,6 +95,8 @@ class ImageClassification(Task):
         else:
             self.class_names = tuple(class_names)
         self.model = create_network(config, len(self.class_names))
+        if class_names is None and config.train.image_sizes:
+            check_image_sizes(config, self.model)
 
     def _open_training_data(self, workdir: Path | None) -> None:
         """Set the class names, the batch size and the number of steps."""
@@ -110,7 +113,7 @@ class ImageClassification(Task):
                 f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
                 "mixed up: use data with the same class names in the same order"
             )
-        self._train_batch = _batch_size(config, len(train))
+        self._train_batch = batch_size(config, len(train))
         self.steps_per_epoch = len(train) // self._train_batch
 
     @classmethod
@@ -222,6 +225,7 @@ class ImageClassification(Task):
         augmentation = Augmentation(**options, mean=config.data.mean)
         source, shared = self._source(config.data.train_split), self._batch_options()
         shared |= {"batch_size": self._train_batch, "repeats": config.augment.repeats}
+        shared["image_sizes"] = config.train.image_sizes
         return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
 
     def _batch_options(self) -> dict[str, Any]:
@@ -382,14 +386,3 @@ class ImageClassification(Task):
 
 
 TASK = ImageClassification
-
-
-def _batch_size(config: ConfigDict, images: int) -> int:
-    """Return `train.batch_size`; with fewer images, a multiple of `grad_accum_steps`."""
-    parts = config.train.grad_accum_steps
-    if parts > images:
-        raise UserError(
-            f"train.grad_accum_steps is {parts}, and {config.data.source} "
-            f"{config.data.train_split} has only {images} examples; use at most {images}"
-        )
-    return min(config.train.batch_size, images // parts * parts)

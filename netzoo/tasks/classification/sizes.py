@@ -1,0 +1,39 @@
+"""The sizes of training batches and images, which depend on the data and the network."""
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from netzoo.errors import UserError
+from netzoo.models.summary import variable_shapes
+
+
+def batch_size(config: ConfigDict, images: int) -> int:
+    """Return `train.batch_size`; with fewer images, a multiple of `grad_accum_steps`.
+
+    Raises:
+      UserError: There are fewer images than parts of a batch.
+    """
+    parts = config.train.grad_accum_steps
+    if parts > images:
+        raise UserError(
+            f"train.grad_accum_steps is {parts}, and {config.data.source} "
+            f"{config.data.train_split} has only {images} examples; use at most {images}"
+        )
+    return min(config.train.batch_size, images // parts * parts)
+
+
+def check_image_sizes(config: ConfigDict, model: nn.Module) -> None:
+    """Check that the network has the same variables for all image sizes of a run.
+
+    Raises:
+      UserError: The variables depend on the image size, or an image is too small.
+    """
+    usual, sizes = config.data.image_size, {size for _, size in config.train.image_sizes}
+    shapes = {size: variable_shapes(model, size) for size in sorted(sizes | {usual})}
+    for size in sizes:
+        if shapes[size] != shapes[usual]:
+            raise UserError(
+                f"train.image_sizes has images of {size} px, and data.image_size is {usual}; the "
+                f"parameters of {config.model.name} depend on the image size. Train it on one "
+                "size: --config.train.image_sizes='()'"
+            )
