@@ -75,6 +75,7 @@ ANY_TASK = {
     "optimizer.weight_decay": case(0.1, effects.update),
     "optimizer.lr_mults": case(((".*/bias", 0.5), (".*", 1.0)), effects.update, effects.tables),
     "optimizer.sam_rho": case(0.1, effects.step),
+    "optimizer.unfreeze": case((("logits/.*", 0.0), (".*", 1.0)), effects.step, effects.tables),
     "optimizer.layer_decay": case(0.7, effects.step, effects.tables),
     "optimizer.weight_decay_mults": case(((".*", 1.0),), effects.update, effects.tables, **DECAYED),
     "schedule.name": case("constant", effects.update, effects.rates),

@@ -131,6 +131,12 @@ KEYS = (
     Key("optimizer.sam_rho", 0.0, at_least(0), "radius of sharpness-aware minimisation; 0: none"),
     Key("optimizer.lr_mults", _ALL, rules.LR_MULTS, "learning-rate factors by path; 0 freezes"),
     Key(
+        "optimizer.unfreeze",
+        ((r".*", 0.0),),
+        rules.START_EPOCHS,
+        "epochs before a parameter is trained, by path",
+    ),
+    Key(
         "optimizer.layer_decay",
         1.0,
         rules.FRACTION,

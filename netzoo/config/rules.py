@@ -106,6 +106,11 @@ FROM_NAME = Rule(lambda x: False, "no value: it comes from the network's name, m
 FROM_DATA = Rule(lambda x: False, "no value: it comes from the data")
 AXES = patterns(lambda x: x in (None, "largest") or is_whole(x), "axis, None or 'largest'")
 MULTS = patterns(at_least(0).holds, "factor of at least 0")
+START_EPOCHS = Rule(
+    lambda x: patterns(at_least(0).holds, "").holds(x) and any(epoch == 0 for _, epoch in x),
+    "pairs (regular expression, epoch of at least 0), one with epoch 0, so that something is "
+    "trained from the start",
+)
 LR_MULTS = Rule(
     lambda x: MULTS.holds(x) and any(factor for _, factor in x),
     f"{MULTS.wanted}, at least one above 0, so that something is trained",

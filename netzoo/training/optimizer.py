@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from netzoo.errors import unknown_name
 from netzoo.training import patterns
+from netzoo.training.freezing import NEVER, first_updates, lr_mults
 from netzoo.training.layer_order import layer_factors
 from netzoo.training.layerwise import scale_by_muon_or_adam, scale_by_trust_ratio
 
@@ -58,58 +59,80 @@ def check_optimizer(config: ConfigDict) -> None:
 
 
 def create_optimizer(
-    config: ConfigDict, learning_rate: optax.Schedule, params
+    config: ConfigDict, learning_rate: optax.Schedule, params, steps_per_epoch: int = 1
 ) -> optax.GradientTransformation:
     """Chain clipping, the optimizer `optimizer.name`, weight decay and learning rates.
 
-    Parameters with learning-rate factor 0 have no state and do not count in clipping.
+    Parameters with learning-rate factor 0 have no state and do not count in clipping. Parameters
+    that `optimizer.unfreeze` trains later, after epochs of `steps_per_epoch` updates, have a state
+    that begins then; until then, their gradients must be 0.
 
     Weight decay is decoupled for `adamw`, `lion` and `muon` (Loshchilov and Hutter,
     arXiv:1711.05101), part of the update that LAMB's trust ratio scales, and added to the gradient
     for the others, as in their published recipes.
 
     Raises:
-      UserError: The name is unknown, or a table of factors does not fit `params`.
+      UserError: The name is unknown, or a table does not fit `params`.
     """
     check_optimizer(config)
-    factors = lr_mults(config, params)
-    decay = _weight_decay(config, params, factors)
-    rate = optax.scale_by_learning_rate(learning_rate)
-    parts = [*OPTIMIZERS[config.optimizer.name](config.optimizer, decay, rate)]
-    if config.train.clip_norm is not None:
-        parts.insert(0, optax.clip_by_global_norm(config.train.clip_norm))
-    optimizer = optax.chain(*parts)
-    layer_decay = config.optimizer.layer_decay
-    if set(jax.tree.leaves(factors)) == {1.0} and layer_decay == 1:
-        return optimizer
-    mults = factors
-    if layer_decay < 1:
-        mults = jax.tree.map(operator.mul, factors, layer_factors(layer_decay, params))
-    mults = _trained(mults, factors)
-    scale = optax.stateless(lambda updates, _: jax.tree.map(operator.mul, updates, mults))
-    optimizer = optax.chain(optimizer, scale)
-    labels = jax.tree.map(lambda factor: "trained" if factor else "frozen", factors)
-    return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+    mults = lr_mults(config, params)
+    plain = {*jax.tree.leaves(mults)} == {1.0} and config.optimizer.layer_decay == 1
+    if config.optimizer.layer_decay < 1:
+        factors = layer_factors(config.optimizer.layer_decay, params)
+        mults = jax.tree.map(operator.mul, mults, factors)
+    starts = first_updates(config, params, steps_per_epoch)
+    firsts = {*jax.tree.leaves(starts)} - {NEVER}
+    limit = config.train.clip_norm
+    clip = [] if limit is None else [optax.clip_by_global_norm(limit)]
+    groups = {_label(NEVER): optax.set_to_zero()}
+    for first in firsts:
+
+        def own(tree, first=first):
+            return jax.tree.map(lambda x, s: x if s == first else optax.MaskedNode(), tree, starts)
+
+        rule = _rule(config, learning_rate, params, first, own)
+        rule = optax.chain(*(clip if len(firsts) == 1 else ()), *rule)
+        if plain and firsts == {0}:
+            return rule
+        scale = _scale(own(mults))
+        groups[_label(first)] = _from_update(first, optax.chain(rule, scale))
+    optimizer = optax.multi_transform(groups, jax.tree.map(_label, starts))
+    # One norm for all parameters that are trained at the time.
+    return optax.chain(*clip, optimizer) if len(firsts) > 1 else optimizer
 
 
-def lr_mults(config: ConfigDict, params):
-    """Return the learning-rate factor of every parameter, as a tree of floats."""
-    return patterns.match(config.optimizer.lr_mults, params, "optimizer.lr_mults")
+def _label(first: float) -> str:
+    return "frozen" if first == NEVER else f"trained_from_{first}" if first else "trained"
 
 
-def _weight_decay(config: ConfigDict, params, rate_factors) -> optax.GradientTransformation:
+def _rule(
+    config: ConfigDict, learning_rate: optax.Schedule, params, first: int, own: Callable
+) -> Iterable[optax.GradientTransformation]:
+    """Return the transformations of the parameters that are trained from update `first` on.
+
+    `own` masks all other parameters of a tree.
+    """
+    # A transformation counts its own updates, but the schedule counts those of the run.
+    schedule = (lambda count: learning_rate(count + first)) if first else learning_rate
+    rate, decay = optax.scale_by_learning_rate(schedule), _weight_decay(config, params, own)
+    return OPTIMIZERS[config.optimizer.name](config.optimizer, decay, rate)
+
+
+def _from_update(first: int, inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.conditionally_mask(inner, lambda count: count >= first) if first else inner
+
+
+def _scale(factors) -> optax.GradientTransformation:
+    return optax.stateless(lambda updates, _: jax.tree.map(operator.mul, updates, factors))
+
+
+def _weight_decay(config: ConfigDict, params, own: Callable) -> optax.GradientTransformation:
     rate, table = config.optimizer.weight_decay, config.optimizer.weight_decay_mults
-    factors = patterns.match(table, params, "optimizer.weight_decay_mults")
+    factors = own(patterns.match(table, params, "optimizer.weight_decay_mults"))
     if rate == 0:
         return optax.identity()
-    factors = _trained(factors, rate_factors)
 
     def update(updates, params):
         return jax.tree.map(lambda u, p, f: u + rate * f * p, updates, params, factors)
 
     return optax.stateless(update)
-
-
-def _trained(tree, rate_factors):
-    """Replace the leaves of frozen parameters by optax's marker for masked parameters."""
-    return jax.tree.map(lambda x, rate: x if rate else optax.MaskedNode(), tree, rate_factors)

@@ -1,7 +1,8 @@
 """The training step of any task, and its compiled program."""
 
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,12 +19,14 @@ from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import layer_order, patterns, sharding
 from netzoo.training.average import Decay, create_decay
-from netzoo.training.optimizer import create_optimizer, lr_mults
+from netzoo.training.freezing import first_updates, freezers
+from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule
 from netzoo.training.state import Skipping, TrainState
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, ArrayTree], tuple[TrainState, Metrics]]
+Prepare = Callable[[ArrayTree], ArrayTree]  # changes the parameters before the loss
 
 # If these metrics of a step are finite, its new state is finite. Only networks with running
 # statistics have the last one.
@@ -63,7 +66,7 @@ def build_train_program(
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = create_schedule(config, task.steps_per_epoch)
-    optimizer = create_optimizer(config, learning_rate, params)
+    optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
     decay = create_decay(config, task.steps_per_epoch)
 
     def create(key, pretrained):
@@ -74,15 +77,8 @@ def build_train_program(
     placed = sharding.parameter_shardings(config, params, mesh)
     shapes = jax.eval_shape(create, init_key, pretrained)
     state_placed = sharding.state_shardings(shapes, params, placed, mesh)
-    tables = [
-        patterns.describe(config.optimizer[table], params, table.replace("_", " "))
-        for table in ("lr_mults", "weight_decay_mults")
-    ]
-    if config.optimizer.layer_decay < 1:
-        tables.append(layer_order.describe(config.optimizer.layer_decay, params))
-    if config.sharding.describe:
-        tables.append(sharding.describe(params, placed))
-    all_gather, factors = sharding.make_all_gather(placed), lr_mults(config, params)
+    phases = freezers(first_updates(config, params, task.steps_per_epoch))
+    all_gather = sharding.make_all_gather(placed)
     step = make_train_step(
         task,
         optimizer,
@@ -90,7 +86,7 @@ def build_train_program(
         grad_accum_steps=config.train.grad_accum_steps,
         sam_rho=config.optimizer.sam_rho,
         average_decay=decay,
-        prepare=lambda params: _freeze(all_gather(params), factors),
+        phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
     )
     on_backend = kernels.use_backend(kernels.backend(mesh))
     compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
@@ -103,13 +99,24 @@ def build_train_program(
             out_shardings=(state_placed, meshes.replicated(mesh)),
             compiler_options=compiler_options(mesh),
         ),
-        tables="\n".join(tables),
+        tables=_tables(config, params, placed),
     )
 
 
-def _freeze(params: ArrayTree, factors: ArrayTree) -> ArrayTree:
-    # The backward pass stops below the first trained layer.
-    return jax.tree.map(lambda x, f: x if f else jax.lax.stop_gradient(x), params, factors)
+def _tables(config: ConfigDict, params: ArrayTree, placed: ArrayTree) -> str:
+    options, shown = config.optimizer, ["lr_mults", "weight_decay_mults"]
+    if any(epoch for _, epoch in options.unfreeze):
+        shown.append("unfreeze")
+    tables = [patterns.describe(options[name], params, name.replace("_", " ")) for name in shown]
+    if options.layer_decay < 1:
+        tables.append(layer_order.describe(options.layer_decay, params))
+    if config.sharding.describe:
+        tables.append(sharding.describe(params, placed))
+    return "\n".join(tables)
+
+
+def _both(first: Prepare, second: Prepare) -> Prepare:
+    return lambda params: second(first(params))
 
 
 def make_train_step(
@@ -120,7 +127,7 @@ def make_train_step(
     grad_accum_steps: int = 1,
     sam_rho: float = 0.0,
     average_decay: Decay | None = None,
-    prepare: Callable[[ArrayTree], ArrayTree] = lambda params: params,
+    phases: Mapping[int, Prepare] | None = None,
 ) -> TrainStep:
     """Return the function `(state, batch) -> (state, metrics)` to compile.
 
@@ -134,13 +141,14 @@ def make_train_step(
     parts of a batch are averaged, and BatchNorm normalises each part. If `sam_rho` is above 0, the
     gradient is that of sharpness-aware minimisation (SAM), at the weights `sam_rho` uphill; the
     metrics and running statistics are those of the weights themselves. `average_decay` says how the
-    weights are averaged. `prepare` gathers sharded parameters and stops the gradients of frozen
-    ones before the loss.
+    weights are averaged. `phases` maps the first update of each phase, in order and from 0, to the
+    function that gathers sharded parameters and stops the gradients of frozen ones before the loss.
     """
+    phases = phases or {0: lambda params: params}
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        rest = batch, key, grad_accum_steps, prepare
+        rest = batch, key, grad_accum_steps, phases
         grads, model_state, metrics = _gradients(task, state, *rest)
         if sam_rho > 0:
             grads, _, _ = _gradients(task, _uphill(state, grads, sam_rho), *rest)
@@ -205,7 +213,22 @@ def _gradients(
     batch: ArrayTree,
     key: jax.Array,
     parts: int,
-    prepare: Callable[[ArrayTree], ArrayTree],
+    phases: Mapping[int, Prepare],
+):
+    branches = [functools.partial(_gradients_of_phase, p, task, parts) for p in phases.values()]
+    if len(branches) == 1:
+        return branches[0](state, batch, key)
+    begun = jnp.sum(state.updates >= jnp.array([*phases]))
+    return jax.lax.switch(begun - 1, branches, state, batch, key)
+
+
+def _gradients_of_phase(
+    prepare: Prepare,
+    task: Task,
+    parts: int,
+    state: TrainState,
+    batch: ArrayTree,
+    key: jax.Array,
 ):
     def loss(params, model_state, batch, key):
         variables = {"params": prepare(params), **model_state}

@@ -73,6 +73,7 @@ OUT_OF_RANGE = {
     "optimizer.lr_mults": (*TABLES, ((".*", 0.0),)),
     "optimizer.weight_decay_mults": TABLES,
     "schedule.name": ("step", ""),
+    "optimizer.unfreeze": (*TABLES, ((".*", 1.0),)),
     "optimizer.layer_decay": (0.0, 1.1, NAN),
     "schedule.decay_rate": (0.0, 1.5, NAN),
     "evaluation.crop_pct": (0.0, 0.01, 1.5, NAN),
