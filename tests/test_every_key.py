@@ -86,6 +86,8 @@ ANY_TASK = {
     "schedule.cycle_factor": case(2.0, effects.rates, **RESTARTS),
     "schedule.pct_start": case(0.5, effects.rates, schedule__name="onecycle"),
     "schedule.div_factor": case(5.0, effects.rates, schedule__name="onecycle"),
+    "schedule.plateau_factor": case(0.5, effects.step, schedule__name="plateau"),
+    "schedule.plateau_epochs": case(2, effects.step, schedule__name="plateau"),
     "schedule.final_factor": case(0.1, effects.rates),
     "schedule.cooldown_epochs": case(1.0, effects.rates),
     "evaluation.every_epochs": case(1, effects.run),

@@ -28,7 +28,8 @@ class Key(NamedTuple):
 
 
 _SCHEDULES = one_of(
-    *("cosine", "cosine_restarts", "onecycle", "linear", "exponential", "inverse_sqrt", "constant")
+    *("cosine", "cosine_restarts", "onecycle", "linear", "exponential", "inverse_sqrt"),
+    *("constant", "plateau"),
 )
 # The keys of `optimizer` that only some optimizers use, by optimizer.
 OPTIMIZER_KEYS = {
@@ -156,9 +157,14 @@ KEYS = (
     ),
     Key("schedule.pct_start", 0.3, rules.SHARE, "onecycle: share of the run in which it rises"),
     Key("schedule.div_factor", 25.0, at_least(1), "onecycle: peak rate divided by the first rate"),
+    Key("schedule.plateau_factor", 0.1, rules.OPEN_SHARE, "plateau: factor of the learning rate"),
+    Key(
+        *("schedule.plateau_epochs", 10, at_least(1)),
+        "plateau: epochs without a lower training loss before the learning rate falls",
+    ),
     Key(
         *("schedule.final_factor", 0.0, rules.SHARE),
-        "final rate divided by the peak; for cosine, cosine_restarts, onecycle, linear, cool-down",
+        "rate at the end divided by the peak, also of a cool-down; plateau: lowest rate",
     ),
     Key("schedule.cooldown_epochs", 0.0, at_least(0), "length of the linear cool-down at the end"),
     Key("evaluation.every_epochs", 1, at_least(0), "epochs between evaluations; 0: only the last"),

@@ -81,6 +81,7 @@ def patterns(holds: Callable[[Any], bool], wanted: str) -> Rule:
 
 POSITIVE = Rule(lambda x: is_number(x) and x > 0, "more than 0")
 SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
+OPEN_SHARE = Rule(lambda x: is_number(x) and 0 < x < 1, "in (0, 1)")
 FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
 CROP_PCT = within(0.1, 1)  # a smaller one enlarges images to gigabytes before the crop
 COUNT = Rule(lambda x: is_whole(x) and x >= 1, "an integer of at least 1")

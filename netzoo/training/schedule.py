@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 from ml_collections import ConfigDict
 
 
@@ -27,6 +28,7 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     * `inverse_sqrt`: proportional to the inverse square root of the step, from the peak at the end
       of the warm-up (Vaswani et al., arXiv:1706.03762, section 5.3).
     * `constant`.
+    * `plateau`: constant here; `reduce_on_plateau` lowers it.
 
     During the last `cooldown_epochs`, the rate leaves the schedule and follows a line to the final
     rate. With `constant`, this is the trapezoid, also called warm-up, stable, decay (Hägele et al.,
@@ -54,11 +56,40 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
         # optax counts the steps of joined schedules from their boundaries, also before them.
         "inverse_sqrt": lambda: lambda step: peak * (knee / (knee + jnp.maximum(step, 0))) ** 0.5,
         "constant": lambda: optax.constant_schedule(peak),
+        "plateau": lambda: optax.constant_schedule(peak),
     }[schedule.name]()
     if warmup:
         main = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
     cooldown = round(cooldown_epochs(config) * steps_per_epoch)
     return _cool_down(main, total - cooldown, cooldown, final) if cooldown else main
+
+
+def reduce_on_plateau(
+    config: ConfigDict, optimizer: optax.GradientTransformation, steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Let the schedule `plateau` lower the learning rate of an optimizer; return others unchanged.
+
+    The mean training loss of an epoch is an improvement if it is lower than the best one by a
+    factor of at least 1e-4. After `plateau_epochs` without improvement, the learning rate is
+    multiplied by `plateau_factor`, at least until it is `final_factor` of the peak. The state of
+    the optimizer holds all that this depends on. The caller passes the loss to `update` as `value`.
+    """
+    schedule = config.schedule
+    if schedule.name != "plateau":
+        return optimizer
+    plateau = optax.contrib.reduce_on_plateau(
+        schedule.plateau_factor,
+        schedule.plateau_epochs,
+        accumulation_size=steps_per_epoch,
+        min_scale=schedule.final_factor,
+    )
+    return optax.chain(optimizer, plateau)
+
+
+def plateau_scale(opt_state: optax.OptState) -> jax.Array | None:
+    """Return by what `reduce_on_plateau` multiplies the learning rate; None for other schedules."""
+    last = opt_state[-1] if isinstance(opt_state, tuple) and opt_state else None
+    return last.scale if isinstance(last, optax.contrib.ReduceLROnPlateauState) else None
 
 
 def _cosine_restarts(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:

@@ -21,7 +21,7 @@ from netzoo.training import layer_order, patterns, sharding
 from netzoo.training.average import Decay, create_decay
 from netzoo.training.freezing import first_updates, freezers
 from netzoo.training.optimizer import create_optimizer
-from netzoo.training.schedule import create_schedule
+from netzoo.training.schedule import create_schedule, plateau_scale, reduce_on_plateau
 from netzoo.training.state import Skipping, TrainState
 
 Metrics = dict[str, jax.Array]
@@ -67,6 +67,7 @@ def build_train_program(
         params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
+    optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
     decay = create_decay(config, task.steps_per_epoch)
 
     def create(key, pretrained):
@@ -145,6 +146,7 @@ def make_train_step(
     function that gathers sharded parameters and stops the gradients of frozen ones before the loss.
     """
     phases = phases or {0: lambda params: params}
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -154,10 +156,12 @@ def make_train_step(
             grads, _, _ = _gradients(task, _uphill(state, grads, sam_rho), *rest)
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state
-        updates, opt_state = optimizer.update(grads, opt_state, state.params)
+        updates, opt_state = optimizer.update(grads, opt_state, state.params, value=metrics["loss"])
         params = optax.apply_updates(state.params, updates)
         metrics |= _sizes(grads, updates, model_state)
         metrics["learning_rate"] = learning_rate(state.updates)
+        if (scale := plateau_scale(opt_state)) is not None:
+            metrics["learning_rate"] *= scale
         new_state = state.replace(
             step=state.step + 1,
             params=params,

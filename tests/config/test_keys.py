@@ -35,6 +35,7 @@ REFUSED_BY = {
     "at least 0": (-1, -0.5, INF, NAN),
     "at least 1": (0, -1, 0.5, INF, NAN),
     "more than 0": (0.0, -1.0, INF, NAN),
+    "in (0, 1)": (0.0, 1.0, NAN),
     "in [0, 1)": (1.0, -0.1, NAN),
 }
 # Invalid values of keys with other rules; new keys must be added.

@@ -89,6 +89,7 @@ def test_a_stopped_run_ends_like_another(pictures, tmp_path, monkeypatch):
     """
     run = tiny_config(pictures)
     run.train.update(ema_decay=0.0, swa_epochs=3, batch_norm_batches=2)
+    run.schedule.update(name="plateau", plateau_epochs=1)
     assert train(run, tmp_path / "whole") == 0
     finish_step, pending = TrainingLoop.finish_step, [10, 13]
 

@@ -10,6 +10,7 @@ import pytest
 
 from netzoo.config import default_config
 from netzoo.training.schedule import create_schedule, notes
+from tests.training.toy import toy
 
 
 def config(**options):
@@ -185,3 +186,32 @@ def test_a_rate_of_a_python_integer():
         config(**{"schedule.name": "inverse_sqrt", "schedule.warmup_epochs": 1.0}), 10
     )
     assert [float(rate(step)) for step in (0, 10)] == [0, pytest.approx(0.1)]
+
+
+def test_plateau_of_real_steps():
+    """Protects the rule, by the losses of a run in NumPy, and the reported learning rate."""
+    options = {"schedule.name": "plateau", "schedule.plateau_epochs": 2, "train.ema_decay": 0.0}
+    options |= {"schedule.plateau_factor": 0.5, "schedule.final_factor": 0.2}
+    _, state, step, batch = toy(**options, **{"optimizer.learning_rate": 0.05})
+    step, losses, found = jax.jit(step), [], []
+    for _ in range(75):
+        before = state.params
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+        found.append(float(metrics["learning_rate"]) / 0.05)
+    scale, best, waited, expected = 1.0, np.inf, 0, []
+    for number in range(1, 76):
+        if number % 5 == 0:  # the last step of an epoch
+            loss = np.mean(losses[number - 5 : number])
+            improved = loss < (1 - 1e-4) * best
+            best, waited = (loss, 0) if improved else (best, waited + 1)
+            if waited == 2:
+                scale, waited = max(scale * 0.5, 0.2), 0
+        expected.append(scale)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert set(expected) == {1.0, 0.5, 0.25, 0.2}
+    # Adam moves a parameter by about the learning rate.
+    moved = jax.tree.leaves(
+        jax.tree.map(lambda a, b: float(abs(a - b).max()), before, state.params)
+    )
+    assert 0 < max(moved) < 0.05 * 0.2 * 2

@@ -10,7 +10,7 @@ from netzoo.config import default_config
 from netzoo.layers import BatchNorm
 from netzoo.training.average import create_decay
 from netzoo.training.optimizer import create_optimizer
-from netzoo.training.schedule import create_schedule
+from netzoo.training.schedule import create_schedule, reduce_on_plateau
 from netzoo.training.state import TrainState
 from netzoo.training.step import make_train_step
 
@@ -51,6 +51,7 @@ def state_and_step(task, config):
     variables = jax.jit(task.init)(jax.random.key(0))
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, variables["params"])
+    optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
     decay = create_decay(config, task.steps_per_epoch)
     average, skip = decay is not None, config.train.on_nonfinite == "skip"
     state = TrainState.create(variables, optimizer, jax.random.key(1), ema=average, skip=skip)
