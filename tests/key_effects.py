@@ -163,7 +163,7 @@ def step(config):
     """The program of the training step."""
     task = create_task(config)
     program = build_train_program(config, task, create_mesh())
-    return traced(program.step, program.state, next(task.train_iterator()))
+    return traced(program.step, program.state, next(task.train_iterator()), task.constants)
 
 
 def estimation(config):

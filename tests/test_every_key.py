@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from netzoo.config import task_table
+from netzoo.config import save_config, task_table
 from netzoo.config.tasks import TASKS
 from netzoo.data import images
 from netzoo.errors import UserError
@@ -40,6 +40,7 @@ SGD, RMSPROP = {"optimizer__name": "sgd"}, {"optimizer__name": "rmsprop"}
 DECAYED = {"optimizer__weight_decay": 0.1}
 STAIRS = {"schedule__name": "exponential", "schedule__decay_epochs": 1.0}
 RESTARTS = {"schedule__name": "cosine_restarts", "schedule__cycle_epochs": 1.0}
+TAUGHT = {"distill__teacher": ("@weights",)}
 NO_DATA = {"data__source": "tfds:no_such_data"}
 FOLDED = {"data__validation_split": None, "data__fold": (0, 4)}
 # "@NAME" is a path of the fixture `paths`.
@@ -139,6 +140,11 @@ CASES = {
         "augment.mixup_switch_prob": case(0.4, effects.loss, augment__cutmix=1.0),
         "train.freeze_batch_norm": case(True, effects.loss),
         "train.image_sizes": case(((1, 48),), effects.batches, **MOBILENET),
+        "distill.teacher": case(("@weights",), effects.step),
+        "distill.kind": case("hard", effects.step, **TAUGHT),
+        "distill.temperature": case(2.0, effects.step, **TAUGHT),
+        "distill.alpha": case(0.9, effects.step, **TAUGHT),
+        "distill.image_size": case(9, effects.step, **TAUGHT),
         "evaluation.crop_pct": case(0.5, effects.evaluated),
         "evaluation.top_k": case(2, effects.metrics, effects.scores),
     },
@@ -189,6 +195,7 @@ def write_run(folder, config):
         state = {"params": params, "model_state": variables, "ema": {}}
         writer.save(folder / "checkpoints" / "1" / "state", state)
     task.save(folder)
+    save_config(task.config, folder)
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +234,17 @@ def base(task, pictures):
     return config
 
 
+def with_paths(text, paths):
+    return re.sub(r"@(\w+)", lambda match: str(paths[match[1]]), text)
+
+
 def observe(effect, config, values, paths):
     """Return what an effect finds for a configuration with these values."""
     for key, value in values.items():
         if isinstance(value, str):
-            value = re.sub(r"@(\w+)", lambda match: str(paths[match[1]]), value)
+            value = with_paths(value, paths)
+        elif isinstance(value, tuple):
+            value = tuple(with_paths(x, paths) if isinstance(x, str) else x for x in value)
         config.update_from_flattened_dict({key: value})
     return effect(resolve_config(config))
 

@@ -137,11 +137,11 @@ def _show_memory(memory: Estimate) -> None:
 def step_seconds(run: Prepared, program: TrainProgram, pretrained: ArrayTree | None) -> list[float]:
     """Measure the first training steps of a run, without the one that compiles."""
     state, put = program.init(pretrained), meshes.batch_placer(run.mesh)
-    iterator, times = run.task.train_iterator(), []
+    step, iterator, times = program.step_of(run.task, run.mesh), run.task.train_iterator(), []
     began = time.monotonic()
     for _ in range(_STEPS + 1):
         start = time.monotonic()
-        state, metrics = program.step(state, put(next(iterator)))
+        state, metrics = step(state, put(next(iterator)))
         jax.block_until_ready(metrics)
         times.append(time.monotonic() - start)
         if len(times) > 1 and time.monotonic() - began > _SECONDS:

@@ -14,7 +14,9 @@ from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.errors import UserError, unknown_name
 
 _MAX_INTEGER = 1 << 63  # no key needs a larger one
-_WORDS = re.compile(r"[\w.]+(,[\w.]+)*")  # a tuple of words needs no quotes on the command line
+_WORDS = re.compile(
+    r"[\w./~-]+(,[\w./~-]+)*"
+)  # a tuple of words needs no quotes on the command line
 
 
 class Table(NamedTuple):

@@ -2,8 +2,10 @@
 
 import abc
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -30,6 +32,11 @@ class Task(abc.ABC):
     steps_per_epoch: int  # batches per pass over the training examples
     config: ConfigDict
     model: nn.Module
+    # Arrays that `loss` reads and training does not change; the step gets them as an argument.
+    constants: ArrayTree = ()
+    files: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # SHA-256 of what training reads beside the data
     held_out: str | None = None  # set by `hold_out`; the task makes its examples unreadable
 
     @staticmethod
@@ -87,6 +94,12 @@ class Task(abc.ABC):
     def hold_out(self, split: str) -> None:
         """Name, before it is opened, the test split that training must not read."""
         self.held_out = split
+
+    def with_constants(self, constants: ArrayTree) -> "Task":
+        """Return this task with other arrays as its constants, such as those of a trace."""
+        bound = copy.copy(self)
+        bound.constants = constants
+        return bound
 
     @abc.abstractmethod
     def count(self, batch: ArrayTree) -> int:

@@ -20,6 +20,21 @@ def fingerprints(config: ConfigDict, task: Task) -> dict[str, dict[str, Any]]:
     return {name: task.fingerprint(split) for name, split in splits.items() if split}
 
 
+def _check_files(workdir: Path, changes: Mapping[str, tuple[Any, Any]]) -> None:
+    """Check that the files that training reads beside the data, such as a teacher, are the same.
+
+    Raises:
+      UserError: A file has changed since the last session of the run.
+    """
+    changed = [key.removeprefix("files.") for key in changes if key.startswith("files.")]
+    if changed:
+        raise UserError(
+            f"{', '.join(changed)} has changed: its values are not those with which the run in "
+            f"{workdir} was trained. Put the old weights back, or start a new run from the weights "
+            f"of this run: --workdir NEW --config.init.weights={workdir}"
+        )
+
+
 def check_data(
     config: ConfigDict,
     workdir: Path,
@@ -28,6 +43,8 @@ def check_data(
 ) -> None:
     """Check that a run continues on the same examples, unless `data.on_change` is "continue".
 
+    Files that training reads beside the data must always be the same.
+
     Args:
       config: The current configuration.
       workdir: The run folder.
@@ -35,9 +52,10 @@ def check_data(
       changes: Result of `netzoo.workdir.environment.changes_since`.
 
     Raises:
-      UserError: The examples have changed, or `data.source` has changed and the examples cannot be
-        compared.
+      UserError: The examples or a file have changed, or `data.source` has changed and the examples
+        cannot be compared.
     """
+    _check_files(workdir, changes)
     if config.data.on_change == "continue":
         return
     source = load_config(workdir).data.source

@@ -151,7 +151,7 @@ class TrainingLoop:
         if meshes.is_writer():
             lines = notes(config, workdir, task, self.start, changes) if restored else []
             self._save_description(environment, parameters, changes)
-        self.train_step = program.step
+        self.train_step = program.step_of(task, mesh)
         self.eval_step = make_eval_step(task.evaluation_sums, mesh)
         self.put = meshes.batch_placer(mesh)
         stack.callback(self.checkpoints.close)

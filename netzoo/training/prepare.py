@@ -57,6 +57,8 @@ def prepare_run(config: ConfigDict, workdir: Path | None) -> Prepared:
         task.hold_out(config.data.test_split)
     meshes.check_divisible(mesh, **task.batch_sizes())
     environment = describe_environment(fingerprints(config, task))
+    if task.files:
+        environment["files"] = dict(task.files)
     processes.check_same(shared_environment(environment))
     return Prepared(config, task, mesh, environment)
 

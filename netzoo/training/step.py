@@ -39,7 +39,8 @@ class TrainProgram(NamedTuple):
     Attributes:
       init: Creates the state before the first step from pretrained variables or None.
       state: Shapes, dtypes and shardings of the state.
-      step: `(state, batch) -> (state, metrics)`; it donates the given state.
+      step: `(state, batch, constants=()) -> (state, metrics)`; it donates the given state. The
+        last argument has the constants of the task.
       tables: Printable description of the tables of parameters in the configuration.
     """
 
@@ -47,6 +48,13 @@ class TrainProgram(NamedTuple):
     state: TrainState
     step: jax.stages.Wrapped
     tables: str
+
+    def step_of(self, task: Task, mesh: Mesh) -> TrainStep:
+        """Return `step` with the constants of the task, which every device then holds."""
+        if not task.constants:
+            return self.step
+        placed = jax.device_put(task.constants, meshes.replicated(mesh))
+        return functools.partial(self.step, constants=placed)
 
 
 def build_train_program(
@@ -80,15 +88,18 @@ def build_train_program(
     state_placed = sharding.state_shardings(shapes, params, placed, mesh)
     phases = freezers(first_updates(config, params, task.steps_per_epoch))
     all_gather = sharding.make_all_gather(placed)
-    step = make_train_step(
-        task,
-        optimizer,
-        learning_rate,
-        grad_accum_steps=config.train.grad_accum_steps,
-        sam_rho=config.optimizer.sam_rho,
-        average_decay=decay,
-        phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
-    )
+
+    def step(state, batch, constants=()):
+        return make_train_step(
+            task.with_constants(constants),
+            optimizer,
+            learning_rate,
+            grad_accum_steps=config.train.grad_accum_steps,
+            sam_rho=config.optimizer.sam_rho,
+            average_decay=decay,
+            phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
+        )(state, batch)
+
     on_backend = kernels.use_backend(kernels.backend(mesh))
     compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
     return TrainProgram(

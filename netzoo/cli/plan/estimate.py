@@ -31,7 +31,7 @@ class Estimate:
     parameters: int
     optimizer: int  # optimizer state
     average: int  # moving average
-    rest: int  # statistics, step and random key
+    rest: int  # statistics, step, random key and the task's constants, such as teachers
     batch: int  # input rows
     gradients: int  # summed gradients, which are part of the temporaries
     temporaries: int  # further memory of the step, including new results
@@ -70,7 +70,8 @@ def estimate(
     sharding = meshes.split_batch(used_mesh)
     part = with_rows(batch, rows // devices * used)
     part = jax.tree.map(lambda x: x.update(sharding=sharding), part)
-    compiled: Any = program.step.lower(program.state, part).compile()
+    constants = _on_every_device(task.constants, used_mesh)
+    compiled: Any = program.step.lower(program.state, part, constants).compile()
     memory = compiled.memory_analysis()
     sent = _sent_by_kind(compiled.as_text(), program.state.params, used_mesh)
     if devices > used:  # in a ring, each device sends a share of (n - 1) / n; see `collectives`
@@ -80,7 +81,7 @@ def estimate(
         "parameters": _local_bytes(state.params),
         "optimizer": _local_bytes(state.opt_state),
         "average": _local_bytes(state.ema),
-        "rest": _local_bytes((state.step, state.key, state.model_state)),
+        "rest": _local_bytes((state.step, state.key, state.model_state)) + _bytes(constants),
         "batch": _bytes(batch) // devices,
     }
     kept, new = sum(arguments.values()), memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -108,6 +109,11 @@ def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abs
     part = rows // config.train.grad_accum_steps
     meshes.check_divisible(mesh, **{"the batch / train.grad_accum_steps": part})
     return mesh
+
+
+def _on_every_device(tree: ArrayTree, mesh: Mesh) -> ArrayTree:
+    place = meshes.replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
 
 def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:

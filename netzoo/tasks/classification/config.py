@@ -27,6 +27,10 @@ _FOLD = Rule(
     lambda x: len(x) == 2 and all(map(rules.is_whole, x)) and 0 <= x[0] < x[1] and x[1] >= 2,
     "(i, k) with 0 <= i < k and k of at least 2",
 )
+_WEIGHTS = Rule(
+    lambda x: all(isinstance(path, str) and rules.PATH.holds(path) for path in x),
+    "names, runs or files of weights, such as ('runs/v2', 'resnet50.tv_in1k')",
+)
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
 _SIZE = rules.within(1, 4096)
@@ -79,6 +83,15 @@ KEYS = (
     Key("augment.mixup_switch_prob", 0.5, rules.within(0, 1), "share of CutMix if both are on"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
+    Key("distill.teacher", (), _WEIGHTS, "weights of a teacher, or several, whose mean teaches"),
+    Key("distill.kind", "soft", one_of("soft", "hard"), "probabilities, or most probable classes"),
+    Key("distill.temperature", 1.0, POSITIVE, "divisor of the logits, for soft"),
+    Key(
+        "distill.alpha", 0.5, rules.within(0, 1), "weight of the labels; the rest is the teacher's"
+    ),
+    Key(
+        "distill.image_size", int, rules.within(1, 4096), "of teachers; None: that of their weights"
+    ),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )

@@ -25,6 +25,8 @@ from netzoo.layers import AUXILIARY
 from netzoo.mesh import is_writer, process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.class_names import CLASSES_FILE, class_names_of, load_class_names
+from netzoo.tasks.classification.distill import Teachers
+from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
@@ -35,7 +37,12 @@ from netzoo.tasks.classification.temperature import (
     save_temperature,
     stored_temperature,
 )
-from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
+from netzoo.tasks.task import (
+    Task,
+    apply_in_training,
+    create_network,
+    take_options,
+)
 from netzoo.weights import CATALOGUE
 from netzoo.weights.origin import find_weights, taken
 
@@ -115,6 +122,8 @@ class ImageClassification(Task):
             )
         self._train_batch = batch_size(config, len(train))
         self.steps_per_epoch = len(train) // self._train_batch
+        self._teachers = Teachers(config, len(self.class_names), self.class_names)
+        self.constants, self.files = self._teachers.variables, self._teachers.files
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
@@ -124,6 +133,8 @@ class ImageClassification(Task):
         batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
         task = cls(config, class_names=tuple(map(str, range(classes))))
         task.steps_per_epoch = 1000  # any number, for the schedule
+        task._teachers = Teachers(config, classes)
+        task.constants = task._teachers.variables
         return task, batch
 
     @classmethod
@@ -240,7 +251,7 @@ class ImageClassification(Task):
     def loss(
         self, variables: ArrayTree, batch: ArrayTree, key: jax.Array
     ) -> tuple[jax.Array, ArrayTree, ArrayTree]:
-        """Return the mean cross-entropy, the new statistics, and the metrics loss and accuracy.
+        """Return the mean loss, the new statistics, and the metrics loss and accuracy.
 
         Auxiliary losses are multiplied by the network's `auxiliary_weight` and added. With mixup or
         CutMix, accuracy uses the label of the larger part.
@@ -255,10 +266,11 @@ class ImageClassification(Task):
         logits, model_state = apply_in_training(
             config, self.model, variables, images, train=train, key=dropout_key
         )
-        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        taught = self._teachers.probabilities(self.constants, images)
+        loss_of = functools.partial(training_loss, config, targets, taught)
+        loss = loss_of(logits)
         for auxiliary in model_state.pop(AUXILIARY, {}).values():
-            extra = optax.softmax_cross_entropy(auxiliary, targets).mean()
-            loss += self.model.auxiliary_weight * extra
+            loss += self.model.auxiliary_weight * loss_of(auxiliary)
         accuracy = (logits.argmax(-1) == labels).mean()
         return loss, model_state, {"loss": loss, "accuracy": accuracy}
 
