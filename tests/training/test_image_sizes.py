@@ -86,3 +86,14 @@ def test_networks_that_take_any_size(name, pictures):
     config.model = {"name": name, "dtype": "float32"}
     config.data.image_size, config.train.image_sizes = 96, ((0, 64), (2, 96))
     assert next(create_task(resolve_config(config)).train_iterator())["image"].shape[1] == 64
+
+
+def test_a_size_that_does_not_come_is_said(pictures):
+    """Protects short trials of a long recipe from training at another size unnoticed."""
+    config = tiny_config(pictures)
+    config.model = {"name": "alexnet_owt", "dtype": "float32"}
+    config.data.image_size, config.train.image_sizes = 96, ((0, 64), (4, 96))
+    [line] = create_task(resolve_config(config)).notes()
+    assert line.startswith("train.image_sizes has 96 px from epoch 4 on; the run has only 4 epochs")
+    config.train.epochs = 5
+    assert create_task(resolve_config(config)).notes() == []

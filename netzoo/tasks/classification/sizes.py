@@ -1,4 +1,4 @@
-"""The sizes of training batches and images, which depend on the data and the network."""
+"""The sizes of training batches and images, which have to fit the data and the network."""
 
 import flax.linen as nn
 from ml_collections import ConfigDict
@@ -20,6 +20,33 @@ def batch_size(config: ConfigDict, images: int) -> int:
             f"{config.data.train_split} has only {images} examples; use at most {images}"
         )
     return min(config.train.batch_size, images // parts * parts)
+
+
+def size_notes(config: ConfigDict, images: int) -> list[str]:
+    """Report a smaller batch, images that an epoch leaves out, and image sizes that do not come."""
+    batch, epochs, notes = batch_size(config, images), config.train.epochs, []
+    if batch < config.train.batch_size:
+        notes.append(
+            f"train.batch_size is {config.train.batch_size}; the {images} images make batches of "
+            f"{batch}"
+        )
+    if (repeats := config.augment.repeats) > 1:
+        seen = -(-(images // batch * batch) // repeats)
+        notes.append(
+            f"augment.repeats is {repeats}, so each epoch has {seen:,} of the {images:,} "
+            "training images, not always the same ones"
+        )
+    elif left_out := images % batch:
+        notes.append(
+            f"batches have {batch} images, so each epoch leaves out {left_out} of the "
+            f"{images:,} training images, not always the same ones"
+        )
+    if late := [pair for pair in config.train.image_sizes if pair[0] >= epochs]:
+        notes.append(
+            f"train.image_sizes has {late[0][1]} px from epoch {late[0][0]} on; the run has only "
+            f"{epochs} epochs, the first of which is 0"
+        )
+    return notes
 
 
 def check_image_sizes(config: ConfigDict, model: nn.Module) -> None:

@@ -31,7 +31,7 @@ from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import report_of
-from netzoo.tasks.classification.sizes import batch_size, check_image_sizes
+from netzoo.tasks.classification.sizes import batch_size, check_image_sizes, size_notes
 from netzoo.tasks.classification.temperature import (
     new_temperature,
     save_temperature,
@@ -160,25 +160,8 @@ class ImageClassification(Task):
         return sizes
 
     def notes(self) -> list[str]:
-        """Report a batch smaller than `train.batch_size`, and the number of images left out."""
-        wanted, batch = self.config.train.batch_size, self._train_batch
-        images, notes = len(self._source(self.config.data.train_split)), []
-        if batch < wanted:
-            notes.append(
-                f"train.batch_size is {wanted}; the {images} images make batches of {batch}"
-            )
-        if (repeats := self.config.augment.repeats) > 1:
-            seen = -(-self.steps_per_epoch * batch // repeats)
-            notes.append(
-                f"augment.repeats is {repeats}, so each epoch has {seen:,} of the {images:,} "
-                "training images, not always the same ones"
-            )
-        elif left_out := images % batch:
-            notes.append(
-                f"batches have {batch} images, so each epoch leaves out {left_out} of the "
-                f"{images:,} training images, not always the same ones"
-            )
-        return notes
+        """Return what the numbers of the training data make of the configuration."""
+        return size_notes(self.config, len(self._source(self.config.data.train_split)))
 
     def fingerprint(self, split: str) -> dict[str, Any]:
         """Return the number of images and the hash of their names."""
