@@ -247,7 +247,15 @@ def tested(config):
         save_config(config, Path(folder))
         with contextlib.suppress(Called):
             evaluate_run.evaluate_run(folder)
-    return asked.call_args.args[-1]
+    return asked.call_args.args[3]
+
+
+def reported(config):
+    """The final report of 11 guesses."""
+    logits, truth = np.eye(3, dtype=np.float32)[np.arange(11) % 3], np.arange(11) % 3
+    rows = {"logits": logits, "label": truth, "mask": np.ones(11, bool)}
+    report, _ = create_task(config).report({}, config.data.test_split, sums(11, 11), rows)
+    return {name: value for name, value in report.items() if name != "calibration"}
 
 
 def metrics(config):

@@ -17,6 +17,7 @@ import pytest
 from netzoo.config import save_config, task_table
 from netzoo.config.tasks import TASKS
 from netzoo.data import images
+from netzoo.data.duplicates import Pair, write_pairs
 from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.translation.vocabulary import Vocabulary
@@ -146,6 +147,7 @@ CASES = {
         "distill.alpha": case(0.9, effects.step, **TAUGHT),
         "distill.image_size": case(9, effects.step, **TAUGHT),
         "evaluation.crop_pct": case(0.5, effects.evaluated),
+        "evaluation.duplicates": case("@duplicates", effects.reported),
         "evaluation.top_k": case(2, effects.metrics, effects.scores),
     },
     # Its own keys, and those of all tasks that its code reads.
@@ -202,7 +204,7 @@ def write_run(folder, config):
 def paths(pictures, tmp_path_factory):
     """Other pictures, corrupt pictures, sentences, a vocabulary, and runs of both tasks."""
     root = tmp_path_factory.mktemp("keys")
-    names = ("elsewhere", "corrupt", "texts", "vocabulary", "weights", "words")
+    names = ("elsewhere", "corrupt", "texts", "vocabulary", "weights", "words", "duplicates")
     paths = {name: root / name for name in names}
     for name in ("elsewhere", "corrupt"):
         shutil.copytree(pictures, paths[name])
@@ -211,6 +213,8 @@ def paths(pictures, tmp_path_factory):
     bad = next((paths["corrupt"] / "train" / "roses").iterdir())
     bad.write_bytes(bad.read_bytes()[:-100])
     paths["texts"].mkdir()
+    pair = Pair(0, True, "test/daisy/00.png", "test", "daisy", "x", "train", "roses")
+    write_pairs(paths["duplicates"], [pair])
     for split in ("train", "validation", "test"):
         for language in "ab":
             lines = (f"{language} {number * 7 % 1000}\n" for number in range(200))

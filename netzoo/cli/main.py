@@ -25,6 +25,7 @@ COMMANDS = {
     "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
     "check": ("netzoo.cli.check", "decode every image of a data set, and list corrupt images"),
+    "duplicates": ("netzoo.cli.duplicates", "list images that occur twice in a data set"),
     "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
     "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
     "leaderboard": ("netzoo.cli.leaderboard", "build the leaderboard from records"),

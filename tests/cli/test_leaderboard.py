@@ -32,6 +32,7 @@ def add(results, name, right, *, seed=0, log=1, lr=0.1, machine=None, images=8):
     evaluation = {"class_names": ["a", "b"]}
     if log:
         record["test_split_log"] = {"evaluations": log, "different": log}
+        evaluation["without_duplicates"] = {"accuracy": accuracy - 0.01}
         evaluation["calibration"] = {"expected_calibration_error": 0.02 * (seed + 1)}
         kept = (
             Prediction(f"{i}.jpg", "a", "a" if i in right else "b", 0.5, 0.5) for i in range(images)
@@ -66,8 +67,8 @@ def test_seeds_share_a_row_and_the_protocol_decides_the_table(results):
     assert [line[4] for line in lines] == ["0, 1", "0"]
     # Of 7 in 8: Wilson (1927) gives 0.529 to 0.978.
     assert lines[0][5:7] == ["87.50 ± 17.68", "52.9 to 97.8"]
-    assert lines[0][7:11] == ["3.0", "0.21 M", "1 M", "1.50"]
-    assert lines[0][11] == "[good](../results/good), [good_1](../results/good_1)"
+    assert lines[0][7:12] == ["86.50", "3.0", "0.21 M", "1 M", "1.50"]
+    assert lines[0][12] == "[good](../results/good), [good_1](../results/good_1)"
     assert lines[0][3] == "good, 2 epochs"
     assert lines[1][5:7] == ["62.50", "30.6 to 86.3"]
     reasons = {cells(line)[-1] for line in apart.splitlines() if "mobilenet" in line}

@@ -93,13 +93,19 @@ KEYS = (
         "distill.image_size", int, rules.within(1, 4096), "of teachers; None: that of their weights"
     ),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
+    Key(
+        "evaluation.duplicates",
+        str,
+        rules.PATH,
+        "list of `netzoo duplicates`; the final evaluation reports the accuracy without them too",
+    ),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )
 
 BATCH_ROWS = "train.batch_size"
 # These may change in a continued run: `data.on_corrupt`, because a corrupt image may have stopped
 # the run, and `top_k`, because training computes no top-k accuracy.
-FREE = ("data.cache", "data.on_corrupt", "evaluation.top_k")
+FREE = ("data.cache", "data.on_corrupt", "evaluation.duplicates", "evaluation.top_k")
 LOCAL = ("data.cache",)
 
 OPTIONS = {

@@ -33,7 +33,7 @@ _LOG = {"evaluations": int, "different": int}
 _ERROR = "expected_calibration_error"
 _EVALUATION = {
     **{"class_names": [str], "calibration?": {_ERROR: float}},
-    "temperature_scaled?": {_ERROR: float},
+    **{"temperature_scaled?": {_ERROR: float}, "without_duplicates?": {"accuracy": float}},
 }
 _COST = {"cores": (int, None), "devices": [str], "platform?": str}
 
@@ -162,6 +162,7 @@ _COLUMNS = (
     ("seeds", True),
     ("accuracy, %", True),
     ("95 % interval", True),
+    ("without duplicates, %", True),
     ("calibration error, %", True),
     ("parameters", True),
     ("multiply-adds", True),
@@ -184,7 +185,8 @@ def _cells(row: Row) -> list[str]:
     record = row.first.record
     mean, spread = mean_and_spread(row.accuracies)
     low, high = row.interval
-    errors = [_calibration(row, known) for known in ("calibration", "temperature_scaled")]
+    errors = [_mean(row, known, _ERROR) for known in ("calibration", "temperature_scaled")]
+    without = _mean(row, "without_duplicates", "accuracy")
     macs = row.multiply_adds
     return [
         record["model"],
@@ -194,6 +196,7 @@ def _cells(row: Row) -> list[str]:
         ", ".join(f"{run.record['seed']}" for run in row.runs),
         f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if spread is not None else ""),
         f"{100 * low:.1f} to {100 * high:.1f}",
+        "-" if without is None else f"{100 * without:.2f}",
         " → ".join(f"{100 * error:.1f}" for error in errors if error is not None) or "-",
         f"{record['parameters'] / 1e6:.2f} M",
         "-" if macs is None else f"{macs / 1e6:,.0f} M",
@@ -201,10 +204,10 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _calibration(row: Row, known: str) -> float | None:
-    """Return the mean calibration error of the runs; `known` is a key of `eval.json`."""
-    errors = [run.evaluation[known][_ERROR] for run in row.runs if known in run.evaluation]
-    return float(np.mean(errors)) if len(errors) == len(row.runs) else None
+def _mean(row: Row, key: str, score: str) -> float | None:
+    """Return the mean of a score below a key of `eval.json`, None if a run lacks it."""
+    scores = [run.evaluation[key][score] for run in row.runs if key in run.evaluation]
+    return float(np.mean(scores)) if len(scores) == len(row.runs) else None
 
 
 def _cost(row: Row) -> str:

@@ -1,16 +1,20 @@
 """The report of a final evaluation: scores, predictions and figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import special
 
+from netzoo.data.duplicates import doubtful, read_pairs
 from netzoo.data.source import Source, example_name
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
+from netzoo.files import sha256_of
+from netzoo.paths import user_path
 from netzoo.tasks.classification.calibration import calibration
 from netzoo.tasks.classification.figures import confusion_matrix, reliability_diagram
+from netzoo.tasks.classification.metrics import wilson_interval
 from netzoo.tasks.classification.predictions import (
     PREDICTIONS_FILE,
     predictions,
@@ -28,6 +32,7 @@ def report_of(
     confusion: np.ndarray,
     rows: dict[str, np.ndarray],
     temperature: float | None = None,
+    duplicates: str | None = None,
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the scores, and a function that writes predictions and figures into a folder.
 
@@ -39,6 +44,7 @@ def report_of(
       rows: `logits`, `label` and `mask` of all examples in order, perhaps with padding at the end;
         empty if they were not kept.
       temperature: What the logits are divided by for a second look at the calibration.
+      duplicates: A list of `netzoo duplicates`, for the accuracy without them.
     """
     report: dict[str, Any] = {
         "confusion": confusion.tolist(),
@@ -53,6 +59,11 @@ def report_of(
         if temperature is not None:
             scaled = calibration(logits, labels, temperature)
             report["temperature_scaled"] = {"temperature": temperature, **scaled}
+
+        if duplicates is not None:
+            names = [example_name(source, int(index)) for index in present]
+            right = logits.argmax(-1) == labels
+            report["without_duplicates"] = _without(user_path(duplicates), names, right)
 
     def write(folder: Path) -> None:
         if kept:
@@ -69,6 +80,22 @@ def report_of(
     return report, write
 
 
+def _without(path: Path, names: Sequence[str], right: np.ndarray) -> dict[str, Any]:
+    """Return the accuracy without the examples that the list at `path` makes doubtful."""
+    left_out = doubtful(read_pairs(path), names)
+    kept = np.array([printable(name) not in left_out for name in names])
+    if not kept.any():
+        raise UserError(f"{path} lists every evaluated image")
+    correct, count = int(right[kept].sum()), int(kept.sum())
+    return {
+        "accuracy": correct / count,
+        "interval": list(wilson_interval(correct, count)),
+        "count": count,
+        "left_out": sorted(left_out),
+        "list_sha256": sha256_of(path),
+    }
+
+
 def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits and labels of the evaluated examples, without padding.
 
@@ -79,3 +106,19 @@ def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if not len(present) or not np.isfinite(rows["logits"][present]).all():
         raise UserError("no temperature can be fitted, because there are no finite logits")
     return rows["logits"][present], rows["label"][present]
+
+
+def further_scores(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each score of a report besides those of every evaluation."""
+    if found := report.get("without_duplicates"):
+        yield (
+            f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "
+            "a duplicate elsewhere or a second class"
+        )
+    for name in ("calibration", "temperature_scaled"):
+        if found := report.get(name):
+            where = f" at temperature {found['temperature']:.3f}" if "temperature" in found else ""
+            yield (
+                f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
+                f"{found['expected_calibration_error']:.2%}{where}"
+            )

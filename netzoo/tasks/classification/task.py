@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from netzoo.console import json_text, print_table, say
 from netzoo.data.cache import with_cache
+from netzoo.data.duplicates import read_pairs
 from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, fingerprint
@@ -30,7 +31,7 @@ from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import mix, normalize
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.classification.report import report_of
+from netzoo.tasks.classification.report import further_scores, report_of
 from netzoo.tasks.classification.sizes import batch_size, check_image_sizes, size_notes
 from netzoo.tasks.classification.temperature import (
     new_temperature,
@@ -305,6 +306,8 @@ class ImageClassification(Task):
 
         A split with too many logits for the host's memory has no rows.
         """
+        if self.config.evaluation.duplicates:
+            read_pairs(self.config.evaluation.duplicates)  # fails now, not at the end
         if len(self._source(split)) * len(self.class_names) > _MOST_LOGITS:
             note(f"{split} is too large to keep its predictions; only their sums are reported")
             return super().final_step(split)
@@ -352,7 +355,8 @@ class ImageClassification(Task):
         del variables
         title = f"{self.config.model.name} on {self.config.data.source} {split}"
         source, confusion = self._source(split), sums["confusion"]
-        return report_of(source, self.class_names, title, confusion, rows, temperature)
+        duplicates = self.config.evaluation.duplicates
+        return report_of(source, self.class_names, title, confusion, rows, temperature, duplicates)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""
@@ -371,13 +375,8 @@ class ImageClassification(Task):
             f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
             f"{report['count']:,} images of {report['split']}"
         )
-        for name, known in (("", "calibration"), (" at temperature {:.3f}", "temperature_scaled")):
-            if found := report.get(known):
-                say(
-                    f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
-                    f"{found['expected_calibration_error']:.2%}"
-                    f"{name.format(found.get('temperature'))}"
-                )
+        for line in further_scores(report):
+            say(line)
 
 
 TASK = ImageClassification

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from netzoo.data.duplicates import Pair, write_pairs
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.tasks.classification.predictions import (
@@ -84,3 +85,34 @@ def test_a_damaged_file(line, tmp_path):
     (tmp_path / "p.csv").write_text("name\n")
     with pytest.raises(UserError, match="its first line is not"):
         read_predictions(tmp_path / "p.csv")
+
+
+def test_the_accuracy_without_duplicates(pictures, tmp_path):
+    """Images that training knows or that have two classes are left out, by name."""
+    config = tiny_config(pictures)
+    config.evaluation.duplicates = str(tmp_path / "list.csv")
+    task = create_task(config)
+    with pytest.raises(UserError, match="cannot read"):  # before anything is computed
+        task.final_step("test")
+    names = task._source("test").names
+    pairs = [
+        Pair(9, False, names[1], "test", "roses", "train/roses/01.png", "train", "roses"),
+        Pair(-1, True, names[2], "test", "roses", names[5], "test", "tulips"),
+        Pair(9, False, names[3], "test", "roses", names[4], "test", "roses"),
+    ]
+    write_pairs(tmp_path / "list.csv", pairs)
+    labels = np.array([task.class_names.index(name.split("/")[1]) for name in names])
+    guesses = np.where(np.arange(11) < 4, (labels + 1) % 3, labels)  # the first four are wrong
+    rows = {"logits": np.eye(3)[guesses], "label": labels, "mask": np.ones(11, bool)}
+    confusion = np.zeros((3, 3), int)
+    np.add.at(confusion, (labels, guesses), 1)
+    report, _ = task.report({}, "test", {"confusion": confusion}, rows)
+    found = report["without_duplicates"]
+    assert found["left_out"] == sorted([names[1], names[2], names[5]])
+    assert (found["accuracy"], found["count"]) == (6 / 8, 8)
+    write_pairs(
+        tmp_path / "list.csv",
+        [p._replace(contradicting=True, first=n) for n in names for p in pairs[:1]],
+    )
+    with pytest.raises(UserError, match="lists every evaluated image"):
+        task.report({}, "test", {"confusion": confusion}, rows)
