@@ -139,6 +139,8 @@ CASES = {
         "augment.cutmix": case(0.9, effects.loss),
         "augment.mixup_prob": case(0.4, effects.loss),
         "augment.mixup_switch_prob": case(0.4, effects.loss, augment__cutmix=1.0),
+        "train.loss": case("binary_cross_entropy", effects.loss),
+        "train.bce_threshold": case(0.2, effects.loss, train__loss="binary_cross_entropy"),
         "train.freeze_batch_norm": case(True, effects.loss),
         "train.image_sizes": case(((1, 48),), effects.batches, **MOBILENET),
         "distill.teacher": case(("@weights",), effects.step),

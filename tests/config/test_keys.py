@@ -68,6 +68,7 @@ OUT_OF_RANGE = {
     "augment.erasing_ratio": ((2.0, 1.0), (0.0, 1.0), (1.0,)),
     "augment.erasing_fill": ("random", ""),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
+    "train.loss": ("mse", ""),
     "distill.teacher": (("",), (" ",), (1,), ("gs://bucket/x",)),
     "distill.kind": ("warm", ""),
     "distill.alpha": (-0.1, 1.1, NAN),

@@ -31,6 +31,7 @@ _WEIGHTS = Rule(
     lambda x: all(isinstance(path, str) and rules.PATH.holds(path) for path in x),
     "names, runs or files of weights, such as ('runs/v2', 'resnet50.tv_in1k')",
 )
+_LOSSES = one_of("cross_entropy", "binary_cross_entropy")
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
 _SIZE = rules.within(1, 4096)
@@ -81,6 +82,8 @@ KEYS = (
     Key("augment.cutmix", 0.0, at_least(0), "alpha, as for mixup; with both, each batch uses one"),
     Key("augment.mixup_prob", 1.0, rules.within(0, 1), "share of batches to mix, by either method"),
     Key("augment.mixup_switch_prob", 0.5, rules.within(0, 1), "share of CutMix if both are on"),
+    Key("train.loss", "cross_entropy", _LOSSES, "loss of the labels"),
+    Key("train.bce_threshold", float, SHARE, "binary_cross_entropy: targets above it become 1"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
     Key("distill.teacher", (), _WEIGHTS, "weights of a teacher, or several, whose mean teaches"),

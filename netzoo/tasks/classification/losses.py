@@ -12,8 +12,26 @@ def training_loss(
 
     `taught` are the probabilities of teachers (`netzoo.tasks.classification.distill`), or None.
     """
-    loss = optax.softmax_cross_entropy(logits, targets).mean()
+    if config.train.loss == "binary_cross_entropy":
+        loss = binary_cross_entropy(logits, targets, config.train.bce_threshold)
+    else:
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
     return loss if taught is None else distilled(config.distill, loss, logits, taught)
+
+
+def binary_cross_entropy(
+    logits: jax.Array, targets: jax.Array, threshold: float | None
+) -> jax.Array:
+    """Return the mean over images and classes of the loss of one logistic regression per class.
+
+    Targets above `threshold` become 1 and all others 0: a mixed image has all of its classes. None
+    keeps the targets.
+
+    Source: Wightman et al., "ResNet strikes back", arXiv:2110.00476, section 2.2.
+    """
+    if threshold is not None:
+        targets = (targets > threshold).astype(targets.dtype)
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
 
 
 def distilled(
