@@ -21,6 +21,7 @@ from netzoo.console import print_table, say
 from netzoo.errors import UserError
 from netzoo.figures import INK, check_format, new_figure, save
 from netzoo.models.summary import model_summary
+from netzoo.training.batch_stats import make_estimate
 from netzoo.training.continuation import check_data
 from netzoo.training.curves import dress
 from netzoo.training.loop import announce
@@ -87,7 +88,9 @@ def _checked(
         check_data(config, workdir, environment["data"], changes_since(workdir, environment))
     else:
         pretrained = task.pretrained_variables()
-    return prepared, build_train_program(config, task, mesh, pretrained), pretrained, notes
+    program = build_train_program(config, task, mesh, pretrained)
+    make_estimate(config, task, mesh, program.state.model_state)
+    return prepared, program, pretrained, notes
 
 
 def _show_splits(config: ConfigDict, data: Mapping[str, Mapping[str, Any]]) -> None:
@@ -129,7 +132,7 @@ def _show_memory(memory: Estimate) -> None:
     names = ("parameters", "optimizer", "average", "batch", "temporaries")
     parts = ", ".join(f"{name} {getattr(memory, name) / 2**20:,.1f}" for name in names)
     say(
-        f"memory of each device in a step, from the compiled program: "
+        "memory of each device in a step, from the program for the first batch: "
         f"{memory.memory / 2**20:,.1f} MiB ({parts})"
     )
 

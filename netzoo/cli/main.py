@@ -30,6 +30,7 @@ COMMANDS = {
     "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
     "leaderboard": ("netzoo.cli.leaderboard", "build the leaderboard from records"),
     "keys": ("netzoo.cli.keys", "list the configuration keys with their meanings"),
+    "lr-find": ("netzoo.cli.lr_find", "suggest a learning rate, by a short run that raises it"),
     "sweep": (
         "netzoo.cli.sweep.command",
         "train many runs that differ in some keys, and compare them",

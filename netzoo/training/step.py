@@ -58,12 +58,16 @@ class TrainProgram(NamedTuple):
 
 
 def build_train_program(
-    config: ConfigDict, task: Task, mesh: Mesh | AbstractMesh, pretrained: ArrayTree | None = None
+    config: ConfigDict,
+    task: Task,
+    mesh: Mesh | AbstractMesh,
+    pretrained: ArrayTree | None = None,
+    learning_rate: optax.Schedule | None = None,
 ) -> TrainProgram:
     """Build the training state and step of a configuration without compiling.
 
-    With an abstract mesh, it returns only shapes and shardings. `pretrained` are the initial
-    variables or their shapes, or None for random variables.
+    With an abstract mesh, it returns only shapes and shardings. `pretrained` are initial variables,
+    their shapes, or None for random ones. `learning_rate` replaces `create_schedule`.
 
     Raises:
       UserError: A table of the configuration does not fit the network's parameters, or the network
@@ -73,7 +77,7 @@ def build_train_program(
     # Reject a network without blocks before compilation.
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         params = jax.eval_shape(task.init, init_key)["params"]
-    learning_rate = create_schedule(config, task.steps_per_epoch)
+    learning_rate = learning_rate or create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
     optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
     decay = create_decay(config, task.steps_per_epoch)

@@ -9,7 +9,7 @@ from netzoo.cli.main import main
 from netzoo.config import save_config
 from netzoo.errors import UserError
 from netzoo.tasks import resolve_config
-from tests.conftest import tiny_config
+from tests.conftest import tiny_config, tiny_translation_config
 from tests.training.runs import run
 
 
@@ -56,6 +56,14 @@ def test_errors_are_those_of_training(pictures, key, value, message):
     config = tiny_config(pictures)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
+        dry_run(config, None, None)
+
+
+def test_errors_of_the_network_s_statistics():
+    """Protects from a run that would stop when it is built, after its folder was written."""
+    config = tiny_translation_config()
+    config.train.batch_norm_batches = 3
+    with pytest.raises(UserError, match="no BatchNorm"):
         dry_run(config, None, None)
 
 
