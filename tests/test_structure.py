@@ -271,6 +271,7 @@ def test_configs_are_run_cards():
             "ml_collections",
             "netzoo.config",
             "netzoo.configs._flowers",
+            "netzoo.configs._imagenet",
         }
         command = f"python train.py --config configs/{path.name}"
         if command not in (module.__doc__ or ""):
