@@ -25,7 +25,7 @@ from netzoo.training.step import MUST_BE_FINITE, build_train_program
 # Decay of the moving average of the loss, and its multiple of the lowest average that ends the run.
 SMOOTHING, DIVERGED = 0.98, 4.0
 # Steps at the start that cannot be the steepest, because their averages hold few losses.
-_SKIPPED = 10
+_SKIPPED = 20
 MIN_STEPS = 2 * _SKIPPED
 
 
