@@ -170,7 +170,7 @@ def estimation(config):
     """The number of training batches that estimate the statistics of the average."""
     state = SimpleNamespace(ema={STATISTICS: {}}, key=None, replace=lambda **_: None)
     with mock.patch.object(jax, "jit") as compiled:
-        estimate = make_estimate(config, create_task(config), create_mesh(), state.ema)
+        estimate = make_estimate(config, create_task(config), create_mesh())
         if estimate:
             estimate(state, lambda batch: batch)
     return compiled.return_value.call_count

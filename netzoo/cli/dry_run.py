@@ -21,7 +21,6 @@ from netzoo.console import print_table, say
 from netzoo.errors import UserError
 from netzoo.figures import INK, check_format, new_figure, save
 from netzoo.models.summary import model_summary
-from netzoo.training.batch_stats import make_estimate
 from netzoo.training.continuation import check_data
 from netzoo.training.curves import dress
 from netzoo.training.loop import announce
@@ -89,7 +88,6 @@ def _checked(
     else:
         pretrained = task.pretrained_variables()
     program = build_train_program(config, task, mesh, pretrained)
-    make_estimate(config, task, mesh, program.state.model_state)
     return prepared, program, pretrained, notes
 
 

@@ -24,26 +24,29 @@ STATISTICS = "batch_stats"
 Estimate = Callable[[TrainState, Callable[[ArrayTree], ArrayTree]], TrainState]
 
 
-def make_estimate(
-    config: ConfigDict, task: Task, mesh: Mesh, model_state: ArrayTree
-) -> Estimate | None:
-    """Return a function that estimates the statistics of `state.ema`, or None by configuration.
+def check_batch_norm(config: ConfigDict, task: Task, model_state: ArrayTree) -> None:
+    """Raise a UserError if statistics are to be estimated and the network cannot do it.
 
-    The function takes a state and the function that places a batch on the devices. The new
-    statistics are the means of those of the run's first `train.batch_norm_batches` training
-    batches, augmented as in their steps. `model_state` are the collections of the network.
-
-    Raises:
-      UserError: The network has no BatchNorm whose momentum is an option.
+    `model_state` are the collections of the network besides the parameters.
     """
     batches = config.train.batch_norm_batches
-    if not batches:
-        return None
-    if STATISTICS not in model_state or not hasattr(task.model, "norm_momentum"):
+    if batches and (STATISTICS not in model_state or not hasattr(task.model, "norm_momentum")):
         raise UserError(
             f"train.batch_norm_batches is {batches}; expected 0 for {config.model.name}, which has "
             "no BatchNorm whose momentum is the option norm_momentum"
         )
+
+
+def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None:
+    """Return a function that estimates the statistics of `state.ema`, or None by configuration.
+
+    The function takes a state and the function that places a batch on the devices. The new
+    statistics are the means of those of the run's first `train.batch_norm_batches` training
+    batches, augmented as in their steps. `check_batch_norm` has checked the network.
+    """
+    batches = config.train.batch_norm_batches
+    if not batches:
+        return None
     # Without momentum, the new running statistics are those of the batch alone.
     task = copy.copy(task)
     task.model = task.model.clone(norm_momentum=0.0)

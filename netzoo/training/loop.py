@@ -140,7 +140,7 @@ class TrainingLoop:
         pretrained = None if exist else task.pretrained_variables()
         processes.check_same_arrays(config.init.weights, pretrained)
         program = build_train_program(config, task, mesh, pretrained)
-        self.estimate = make_estimate(config, task, mesh, program.state.model_state)
+        self.estimate = make_estimate(config, task, mesh)
         state = program.init(pretrained)
         restored = self.checkpoints.restore(state, self.iterator)
         self.start = restored[0] if restored else 0

@@ -19,6 +19,7 @@ from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import layer_order, patterns, sharding
 from netzoo.training.average import Decay, create_decay
+from netzoo.training.batch_stats import check_batch_norm
 from netzoo.training.freezing import first_updates, freezers
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule, plateau_scale, reduce_on_plateau
@@ -70,8 +71,7 @@ def build_train_program(
     their shapes, or None for random ones. `learning_rate` replaces `create_schedule`.
 
     Raises:
-      UserError: A table of the configuration does not fit the network's parameters, or the network
-        has no blocks for `train.remat`.
+      UserError: A table does not fit the parameters, or the network lacks blocks or BatchNorm.
     """
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     # Reject a network without blocks before compilation.
@@ -89,6 +89,7 @@ def build_train_program(
 
     placed = sharding.parameter_shardings(config, params, mesh)
     shapes = jax.eval_shape(create, init_key, pretrained)
+    check_batch_norm(config, task, shapes.model_state)
     state_placed = sharding.state_shardings(shapes, params, placed, mesh)
     phases = freezers(first_updates(config, params, task.steps_per_epoch))
     all_gather = sharding.make_all_gather(placed)

@@ -14,7 +14,7 @@ from netzoo.config import default_config
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm
 from netzoo.training import train
-from netzoo.training.batch_stats import make_estimate
+from netzoo.training.batch_stats import check_batch_norm, make_estimate
 from netzoo.training.loop import TrainingLoop
 from netzoo.training.state import TrainState
 from tests.conftest import tiny_config
@@ -62,7 +62,7 @@ def test_statistics_are_the_means_of_those_of_the_batches():
     variables = task.init(jax.random.key(0))
     state = TrainState.create(variables, optax.identity(), jax.random.key(1), ema=True)
     ema = {**state.ema, "params": jax.tree.map(lambda x: 2 * x, state.ema["params"])}
-    estimate = make_estimate(config(5), task, meshes.create_mesh(), state.model_state)
+    estimate = make_estimate(config(5), task, meshes.create_mesh())
     after = estimate(state.replace(ema=ema), jnp.asarray)
     inputs = 2 * BATCHES[:5].astype(np.float64)
     norm = after.ema["batch_stats"]["norm"]
@@ -76,9 +76,11 @@ def test_statistics_are_the_means_of_those_of_the_batches():
 
 def test_networks_without_batch_norm_are_refused():
     """Protects from a key that does nothing."""
-    assert make_estimate(config(0), Task(), meshes.create_mesh(), {}) is None
+    assert make_estimate(config(0), Task(), meshes.create_mesh()) is None
+    check_batch_norm(config(0), Task(), {})
+    check_batch_norm(config(2), Task(), {"batch_stats": {}})
     with pytest.raises(UserError, match="batch_norm_batches is 2; expected 0 for mobilenet_v2"):
-        make_estimate(config(2), Task(), meshes.create_mesh(), {})
+        check_batch_norm(config(2), Task(), {})
 
 
 @pytest.mark.slow
