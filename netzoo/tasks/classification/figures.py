@@ -97,7 +97,7 @@ def reliability_diagram(
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
     axes.set_xlabel("confidence", color=MUTED, fontsize=9)
     axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
     figures.hide_frame(axes)
     figures.save(figure, path)
 
