@@ -10,9 +10,10 @@ from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
 from netzoo.json_files import OtherShape, read_json
 from netzoo.tasks.classification.class_names import load_class_names
+from netzoo.tasks.classification.temperature import stored_temperature
 from netzoo.weights.formats.read import read_weights
 from netzoo.weights.origin import _hub_config
-from netzoo.workdir import environment
+from netzoo.workdir import environment, held_out
 from netzoo.workdir.checksums import CHECKSUMS_FILE, check_files
 from tests.damaged_json import DEEP, read_everything
 
@@ -77,6 +78,20 @@ def test_configurations(task, tmp_path):
 def test_class_names(tmp_path):
     """Protects classes.json."""
     read_everything(lambda: load_class_names(tmp_path), tmp_path / "classes.json", ["a", "b"])
+
+
+def test_temperatures(tmp_path):
+    """Protects temperature.json, which predictions read."""
+    value = {"temperature": 1.5, "checkpoint": "last", "step": 7}
+    path = tmp_path / "temperature.json"
+    read_everything(lambda: stored_temperature(tmp_path, "last", 7), path, value)
+
+
+def test_logs_of_the_test_split(tmp_path):
+    """Protects test_evaluations.json, which records read."""
+    entry = {"time": "2026-01-02", "checkpoint": "last", "step": 7, "weights": "ema"}
+    path = tmp_path / "test_evaluations.json"
+    read_everything(lambda: held_out.summary(tmp_path), path, [{**entry, "settings": {"a": 1}}])
 
 
 def test_environments(tmp_path):
