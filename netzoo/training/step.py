@@ -121,10 +121,11 @@ def build_train_program(
 
 
 def _tables(config: ConfigDict, params: ArrayTree, placed: ArrayTree) -> str:
-    options, shown = config.optimizer, ["lr_mults", "weight_decay_mults"]
+    options = config.optimizer
+    shown = {"lr_mults": "lr mults", "weight_decay_mults": "weight decay mults"}
     if any(epoch for _, epoch in options.unfreeze):
-        shown.append("unfreeze")
-    tables = [patterns.describe(options[name], params, name.replace("_", " ")) for name in shown]
+        shown["unfreeze"] = "unfreeze at epoch"
+    tables = [patterns.describe(options[name], params, title) for name, title in shown.items()]
     if options.layer_decay < 1:
         tables.append(layer_order.describe(options.layer_decay, params))
     if config.sharding.describe:

@@ -20,6 +20,9 @@ HEAD_ONLY = (("logits/.*", 1.0), (".*", 0.0))
 class Task(ToyTask):
     """The toy task for `build_train_program`."""
 
+    def with_constants(self, constants):
+        return self
+
 
 def start(**options):
     """Return the first state and the compiled step of a run, and its batches."""
@@ -72,7 +75,7 @@ def test_the_head_first_and_then_everything(options):
 def test_the_tables_say_it():
     """Protects users from a pattern that unfreezes something else."""
     tables = start(**{"optimizer.unfreeze": HEAD_FIRST})[1].tables
-    assert "unfreeze:\n  'logits/.*' -> 0.0: 2 tensors, 34 parameters" in tables
+    assert "unfreeze at epoch:\n  'logits/.*' -> 0.0: 2 tensors, 34 parameters" in tables
     assert "unfreeze" not in start()[1].tables
 
 
