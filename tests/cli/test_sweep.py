@@ -12,9 +12,10 @@ from netzoo.cli.sweep import execute
 from netzoo.cli.sweep.execute import State, train_runs
 from netzoo.cli.sweep.runs import check_runs, read_sweep
 from netzoo.cli.sweep.table import show_table
-from netzoo.config import save_config
+from netzoo.config import save_config, validate
 from netzoo.errors import UserError
-from tests.training.runs import run
+from tests.pages.blocks import blocks_of
+from tests.training.runs import ROOT, run
 
 # Stands for `netzoo train`: its seed says whether it finishes, fails or is stopped.
 STUB = """
@@ -83,6 +84,17 @@ def test_runs_are_rows_times_grid(write):
     assert (config.train.epochs, config.optimizer.b1, config.data.lengths) == (2, 0.7, (8, 16))
     assert (config.optimizer.learning_rate, config.model.dropout_rate) == (3e-5, 0.2)
     assert sweep.runs[0].config.optimizer.b1 == 0.8, "the rows do not share a configuration"
+
+
+def test_the_example_of_the_page_is_a_sweep(tmp_path):
+    """Protects readers of docs/experiments.md, who copy its file."""
+    [block] = [b for b in blocks_of(ROOT / "docs/experiments.md") if b.language == "python"]
+    (tmp_path / "sweep.py").write_text(block.code)
+    runs = read_sweep(str(tmp_path / "sweep.py")).runs
+    assert len(runs) == 8
+    assert runs[0].name == "base,learning_rate=0.002,seed=0"
+    for each in runs:
+        validate(each.config, training=True)
 
 
 def test_rows_can_have_names(write):
