@@ -53,11 +53,11 @@ def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None
     everywhere = meshes.replicated(mesh)
 
     @kernels.use_backend(kernels.backend(mesh))
-    def add(mean, variables, batch, key, number):
+    def add(mean, variables, batch, key, number, constants):
         """Return the mean over `number + 1` batches from that over `number` batches."""
         variables = jax.lax.with_sharding_constraint(variables, everywhere)
         key = jax.random.fold_in(jax.random.wrap_key_data(key), number)
-        _, model_state, _ = task.loss(variables, batch, key)
+        _, model_state, _ = task.with_constants(constants).loss(variables, batch, key)
         share = 1 / (number + 1)
         return jax.tree.map(
             lambda old, new: (1 - share) * old + share * new, mean, model_state[STATISTICS]
@@ -67,9 +67,9 @@ def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None
 
     def estimate(state: TrainState, put: Callable[[ArrayTree], ArrayTree]) -> TrainState:
         assert state.ema is not None  # the configuration requires an average
-        mean = state.ema[STATISTICS]
+        mean, constants = state.ema[STATISTICS], jax.device_put(task.constants, everywhere)
         for number, batch in enumerate(itertools.islice(task.train_iterator(), batches)):
-            mean = add(mean, state.ema, put(batch), state.key, number)
+            mean = add(mean, state.ema, put(batch), state.key, number, constants)
         return state.replace(ema={**state.ema, STATISTICS: mean})
 
     return estimate
