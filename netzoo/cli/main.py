@@ -26,7 +26,10 @@ COMMANDS = {
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
     "check": ("netzoo.cli.check", "decode every image of a data set, and list corrupt images"),
     "duplicates": ("netzoo.cli.duplicates", "list images that occur twice in a data set"),
-    "contact_sheet": ("netzoo.cli.contact_sheet", "draw examples of every class of a data set"),
+    "contact_sheet": (
+        "netzoo.cli.contact_sheet",
+        "draw examples of every class, or the training images of a run",
+    ),
     "record": ("netzoo.cli.record", "record the results of a finished run, or list records"),
     "leaderboard": ("netzoo.cli.leaderboard", "build the leaderboard from records"),
     "keys": ("netzoo.cli.keys", "list the configuration keys with their meanings"),

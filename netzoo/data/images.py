@@ -28,6 +28,8 @@ from netzoo.data.transforms import (
 from netzoo.errors import noting, printable, unknown_name
 
 Batch = dict[str, np.ndarray]
+# Maps an example, the side of the result and a random generator to uint8 `[size, size, 3]`.
+Augment = Callable[[Example, int, np.random.Generator], np.ndarray]
 
 _SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
 
@@ -234,7 +236,7 @@ class TrainBatches(_Batches):
 
     Attributes:
       seed: Seed of the order and the augmentation.
-      augmentation: The augmentation of each image.
+      augmentation: The augmentation of each image, usually an `Augmentation`.
       repeats: Copies of each example, which are augmented differently (Hoffer et al., "Augment your
         batch", arXiv:1901.09335).
       image_sizes: Pairs of an epoch, counted from 0, and the side of the images from then on, in
@@ -246,7 +248,7 @@ class TrainBatches(_Batches):
 
     _: KW_ONLY
     seed: int
-    augmentation: Augmentation
+    augmentation: Augment
     repeats: int = 1
     image_sizes: Sequence[tuple[int, int]] = ()
 

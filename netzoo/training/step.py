@@ -58,6 +58,22 @@ class TrainProgram(NamedTuple):
         return functools.partial(self.step, constants=placed)
 
 
+def run_keys(config: ConfigDict) -> tuple[jax.Array, jax.Array]:
+    """Return the random keys of the initial variables and of the steps; see `TrainState.key`."""
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    return init_key, run_key
+
+
+def in_parts(batch: ArrayTree, key: jax.Array, parts: int) -> tuple[ArrayTree, jax.Array]:
+    """Return the parts of a batch for gradient accumulation, stacked, and the keys of their losses.
+
+    `key` is that of the step.
+    """
+    # Every parts-th example, so that a sharded batch stays on its devices.
+    split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    return split, key[None] if parts == 1 else jax.random.split(key, parts)
+
+
 def build_train_program(
     config: ConfigDict,
     task: Task,
@@ -73,7 +89,7 @@ def build_train_program(
     Raises:
       UserError: A table does not fit the parameters, or the network lacks blocks or BatchNorm.
     """
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    init_key, run_key = run_keys(config)
     # Reject a network without blocks before compilation.
     with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
         params = jax.eval_shape(task.init, init_key)["params"]
@@ -267,11 +283,9 @@ def _gradients_of_phase(
         grads, (model_state, metrics) = gradient(state.params, model_state, batch, key)
         return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
-    # Every parts-th example, so that a sharded batch stays on its devices.
-    split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     (total, model_state), metrics = jax.lax.scan(
-        add_part, (zeros, state.model_state), (split, jax.random.split(key, parts))
+        add_part, (zeros, state.model_state), in_parts(batch, key, parts)
     )
     grads = jax.tree.map(lambda g: g / parts, total)
     return grads, model_state, jax.tree.map(jnp.mean, metrics)

@@ -1,6 +1,5 @@
 """Image classification: one label per image, softmax cross-entropy."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 from netzoo.console import json_text, print_table, say
 from netzoo.data.cache import with_cache
 from netzoo.data.duplicates import read_pairs
-from netzoo.data.images import Augmentation, EvalBatches, TrainBatches
+from netzoo.data.images import EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
@@ -27,9 +26,10 @@ from netzoo.mesh import is_writer, process_shard
 from netzoo.progress import format_metric
 from netzoo.tasks.classification.class_names import CLASSES_FILE, class_names_of, load_class_names
 from netzoo.tasks.classification.distill import Teachers
+from netzoo.tasks.classification.inputs import network_inputs, train_batches
 from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
-from netzoo.tasks.classification.mix import mix, normalize
+from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import further_scores, report_of
 from netzoo.tasks.classification.sizes import batch_size, check_image_sizes, size_notes
@@ -215,13 +215,12 @@ class ImageClassification(Task):
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Return endless augmented batches; see `netzoo.data.images.TrainBatches`."""
-        config, names = self.config, {field.name for field in dataclasses.fields(Augmentation)}
-        options = {name: config.augment[name] for name in names - {"mean"}}
-        augmentation = Augmentation(**options, mean=config.data.mean)
-        source, shared = self._source(config.data.train_split), self._batch_options()
-        shared |= {"batch_size": self._train_batch, "repeats": config.augment.repeats}
-        shared["image_sizes"] = config.train.image_sizes
-        return iter(TrainBatches(source, seed=config.seed, augmentation=augmentation, **shared))
+        return iter(self.train_batches())
+
+    def train_batches(self) -> TrainBatches:
+        """Return the batches of `train_iterator` by their number."""
+        options = {**self._batch_options(), "batch_size": self._train_batch}
+        return train_batches(self.config, self._source(self.config.data.train_split), **options)
 
     def _batch_options(self) -> dict[str, Any]:
         return {
@@ -240,12 +239,8 @@ class ImageClassification(Task):
         Auxiliary losses are multiplied by the network's `auxiliary_weight` and added. With mixup or
         CutMix, accuracy uses the label of the larger part.
         """
-        config, labels = self.config, batch["label"]
-        mix_key, dropout_key = jax.random.split(key)
-        images = normalize(batch["image"], config.data.mean, config.data.std)
-        targets = jax.nn.one_hot(labels, len(self.class_names))
-        targets = optax.smooth_labels(targets, config.train.label_smoothing)
-        images, targets, labels = mix(mix_key, config.augment, (images, targets, labels))
+        config, classes = self.config, len(self.class_names)
+        (images, targets, labels), dropout_key = network_inputs(config, classes, batch, key)
         train = not config.train.freeze_batch_norm
         logits, model_state = apply_in_training(
             config, self.model, variables, images, train=train, key=dropout_key
