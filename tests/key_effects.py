@@ -114,10 +114,10 @@ def task_type(config):
 
 
 def imported(config):
-    """Whether the module `own_module` is imported."""
-    sys.modules.pop("own_module", None)
+    """Whether the module `module_of_keys` is imported."""
+    sys.modules.pop("module_of_keys", None)
     create_task(config)
-    return "own_module" in sys.modules
+    return "module_of_keys" in sys.modules
 
 
 def pretrained(config):

@@ -47,7 +47,7 @@ FOLDED = {"data__validation_split": None, "data__fold": (0, 4)}
 # "@NAME" is a path of the fixture `paths`.
 ANY_TASK = {
     "seed": case(1, effects.parameters, effects.noise, effects.labels),
-    "modules": case(("reliability.network", "own_module"), effects.imported),
+    "modules": case(("reliability.network", "module_of_keys"), effects.imported),
     "init.weights": case("@weights", effects.pretrained),
     "data.data_dir": case("@elsewhere", effects.prepared_in, **NO_DATA, data__data_dir="@weights"),
     "data.validation_split": case("test", effects.evaluated),
@@ -133,7 +133,7 @@ CASES = {
         "augment.erasing_area": case((0.5, 0.6), effects.distorted, **ERASED),
         "augment.erasing_ratio": case((5.0, 6.0), effects.distorted, **ERASED),
         "augment.erasing_fill": case("mean", effects.distorted, **ERASED),
-        "augment.custom": case("negative", effects.distorted, modules=("own_module",)),
+        "augment.custom": case("negative", effects.distorted, modules=("module_of_keys",)),
         "augment.repeats": case(2, effects.labels, effects.distorted),
         "augment.mixup": case(0.9, effects.loss),
         "augment.cutmix": case(0.9, effects.loss),
@@ -225,7 +225,7 @@ def paths(pictures, tmp_path_factory):
     write_run(paths["weights"], base("image_classification", pictures))
     write_run(paths["words"], base("translation", pictures))
     with pytest.MonkeyPatch.context() as patch:
-        (root / "own_module.py").write_text(OWN_MODULE)
+        (root / "module_of_keys.py").write_text(OWN_MODULE)
         patch.syspath_prepend(root)
         patch.setattr(images, "AUGMENTATIONS", {})
         yield paths
