@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import pytest
 
 from netzoo.config import validate
+from netzoo.config.overrides import read_config
 from netzoo.data.sources.synthetic import builder
+from netzoo.kernels import use_backend
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
+from netzoo.tasks.classification.task import ImageClassification
 from netzoo.training import train
 from netzoo.training.step import build_train_program
 from tests.conftest import fast_only
@@ -85,6 +88,28 @@ def test_the_step_can_be_traced(path, drawn_flowers):
         task.evaluation_sums, variables, next(iter(task.evaluation_batches("test[:4]")))
     )
     assert sums["loss_sum"].shape == ()
+
+
+FOR_ACCELERATORS = ("imagenet_resnet50", "imagenet_mobilenet_v3", "imagenet_vit_s16", "flowers_224")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FOR_ACCELERATORS, "imagenet_resnet50:a2"])
+def test_the_step_for_an_accelerator_can_be_traced(name):
+    """Protects run cards that nobody can run here: the whole batch at the whole size, natively."""
+    path, _, argument = name.partition(":")
+    config = read_config(f"{FOLDER / path}.py" + (f":{argument}" if argument else ""))
+    validate(config, training=True)
+    config = resolve_config(config, open_data=False)
+    classes = 1000 if path.startswith("imagenet") else 5
+    with use_backend("native"):
+        task, batch = ImageClassification.without_data(config, classes)
+        program = build_train_program(config, task, create_mesh())
+        state, metrics = jax.eval_shape(program.step, program.state, batch)
+    assert batch["image"].shape == (config.train.batch_size, 224, 224, 3)
+    assert metrics["loss"].shape == () and metrics["loss"].dtype == jnp.float32
+    assert jax.tree.structure(state) == jax.tree.structure(program.state)
+    assert config.model.dtype == "bfloat16"
 
 
 @pytest.mark.slow  # the fast ones are those of tests/training
