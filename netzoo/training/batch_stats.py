@@ -42,7 +42,8 @@ def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None
 
     The function takes a state and the function that places a batch on the devices. The new
     statistics are the means of those of the run's first `train.batch_norm_batches` training
-    batches, augmented as in their steps. `check_batch_norm` has checked the network.
+    batches. Without gradient accumulation, they are augmented and mixed as in their steps; with it,
+    each batch is still mixed and computed as a whole. `check_batch_norm` has checked the network.
     """
     batches = config.train.batch_norm_batches
     if not batches:
