@@ -17,20 +17,13 @@ HEAD_FIRST = (("logits/.*", 0.0), (".*", 1.0))  # an epoch of the toy task has f
 HEAD_ONLY = (("logits/.*", 1.0), (".*", 0.0))
 
 
-class Task(ToyTask):
-    """The toy task for `build_train_program`."""
-
-    def with_constants(self, constants):
-        return self
-
-
 def start(**options):
     """Return the first state and the compiled step of a run, and its batches."""
     config = default_config()
     config.optimizer.weight_decay = 0.01
     config.train.update(ema_decay=0.9, clip_norm=0.5)
     config.update_from_flattened_dict(options)
-    program = build_train_program(config, Task(), create_mesh())
+    program = build_train_program(config, ToyTask(), create_mesh())
     rng = np.random.default_rng(0)
     batches = [
         {

@@ -19,9 +19,13 @@ class ToyTask:
     """Two classes of random vectors, a network with BatchNorm and dropout: compiles at once."""
 
     steps_per_epoch = 5
+    constants = ()
 
     def __init__(self, dropout_rate: float = 0.5):
         self._net = _ToyNetwork(dropout_rate)
+
+    def with_constants(self, constants):
+        return self
 
     def init(self, key):
         return self._net.init(key, jnp.zeros((1, 6)), train=False)
