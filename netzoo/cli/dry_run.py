@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.cli.models import print_parts, totals
 from netzoo.cli.plan.estimate import Estimate, estimate
-from netzoo.config import CONFIG_FILE
 from netzoo.console import print_table, say
 from netzoo.errors import UserError
 from netzoo.figures import INK, check_format, new_figure, save
@@ -28,6 +27,7 @@ from netzoo.training.prepare import Prepared, evaluation_batches, prepare_run
 from netzoo.training.schedule import create_schedule
 from netzoo.training.step import TrainProgram, build_train_program
 from netzoo.workdir.environment import changes_since
+from netzoo.workdir.folder import has_begun
 from netzoo.workdir.outputs import check_writable
 
 # Steps to measure after the first one, which compiles; fewer if they take longer than _SECONDS.
@@ -82,7 +82,7 @@ def _checked(
     config, task, mesh, environment = prepared
     evaluation_batches(config, task)
     notes, pretrained = [], None
-    if workdir is not None and (workdir / CONFIG_FILE).exists():
+    if workdir is not None and has_begun(workdir):
         notes.append(f"{workdir} holds a run, which training would continue")
         check_data(config, workdir, environment["data"], changes_since(workdir, environment))
     else:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo import processes
-from netzoo.config import CONFIG_FILE, check_same_run, save_config
+from netzoo.config import check_same_run, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
@@ -40,6 +40,7 @@ from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import add_changes, changes_since, save_environment
+from netzoo.workdir.folder import has_begun
 from netzoo.workdir.lock import lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
@@ -74,7 +75,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
     if processes.anyone(meshes.is_writer() and lock is None):
         raise locked_error(workdir)
     with lock or contextlib.nullcontext(), StopSignal() as stop:
-        if meshes.is_writer() and (workdir / CONFIG_FILE).exists():
+        if meshes.is_writer() and has_begun(workdir):
             check_same_run(config, workdir)  # another process may have started it meanwhile
         with contextlib.ExitStack() as stack:
             TrainingLoop(config, workdir, task, mesh, environment, stop, stack).run()

@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo import processes
-from netzoo.config import CONFIG_FILE, check_same_run, shared_values
+from netzoo.config import check_same_run, shared_values
 from netzoo.errors import UserError
 from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training.continuation import fingerprints
 from netzoo.training.optimizer import check_optimizer
 from netzoo.workdir.environment import describe_environment, shared_environment
-from netzoo.workdir.folder import check_folder
+from netzoo.workdir.folder import check_folder, has_begun
 
 
 class Prepared(NamedTuple):
@@ -47,8 +47,8 @@ def prepare_run(config: ConfigDict, workdir: Path | None) -> Prepared:
     check_optimizer(config)
     # All processes must agree before any of them writes.
     processes.check_same({"devices": jax.local_device_count(), **shared_values(config)})
-    exists = workdir is not None and (workdir / CONFIG_FILE).exists()
-    continued = workdir if processes.anyone(exists) else None
+    begun = workdir is not None and has_begun(workdir)
+    continued = workdir if processes.anyone(begun) else None
     if continued is not None:
         check_same_run(config, continued)
     mesh = meshes.create_mesh(config.sharding.fsdp)

@@ -60,6 +60,16 @@ def check_folder(workdir: Path) -> None:
             )
 
 
+def has_begun(workdir: Path) -> bool:
+    """Return whether a folder holds a run that has saved, or was saving, its first checkpoint.
+
+    A run that ended before may start over with another configuration.
+    """
+    checkpoints = workdir / CHECKPOINTS
+    fresh = (checkpoints / FRESH_FILE).exists() and not _steps(checkpoints)
+    return (workdir / CONFIG_FILE).exists() and not fresh
+
+
 def _steps(folder: Path) -> list[Path]:
     """Return the folders that are named like a step."""
     if not folder.is_dir():

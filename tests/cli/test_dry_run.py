@@ -71,8 +71,7 @@ def test_checks_the_folder_of_the_run(pictures, cheap, tmp_path, capsys):
     """Protects a run that exists: its values must agree; a folder of other files is refused."""
     config = tiny_config(pictures)
     save_config(resolve_config(config, training=True), tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "no_checkpoint_yet").touch()
+    (tmp_path / "checkpoints" / "1" / "state").mkdir(parents=True)
     with pytest.raises(UserError, match="another configuration"):
         config.optimizer.b1 = 0.5
         dry_run(config, tmp_path, None)

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from netzoo.config import load_config
 from netzoo.data.sources import folder
+from netzoo.errors import UserError
 from netzoo.training import prepare, train
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.metrics_log import read_metrics
@@ -99,3 +101,24 @@ def test_a_profile_traces_ten_steps(config, tmp_path, monkeypatch):
     with cheap_steps(evaluate):
         assert train(config, tmp_path) == 0
     assert traced == {str(tmp_path / "profile"): 9, "stop": 19}
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_may_be_corrected(
+    config, tmp_path, monkeypatch
+):
+    """Protects a user whose first step is refused, for example by the network."""
+
+    def refuse(state, batch):
+        raise UserError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cheap_run, "count", refuse)
+        with cheap_steps(evaluate), pytest.raises(UserError, match="refused"):
+            train(config, tmp_path)
+    config.optimizer.learning_rate = 0.5
+    with cheap_steps(evaluate):
+        assert train(config, tmp_path) == 0
+    assert load_config(tmp_path).optimizer.learning_rate == 0.5
+    config.optimizer.learning_rate = 0.25
+    with cheap_steps(evaluate), pytest.raises(UserError, match="another configuration"):
+        train(config, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from netzoo.config import CONFIG_FILE
 from netzoo.errors import UserError
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
-from netzoo.workdir.folder import FRESH_FILE, check_folder
+from netzoo.workdir.folder import FRESH_FILE, check_folder, has_begun
 from tests.workdir.test_checkpoint import positions, state_at
 
 
@@ -109,3 +109,18 @@ def test_best_weights_leave_other_files_alone(tmp_path):
         best.save(step, {"ema": {"x": jnp.zeros(2)}}, step / 2)
         best.close()
     assert sorted(path.name for path in other.parent.iterdir()) == ["2", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("names", "begun"),
+    [
+        ((), False),
+        ((CONFIG_FILE, f"checkpoints/{FRESH_FILE}", "metrics.jsonl"), False),
+        ((CONFIG_FILE, f"checkpoints/{FRESH_FILE}", "checkpoints/2/state/x"), True),  # killed there
+        ((CONFIG_FILE, "checkpoints/2/state/x"), True),
+        ((CONFIG_FILE, "metrics.jsonl"), True),  # its checkpoints are lost
+    ],
+)
+def test_a_run_has_begun_with_its_first_checkpoint(names, begun, tmp_path):
+    """Protects checkpoints from another configuration, and lets a refused run be corrected."""
+    assert has_begun(write(tmp_path, *names)) == begun

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from netzoo.config import CONFIG_FILE, check_same_run, load_config, task_table
+from netzoo.config import check_same_run, load_config, task_table
 from netzoo.config.overrides import override, read_config, run_file
 from netzoo.errors import UserError, unknown_name
 from netzoo.paths import user_path
+from netzoo.workdir.folder import has_begun
 
 NAME = "name"  # the entry of a row that is not a key
 _SHAPE = {"config": str, "set": dict, "rows": list, "grid": dict}
@@ -166,7 +167,7 @@ def check_runs(runs: Sequence[Run], workdir: Path) -> dict[str, ConfigDict]:
             check_optimizer(config)
             if not config.data.validation_split:
                 raise UserError("expected a validation split, whose scores the sweep compares")
-            if (folder / CONFIG_FILE).exists():
+            if has_begun(folder):
                 check_same_run(config, folder)
                 _check_epochs(config, folder)
             resolved[run.name] = config
