@@ -86,7 +86,7 @@ def print_table(
 ) -> None:
     """Print a table, the first `texts` columns left-aligned and the numbers after them right.
 
-    Brackets are no markup.
+    Brackets are printed as they are.
     """
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, name in enumerate(columns):

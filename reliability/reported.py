@@ -45,7 +45,7 @@ class Outcomes:
         self._cases: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Note the outcome of a part of a case: an error of its set-up or its end counts too."""
+        """Note the outcome of a phase of a case: an error in its setup or teardown counts too."""
         if self._cases.get(report.nodeid) != "failed" and (
             report.when == "call" or report.outcome != "passed"
         ):

@@ -96,7 +96,7 @@ FOR_ACCELERATORS = ("imagenet_resnet50", "imagenet_mobilenet_v3", "imagenet_vit_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FOR_ACCELERATORS, "imagenet_resnet50:a2"])
 def test_the_step_for_an_accelerator_can_be_traced(name):
-    """Protects run cards that nobody can run here: the whole batch at the whole size, natively."""
+    """Protects run cards that need an accelerator: full batch and size, with native kernels."""
     path, _, argument = name.partition(":")
     config = read_config(f"{FOLDER / path}.py" + (f":{argument}" if argument else ""))
     validate(config, training=True)

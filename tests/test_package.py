@@ -44,7 +44,7 @@ def test_constraints_are_within_the_bounds():
 
 
 def test_the_lock_has_a_hash_for_every_library():
-    """Protects CI: pip checks no hash of a library that has none."""
+    """Protects CI: pip can check only libraries that have a hash."""
     text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
     lines = [line.split() for line in text.splitlines() if line and line[0] != "#"]
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]

@@ -3,8 +3,9 @@
 netzoo contact_sheet synthetic_flowers --out sheet.png
 netzoo contact_sheet --config quickstart --out seen.png [--config.augment.mixup=0.2 ...]
 
-With --config, the sheet has the images of the first batches of the run beside the originals: with
-the augmentation, mixup and CutMix of the configuration, and with their labels. Each row is a batch.
+With --config, the sheet shows the images of the first batches of the run as the network sees them:
+after augmentation, mixup and CutMix. Each has its label, and its original beside it. Each row is a
+batch.
 """
 
 import argparse
@@ -168,7 +169,8 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, st
     parser.add_argument("--config", help="configuration of a run: draw what its network sees")
     parser.add_argument("--split", help="of the source (default: train)")
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
-    parser.add_argument("--tile-size", type=int, help="in pixels, of a source (default: 96)")
+    tile_size = "side of an image in pixels, for a source only (default: 96)"
+    parser.add_argument("--tile-size", type=int, help=tile_size)
     parser.add_argument("--batches", type=int, help="with --config (default: 6)")
     parser.add_argument("--columns", type=int, help="images in a row (default: 12 or 6)")
     parser.add_argument("--rows", type=int, help="for each class or batch (default: 1)")

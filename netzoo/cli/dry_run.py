@@ -30,7 +30,8 @@ from netzoo.workdir.environment import changes_since
 from netzoo.workdir.folder import has_begun
 from netzoo.workdir.outputs import check_writable
 
-# Steps to measure after the first one, which compiles; fewer if they take longer than _SECONDS.
+# Steps to measure after the first one, which compiles. They are fewer if all steps, including the
+# first one, take longer than _SECONDS.
 _STEPS, _SECONDS = 5, 60.0
 
 
@@ -50,7 +51,7 @@ def dry_run(config: ConfigDict, workdir: Path | None, figure: str | None) -> Non
     check_writable(figure)
     check_format(figure)
     if jax.process_count() > 1:
-        raise UserError("--dry-run shows a run of one process; start it without the others")
+        raise UserError("--dry-run shows a run of one process; start a single process")
     prepared, program, pretrained, notes = _checked(config, workdir)
     config, task, mesh, environment = prepared
     summary = model_summary(task.model, config.data.get("image_size", 0))

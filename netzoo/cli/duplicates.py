@@ -1,4 +1,4 @@
-"""Lists images that occur twice in a data set, exactly or nearly, and those with two classes.
+"""Lists images that occur twice in a data set, exactly or nearly, and marks pairs with two classes.
 
 netzoo duplicates folder:photos --sheet sheet.png    # within and across all splits
 netzoo duplicates tfds:tf_flowers --splits 'train[:80%]' 'train[80%:]' --out list.csv

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help=out)
     temperature = (
         "for images: `fit` fits the temperature of the confidences on --split validation; folders "
-        "of runs take the mean of theirs (default: the one stored in the run, if any)"
+        "of runs give the mean of their temperatures (default: the one stored in the run, if any)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
     launch.run(parser, arguments, _evaluate, many_processes=True)

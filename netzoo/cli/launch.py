@@ -64,7 +64,7 @@ def run(
       arguments: The arguments after the command.
       main: Does the work.
       many_processes: Whether several processes may share the work.
-      read: Returns the configuration without `--config`; None reads that of the run in
+      read: Returns the configuration if `--config` is missing; None reads that of the run in
         `--workdir`.
 
     Raises:

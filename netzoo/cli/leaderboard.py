@@ -3,8 +3,8 @@
 netzoo leaderboard results                              # prints the tables
 netzoo leaderboard results --page docs/leaderboard.md   # renews the page and its picture
 
-In the page, the tables replace everything from the line "## Results". The picture has the name of
-the page and stands in its folder `images`.
+The tables replace everything after the line "## Results" of the page. The picture has the name of
+the page, and is in the folder `images` beside the page.
 """
 
 import os
@@ -51,7 +51,7 @@ def write_page(rows: Sequence[Row], results: Path, page: Path) -> None:
 
 
 def sections(rows: Sequence[Row], folder: str) -> str:
-    """Return the tables in Markdown, one for each test split, and those of the earlier records."""
+    """Return the tables in Markdown: one for each test split, and one apart from the protocol."""
     kept = [row for row in rows if row.first.objection is None]
     apart = [row for row in rows if row.first.objection is not None]
     parts = []
@@ -83,7 +83,8 @@ def multiply_adds(run: Run) -> int | None:
     prefix = "model."
     options = {k.removeprefix(prefix): v for k, v in run.config.items() if k.startswith(prefix)}
     name, _ = options.pop("name"), options.pop("dtype", None)
-    # A rate changes no product; earlier versions had other names for some rates.
+    # Rates of dropout and drop path do not change the multiply-adds. Earlier versions had other
+    # names for some of them.
     options = {key: value for key, value in options.items() if not key.endswith("_rate")}
     try:
         network = create_model(name, num_classes=len(run.evaluation["class_names"]), **options)

@@ -3,9 +3,10 @@
 netzoo probe mobilenet_v2.tv_in1k --workdir probes/v2 --config.data.source=folder:photos
 netzoo probe runs/v2 --workdir probes/v2 [--test] [--out head.safetensors]
 
-Features are the input of the classifier. They are computed once and kept in --workdir. C of the
-linear probe, and k and the votes of the neighbours, are chosen on the validation split, or without
-one by cross-validation in the training split. The test split is used only with --test.
+Features are the input of the classifier. They are computed once and kept in --workdir. The settings
+are C of the linear probe, and k and the kind of vote of the neighbours. They are chosen on the
+validation split or, if there is none, by cross-validation in the training split. The test split is
+used only with --test.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--image_size", type=int, help="in pixels (default: that of the weights)")
     out = "file to write: the network with the linear probe as its head, for init.weights"
     parser.add_argument("--out", help=out)
-    test = "evaluate on the test split, once, with what was chosen"
+    test = "evaluate on the test split, once, with the chosen settings"
     parser.add_argument("--test", action="store_true", help=test)
     launch.run(parser, arguments, _probe, read=_config_of)
 

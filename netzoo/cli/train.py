@@ -55,7 +55,9 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
         dry_run(config, user_path(options.workdir) if options.workdir else None, options.figure)
         return 0
     if options.figure:
-        raise UserError("--figure draws the learning rate of a --dry-run; add it or omit --figure")
+        raise UserError(
+            "--figure draws the learning rate of a --dry-run; add --dry-run or omit --figure"
+        )
     return train(config, options.workdir)
 
 

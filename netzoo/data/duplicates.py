@@ -1,8 +1,8 @@
 """Finds images that occur twice in a data set, exactly or nearly.
 
-Two images are near if their perceptual hashes differ in few of 256 bits: the signs of the lowest
-16 x 16 frequencies of the grey image, relative to their median. Resizing, compression, other
-colours and small crops change few bits.
+Two images are near if their perceptual hashes differ in few of 256 bits. The bits are the signs of
+the lowest 16 x 16 frequencies of the grey image, relative to their median. Resizing, compression,
+other colours and small crops change few bits.
 """
 
 import csv
@@ -64,7 +64,7 @@ def find_duplicates(sources: Iterable[Source], near: int = NEAR, threads: int = 
       threads: Threads that read and hash images.
 
     Raises:
-      UserError: The package imagehash is not installed.
+      UserError: The package imagehash is not installed, or no image can be read.
     """
     images = [image for source in sources for image in _hashed(source, threads)]
     if not images:
@@ -148,9 +148,9 @@ def _six(names: Sequence[str]) -> Sequence[str]:
 
 
 def doubtful(pairs: Iterable[Pair], evaluated: Iterable[str]) -> set[str]:
-    """Return the evaluated examples that the rest of the data set knows, or contradicts.
+    """Return the evaluated examples that have a doubtful duplicate.
 
-    They have a duplicate that is not among the evaluated examples, or one of another class.
+    Such a duplicate is not among the evaluated examples, or is of another class.
     """
     names, found = {printable(name) for name in evaluated}, set()
     for pair in pairs:

@@ -39,7 +39,7 @@ class Fold(NamedTuple):
 
 
 def parse_fold(split: str) -> tuple[str, Fold | None]:
-    """Return a split expression without its fold, and the fold, None for all examples."""
+    """Return a split expression without its fold, and the fold, or None if it has none."""
     match = _EXPRESSION.fullmatch(split.strip())
     if match is None:
         return split, None

@@ -58,7 +58,7 @@ class Augmentation:
       erasing_prob: Probability that a rectangle of the image is erased.
       erasing_area: Bounds of the rectangle's area, as fractions of the image area.
       erasing_ratio: Bounds of the rectangle's aspect ratio, width over height.
-      erasing_fill: `"noise"` (uniform, each value on its own) or `"mean"`.
+      erasing_fill: `"noise"` (uniform and independent values) or `"mean"`.
       mean: Mean of red, green and blue, 0 to 255, for `"mean"`.
 
     Raises:
@@ -227,8 +227,9 @@ class TrainBatches(_Batches):
 
     Every epoch is reshuffled and has `len(source) // batch_size` batches. An example occurs at most
     once per epoch, and the remainder after the last full batch is dropped. With `repeats`, an epoch
-    has as many batches, with fewer examples, whose copies are neighbours in a batch. If corrupt
-    examples are skipped, the next readable example of the source replaces each of them.
+    has the same number of batches but fewer examples, and the copies of an example follow each
+    other. If corrupt examples are skipped, the next readable example of the source replaces each of
+    them.
 
     Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, where B is the number of rows
     of this process. Iterators have `get_state` and `set_state`, and work with

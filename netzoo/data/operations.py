@@ -95,7 +95,7 @@ def _rotate(image: np.ndarray, amount: float) -> np.ndarray:
     return _warp(image, *cv2.getRotationMatrix2D(centre, amount, 1.0).flat)
 
 
-# Where a negative amount has no meaning, its sign is ignored. Amount 0 changes nothing, except by
+# Where a negative amount has no meaning, its sign is ignored. Amount 0 changes nothing, except in
 # the operations that need no amount.
 OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "identity": lambda image, amount: image,
@@ -107,20 +107,19 @@ OPERATIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "invert": lambda image, amount: ~image,
     # Rotates about the centre, in degrees, anticlockwise.
     "rotate": _rotate,
-    # Clears as many low bits of each value.
+    # Clears low bits of each value; the amount is their number.
     "posterize": _posterize,
     # Inverts values from 256 minus the amount upwards.
     "solarize": _solarize,
-    # The next four multiply a difference by 1 plus the amount: from greyscale, from the mean grey,
-    # from black, and from a smoothed image.
+    # The next four multiply the difference from a base by 1 plus the amount. The bases are the grey
+    # image, its mean, black, and the smoothed image.
     "color": _color,
     "contrast": _contrast,
     "brightness": lambda image, amount: _look_up(image, _RAMP * (1 + amount)),
     "sharpness": lambda image, amount: _blend(cv2.filter2D(image, -1, _SMOOTH), image, amount),
     # Rotates the hue, in turns; saturation and value (HSV) stay.
     "hue": _hue,
-    # Shifts each row by the amount times its height, or each column by the amount times its
-    # position.
+    # Shifts each row, or each column, by the amount times its distance from the first one.
     "shear_x": lambda image, amount: _warp(image, 1, amount, 0, 0, 1, 0),
     "shear_y": lambda image, amount: _warp(image, 1, 0, 0, amount, 1, 0),
     # Translates the image, in pixels, to the right or down.

@@ -1,6 +1,6 @@
 """Policies, which draw distortions of an image at random: RandAugment and its relatives.
 
-All of them draw from one table of operations, whose ranges are those of torchvision:
+All of them draw from one table of operations, and have torchvision's ranges of amounts:
 
 - RandAugment (Cubuk et al. 2019, arXiv:1909.13719): several operations of a common strength.
 - TrivialAugment (Müller and Hutter 2021, arXiv:2103.10158): one operation of a random strength, in
@@ -17,9 +17,9 @@ import numpy as np
 
 from netzoo.data.operations import OPERATIONS
 
-# The largest amounts, in the units of `OPERATIONS`: of AutoAugment (table 6 of its paper) and
-# RandAugment, and of TrivialAugment. The former translate by shares of the image's side, the latter
-# by pixels. RandAugment and TrivialAugment draw from all of these operations.
+# The largest amounts, in the units of `OPERATIONS`: first for AutoAugment (table 6 of its paper)
+# and RandAugment, then for TrivialAugment. The first two translate by shares of the image's side,
+# the last by pixels. RandAugment and TrivialAugment draw from all of these operations.
 LARGEST = {
     "identity": (0.0, 0.0),
     "autocontrast": (0.0, 0.0),
@@ -115,9 +115,9 @@ def color_jitter(
 ) -> np.ndarray:
     """Change brightness, contrast, saturation and hue in a random order, as torchvision does.
 
-    The first three are multiplied by a factor that is uniform between 1 - strength, but at least 0,
-    and 1 + strength. The hue is rotated by up to its strength, in turns, either way. A strength of
-    0 leaves its property as it is. `image` is uint8 `[H, W, 3]`; the result may be `image` itself.
+    The first three are multiplied by a factor that is uniform between max(0, 1 - strength) and 1 +
+    strength. The hue is rotated by up to its strength, in turns, either way. A strength of 0 leaves
+    its property as it is. `image` is uint8 `[H, W, 3]`; the result may be `image` itself.
     """
     for which in rng.permutation(len(_JITTERED)):
         name, strength = _JITTERED[which], strengths[which]

@@ -124,8 +124,8 @@ def random_erase(
 ) -> np.ndarray:
     """Fill a random rectangle with noise or a colour, with a probability.
 
-    The bounds `scale` and `ratio` are those of `sample_crop`. An image that ten rectangles do not
-    fit stays as it is. The result may be `image` itself.
+    The bounds `scale` and `ratio` are those of `sample_crop`. If none of ten random rectangles fits
+    into the image, it stays as it is. The result may be `image` itself.
 
     Args:
       image: uint8 `[H, W, 3]`.

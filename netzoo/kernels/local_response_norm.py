@@ -1,7 +1,7 @@
 """Local response normalisation across channels (Krizhevsky et al. 2012, section 3.3).
 
-The CPU implementation has its own gradient, which saves only its input. The native implementation
-leaves the gradient to JAX.
+The CPU implementation has its own gradient, for which it saves only the input. The native
+implementation leaves the gradient to JAX.
 """
 
 import jax

@@ -70,7 +70,7 @@ class MobileNetV2(ConvNet, kw_only=True):
       width_multiplier: Factor on every channel count (section 4.1).
       dropout_rate: Dropout rate before the logits.
       drop_path_rate: Drop path rate at the last block; earlier blocks have linearly lower rates.
-        Only blocks with a shortcut are dropped, as in timm.
+        Only blocks with a shortcut have a drop path, as in timm.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-5 in torchvision, 1e-3 in Keras.
     """

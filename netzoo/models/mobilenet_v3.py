@@ -107,7 +107,7 @@ class MobileNetV3(ConvNet, kw_only=True):
       dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" is a keep
         probability.
       drop_path_rate: Drop path rate at the last block; earlier blocks have linearly lower rates.
-        Only blocks with a shortcut are dropped, as in timm.
+        Only blocks with a shortcut have a drop path, as in timm.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in torchvision, Keras and timm's `tf_` weights; 1e-5
         in timm's others.

@@ -92,7 +92,7 @@ class Task(abc.ABC):
         """Return `netzoo.data.source.fingerprint` of a split."""
 
     def hold_out(self, split: str) -> None:
-        """Name, before it is opened, the test split that training must not read."""
+        """Name the test split, which training must not read; call this before it is opened."""
         self.held_out = split
 
     def with_constants(self, constants: ArrayTree) -> "Task":
@@ -183,8 +183,9 @@ class Task(abc.ABC):
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the scores of the final evaluation, and a function that writes further files.
 
-        `rows` are those of `final_step` for all batches, and `temperature` is the result of the
-        method. Each process computes the whole report on one of its devices; one process writes.
+        `rows` are those of `final_step` for all batches, and `temperature` is the result of
+        `Task.temperature`. Each process computes the whole report on one of its devices; one
+        process writes.
         """
 
     @abc.abstractmethod

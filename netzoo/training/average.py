@@ -48,8 +48,8 @@ def _ema(config: ConfigDict, old: TrainState, new: TrainState) -> jax.Array:
     if config.train.ema_warmup == "num_updates":
         decay = jnp.minimum(largest, (1 + number) / (10 + number))
     elif config.train.ema_warmup == "debias":
-        # The average divided by the sum of all shares, `1 - largest ** (number + 1)`, which expm1
-        # computes without cancellation.
+        # The result equals an average of fixed decay that starts at 0, divided by the sum of its
+        # shares, `1 - largest ** (number + 1)`. expm1 computes the sum without cancellation.
         decay = 1 - (1 - largest) / -jnp.expm1((1 + number) * math.log(largest))
     else:
         decay = jnp.asarray(largest)
@@ -62,7 +62,7 @@ def _ema(config: ConfigDict, old: TrainState, new: TrainState) -> jax.Array:
 
 
 def _swa(steps: jax.Array, steps_per_epoch: int) -> jax.Array:
-    """Return the decay after `steps` steps of the averaged epochs; at most 0 before them."""
+    """Return the decay after `steps` steps of the averaged epochs; `steps` <= 0 is before them."""
     epochs = jnp.maximum(steps // steps_per_epoch, 1)
     ended = steps % steps_per_epoch == 0
     return jnp.where(steps <= 0, 0.0, jnp.where(ended, (epochs - 1) / epochs, 1.0))

@@ -42,8 +42,9 @@ def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None
 
     The function takes a state and the function that places a batch on the devices. The new
     statistics are the means of those of the run's first `train.batch_norm_batches` training
-    batches. Without gradient accumulation, they are augmented and mixed as in their steps; with it,
-    each batch is still mixed and computed as a whole. `check_batch_norm` has checked the network.
+    batches. Without gradient accumulation, these batches are augmented and mixed as in their steps
+    of the training. With accumulation, each batch is mixed and computed as a whole, not in parts.
+    `check_batch_norm` has checked the network.
     """
     batches = config.train.batch_norm_batches
     if not batches:

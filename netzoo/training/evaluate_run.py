@@ -52,8 +52,8 @@ def evaluate_run(
         `eval_validation` or `eval_train`. It is required for other data or settings than the run's,
         because the folder of a run holds only the results of the run.
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
-        other runs take the mean of theirs; either is stored in the run. Otherwise, the evaluation
-        uses the one that is stored for these weights, if any.
+        other runs give the mean of their temperatures. Either is stored in the run. If empty, the
+        evaluation uses the temperature that is stored for these weights, if any.
 
     Returns:
       The contents of `eval.json`.

@@ -21,7 +21,7 @@ def lr_mults(config: ConfigDict, params: ArrayTree) -> ArrayTree:
 def first_updates(config: ConfigDict, params: ArrayTree, steps_per_epoch: int) -> ArrayTree:
     """Return the number of updates before each parameter is trained.
 
-    It is `NEVER` for parameters with learning-rate factor 0. Skipped steps are no updates.
+    It is `NEVER` for parameters with learning-rate factor 0. Skipped steps do not count.
     """
     epochs = patterns.match(config.optimizer.unfreeze, params, "optimizer.unfreeze")
     return jax.tree.map(

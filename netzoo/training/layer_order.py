@@ -11,8 +11,8 @@ from netzoo.errors import UserError
 from netzoo.training.layerwise import is_stacked
 from netzoo.training.patterns import path_name
 
-# What the first names of parameters are in all families, in order of computation. Layers of one
-# kind are ordered by their numbers.
+# The first parts of parameter paths, in all families, in order of computation. Layers of one kind
+# are ordered by their numbers.
 _KINDS = {
     "stem": r"stem(?:_norm)?",
     "stageI_blockJ": r"stage(\d+)_block(\d+)(?:_norm)?",
@@ -32,7 +32,7 @@ class _Layer(NamedTuple):
 
 
 def layer_factors(decay: float, params: ArrayTree) -> ArrayTree:
-    """Return the learning-rate factor of every parameter: `decay` to the number of later layers.
+    """Return the learning-rate factor of every parameter: `decay ** (number of later layers)`.
 
     This is the layer-wise decay of Bao et al., arXiv:2106.08254, section 3.2, and of timm. A layer
     is a block or, outside blocks, a single layer with the norm that follows it. GoogLeNet's
@@ -40,7 +40,7 @@ def layer_factors(decay: float, params: ArrayTree) -> ArrayTree:
     parameter of stacked blocks.
 
     Raises:
-      UserError: A parameter's name is none of those that tell its place in the network.
+      UserError: The name of a parameter does not tell its place in the network.
     """
     later = _later_layers(params)
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)

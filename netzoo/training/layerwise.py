@@ -77,7 +77,7 @@ def scale_by_muon_or_adam(
 
 
 def _scale_to_adam(path, update: jax.Array) -> jax.Array:
-    """Scale a semi-orthogonal update, whose root mean square is one over its longer side's root."""
+    """Scale a semi-orthogonal update, whose root mean square is 1 / sqrt(longer side)."""
     blocks = len(update) if is_stacked(path_name(path)) else 1
     inputs = update.size // (blocks * update.shape[-1])
     return _ADAM_RMS * max(inputs, update.shape[-1]) ** 0.5 * update

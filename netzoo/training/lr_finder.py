@@ -22,7 +22,8 @@ from netzoo.training.curves import dress
 from netzoo.training.prepare import prepare_run
 from netzoo.training.step import MUST_BE_FINITE, build_train_program
 
-# Decay of the moving average of the loss, and its multiple of the lowest average that ends the run.
+# Decay of the moving average of the loss. The search ends when this average exceeds DIVERGED times
+# its minimum.
 SMOOTHING, DIVERGED = 0.98, 4.0
 # Steps at the start that cannot be the steepest, because their averages hold few losses.
 _SKIPPED = 20
@@ -68,8 +69,8 @@ def search(
 ) -> Search:
     """Train from the start of a run with a growing rate, until the smoothed loss diverges.
 
-    The batches, the network, the loss and the optimizer are those of the run; only the schedule is
-    another. Nothing is evaluated or saved.
+    The batches, the network, the loss and the optimizer are those of the run; only the schedule
+    differs. Nothing is evaluated or saved.
 
     Args:
       config: The configuration of the run.
@@ -105,7 +106,7 @@ def search(
     if len(rows) < MIN_STEPS:
         raise UserError(
             f"the loss diverges after {len(rows)} steps, at the learning rate "
-            f"{rows[-1][0] if rows else low:.3g}; expected {MIN_STEPS} steps before: lower --low"
+            f"{rows[-1][0] if rows else low:.3g}; expected at least {MIN_STEPS} steps. Lower --low"
         )
     rates, losses, smoothed = np.array(rows).T
     found = Search(rates, losses, smoothed, diverged)

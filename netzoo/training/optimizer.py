@@ -68,8 +68,8 @@ def create_optimizer(
     that begins then; until then, their gradients must be 0.
 
     Weight decay is decoupled for `adamw`, `lion` and `muon` (Loshchilov and Hutter,
-    arXiv:1711.05101), part of the update that LAMB's trust ratio scales, and added to the gradient
-    for the others, as in their published recipes.
+    arXiv:1711.05101). For `lamb`, it is part of the update that the trust ratio scales. For the
+    others, it is added to the gradient, as in their published recipes.
 
     Raises:
       UserError: The name is unknown, or a table does not fit `params`.

@@ -67,11 +67,11 @@ def create_schedule(config: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
 def reduce_on_plateau(
     config: ConfigDict, optimizer: optax.GradientTransformation, steps_per_epoch: int
 ) -> optax.GradientTransformation:
-    """Let the schedule `plateau` lower the learning rate of an optimizer; return others unchanged.
+    """Let the schedule `plateau` lower the learning rate; leave `optimizer` as it is for others.
 
-    The mean training loss of an epoch is an improvement if it is lower than the best one by a
-    factor of at least 1e-4. After `plateau_epochs` without improvement, the learning rate is
-    multiplied by `plateau_factor`, at least until it is `final_factor` of the peak. The state of
+    The mean training loss of an epoch is an improvement if it is more than 0.01 % lower than the
+    best one. After `plateau_epochs` without improvement, the learning rate is multiplied by
+    `plateau_factor`. The product of these factors never falls below `final_factor`. The state of
     the optimizer holds all that this depends on. The caller passes the loss to `update` as `value`.
     """
     schedule = config.schedule
@@ -93,7 +93,7 @@ def plateau_scale(opt_state: optax.OptState) -> jax.Array | None:
 
 
 def _cosine_restarts(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:
-    """Return half a cosine for every cycle of `steps` steps; the last cycle may be cut short."""
+    """Return half a cosine per cycle in a run of `steps` steps; the last cycle may be cut short."""
     edges = jnp.asarray(_cycles(config, steps, steps_per_epoch))
 
     def rate(step: jax.Array) -> jax.Array:
@@ -116,7 +116,7 @@ def _cycles(config: ConfigDict, steps: int, steps_per_epoch: int) -> np.ndarray:
 
 
 def _cool_down(main: optax.Schedule, start: int, steps: int, final: float) -> optax.Schedule:
-    """Return `main`, but from step `start` on a line that reaches `final` after `steps` steps."""
+    """Return `main` until step `start`, then a linear change to `final` over `steps` steps."""
 
     def rate(step: jax.Array) -> jax.Array:
         share = jnp.clip((step - start) / steps, 0, 1)

@@ -8,8 +8,8 @@
     profile/             a trace of some steps, if the key `profile` is True
     curves.png           loss and metric over the epochs, drawn when training ends
     eval.json            the metrics on the test split, written by evaluation
-    test_evaluations.json  the times and the weights of all evaluations on the test split
-    eval_SPLIT/          the same on the validation or the training split
+    eval_SPLIT/          the results of an evaluation on the validation or the training split
+    test_evaluations.json  time, weights and settings of every evaluation on the test split
     lock                 the process that trains in this folder
 
 `netzoo.config` defines the name of config.json, and each task the names of its own files.

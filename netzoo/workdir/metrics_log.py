@@ -51,8 +51,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
-        them again. If not `evaluated`, the evaluation of `resume_step` is removed too. That the
-        run stopped early at this step is removed in any case. Event files of other programs stay.
+        them again. If not `evaluated`, the evaluation of `resume_step` is removed too. The line of
+        an early stop at this step is always removed. Event files of other programs stay.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.

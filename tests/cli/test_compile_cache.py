@@ -122,7 +122,7 @@ def compiled(tmp_path):
 
 @pytest.mark.slow
 def test_four_processes_fill_an_empty_cache_at_once(compiled, tmp_path):
-    """Protects the first use by several processes, of which each may write the entry."""
+    """Protects the first use by several processes, each of which may write the entry."""
     assert compiled(4) == ""
     assert len(list((tmp_path / "xla").glob("jit__lambda-*-cache"))) == 1
     assert compiled() == ""

@@ -52,7 +52,7 @@ def test_rates_are_those_of_the_run(pictures):
     ],
 )
 def test_errors_are_those_of_training(pictures, key, value, message):
-    """Protects its purpose: what training refuses, it refuses, with or without a folder."""
+    """Protects dry runs: they refuse what training refuses, with or without a folder."""
     config = tiny_config(pictures)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):

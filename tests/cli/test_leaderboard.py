@@ -65,7 +65,7 @@ def test_seeds_share_a_row_and_the_protocol_decides_the_table(results):
     kept, apart = text.split("### Apart from the protocol")
     lines = [cells(line) for line in kept.splitlines() if line.startswith("| mobilenet")]
     assert [line[4] for line in lines] == ["0, 1", "0"]
-    # Of 7 in 8: Wilson (1927) gives 0.529 to 0.978.
+    # Wilson (1927) gives 0.529 to 0.978 for 7 of 8.
     assert lines[0][5:7] == ["87.50 ± 17.68", "52.9 to 97.8"]
     assert lines[0][7:12] == ["86.50", "3.0", "0.21 M", "1 M", "1.50"]
     assert lines[0][12] == "[good](../results/good), [good_1](../results/good_1)"

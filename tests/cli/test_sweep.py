@@ -184,7 +184,7 @@ def test_a_signal_reaches_the_run_once(write, stub, tmp_path):
 
 
 def write_log(folder, *scores, process="1"):
-    """Write what a run of an epoch for each score logs."""
+    """Write the log of a run that has one epoch for each score."""
     lines = []
     for epoch, score in enumerate(scores, start=1):
         at = {"step": epoch, "epoch": epoch}

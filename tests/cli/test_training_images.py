@@ -140,7 +140,7 @@ def test_label_text():
 
 
 def test_layout():
-    """Protects the pixels of training images and the room for labels; the shape of originals."""
+    """Protects the pixels of training images, the room for labels, and the shape of originals."""
     image = np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)
     tall = np.zeros((40, 20, 3), np.uint8)
     sheet = training_sheet([[Seen(tall, image, "roses 0.7 + tulips 0.3")] * 5] * 2, 2, 2)

@@ -229,7 +229,7 @@ def test_contradictions(values, message):
 
 
 def test_keys_that_the_optimizer_does_not_use():
-    """Protects runs of before, which can still be evaluated, and optimizers of a user's module."""
+    """Protects earlier runs, which can still be evaluated, and optimizers of a user's module."""
     config = default_config(IMAGES)
     config.optimizer.update(name="sgd", b1=0.8)
     validate(config)

@@ -39,7 +39,7 @@ def test_the_seed_alone_decides_the_folds():
 
 
 def test_no_class_is_taken_in_its_order():
-    """Protects data sets whose examples are sorted: a fold is no slice."""
+    """Protects data sets whose examples are sorted: a fold is not a slice."""
     members = fold_members([0] * 50, Fold(0, 5, 0))
     assert len(set(np.diff(members))) > 1
 

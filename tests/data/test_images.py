@@ -143,7 +143,7 @@ def test_augmentation_belongs_to_the_example_not_the_batch(memory_source):
 
 @pytest.mark.parametrize("repeats", [2, 3, 8])
 def test_repeated_augmentation(memory_source, repeats):
-    """An epoch of as many batches has fewer images, each several times in a row.
+    """An epoch has the same number of batches but fewer images, each several times in a row.
 
     With 3 copies and batches of 8, the copies of an image may be in neighbouring batches.
     """

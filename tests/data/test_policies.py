@@ -128,7 +128,7 @@ def calls(monkeypatch):
 
 
 def amounts(calls, name):
-    """The amounts of an operation, without their signs, after checking that these are fair."""
+    """Return the absolute amounts of an operation, after checking that both signs are common."""
     drawn = [amount for called, amount in calls if called == name]
     if any(drawn):
         assert 0.3 < np.mean([np.signbit(amount) for amount in drawn]) < 0.7

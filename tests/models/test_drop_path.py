@@ -36,7 +36,7 @@ def test_inverted_residual_drops_the_branch_of_whole_examples():
 
 
 def test_evaluation_and_a_rate_of_0_draw_nothing():
-    """Protects today's numbers of scanned blocks: without factors, their program is the old one."""
+    """Protects the results of scanned blocks: without factors, their program has no drop path."""
     x = jnp.zeros((2, 3, 4))
     assert drop_path_factors(Stack(3, False, {}), 0.0, 3, 2, x, train=True) is None
     assert drop_path_factors(Stack(3, False, {}), 0.5, 3, 2, x, train=False) is None

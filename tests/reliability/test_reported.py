@@ -73,7 +73,7 @@ def outcomes_of(*parts):
     ],
 )
 def test_a_row_is_answered_if_each_of_its_tests_passed(parts, answered, counts):
-    """Protects against a row that no test showed: errors, skipped tests and none at all."""
+    """Protects from a row without proof: a failed, skipped or missing test does not answer it."""
     tests = (f"{HERE}::test_1", f"{HERE}::test_2")
     found = line(reported.Row("a", "b", "c", tests), outcomes_of(*parts))
     assert found["answered"] == answered

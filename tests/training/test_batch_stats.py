@@ -75,7 +75,7 @@ def test_statistics_are_the_means_of_those_of_the_batches():
     norm = after.ema["batch_stats"]["norm"]
     np.testing.assert_allclose(norm["mean"], inputs.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(norm["var"], inputs.var(1).mean(0), rtol=1e-5)
-    # Nothing else changes, also not the task.
+    # Nothing else changes, not even the task.
     jax.tree.map(np.testing.assert_array_equal, after.replace(ema=None), state.replace(ema=None))
     jax.tree.map(np.testing.assert_array_equal, after.ema["params"], ema["params"])
     assert task.model.norm_momentum == 0.9

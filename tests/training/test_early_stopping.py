@@ -14,8 +14,8 @@ from netzoo.workdir.metrics_log import read_metrics
 from tests.conftest import slow, tiny_config
 from tests.training.cheap_run import AVERAGED, cheap_steps, sums
 
-# Correct answers on the validation split after each epoch of five steps. The best of the first ones
-# is that of step 10; a tie is no improvement.
+# Correct answers on the validation split after each epoch of five steps. Up to step 20, the score
+# of step 10 is the best; a tie does not count as better.
 SCORES = (2, 6, 3, 6, 7, 1, 2, 3)
 
 
@@ -59,7 +59,7 @@ def test_a_run_stops_after_evaluations_without_improvement(config, tmp_path, cap
     assert run(config, tmp_path) == 0
     assert "training is complete at step 20; nothing to do" in capsys.readouterr().out
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    # More patience goes on to a better score, and stops when this is old.
+    # With more patience, the run reaches a better score, and then its last epoch.
     config.train.patience = 3
     assert run(config, tmp_path) == 0
     assert lines(tmp_path, "stop") == []

@@ -85,7 +85,7 @@ def test_the_frozen_part_has_no_backward_pass():
 
 
 def test_a_continued_run_unfreezes_at_the_same_update():
-    """Protects continuation: the phase is in the state, and skipped steps are no updates."""
+    """Protects continuation: the phase is in the state, and skipped steps do not count."""
     options = {"optimizer.unfreeze": HEAD_FIRST, "train.on_nonfinite": "skip"}
     _, program, batches = start(**options)
     bad = {**batches[0], "x": batches[0]["x"].at[0, 0].set(jnp.nan)}

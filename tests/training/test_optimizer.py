@@ -200,7 +200,7 @@ def test_every_block_of_a_stack_is_a_layer(name):
 
 
 def test_muon_takes_the_kernel_of_a_convolution_as_a_matrix():
-    """Protects the shape of Muon's matrices: outputs, and everything that one output sums up."""
+    """Protects the shape of Muon's matrices: a column per output, a row per input of an output."""
     kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 5)).astype(np.float32)
     bias = jnp.ones(5)
     layers = {

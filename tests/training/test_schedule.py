@@ -130,7 +130,7 @@ def test_restarts_are_those_of_optax():
 
 
 def test_cycles_between_steps():
-    """Protects cycles that are no whole steps: they do not drift, and none is shorter than one."""
+    """Protects cycles of fractional length: they do not drift, and each has at least one step."""
     found = rates({"schedule.name": "cosine_restarts", "schedule.cycle_epochs": 0.25}, 1)
     np.testing.assert_array_equal(np.flatnonzero(found == np.float32(0.1)), [0, 2, 5, 8])
     found = rates({"schedule.name": "cosine_restarts", "schedule.cycle_epochs": 1e-9}, 1)

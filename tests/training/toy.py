@@ -39,7 +39,7 @@ class ToyTask:
 
 
 class _ToyNetwork(nn.Module):
-    """Has no bias before BatchNorm, whose gradient would be only rounding that Adam amplifies."""
+    """Has no bias before BatchNorm: its gradient would be rounding errors, which Adam amplifies."""
 
     dropout_rate: float
 

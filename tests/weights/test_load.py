@@ -251,7 +251,7 @@ def test_joint_tensors_are_listed_once(tmp_path):
 
 
 def test_a_joint_tensor_is_compared_as_it_lies_in_the_file(tmp_path):
-    """The shapes are those of query, key and value together, not of a third, transposed."""
+    """The shapes are those of query, key and value together, not of one of them transposed."""
     tensors = to_torch(
         draw(shapes_of("vit_ti16", CLASSES, **SMALL_VIT)[1]), "vit_ti16", "timm", **SMALL_VIT
     )

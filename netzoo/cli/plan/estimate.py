@@ -30,7 +30,7 @@ class Estimate:
     # Bytes.
     parameters: int
     optimizer: int  # optimizer state
-    average: int  # moving average
+    average: int  # average of the weights
     rest: int  # statistics, step, random key and the task's constants, such as teachers
     batch: int  # input rows
     gradients: int  # summed gradients, which are part of the temporaries

@@ -69,7 +69,8 @@ class _Forwarding(StopSignal):
 def train_runs(sweep: Sweep, workdir: Path) -> int:
     """Train or continue every run that is not finished, one after the other.
 
-    A run that fails is recorded, and the next one starts. Repeating the call tries it again.
+    A run that fails is recorded, and the next one starts. Repeating the call tries failed runs
+    again.
 
     Returns:
       The exit status: 128 plus the signal number if a signal ended the sweep, after the current run

@@ -41,12 +41,13 @@ class Sweep(NamedTuple):
 def read_sweep(file: str) -> Sweep:
     """Run the file of a sweep, and list its runs.
 
-    Its function `get_sweep` returns a dictionary with up to four entries; all values are by key:
+    Its function `get_sweep` returns a dictionary with up to four entries. The entry `set`, each row
+    and the entry `grid` are dictionaries whose keys are those of the configuration:
 
         config    the configuration of every run, as for --config
         set       values of every run
-        rows      a list of values, each with an optional "name"; the default is one empty row
-        grid      lists of values
+        rows      a list of rows of values, each with an optional "name"; default: one empty row
+        grid      a list of values for each key
 
     Every row is combined with every combination of the values in `grid`. A value in `rows` or
     `grid` replaces one in `set`.
@@ -183,7 +184,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _check_epochs(config: ConfigDict, folder: Path) -> None:
-    """Refuse to extend a run, which would not equal a run that had this length from the start."""
+    """Refuse to extend a run: it would differ from a run that had this length from the start."""
     if (before := load_config(folder).train.epochs) != config.train.epochs:
         raise UserError(
             f"the run has train.epochs {before}, now {config.train.epochs}; a sweep does not extend"

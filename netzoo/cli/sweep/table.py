@@ -38,9 +38,9 @@ class Result(NamedTuple):
 def show_table(sweep: Sweep, workdir: Path) -> None:
     """Print a table of the sweep, best first; write it as CSV, and another CSV of all runs.
 
-    A score is the main metric on the validation split at the end of a run, for its last weights or
-    their moving average. The table has mean and standard deviation over finished runs that differ
-    only in `REPEATED`. The test split is never read.
+    A score is the main metric on the validation split at the end of a run, for its last weights or,
+    if it keeps one, the average of its weights. The table has mean and standard deviation over
+    finished runs that differ only in `REPEATED`. The test split is never read.
     """
     metric = task_module(sweep.runs[0].config.task, "task").TASK.main_metric
     results = _results(sweep, workdir, metric)

@@ -27,8 +27,8 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """Compare two networks by the examples on which one alone is right.
 
-    Without a difference between the networks, these examples would fall to either with probability
-    1/2. Both arguments are bool `[n]`, whether each example is classified correctly.
+    If the networks do not differ, each of them is right on half of these examples on average. Both
+    arguments are bool `[n]`, whether each example is classified correctly.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions
       or percentages", Psychometrika 12 (2), 1947, pp. 153-157; here with exact binomial
@@ -46,7 +46,7 @@ def paired_bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tu
 
     Args:
       first: Float `[n]`: for each example, whether it is classified correctly, or the share of
-        seeds that do.
+        seeds that classify it correctly.
       second: The same for the other network, in the same order.
       seed: Seed of the 9,999 resamples.
     """

@@ -1,7 +1,7 @@
 """Knowledge distillation: a network also learns what teachers predict for the same images.
 
 A teacher sees the crop of the network, after mixup and CutMix, inside the training step (the
-patient teacher of Beyer et al., arXiv:2106.05237, section 3). It has its own normalisation and
+consistent teacher of Beyer et al., arXiv:2106.05237, section 3). It has its own normalisation and
 image size, is in evaluation mode, and is not trained.
 """
 
@@ -110,10 +110,13 @@ def _load(
 
 
 def _order(path: str, class_names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the teacher's logit of each class; None if they are in the same order."""
+    """Return the teacher's logit of each class; None if the order is the same or unknown."""
     theirs = class_names_of(path)
     if theirs is None:
-        note(f"distill.teacher {path} stores no class names; assumed to be in the data's order")
+        note(
+            f"distill.teacher {path} stores no class names; its classes are assumed to be in the "
+            "data's order"
+        )
         return None
     if sorted(theirs) != sorted(class_names):
         raise UserError(

@@ -31,7 +31,7 @@ class Features(NamedTuple):
 
 
 class Extractor:
-    """Computes features with a network of 0 classes, whose output they are.
+    """Computes features, the output of a network of 0 classes.
 
     The features of a split are in `FOLDER/features-KEY.npz`. KEY depends on the weights, on the
     options of the network, on the preprocessing, and on the source with the names of its examples.

@@ -81,8 +81,8 @@ def reliability_diagram(
     """Draw accuracy over confidence; on the diagonal, the two agree.
 
     `calibrations` maps labels, such as "as trained", to results of
-    `netzoo.tasks.classification.calibration.calibration`. The area of a dot is proportional to the
-    examples of its bin.
+    `netzoo.tasks.classification.calibration.calibration`. The area of a dot grows with the number
+    of examples in its bin.
     """
     figure = figures.new_figure(5.2, 5.4, title)
     axes = figure.subplots()

@@ -14,7 +14,7 @@ from netzoo.tasks.classification.mix import Mixed, mix, normalize
 
 
 def train_batches(config: ConfigDict, source: Source, **options: Any) -> TrainBatches:
-    """Return the augmented batches of a run; `options` are further attributes of theirs.
+    """Return the augmented batches of a run; `options` are further attributes of `TrainBatches`.
 
     Raises:
       UserError: `augment.custom` is unknown.

@@ -22,7 +22,7 @@ def training_loss(
 def binary_cross_entropy(
     logits: jax.Array, targets: jax.Array, threshold: float | None
 ) -> jax.Array:
-    """Return the mean over images and classes of the loss of one logistic regression per class.
+    """Return the loss of one logistic regression per class, averaged over images and classes.
 
     Targets above `threshold` become 1 and all others 0: a mixed image has all of its classes. None
     keeps the targets.

@@ -1,6 +1,6 @@
 """The predictions of an evaluation, one line for each example.
 
-They are what comparisons of two evaluations need: McNemar's test, a paired bootstrap, the accuracy
+Comparisons of two evaluations need them: McNemar's test, a paired bootstrap, and the accuracy
 without some of the examples.
 """
 

@@ -105,9 +105,10 @@ class Predictor:
     ) -> "Predictor":
         """Load a network from weights, with their preprocessing.
 
-        For the arguments, see `netzoo.load_model`; the folder of a run is passed to `from_run`. The
-        classes have the names that netzoo's own file stores. Otherwise, their names are their
-        indices: "class 281" is the tabby cat of ImageNet-1k, whose classes have their usual order.
+        For the arguments, see `netzoo.load_model`; the folder of a run is passed to `from_run`. If
+        the file is netzoo's own and stores class names, the classes have these names. Otherwise,
+        their names are their indices: "class 281" is the tabby cat of ImageNet-1k, whose classes
+        have their usual order.
 
         Raises:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or

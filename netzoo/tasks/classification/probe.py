@@ -1,7 +1,7 @@
 """Linear probe and nearest neighbours: how well do features separate the classes?
 
-Both are chosen on validation features, or by cross-validation in the training features. The test
-features are used once, with what was chosen.
+The settings of both are chosen on validation features, or by cross-validation in the training
+features. The test features are used once, with the chosen settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def fit_heads(train: Features, classes: int, penalties: Sequence[float]) -> list
     center = train.values.mean(0, dtype=np.float64)
     x = train.values - center
     scale = float(np.sqrt(np.square(x).mean())) or 1.0
-    # Along the principal axes, a diagonal conditions the problem well: L-BFGS needs far fewer steps
+    # Along the principal axes, a diagonal preconditioner works well: L-BFGS needs far fewer steps
     # to the same solution.
     axes, variances = _principal_axes(x / scale)
     x = x @ axes / scale
@@ -105,14 +105,14 @@ def vote(
 ) -> np.ndarray:
     """Return the predictions of k nearest neighbours, int `[len(neighbours), rows]`.
 
-    Of equal neighbours, the first ones count; ties of classes go to the lower label.
+    Among equally near neighbours, the first ones count; ties of classes go to the lower label.
 
     Args:
       train: The neighbours.
       values: Features to classify.
       classes: Number of classes.
       votes: "cosine" and "euclidean" count neighbours; "cosine weighted" weights each by
-        exp(similarity / 0.07), as DINO (Caron et al., arXiv:2104.14294, appendix F.1).
+        exp(similarity / 0.07), as in DINO (Caron et al., arXiv:2104.14294, appendix F.1).
       neighbours: Values of k, at most `len(train.values)`.
     """
     metric = votes.split()[0]
@@ -206,8 +206,8 @@ class Choice(NamedTuple):
 def choose(method: Method, train: Features, validation: Features | None) -> Choice:
     """Choose the setting with the most correct predictions, the first of equal ones.
 
-    Without validation features, each of five folds of the training examples, which have the same
-    shares of the classes, is predicted from the other four.
+    Without validation features, the training examples form five folds with the same shares of the
+    classes. Each fold is predicted from the other four.
     """
     if validation is not None:
         right = method.predictions(train, validation.values) == validation.labels

@@ -48,7 +48,7 @@ class Probed(NamedTuple):
     class_names: tuple[str, ...]
 
     def save(self, path: str) -> None:
-        """Write the network with the linear probe as its classifier, to a file of netzoo's own.
+        """Write the network with the linear probe as its classifier, in netzoo's own format.
 
         Raises:
           UserError: The file cannot store an option of the network.
@@ -80,7 +80,7 @@ def probe(
       workdir: Folder for the features and the record `probe.json`; created if missing.
       model: Name in the registry, for a file that does not store it.
       image_size: Side of the images in pixels; that of the weights if None.
-      test: Whether to use the test split, once, with what was chosen.
+      test: Whether to use the test split, once, with the chosen settings.
 
     Raises:
       UserError: The weights or the data cannot be read; the folder is a run; or it holds a record

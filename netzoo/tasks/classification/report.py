@@ -109,7 +109,7 @@ def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def further_scores(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each score of a report besides those of every evaluation."""
+    """Yield a line for each score that not every report has: without duplicates, calibration."""
     if found := report.get("without_duplicates"):
         yield (
             f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "

@@ -23,11 +23,11 @@ def batch_size(config: ConfigDict, images: int) -> int:
 
 
 def size_notes(config: ConfigDict, images: int) -> list[str]:
-    """Report a smaller batch, images that an epoch leaves out, and image sizes that do not come."""
+    """Report a smaller batch, images that an epoch leaves out, and image sizes never reached."""
     batch, epochs, notes = batch_size(config, images), config.train.epochs, []
     if batch < config.train.batch_size:
         notes.append(
-            f"train.batch_size is {config.train.batch_size}; the {images} images make batches of "
+            f"train.batch_size is {config.train.batch_size}; with {images} images, batches have "
             f"{batch}"
         )
     if (repeats := config.augment.repeats) > 1:

@@ -1,4 +1,4 @@
-"""Image classification: one label per image, softmax cross-entropy."""
+"""Image classification: one label per image, softmax or binary cross-entropy."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -161,7 +161,7 @@ class ImageClassification(Task):
         return sizes
 
     def notes(self) -> list[str]:
-        """Return what the numbers of the training data make of the configuration."""
+        """Return the lines of `size_notes` for the number of training images."""
         return size_notes(self.config, len(self._source(self.config.data.train_split)))
 
     def fingerprint(self, split: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MODEL = "mobilenet_v1_025"
 
 
 def drawn(rows, width, classes=3, noise=1.0, seed=0):
-    """Features of classes with other means and far from 0."""
+    """Features of classes with different means, far from 0."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows).astype(np.int32)
     means = np.random.default_rng(99).normal(size=(classes, width))
@@ -33,7 +33,7 @@ def drawn(rows, width, classes=3, noise=1.0, seed=0):
 def test_the_linear_probe_is_the_optimum(rows, width):
     """Protects the definition: the gradient of C * sum of cross-entropies + |kernel|^2 / 2 is 0.
 
-    It is that of features which are centred and have a mean variance of 1.
+    The features of this loss are centred and have a mean variance of 1.
     """
     train = drawn(rows, width)
     x = train.values.astype(float) - train.values.mean(0, dtype=float)

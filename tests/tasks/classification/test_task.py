@@ -171,7 +171,7 @@ def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_pa
 
 
 def test_the_table_shows_brackets_in_class_names(pictures, tmp_path, capsys):
-    """Protects two classes from being shown as one: brackets are no markup."""
+    """Protects two classes from being shown as one: brackets are printed as they are."""
     names = ("daisy", "tulips [autumn]", "tulips [spring]")
     for old, new in zip(("daisy", "roses", "tulips"), names, strict=True):
         for split in ("train", "val", "test"):
