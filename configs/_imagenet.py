@@ -6,11 +6,11 @@ from netzoo.config import default_config
 
 
 def imagenet() -> ConfigDict:
-    """Return the data at 224 pixels, bfloat16, and crops of 8 % to 100 % of the area.
+    """Return a configuration with the data at 224 pixels, bfloat16, and crops of 8 % to 100 %.
 
     TFDS needs the archives of the ILSVRC2012 images, which you download yourself. A run trains on
-    99 % of the training images and validates on the last 1 %. The official validation images, whose
-    labels everybody compares, are the test split.
+    99 % of the training images and validates on the last 1 %. The official validation images, on
+    which papers report accuracy, are the test split.
     """
     config = default_config()
     config.model.dtype = "bfloat16"

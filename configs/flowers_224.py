@@ -2,15 +2,15 @@
 
 python train.py --config configs/flowers_224.py --workdir runs/flowers_224
 
-Nobody has run this configuration. The best published result from scratch on flowers of another
-data set is 97.2 % on 818 images of Oxford Flowers 102 (Hassani et al., arXiv:2104.05704, CCT-7/7x2
-at 224 pixels, 300 epochs, their file cct_7-7x2_flowers102.yml). The augmentation here is theirs:
-mixup 0.8 and CutMix 1.0, random erasing of a quarter of the images, two RandAugment operations of
-magnitude 9, label smoothing. The training images, decoded, take 1.2 GB of the host's memory. The
-tests only trace a step for an accelerator.
+Nobody has run this configuration. On another data set, Oxford Flowers 102, a published result from
+scratch is 97.2 % of 818 images (Hassani et al., arXiv:2104.05704, CCT-7/7x2 at 224 pixels, 300
+epochs, their file cct_7-7x2_flowers102.yml). The augmentation here is theirs: mixup 0.8 and CutMix
+1.0, random erasing of a quarter of the images, two RandAugment operations of magnitude 9, label
+smoothing. The training images, decoded, take 1.2 GB of the host's memory. The tests only trace a
+step for an accelerator.
 
-Optimizer, batch and average are a guess from configs/mobilenet_v2.py for batches of 128: try
-several learning rates on folds (`data.fold`) before a long run.
+Optimizer and average are those of configs/mobilenet_v2.py. Learning rate and warm-up are guesses
+for batches of 128: try several learning rates on folds (`data.fold`) before a long run.
 """
 
 from ml_collections import ConfigDict

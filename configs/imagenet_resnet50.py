@@ -13,7 +13,7 @@ copies of each image in a batch (repeated augmentation) and stochastic depth. ti
 above 0.2 to 1 and clips gradients at a norm of 1.
 
 What netzoo does otherwise: the magnitude of RandAugment has no noise (theirs has a standard
-deviation of 0.5), mixup has one weight for the batch, and 1 % of the training images validate.
+deviation of 0.5), and 1 % of the training images validate.
 """
 
 from ml_collections import ConfigDict

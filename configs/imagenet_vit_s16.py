@@ -9,8 +9,8 @@ and 76.7 % with a linear head, as here. The tests only trace a step for an accel
 From the paper and its configuration (google-research/big_vision, configs/vit_s16_i1k.py): Adam with
 batches of 1024, a learning rate of 1e-3 that rises for 10,000 steps and falls along a cosine,
 gradients clipped at a norm of 1, mixup 0.2, two RandAugment operations of magnitude 10, the average
-over all patches instead of a class token. Their weight decay of 1e-4 does not contain the learning
-rate; netzoo's does, and is therefore 1e-4 / 1e-3.
+over all patches instead of a class token. Their weight decay of 1e-4 is not multiplied by the
+learning rate. netzoo's is, so it is 1e-4 / 1e-3 here.
 
 What netzoo does otherwise: it learns the position embedding (theirs is a fixed sine and cosine in
 two dimensions), crops at least 8 % of an image (theirs: 5 %), and keeps Adam's momentum in float32.

@@ -101,7 +101,7 @@ KEYS = (
     ),
     Key(
         *("train.batch_norm_batches", 0, at_least(0)),
-        "training batches that re-estimate the average's BatchNorm statistics; 0: averaged too",
+        "training batches to re-estimate the average's BatchNorm statistics; 0: they are averaged",
     ),
     Key(
         *("train.patience", 0, at_least(0)),
@@ -164,7 +164,7 @@ KEYS = (
     ),
     Key(
         *("schedule.final_factor", 0.0, rules.SHARE),
-        "rate at the end divided by the peak, also of a cool-down; plateau: lowest rate",
+        "final rate (plateau: lowest rate) divided by the peak, also after a cool-down",
     ),
     Key("schedule.cooldown_epochs", 0.0, at_least(0), "length of the linear cool-down at the end"),
     Key("evaluation.every_epochs", 1, at_least(0), "epochs between evaluations; 0: only the last"),

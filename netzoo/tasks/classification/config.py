@@ -49,7 +49,7 @@ _SIZES = Rule(
 
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
-    Key("data.fold_seed", 0, rules.SEED, "seed of the folds, apart from the run's seed"),
+    Key("data.fold_seed", 0, rules.SEED, "seed of the folds, independent of the run's seed"),
     Key("data.image_size", 96, _SIZE, "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
@@ -86,14 +86,22 @@ KEYS = (
     Key("train.bce_threshold", float, SHARE, "binary_cross_entropy: targets above it become 1"),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
-    Key("distill.teacher", (), _WEIGHTS, "weights of a teacher, or several, whose mean teaches"),
+    Key(
+        "distill.teacher",
+        (),
+        _WEIGHTS,
+        "weights of one or more teachers, whose probabilities are averaged",
+    ),
     Key("distill.kind", "soft", one_of("soft", "hard"), "probabilities, or most probable classes"),
     Key("distill.temperature", 1.0, POSITIVE, "divisor of the logits, for soft"),
     Key(
         "distill.alpha", 0.5, rules.within(0, 1), "weight of the labels; the rest is the teacher's"
     ),
     Key(
-        "distill.image_size", int, rules.within(1, 4096), "of teachers; None: that of their weights"
+        "distill.image_size",
+        int,
+        rules.within(1, 4096),
+        "side of the teachers' images; None: that of their weights",
     ),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
     Key(
