@@ -106,14 +106,21 @@ class MultiHeadAttention(nn.Module):
     """Self-attention by `flax.linen.dot_product_attention`, with the parameters of netzoo's."""
 
     num_heads: int
+    dropout_rate: float = 0.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Map `[batch, length, width]` to the same shape, without dropout."""
+        """Map `[batch, length, width]` to the same shape."""
         *shape, width = x.shape
         heads = (*shape, self.num_heads, width // self.num_heads)
         dense = functools.partial(nn.Dense, width, dtype=self.dtype)
         projected = (dense(name=name)(x).reshape(heads) for name in ("query", "key", "value"))
-        context = nn.dot_product_attention(*projected, dtype=self.dtype)
+        context = nn.dot_product_attention(
+            *projected,
+            dtype=self.dtype,
+            dropout_rate=self.dropout_rate,
+            dropout_rng=self.make_rng("dropout") if train and self.dropout_rate else None,
+            deterministic=not train,
+        )
         return dense(name="out")(context.reshape(x.shape))

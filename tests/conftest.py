@@ -39,6 +39,17 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+def own_networks():
+    """Return the names of netzoo's networks, without those that tests register."""
+    from netzoo.models.registry import list_models, model_entry
+
+    def is_own(name):
+        factory = model_entry(name).factory
+        return getattr(factory, "func", factory).__module__.startswith("netzoo.")
+
+    return list(filter(is_own, list_models()))
+
+
 def fast_only(names, fast):
     """Leave every case to the slow tier, except those in `fast`."""
     return [name if name in fast else slow(name) for name in names]

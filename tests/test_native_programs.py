@@ -13,9 +13,9 @@ import pytest
 from jax import export
 
 from netzoo import kernels
-from netzoo.models import create_model, list_models, model_entry
+from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
-from tests.conftest import fast_only
+from tests.conftest import fast_only, own_networks
 
 NUM_CLASSES = 5
 # One network per family, with every kind of layer that the family has.
@@ -31,10 +31,7 @@ OF_EXPORT = {"shape_assertion"}
 
 
 def image_networks():
-    """Return every registered image network, except those that tests register."""
-    entries = {name: model_entry(name) for name in list_models()}
-    names = [name for name, entry in entries.items() if entry.image_size]
-    return [n for n in names if create_model(n).__module__.startswith("netzoo.")]
+    return [name for name in own_networks() if model_entry(name).image_size]
 
 
 def image_size(model):

@@ -10,9 +10,9 @@ import pytest
 import netzoo
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm, Conv
-from netzoo.models import create_model, list_models
+from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
-from tests.conftest import fast_only
+from tests.conftest import fast_only, own_networks
 
 # Small networks of every structure, with their options.
 NETWORKS = {
@@ -83,9 +83,8 @@ def test_same_logits_without_normalisation(name):
 
 def test_every_class_with_batch_norm_is_tested():
     """A new family with BatchNorm must be in the table above."""
-    types = {type(create_model(name)) for name in list_models()}
-    own = {kind for kind in types if kind.__module__.startswith("netzoo.")}  # not other tests'
-    with_norms = {kind for kind in own if hasattr(kind, "norm_momentum")}
+    models = map(create_model, own_networks())
+    with_norms = {type(model) for model in models if hasattr(model, "norm_momentum")}
     assert with_norms == {type(small(name)) for name in NETWORKS}
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from netzoo.config import default_config
 from netzoo.errors import UserError
-from netzoo.models import create_model, list_models
+from netzoo.models import create_model
 from netzoo.models.registry import model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.training.layer_order import describe, layer_factors
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.patterns import path_name
+from tests.conftest import fast_only, own_networks
 
 # One network of each structure; all others differ in numbers of blocks and channels.
 FAMILIES = ("alexnet", "mobilenet_v3_small_minimalistic", "r_ti16", "transformer_tiny")
@@ -39,7 +40,7 @@ def shapes_in_order(name):
 
 @pytest.mark.parametrize(
     "name",
-    [n if n in FAMILIES else pytest.param(n, marks=pytest.mark.slow) for n in list_models()],
+    fast_only(own_networks(), FAMILIES),
 )
 def test_factors_rise_in_the_order_of_the_computation(name):
     """Protects every family: each layer learns faster than those before it, the head fully."""
