@@ -11,8 +11,8 @@ from netzoo.errors import UserError
 from netzoo.training.layerwise import is_stacked
 from netzoo.training.patterns import path_name
 
-# The first parts of parameter paths, in all families, in order of computation. Layers of one kind
-# are ordered by their numbers.
+# The first part of the paths of parameters, for the layers of all families in order of computation.
+# Layers of one kind are ordered by their numbers.
 _KINDS = {
     "stem": r"stem(?:_norm)?",
     "stageI_blockJ": r"stage(\d+)_block(\d+)(?:_norm)?",

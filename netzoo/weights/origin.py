@@ -162,7 +162,7 @@ def _own(
 def stored_class_names(path: Path) -> tuple[str, ...] | None:
     """Return the class names that `save_safetensors` wrote into a file, in the order of the logits.
 
-    The result is None if there is no such file, or the file stores no names.
+    The result is None if the file is missing or stores no names.
 
     Raises:
       UserError: The names are damaged.

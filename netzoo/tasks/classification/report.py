@@ -104,7 +104,9 @@ def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """
     present = np.flatnonzero(rows.get("mask", ()))
     if not len(present) or not np.isfinite(rows["logits"][present]).all():
-        raise UserError("no temperature can be fitted, because there are no finite logits")
+        raise UserError(
+            "cannot fit a temperature: the logits of the split are missing or not finite"
+        )
     return rows["logits"][present], rows["label"][present]
 
 

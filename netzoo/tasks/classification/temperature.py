@@ -33,7 +33,7 @@ def new_temperature(
     `wanted` is ("fit",) or names of runs; `rows` are the logits and labels of `split`.
 
     Raises:
-      UserError: A run has no temperature, or there are no finite logits.
+      UserError: A run lacks a temperature, or a logit is not finite.
     """
     if tuple(wanted) == (FIT,):
         return fit_temperature(*kept_rows(rows)), [split]
