@@ -27,6 +27,7 @@ LEAVES = {
     "cache": {"paths"},
     "console": {"errors"},
     "config": {"errors", "files", "json_files", "paths"},
+    "csv_files": {"errors", "files"},
     "figures": {"errors", "files"},
     "files": {"errors"},
     "json_files": {"errors", "files"},

@@ -7,7 +7,6 @@ and nothing is saved but a CSV file and a figure beside it (docs/experiments.md)
 """
 
 import argparse
-import csv
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -15,8 +14,8 @@ from ml_collections import ConfigDict
 from netzoo.cli import launch
 from netzoo.cli.arguments import Parser, typed_path
 from netzoo.console import say
+from netzoo.csv_files import write_csv
 from netzoo.errors import UserError
-from netzoo.files import replacing
 from netzoo.progress import track
 from netzoo.workdir.outputs import check_writable
 
@@ -52,10 +51,8 @@ def _find(config: ConfigDict, options: argparse.Namespace) -> None:
     check_writable(str(out), str(figure))
     check_devices()
     found = lr_finder.search(config, low, high, steps, lambda steps: track(steps, "searching"))
-    with replacing(out, "w", typed=True) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("learning_rate", "loss", "smoothed_loss"))
-        writer.writerows(zip(found.rates, found.losses, found.smoothed, strict=True))
+    rows = zip(found.rates, found.losses, found.smoothed, strict=True)
+    write_csv(out, ("learning_rate", "loss", "smoothed_loss"), rows, typed=True)
     lr_finder.draw(found, figure, f"{config.model.name} on {config.data.source}")
     number = len(found.rates)
     ending = "where the loss diverged" if found.diverged else "without divergence; raise --high"

@@ -5,11 +5,9 @@ the lowest 16 x 16 frequencies of the grey image, relative to their median. Resi
 other colours and small crops change few bits.
 """
 
-import csv
 import hashlib
-import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from netzoo.csv_files import read_csv, write_csv
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.source import Source, SourceError
 from netzoo.errors import UserError, note, printable
-from netzoo.files import read_text, replacing
 from netzoo.paths import user_path
 
 _SIDE = 16
@@ -68,7 +66,7 @@ def find_duplicates(sources: Iterable[Source], near: int = NEAR, threads: int = 
     """
     images = [image for source in sources for image in _hashed(source, threads)]
     if not images:
-        raise SourceError("there are no readable images to compare")
+        raise SourceError("every image is unreadable; expected images to compare")
     signs = np.where([image.bits for image in images], 1, -1).astype(np.float32)
     pairs = []
     for start in range(0, len(images), _ROWS):
@@ -113,10 +111,8 @@ def _hashed(source: Source, threads: int) -> Iterator[_Hashed]:
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """Write pairs as CSV; the names are escaped."""
-    with replacing(path, "w", typed=True) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Pair._fields)
-        writer.writerows((p.distance, int(p.contradicting), *p[2:]) for p in pairs)
+    rows = ((p.distance, int(p.contradicting), *p[2:]) for p in pairs)
+    write_csv(path, Pair._fields, rows, typed=True)
 
 
 def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
@@ -127,24 +123,13 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     """
     path = user_path(path)
     try:
-        rows = [*csv.reader(io.StringIO(read_text(path)), strict=True)]
-        if not rows or tuple(rows[0]) != Pair._fields:
-            raise ValueError(f"its first line is not {','.join(Pair._fields)}")
-        return [
-            Pair(int(distance), bool(int(contradicting)), *_six(names))
-            for distance, contradicting, *names in rows[1:]
-        ]
+        return read_csv(path, Pair._fields, _parsed, "a list of `netzoo duplicates`")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
-        reason = printable(str(error))
-        raise UserError(f"{path} is not a list of `netzoo duplicates`: {reason}") from None
 
 
-def _six(names: Sequence[str]) -> Sequence[str]:
-    if len(names) != 6:
-        raise ValueError(f"expected 8 values in a line, got {len(names) + 2}")
-    return names
+def _parsed(distance: str, contradicting: str, *names: str) -> Pair:
+    return Pair(int(distance), bool(int(contradicting)), *names)
 
 
 def doubtful(pairs: Iterable[Pair], evaluated: Iterable[str]) -> set[str]:

@@ -7,7 +7,6 @@ It compiles the training step for virtual CPU devices and reads memory, operatio
 from the program. docs/scaling.md explains which numbers are exact.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -20,8 +19,8 @@ from netzoo.cli.plan.figure import draw
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.config.tasks import task_module
 from netzoo.console import print_table
+from netzoo.csv_files import write_csv
 from netzoo.errors import UserError
-from netzoo.files import replacing
 from netzoo.progress import track
 from netzoo.tasks import create_resolved_task, resolve_config
 
@@ -100,8 +99,5 @@ def main(arguments: Sequence[str]) -> None:
     if options.out:
         rows = [asdict(e) for e in results]
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(options.out, "w", typed=True) as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(options.out, rows[0].keys(), (row.values() for row in rows), typed=True)
         draw(results, options.out.with_suffix(".png"), title)

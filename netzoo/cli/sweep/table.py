@@ -1,6 +1,5 @@
 """Compares the runs of a sweep by their validation scores."""
 
-import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -12,8 +11,8 @@ from netzoo.cli.sweep.runs import Run, Sweep, label
 from netzoo.config import flatten
 from netzoo.config.tasks import task_module
 from netzoo.console import print_table
+from netzoo.csv_files import write_csv
 from netzoo.errors import note
-from netzoo.files import replacing
 from netzoo.workdir import METRICS_FILE
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
@@ -132,7 +131,4 @@ def _run_row(result: Result) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(path, "w") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows[0].keys(), (row.values() for row in rows))

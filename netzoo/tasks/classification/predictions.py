@@ -4,16 +4,14 @@ Comparisons of two evaluations need them: McNemar's test, a paired bootstrap, an
 without some of the examples.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from netzoo.errors import UserError, printable
-from netzoo.files import read_text, write_text
+from netzoo.csv_files import read_csv, write_csv
+from netzoo.errors import printable
 
 PREDICTIONS_FILE = "eval_predictions.csv"
 
@@ -51,11 +49,7 @@ def predictions(
 
 def write_predictions(path: Path, rows: Iterator[Prediction]) -> None:
     """Write predictions as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Prediction._fields)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, Prediction._fields, rows)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -65,17 +59,11 @@ def read_predictions(path: Path) -> list[Prediction]:
       UserError: The file is damaged.
       OSError: The file cannot be read.
     """
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
-    try:
-        if tuple(next(reader, ())) != Prediction._fields:
-            raise ValueError(f"its first line is not {','.join(Prediction._fields)}")
-        rows = [
-            Prediction(name, label, predicted, _share(own), _share(largest))
-            for name, label, predicted, own, largest in reader
-        ]
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} is damaged: {printable(str(error))}") from None
-    return rows
+    return read_csv(path, Prediction._fields, _prediction, "a list of predictions")
+
+
+def _prediction(name: str, label: str, predicted: str, own: str, largest: str) -> Prediction:
+    return Prediction(name, label, predicted, _share(own), _share(largest))
 
 
 def _share(text: str) -> float:

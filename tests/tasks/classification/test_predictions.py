@@ -80,7 +80,7 @@ def test_a_damaged_file(line, tmp_path):
     write_predictions(tmp_path / "p.csv", iter(()))
     with (tmp_path / "p.csv").open("a") as file:
         file.write(line)
-    with pytest.raises(UserError, match=r"p\.csv is damaged"):
+    with pytest.raises(UserError, match=r"p\.csv is not a list of predictions, or is damaged"):
         read_predictions(tmp_path / "p.csv")
     (tmp_path / "p.csv").write_text("name\n")
     with pytest.raises(UserError, match="its first line is not"):
