@@ -6,6 +6,7 @@ import pytest
 
 from netzoo.data.operations import OPERATIONS
 from netzoo.data.policies import (
+    IMAGENET_POLICY,
     LARGEST,
     POLICIES,
     auto_augment,
@@ -186,6 +187,8 @@ def test_autoaugment_draws_the_published_policy(image, calls):
     expected |= {"sharpness": 0.4, "shear_x": 0.6}
     assert {name for name, _ in calls} == set(expected)
     for name, total in expected.items():
+        stated = sum(p for pair in IMAGENET_POLICY for other, p, _ in pair if other == name)
+        assert round(stated, 9) == total, name
         count, mean = sum(name == n for n, _ in calls), total / 25 * images
         assert abs(count - mean) < 5 * mean**0.5, name
     # Magnitudes 0 to 9 are evenly spaced.
