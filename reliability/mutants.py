@@ -31,7 +31,7 @@ COLUMNS = ("number", "file", "line", "before", "after", "result", "seconds", "te
 # Folders and files of the tests of each part.
 TESTS = {
     "models": ("models", "parity"),
-    "layers": ("layers", "parity"),
+    "layers": ("layers", "parity", "models/test_initializers.py"),
     "tasks": ("tasks", "config", "test_every_key.py"),
     "training": ("training", "config", "test_every_key.py"),
     "data": ("data", "tasks/classification", "test_every_key.py"),
