@@ -103,7 +103,7 @@ def make_loss(model: Any, train: bool, remat: bool) -> Callable:
 
     def loss(params, rest, images, labels, key):
         x = (images.astype(jnp.float32) - 127.5) / 127.5
-        with rematerialized_blocks() if train and remat else contextlib.nullcontext():
+        with rematerialized_blocks("blocks" if train and remat else "none"):
             logits, rest = model.apply(
                 {"params": params, **rest},
                 x,

@@ -51,6 +51,11 @@ def _for(key: str) -> str:
 
 _OPTIMIZERS = Rule(rules.NAME.holds, f"{', '.join(OPTIMIZER_KEYS)} or one added by a module")
 _WARMUPS = one_of("num_updates", "debias", "none")
+_POLICIES = ("none", "blocks", "dots_saveable", "dots_with_no_batch_dims_saveable")
+_REMAT = Rule(
+    lambda x: x in _POLICIES,
+    f"none (not False), blocks (not True), {' or '.join(_POLICIES[2:])}",
+)
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -108,7 +113,7 @@ KEYS = (
         "evaluations without a better validation score before training stops; 0: trains to the end",
     ),
     Key("train.on_nonfinite", "stop", one_of("stop", "skip"), "action at a non-finite step"),
-    Key("train.remat", False, None, "recompute blocks: less memory, longer steps"),
+    Key("train.remat", "none", _REMAT, "recompute activations: less memory, longer steps"),
     Key("train.log_every_steps", 10, at_least(1), "steps between logged metrics"),
     Key("optimizer.name", "adamw", _OPTIMIZERS, "update rule"),
     Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak learning rate"),

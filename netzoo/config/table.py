@@ -136,7 +136,8 @@ def _expected(table: Table, name: str, value: Any) -> str | None:
         rules = [table.options.get(name.removeprefix("model."))]
     else:
         kind = TYPES[key.type]
-        if key.type is tuple and key.rule:
+        by_rule = key.type is tuple or (key.type is str and not isinstance(value, str))
+        if by_rule and key.rule:
             # The rule says how many values are allowed, and which.
             kind = kind._replace(wanted=key.rule.wanted)
         rules = [or_none(kind) if key.optional else kind, None if value is None else key.rule]

@@ -1,9 +1,9 @@
-"""Rematerialisation: blocks recompute their activations in the backward pass, to save memory.
+"""Rematerialisation: blocks recompute activations in the backward pass, to save memory.
 
 The backward pass needs the activations inside every block. Rematerialisation keeps only the inputs
-of the blocks and computes the activations again (Chen et al., arXiv:1604.06174):
+of the blocks, and what a policy adds, and computes the rest again (Chen et al., arXiv:1604.06174):
 
-    with rematerialized_blocks():
+    with rematerialized_blocks("dots_saveable"):
         logits, state = model.apply(variables, images, train=True, mutable=["batch_stats"])
 """
 
@@ -17,9 +17,16 @@ import jax
 import jax.numpy as jnp
 
 from netzoo import kernels
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
 from netzoo.layers import Conv
 
+# The policies by name: which values inside a block are kept besides its inputs.
+POLICIES = {
+    "blocks": jax.checkpoint_policies.nothing_saveable,
+    "dots_saveable": jax.checkpoint_policies.dots_saveable,
+    "dots_with_no_batch_dims_saveable": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+NONE = "none"  # no rematerialisation
 # Names of blocks in all families; the scanned blocks of Transformers share one name.
 SCANNED = "blocks"
 BLOCK = re.compile(rf"stage\d+_block\d+|{SCANNED}")
@@ -27,14 +34,28 @@ _ACTIVE = contextvars.ContextVar("rematerialized_blocks", default=False)
 
 
 @contextlib.contextmanager
-def rematerialized_blocks() -> Iterator[None]:
+def rematerialized_blocks(policy: str) -> Iterator[None]:
     """Rematerialise the blocks of networks called inside the `with` block.
 
     Results and statistics do not change; gradients change only by rounding.
 
+    Args:
+      policy: "none" to change nothing, or one of `POLICIES`. "blocks" keeps only the inputs of the
+        blocks. "dots_saveable" also keeps the results of matrix products and convolutions, and
+        "dots_with_no_batch_dims_saveable" those of matrix products without a batch axis: the dense
+        layers of a Transformer, but not the products of attention. The CPU implementations of dense
+        layers and convolutions are functions with their own gradients, whose products no policy
+        sees; a CPU therefore recomputes them.
+
     Raises:
-      UserError: The networks called inside the block have only layers, no blocks (AlexNet, VGG).
+      UserError: The policy is unknown, or the networks called inside the block have only layers, no
+        blocks (AlexNet, VGG).
     """
+    if policy == NONE:
+        yield
+        return
+    if policy not in POLICIES:
+        raise unknown_name("remat policy", policy, (NONE, *POLICIES))
     has_blocks = False
 
     def rematerialize(next_call, args, kwargs, context):
@@ -49,12 +70,12 @@ def rematerialized_blocks() -> Iterator[None]:
         def call(module, *args):
             return context.orig_method.func(module, *args, **kwargs)
 
-        if module.name == SCANNED:
-            # No barrier is needed: the loop separates the forward pass from the recomputation.
-            return nn.remat(call, prevent_cse=False)(module, *args)
-        if kernels.backend() == "cpu":
-            return _in_branch(module, call, *args, **kwargs)
-        return nn.remat(call)(module, *args)
+        # The loop over scanned blocks separates the forward pass from the recomputation, so it
+        # needs no barrier.
+        again = nn.remat(call, policy=POLICIES[policy], prevent_cse=module.name != SCANNED)
+        if module.name != SCANNED and kernels.backend() == "cpu":
+            return _in_branch(module, again, *args, **kwargs)
+        return again(module, *args)
 
     token = _ACTIVE.set(True)
     try:
@@ -64,7 +85,7 @@ def rematerialized_blocks() -> Iterator[None]:
         _ACTIVE.reset(token)
     if not has_blocks:
         raise UserError(
-            "the network has no blocks to rematerialise, only layers; set train.remat to False"
+            "the network has no blocks to rematerialise, only layers; set train.remat to none"
         )
 
 
@@ -80,7 +101,10 @@ def _is_block(module: nn.Module) -> bool:
 
 
 def _in_branch(
-    block: nn.Module, call: Callable[..., jax.Array], x: jax.Array, **kwargs
+    block: nn.Module,
+    again: Callable[..., jax.Array],
+    x: jax.Array,
+    **kwargs,
 ) -> jax.Array:
     """Run a rematerialised block in a branch that is always taken.
 
@@ -96,6 +120,4 @@ def _in_branch(
     pixel = x.reshape(-1)[0]
     # Always true, even for NaN, but XLA cannot tell.
     taken = (pixel == pixel) | (pixel != pixel)
-    return nn.cond(
-        taken, nn.remat(call), lambda block, x: jnp.zeros(like.shape, like.dtype), block, x
-    )
+    return nn.cond(taken, again, lambda block, x: jnp.zeros(like.shape, like.dtype), block, x)

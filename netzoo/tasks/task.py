@@ -1,7 +1,6 @@
 """The interface between the training loop and its tasks, and the network of a task."""
 
 import abc
-import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -240,5 +239,5 @@ def apply_in_training(
     """
     mutable = [*(name for name in variables if name != "params"), AUXILIARY]
     options: dict[str, Any] = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
-    with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
+    with rematerialized_blocks(config.train.remat):
         return model.apply(variables, *inputs, train=train, **options)

@@ -1,6 +1,5 @@
 """The training step of any task, and its compiled program."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -91,7 +90,7 @@ def build_train_program(
     """
     init_key, run_key = run_keys(config)
     # Reject a network without blocks before compilation.
-    with rematerialized_blocks() if config.train.remat else contextlib.nullcontext():
+    with rematerialized_blocks(config.train.remat):
         params = jax.eval_shape(task.init, init_key)["params"]
     learning_rate = learning_rate or create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)

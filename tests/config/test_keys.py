@@ -69,6 +69,7 @@ OUT_OF_RANGE = {
     "augment.erasing_fill": ("random", ""),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "train.loss": ("mse", ""),
+    "train.remat": ("", "all", "True"),
     "distill.teacher": (("",), (" ",), (1,), ("gs://bucket/x",)),
     "distill.kind": ("warm", ""),
     "distill.alpha": (-0.1, 1.1, NAN),
@@ -88,7 +89,7 @@ OUT_OF_RANGE = {
 }
 # Both values of a switch are valid.
 ANY = {
-    *("augment.flip", "train.freeze_batch_norm", "train.remat"),
+    *("augment.flip", "train.freeze_batch_norm"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 }
 # Values of wrong types in a file.
@@ -163,7 +164,8 @@ def test_wrong_type():
         if name != "task":
             key = TABLE_OF[task].keys[name]
             message = changed(name, WRONG[key.type])
-            wanted = (key.rule if key.type is tuple else TYPES[key.type]).wanted
+            by_rule = key.rule and key.type in (str, tuple)
+            wanted = (key.rule if by_rule else TYPES[key.type]).wanted
             assert f"{name} is {WRONG[key.type]!r}; expected {wanted}" in message
 
 

@@ -37,14 +37,20 @@ def test_overrides_are_split_from_the_other_arguments():
     """Protects other flags: values with and without `=`, switches, and arguments after `--`."""
     typed = [
         *("predict.py", "--config.seed=1", "-config.data.source", "a b", "--workdir=x"),
-        *("--noconfig.augment.flip", "--config.train.remat", "--config.profile", "--json", "photo"),
+        *(
+            "--noconfig.augment.flip",
+            "--config.optimizer.nesterov",
+            "--config.profile",
+            "--json",
+            "photo",
+        ),
         *("--config.sharding.fsdp", "-1", "--config.x", "-.5", "--", "--config.seed=2"),
     ]
     rest, overrides = split_overrides(typed)
     assert rest == ["predict.py", "--workdir=x", "--json", "photo", "--", "--config.seed=2"]
     assert overrides == {
         **{"seed": "1", "data.source": "a b", "augment.flip": "False"},
-        **{"train.remat": "True", "profile": "True", "sharding.fsdp": "-1", "x": "-.5"},
+        **{"optimizer.nesterov": "True", "profile": "True", "sharding.fsdp": "-1", "x": "-.5"},
     }
 
 

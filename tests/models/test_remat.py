@@ -1,6 +1,6 @@
 """Rematerialisation: the same step with less memory."""
 
-import contextlib
+import itertools
 
 import flax.linen as nn
 import flax.traverse_util
@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from netzoo import kernels
+from netzoo.config import task_table
 from netzoo.errors import UserError
 from netzoo.models import create_model, resnet, vit
-from netzoo.models.remat import rematerialized_blocks
+from netzoo.models.remat import NONE, POLICIES, rematerialized_blocks
 from tests.models.small_transformer import SOURCE, TARGET
 from tests.models.small_transformer import small as small_transformer
 
@@ -46,11 +48,11 @@ NAMES = {
 }
 
 
-def loss_of(model, remat):
+def loss_of(model, policy):
     """Return `(params, rest, inputs) -> (loss, new statistics)` of a training step."""
 
     def loss(params, rest, inputs):
-        with rematerialized_blocks() if remat else contextlib.nullcontext():
+        with rematerialized_blocks(policy):
             logits, state = model.apply(
                 {"params": params, **rest},
                 *inputs,
@@ -71,20 +73,21 @@ def shapes_of(model, inputs):
     return variables.pop("params"), variables
 
 
-def temporary_bytes(model, image_size, batch_size, remat, device=None):
+def temporary_bytes(model, image_size, batch_size, policy, device=None):
     """Return the memory that a compiled gradient needs besides its inputs and outputs."""
     images = jax.ShapeDtypeStruct((batch_size, image_size, image_size, 3), jnp.float32)
     arguments = (*shapes_of(model, (images,)), (images,))
     if device is not None:  # may be an abstract device
         sharding = jax.sharding.SingleDeviceSharding(device)
         arguments = jax.tree.map(lambda x: x.update(sharding=sharding), arguments)
-    step = jax.jit(jax.grad(loss_of(model, remat), has_aux=True))
+    step = jax.jit(jax.grad(loss_of(model, policy), has_aux=True))
     return step.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_same_loss_gradients_and_statistics(kind):
+def test_same_loss_gradients_and_statistics(kind, policy):
     """Results equal in float64 up to rounding: the same masks, and statistics updated once."""
     make, inputs = NETWORKS[kind]
     rng = np.random.default_rng(0)
@@ -95,8 +98,8 @@ def test_same_loss_gradients_and_statistics(kind):
             shapes_of(model, inputs),
         )
         plain, again = (
-            jax.jit(jax.value_and_grad(loss_of(model, remat), has_aux=True))(params, rest, inputs)
-            for remat in (False, True)
+            jax.jit(jax.value_and_grad(loss_of(model, each), has_aux=True))(params, rest, inputs)
+            for each in (NONE, policy)
         )
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(plain))
     assert jax.tree.structure(plain) == jax.tree.structure(again)
@@ -122,7 +125,7 @@ def test_all_blocks_are_found(name, monkeypatch):
     images = jax.ShapeDtypeStruct((2, NAMES[name], NAMES[name], 3), jnp.float32)
     params, rest = shapes_of(model, (images,))
     assert not found
-    jax.eval_shape(loss_of(model, remat=True), params, rest, (images,))
+    jax.eval_shape(loss_of(model, "blocks"), params, rest, (images,))
     paths = flax.traverse_util.flatten_dict(params)
     blocks = {p[: i + 1] for p in paths for i, part in enumerate(p) if "block" in part}
     assert found == blocks and blocks
@@ -132,7 +135,7 @@ def test_all_blocks_are_found(name, monkeypatch):
 @pytest.mark.parametrize("make", [small_resnet, small_vit])
 def test_less_memory(make, full_compilation):
     """Compiled programs need less memory, with separate and scanned blocks."""
-    before, after = (temporary_bytes(make(), 64, 32, remat) for remat in (False, True))
+    before, after = (temporary_bytes(make(), 64, 32, policy) for policy in (NONE, "blocks"))
     assert after < 0.8 * before
 
 
@@ -142,4 +145,58 @@ def test_networks_without_blocks(name):
     model = create_model(name, num_classes=5)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
     with pytest.raises(UserError, match=r"no blocks.*train\.remat"):
-        jax.eval_shape(loss_of(model, remat=True), *shapes_of(model, (images,)), (images,))
+        jax.eval_shape(loss_of(model, "blocks"), *shapes_of(model, (images,)), (images,))
+
+
+def test_the_key_names_the_policies():
+    """The configuration offers every policy, and only these."""
+    rule = task_table("image_classification").keys["train.remat"].rule
+    assert all(map(rule.holds, (NONE, *POLICIES)))
+    assert rule.wanted == (
+        "none (not False), blocks (not True), dots_saveable or dots_with_no_batch_dims_saveable"
+    )
+
+
+def test_unknown_policy():
+    """The error names the nearest policy."""
+    with (
+        pytest.raises(UserError, match="did you mean dots_saveable"),
+        rematerialized_blocks("dot_saveable"),
+    ):
+        pass
+
+
+def forward_program(model, images, policy):
+    """Return the forward pass of a gradient as a program; its results are the residuals."""
+
+    def forward(params, rest, images):
+        return jax.vjp(lambda p: loss_of(model, policy)(p, rest, (images,)), params, has_aux=True)[
+            1
+        ]
+
+    return jax.make_jaxpr(forward)(*shapes_of(model, (images,)), images)
+
+
+@pytest.mark.parametrize(
+    ("make", "policies"),
+    [
+        # From the largest amount to the smallest; the products of attention have a batch axis.
+        (small_vit, (NONE, "dots_saveable", "dots_with_no_batch_dims_saveable", "blocks")),
+        (small_resnet, (NONE, "dots_saveable", "blocks")),
+    ],
+)
+def test_native_policies_keep_different_amounts(make, policies):
+    """Every policy is a program of its own, without the branch that only XLA on CPU needs."""
+    images = jax.ShapeDtypeStruct(IMAGES.shape, jnp.float32)
+    with kernels.use_backend("native"):
+        programs = [forward_program(make(), images, policy) for policy in policies]
+    kept = [sum(x.size * x.dtype.itemsize for x in p.out_avals) for p in programs]
+    assert all(more > less for more, less in itertools.pairwise(kept)), kept
+    assert not any("cond[" in str(program) for program in programs)
+
+
+def test_separate_blocks_run_in_branches_on_a_cpu():
+    """XLA's CPU backend would store the activations of all blocks without the branch."""
+    images = jax.ShapeDtypeStruct(IMAGES.shape, jnp.float32)
+    with kernels.use_backend("cpu"):
+        assert "cond[" in str(forward_program(small_resnet(), images, "blocks"))

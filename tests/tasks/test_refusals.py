@@ -125,7 +125,7 @@ def test_remat_without_blocks_is_no_run(pictures, tmp_path):
     config = tiny_config(pictures)
     config.model = {"name": "alexnet_owt", "dtype": "float32"}
     config.data.image_size = 64
-    config.train.remat = True
+    config.train.remat = "blocks"
     with pytest.raises(UserError, match=r"no blocks.*train\.remat"):
         train(config, tmp_path)
     assert not (tmp_path / CONFIG_FILE).exists()

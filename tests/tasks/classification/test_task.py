@@ -78,7 +78,7 @@ def test_remat_reaches_the_network(pictures):
     config = tiny_config(pictures)
     config.model = {"name": "alexnet_owt", "dtype": "float32"}
     config.data.image_size = 64
-    config.train.remat = True
+    config.train.remat = "blocks"
     task = create_task(config)
     batch = {"image": jnp.zeros((2, 64, 64, 3), jnp.uint8), "label": jnp.zeros(2, jnp.int32)}
     variables = jax.eval_shape(task.init, jax.random.key(0))
