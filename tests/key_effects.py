@@ -26,7 +26,7 @@ from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task
 from netzoo.tasks.translation import batches as translation
 from netzoo.tasks.translation.translator import Hypothesis, Translator
-from netzoo.training import evaluate_run, prepare, sharding, train
+from netzoo.training import evaluate_run, loop, prepare, sharding, train
 from netzoo.training.batch_stats import STATISTICS, make_estimate
 from netzoo.training.continuation import check_data
 from netzoo.training.optimizer import create_optimizer
@@ -225,6 +225,20 @@ def run(config):
         saved = sorted(path.name for path in (Path(folder) / "checkpoints").iterdir())
         steps = [(line["kind"], line["step"]) for line in log if line["kind"] != "run"]
         return {"log": steps, "checkpoints": saved, "traces": trace.call_count}
+
+
+def evaluation_precision(config):
+    """The precision of the products in the evaluations of a run, and in those of `netzoo eval`."""
+    with mock.patch.object(loop, "make_eval_step") as in_training:
+        run(config)
+    with (
+        mock.patch.object(evaluate_run, "restore_variables", return_value=(1, "params", {})),
+        mock.patch.object(evaluate_run, "check_variables"),
+        mock.patch.object(evaluate_run, "make_eval_step", side_effect=Called) as at_the_end,
+        contextlib.suppress(Called),
+    ):
+        evaluate_run._evaluate(create_task(config), Path(), "last", config.data.test_split, ())
+    return in_training.call_args.args[2] + at_the_end.call_args.args[2]
 
 
 def changed_data(config):

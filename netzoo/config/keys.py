@@ -71,6 +71,12 @@ KEYS = (
     ),
     Key("model.name", "", rules.NAME, "network; its options are further keys of model"),
     Key("model.dtype", "float32", one_of("float32", "bfloat16"), "dtype of activations"),
+    Key(
+        "matmul_precision",
+        "default",
+        one_of("default", "high", "highest"),
+        "of float32 products on GPU and TPU; default: JAX's setting",
+    ),
     Key("init.weights", str, rules.PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),
     Key("data.data_dir", str, rules.PATH, "TFDS folder; None: ~/tensorflow_datasets"),

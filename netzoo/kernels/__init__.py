@@ -1,6 +1,14 @@
 """Platform-specific implementations of operations, and the switch that selects among them."""
 
+from netzoo.kernels.precision import describe_precision, use_precision
 from netzoo.kernels.switch import Backend, backend, use_backend
 from netzoo.kernels.xla_options import compiler_options
 
-__all__ = ["Backend", "backend", "compiler_options", "use_backend"]
+__all__ = [
+    "Backend",
+    "backend",
+    "compiler_options",
+    "describe_precision",
+    "use_backend",
+    "use_precision",
+]

@@ -55,6 +55,7 @@ def make_estimate(config: ConfigDict, task: Task, mesh: Mesh) -> Estimate | None
     everywhere = meshes.replicated(mesh)
 
     @kernels.use_backend(kernels.backend(mesh))
+    @kernels.use_precision(config.matmul_precision)
     def add(mean, variables, batch, key, number, constants):
         """Return the mean over `number + 1` batches from that over `number` batches."""
         variables = jax.lax.with_sharding_constraint(variables, everywhere)

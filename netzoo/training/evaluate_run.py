@@ -120,7 +120,7 @@ def _evaluate(
     check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
     sums, rows = evaluate_rows(
-        make_eval_step(task.final_step(examples), mesh),
+        make_eval_step(task.final_step(examples), mesh, config.matmul_precision),
         jax.device_put(variables, meshes.replicated(mesh)),
         track(batches, f"evaluating on {examples}"),
         meshes.batch_placer(mesh),

@@ -13,15 +13,17 @@ from netzoo.kernels import compiler_options
 
 
 def make_eval_step(
-    sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh
+    sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh, precision: str = "default"
 ) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
     """Compile `Task.evaluation_sums` for all devices of a mesh.
 
     The variables may have any sharding. Every device, and therefore every process, gets the sums.
+    For `precision`, see `netzoo.kernels.use_precision`.
     """
     everywhere = meshes.replicated(mesh)
 
     @kernels.use_backend(kernels.backend(mesh))
+    @kernels.use_precision(precision)
     def sums(variables, batch):
         return sums_of(jax.lax.with_sharding_constraint(variables, everywhere), batch)
 

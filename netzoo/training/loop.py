@@ -25,6 +25,7 @@ from netzoo.config import check_same_run, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import make_folder
+from netzoo.kernels import describe_precision
 from netzoo.paths import user_path
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks.task import Task
@@ -104,6 +105,8 @@ def announce(
     best = f"validation on {validation}" if validation else "no validation split, no best weights"
     held = f"{test} is held out for the test" if test else "no test split"
     say(f"{best}; {held}")
+    if precision := describe_precision(devices.flat[0].platform, config.matmul_precision):
+        say(precision)
     notes = [*notes, *task.notes(), *schedule.notes(config, steps)]
     for line in notes if meshes.is_writer() else ():
         note(line)
@@ -153,7 +156,7 @@ class TrainingLoop:
             lines = notes(config, workdir, task, self.start, changes) if restored else []
             self._save_description(environment, parameters, changes)
         self.train_step = program.step_of(task, mesh)
-        self.eval_step = make_eval_step(task.evaluation_sums, mesh)
+        self.eval_step = make_eval_step(task.evaluation_sums, mesh, config.matmul_precision)
         self.put = meshes.batch_placer(mesh)
         stack.callback(self.checkpoints.close)
         self.best = self.log = None

@@ -126,7 +126,7 @@ def build_train_program(
         init=lambda pretrained: compiled_create(init_key, pretrained),
         state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
         step=jax.jit(
-            on_backend(step),
+            on_backend(kernels.use_precision(config.matmul_precision)(step)),
             donate_argnums=0,
             out_shardings=(state_placed, meshes.replicated(mesh)),
             compiler_options=compiler_options(mesh),

@@ -42,6 +42,7 @@ def test_a_run_without_a_split_says_which_key(split, tmp_path):
         ("data.lengths", (4, 8)),
         ("evaluation.beam_size", 1),
         ("evaluation.bleu_tokenizer", "char"),
+        ("matmul_precision", "highest"),
     ],
 )
 def test_results_of_other_data_or_settings_need_a_folder(key, value, workdir, tmp_path):

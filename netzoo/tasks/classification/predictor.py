@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from netzoo.data.files import read_file
 from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
-from netzoo.kernels import compiler_options
+from netzoo.kernels import compiler_options, use_precision
 from netzoo.models import fold_batch_norm
 from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import user_path
@@ -47,11 +47,13 @@ class Predictor:
         class_names: Sequence[str],
         batch_size: int = 32,
         temperature: float = 1.0,
+        precision: str = "default",
     ):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
         Images are classified in batches of `batch_size`; smaller batches are padded. The logits are
-        divided by `temperature`, which changes the probabilities but not their order.
+        divided by `temperature`, which changes the probabilities but not their order. For
+        `precision`, see `netzoo.kernels.use_precision`.
 
         Raises:
           UserError: The numbers of names and of logits differ, or the variables do not belong to
@@ -69,6 +71,7 @@ class Predictor:
         model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
         self._variables = jax.device_put(variables)
 
+        @use_precision(precision)
         def probabilities(variables, images):
             images = normalize(images, preprocessing.mean, preprocessing.std)
             return jax.nn.softmax(model.apply(variables, images, train=False) / temperature)
@@ -96,8 +99,15 @@ class Predictor:
         model = create_network(config, len(class_names))
         preprocessing = Preprocessing.of_run(config)
         temperature = stored_temperature(workdir, which, step) or 1.0
-        batch_size = config.evaluation.batch_size
-        return cls(model, variables, preprocessing, class_names, batch_size, temperature)
+        return cls(
+            model,
+            variables,
+            preprocessing,
+            class_names,
+            config.evaluation.batch_size,
+            temperature,
+            config.matmul_precision,
+        )
 
     @classmethod
     def from_weights(

@@ -13,7 +13,7 @@ RECORD = Record(
     settings={},
     # `data.lengths` limits the length of translations.
     evaluated=(
-        *("model.", "data.source", "data.lengths", "evaluation.beam_size"),
+        *("model.", "matmul_precision", "data.source", "data.lengths", "evaluation.beam_size"),
         *("evaluation.length_penalty", "evaluation.extra_length", "evaluation.bleu_tokenizer"),
     ),
     scores={

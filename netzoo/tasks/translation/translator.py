@@ -3,8 +3,8 @@
 import functools
 import itertools
 import time
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,7 +13,7 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo.errors import UserError
-from netzoo.kernels import compiler_options
+from netzoo.kernels import compiler_options, use_precision
 from netzoo.layers import ENDPOINTS
 from netzoo.progress import track
 from netzoo.tasks.translation.batches import MOST_TOKENS
@@ -44,7 +44,11 @@ class Translator:
         """Prepare a network; the search finishes `n_best` translations per sentence."""
         self._config, self._model, self._n_best = config, model, n_best
         self._variables, self._vocabulary = variables, vocabulary
-        compiled = functools.partial(jax.jit, compiler_options=compiler_options())
+        precisely = use_precision(config.matmul_precision)
+
+        def compiled(function: Callable, **options: Any) -> jax.stages.Wrapped:
+            return jax.jit(precisely(function), compiler_options=compiler_options(), **options)
+
         self._search = compiled(functools.partial(beam_search, model), static_argnames="options")
         self._program = functools.cache(self._compile)
         self._endpoints = compiled(

@@ -48,6 +48,21 @@ def run(pictures, tmp_path_factory):
         return task, variables, Predictor.from_run(workdir)
 
 
+@pytest.mark.parametrize("name", ["default", "highest"])
+def test_predictions_have_the_precision_of_the_run(name, run, tmp_path, monkeypatch):
+    """Protects predictions on a TPU, which would otherwise differ from the run's evaluation."""
+    task, variables, _ = run
+    task.save(tmp_path)
+    monkeypatch.setattr(module, "restore_variables", lambda *args: (1, "params", variables))
+    config = task.config.as_configdict()
+    config.matmul_precision = name
+    save_config(config, tmp_path)
+    predictor = Predictor.from_run(tmp_path)
+    images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
+    program = str(predictor._apply.trace(predictor._variables, images).jaxpr)
+    assert ("precision=(Precision.HIGHEST" in program) == (name == "highest")
+
+
 def test_variables_of_another_network_without_batch_norm():
     """Protects from a traceback with networks that have nothing to fold."""
     model = create_model("vit_ti16", num_classes=2)

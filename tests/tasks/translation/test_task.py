@@ -168,6 +168,17 @@ SENTENCES = [
 ]
 
 
+@pytest.mark.parametrize("name", ["default", "highest"])
+def test_translations_have_the_precision_of_the_run(name, task, variables):
+    """Protects translations on a TPU, which would otherwise differ from the training."""
+    config = tiny_translation_config()
+    config.matmul_precision = name
+    translator = Translator(config, task.model, variables, task.vocabulary)
+    tokens = jnp.zeros((1, 8), jnp.int32)
+    program = str(translator._endpoints.trace(variables, tokens, tokens).jaxpr)
+    assert ("precision=(Precision.HIGHEST" in program) == (name == "highest")
+
+
 def test_every_sentence_is_in_one_batch(translator):
     """Protects the order of answers, long and empty sentences, and the number of shapes."""
     batches = translator.batches(SENTENCES)
