@@ -62,6 +62,7 @@ ANY_TASK = {
     "train.ema_warmup": case("debias", effects.step),
     "train.swa_epochs": case(1, effects.step, train__ema_decay=0.0),
     "train.batch_norm_batches": case(2, effects.estimation),
+    "train.batch_norm_groups": case(2, effects.loss),
     "train.patience": case(1, effects.run, evaluation__every_epochs=1),
     "train.on_nonfinite": case("skip", effects.step),
     "train.remat": case("blocks", effects.loss),

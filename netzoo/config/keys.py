@@ -115,6 +115,10 @@ KEYS = (
         "training batches to re-estimate the average's BatchNorm statistics; 0: they are averaged",
     ),
     Key(
+        *("train.batch_norm_groups", 1, at_least(1)),
+        "parts of a batch that BatchNorm normalises separately, such as the number of devices",
+    ),
+    Key(
         *("train.patience", 0, at_least(0)),
         "evaluations without a better validation score before training stops; 0: trains to the end",
     ),
@@ -215,6 +219,12 @@ def conflicts(
     """
     if values[batch_rows] % values["train.grad_accum_steps"]:
         yield "train.grad_accum_steps", f"a divisor of {batch_rows} ({values[batch_rows]})"
+    rows = values[batch_rows] // values["train.grad_accum_steps"]
+    if rows % values["train.batch_norm_groups"]:
+        yield (
+            "train.batch_norm_groups",
+            f"a divisor of {batch_rows} / train.grad_accum_steps ({rows})",
+        )
     if values["schedule.warmup_epochs"] == 0 and values["schedule.name"] == "inverse_sqrt":
         yield (
             "schedule.warmup_epochs",
@@ -232,8 +242,11 @@ def conflicts(
     averaged = values["train.swa_epochs"] or values["train.ema_decay"]
     if values["train.batch_norm_batches"] and not averaged:
         yield "train.batch_norm_batches", "0 without train.ema_decay and train.swa_epochs"
-    if values["train.batch_norm_batches"] and values.get("train.freeze_batch_norm"):
-        yield "train.batch_norm_batches", "0 with train.freeze_batch_norm"
+    if values.get("train.freeze_batch_norm"):
+        if values["train.batch_norm_batches"]:
+            yield "train.batch_norm_batches", "0 with train.freeze_batch_norm"
+        if values["train.batch_norm_groups"] > 1:
+            yield "train.batch_norm_groups", "1 with train.freeze_batch_norm"
     name = values["optimizer.name"]
     for key in _unused_keys(name) if training else ():
         if values[key] != defaults[key]:

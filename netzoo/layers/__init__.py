@@ -15,7 +15,7 @@ from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
 from netzoo.layers.endpoints import AUXILIARY, ENDPOINTS, endpoint, endpoints_wanted
 from netzoo.layers.mlp import Mlp
-from netzoo.layers.norm import BatchNorm, GroupNorm
+from netzoo.layers.norm import BatchNorm, GroupNorm, batch_norm_groups
 from netzoo.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Pads",
     "SqueezeExcite",
     "adaptive_avg_pool",
+    "batch_norm_groups",
     "classifier_cross_entropy",
     "endpoint",
     "endpoints_wanted",

@@ -3,7 +3,10 @@
 Batch: Ioffe and Szegedy, arXiv:1502.03167. Group: Wu and He, arXiv:1803.08494.
 """
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
@@ -12,12 +15,30 @@ import jax.numpy as jnp
 from netzoo.errors import UserError
 from netzoo.kernels.norm import normalize_batch, normalize_groups
 
+_GROUPS = contextvars.ContextVar("batch_norm_groups", default=1)
+
+
+@contextlib.contextmanager
+def batch_norm_groups(groups: int) -> Iterator[None]:
+    """Take the statistics of every `BatchNorm` called inside the `with` block over groups.
+
+    Each of the `groups` consecutive parts of a training batch is normalised by its own mean and
+    variance (Hoffer et al., "ghost batch normalization", arXiv:1705.08741). If the number of
+    devices divides `groups`, every device has whole groups, and no sum over devices stands between
+    two layers. `groups` must divide the batch.
+    """
+    token = _GROUPS.set(groups)
+    try:
+        yield
+    finally:
+        _GROUPS.reset(token)
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation with the parameters and statistics of `flax.linen.BatchNorm`.
 
     Under `jax.jit` with a sharded batch, the statistics are those of the global batch: the means
-    are over the whole array, and XLA adds the communication.
+    are over the whole array, and XLA adds the communication. `batch_norm_groups` divides the batch.
 
     Attributes:
       momentum: Decay of the running statistics, `new = momentum * old + (1 - momentum) * batch`.
@@ -38,7 +59,8 @@ class BatchNorm(nn.Module):
         """Normalise the last axis of `x` `[..., channels]`.
 
         With `train`, it uses the statistics of the batch and, if `batch_stats` is mutable, updates
-        the running statistics. Without `train`, it uses the running statistics.
+        the running statistics, by the means over `batch_norm_groups`. Without `train`, it uses the
+        running statistics.
 
         Raises:
           UserError: With `train`, a channel has only one value: its variance is 0, and so are all
@@ -59,18 +81,31 @@ class BatchNorm(nn.Module):
         positions = [size for size in x.shape[:-1] if isinstance(size, int)]
         if (
             len(positions) == x.ndim - 1
-            and math.prod(positions) == 1
+            and math.prod(positions) == _GROUPS.get()
             and not self.is_initializing()
         ):
             raise UserError(
                 f"BatchNorm {'/'.join(self.path)} would train on one value per channel, {x.shape}; "
-                "use a larger batch, fewer train.grad_accum_steps or larger images"
+                "use a larger batch, larger images, fewer train.grad_accum_steps or fewer "
+                "train.batch_norm_groups"
             )
-        y, batch_mean, batch_var = normalize_batch(x, scale, bias, self.epsilon)
+        y, batch_mean, batch_var = _normalize_by_group(x, scale, bias, self.epsilon)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
             var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
         return y
+
+
+def _normalize_by_group(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return what `normalize_batch` does, with the means of the groups' statistics."""
+    groups = _GROUPS.get()
+    if groups == 1:
+        return normalize_batch(x, scale, bias, epsilon)
+    parts = x.reshape(groups, -1, *x.shape[1:])
+    y, mean, var = jax.vmap(lambda part: normalize_batch(part, scale, bias, epsilon))(parts)
+    return y.reshape(x.shape), mean.mean(0), var.mean(0)
 
 
 class GroupNorm(nn.Module):

@@ -15,7 +15,7 @@ from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo.errors import UserError, note
-from netzoo.layers import AUXILIARY
+from netzoo.layers import AUXILIARY, batch_norm_groups
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.paths import user_path
@@ -239,5 +239,6 @@ def apply_in_training(
     """
     mutable = [*(name for name in variables if name != "params"), AUXILIARY]
     options: dict[str, Any] = {"mutable": mutable, "rngs": {"dropout": key}, "method": method}
-    with rematerialized_blocks(config.train.remat):
+    groups = batch_norm_groups(config.train.batch_norm_groups)
+    with groups, rematerialized_blocks(config.train.remat):
         return model.apply(variables, *inputs, train=train, **options)

@@ -25,7 +25,7 @@ Estimate = Callable[[TrainState, Callable[[ArrayTree], ArrayTree]], TrainState]
 
 
 def check_batch_norm(config: ConfigDict, task: Task, model_state: ArrayTree) -> None:
-    """Raise a UserError if statistics are to be estimated and the network cannot do it.
+    """Raise a UserError if keys of BatchNorm are set and the network cannot do it.
 
     `model_state` are the collections of the network besides the parameters.
     """
@@ -34,6 +34,12 @@ def check_batch_norm(config: ConfigDict, task: Task, model_state: ArrayTree) -> 
         raise UserError(
             f"train.batch_norm_batches is {batches}; expected 0 for {config.model.name}, which has "
             "no BatchNorm whose momentum is the option norm_momentum"
+        )
+    groups = config.train.batch_norm_groups
+    if groups > 1 and STATISTICS not in model_state:
+        raise UserError(
+            f"train.batch_norm_groups is {groups}; expected 1 for {config.model.name}, which has "
+            "no BatchNorm"
         )
 
 

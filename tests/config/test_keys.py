@@ -216,6 +216,14 @@ def test_all_faults_are_reported_at_once():
         ),
         ({"train__grad_accum_steps": 3}, "steps is 3; expected a divisor of train.batch_size (32)"),
         (
+            {"train__batch_norm_groups": 16, "train__grad_accum_steps": 4},
+            "groups is 16; expected a divisor of train.batch_size / train.grad_accum_steps (8)",
+        ),
+        (
+            {"train__batch_norm_groups": 2, "train__freeze_batch_norm": True},
+            "groups is 2; expected 1 with train.freeze_batch_norm",
+        ),
+        (
             {"optimizer__nesterov": True},
             "nesterov is True; expected False, the default, because adamw",
         ),

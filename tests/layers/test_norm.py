@@ -10,7 +10,7 @@ from jax import export
 
 from netzoo import kernels
 from netzoo.errors import UserError
-from netzoo.layers import BatchNorm
+from netzoo.layers import BatchNorm, batch_norm_groups
 
 MOMENTUM, EPSILON = 0.8, 1e-3
 
@@ -75,6 +75,8 @@ def test_one_value_per_channel_is_refused_in_training(variables):
     layer = BatchNorm()
     with pytest.raises(UserError, match=r"one value per channel, \(1, 1, 1, 6\)"):
         jax.eval_shape(lambda v, x: layer.apply(v, x, train=True), variables, x)
+    with pytest.raises(UserError, match=r"fewer train\.batch_norm_groups"), batch_norm_groups(3):
+        jax.eval_shape(lambda v: layer.apply(v, jnp.ones((3, 1, 1, 6)), train=True), variables)
     assert layer.apply(variables, x, train=False).shape == x.shape
     layer.init(jax.random.key(0), x, train=True)  # shapes alone
     (batch,) = export.symbolic_shape("batch")
@@ -82,6 +84,41 @@ def test_one_value_per_channel_is_refused_in_training(variables):
     for backend in ("cpu", "native"):
         with kernels.use_backend(backend):
             export.export(jax.jit(lambda v, x: layer.apply(v, x, train=True)))(variables, symbolic)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "native"])
+def test_groups_equal_their_parts_alone(backend, variables, x):
+    """Each half of the batch is normalised as if it were alone; statistics are means over halves.
+
+    Values differ only by the order of at most 30 sums: some units in the last place.
+    """
+
+    def run(groups, x):
+        def loss(params, x):
+            with batch_norm_groups(groups):
+                y, updates = ours({**variables, "params": params}, x, True)
+            return jnp.sum(jnp.sin(3 * y)), (y, updates["batch_stats"])
+
+        gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+        (_, (y, statistics)), (d_params, d_x) = gradient(variables["params"], x)
+        return {"batch": (y, d_x), "sums": d_params, "means": statistics}
+
+    with kernels.use_backend(backend):
+        both, whole = run(2, x), run(1, x)
+        first, second = run(1, x[:2]), run(1, x[2:])
+    together = {
+        "batch": lambda a, b: jnp.concatenate([a, b]),
+        "sums": lambda a, b: a + b,
+        "means": lambda a, b: (a + b) / 2,
+    }
+    expected = {
+        name: jax.tree.map(join, first[name], second[name]) for name, join in together.items()
+    }
+    chex.assert_trees_all_close(both, expected, rtol=1e-5, atol=1e-5)
+    for halves, one in zip(both["batch"], whole["batch"], strict=True):
+        assert jnp.abs(halves - one).max() > 0.01  # other statistics, other results
+    # Equal parts have the mean of the whole, but not its variance.
+    assert jnp.abs(both["means"]["var"] - whole["means"]["var"]).max() > 0.01
 
 
 def test_gradient_is_that_of_finite_differences(variables, x):

@@ -88,6 +88,11 @@ def test_networks_without_batch_norm_are_refused():
     check_batch_norm(config(2), Task(), {"batch_stats": {}})
     with pytest.raises(UserError, match="batch_norm_batches is 2; expected 0 for mobilenet_v2"):
         check_batch_norm(config(2), Task(), {})
+    grouped = config(0)
+    grouped.train.batch_norm_groups = 2
+    check_batch_norm(grouped, Task(), {"batch_stats": {}})
+    with pytest.raises(UserError, match="batch_norm_groups is 2; expected 1 for mobilenet_v2"):
+        check_batch_norm(grouped, Task(), {})
 
 
 @pytest.mark.slow
