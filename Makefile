@@ -6,7 +6,7 @@ WORKDIR ?= runs/quickstart
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-real bench lint format docs constraints clean
+.PHONY: help quickstart test test-all test-real test-tpu bench lint format docs constraints clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,13 +17,17 @@ quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated f
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
 
 test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
-	$(BIN)/python -m pytest -m "not real_data and not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot" $(PARALLEL)
 
 test-all: test  ## Run the slow tests as well.
-	$(BIN)/python -m pytest -m "not real_data and slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not real_data and slow and not tpu_aot" $(PARALLEL)
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
+
+test-tpu: $(VENV)/.installed-dev  ## Compile small networks with the TPU compiler (a few minutes; no TPU needed).
+	$(BIN)/python -m pip install --quiet --editable '.[tpu-aot]'
+	$(BIN)/python -m pytest -m tpu_aot
 
 bench: $(VENV)/.installed  ## Measure MobileNetV2 against other libraries, in $$PEER_PYTHON's environment if set.
 	$(BIN)/python -m benchmarks.throughput --out runs/bench $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))

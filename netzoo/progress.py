@@ -17,6 +17,7 @@ from netzoo.console import is_terminal
 from netzoo.errors import printable
 
 _PLAIN_SECONDS = 10.0
+_WAITING_SECONDS = 60.0
 
 Item = TypeVar("Item")
 
@@ -49,6 +50,40 @@ def byte_bar(
     ) as progress:
         bar = progress.add_task(escape(printable(description)), total=total, completed=completed)
         yield lambda count: progress.advance(bar, count)
+
+
+@contextlib.contextmanager
+def waiting(
+    description: str,
+    expectation: str,
+    *,
+    console: Console | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Callable[[], None]]:
+    """Show that work of unknown length goes on, on standard error; yield a function to call often.
+
+    On a terminal, it is a line with the elapsed time. Otherwise it is one line at the start, which
+    says what to expect, and one a minute.
+    """
+    console = console or Console(stderr=True)
+    terminal, began = is_terminal(console), clock()
+    shown, description = began, printable(description)
+    text = TextColumn("{task.description}", markup=False)
+    columns = (rich.progress.SpinnerColumn(), text, rich.progress.TimeElapsedColumn())
+    bar = rich.progress.Progress(*columns, console=console, transient=True, disable=not terminal)
+    bar.add_task(f"{description}; {expectation}", total=None)
+    if not terminal:
+        console.out(f"{description}; {expectation}", highlight=False)
+
+    def still() -> None:
+        nonlocal shown
+        if not terminal and clock() - shown >= _WAITING_SECONDS:
+            shown = clock()
+            elapsed = timedelta(seconds=round(shown - began))
+            console.out(f"{description}: {elapsed} elapsed", highlight=False)
+
+    with bar:
+        yield still
 
 
 class Progress:

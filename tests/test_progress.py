@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from netzoo.progress import Progress, track
+from netzoo.progress import Progress, track, waiting
 
 
 class Terminal(io.StringIO):
@@ -109,3 +109,24 @@ def test_no_thread_draws_a_hidden_bar():
     """Protects batch jobs from a thread that draws nothing."""
     items = range(3)
     assert track(items, "counting", Console(file=io.StringIO())) is items
+
+
+def test_waiting_says_what_to_expect_and_then_once_a_minute():
+    """Protects users from thinking that a compilation of minutes hangs, and logs from noise."""
+    file, clock = io.StringIO(), Clock()
+    with waiting("compiling [x]", "minutes", console=Console(file=file), clock=clock) as still:
+        for _ in range(130):
+            clock.now += 1
+            still()
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "compiling [x]; minutes"
+    assert lines[1:] == ["compiling [x]: 0:01:00 elapsed", "compiling [x]: 0:02:00 elapsed"]
+
+
+def test_waiting_is_one_line_on_a_terminal():
+    file = Terminal()
+    console = Console(file=file, force_terminal=True, width=80, color_system=None, _environ={})
+    with waiting("compiling [x]", "minutes", console=console) as still:
+        still()
+    assert "compiling [x]; minutes" in file.getvalue()
+    assert "elapsed" not in file.getvalue()

@@ -3,21 +3,32 @@
 Collectives are assumed to run around a ring of n devices. Each device then sends 2 (n - 1) / n
 times the bytes of an all-reduce, and (n - 1) / n times the bytes of the whole array of an
 all-gather or a reduce-scatter.
+
+The TPU compiler writes some of them in its own way. An asynchronous collective is a pair
+`-start` and `-done`. A reduce-scatter is a computation `all-reduce-scatter` that all-reduces an
+array and slices it. A loop states its number of iterations only in its condition.
 """
 
+import functools
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _COLLECTIVE = re.compile(
     r" = (?P<type>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
-    r"\("
+    r"(?P<start>-start)?\("
 )
 _ARRAY = re.compile(r"(pred|bf16|[a-z]+(\d+))\w*\[([\d,]*)\]")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation)=%?([\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
+_BOUND = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
+_FUSED_SCATTER = "all-reduce-scatter"
+# Returns a number for a kind, the match of _COLLECTIVE and the line.
+Value = Callable[[str, re.Match[str], str], int]
 
 
 def bytes_sent(program: str, devices: int) -> Counter[str]:
@@ -26,6 +37,15 @@ def bytes_sent(program: str, devices: int) -> Counter[str]:
     The body of a loop counts once per iteration if XLA knows the trip count. For a conditional, the
     branch that sends the most bytes counts. `jax.stages.Compiled.as_text` returns the program.
     """
+    return _summed(program, lambda kind, match, line: _bytes_of(kind, match, line, devices))
+
+
+def number_of_collectives(program: str) -> Counter[str]:
+    """Count the collectives of a step by kind; loops and conditionals as in `bytes_sent`."""
+    return _summed(program, lambda kind, match, line: 1)
+
+
+def _summed(program: str, value: Value) -> Counter[str]:
     computations: dict[str, list[str]] = {}
     lines: list[str] = []
     entry = ""
@@ -35,30 +55,45 @@ def bytes_sent(program: str, devices: int) -> Counter[str]:
             entry = match[1] if line.startswith("ENTRY") else entry
         else:
             lines.append(line)
-    return _sent_by(entry, computations, devices)
+
+    @functools.cache
+    def summed(name: str) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for line in computations[name]:
+            if match := _COLLECTIVE.search(line):
+                kind = _FUSED_SCATTER if name.startswith(_FUSED_SCATTER) else match["kind"]
+                shown = "reduce-scatter" if kind == _FUSED_SCATTER else kind
+                total[shown] += value(kind, match, line)
+                continue
+            called = [summed(each) for each in _CALLED.findall(line)]
+            if branches := _BRANCHES.search(line):
+                names = [each.strip().lstrip("%") for each in branches[1].split(",")]
+                called.append(max(map(summed, names), key=lambda counts: counts.total()))
+            trips = _trips(line, computations) if any(called) else 1
+            for counts in called:
+                for kind, count in counts.items():
+                    total[kind] += count * trips
+        return total
+
+    return summed(entry)
 
 
-def _sent_by(name: str, computations: dict[str, list[str]], devices: int) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for line in computations[name]:
-        if match := _COLLECTIVE.search(line):
-            total[match["kind"]] += _bytes_of(match["kind"], match["type"], line, devices)
-            continue
-        called = [_sent_by(each, computations, devices) for each in _CALLED.findall(line)]
-        if branches := _BRANCHES.search(line):
-            names = [each.strip().lstrip("%") for each in branches[1].split(",")]
-            sent = [_sent_by(each, computations, devices) for each in names]
-            called.append(max(sent, key=lambda counts: counts.total()))
-        trips = _TRIPS.search(line)
-        for counts in called:
-            for kind, count in counts.items():
-                total[kind] += count * int(trips[1] if trips else 1)
-    return total
+def _trips(line: str, computations: dict[str, list[str]]) -> int:
+    """Return how often the instruction of a line runs what it calls; 1 if that is unknown."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    if condition := _CONDITION.search(line):
+        bounds = [_BOUND.search(each) for each in computations[condition[1]]]
+        return max((int(bound[1]) for bound in bounds if bound), default=1)
+    return 1
 
 
-def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
+def _bytes_of(kind: str, match: re.Match[str], line: str, devices: int) -> int:
+    arrays = _ARRAY.findall(match["type"])
+    if match["start"] and kind != "all-reduce":
+        arrays = arrays[1:2]  # the type of the pair is (operand, result, ...)
     size = 0
-    for name, bits, shape in _ARRAY.findall(types):
+    for name, bits, shape in arrays:
         width = {"pred": 1, "bf16": 2}.get(name) or max(int(bits) // 8, 1)
         size += width * math.prod(int(number) for number in shape.split(",") if number)
     n = _group_size(line, devices)
@@ -66,6 +101,7 @@ def _bytes_of(kind: str, types: str, line: str, devices: int) -> int:
         "all-reduce": 2 * (n - 1) / n,
         "all-gather": (n - 1) / n,
         "reduce-scatter": n - 1,  # the text states the type of the shard
+        _FUSED_SCATTER: (n - 1) / n,
         "all-to-all": (n - 1) / n,
         "collective-permute": 1,
     }

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo.cli.plan.collectives import bytes_sent
+from netzoo.config.tasks import task_module
+from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.task import Task
 from netzoo.training.step import build_train_program
 
@@ -70,7 +72,7 @@ def estimate(
     sharding = meshes.split_batch(used_mesh)
     part = with_rows(batch, rows // devices * used)
     part = jax.tree.map(lambda x: x.update(sharding=sharding), part)
-    constants = _on_every_device(task.constants, used_mesh)
+    constants = on_every_device(task.constants, used_mesh)
     compiled: Any = program.step.lower(program.state, part, constants).compile()
     memory = compiled.memory_analysis()
     sent = _sent_by_kind(compiled.as_text(), program.state.params, used_mesh)
@@ -78,10 +80,10 @@ def estimate(
         growth = (devices - 1) / devices * used / (used - 1)
         sent = Counter({kind: round(count * growth) for kind, count in sent.items()})
     arguments = {
-        "parameters": _local_bytes(state.params),
-        "optimizer": _local_bytes(state.opt_state),
-        "average": _local_bytes(state.ema),
-        "rest": _local_bytes((state.step, state.key, state.model_state)) + _bytes(constants),
+        "parameters": local_bytes(state.params),
+        "optimizer": local_bytes(state.opt_state),
+        "average": local_bytes(state.ema),
+        "rest": local_bytes((state.step, state.key, state.model_state)) + _bytes(constants),
         "batch": _bytes(batch) // devices,
     }
     kept, new = sum(arguments.values()), memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -111,7 +113,24 @@ def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abs
     return mesh
 
 
-def _on_every_device(tree: ArrayTree, mesh: Mesh) -> ArrayTree:
+def task_and_batch(config: ConfigDict, classes: int | None) -> tuple[ConfigDict, Task, ArrayTree]:
+    """Return the resolved configuration, its task, and a batch as arrays or shapes.
+
+    With a number of `classes`, it opens no data.
+
+    Raises:
+      UserError: The configuration or the data is invalid, or the task cannot be planned without
+        data.
+    """
+    config = resolve_config(config, open_data=classes is None)
+    if classes is None:
+        task = create_resolved_task(config)
+        return config, task, next(task.train_iterator())
+    return config, *task_module(config.task, "task").TASK.without_data(config, classes)
+
+
+def on_every_device(tree: ArrayTree, mesh: Mesh) -> ArrayTree:
+    """Return the shapes of arrays that every device holds."""
     place = meshes.replicated(mesh)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
@@ -141,7 +160,7 @@ def _bytes(tree: ArrayTree) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _local_bytes(tree: ArrayTree) -> int:
+def local_bytes(tree: ArrayTree) -> int:
     """Return the bytes on each device."""
     local = jax.tree.map(lambda x: x.update(shape=x.sharding.shard_shape(x.shape)), tree)
     return _bytes(local)

@@ -22,6 +22,12 @@ def batch_size(config: ConfigDict, images: int) -> int:
     return min(config.train.batch_size, images // parts * parts)
 
 
+def largest_size(config: ConfigDict) -> int:
+    """Return the side of the largest images that training uses, in pixels."""
+    sizes = dict(config.train.image_sizes)
+    return max({0: config.data.image_size, **sizes}.values())
+
+
 def size_notes(config: ConfigDict, images: int) -> list[str]:
     """Report a smaller batch, images that an epoch leaves out, and image sizes never reached."""
     batch, epochs, notes = batch_size(config, images), config.train.epochs, []

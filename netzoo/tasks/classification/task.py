@@ -32,7 +32,12 @@ from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import further_scores, report_of
-from netzoo.tasks.classification.sizes import batch_size, check_image_sizes, size_notes
+from netzoo.tasks.classification.sizes import (
+    batch_size,
+    check_image_sizes,
+    largest_size,
+    size_notes,
+)
 from netzoo.tasks.classification.temperature import (
     new_temperature,
     save_temperature,
@@ -128,8 +133,11 @@ class ImageClassification(Task):
 
     @classmethod
     def without_data(cls, config: ConfigDict, classes: int) -> tuple["Task", ArrayTree]:
-        """Return a task that can compile but not run a training step, and the shapes of a batch."""
-        rows, size = config.train.batch_size, config.data.image_size
+        """Return a task that can compile but not run a training step, and the shapes of a batch.
+
+        The images are the largest of `train.image_sizes`.
+        """
+        rows, size = config.train.batch_size, largest_size(config)
         image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
         batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
         task = cls(config, class_names=tuple(map(str, range(classes))))
