@@ -41,7 +41,11 @@ OPTIMIZER_KEYS = {
     "lars": ("momentum",),
     "lion": ("b1", "b2"),
     "muon": ("momentum", "b1", "b2", "epsilon"),
+    "schedule_free_adamw": ("b1", "b2", "epsilon"),
+    "schedule_free_sgd": ("b1",),
 }
+# Optimizers whose average of the weights replaces the decay of the learning rate.
+SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_sgd")
 
 
 def _for(key: str) -> str:
@@ -129,7 +133,10 @@ KEYS = (
     Key("optimizer.learning_rate", 1e-3, rules.POSITIVE, "peak learning rate"),
     Key("optimizer.momentum", 0.9, rules.SHARE, f"momentum, {_for('momentum')}"),
     Key("optimizer.nesterov", False, None, f"Nesterov momentum, {_for('nesterov')}"),
-    Key("optimizer.b1", 0.9, rules.SHARE, f"decay of the mean of gradients, {_for('b1')}"),
+    Key(
+        *("optimizer.b1", 0.9, rules.SHARE),
+        f"decay of the mean of gradients (schedule_free: share of the average), {_for('b1')}",
+    ),
     Key(
         "optimizer.b2",
         0.999,
@@ -239,15 +246,20 @@ def conflicts(
         yield "train.swa_epochs", "0 with train.ema_decay: a run keeps one average of its weights"
     if values["train.patience"] and not values["evaluation.every_epochs"]:
         yield "train.patience", "0 with evaluation.every_epochs = 0: only the end is evaluated"
-    averaged = values["train.swa_epochs"] or values["train.ema_decay"]
+    name = values["optimizer.name"]
+    if name in SCHEDULE_FREE:
+        yield from _schedule_free_conflicts(values, defaults)
+    averaged = values["train.swa_epochs"] or values["train.ema_decay"] or name in SCHEDULE_FREE
     if values["train.batch_norm_batches"] and not averaged:
-        yield "train.batch_norm_batches", "0 without train.ema_decay and train.swa_epochs"
+        yield (
+            "train.batch_norm_batches",
+            "0 without train.ema_decay, train.swa_epochs or a schedule_free optimizer",
+        )
     if values.get("train.freeze_batch_norm"):
         if values["train.batch_norm_batches"]:
             yield "train.batch_norm_batches", "0 with train.freeze_batch_norm"
         if values["train.batch_norm_groups"] > 1:
             yield "train.batch_norm_groups", "1 with train.freeze_batch_norm"
-    name = values["optimizer.name"]
     for key in _unused_keys(name) if training else ():
         if values[key] != defaults[key]:
             yield key, f"{defaults[key]!r}, the default, because {name} does not use it"
@@ -256,6 +268,24 @@ def conflicts(
         given = values[other], values[key]
         if all(given) and rules.are_apart(*given) is False:
             yield key, f"a split that shares no examples with {other}, {values[other]!r}"
+
+
+def _schedule_free_conflicts(
+    values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    name = values["optimizer.name"]
+    if values["schedule.name"] != "constant":
+        yield "schedule.name", f"'constant' for {name}, which needs no other schedule"
+    if values["schedule.cooldown_epochs"]:
+        yield "schedule.cooldown_epochs", f"0 for {name}, whose learning rate stays constant"
+    for key in ("train.ema_decay", "train.swa_epochs"):
+        if values[key]:
+            yield key, f"0 for {name}, which keeps an average of its own"
+    if values["optimizer.unfreeze"] != defaults["optimizer.unfreeze"]:
+        yield (
+            "optimizer.unfreeze",
+            f"its default for {name}, whose average begins at the first step",
+        )
 
 
 def _unused_keys(optimizer: str) -> list[str]:

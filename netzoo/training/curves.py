@@ -16,6 +16,7 @@ _SPLITS = {
     "train": ("train slice", TEAL, "-"),
     "validation": ("validation", BLUE, "-"),
 }
+_AVERAGES = {"ema": "EMA", "swa": "SWA", "schedule_free": "averaged"}
 _FEW_POINTS = 15  # maximum number of points with markers
 
 
@@ -26,8 +27,8 @@ def training_curves(
 
     `records` are the lines of metrics.jsonl; without a train line, the function draws nothing.
     Train lines have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`,
-    the same for the metric, and `weights`: "ema" or "swa" for averaged weights. Missing and null
-    values are skipped. `metric` is the task's main metric, from 0 to 1.
+    the same for the metric, and `weights`: a name in `_AVERAGES` for averaged weights. Missing and
+    null values are skipped. `metric` is the task's main metric, from 0 to 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:
@@ -40,7 +41,7 @@ def training_curves(
     rates.plot(*_series(train, "learning_rate"), color=INK, linewidth=1.4)
     rates.set_ylim(bottom=0)
     weights = evals[-1].get("weights") if evals else None
-    averaged = f" ({weights.upper()} weights)" if weights in ("ema", "swa") else ""
+    averaged = f" ({_AVERAGES[weights]} weights)" if weights in _AVERAGES else ""
     names = ("Loss", metric.replace("_", " ").capitalize() + averaged, "Learning rate")
     for axes, name in zip((losses, metrics, rates), names, strict=True):
         dress(axes, name)

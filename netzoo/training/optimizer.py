@@ -49,6 +49,12 @@ OPTIMIZERS: dict[
     "muon": lambda o, decay, rate: (
         *(scale_by_muon_or_adam(o.momentum, o.b1, o.b2, o.epsilon), decay, rate),
     ),
+    # The average of `netzoo.training.average` replaces their momentum, and uses `b1`.
+    "schedule_free_adamw": lambda o, decay, rate: (
+        optax.scale_by_rms(o.b2, o.epsilon, eps_in_sqrt=False, bias_correction=True),
+        *(decay, rate),
+    ),
+    "schedule_free_sgd": lambda o, decay, rate: (decay, rate),
 }
 
 
@@ -67,9 +73,9 @@ def create_optimizer(
     that `optimizer.unfreeze` trains later, after epochs of `steps_per_epoch` updates, have a state
     that begins then; until then, their gradients must be 0.
 
-    Weight decay is decoupled for `adamw`, `lion` and `muon` (Loshchilov and Hutter,
-    arXiv:1711.05101). For `lamb`, it is part of the update that the trust ratio scales. For the
-    others, it is added to the gradient, as in their published recipes.
+    Weight decay is decoupled for `adamw`, `schedule_free_adamw`, `lion` and `muon` (Loshchilov and
+    Hutter, arXiv:1711.05101). For `lamb`, it is part of the update that the trust ratio scales. For
+    the others, it is added to the gradient, as in their published recipes.
 
     Raises:
       UserError: The name is unknown, or a table does not fit `params`.

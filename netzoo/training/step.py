@@ -17,7 +17,7 @@ from netzoo.kernels import compiler_options
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import layer_order, patterns, sharding
-from netzoo.training.average import Decay, create_decay
+from netzoo.training.average import Average, create_average
 from netzoo.training.batch_stats import check_batch_norm
 from netzoo.training.freezing import first_updates, freezers
 from netzoo.training.optimizer import create_optimizer
@@ -95,12 +95,12 @@ def build_train_program(
     learning_rate = learning_rate or create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
     optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
-    decay = create_decay(config, task.steps_per_epoch)
+    average = create_average(config, task.steps_per_epoch)
 
     def create(key, pretrained):
         variables = task.init(key) if pretrained is None else pretrained
-        average, skip = decay is not None, config.train.on_nonfinite == "skip"
-        return TrainState.create(variables, optimizer, run_key, ema=average, skip=skip)
+        keeps, skip = average is not None, config.train.on_nonfinite == "skip"
+        return TrainState.create(variables, optimizer, run_key, ema=keeps, skip=skip)
 
     placed = sharding.parameter_shardings(config, params, mesh)
     shapes = jax.eval_shape(create, init_key, pretrained)
@@ -116,7 +116,7 @@ def build_train_program(
             learning_rate,
             grad_accum_steps=config.train.grad_accum_steps,
             sam_rho=config.optimizer.sam_rho,
-            average_decay=decay,
+            average=average,
             phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
         )(state, batch)
 
@@ -159,7 +159,7 @@ def make_train_step(
     *,
     grad_accum_steps: int = 1,
     sam_rho: float = 0.0,
-    average_decay: Decay | None = None,
+    average: Average | None = None,
     phases: Mapping[int, Prepare] | None = None,
 ) -> TrainStep:
     """Return the function `(state, batch) -> (state, metrics)` to compile.
@@ -173,9 +173,10 @@ def make_train_step(
     `learning_rate` is only reported; the optimizer has its own. The gradients of `grad_accum_steps`
     parts of a batch are averaged, and BatchNorm normalises each part. If `sam_rho` is above 0, the
     gradient is that of sharpness-aware minimisation (SAM), at the weights `sam_rho` uphill; the
-    metrics and running statistics are those of the weights themselves. `average_decay` says how the
-    weights are averaged. `phases` maps the first update of each phase, in order and from 0, to the
-    function that gathers sharded parameters and stops the gradients of frozen ones before the loss.
+    metrics and running statistics are those of the weights themselves. `average` says how the
+    weights are averaged, and where the loss, the gradient and the weight decay are taken. `phases`
+    maps the first update of each phase, in order and from 0, to the function that gathers sharded
+    parameters and stops the gradients of frozen ones before the loss.
     """
     phases = phases or {0: lambda params: params}
     optimizer = optax.with_extra_args_support(optimizer)
@@ -183,12 +184,13 @@ def make_train_step(
     def train_step(state: TrainState, batch: ArrayTree) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         rest = batch, key, grad_accum_steps, phases
-        grads, model_state, metrics = _gradients(task, state, *rest)
+        at = state.replace(params=average.gradient_point(state)) if average else state
+        grads, model_state, metrics = _gradients(task, at, *rest)
         if sam_rho > 0:
-            grads, _, _ = _gradients(task, _uphill(state, grads, sam_rho), *rest)
+            grads, _, _ = _gradients(task, _uphill(at, grads, sam_rho), *rest)
         skipping = isinstance(state.opt_state, Skipping)
         opt_state = state.opt_state.inner if skipping else state.opt_state
-        updates, opt_state = optimizer.update(grads, opt_state, state.params, value=metrics["loss"])
+        updates, opt_state = optimizer.update(grads, opt_state, at.params, value=metrics["loss"])
         params = optax.apply_updates(state.params, updates)
         metrics |= _sizes(grads, updates, model_state)
         metrics["learning_rate"] = learning_rate(state.updates)
@@ -204,10 +206,8 @@ def make_train_step(
             new_state = _unless_nonfinite(metrics, new_state, state)
             counts = new_state.opt_state
             metrics |= {"skipped": counts.total, "skipped_in_a_row": counts.in_a_row}
-        if average_decay:
-            decay, current = average_decay(state, new_state), new_state.variables
-            average = jax.tree.map(lambda a, x: decay * a + (1 - decay) * x, state.ema, current)
-            new_state = new_state.replace(ema=average)
+        if average:
+            new_state = new_state.replace(ema=average.update(state, new_state))
         return new_state, metrics
 
     return train_step

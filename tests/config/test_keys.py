@@ -14,6 +14,7 @@ from netzoo.errors import UserError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configs.md"
 IMAGES = "image_classification"
+SCHEDULE_FREE = {"optimizer__name": "schedule_free_sgd", "schedule__name": "constant"}
 TABLE_OF = {task: task_table(task) for task in TASKS}
 # Maps every key to the first task that has it.
 TASK_OF = {name: task for task in reversed(TASKS) for name in TABLE_OF[task].keys}
@@ -201,7 +202,27 @@ def test_all_faults_are_reported_at_once():
             {"train__swa_epochs": 2, "train__ema_decay": 0.9},
             "epochs is 2; expected 0 with train.ema",
         ),
-        ({"train__batch_norm_batches": 2}, "batches is 2; expected 0 without train.ema_decay and"),
+        (
+            {"optimizer__name": "schedule_free_adamw"},
+            "schedule.name is 'cosine'; expected 'constant' for schedule_free_adamw",
+        ),
+        (
+            SCHEDULE_FREE | {"schedule__cooldown_epochs": 2.0},
+            "epochs is 2.0; expected 0 for schedule_free_sgd, whose",
+        ),
+        (
+            SCHEDULE_FREE | {"train__ema_decay": 0.9},
+            "decay is 0.9; expected 0 for schedule_free_sgd, which keeps an average of its own",
+        ),
+        (SCHEDULE_FREE | {"train__swa_epochs": 3}, "epochs is 3; expected 0 for schedule_free_sgd"),
+        (
+            SCHEDULE_FREE | {"optimizer__unfreeze": (("a", 0.0), (".*", 1.0))},
+            "expected its default for schedule_free_sgd",
+        ),
+        (
+            {"train__batch_norm_batches": 2},
+            "batches is 2; expected 0 without train.ema_decay, train",
+        ),
         (
             {
                 "train__batch_norm_batches": 2,

@@ -1,5 +1,7 @@
 """Optimizers by name."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from netzoo.config import default_config
 from netzoo.config.keys import OPTIMIZER_KEYS
+from netzoo.training.average import create_average
 from netzoo.training.layerwise import scale_by_muon_or_adam
 from netzoo.training.optimizer import OPTIMIZERS, create_optimizer
 from netzoo.training.schedule import create_schedule
@@ -163,6 +166,8 @@ def test_the_table_of_used_keys_is_true(name):
     others = {"momentum": 0.5, "nesterov": True, "b1": 0.5, "b2": 0.5, "decay": 0.5, "epsilon": 0.1}
     assert {key for used in OPTIMIZER_KEYS.values() for key in used} == {*others}
 
+    moved = {"params": GRADS}
+
     def two_steps(**options):
         c = config(**{"optimizer.name": name, **options})
         optimizer = create_optimizer(c, lambda step: 0.1, PARAMS)
@@ -170,6 +175,8 @@ def test_the_table_of_used_keys_is_true(name):
         for grads in (GRADS, jax.tree.map(lambda g: -0.005 * g, GRADS)):
             updates, state = optimizer.update(grads, state, PARAMS)
             total += np.concatenate([update.ravel() for update in jax.tree.leaves(updates)])
+        if average := create_average(c, 1):
+            state = state, average.gradient_point(SimpleNamespace(params=PARAMS, ema=moved))
         return [*total, *jax.tree.leaves(jax.tree.map(jnp.sum, state))]
 
     before = two_steps()

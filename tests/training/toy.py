@@ -8,7 +8,7 @@ import optax
 
 from netzoo.config import default_config
 from netzoo.layers import BatchNorm
-from netzoo.training.average import create_decay
+from netzoo.training.average import create_average
 from netzoo.training.optimizer import create_optimizer
 from netzoo.training.schedule import create_schedule, reduce_on_plateau
 from netzoo.training.state import TrainState
@@ -56,16 +56,18 @@ def state_and_step(task, config):
     learning_rate = create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, variables["params"])
     optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
-    decay = create_decay(config, task.steps_per_epoch)
-    average, skip = decay is not None, config.train.on_nonfinite == "skip"
-    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=average, skip=skip)
+    average, skip = (
+        create_average(config, task.steps_per_epoch),
+        config.train.on_nonfinite == "skip",
+    )
+    state = TrainState.create(variables, optimizer, jax.random.key(1), ema=bool(average), skip=skip)
     step = make_train_step(
         task,
         optimizer,
         learning_rate,
         grad_accum_steps=config.train.grad_accum_steps,
         sam_rho=config.optimizer.sam_rho,
-        average_decay=decay,
+        average=average,
     )
     return state, step
 
