@@ -3,9 +3,9 @@
 python train.py --config configs/imagenet_resnet50.py --workdir runs/resnet50_a3
 python train.py --config configs/imagenet_resnet50.py:a2 --workdir runs/resnet50_a2
 
-Nobody has run this configuration with netzoo. Wightman et al. (arXiv:2110.00476, Table 2) report a
-top-1 accuracy on the validation images of 78.1 % for A3 (100 epochs at 160 pixels, tested at 224)
-and of 79.8 % for A2 (300 epochs at 224 pixels). The tests only trace a step for an accelerator.
+Nobody has run this configuration with netzoo. Wightman et al. (arXiv:2110.00476) report a top-1
+accuracy on the validation images of 78.1 % for A3 (100 epochs at 160 pixels, tested at 224) and of
+79.8 % for A2 (300 epochs at 224 pixels). The tests only trace a step for an accelerator.
 
 From the paper: LAMB with batches of 2048, a cosine after 5 epochs of warm-up, binary cross-entropy
 with mixup 0.1 and CutMix 1.0, two RandAugment operations, a test crop of 95 %; in A2 also three

@@ -2,18 +2,19 @@
 
 python train.py --config configs/imagenet_vit_s16.py --workdir runs/vit_s16
 
-Nobody has run this configuration with netzoo. Beyer et al. (arXiv:2205.01580) report a top-1
-accuracy on the validation images of 76.5 % after 90 epochs, which took 6 to 7 hours on a TPU v3-8,
-and 76.7 % with a linear head, as here. The tests only trace a step for an accelerator.
+Nobody has run this configuration with netzoo. The authors' configuration (google-research/
+big_vision, configs/vit_s16_i1k.py; Beyer et al., arXiv:2205.01580) reaches 76.5 % after 90 epochs,
+in 6 to 7 hours on a TPU v3-8, as its docstring says. The tests only trace a step for an
+accelerator.
 
-From the paper and its configuration (google-research/big_vision, configs/vit_s16_i1k.py): Adam with
-batches of 1024, a learning rate of 1e-3 that rises for 10,000 steps and falls along a cosine,
-gradients clipped at a norm of 1, mixup 0.2, two RandAugment operations of magnitude 10, the average
-over all patches instead of a class token. Their weight decay of 1e-4 is not multiplied by the
-learning rate. netzoo's is, so it is 1e-4 / 1e-3 here.
+From their configuration: Adam with batches of 1024, a learning rate of 1e-3 that rises for 10,000
+steps and falls along a cosine, gradients clipped at a norm of 1, mixup 0.2, two RandAugment
+operations of magnitude 10, the average over all patches instead of a class token. Their weight
+decay of 1e-4 is not multiplied by the learning rate. netzoo's is, so it is 1e-4 / 1e-3 here.
 
 What netzoo does otherwise: it learns the position embedding (theirs is a fixed sine and cosine in
-two dimensions), crops at least 8 % of an image (theirs: 5 %), and keeps Adam's momentum in float32.
+two dimensions), has no hidden layer before the classifier, crops at least 8 % of an image (theirs:
+5 %), and keeps Adam's momentum in float32.
 """
 
 from ml_collections import ConfigDict
