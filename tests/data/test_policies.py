@@ -86,6 +86,14 @@ def test_operations_are_the_published_ones(name, image):
     assert np.quantile(difference, 0.95) <= 4, np.quantile(difference, [0.5, 0.9, 0.95, 1])
 
 
+@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
+def test_the_outside_is_mid_grey(name):
+    """What a transformation moves in from outside has the colour of AutoAugment's code."""
+    black = np.zeros((20, 20, 3), np.uint8)
+    amount = {"rotate": 45.0, "shear_x": 1.0, "shear_y": 1.0}.get(name, 10.0)
+    assert (128, 128, 128) in map(tuple, OPERATIONS[name](black, amount).reshape(-1, 3).tolist())
+
+
 def test_flat_images_survive():
     """One-coloured images have no contrast to stretch; nothing divides by zero."""
     flat = np.full((16, 16, 3), 77, np.uint8)
