@@ -41,6 +41,10 @@ class Lines:
         """Return the line with these values of the key columns, if there is one."""
         return self._lines.get(tuple(map(str, values)))
 
+    def all(self) -> list[Line]:
+        """Return all lines, in the order in which they were added."""
+        return [*self._lines.values()]
+
     def add(self, lines: Iterable[Line]) -> None:
         """Keep lines, in place of earlier ones with the same key, and write the file anew."""
         for line in lines:

@@ -42,6 +42,8 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %d = f32[8,3]{1,0} collective-permute-done(%s)
   %g = (bf16[36,8]{1,0}, bf16[144,8]{1,0}) all-gather-start(%p), replica_groups={{0,1,2,3}}
   %r = f32[100]{0:T(128)} all-reduce-start(%p), replica_groups={{0,1,2,3}}
+  %e = (f32[64,8,128]{2,1,0:T(8,128)}, u32[], token[]) send(%b, %a), channel_id=2, is_host_transfer=true
+  %n = (u32[], token[]) send-done(%e), channel_id=2
   %f = f32[576,256]{1,0} fusion(%p), kind=kCustom, calls=%all-reduce-scatter.1
   %w = (s32[], f32[8]) while(%t), condition=%condition, body=%body
 }
@@ -58,6 +60,7 @@ def result(**changes):
         "alias": 2 * GIB,
         "temporaries": 4 * GIB,
         "code": GIB // 2,
+        "peak": 7 * GIB,
         "bytes": 80e9,
         "sent": {"all-reduce": 10**9},
         "collectives": {"all-reduce": 7},
@@ -127,6 +130,7 @@ def test_collectives_in_the_notation_of_the_tpu_compiler():
     """Protects the bytes sent: pairs count once, fused scatters as such, loops in full."""
     assert bytes_sent(TPU_PROGRAM, 4) == {
         "collective-permute": 96,
+        "send": 64 * 8 * 128 * 4,
         "all-gather": 3 / 4 * 144 * 8 * 2,
         "reduce-scatter": 3 / 4 * 576 * 1024 * 4,
         "all-reduce": 2 * 3 / 4 * 400 + 12 * 2 * 3 / 4 * 128,
@@ -169,6 +173,8 @@ def test_roofline_by_hand():
     assert found.steps == 100
     assert found.hours == pytest.approx(10 / 3600) and found.chip_hours == 8 * found.hours
     assert found.used == 3 * GIB + GIB + 4 * GIB + GIB // 2
+    sent = {**result()["program"], "sent": {"all-reduce": 10**9, "send": 10**12}}
+    assert plan(result(program=sent), EIGHT, "net", 10, None).sent == 10**9, "within the slice"
     slow = plan(result(flops=197e12), EIGHT, "net", epochs=10, examples=None)
     assert (slow.bound, slow.step_seconds) == ("compute", 1.0)
     assert plan(result(examples=None), EIGHT, "net", 10, None).hours is None
@@ -201,7 +207,7 @@ def line_of_memory(most):
         used = 2 * GIB + rows * GIB // 16
         if used > most * GIB:
             return refused(used)
-        sizes = {"arguments": used, "output": 0, "alias": 0, "temporaries": 0, "code": 0}
+        sizes = {"arguments": used, "output": 0, "alias": 0, "temporaries": 0, "code": 0, "peak": 0}
         return result(program={**result()["program"], **sizes})
 
     return measured

@@ -41,7 +41,11 @@ def measure(config: ConfigDict, target: Target, classes: int | None, rows: int |
         job = {"target": str(target), "classes": classes, "rows": rows}
         write_text(folder / JOB_FILE, json.dumps(job))
         size = f" for a batch of {rows:,}" if rows else ""
-        status = _run(folder, f"compiling {config.model.name} for {target}{size}")
+        description = f"{config.model.name} for {target}{size}"
+        if target.platform == "tpu":
+            status = _run(folder, f"compiling {description}", "this may take minutes")
+        else:
+            status = _run(folder, f"counting {description}", "this may take a minute")
         if status or not (folder / RESULT_FILE).is_file():
             last = "\n".join(read_text(folder / "log").strip().splitlines()[-5:])
             raise UserError(f"the compiler for {target} failed with status {status}:\n{last}")
@@ -51,11 +55,11 @@ def measure(config: ConfigDict, target: Target, classes: int | None, rows: int |
     return result
 
 
-def _run(folder: Path, description: str) -> int:
+def _run(folder: Path, description: str, expectation: str) -> int:
     command = [sys.executable, "-m", "netzoo.cli.plan.worker", str(folder)]
     with (
         appending(folder / "log") as log,
-        waiting(description, "this may take minutes") as still,
+        waiting(description, expectation) as still,
         subprocess.Popen(
             command,
             env={**os.environ, **ENVIRONMENT},

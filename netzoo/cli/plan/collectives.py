@@ -6,7 +6,8 @@ all-gather or a reduce-scatter.
 
 The TPU compiler writes some of them in its own way. An asynchronous collective is a pair
 `-start` and `-done`. A reduce-scatter is a computation `all-reduce-scatter` that all-reduces an
-array and slices it. A loop states its number of iterations only in its condition.
+array and slices it. A loop states its number of iterations only in its condition. Slices exchange
+what their chips have summed by a `send` of each chip.
 """
 
 import functools
@@ -17,7 +18,8 @@ from collections.abc import Callable
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _COLLECTIVE = re.compile(
-    r" = (?P<type>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r" = (?P<type>.*?) "
+    r"(?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute|send)"
     r"(?P<start>-start)?\("
 )
 _ARRAY = re.compile(r"(pred|bf16|[a-z]+(\d+))\w*\[([\d,]*)\]")
@@ -26,6 +28,7 @@ _CALLED = re.compile(r"(?:to_apply|calls|body|true_computation|false_computation
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CONDITION = re.compile(r" while\(.*condition=%?([\w.\-]+)")
 _BOUND = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
+BETWEEN_SLICES = "send"
 _FUSED_SCATTER = "all-reduce-scatter"
 # Returns a number for a kind, the match of _COLLECTIVE and the line.
 Value = Callable[[str, re.Match[str], str], int]
@@ -92,6 +95,8 @@ def _bytes_of(kind: str, match: re.Match[str], line: str, devices: int) -> int:
     arrays = _ARRAY.findall(match["type"])
     if match["start"] and kind != "all-reduce":
         arrays = arrays[1:2]  # the type of the pair is (operand, result, ...)
+    if kind == BETWEEN_SLICES:
+        arrays = arrays[:1]  # the type is (operand, context, token)
     size = 0
     for name, bits, shape in arrays:
         width = {"pred": 1, "bf16": 2}.get(name) or max(int(bits) // 8, 1)
@@ -104,6 +109,7 @@ def _bytes_of(kind: str, match: re.Match[str], line: str, devices: int) -> int:
         _FUSED_SCATTER: (n - 1) / n,
         "all-to-all": (n - 1) / n,
         "collective-permute": 1,
+        BETWEEN_SLICES: 1,
     }
     return round(shares[kind] * size)
 

@@ -9,6 +9,7 @@ from netzoo.figures import BLUE, FAINT, INK, MUTED, RED, SKY, TEAL, new_figure, 
 
 _GIB = 2**30
 _FITS = {True: "yes", False: "no", None: "not compiled"}
+_UNKNOWN = "-"
 
 
 def print_plans(plans: Sequence[Plan], title: str) -> None:
@@ -16,6 +17,7 @@ def print_plans(plans: Sequence[Plan], title: str) -> None:
     columns = [_column(each) for each in plans]
     head = ("", *(each.target for each in plans))
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    rows = [row for row in rows if {*row[1:]} != {_UNKNOWN}]
     print_table(
         head,
         rows,
@@ -38,8 +40,9 @@ def _column(plan: Plan) -> dict[str, str]:
         "- output": _size(plan.output),
         "- of it in place of arguments": _size(plan.alias),
         "- code": _size(plan.code),
+        "peak of arrays by XLA, GiB": _size(plan.peak),
         "state between steps, GiB": _size(plan.state),
-        "products, GFLOP": f"{plan.flops / 1e9:,.0f}",
+        "products, GFLOP": f"{plan.flops / 1e9:,.1f}",
         "memory traffic, GB": f"{plan.bytes / 1e9:,.2f}",
         "sent, MiB": f"{plan.sent / 2**20:,.1f}",
         "collectives": plan.collectives,
@@ -50,12 +53,14 @@ def _column(plan: Plan) -> dict[str, str]:
         f"{plan.unit}/s, at most": f"{plan.per_second:,.0f}",
         "hours of the run, at least": _hours(plan.hours),
         "chip-hours of the run, at least": _hours(plan.chip_hours),
-        "compiled in, s": "-" if plan.compile_seconds is None else f"{plan.compile_seconds:,.0f}",
+        "compiled in, s": _UNKNOWN
+        if plan.compile_seconds is None
+        else f"{plan.compile_seconds:,.0f}",
     }
 
 
 def _size(count: int | None) -> str:
-    return "-" if count is None else f"{count / _GIB:,.2f}"
+    return _UNKNOWN if count is None else f"{count / _GIB:,.2f}"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -63,7 +68,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _hours(hours: float | None) -> str:
-    return "-" if hours is None else f"{hours:,.2f}"
+    return _UNKNOWN if hours is None else f"{hours:,.2f}"
 
 
 def draw_plans(plans: Sequence[Plan], path: str | os.PathLike[str], title: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netzoo.cli.plan.accelerator import fits, used_bytes
+from netzoo.cli.plan.collectives import BETWEEN_SLICES
 from netzoo.cli.plan.topology import Target
 
 
@@ -34,9 +35,10 @@ class Plan:
     output: int | None
     alias: int | None  # output that replaces arguments
     code: int | None
+    peak: int | None  # of the live arrays, by XLA
     flops: float
     bytes: float  # between the chip and its memory
-    sent: int
+    sent: int  # to other chips of the slice
     collectives: str
     compute_seconds: float
     memory_seconds: float
@@ -74,7 +76,7 @@ def plan(
     examples = result["examples"] or examples
     steps = examples // result["rows"] * epochs if examples else None
     hours = step * steps / 3600 if steps is not None else None
-    kinds = ("arguments", "temporaries", "output", "alias", "code")
+    kinds = ("arguments", "temporaries", "output", "alias", "code", "peak")
     return Plan(
         target=str(target),
         network=network,
@@ -117,7 +119,7 @@ def _least_bytes(result: Mapping[str, Any]) -> float:
 def _communication(
     result: Mapping[str, Any], target: Target, compiled: Mapping[str, Any]
 ) -> tuple[int, str]:
-    """Return the bytes that a chip sends, and a description of the collectives.
+    """Return the bytes that a chip sends within its slice, and a description of all collectives.
 
     Without a compiled program, the chips sum the gradients around a ring. Sharded parameters are
     gathered and their gradients scattered, which sends as much.
@@ -130,4 +132,5 @@ def _communication(
         f"{compiled['collectives'].get(kind, 0)} {kind} {size / 2**20:,.1f} MiB"
         for kind, size in compiled["sent"].items()
     ]
-    return sum(compiled["sent"].values()), ", ".join(parts) or "none"
+    within = (size for kind, size in compiled["sent"].items() if kind != BETWEEN_SLICES)
+    return sum(within), ", ".join(parts) or "none"

@@ -52,6 +52,7 @@ PROGRAM = {
     "alias": int,
     "temporaries": int,
     "code": int,
+    "peak": int,  # of the live arrays, by XLA; those in the memory of the core are included
     "bytes": float,  # accessed, with the bodies of loops once
     "sent": {"*": int},  # bytes that a chip sends, by collective
     "collectives": {"*": int},  # their number
@@ -158,6 +159,7 @@ def _analyse(lowered: Any, devices: int) -> dict[str, Any]:
         "alias": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "code": memory.generated_code_size_in_bytes,
+        "peak": memory.peak_memory_in_bytes,
         "bytes": compiled.cost_analysis()["bytes accessed"],
         "sent": dict(bytes_sent(text, devices)),
         "collectives": dict(number_of_collectives(text)),
@@ -169,7 +171,7 @@ def refusal(text: str, seconds: float) -> dict[str, Any]:
     """Return what the compiler says of a program that does not fit, from its error."""
     found = _HBM.search(text)
     wanted = int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[found[2]]) if found else None
-    nothing = dict.fromkeys(("arguments", "output", "alias", "temporaries", "code"), 0)
+    nothing = dict.fromkeys(("arguments", "output", "alias", "temporaries", "code", "peak"), 0)
     return {
         "refusal": " ".join(text.split())[:400],
         "wanted": wanted,
