@@ -28,7 +28,7 @@ WIDE, NARROW = "float32", "bfloat16"
 
 
 def traced(name):
-    """Return the parts of a run, and its training step with an average of the weights, for a TPU."""
+    """Return the parts of a run, and its traced step with an average of the weights, for a TPU."""
     if size := NETWORKS[name]:
         config = default_config()
         config.update_from_flattened_dict(
