@@ -1,5 +1,7 @@
 """Plans for TPUs and GPUs: targets, counts, rooflines and the search, without the TPU compiler."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -28,6 +30,14 @@ TPU_PROGRAM = """
   ROOT %slice = f32[576,256]{1,0:T(8,128)S(3)} dynamic-slice(%all-reduce.231, %zero, %i)
 }
 
+%started (p: bf16[12,48,192]) -> bf16[12,192,192] {
+  %all-gather.36 = bf16[12,192,192]{2,1,0} all-gather(%p), channel_id=27, replica_groups={{0,1,2,3}}
+}
+
+%async_collective_fusion.679 (p: bf16[12,48,192]) -> bf16[12,192,192] {
+  %all-gather.38 = bf16[12,192,192]{2,1,0} all-gather(%p), channel_id=27, replica_groups={{0,1,2,3}}
+}
+
 %body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
   %m = (f32[16]{0:T(128)S(3)}, f32[16]{0:T(128)}) all-reduce(%x, %y), replica_groups=mesh['a'=4] {'a'}
 }
@@ -44,6 +54,8 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %r = f32[100]{0:T(128)} all-reduce-start(%p), replica_groups={{0,1,2,3}}
   %e = (f32[64,8,128]{2,1,0:T(8,128)}, u32[], token[]) send(%b, %a), channel_id=2, is_host_transfer=true
   %n = (u32[], token[]) send-done(%e), channel_id=2
+  %h = bf16[12,192,192]{2,1,0} fusion(%p), kind=kCustom, calls=%started
+  %o = bf16[12,192,192]{2,1,0} fusion(%p), kind=kCustom, calls=%async_collective_fusion.679
   %f = f32[576,256]{1,0} fusion(%p), kind=kCustom, calls=%all-reduce-scatter.1
   %w = (s32[], f32[8]) while(%t), condition=%condition, body=%body
 }
@@ -64,6 +76,7 @@ def result(**changes):
         "bytes": 80e9,
         "sent": {"all-reduce": 10**9},
         "collectives": {"all-reduce": 7},
+        "asynchronous": {"all-reduce": 2},
         "seconds": 60.0,
         "jax": "0.10.2",
         "libtpu": "0.0.51",
@@ -131,11 +144,13 @@ def test_collectives_in_the_notation_of_the_tpu_compiler():
     assert bytes_sent(TPU_PROGRAM, 4) == {
         "collective-permute": 96,
         "send": 64 * 8 * 128 * 4,
-        "all-gather": 3 / 4 * 144 * 8 * 2,
+        "all-gather": 3 / 4 * (144 * 8 + 12 * 192 * 192) * 2,
         "reduce-scatter": 3 / 4 * 576 * 1024 * 4,
         "all-reduce": 2 * 3 / 4 * 400 + 12 * 2 * 3 / 4 * 128,
     }
     assert number_of_collectives(TPU_PROGRAM)["all-reduce"] == 1 + 12
+    overlapping = number_of_collectives(TPU_PROGRAM, asynchronous=True)
+    assert overlapping == {"collective-permute": 1, "all-gather": 2, "all-reduce": 1}
 
 
 def test_products_are_counted_by_hand():
@@ -174,6 +189,7 @@ def test_roofline_by_hand():
     assert found.hours == pytest.approx(10 / 3600) and found.chip_hours == 8 * found.hours
     assert found.used == 3 * GIB + GIB + 4 * GIB + GIB // 2
     sent = {**result()["program"], "sent": {"all-reduce": 10**9, "send": 10**12}}
+    sent["collectives"] = {"all-reduce": 7, "send": 1}
     assert plan(result(program=sent), EIGHT, "net", 10, None).sent == 10**9, "within the slice"
     slow = plan(result(flops=197e12), EIGHT, "net", epochs=10, examples=None)
     assert (slow.bound, slow.step_seconds) == ("compute", 1.0)
@@ -322,6 +338,16 @@ def test_growing_images_plan_the_largest():
     config.train.image_sizes = ((3, 64),)
     _, batch = ImageClassification.without_data(config, classes=2)
     assert batch["image"].shape[1] == config.data.image_size
+
+
+def test_failure_of_the_compiler_is_a_message(monkeypatch, tmp_path):
+    """Protects users from a traceback when libtpu ends the process, as it does for some errors."""
+    compiler = tmp_path / "python"
+    compiler.write_text("#!/bin/sh\necho check failed: shape.rank >&2\nexit 3\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(compiler))
+    with pytest.raises(UserError, match=r"tpu:v5e:1x1 failed with status 3:\ncheck failed: shape"):
+        accelerator.measure(default_config(), V5E, 5, None)
 
 
 @pytest.mark.slow  # starts a process

@@ -59,6 +59,8 @@ def test_shared_parameters_on_four_chips():
     found = measure(config, parse_target("tpu:v5e:2x2"), 5, None)
     assert fits(found)
     sent = found["program"]["sent"]
+    assert sent["reduce-scatter"] > 0
+    assert found["program"]["collectives"]["all-gather"] < 20, "parts of one count once"
     assert sent["all-gather"] > 0.5 * 3 / 4 * found["parameters"] / 2  # in bfloat16
     assert found["state"] < 0.5 * 3 * found["parameters"]
     assert found["repeated"] > 0, "the blocks are a loop"

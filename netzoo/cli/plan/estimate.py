@@ -143,8 +143,8 @@ def with_rows(batch: ArrayTree, rows: int) -> ArrayTree:
 def _sent_by_kind(program: str, params: ArrayTree, mesh: Mesh) -> Counter[str]:
     """Return the bytes that a device sends, with reduce-scattered gradients.
 
-    The CPU compiler all-reduces whole gradients and slices them; GPU and TPU compilers
-    reduce-scatter.
+    The CPU compiler all-reduces whole gradients and slices them. The TPU compiler reduce-scatters
+    some of them.
     """
     sent = bytes_sent(program, mesh.size)
     if mesh.shape[meshes.FSDP] == mesh.size:

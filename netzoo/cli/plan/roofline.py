@@ -128,9 +128,10 @@ def _communication(
         share = (target.chips - 1) / target.chips
         sent = round(2 * share * result["parameters"])
         return sent, "gradients" if sent else "none"
-    parts = [
-        f"{compiled['collectives'].get(kind, 0)} {kind} {size / 2**20:,.1f} MiB"
-        for kind, size in compiled["sent"].items()
-    ]
+    parts = []
+    for kind, size in compiled["sent"].items():
+        overlap = compiled["asynchronous"].get(kind, 0)
+        also = f" ({overlap} asynchronous)" if overlap else ""
+        parts.append(f"{compiled['collectives'][kind]} {kind}{also} {size / 2**20:,.1f} MiB")
     within = (size for kind, size in compiled["sent"].items() if kind != BETWEEN_SLICES)
     return sum(within), ", ".join(parts) or "none"

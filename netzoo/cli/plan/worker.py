@@ -56,6 +56,7 @@ PROGRAM = {
     "bytes": float,  # accessed, with the bodies of loops once
     "sent": {"*": int},  # bytes that a chip sends, by collective
     "collectives": {"*": int},  # their number
+    "asynchronous": {"*": int},  # the number of those that overlap with other operations
     "seconds": float,
     "jax": str,
     "libtpu": str,
@@ -163,6 +164,7 @@ def _analyse(lowered: Any, devices: int) -> dict[str, Any]:
         "bytes": compiled.cost_analysis()["bytes accessed"],
         "sent": dict(bytes_sent(text, devices)),
         "collectives": dict(number_of_collectives(text)),
+        "asynchronous": dict(number_of_collectives(text, asynchronous=True)),
         "seconds": seconds,
     }
 
@@ -179,6 +181,7 @@ def refusal(text: str, seconds: float) -> dict[str, Any]:
         "bytes": 0.0,
         "sent": {},
         "collectives": {},
+        "asynchronous": {},
         "seconds": seconds,
     }
 
