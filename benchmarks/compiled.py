@@ -75,8 +75,8 @@ def training_step(settings: dict[str, Any], batch: int) -> tuple[Callable, Array
     return step, jax.eval_shape(start, jax.random.key(0)), inputs
 
 
-def compile_step(settings: dict[str, Any], devices: Sequence[jax.Device]) -> report.Line:
-    """Compile the step of a line for devices, and return what the compiler says of it."""
+def lower_step(settings: dict[str, Any], devices: Sequence[jax.Device]) -> jax.stages.Lowered:
+    """Return the program of a line for devices, not yet compiled."""
     mesh = meshes.create_mesh(devices=devices)
     network = type(create_model(settings["model"]))
     with kernels.use_backend("native"), with_layers_of(settings["layers"], network):
@@ -86,7 +86,12 @@ def compile_step(settings: dict[str, Any], devices: Sequence[jax.Device]) -> rep
             jax.tree.map(lambda x, place=place: x.update(sharding=place), tree)
             for tree, place in zip(shapes, places, strict=True)
         )
-        lowered = jax.jit(step, donate_argnums=0, out_shardings=places[0]).lower(state, *inputs)
+        return jax.jit(step, donate_argnums=0, out_shardings=places[0]).lower(state, *inputs)
+
+
+def compile_step(settings: dict[str, Any], devices: Sequence[jax.Device]) -> report.Line:
+    """Compile the program of a line for devices, and return what the compiler says of it."""
+    lowered = lower_step(settings, devices)
     start = time.perf_counter()
     try:
         compiled = lowered.compile()
