@@ -95,7 +95,7 @@ def used_bytes(result: Mapping[str, Any]) -> int | None:
 
 
 def fits(result: Mapping[str, Any]) -> bool | None:
-    """Return whether the compiler accepted a step; None if it was not asked."""
+    """Return whether the TPU compiler accepted a step; None if it was not asked."""
     return None if result["program"] is None else not result["program"]["refusal"]
 
 

@@ -3,11 +3,22 @@
 import os
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+
 from netzoo.cli.plan.roofline import Plan
 from netzoo.console import print_table
 from netzoo.figures import BLUE, FAINT, INK, MUTED, RED, SKY, TEAL, new_figure, save
 
 _GIB = 2**30
+_TIMES = {"compute": BLUE, "memory": TEAL, "communication": RED}
+_PARTS = {
+    "all": FAINT,
+    "arguments": BLUE,
+    "temporaries": SKY,
+    "code": MUTED,
+    "state": BLUE,
+    "refused": RED,
+}
 _FITS = {True: "yes", False: "no", None: "not compiled"}
 _UNKNOWN = "-"
 
@@ -28,7 +39,7 @@ def print_plans(plans: Sequence[Plan], title: str) -> None:
 
 
 def _column(plan: Plan) -> dict[str, str]:
-    return {
+    column = {
         "chips": f"{plan.chips:,}",
         "batch": f"{plan.rows:,}",
         "batch of a chip": f"{plan.rows // plan.chips:,}",
@@ -51,12 +62,14 @@ def _column(plan: Plan) -> dict[str, str]:
         "communication, ms": _milliseconds(plan.sending_seconds),
         "step, ms, at least": f"{_milliseconds(plan.step_seconds)} ({plan.bound})",
         f"{plan.unit}/s, at most": f"{plan.per_second:,.0f}",
-        "hours of the run, at least": _hours(plan.hours),
-        "chip-hours of the run, at least": _hours(plan.chip_hours),
-        "compiled in, s": _UNKNOWN
-        if plan.compile_seconds is None
-        else f"{plan.compile_seconds:,.0f}",
+        "hours of the run, at least": _or_unknown(plan.hours),
+        "chip-hours of the run, at least": _or_unknown(plan.chip_hours),
+        "compiled in, s": _or_unknown(plan.compile_seconds),
     }
+    if plan.fits is False:  # a step that does not run has no time
+        first = [*column].index("memory traffic, GB")
+        column |= dict.fromkeys([*column][first:-1], _UNKNOWN)
+    return column
 
 
 def _size(count: int | None) -> str:
@@ -64,41 +77,55 @@ def _size(count: int | None) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:,.2f}"
+    return _three_digits(1e3 * seconds)
 
 
-def _hours(hours: float | None) -> str:
-    return _UNKNOWN if hours is None else f"{hours:,.2f}"
+def _or_unknown(value: float | None) -> str:
+    return _UNKNOWN if value is None else _three_digits(value)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw_plans(plans: Sequence[Plan], path: str | os.PathLike[str], title: str) -> None:
     """Draw the memory by kind against that of the chip, and the three times of the roofline."""
-    figure = new_figure(10, 1.6 + 0.7 * len(plans), title)
+    figure = new_figure(10, 2 + 0.7 * len(plans), title)
     memory, times = figure.subplots(1, 2)
     names = [f"{each.target}\n{each.rows // each.chips:,} a chip" for each in plans]
-    for row, each in enumerate(plans):
-        memory.barh(row, each.hbm / _GIB, color=FAINT, height=0.8)
-        if each.temporaries is None:
-            used = each.used or each.state
-            memory.barh(row, used / _GIB, color=RED if each.fits is False else BLUE, height=0.5)
-            continue
-        parts = (each.arguments or 0, each.temporaries, each.code or 0)
-        left = 0.0
-        for size, color in zip(parts, (BLUE, SKY, MUTED), strict=True):
-            memory.barh(row, size / _GIB, left=left, color=color, height=0.5)
-            left += size / _GIB
+    _draw_memory(memory, plans)
     for row, each in enumerate(plans):
         seconds = (each.compute_seconds, each.memory_seconds, each.sending_seconds)
-        for place, (value, color) in enumerate(zip(seconds, (BLUE, TEAL, RED), strict=True)):
-            times.barh(row + 0.25 * (place - 1), 1e3 * value, color=color, height=0.22)
-    titles = {
-        memory: "Memory, GiB: arguments, temporaries, code (grey: all)",
-        times: "Least time of a step, ms: compute, memory, communication",
-    }
+        if each.fits is False:
+            seconds = (0.0, 0.0, 0.0)
+        for place, (name, value) in enumerate(zip(_TIMES, seconds, strict=True)):
+            options = {"color": _TIMES[name], "label": None if row else name}
+            times.barh(row + 0.25 * (place - 1), 1e3 * value, height=0.22, **options)
+    titles = {memory: "Memory of a chip, GiB", times: "Least time of a step, ms"}
     for axes, text in titles.items():
-        axes.set_title(text, color=INK, fontsize=9, loc="left")
+        axes.set_title(text, color=INK, fontsize=10, loc="left")
         axes.set_yticks(range(len(plans)), names if axes is memory else [""] * len(plans))
         axes.invert_yaxis()
         axes.set_xlim(left=0)
         axes.spines[["top", "right"]].set_visible(False)
+        below = -0.5 / (0.7 * len(plans) + 0.5)
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper left", bbox_to_anchor=(0, below))
     save(figure, path)
+
+
+def _draw_memory(axes: Axes, plans: Sequence[Plan]) -> None:
+    """Draw what a step needs; where the parts are unknown, its sum in red or the state."""
+    for row, each in enumerate(plans):
+        shown: dict[str, int | None] = {"all": each.hbm, "state": each.state}
+        if each.fits:
+            shown = {"all": each.hbm, "arguments": each.arguments, "code": each.code}
+            shown["temporaries"] = each.temporaries
+        elif each.used:
+            shown = {"all": each.hbm, "refused": each.used}
+        left = 0.0
+        for name, size in shown.items():
+            width, thick = (size or 0) / _GIB, name == "all"
+            axes.barh(row, width, 0.8 if thick else 0.5, 0 if thick else left, color=_PARTS[name])
+            left += 0 if thick else width
+    for name, color in _PARTS.items():
+        axes.barh(0, 0, color=color, label=name)
