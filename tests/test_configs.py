@@ -21,7 +21,7 @@ from tests.conftest import fast_only
 
 FOLDER = Path(__file__).parents[1] / "configs"
 # These share network and recipe with another configuration; tests/training covers the differences.
-LEFT_OUT = ("quickstart", "mobilenet_v2_finetune", "transformer_quickstart")
+LEFT_OUT = ("quickstart", "mobilenet_v2_finetune", "transformer_quickstart", "flowers_160")
 CONFIGS = sorted(p for p in FOLDER.glob("[a-z]*.py") if p.stem not in LEFT_OUT)
 TRACED = [FOLDER / "transformer.py"]
 # One with BatchNorm, one without, one of the other task. Compiling all of them takes two minutes
@@ -90,15 +90,25 @@ def test_the_step_can_be_traced(path, drawn_flowers):
     assert sums["loss_sum"].shape == ()
 
 
-FOR_ACCELERATORS = ("imagenet_resnet50", "imagenet_mobilenet_v3", "imagenet_vit_s16", "flowers_224")
+FOR_ACCELERATORS = {
+    "imagenet_resnet50": 224,
+    "imagenet_resnet50:a2": 224,
+    "imagenet_mobilenet_v3": 224,
+    "imagenet_vit_s16": 224,
+    "flowers_224": 224,
+    "flowers_160:mobilenet_v1": 160,
+    "flowers_160:mobilenet_v2": 160,
+    "flowers_160:mobilenet_v3": 160,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*FOR_ACCELERATORS, "imagenet_resnet50:a2"])
+@pytest.mark.parametrize("name", FOR_ACCELERATORS)
 def test_the_step_for_an_accelerator_can_be_traced(name):
     """Protects run cards that need an accelerator: full batch and size, with native kernels."""
     path, _, argument = name.partition(":")
     config = read_config(f"{FOLDER / path}.py" + (f":{argument}" if argument else ""))
+    size = FOR_ACCELERATORS[name]
     validate(config, training=True)
     config = resolve_config(config, open_data=False)
     classes = 1000 if path.startswith("imagenet") else 5
@@ -106,7 +116,7 @@ def test_the_step_for_an_accelerator_can_be_traced(name):
         task, batch = ImageClassification.without_data(config, classes)
         program = build_train_program(config, task, create_mesh())
         state, metrics = jax.eval_shape(program.step, program.state, batch)
-    assert batch["image"].shape == (config.train.batch_size, 224, 224, 3)
+    assert batch["image"].shape == (config.train.batch_size, size, size, 3)
     assert metrics["loss"].shape == () and metrics["loss"].dtype == jnp.float32
     assert jax.tree.structure(state) == jax.tree.structure(program.state)
     assert config.model.dtype == "bfloat16"

@@ -271,6 +271,7 @@ def test_configs_are_run_cards():
         wrong[relative(path)] = imports(path) - {
             "ml_collections",
             "netzoo.config",
+            "netzoo.configs",
             "netzoo.configs._flowers",
             "netzoo.configs._imagenet",
         }
