@@ -171,6 +171,10 @@ def test_files_are_opened_in_one_place():
         "netzoo/cli/prepare.py": ("tarfile.open(", "zipped.open(member)"),  # of the user
         "netzoo/data/decode.py": ("Image.open(",),  # bytes, or an open file
         "netzoo/tasks/translation/predict.py": ("user_path(path).read_bytes()",),  # may be a FIFO
+        "netzoo/training/preemption.py": (
+            "_PRODUCT.read_text()",
+            "direct.open(",
+        ),  # /sys; an address
         "netzoo/weights/formats/torch.py": ("archive.open(",),  # of an open file
         "netzoo/workdir/environment.py": ("path.read_text()",),  # /proc/cpuinfo
         "netzoo/figures.py": ("savefig(file, ",),
