@@ -26,7 +26,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,19 @@ def measure(
     """
     commands = [(c.name, command(c, python, settings)) for c, python in contestants.items()]
     with running(commands) as processes:
-        check_alike(processes)
-        answers = take_turns(processes, steps, repeats)
+        return measure_started(contestants, processes, settings, repeats, steps)
+
+
+def measure_started(
+    contestants: Iterable[Contestant],
+    processes: Sequence[Process],
+    settings: dict[str, Any],
+    repeats: int,
+    steps: int,
+) -> list[report.Line]:
+    """Do what `measure` does with contestants whose processes have answered once."""
+    check_alike(processes)
+    answers = take_turns(processes, steps, repeats)
     images = settings["batch_size"] * steps
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
     peaks = [mine[-1]["peak_bytes"] for mine in answers]

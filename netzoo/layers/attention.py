@@ -102,7 +102,7 @@ class MultiHeadAttention(nn.Module):
             put = jax.lax.dynamic_update_slice_in_dim
             key = put(cache.key, key, position, axis=3)
             value = put(cache.value, value, position, axis=2)
-        weights = _attention_weights(query, key, mask)
+        weights = attention_weights(query, key, mask)
         kept = Dropout(self.dropout_rate)(weights, train=train)
         context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(value.dtype), value)
         context = context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
@@ -122,7 +122,11 @@ class MultiHeadAttention(nn.Module):
         return [part.reshape(heads).swapaxes(1, 2) for part in projected]
 
 
-def _attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:
+def attention_weights(query: jax.Array, key: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Return the softmax of the scaled products, `[batch, heads, length, memory_length]`.
+
+    The query is `[batch, heads, length, size]` and the key `[batch, heads, size, memory_length]`.
+    """
     wide = jnp.promote_types(query.dtype, jnp.float32)
     query = query * query.shape[-1] ** -0.5
     scores = jnp.einsum("bhqd,bhdk->bhqk", query, key, preferred_element_type=wide)
