@@ -100,7 +100,7 @@ def _line(
 def print_lines(lines: Sequence[report.Line]) -> None:
     """Print the table of the plans as Markdown."""
     head = (
-        *("run", "target", "batch", "fits", "in use, GiB", "temporaries", "products, TFLOP"),
+        *("run", "target", "batch", "fits", "in use, GiB", "XLA's peak", "products, TFLOP"),
         *("traffic, GB", "sent, MiB", "compute, ms", "memory, ms", "communication, ms"),
         *("images/s, at most", "chip-hours, at least", "compiled in, s"),
     )
@@ -113,7 +113,7 @@ def print_lines(lines: Sequence[report.Line]) -> None:
         if fits == "no":
             cells += [""] * (len(head) - len(cells) - 1)
         else:
-            cells += [_scaled(line["temporaries"], 2**30, 2), _scaled(line["flops"], 1e12, 2)]
+            cells += [_scaled(line["peak"], 2**30, 2), _scaled(line["flops"], 1e12, 2)]
             cells += [_scaled(line["bytes"], 1e9, 1), _scaled(line["sent"], 2**20, 1)]
             times = ("compute_seconds", "memory_seconds", "sending_seconds")
             cells += [_scaled(line[name], 1e-3, 1) for name in times]
