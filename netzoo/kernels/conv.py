@@ -18,7 +18,7 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window, groups: int = 1) -
     `x` is `[batch, height, width, channels]`; the result is `[batch, out_height, out_width,
     features]`. All have the same dtype.
     """
-    if backend() == "native":
+    if backend() != "cpu":
         return xla_conv(x, kernel, window, groups)
     taps, features, channels = kernel.shape[0], kernel.shape[-1], x.shape[-1]
     if taps == groups == 1 and window.pads == NO_PADS:

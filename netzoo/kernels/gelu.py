@@ -16,7 +16,7 @@ def gelu(x: jax.Array, *, approximate: bool = False) -> jax.Array:
     times and keeps several intermediate arrays for the gradient; the CPU implementation keeps only
     `x`. `approximate` selects the formula with the hyperbolic tangent.
     """
-    if backend() == "native":
+    if backend() != "cpu":
         return nn.gelu(x, approximate=approximate)
     return jax.checkpoint(nn.gelu if approximate else _by_erf)(x)  # nn.gelu is the approximate one
 

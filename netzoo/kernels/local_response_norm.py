@@ -36,7 +36,7 @@ def local_response_norm(
     """
     if alpha_over_size:
         alpha = alpha / size
-    normalize = _normalize_native if backend() == "native" else _normalize
+    normalize = _normalize_native if backend() != "cpu" else _normalize
     return normalize(x, size, k, alpha, beta)
 
 

@@ -23,7 +23,7 @@ LARGE_KERNEL = 2**22
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return `x @ kernel` for `[..., features]` and `[features, classes]` of the same dtype."""
-    return x @ kernel if backend() == "native" else _matmul(x, kernel)
+    return x @ kernel if backend() != "cpu" else _matmul(x, kernel)
 
 
 def affine(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
@@ -32,7 +32,7 @@ def affine(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[
     On CPU, one product for all layers takes two thirds of the time of separate products. With few
     rows, concatenating the kernels would cost more than it gains.
     """
-    if backend() == "native" or _rows(x) < x.shape[-1]:
+    if backend() != "cpu" or _rows(x) < x.shape[-1]:
         return [_plus(matmul(x, kernel), bias) for kernel, bias in layers]
     kernel, bias = (jnp.concatenate(parts, -1) for parts in zip(*layers, strict=True))
     return jnp.split(_plus(matmul(x, kernel), bias), len(layers), -1)

@@ -37,7 +37,7 @@ def max_pool(
       padding: Padding convention, or the number of pixels on every side. Padded pixels never win.
       ceil: Whether the last window may extend beyond the edge, so that the output size rounds up.
     """
-    form = _xla_max_pool if backend() == "native" else _max_pool
+    form = _xla_max_pool if backend() != "cpu" else _max_pool
     pads = window_pads(x.shape[1:3], window, stride, padding, ceil)
     return form(x, (window, window), Window(stride, pads))
 
@@ -100,7 +100,7 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     if height == width == size:
         return x
     wide = jnp.promote_types(x.dtype, jnp.float32)  # half precision rounds 1/3
-    if size == 1 and backend() == "native":
+    if size == 1 and backend() != "cpu":
         return x.mean((1, 2), dtype=wide, keepdims=True).astype(x.dtype)
     # A product, because XLA's CPU backend would fuse a sum with the convolution that feeds it, and
     # then run the convolution on one core.

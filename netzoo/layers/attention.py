@@ -1,8 +1,8 @@
 """Multi-head attention (Vaswani et al., arXiv:1706.03762, section 3.2.2).
 
-`jax.nn.dot_product_attention` is not used: it has no dropout, does not return the weights, and
-computes the softmax in float32 even in a float64 network. Its default implementation runs the same
-products at the same speed.
+The XLA implementation of `jax.nn.dot_product_attention` is not used: it has no dropout, does not
+return the weights, and computes the softmax in float32 even in a float64 network, but runs the same
+products at the same speed. Its cuDNN implementation is used on GPUs where it computes the same.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.errors import UserError
+from netzoo.kernels.attention import cudnn_attends, cudnn_attention
 from netzoo.kernels.matmul import affine
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout
@@ -97,6 +98,9 @@ class MultiHeadAttention(nn.Module):
             (query,) = self._project(x, "query")
             key, value = self._project(memory, "key", "value")
         given = isinstance(memory, KeyValue)
+        plain = mask is None and cache is None and not (given or details)
+        if plain and cudnn_attends(query) and not (train and self.dropout_rate):
+            return self._output(cudnn_attention(query, key, value))
         key = key if given else key.swapaxes(2, 3)
         if cache is not None:
             put = jax.lax.dynamic_update_slice_in_dim
@@ -104,12 +108,16 @@ class MultiHeadAttention(nn.Module):
             value = put(cache.value, value, position, axis=2)
         weights = attention_weights(query, key, mask)
         kept = Dropout(self.dropout_rate)(weights, train=train)
-        context = jnp.einsum("bhqk,bhkd->bhqd", kept.astype(value.dtype), value)
-        context = context.swapaxes(1, 2).reshape(*x.shape[:-1], width)
-        output = Dense(width, self.dtype, KERNEL_INIT, name="out")(context)
+        output = self._output(jnp.einsum("bhqk,bhkd->bhqd", kept.astype(value.dtype), value))
         if not details:
             return output
         return Attention(output, weights, None if given else KeyValue(key, value))
+
+    def _output(self, context: jax.Array) -> jax.Array:
+        """Map heads `[batch, heads, length, size]` to `[batch, length, width]`."""
+        batch, heads, length, size = context.shape
+        joined = context.swapaxes(1, 2).reshape(batch, length, heads * size)
+        return Dense(heads * size, self.dtype, KERNEL_INIT, name="out")(joined)
 
     def _project(self, x: jax.Array, *names: str) -> list[jax.Array]:
         """Project `[batch, length, width]` to `[batch, heads, length, width / heads]` per name."""

@@ -56,6 +56,17 @@ def test_the_devices_of_a_mesh_count_more_than_the_default():
     assert kernels.backend(mesh) == "native"
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [("9.0", "cuda"), ("8.6", "cuda"), ("7.5", "native"), ("gfx90a", "native")],
+)
+def test_cudnn_attention_needs_a_recent_gpu_of_nvidia(capability, expected):
+    """Older GPUs, and those of AMD, get plain operations."""
+    gpu = type("Gpu", (), {"platform": "gpu", "compute_capability": capability})()
+    mesh = type("AMesh", (Mesh,), {"__new__": object.__new__, "devices": np.array([gpu])})()
+    assert kernels.backend(mesh) == expected
+
+
 def test_use_backend_counts_most_and_ends():
     """The innermost choice overrides a mesh, and ends with its block."""
     mesh = Mesh(np.array(jax.devices()[:1]), "data")
@@ -71,8 +82,8 @@ def test_use_backend_counts_most_and_ends():
 
 
 def test_unknown_names_are_refused():
-    """The error lists both backends."""
-    with pytest.raises(UserError, match=r"'gpu'.*cpu.*native"), kernels.use_backend("gpu"):
+    """The error lists the backends."""
+    with pytest.raises(UserError, match=r"'gpu'.*cpu.*native.*cuda"), kernels.use_backend("gpu"):
         pass
 
 
