@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
+from netzoo.cli import libtpu
 from netzoo.console import say
 from netzoo.errors import UserError, note, unknown_name
 
@@ -45,6 +46,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; return the exit status, 1 after an error that the user can fix."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    libtpu.keep_quiet()
     try:
         with _buffered_output():
             return _run(name, rest)

@@ -1,6 +1,9 @@
 """Training steps of two small networks, compiled by the real TPU compiler."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +67,19 @@ def test_shared_parameters_on_four_chips():
     assert sent["all-gather"] > 0.5 * 3 / 4 * found["parameters"] / 2  # in bfloat16
     assert found["state"] < 0.5 * 3 * found["parameters"]
     assert found["repeated"] > 0, "the blocks are a loop"
+
+
+def test_training_ignores_a_compiler_without_a_tpu():
+    """Protects users who install the extra on a laptop: no delay, and no message of libtpu."""
+    code = "from netzoo.cli import libtpu; libtpu.keep_quiet(); import jax; print(jax.devices())"
+    # JAX itself sets the variables of a TPU in this process.
+    given = {name: text for name, text in os.environ.items() if not name.startswith("TPU_")}
+    environment = {name: text for name, text in given.items() if name != "JAX_PLATFORMS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and done.stdout
 
 
 def test_the_process_keeps_its_devices():

@@ -7,12 +7,12 @@ started with the variables of `ENVIRONMENT`:
     subprocess.run([sys.executable, "compile_it.py"], env=environment)
 """
 
-import importlib.util
 import math
 from dataclasses import dataclass
 
 import jax
 
+from netzoo.cli import libtpu
 from netzoo.cli.plan.chips import GPUS, TPUS, Chip
 from netzoo.errors import UserError
 
@@ -21,8 +21,7 @@ from netzoo.errors import UserError
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-1",
-    "TPU_WORKER_HOSTNAMES": "localhost",
+    **libtpu.NO_TPU,
     "TPU_LOG_DIR": "disabled",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
@@ -99,7 +98,7 @@ def parse_target(text: str) -> Target:
 
 def check_libtpu() -> None:
     """Raise a UserError unless the TPU compiler is installed."""
-    if importlib.util.find_spec("libtpu") is None:
+    if not libtpu.is_installed():
         raise UserError(
             "the TPU compiler, libtpu, is not installed; run pip install 'netzoo[tpu-aot]', or use "
             "--target cpu or --target gpu:h100:8"
