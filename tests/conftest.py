@@ -55,6 +55,23 @@ def fast_only(names, fast):
     return [name if name in fast else slow(name) for name in names]
 
 
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory):
+    """A bucket on this machine, which can fail; see `reliability.emulator`."""
+    from reliability.emulator import emulated_bucket
+
+    with emulated_bucket(tmp_path_factory.mktemp("objects")) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def bucket(emulator, request) -> Path:
+    """An empty folder of the bucket."""
+    from netzoo.paths import run_path
+
+    return run_path(f"gs://bucket/{request.node.name.translate({ord(c): '_' for c in '[]/ '})}")
+
+
 COLORS = {"daisy": (230, 230, 230), "roses": (180, 30, 60), "tulips": (60, 160, 60)}
 
 
