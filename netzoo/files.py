@@ -1,7 +1,8 @@
 """Writes files completely or not at all, not through links; reads regular files of limited size.
 
 All files go through this module; `tests/test_structure.py` checks it. The folder of a run may come
-from a stranger, and so may the links and the files in it.
+from a stranger, and so may the links and the files in it. The folder may also lie in a bucket: the
+functions that take a path of a run then read and write objects (`netzoo.buckets`).
 """
 
 import contextlib
@@ -12,10 +13,19 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from netzoo.buckets import (
+    is_in_bucket,
+    objects_below,
+    read_object,
+    sha256_of_object,
+    size_of_objects,
+    write_object,
+)
 from netzoo.errors import UserError
 
 MAX_TEXT = 1 << 26  # bytes of a file of text, such as JSON
@@ -29,7 +39,8 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = F
     """Write a temporary file beside `path`; rename it to `path` at the end of the `with` block.
 
     The replacement is atomic: after an error in the block, the old file is unchanged. A link is
-    replaced, not followed. The file has the permissions that the umask sets.
+    replaced, not followed. The file has the permissions that the umask sets. In a bucket, the
+    object is written at the end of the block.
 
     Args:
       path: The final name.
@@ -43,8 +54,15 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = F
     Raises:
       OSError: The file cannot be written; if the disk is full, the error names `path`.
     """
-    path = Path(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if is_in_bucket(path):
+        with io.BytesIO() as buffer:
+            stream = io.TextIOWrapper(buffer, **text) if text else buffer
+            yield stream
+            stream.flush()
+            write_object(path, buffer.getvalue())
+        return
+    path = Path(path)
     if typed and is_stream(path):
         with open(path, mode, **text) as file:
             yield file
@@ -99,11 +117,13 @@ def appending(path: str | os.PathLike[str], buffering: int = -1) -> IO[bytes]:
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder of netzoo's own unless it exists, and return it.
+    """Create a folder of netzoo's own unless it exists, and return it; a bucket has no folders.
 
     Raises:
       UserError: The path is a link; netzoo would write where it leads.
     """
+    if is_in_bucket(path):
+        return path
     if path.is_symlink():
         raise UserError(
             f"{path} is a link to {os.readlink(path)}, and netzoo writes only inside "
@@ -154,19 +174,23 @@ def open_regular(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> io.Buff
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> bytes:
-    """Return the contents of a file; see `open_regular`."""
+    """Return the contents of a file or an object; see `open_regular`."""
+    if is_in_bucket(path):
+        return read_object(path, limit)
     with open_regular(path, limit) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
 def sha256_of(path: str | os.PathLike[str], limit: int = MAX_DATA) -> str:
-    """Return the SHA-256 of the contents of a file, in hexadecimal; see `open_regular`."""
+    """Return the SHA-256 of the contents of a file, in hexadecimal; see `read_bytes`."""
+    if is_in_bucket(path):
+        return sha256_of_object(path)
     with open_regular(path, limit) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT) -> str:
-    """Return a text in UTF-8, with escapes for other bytes; see `open_regular`."""
+    """Return a text in UTF-8, with escapes for other bytes; see `read_bytes`."""
     return read_bytes(path, limit).decode(errors="backslashreplace")
 
 
@@ -176,12 +200,43 @@ def check_regular(folder: Path) -> None:
     Raises:
       OSError: An entry is of another kind, or is a link to a folder; the error names it.
     """
+    if is_in_bucket(folder):
+        return
     for parent, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in (*links, *names):
             path = os.path.join(parent, name)
             if name in links or not stat.S_ISREG(os.stat(path).st_mode):
                 raise OSError(errno.EINVAL, "expected a file or a folder, got something else", path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder, and below its folders, in the order of their names."""
+    if is_in_bucket(folder):
+        return objects_below(folder)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def bytes_below(folder: Path) -> int:
+    """Return the sum of the sizes of all files below a folder."""
+    if is_in_bucket(folder):
+        return size_of_objects(folder)
+    return sum(path.stat().st_size for path in files_below(folder))
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield a folder on the disk whose files are in `folder` at the end of the `with` block.
+
+    It is `folder` itself, which is created, unless that lies in a bucket.
+    """
+    if not is_in_bucket(folder):
+        yield make_folder(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="netzoo-") as temporary:
+        yield Path(temporary)
+        for path in files_below(Path(temporary)):
+            write_object(folder / path.relative_to(temporary).as_posix(), read_bytes(path, MAX_LOG))
 
 
 def is_stream(path: Path) -> bool:

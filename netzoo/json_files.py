@@ -35,8 +35,9 @@ def read_json(path: str | os.PathLike[str], shape: Any, limit: int = MAX_TEXT) -
       OSError: The file cannot be read; see `netzoo.files.open_regular`.
       OtherShape: It is not JSON, or has another shape.
     """
+    data = read_bytes(path, limit)
     try:
-        return parse_json(read_bytes(path, limit), shape)
+        return parse_json(data, shape)
     except ValueError as error:
         raise OtherShape(f"{path} is damaged or from another version of netzoo: {error}") from None
 

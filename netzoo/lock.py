@@ -108,9 +108,14 @@ def _lock(file: IO[bytes], advice: str, *, wait: bool) -> bool:
     return True
 
 
+def signature() -> str:
+    """Return the name of this process for a lock."""
+    return f"{_SIGNATURE}{os.getpid()} on {socket.gethostname()}"
+
+
 def _sign(file: IO[bytes]) -> None:
     file.truncate(0)
-    file.write(f"{_SIGNATURE}{os.getpid()} on {socket.gethostname()}\n".encode())
+    file.write(f"{signature()}\n".encode())
     file.flush()
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from netzoo.buckets import bucket_folder, is_in_bucket
 from netzoo.errors import UserError, printable
 
 
@@ -15,8 +16,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if is_address(text):
         raise UserError(
-            f"{printable(text)} is an address, and netzoo reads and writes files of this machine "
-            "only: mount it or copy it, and give the path"
+            f"{printable(text)} is an address; expected a path of this machine, because only the "
+            "folder of a run may lie in a bucket (gs://BUCKET/RUN): mount it or copy it"
         )
     try:
         return Path(text).expanduser()
@@ -26,6 +27,15 @@ def user_path(path: str | os.PathLike[str]) -> Path:
             f"{printable(text)}: the user {printable(name[1:])!r} does not exist; for a folder of "
             "this name, give ./~..."
         ) from None
+
+
+def run_path(path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run: a path as in `user_path`, or an address `gs://BUCKET/RUN`.
+
+    Raises:
+      UserError: The path is another address, or the bucket cannot be read.
+    """
+    return bucket_folder(os.fspath(path)) if is_in_bucket(path) else user_path(path)
 
 
 def is_address(text: str) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from chex import ArrayTree
 from jax._src import distributed  # JAX has no public name for the service; Orbax uses this one too
 
+from netzoo.buckets import is_in_bucket
 from netzoo.errors import UserError
 
 _POLL_MS = 1000
@@ -121,6 +122,9 @@ def check_shared(folder: Path) -> None:
     """
     job = this_job()
     if job.client is None:
+        return
+    if is_in_bucket(folder):
+        check_same({"--workdir": str(folder)})
         return
     with contextlib.ExitStack() as stack:
         name = None

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from netzoo.cli import join
 from netzoo.config import default_config
+from netzoo.workdir import bucket_lock
 
 SIGNALS = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
@@ -30,6 +31,7 @@ STEPS = STEPS_PER_EPOCH * EPOCHS
 
 def get_config(break_at: str | None = None) -> ConfigDict:
     """Return the configuration; `break_at` is `PLACE,NUMBER` of `BREAKS`."""
+    bucket_lock.BEAT_SECONDS = 0.5  # so that the lock of a killed run in a bucket expires soon
     if break_at:
         # So that a job ends soon after one of its processes dies.
         join.HEARTBEAT_TIMEOUT_SECONDS = 5

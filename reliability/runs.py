@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from netzoo.buckets import is_in_bucket
 from netzoo.cache import CACHE_VARIABLE
 from netzoo.cli.launch import HUGE_PAGES_SWITCH
 from netzoo.workdir import BEST, CHECKPOINTS, METRICS_FILE
@@ -123,7 +124,8 @@ def differences(workdir: Path, whole: Path) -> list[str]:
 
 
 def _contents(workdir: Path) -> dict[str, Any]:
-    workdir = workdir.absolute()  # for Orbax
+    if not is_in_bucket(workdir):
+        workdir = workdir.absolute()  # for Orbax
     checkpoints, best = steps_in(workdir), steps_in(workdir, BEST)
     if checkpoints[-1] != STEPS:
         raise ValueError(f"the last checkpoint is of step {checkpoints[-1]}, expected {STEPS}")

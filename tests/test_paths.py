@@ -21,7 +21,7 @@ from netzoo.tasks.translation.vocabulary import Vocabulary
 from netzoo.training import train
 from netzoo.training.evaluate_run import evaluate_run
 
-BUCKET = "gs://bucket/x"
+BUCKET = "s3://bucket/x"  # tests/workdir/test_bucket.py has gs://, where a run may lie
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_path_is_expanded_or_refused(home):
     assert user_path(Path("/a")) == Path("/a")
     with pytest.raises(UserError, match="the user 'nobody-at-all' does not exist"):
         user_path("~nobody-at-all/x")
-    for address in (BUCKET, "https://a/b", "file:///a"):
+    for address in (BUCKET, "gs://bucket/x", "https://a/b", "file:///a"):
         with pytest.raises(UserError, match=f"{address} is an address"):
             user_path(address)
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
+from netzoo.buckets import uncaught_reason
 from netzoo.cli import libtpu
 from netzoo.console import say
 from netzoo.errors import UserError, note, unknown_name
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note("interrupted")
         return 128 + signal.SIGINT
     except Exception as error:
+        if why := uncaught_reason(error):
+            note(f"error: the bucket: {why}")
+            return 1
         if not _is_out_of_memory(error):
             raise
         note(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
-from netzoo.paths import user_path
+from netzoo.paths import run_path, user_path
 from netzoo.workdir import WEIGHTS
 
 
@@ -50,6 +50,6 @@ def main(arguments: Sequence[str]) -> int | None:
         for name in ("figure", "input", "output"):
             if name in given:
                 given[name] = str(user_path(given[name]))
-        return predict(config, user_path(workdir), inputs, given)
+        return predict(config, run_path(workdir), inputs, given)
 
     return launch.run(parser, arguments, predict_inputs)

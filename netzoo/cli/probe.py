@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from netzoo.cli import launch
 from netzoo.config import CONFIG_FILE, default_config, load_config
 from netzoo.console import print_table, say
-from netzoo.paths import user_path
+from netzoo.paths import run_path, user_path
 from netzoo.workdir.outputs import check_writable
 
 
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _config_of(options: argparse.Namespace) -> ConfigDict:
     """Return the configuration of the run whose weights are probed, or the default."""
-    is_run = (user_path(options.weights) / CONFIG_FILE).is_file()
-    return load_config(user_path(options.weights)) if is_run else default_config()
+    is_run = (run_path(options.weights) / CONFIG_FILE).is_file()
+    return load_config(options.weights) if is_run else default_config()
 
 
 def _probe(config: ConfigDict, options: argparse.Namespace) -> None:

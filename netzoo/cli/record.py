@@ -17,6 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from netzoo.buckets import is_in_bucket
 from netzoo.cli.arguments import Parser
 from netzoo.config import CONFIG_FILE, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
@@ -24,7 +25,7 @@ from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import MAX_LOG, new_folder, read_bytes, write_bytes, write_text
 from netzoo.json_files import OtherShape, read_json
-from netzoo.paths import user_path
+from netzoo.paths import run_path, user_path
 from netzoo.tasks.record import RECORD_FILE, Record, markdown_table
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE, TEST_FILE
 from netzoo.workdir.environment import SHAPE, last_session
@@ -47,7 +48,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         evaluation is of another step, of other data or of other settings, or `out` exists. Nothing
         is written in these cases.
     """
-    workdir, out = user_path(workdir), user_path(out)
+    workdir, out = run_path(workdir), user_path(out)
     missing = [name for name in _NEEDED if not (workdir / name).is_file()]
     if missing:
         train = "" if {*missing} <= {EVAL_FILE, TEST_FILE} else "train with `netzoo train`, then "
@@ -62,7 +63,8 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     with new_folder(out) as folder:
         for name in (*_NEEDED, *description.files, "*.png"):
             for path in workdir.glob(name):
-                if not path.is_symlink():  # a link may lead to a private file
+                # A link may lead to a private file; a bucket has none.
+                if is_in_bucket(path) or not path.is_symlink():
                     write_bytes(folder / path.name, read_bytes(path, MAX_LOG))
         write_text(folder / RECORD_FILE, json_text(record, pretty=True) + "\n")
     return record

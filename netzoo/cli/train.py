@@ -14,7 +14,7 @@ from netzoo.cli import keys, launch
 from netzoo.config import default_config, flatten
 from netzoo.console import say
 from netzoo.errors import UserError
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -52,7 +52,7 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if options.dry_run:
         from netzoo.cli.dry_run import dry_run
 
-        dry_run(config, user_path(options.workdir) if options.workdir else None, options.figure)
+        dry_run(config, run_path(options.workdir) if options.workdir else None, options.figure)
         return 0
     if options.figure:
         raise UserError(

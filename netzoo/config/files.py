@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from netzoo.buckets import is_in_bucket
 from netzoo.config.table import default_config, flatten, source_kind, task_table, validate
 from netzoo.errors import UserError
 from netzoo.files import write_text
 from netzoo.json_files import read_json
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 
 CONFIG_FILE = "config.json"
 _VALUE = (bool, int, float, str, None, [object])
@@ -28,7 +29,7 @@ def load_config(workdir: Path) -> ConfigDict:
     Raises:
       UserError: `workdir` is not a run, or the file is damaged or has other keys.
     """
-    path = user_path(workdir) / CONFIG_FILE
+    path = run_path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UserError(
             f"{workdir} holds no run: it has no {CONFIG_FILE}. Pass the --workdir of `netzoo "
@@ -51,6 +52,8 @@ def load_config(workdir: Path) -> ConfigDict:
 
 def near_run(folder: str | os.PathLike[str]) -> str:
     """Return ` Did you mean PATH?` for a run up to two folders above or one below, else ""."""
+    if is_in_bucket(folder):
+        return ""
     folder = Path(folder)
     inner = sorted(folder.iterdir()) if folder.is_dir() else []
     runs = (p for p in (*folder.parents[:2], *inner) if (p / CONFIG_FILE).is_file())

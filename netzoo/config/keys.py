@@ -81,7 +81,7 @@ KEYS = (
         one_of("default", "high", "highest"),
         "of float32 products on GPU and TPU; default: JAX's setting",
     ),
-    Key("init.weights", str, rules.PATH, "initial weights: a file, a run or a published name"),
+    Key("init.weights", str, rules.RUN_PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),
     Key("data.data_dir", str, rules.PATH, "TFDS folder; None: ~/tensorflow_datasets"),
     Key("data.train_split", str, rules.NAME, "examples to train on; None: see docs/data.md"),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from netzoo.buckets import is_in_bucket
 from netzoo.errors import UserError, note
 
 
@@ -34,7 +35,9 @@ def import_modules(names: Sequence[str], workdir: Path | None = None) -> None:
             continue
         specs = _find(name)
         for path in (Path(spec.origin) for spec in specs if spec.origin and spec.has_location):
-            if workdir is not None and path.resolve().is_relative_to(workdir.resolve()):
+            if workdir is None or is_in_bucket(workdir):
+                continue
+            if path.resolve().is_relative_to(workdir.resolve()):
                 raise _refusal(
                     name,
                     f"is in the run folder, {path}, where no code is executed; move it to another "

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from netzoo.buckets import is_in_bucket
 from netzoo.paths import is_address
 
 _BOUNDS = re.compile(r"\s*(-?\d{1,18})?(%?)\s*:\s*(-?\d{1,18})?(%?)\s*")
@@ -100,6 +101,10 @@ MODULES = Rule(
 NAME = Rule(lambda x: bool(x.strip()), "a name, not empty")
 PATH = Rule(
     lambda x: NAME.holds(x) and not is_address(x), "a path, not an address such as gs://BUCKET"
+)
+RUN_PATH = Rule(
+    lambda x: NAME.holds(x) and (is_in_bucket(x) or not is_address(x)),
+    "a path, or the address of a run in a bucket, gs://BUCKET/RUN",
 )
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")

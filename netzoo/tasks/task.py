@@ -18,7 +18,7 @@ from netzoo.errors import UserError, note
 from netzoo.layers import AUXILIARY, batch_norm_groups
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.weights import CATALOGUE, load_weights
 from netzoo.weights.origin import Weights, describe_weights, differing, taken
 
@@ -205,7 +205,7 @@ def take_options(config: ConfigDict) -> Weights | None:
       UserError: The weights cannot be read or belong to another network.
     """
     path = config.init.weights
-    if path is None or not (path in CATALOGUE or user_path(path).exists()):
+    if path is None or not (path in CATALOGUE or run_path(path).exists()):
         return None
     options = config.model.to_dict()
     name, _ = options.pop("name"), options.pop("dtype")

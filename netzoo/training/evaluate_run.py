@@ -10,13 +10,14 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo import processes
+from netzoo.buckets import is_in_bucket
 from netzoo.config import CONFIG_FILE, flatten, load_config, shared_values
 from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import make_folder, write_text
 from netzoo.models.summary import check_variables
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.task import Task
@@ -62,7 +63,7 @@ def evaluate_run(
       UserError: The run lacks the split; the data or settings are not those of the run and `out`
         is None or the folder of a run; or the folder, the data or the checkpoint is invalid.
     """
-    workdir = user_path(workdir)
+    workdir = run_path(workdir)
     config = run_config(workdir, config)
     key = f"{split}_split"
     examples = config.data.get(key)
@@ -152,8 +153,8 @@ def _folder(
 ) -> Path:
     """Return the folder for the results, after creating it and checking that it is writable."""
     own_folder = workdir if split == "test" else workdir / f"eval_{split}"
-    folder = own_folder if out is None else user_path(out)
-    if folder.resolve() == own_folder.resolve():
+    folder = own_folder if out is None else run_path(out)
+    if _same(folder, own_folder):
         key, configs = f"data.{split}_split", (load_config(workdir), config)
         own, now = ({**_settings(c), key: flatten(c)[key]} for c in configs)
         changed = [k for k, value in now.items() if value != own.get(k)]
@@ -167,6 +168,14 @@ def _folder(
         raise UserError(f"{folder} is the folder of a run; give --out another folder")
     if out is None and split != "test":
         make_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    check_writable(str(folder / EVAL_FILE))
+    if not is_in_bucket(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(str(folder / EVAL_FILE))
     return folder
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Return whether two folders are the same one; those in buckets have no links."""
+    if is_in_bucket(first) or is_in_bucket(second):
+        return str(first) == str(second)
+    return first.resolve() == second.resolve()

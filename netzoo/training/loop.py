@@ -24,9 +24,9 @@ from netzoo import processes
 from netzoo.config import check_same_run, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
-from netzoo.files import make_folder
+from netzoo.files import filling
 from netzoo.kernels import describe_precision
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.progress import Progress, format_metric
 from netzoo.tasks.task import Task
 from netzoo.training import average, schedule
@@ -41,8 +41,8 @@ from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import add_changes, changes_since, save_environment
-from netzoo.workdir.folder import has_begun
-from netzoo.workdir.lock import lock_run, locked_error
+from netzoo.workdir.folder import has_begun, make_run_folder
+from netzoo.workdir.lock import Lock, lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 
 # Steps in a trace. It starts as many steps after the start, or half-way through a short run.
@@ -67,9 +67,9 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
       UserError: The configuration, the data or the run in `workdir` is invalid, or another process
         trains there (both before compilation); or the loss is not finite.
     """
-    workdir = user_path(workdir)
+    workdir = run_path(workdir)
     config, task, mesh, environment = prepare_run(config, workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_run_folder(workdir)
     processes.check_shared(workdir)
     # One process locks the folder for all; if it fails, all end.
     lock = lock_run(workdir) if meshes.is_writer() else None
@@ -79,7 +79,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         if meshes.is_writer() and has_begun(workdir):
             check_same_run(config, workdir)  # another process may have started it meanwhile
         with contextlib.ExitStack() as stack:
-            TrainingLoop(config, workdir, task, mesh, environment, stop, stack).run()
+            TrainingLoop(config, workdir, task, mesh, environment, lock, stop, stack).run()
         if meshes.is_writer():
             title = f"{config.model.name} on {config.data.source}"
             lines = read_metrics(workdir / METRICS_FILE)
@@ -127,6 +127,7 @@ class TrainingLoop:
         task: Task,
         mesh: Mesh,
         environment: dict[str, Any],
+        lock: Lock | None,
         stop: StopSignal,
         stack: contextlib.ExitStack,
     ):
@@ -168,7 +169,7 @@ class TrainingLoop:
         self._announce_start()
         if meshes.is_writer():
             step = self.start if restored else None
-            log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated)
+            log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated, lock=lock)
             self.log = stack.enter_context(log)
         self.progress = stack.enter_context(
             Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)
@@ -296,6 +297,8 @@ class TrainingLoop:
             # Wait, so that no kill leaves this checkpoint without the best weights that precede it.
             if self.best:
                 self.best.wait()
+            if self.log:
+                self.log.sync()
             self.checkpoints.save(step, self.state, self.iterator, regular=regular)
 
     def finish_step(self, step: int, count: int, metrics: Metrics) -> None:
@@ -356,6 +359,8 @@ class TrainingLoop:
         weights = average.kind(self.config)
         if self.log:
             self.log.write("eval", step, epoch, {**results, "weights": weights})
+            with self.clock.paused():
+                self.log.sync()
         listed = "  ".join(f"{name} {format_metric(value)}" for name, value in results.items())
         self.progress.message(f"epoch {epoch:g} ({weights}): {listed}")
         if self.best:
@@ -379,7 +384,7 @@ class TrainingLoop:
         if step == first:
             last, folder = min(step + PROFILED_STEPS - 1, self.total_steps), self.workdir / PROFILE
             self.progress.message(f"tracing steps {step} to {last} into {folder}")
-            jax.profiler.start_trace(str(make_folder(folder)))
+            jax.profiler.start_trace(str(self.trace.enter_context(filling(folder))))
             self.trace.callback(jax.profiler.stop_trace)
         elif step == first + PROFILED_STEPS:
             self.trace.close()

@@ -17,6 +17,7 @@ import flax.linen as nn
 import flax.traverse_util
 import numpy as np
 
+from netzoo.buckets import is_in_bucket
 from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
@@ -25,7 +26,7 @@ from netzoo.files import sha256_of
 from netzoo.json_files import parse_json, read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
 from netzoo.weights.formats.read import INDEX, read_metadata, read_weights
@@ -70,9 +71,14 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
     Raises:
       UserError: The name, run or file does not exist or cannot be read.
     """
-    path = user_path(name_or_path)
+    path = run_path(name_or_path)
     if (path / CHECKPOINTS).is_dir():
         return _run(path, read)
+    if is_in_bucket(path):
+        raise UserError(
+            f"{path} is no run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/; a file of "
+            "weights must be on this machine"
+        )
     if path.is_dir():
         if files := _files_of_hub(path):
             return _file(files[0])

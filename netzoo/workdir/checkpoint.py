@@ -8,8 +8,9 @@ All processes of a run write into the same folder, each the array shards of its 
 checkpoint can be read on any number of devices.
 
 A step's folder gets its final name when all its files are on disk, so a killed save leaves the
-previous checkpoint as the newest. Older steps are deleted afterwards. Each step has checksums
-(`netzoo/workdir/checksums.py`), which are verified at every read.
+previous checkpoint as the newest. In a bucket, where nothing can be renamed, a last object
+completes the step instead: `commit_success.txt`. Older steps are deleted afterwards. Each step has
+checksums (`netzoo/workdir/checksums.py`), which are verified at every read.
 """
 
 import contextlib
@@ -26,13 +27,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 from chex import ArrayTree
 
+from netzoo.buckets import is_in_bucket, reason
 from netzoo.errors import UserError, note, unknown_name
-from netzoo.files import make_folder, write_bytes
+from netzoo.files import bytes_below, make_folder, write_bytes
 from netzoo.json_files import read_json
 from netzoo.last_words import last_words
 from netzoo.limits import check_unpacked
 from netzoo.workdir import BEST, CHECKPOINTS, WEIGHTS
-from netzoo.workdir.checksums import ChecksummedPath, check_files
+from netzoo.workdir.checksums import (
+    ChecksummedObjects,
+    ChecksummedPath,
+    Damaged,
+    check_files,
+)
 from netzoo.workdir.folder import FRESH_FILE
 
 
@@ -67,8 +74,9 @@ class _CheckpointFolder:
 
     def __init__(self, directory: Path, **options: Any):
         """Open or create the folder; `options` are Orbax's."""
-        self.directory = make_folder(directory.absolute())
-        options |= {"temporary_path_class": ChecksummedPath}
+        self.directory = make_folder(_absolute(directory))
+        in_bucket = is_in_bucket(self.directory)
+        options |= {"temporary_path_class": ChecksummedObjects if in_bucket else ChecksummedPath}
         options |= {"cleanup_tmp_directories": True}  # left by a killed process
         # Processes meet in barriers that Orbax names by the step. Both folders of a run may save
         # one step at the same time; without the prefix, the processes would wait forever.
@@ -245,7 +253,7 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     if which not in WEIGHTS:
         raise unknown_name("checkpoint", which, WEIGHTS)
     jax.devices()  # not inside `_sound`, which takes any error for that of a checkpoint
-    directory = Path(workdir).absolute() / (BEST if which == "best" else CHECKPOINTS)
+    directory = _absolute(workdir) / (BEST if which == "best" else CHECKPOINTS)
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     if which == "average":
         steps = [step for step in steps if not _is_extra(directory / str(step))]
@@ -264,6 +272,11 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
 
 
+def _absolute(path: Path) -> Path:
+    """Return a path as Orbax needs it; an address in a bucket is absolute."""
+    return path if is_in_bucket(path) else Path(path).absolute()
+
+
 def _is_extra(folder: Path) -> bool:
     return (folder / _EXTRA).exists()
 
@@ -275,7 +288,12 @@ def _trained(state: ArrayTree) -> ArrayTree:
 def _sound(
     directory: Path, steps: Iterable[int], read: Callable[[Path], Any]
 ) -> Iterator[tuple[int, Any]]:
-    """Yield intact steps, newest first, and the results of `read`; print damaged steps."""
+    """Yield intact steps, newest first, and the results of `read`; print damaged steps.
+
+    Raises:
+      UserError: A step in a bucket cannot be read. It may be intact, because a network can fail,
+        and a run deletes damaged steps.
+    """
     for step in sorted(steps, reverse=True):
         folder = directory / str(step)
         try:
@@ -283,6 +301,11 @@ def _sound(
             with last_words(_LAST_WORDS.format(folder)):
                 value = read(folder)
         except Exception as error:  # Orbax and TensorStore raise many types for damaged files
+            if is_in_bucket(folder) and not isinstance(error, Damaged):
+                raise UserError(
+                    f"{folder} cannot be read: {reason(error) or _first_line(error)}. To continue "
+                    "from an older checkpoint, delete this one"
+                ) from error
             if folder.exists():  # otherwise a running training has deleted it
                 note(f"checkpoint damaged, left out: {folder}: {_first_line(error)}")
         else:
@@ -309,8 +332,7 @@ def _described(folder: Path) -> ArrayTree:
     for leaf in jax.tree.leaves(saved):
         chunk = leaf.storage.chunk_shape if leaf.storage else None
         claimed += leaf.dtype.itemsize * max(math.prod(leaf.shape), math.prod(chunk or ()))
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    check_unpacked(size, claimed)
+    check_unpacked(bytes_below(folder), claimed)
     return saved
 
 
@@ -321,7 +343,8 @@ def _explained(directory: Path) -> Iterator[None]:
         yield
     except Exception as error:  # of any type; a failed write raises in the next save
         full = "No space left on device" in str(error)
-        why = "the disk is full; free space" if full else f"{_first_line(error)}; fix it"
+        why = reason(error) if is_in_bucket(directory) else None
+        why = why or ("the disk is full; free space" if full else f"{_first_line(error)}; fix it")
         raise UserError(
             f"no checkpoint can be written to {directory}: {why}, and the same command continues "
             "from the newest complete one"

@@ -7,28 +7,45 @@ Training does not wait for them.
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import orbax.checkpoint as ocp
 
-from netzoo.files import check_regular, sha256_of, write_text
+from netzoo.files import check_regular, files_below, sha256_of, write_text
 from netzoo.json_files import read_json
+from netzoo.paths import run_path
 from netzoo.workdir.folder import FRESH_FILE
 
 CHECKSUMS_FILE = "checksums.json"
 
 
-class ChecksummedPath(ocp.path.atomicity.AtomicRenameTemporaryPath):
-    """The temporary folder of a step or an item, before it gets its final name."""
+class Damaged(ValueError):
+    """A file of a checkpoint is missing or altered."""
+
+
+class _Checksums:
+    """Adds the checksums to the folder of a step, before Orbax completes it."""
+
+    get: Any  # these come from Orbax's class
+    get_final: Any
 
     async def finalize(self) -> None:
         """Orbax calls this in one process for each complete folder: the items, then the step."""
-        final = Path(self.get_final())
+        final = run_path(self.get_final())
         is_step = final.name.isdigit()
         if is_step:
-            await asyncio.to_thread(write_checksums, Path(self.get()))
-        await super().finalize()
+            await asyncio.to_thread(write_checksums, run_path(self.get()))
+        await super().finalize()  # type: ignore[misc]
         if is_step:
             (final.parent / FRESH_FILE).unlink(missing_ok=True)
+
+
+class ChecksummedPath(_Checksums, ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """The temporary folder of a step or an item on the disk, before it gets its final name."""
+
+
+class ChecksummedObjects(_Checksums, ocp.path.atomicity.CommitFileTemporaryPath):
+    """The folder of a step or an item in a bucket, before the object that completes it exists."""
 
 
 def write_checksums(folder: Path) -> None:
@@ -36,7 +53,7 @@ def write_checksums(folder: Path) -> None:
 
     Files beside the items are Orbax's metadata, which may change until the end.
     """
-    paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
+    paths = [path for path in files_below(folder) if path.parent != folder]
     digests = {str(path.relative_to(folder)): sha256_of(path) for path in paths}
     write_text(folder / CHECKSUMS_FILE, json.dumps(digests, indent=1) + "\n")
 
@@ -45,7 +62,7 @@ def check_files(folder: Path) -> None:
     """Verify the checksums of a step; a step of an older version has none and passes.
 
     Raises:
-      ValueError: A file is missing or altered; the message names it.
+      Damaged: A file is missing or altered; the message names it.
       OSError: A file cannot be read, or is a device or the like.
     """
     check_regular(folder)
@@ -55,6 +72,6 @@ def check_files(folder: Path) -> None:
     for name, digest in read_json(path, {"*": str}).items():
         file = folder / name
         if not file.exists():
-            raise ValueError(f"{name} is missing")
+            raise Damaged(f"{name} is missing")
         if sha256_of(file) != digest:
-            raise ValueError(f"{name} has been altered: its SHA-256 differs")
+            raise Damaged(f"{name} has been altered: its SHA-256 differs")

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from netzoo.buckets import is_in_bucket
 from netzoo.config import CONFIG_FILE
 from netzoo.errors import UserError, printable
 from netzoo.lock import is_lock
@@ -16,8 +17,10 @@ from netzoo.workdir import BEST, CHECKPOINTS, LOCK_FILE
 # `checkpoints/` holds this file from the start of the run until its first checkpoint is complete. A
 # run with neither this file nor a checkpoint has lost its checkpoints, e.g. on an unmounted disk.
 FRESH_FILE = "no_checkpoint_yet"
+# Orbax writes this object last into the folder of a step in a bucket.
+COMPLETE_FILE = "commit_success.txt"
 # What netzoo and Orbax write into the folder of a step.
-_OF_A_STEP = {"state", "data", "metrics", "checksums.json", "_CHECKPOINT_METADATA"}
+_OF_A_STEP = {"state", "data", "metrics", "checksums.json", "_CHECKPOINT_METADATA", COMPLETE_FILE}
 _LISTED = 3
 
 
@@ -33,9 +36,9 @@ def check_folder(workdir: Path) -> None:
     if not workdir.is_dir():
         raise UserError(f"--workdir {workdir} is a file; give a new folder")
     checkpoints = workdir / CHECKPOINTS
-    fresh, steps = (checkpoints / FRESH_FILE).exists(), _steps(checkpoints)
+    fresh, steps = (checkpoints / FRESH_FILE).exists(), _complete_steps(checkpoints)
     if not (workdir / CONFIG_FILE).exists():
-        others = sorted(e.name for e in os.scandir(workdir) if not _is_no_obstacle(e))
+        others = _obstacles(workdir)
         if others and not fresh:
             more = ", ..." if len(others) > _LISTED else ""
             raise UserError(
@@ -48,9 +51,9 @@ def check_folder(workdir: Path) -> None:
             f"{'empty' if checkpoints.is_dir() else 'missing'}. If they are on another disk, mount "
             "it and run the same command again; to start over, give a new --workdir"
         )
-    for step in (*steps, *_steps(workdir / BEST)):
+    for step in (*_steps(checkpoints), *_steps(workdir / BEST)):
         try:
-            names = set(os.listdir(step))
+            names = {path.name for path in step.iterdir()}
         except FileNotFoundError:  # a run that trains here has deleted it
             continue
         if names and not names & _OF_A_STEP:
@@ -60,13 +63,19 @@ def check_folder(workdir: Path) -> None:
             )
 
 
+def make_run_folder(workdir: Path) -> None:
+    """Create the folder of a run unless it exists; a bucket has no folders."""
+    if not is_in_bucket(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+
+
 def has_begun(workdir: Path) -> bool:
     """Return whether a folder holds a run that has saved, or was saving, its first checkpoint.
 
     A run that ended before may start over with another configuration.
     """
     checkpoints = workdir / CHECKPOINTS
-    fresh = (checkpoints / FRESH_FILE).exists() and not _steps(checkpoints)
+    fresh = (checkpoints / FRESH_FILE).exists() and not _complete_steps(checkpoints)
     return (workdir / CONFIG_FILE).exists() and not fresh
 
 
@@ -74,7 +83,23 @@ def _steps(folder: Path) -> list[Path]:
     """Return the folders that are named like a step."""
     if not folder.is_dir():
         return []
-    return [folder / e.name for e in os.scandir(folder) if e.name.isdecimal() and e.is_dir()]
+    return [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+
+
+def _complete_steps(folder: Path) -> list[Path]:
+    """Return the folders of completely written steps."""
+    steps = _steps(folder)  # on the disk, an incomplete step has another name
+    if is_in_bucket(folder):
+        return [step for step in steps if (step / COMPLETE_FILE).exists()]
+    return steps
+
+
+def _obstacles(workdir: Path) -> list[str]:
+    """Return the names of the files beside which no run may start, in order."""
+    if not is_in_bucket(workdir):
+        return sorted(e.name for e in os.scandir(workdir) if not _is_no_obstacle(e))
+    paths = (path for path in workdir.iterdir() if not path.name.startswith("."))
+    return sorted(p.name for p in paths if p.name != LOCK_FILE or not is_lock(p))
 
 
 def _is_no_obstacle(entry: os.DirEntry) -> bool:

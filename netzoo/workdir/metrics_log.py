@@ -6,12 +6,16 @@ One line of `metrics.jsonl` is one JSON object:
 
 All measured times belong inside "timing". Everything else depends only on the run, and is byte for
 byte the same in a continued and an uninterrupted run.
+
+An object in a bucket cannot grow. For a run in a bucket, the writer therefore appends to files on
+the disk, and `sync` copies them into the bucket.
 """
 
 import contextlib
 import errno
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,10 +26,12 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from netzoo.buckets import is_in_bucket
 from netzoo.errors import UserError
 from netzoo.files import (
     MAX_LOG,
     appending,
+    files_below,
     make_folder,
     read_bytes,
     write_bytes,
@@ -33,6 +39,7 @@ from netzoo.files import (
 )
 from netzoo.json_files import check_shape, parse_json
 from netzoo.workdir import METRICS_FILE, TENSORBOARD
+from netzoo.workdir.lock import Lock, check_held
 
 _EVENTS = ".netzoo-"  # in the names of event files
 _LINE = {"kind": str, "step": int, "epoch": float, "timing?": {}}
@@ -43,31 +50,46 @@ class MetricsWriter(contextlib.AbstractContextManager):
     """Appends to the metrics log; `write` passes the line to the operating system at once.
 
     Attributes:
-      path: The file, `metrics.jsonl`.
+      path: The file that grows, `metrics.jsonl`.
     """
 
-    def __init__(self, workdir: Path, *, resume_step: int | None, evaluated: bool = True) -> None:
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        resume_step: int | None,
+        evaluated: bool = True,
+        lock: Lock | None = None,
+    ) -> None:
         """Open the log of a run; create its folder if it is missing.
 
         If `resume_step` is None, an empty log replaces that of a run which ended before its first
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
         them again. If not `evaluated`, the evaluation of `resume_step` is removed too. The line of
-        an early stop at this step is always removed. Event files of other programs stay.
+        an early stop at this step is always removed. Event files of other programs stay. `lock` is
+        that of the run.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
           UserError: A line of the existing log is not JSON, other than a truncated last line.
         """
-        self.path, self._folder = workdir / METRICS_FILE, workdir / TENSORBOARD
-        make_folder(self._folder)
+        path, folder = workdir / METRICS_FILE, make_folder(workdir / TENSORBOARD)
         if resume_step is None:
             # TensorBoard would draw the old and the new run as one zigzag curve.
-            for old in self._folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
+            for old in folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
                 old.unlink()
-            write_bytes(self.path, b"")
-        elif self.path.exists():
-            with _naming(self.path):
-                _truncate(self.path, resume_step, evaluated)
+            write_bytes(path, b"")
+        elif path.exists():
+            with _naming(path):
+                _truncate(path, resume_step, evaluated)
+        self._workdir, self._lock, self._closing = workdir, lock, contextlib.ExitStack()
+        self.path, self._folder = path, folder
+        if is_in_bucket(workdir):
+            local = tempfile.TemporaryDirectory(prefix="netzoo-")
+            self.path = Path(self._closing.enter_context(local)) / METRICS_FILE
+            self._folder = make_folder(self.path.with_name(TENSORBOARD))
+            if path.exists():
+                write_bytes(self.path, read_bytes(path, MAX_LOG))
         # Unbuffered, so that closing after a failed write does not fail again.
         self._file = appending(self.path, buffering=0)
         with _naming(self._folder):
@@ -110,15 +132,30 @@ class MetricsWriter(contextlib.AbstractContextManager):
                         self._events.write_event(event)
             self._events.flush()
 
+    def sync(self) -> None:
+        """Copy what has been written into the bucket of the run; on the disk, do nothing.
+
+        Raises:
+          UserError: The bucket cannot be written, or this process has lost the lock of the run.
+        """
+        check_held(self._lock)
+        if is_in_bucket(self._workdir):
+            for path in files_below(self.path.parent):
+                name = path.relative_to(self.path.parent).as_posix()
+                write_bytes(self._workdir / name, read_bytes(path, MAX_LOG))
+
     def close(self) -> None:
         """Close both files; further calls do nothing."""
         if not self._file.closed:
-            self._file.close()
-            with _naming(self._folder):
-                self._events.close()
+            with self._closing:
+                self._file.close()
+                with _naming(self._folder):
+                    self._events.close()
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        """Copy and close the files; an error that has ended the run is the one to report."""
+        with contextlib.closing(self), contextlib.suppress(*([UserError] if kind else [])):
+            self.sync()
 
 
 def read_metrics(

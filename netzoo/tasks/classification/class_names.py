@@ -4,7 +4,7 @@ from pathlib import Path
 
 from netzoo.errors import UserError
 from netzoo.json_files import read_json
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.weights.origin import stored_class_names
 
 CLASSES_FILE = "classes.json"
@@ -16,7 +16,7 @@ def class_names_of(name_or_path: str | Path) -> tuple[str, ...] | None:
     Raises:
       UserError: The names are damaged.
     """
-    path = user_path(name_or_path)
+    path = run_path(name_or_path)
     return load_class_names(path) if (path / CLASSES_FILE).is_file() else stored_class_names(path)
 
 
@@ -26,7 +26,7 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
     Raises:
       UserError: `workdir` has no class names, or they are damaged.
     """
-    path = Path(workdir) / CLASSES_FILE
+    path = workdir / CLASSES_FILE
     try:
         return tuple(read_json(path, [str]))
     except (OSError, UserError) as error:

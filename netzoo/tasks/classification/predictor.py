@@ -22,7 +22,7 @@ from netzoo.errors import UserError
 from netzoo.kernels import compiler_options, use_precision
 from netzoo.models import fold_batch_norm
 from netzoo.models.summary import check_variables, variable_shapes
-from netzoo.paths import user_path
+from netzoo.paths import run_path, user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.class_names import class_names_of, load_class_names
 from netzoo.tasks.classification.mix import normalize
@@ -92,7 +92,7 @@ class Predictor:
         Raises:
           UserError: The folder is not a run of image classification, or cannot be read.
         """
-        workdir = user_path(workdir)
+        workdir = run_path(workdir)
         config = run_config(workdir, config)
         class_names = load_class_names(workdir)
         step, _, variables = restore_variables(workdir, which)
@@ -124,7 +124,7 @@ class Predictor:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or
             its preprocessing is unknown.
         """
-        if (user_path(name_or_path) / CHECKPOINTS).is_dir():
+        if (run_path(name_or_path) / CHECKPOINTS).is_dir():
             return cls.from_run(name_or_path)
         network, variables, preprocessing = load_model(name_or_path, model, **options)
         if preprocessing is None:

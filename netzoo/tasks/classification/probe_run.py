@@ -15,7 +15,7 @@ from netzoo.errors import UserError
 from netzoo.files import write_text
 from netzoo.json_files import read_json
 from netzoo.models import create_model
-from netzoo.paths import user_path
+from netzoo.paths import run_path, user_path
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.features import Extractor, Features
 from netzoo.tasks.classification.probe import (
@@ -144,7 +144,7 @@ def _task(config: ConfigDict, weights: str, test: bool) -> ImageClassification:
     if config.task != default_config().task:
         raise UserError(f"only weights of {default_config().task} can be probed, got {config.task}")
     config.model, config.init.weights = default_config().model, None
-    task = ImageClassification(resolve_config(config, user_path(weights), training=True))
+    task = ImageClassification(resolve_config(config, run_path(weights), training=True))
     split = task.config.data.test_split
     if test and split is None:
         raise UserError("there is nothing to test on: data.test_split is None")

@@ -15,7 +15,7 @@ from netzoo.console import json_text
 from netzoo.errors import UserError
 from netzoo.files import write_text
 from netzoo.json_files import read_json
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.tasks.classification.calibration import fit_temperature
 from netzoo.tasks.classification.report import kept_rows
 
@@ -71,7 +71,7 @@ def mean_temperature(runs: Sequence[str]) -> float:
     Raises:
       UserError: A run has no temperature.
     """
-    folders = [user_path(run) for run in runs]
+    folders = [run_path(run) for run in runs]
     for folder in folders:
         if not (folder / TEMPERATURE_FILE).exists():
             raise UserError(

@@ -17,7 +17,7 @@ from netzoo.data.source import fingerprint
 from netzoo.errors import UserError, noting
 from netzoo.files import replacing
 from netzoo.mesh import process_shard
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.progress import format_metric
 from netzoo.tasks.task import Task, apply_in_training, create_network
 from netzoo.tasks.translation.batches import Buckets, Corpus, EvalBatches, TrainBatches
@@ -104,7 +104,7 @@ class Translation(Task):
             return Vocabulary.load(config.data.vocabulary)
         if config.init.weights:  # weights need their vocabulary
             with noting("Or set data.vocabulary to the vocabulary of these weights."):
-                return Vocabulary.load(user_path(config.init.weights) / VOCABULARY_FILE)
+                return Vocabulary.load(run_path(config.init.weights) / VOCABULARY_FILE)
         texts = itertools.chain.from_iterable(self._pairs(config.data.train_split))
         return Vocabulary.learn(texts, config.data.vocabulary_size)
 

@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from netzoo.errors import UserError
 from netzoo.files import read_bytes, write_bytes
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 
@@ -101,7 +101,7 @@ class Vocabulary:
           UserError: The file does not exist or is damaged.
         """
         try:
-            return cls(read_bytes(user_path(path)))
+            return cls(read_bytes(run_path(path)))
         except (OSError, UserError) as error:
             raise UserError(
                 f"cannot read the vocabulary {path}: {str(error).rstrip('.')}; replace the file"
