@@ -82,6 +82,21 @@ def test_training_ignores_a_compiler_without_a_tpu():
     assert done.stderr == "" and done.stdout
 
 
+def test_data_parallelism_on_four_chips():
+    """Protects the claims of docs/scaling.md: chips send sums, and no activations or parameters.
+
+    Statistics of each chip's examples need no sum between layers, forward or backward.
+    """
+    config = small("mobilenet_v1", width_multiplier=0.25)
+    norms = 27
+    for groups in (1, 4):
+        config.train.batch_norm_groups = groups
+        found = measure(config, parse_target("tpu:v5e:2x2"), 5, None)["program"]
+        assert found["sent"].keys() == {"all-reduce"}
+        sums = found["collectives"]["all-reduce"]
+        assert sums >= 2 * norms if groups == 1 else sums <= 3
+
+
 def test_the_process_keeps_its_devices():
     """Protects the caller: libtpu is loaded in another process alone."""
     assert jax.devices()[0].platform == "cpu"
