@@ -18,11 +18,12 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from netzoo.errors import UserError, printable
 
 SCHEME = "gs://"
+_CHUNK = 1 << 26  # bytes of an object that are in memory at a time when it is copied
 _CREDENTIALS = (
     "no credentials for it; run `gcloud auth application-default login`, or name the file of a "
     "service account in GOOGLE_APPLICATION_CREDENTIALS. Machines of Google Cloud have credentials"
@@ -138,6 +139,46 @@ def objects_below(folder: Path) -> list[Path]:
         found = _store().find(os.fspath(folder))
     prefix = os.fspath(folder).removeprefix(SCHEME).rstrip("/") + "/"
     return [folder / name.removeprefix(prefix) for name in found if not name.endswith("/")]
+
+
+class Version(NamedTuple):
+    """What tells a new version of an object from an old one."""
+
+    size: int  # bytes
+    generation: str  # a number that grows whenever the object is written
+
+
+def versions_below(folder: Path) -> dict[str, Version]:
+    """Return the versions of all objects below a folder, by their names below it.
+
+    Raises:
+      BucketError: The bucket cannot be read.
+    """
+    with explained(folder):
+        found = _store().find(os.fspath(folder), detail=True)
+    prefix = os.fspath(folder).removeprefix(SCHEME).rstrip("/") + "/"
+    # Names that end with a slash stand for folders.
+    return {
+        name.removeprefix(prefix): Version(int(fields["size"]), str(fields["generation"]))
+        for name, fields in found.items()
+        if not name.endswith("/")
+    }
+
+
+def copy_object(path: str | os.PathLike[str], size: int, file: IO[bytes]) -> None:
+    """Copy the contents of an object of `size` bytes into a file.
+
+    Raises:
+      BucketError: The bucket cannot be read, or the object has changed meanwhile.
+    """
+    name = os.fspath(path)
+    for start in range(0, size, _CHUNK):
+        end = min(start + _CHUNK, size)
+        with explained(name):
+            part = _store().cat_file(name, start=start, end=end)
+        if len(part) != end - start:
+            raise BucketError(f"{name} has changed while it was copied; try again")
+        file.write(part)
 
 
 def size_of_objects(folder: Path) -> int:

@@ -16,8 +16,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if is_address(text):
         raise UserError(
-            f"{printable(text)} is an address; expected a path of this machine, because only the "
-            "folder of a run may lie in a bucket (gs://BUCKET/RUN): mount it or copy it"
+            f"{printable(text)} is an address; expected a path of this machine, because only "
+            "runs (gs://BUCKET/RUN) and data may lie in a bucket: mount it or copy it"
         )
     try:
         return Path(text).expanduser()

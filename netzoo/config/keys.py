@@ -83,7 +83,7 @@ KEYS = (
     ),
     Key("init.weights", str, rules.RUN_PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),
-    Key("data.data_dir", str, rules.PATH, "TFDS folder; None: ~/tensorflow_datasets"),
+    Key("data.data_dir", str, rules.DATA_PATH, "TFDS folder; None: ~/tensorflow_datasets"),
     Key("data.train_split", str, rules.NAME, "examples to train on; None: see docs/data.md"),
     Key(
         "data.validation_split",

@@ -106,6 +106,7 @@ RUN_PATH = Rule(
     lambda x: NAME.holds(x) and (is_in_bucket(x) or not is_address(x)),
     "a path, or the address of a run in a bucket, gs://BUCKET/RUN",
 )
+DATA_PATH = Rule(RUN_PATH.holds, "a path, or the address of a folder in a bucket, gs://BUCKET/DATA")
 SEED = Rule(lambda x: 0 <= x < 2**32, "0 to 2**32 - 1")  # JAX ignores the higher bits
 DEVICES = Rule(lambda x: x >= 1 or x == -1, "at least 1, or -1 for all devices")
 FROM_NAME = Rule(lambda x: False, "no value: it comes from the network's name, model.name")

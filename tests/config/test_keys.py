@@ -34,6 +34,7 @@ REFUSED_BY = {
     "a name, not empty": ("", " "),
     "a path, not an address such as gs://BUCKET": ("", " ", "gs://bucket/x"),
     "a path, or the address of a run in a bucket, gs://BUCKET/RUN": ("", " ", "s3://bucket/x"),
+    "a path, or the address of a folder in a bucket, gs://BUCKET/DATA": ("", "s3://bucket/x"),
     "at least 0": (-1, -0.5, INF, NAN),
     "at least 1": (0, -1, 0.5, INF, NAN),
     "more than 0": (0.0, -1.0, INF, NAN),

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from netzoo.buckets import is_in_bucket
 from netzoo.data.decode import check_header
 from netzoo.data.files import ImageError, images_below, left_out, open_file, read_file
+from netzoo.data.mirror import local_folder
 from netzoo.data.source import CORRUPT_HINT, Example, SourceError
 from netzoo.data.sources.layout import class_folders, read_layout
 from netzoo.data.splits import resolve_split, split_aliases, split_role
 from netzoo.errors import note, note_once
-from netzoo.paths import user_path
 
 _LISTED = 5
 
@@ -30,25 +31,28 @@ class FolderSource:
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
         """List the folder, and check the header of every file in the splits of `split`.
 
+        `path` may be an address such as `gs://BUCKET/FOLDER`, which is then copied to this machine.
         When a process first opens a folder, one line on standard error describes the folder.
         `split` is a TFDS split expression. `skip_corrupt` warns about unreadable files instead of
         failing. They keep their positions, so that only the names determine the order.
 
         Raises:
+          BucketError: The folder is in a bucket that cannot be read.
           SourceError: The folder is missing or its layout is ambiguous; see
             `netzoo.data.sources.layout`. Or the split is unknown, or a class is empty or links back
             to the folder.
           ImageError: A file cannot be read and `skip_corrupt` is False; the message names the
             first.
         """
-        self._root = user_path(path)
+        self._root = local_folder(path)
         self.name = f"folder:{path}"
         self.split = split
         splits, self.class_names = read_layout(self._root)
         others: Counter[str] = Counter()
         files = {name: _files(self._root, folder, others) for name, folder in splits.items()}
         lengths = {name: len(listed) for name, listed in files.items()}
-        note_once(_description(self._root, self.class_names, lengths, splits))
+        where = path if is_in_bucket(path) else self._root
+        note_once(f"{where}: {_description(self._root, self.class_names, lengths, splits)}")
         if others:
             note_once(f"{self._root}: {left_out(others)}")
         parts = resolve_split(split, lengths, split_aliases(splits))
@@ -81,7 +85,7 @@ def split_sizes(path: str) -> dict[str, Callable[[], int]]:
     Raises:
       SourceError: See `FolderSource`.
     """
-    root = user_path(path)
+    root = local_folder(path)
 
     def count(split: Path) -> int:
         return len(_files(root, split, Counter()))
@@ -97,7 +101,7 @@ def _description(
     parts = [f"{split_role(name)} {name}/ ({n:,} images)" for name, n in lengths.items()]
     if root in splits.values():
         parts = [f"{sum(lengths.values()):,} images without split folders"]
-    return f"{root}: {len(class_names)} classes ({', '.join(names)}); {', '.join(parts)}"
+    return f"{len(class_names)} classes ({', '.join(names)}); {', '.join(parts)}"
 
 
 def _files(root: Path, split: Path, others: Counter[str]) -> list[str]:

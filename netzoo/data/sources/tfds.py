@@ -25,6 +25,7 @@ from tensorflow_datasets.core.download import extractor
 from tensorflow_datasets.proto import tf_example_pb2
 
 from netzoo.data.files import ImageError
+from netzoo.data.mirror import local_folder
 from netzoo.data.source import DatasetNotFoundError, Example, SourceError
 from netzoo.data.sources.layout import missing_folder
 from netzoo.data.splits import split_error
@@ -151,9 +152,12 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     set, whose code TFDS would download.
 
     Raises:
-      SourceError: TFDS does not know the data set, or its files name a feature of another module.
+      BucketError: `data_dir` is in a bucket that cannot be read.
+      SourceError: TFDS does not know the data set, `data_dir` is in a bucket without it, or its
+        files name a feature of another module.
     """
-    folder = user_path(data_dir) if data_dir else None
+    # Of a bucket, copy only the folder of this data set.
+    folder = local_folder(data_dir, re.split("[/:]", name)[0]) if data_dir else None
     try:
         if naming.parse_builder_name_kwargs(name)[0].namespace:
             raise SourceError("expected NAME, NAME/CONFIG or NAME:VERSION")
