@@ -208,8 +208,13 @@ def test_gpus_are_counted_without_a_compiler():
 
 def test_refusals_are_read():
     """Protects the proposal: the bytes that the compiler wanted, if it was HBM that ran out."""
-    text = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 19.50G of 15.75G hbm."
-    assert refusal(text, 1.0)["wanted"] == int(19.5 * GIB)
+    text = (  # of libtpu 0.0.51
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
+        "required for HLO temporaries (19.51G) exceeds available HBM (15.75G). HLO module: jit_f.\n"
+        "See https://openxla.org/xla/errors/error_1000 for more details."
+    )
+    assert refusal(text, 1.0)["wanted"] == int(19.51 * GIB)
+    assert refusal("Used 19.50G of 15.75G hbm. Exceeded", 1.0)["wanted"] == int(19.5 * GIB)
     assert refusal("RESOURCE_EXHAUSTED: scoped vmem exceeded", 1.0)["wanted"] is None
     for program in (refusal(text, 1.0), result()["program"]):
         check_shape({**program, "jax": "", "libtpu": ""}, PROGRAM)

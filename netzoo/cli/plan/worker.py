@@ -74,8 +74,13 @@ RESULT = {
     "repeated?": float,
     "program?": (PROGRAM, None),
 }
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 _FORMAT = "1"  # of the remembered results
-_HBM = re.compile(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm")
+# libtpu calls the sum of arguments and temporaries "temporaries".
+_HBM = re.compile(
+    r"(?:memory required for HLO temporaries \(|Used )(?P<size>[\d.]+)(?P<unit>[KMG])"
+    r"(?:\) exceeds available HBM| of [\d.]+[KMG] hbm)"
+)
 
 
 def measure(config: ConfigDict, target: Target, classes: int | None, rows: int | None) -> dict:
@@ -172,7 +177,7 @@ def _analyse(lowered: Any, devices: int) -> dict[str, Any]:
 def refusal(text: str, seconds: float) -> dict[str, Any]:
     """Return what the compiler says of a program that does not fit, from its error."""
     found = _HBM.search(text)
-    wanted = int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30}[found[2]]) if found else None
+    wanted = int(float(found["size"]) * _UNITS[found["unit"]]) if found else None
     nothing = dict.fromkeys(("arguments", "output", "alias", "temporaries", "code", "peak"), 0)
     return {
         "refusal": " ".join(text.split())[:400],
