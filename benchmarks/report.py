@@ -120,7 +120,7 @@ def print_machine(lines: Sequence[Line]) -> None:
     """Print the machine and the versions of the lines."""
     found = {
         name: " or ".join(dict.fromkeys(str(line[name]) for line in lines if line.get(name)))
-        for name in ("device", *machine(), "torch", "keras", "tensorflow")
+        for name in ("device", *machine(), "libtpu", "torch", "keras", "tensorflow")
     }
     text = ", ".join(f"{name} {value}" for name, value in found.items() if value)
     CONSOLE.print(text, soft_wrap=True)
