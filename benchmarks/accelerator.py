@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.contestants import ROOT
+from benchmarks.contestants import ENVIRONMENT, ROOT
 
 # The sections in order, and the share of the seconds that each may use. The last one, which has the
 # most measurements, also gets what the others leave.
@@ -45,7 +45,9 @@ def run_section(name: str, options: dict[str, Any], seconds: float) -> report.Li
     """
     began = time.monotonic()
     command = [sys.executable, "-m", "benchmarks.accelerator_sections", name, json.dumps(options)]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    # A section and the programs that it starts share the memory of the device.
+    environment = {**os.environ, **ENVIRONMENT}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
         status = process.wait(seconds)
         ended = "complete" if status == 0 else f"failed with status {status}"
