@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
@@ -14,7 +15,7 @@ from netzoo.tasks.classification.predictor import Predictor
 from netzoo.training import train
 from netzoo.training.evaluate_run import evaluate_run
 from netzoo.workdir.checkpoint import restore_variables
-from reliability import runs
+from reliability import kills, runs
 from reliability.config import STEPS, get_config
 from reliability.emulator import Fault
 
@@ -88,6 +89,17 @@ def test_lost_permission_leaves_the_previous_checkpoint(bucket, whole, emulator)
         train(get_config(), str(bucket))
     assert restore_variables(bucket)[0] == 8
     assert train(get_config(), str(bucket)) == 0
+    assert runs.differences(bucket, whole) == []
+
+
+@pytest.mark.parametrize("place", ["array", "completion", "deletion", "log"])
+def test_a_killed_run_continues_to_the_same_end(place, bucket, whole, emulator, tmp_path):
+    """Protects against a kill at any request; `reliability.kills --bucket` has more places."""
+    killed = kills.kill(bucket, tmp_path, kills.Kill(place, 5, 0), 1, emulator)
+    assert [process.returncode for process in killed] == [-signal.SIGKILL]
+    assert runs.differences(bucket, whole) != []
+    [done] = runs.end([runs.begin(bucket, tmp_path)])
+    assert done.returncode == 0, done.stderr
     assert runs.differences(bucket, whole) == []
 
 
