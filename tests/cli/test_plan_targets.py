@@ -191,6 +191,9 @@ def test_roofline_by_hand():
     sent = {**result()["program"], "sent": {"all-reduce": 10**9, "send": 10**12}}
     sent["collectives"] = {"all-reduce": 7, "send": 1}
     assert plan(result(program=sent), EIGHT, "net", 10, None).sent == 10**9, "within the slice"
+    refusal_of_it = plan(refused(20 * GIB), EIGHT, "net", 10, None)
+    assert refusal_of_it.used == 20 * GIB
+    assert refusal_of_it.step_seconds is refusal_of_it.hours is None, "it does not run"
     slow = plan(result(flops=197e12), EIGHT, "net", epochs=10, examples=None)
     assert (slow.bound, slow.step_seconds) == ("compute", 1.0)
     assert plan(result(examples=None), EIGHT, "net", 10, None).hours is None

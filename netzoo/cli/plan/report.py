@@ -39,52 +39,47 @@ def print_plans(plans: Sequence[Plan], title: str) -> None:
 
 
 def _column(plan: Plan) -> dict[str, str]:
-    column = {
+    step = f"{_milliseconds(plan.step_seconds)} ({plan.bound})" if plan.bound else _UNKNOWN
+    return {
         "chips": f"{plan.chips:,}",
         "batch": f"{plan.rows:,}",
         "batch of a chip": f"{plan.rows // plan.chips:,}",
         "fits": _FITS[plan.fits],
-        "memory of the chip, GiB": _size(plan.hbm),
-        "in use during a step, GiB": _size(plan.used),
-        "- arguments: state and batch": _size(plan.arguments),
-        "- temporaries": _size(plan.temporaries),
-        "- output": _size(plan.output),
-        "- of it in place of arguments": _size(plan.alias),
-        "- code": _size(plan.code),
-        "peak of arrays by XLA, GiB": _size(plan.peak),
-        "state between steps, GiB": _size(plan.state),
-        "products, GFLOP": f"{plan.flops / 1e9:,.1f}",
-        "memory traffic, GB": f"{plan.bytes / 1e9:,.2f}",
-        "sent, MiB": f"{plan.sent / 2**20:,.1f}",
-        "collectives": plan.collectives,
+        "memory of the chip, GiB": _scaled(plan.hbm, _GIB, 2),
+        "in use during a step, GiB": _scaled(plan.used, _GIB, 2),
+        "- arguments: state and batch": _scaled(plan.arguments, _GIB, 2),
+        "- temporaries": _scaled(plan.temporaries, _GIB, 2),
+        "- output": _scaled(plan.output, _GIB, 2),
+        "- of it in place of arguments": _scaled(plan.alias, _GIB, 2),
+        "- code": _scaled(plan.code, _GIB, 2),
+        "peak of arrays by XLA, GiB": _scaled(plan.peak, _GIB, 2),
+        "state between steps, GiB": _scaled(plan.state, _GIB, 2),
+        "products, GFLOP": _scaled(plan.flops, 1e9, 1),
+        "memory traffic, GB": _scaled(plan.bytes, 1e9, 2),
+        "sent, MiB": _scaled(plan.sent, 2**20, 1),
+        "collectives": plan.collectives or _UNKNOWN,
         "compute, ms": _milliseconds(plan.compute_seconds),
         "memory, ms": _milliseconds(plan.memory_seconds),
         "communication, ms": _milliseconds(plan.sending_seconds),
-        "step, ms, at least": f"{_milliseconds(plan.step_seconds)} ({plan.bound})",
-        f"{plan.unit}/s, at most": f"{plan.per_second:,.0f}",
-        "hours of the run, at least": _or_unknown(plan.hours),
-        "chip-hours of the run, at least": _or_unknown(plan.chip_hours),
-        "compiled in, s": _or_unknown(plan.compile_seconds),
+        "step, ms, at least": step,
+        f"{plan.unit}/s, at most": _scaled(plan.per_second, 1, 0),
+        "hours of the run, at least": _three_digits(plan.hours),
+        "chip-hours of the run, at least": _three_digits(plan.chip_hours),
+        "compiled in, s": _three_digits(plan.compile_seconds),
     }
-    if plan.fits is False:  # a step that does not run has no time
-        first = [*column].index("memory traffic, GB")
-        column |= dict.fromkeys([*column][first:-1], _UNKNOWN)
-    return column
 
 
-def _size(count: int | None) -> str:
-    return _UNKNOWN if count is None else f"{count / _GIB:,.2f}"
+def _scaled(value: float | None, unit: float, digits: int) -> str:
+    return _UNKNOWN if value is None else f"{value / unit:,.{digits}f}"
 
 
-def _milliseconds(seconds: float) -> str:
-    return _three_digits(1e3 * seconds)
+def _milliseconds(seconds: float | None) -> str:
+    return _three_digits(None if seconds is None else 1e3 * seconds)
 
 
-def _or_unknown(value: float | None) -> str:
-    return _UNKNOWN if value is None else _three_digits(value)
-
-
-def _three_digits(value: float) -> str:
+def _three_digits(value: float | None) -> str:
+    if value is None:
+        return _UNKNOWN
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -96,11 +91,9 @@ def draw_plans(plans: Sequence[Plan], path: str | os.PathLike[str], title: str) 
     _draw_memory(memory, plans)
     for row, each in enumerate(plans):
         seconds = (each.compute_seconds, each.memory_seconds, each.sending_seconds)
-        if each.fits is False:
-            seconds = (0.0, 0.0, 0.0)
         for place, (name, value) in enumerate(zip(_TIMES, seconds, strict=True)):
             options = {"color": _TIMES[name], "label": None if row else name}
-            times.barh(row + 0.25 * (place - 1), 1e3 * value, height=0.22, **options)
+            times.barh(row + 0.25 * (place - 1), 1e3 * (value or 0), height=0.22, **options)
     titles = {memory: "Memory of a chip, GiB", times: "Least time of a step, ms"}
     for axes, text in titles.items():
         axes.set_title(text, color=INK, fontsize=10, loc="left")

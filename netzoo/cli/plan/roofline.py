@@ -7,19 +7,25 @@ time, and the three overlap only in part.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from netzoo.cli.plan.accelerator import fits, used_bytes
 from netzoo.cli.plan.collectives import BETWEEN_SLICES
 from netzoo.cli.plan.topology import Target
 
+_OF_STEPS_THAT_RUN = (
+    *("bytes", "sent", "collectives", "compute_seconds", "memory_seconds", "sending_seconds"),
+    *("step_seconds", "bound", "per_second", "steps", "hours", "chip_hours"),
+)
+
 
 @dataclass(frozen=True)
 class Plan:
     """A training step on the chips of a target; bytes and operations are per chip and step.
 
-    What only the compiler knows is None for targets without a compiler.
+    What only the compiler knows is None for targets without a compiler. What a step that runs has,
+    from `bytes` on, is None if the compiler refuses it.
     """
 
     target: str
@@ -37,16 +43,16 @@ class Plan:
     code: int | None
     peak: int | None  # of the live arrays, by XLA
     flops: float
-    bytes: float  # between the chip and its memory
-    sent: int  # to other chips of the slice
-    collectives: str
-    compute_seconds: float
-    memory_seconds: float
-    sending_seconds: float
-    step_seconds: float  # at least
-    bound: str  # what determines step_seconds
+    bytes: float | None  # between the chip and its memory
+    sent: int | None  # to other chips of the slice
+    collectives: str | None
+    compute_seconds: float | None
+    memory_seconds: float | None
+    sending_seconds: float | None
+    step_seconds: float | None  # at least
+    bound: str | None  # what determines step_seconds
     unit: str
-    per_second: float  # units of all chips, at most
+    per_second: float | None  # units of all chips, at most
     steps: int | None  # of the run
     hours: float | None
     chip_hours: float | None
@@ -77,7 +83,7 @@ def plan(
     steps = examples // result["rows"] * epochs if examples else None
     hours = step * steps / 3600 if steps is not None else None
     kinds = ("arguments", "temporaries", "output", "alias", "code", "peak")
-    return Plan(
+    found = Plan(
         target=str(target),
         network=network,
         chips=target.chips,
@@ -106,6 +112,8 @@ def plan(
         libtpu=program["libtpu"] if program else None,
         refusal=program["refusal"] if program else "",
     )
+    nothing: dict[str, Any] = dict.fromkeys(_OF_STEPS_THAT_RUN)
+    return replace(found, **nothing) if found.fits is False else found
 
 
 def _least_bytes(result: Mapping[str, Any]) -> float:
