@@ -29,6 +29,15 @@ def test_any_process_of_a_job_is_killed():
     assert {kill.process for kill in drawn if kill.place in kills.IN_PROCESS_0} == {0}
 
 
+def test_every_request_of_a_run_in_a_bucket_is_a_target():
+    """Protects the table of a bucket: no place is aimed at beyond the requests of a whole run."""
+    requests = dict.fromkeys(kills.REQUESTS, 3)
+    drawn = [kills.draw(0, number, 5.0, requests=requests) for number in range(39)]
+    assert {kill.place for kill in drawn} == set(kills.NAMES_IN_BUCKET)
+    assert {kill.aim for kill in drawn if kill.place in requests} == {1, 2, 3}
+    assert set(kills.NAMES_IN_BUCKET) - set(requests) - {"time"} <= set(BREAKS)
+
+
 def test_breaking_changes_no_configuration(monkeypatch):
     """Protects the comparison: killed and uninterrupted runs have the same configuration."""
     monkeypatch.setitem(BREAKS, "step", lambda number: None)
