@@ -86,6 +86,10 @@ class Emulator(contextlib.AbstractContextManager):
         with self._serial:
             return sorted(n for n in self._storage.objects.get(BUCKET, {}) if n.startswith(prefix))
 
+    def failed(self) -> int:
+        """Return the number of requests that have failed since `failing` began."""
+        return sum(min(max(0, seen - f.after), f.count) for f, seen in self._faults)
+
     def count(self, pattern: str) -> int:
         """Return the number of requests that match a pattern."""
         return sum(bool(re.search(pattern, request)) for request in self.requests)
