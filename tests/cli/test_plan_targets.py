@@ -1,5 +1,6 @@
 """Plans for TPUs and GPUs: targets, counts, rooflines and the search, without the TPU compiler."""
 
+import re
 import sys
 
 import jax
@@ -15,7 +16,7 @@ from netzoo.cli.plan.roofline import plan
 from netzoo.cli.plan.topology import parse_target
 from netzoo.cli.plan.worker import PROGRAM, RESULT, refusal
 from netzoo.config import default_config
-from netzoo.config.overrides import read_config
+from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.errors import UserError
 from netzoo.json_files import check_shape
 from netzoo.tasks.classification.task import ImageClassification
@@ -289,6 +290,16 @@ def test_command_reports_refusals_with_a_batch_that_fits(measured, tmp_path, cap
     assert '"fits": false' in out.read_text() and '"fits": true' in out.read_text()
     assert out.with_suffix(".png").stat().st_size > 10_000
     assert measured == [("tpu:v5e:2x4", 2048), ("tpu:v5e:4x4", 2048)]
+
+
+def test_advice_without_a_smaller_batch_is_valid(capsys):
+    """Protects the message of a refusal: it names only settings that a run accepts."""
+    config = read_config("quickstart")
+    command._propose(config, V5E, {1: refused(40 * GIB)})
+    advised = re.findall(r"--config\.\S+", capsys.readouterr().err)
+    assert len(advised) == 2
+    override(config, split_overrides(advised)[1])
+    assert config.train.remat == "blocks"
 
 
 def test_command_searches_the_largest_batch(measured, tmp_path, capsys):

@@ -204,7 +204,7 @@ def _propose(config: ConfigDict, target: Target, tried: Mapping[int, Any]) -> No
         f"--config.train.batch_size={smaller * target.chips} should fit, {smaller} a chip "
         "(extrapolated, not compiled). --largest-batch compiles to find the largest"
         if smaller
-        else "no smaller batch is expected to fit; try --config.train.remat=true or "
+        else "no smaller batch is expected to fit; try --config.train.remat=blocks or "
         "--config.sharding.fsdp=-1"
     )
     reason = tried[rows]["program"]["refusal"]
