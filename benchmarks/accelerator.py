@@ -1,4 +1,4 @@
-"""What a session with an accelerator has to measure, in ten minutes.
+"""Measures an accelerator in ten minutes.
 
 python -m benchmarks.accelerator --out results/accelerator --peer-python ~/torch/bin/python
 python -m benchmarks.accelerator --out /tmp/try --tiny          (on a CPU: every section, tiny)
@@ -25,8 +25,8 @@ from typing import Any
 from benchmarks import report
 from benchmarks.contestants import ENVIRONMENT, ROOT
 
-# The sections in order, and the share of the seconds that each may use. The last one, which has the
-# most measurements, also gets what the others leave.
+# The sections in order, and the share of the seconds that each may use. The last section,
+# which has the most measurements, also gets the time that the others leave.
 SHARES = {
     "device": 0.05,
     "attention": 0.12,

@@ -119,7 +119,7 @@ def attention(settings: Settings) -> None:
                 names = ("value", "query_gradient", "key_gradient", "value_gradient")
                 line |= dict(zip(names, errors, strict=True))
                 line["milliseconds"] = 1000 * min(seconds(run) for _ in range(settings.repeats))
-            # An implementation is refused in several ways where it has no device or no such shape.
+            # Implementations raise different errors for unsupported devices and shapes.
             except (RuntimeError, NotImplementedError, ValueError) as error:
                 line["refused"] = str(error).split("\n")[0][:200]
             file.add([line])
@@ -294,7 +294,7 @@ def started(
 ) -> Iterator[list[list[Process | ContestantError]]]:
     """Start the contestants of several rows at once, because most of a start is compilation.
 
-    It gives the processes of each row; an error replaces a process that did not start.
+    The block gets the processes of each row; an error replaces a process that did not start.
     """
 
     def start(contestant: Contestant, python: str, row: dict[str, Any]) -> Any:

@@ -1,11 +1,11 @@
-"""What the TPU compiler makes of training steps with netzoo's layers and with flax's own.
+"""Compiles training steps with netzoo's layers and with flax's own by the TPU compiler.
 
 python -m benchmarks.compiled --model mobilenet_v2 resnet50 --out results/compiled
 
-It needs the extra `tpu-aot`, not a TPU. Every program is compiled in its own process, one at a
-time, which takes minutes. Its line is written at once, and the same command again compiles the
-missing lines. If the compiler refuses the program of netzoo's layers, the batch of a chip is halved
-until the compiler accepts it. `--table` prints the file without compiling.
+The command needs the extra `tpu-aot`, not a TPU. Every program is compiled in its own process, one
+at a time, which takes minutes. The line of a program is written at once, and the same command again
+compiles the missing lines. If the compiler refuses the program of netzoo's layers, the batch of a
+chip is halved until the compiler accepts it. `--table` prints the file without compiling.
 
 A step is that of `benchmarks.throughput`: forward, backward and AdamW on uint8 images of the
 network's published size, with the network's own dropout. On several chips, the batch is divided
@@ -121,7 +121,7 @@ def _result(result: str, seconds: float, **found: Any) -> report.Line:
 
 
 def in_process(settings: dict[str, Any], limit: float) -> report.Line:
-    """Return `compile_step` of a process with low priority, which may take `limit` seconds.
+    """Return the result of `compile_step` in a process with low priority, within `limit` seconds.
 
     Raises:
       SystemExit: The program could not be traced.

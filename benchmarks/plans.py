@@ -1,10 +1,10 @@
-"""Plans of runs on TPUs, compiled by the TPU compiler; a table that grows plan by plan.
+"""Plans runs on TPUs with the TPU compiler, and writes a table plan by plan.
 
 python -m benchmarks.plans --out results/plans [--only imagenet_resnet50] [--table]
 
-It needs the library libtpu (extra tpu-aot), and no TPU. Programs are compiled one at a time, each
-for minutes. A line is written to `plans.csv` at once, and the same command skips the lines that the
-file has. `--table` prints the file and compiles nothing.
+The command needs the library libtpu (extra tpu-aot), but no TPU. Programs are compiled one at a
+time, each for minutes. A line is written to `plans.csv` at once, and the same command skips the
+lines that the file has. `--table` prints the file and compiles nothing.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def lines_of(case: Case) -> list[report.Line]:
 def _line(
     case: Case, config: ConfigDict, target: Target, result: dict[str, Any], examples: int
 ) -> report.Line:
-    own = case.run in RECIPES  # the default configuration is not one
+    own = case.run in RECIPES  # the default configuration says nothing of a run's length
     epochs = config.train.epochs
     found = plan(result, target, config.model.name, epochs, examples if own else None)
     line = {"run": case.run, **asdict(found)}

@@ -123,7 +123,7 @@ def measure_started(
     repeats: int,
     steps: int,
 ) -> list[report.Line]:
-    """Do what `measure` does with contestants whose processes have answered once."""
+    """Measure like `measure`, with contestants whose processes have already answered once."""
     check_alike(processes)
     answers = take_turns(processes, steps, repeats)
     images = settings["batch_size"] * steps

@@ -4,12 +4,12 @@ python train.py --config configs/flowers_160.py:mobilenet_v2 --workdir runs/flow
 python -m benchmarks.training flowers_160:mobilenet_v1 flowers_160:mobilenet_v2 \
     flowers_160:mobilenet_v3 --seeds 0 1 2 --minutes 9 --workdir runs/flowers_160 --out results
 
-Nobody has run this configuration. It takes the recipe from the file with the network's name, with
-160 pixels, bfloat16, batches of 128 and 200 epochs. Of the images, 80 % train and 20 % test, as for
-the records in results/. The tests only trace a step for an accelerator.
+Nobody has run this configuration. The recipe is that of the file with the network's name, but with
+160 pixels, bfloat16, batches of 128 and 200 epochs. 80 % of the images are for training and 20 %
+for the test, as in the records in results/. The tests only trace a step for an accelerator.
 
-The learning rate is twice that of the recipe, whose batches are four times smaller: a guess. Try
-several rates on folds (`data.fold`) before a long run.
+The learning rate is twice that of the recipe, whose batches are four times smaller. This is a
+guess: try several rates on folds (`data.fold`) before a long run.
 """
 
 from ml_collections import ConfigDict

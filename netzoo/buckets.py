@@ -1,4 +1,4 @@
-"""Folders of runs in buckets of Google Cloud Storage, at addresses such as `gs://bucket/run`.
+"""Folders of runs and data in buckets of Google Cloud Storage, `gs://bucket/folder`.
 
 Such a folder is an `etils.epath.Path`, which has the methods of `pathlib.Path` and which Orbax
 takes as well. gcsfs (the extra `gcs`) reads and writes small files, and TensorStore the arrays of
@@ -39,7 +39,7 @@ _REASONS = {
     ),
     r"Forbidden|PERMISSION_DENIED": _PERMISSION,
 }
-# Where errors come from that are not about the contents of an object.
+# Modules whose errors are not about the contents of an object.
 _LIBRARIES = ("gcsfs", "aiohttp", "requests", "google")
 _OF_TENSORSTORE = re.compile("http_response_code|retry attempts failed")
 
@@ -71,7 +71,7 @@ def bucket_folder(address: str) -> Path:
     _check(bucket)
     from etils import epath
 
-    # It lacks only what a bucket lacks, such as links.
+    # epath lacks only the methods for what a bucket lacks, such as links.
     return cast(Path, epath.Path(f"{SCHEME}{bucket}/{folder.strip('/')}"))
 
 
@@ -92,7 +92,7 @@ def _store() -> Any:
     """Return gcsfs's file system, the one that epath uses."""
     import fsspec
 
-    # With TensorFlow installed, epath would use its file system, which raises other errors.
+    # If TensorFlow is installed, epath would use TensorFlow's file system; its errors differ.
     os.environ["EPATH_USE_TF"] = "false"
     # A cached list of objects would lack those that TensorStore or another machine writes.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
@@ -142,7 +142,7 @@ def objects_below(folder: Path) -> list[Path]:
 
 
 class Version(NamedTuple):
-    """What tells a new version of an object from an old one."""
+    """The size and the generation of an object, by which a new version differs from an old one."""
 
     size: int  # bytes
     generation: str  # a number that grows whenever the object is written

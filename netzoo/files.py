@@ -228,7 +228,7 @@ def bytes_below(folder: Path) -> int:
 def filling(folder: Path) -> Iterator[Path]:
     """Yield a folder on the disk whose files are in `folder` at the end of the `with` block.
 
-    It is `folder` itself, which is created, unless that lies in a bucket.
+    On the disk, this is `folder` itself, which is created if it is missing.
     """
     if not is_in_bucket(folder):
         yield make_folder(folder)

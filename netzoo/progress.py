@@ -62,8 +62,8 @@ def waiting(
 ) -> Iterator[Callable[[], None]]:
     """Show that work of unknown length goes on, on standard error; yield a function to call often.
 
-    On a terminal, it is a line with the elapsed time. Otherwise it is one line at the start, which
-    says what to expect, and one a minute.
+    A terminal shows one line with the elapsed time. Other outputs get one line at the start, which
+    says what to expect, and then one line a minute.
     """
     console = console or Console(stderr=True)
     terminal, began = is_terminal(console), clock()

@@ -1,4 +1,4 @@
-"""What can go wrong between a run and its bucket, and what is then lost.
+"""Lets requests of a run to its bucket fail, and compares the results.
 
 python -m reliability.bucket_faults --out results/reliability
 

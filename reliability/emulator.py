@@ -1,4 +1,4 @@
-"""A bucket of Google Cloud Storage on this machine, which can fail on request.
+"""An emulated bucket of Google Cloud Storage on this machine, which can fail on request.
 
 `gcp-storage-emulator` stores the objects. This module adds what it lacks: conditional writes
 (`ifGenerationMatch`, and the generation of an object that is read), several connections at once,

@@ -4,7 +4,7 @@ import glob
 import importlib.util
 import os
 
-# A machine that libtpu takes for a part of one v5e host.
+# Variables that make libtpu take the machine for a part of one v5e host.
 NO_TPU = {"TPU_ACCELERATOR_TYPE": "v5litepod-1", "TPU_WORKER_HOSTNAMES": "localhost"}
 _TPU_FILES = ("/dev/accel*", "/dev/vfio/*")
 

@@ -79,7 +79,7 @@ KEYS = (
         "matmul_precision",
         "default",
         one_of("default", "high", "highest"),
-        "of float32 products on GPU and TPU; default: JAX's setting",
+        "precision of float32 products on GPU and TPU; default: JAX's setting",
     ),
     Key("init.weights", str, rules.RUN_PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),

@@ -57,7 +57,7 @@ def _mirror(address: str, part: str) -> Path:
 
 
 def _update(bucket: Path, folder: Path, listed: Path) -> None:
-    """Make `folder` equal to that of a bucket; the file `listed` has the versions of its files."""
+    """Make `folder` equal to `bucket`; the file `listed` has the versions of the files."""
     objects = versions_below(bucket)
     if not objects:
         raise SourceError(f"{bucket} holds no objects; expected the files of a data set")
@@ -114,7 +114,7 @@ def _remove(folder: Path, name: str) -> None:
 
 
 def _check_names(bucket: Path, names: Iterable[str]) -> None:
-    """Raise a SourceError unless each name is a path below the folder, and no folder of others."""
+    """Raise a SourceError unless each name is a path below the folder and no parent of others."""
     parents = {name[: end.start()] for name in names for end in re.finditer("/", name)}
     for name in names:
         parts = name.split("/")

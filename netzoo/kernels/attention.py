@@ -42,5 +42,5 @@ def cudnn_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.A
 
 
 def _even(x: jax.Array) -> jax.Array:
-    """Pad axis 1 to an even length: JAX 0.10 refuses gradients of odd ones, such as ViT's 197."""
+    """Pad axis 1 to an even length: JAX 0.10 refuses gradients of odd lengths (ViT: 197)."""
     return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))

@@ -16,15 +16,15 @@ _MEANINGS = {
 def use_precision(name: str) -> Iterator[None]:
     """Trace programs inside the `with` block with `"high"` or `"highest"` precision.
 
-    `"default"` leaves JAX's setting, which `JAX_DEFAULT_MATMUL_PRECISION` changes. It also works as
-    a decorator of functions that are traced later.
+    `"default"` leaves JAX's setting, which `JAX_DEFAULT_MATMUL_PRECISION` changes. The context
+    manager also works as a decorator of functions that are traced later.
     """
     with contextlib.nullcontext() if name == "default" else jax.default_matmul_precision(name):
         yield
 
 
 def describe_precision(platform: str, name: str) -> str:
-    """Return one line on the float32 products of a platform, "" for a CPU, which has one precision.
+    """Return one line on the float32 products of a platform, or "" for a CPU.
 
     `name` is the argument of `use_precision`.
     """

@@ -1,9 +1,9 @@
 """The switch that selects the implementation of every operation while a program is traced.
 
 `"native"` selects plain XLA and Flax operations, which GPU and TPU compilers, `jax.export` and
-converters support. `"cuda"` selects the same operations, and attention of cuDNN, which only NVIDIA
-GPUs have. `"cpu"` selects the implementations of `netzoo.kernels`, which are faster on a CPU. All
-compute the same values. A `with` block selects the backend:
+converters support. `"cuda"` selects the same operations, but the attention of cuDNN, which only
+NVIDIA GPUs have. `"cpu"` selects the implementations of `netzoo.kernels`, which are faster on a
+CPU. All compute the same values. A `with` block selects the backend:
 
     with netzoo.kernels.use_backend("native"):
         exported = jax.export.export(jax.jit(apply))(variables, images)

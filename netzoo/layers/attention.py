@@ -1,8 +1,9 @@
 """Multi-head attention (Vaswani et al., arXiv:1706.03762, section 3.2.2).
 
-The XLA implementation of `jax.nn.dot_product_attention` is not used: it has no dropout, does not
-return the weights, and computes the softmax in float32 even in a float64 network, but runs the same
-products at the same speed. Its cuDNN implementation is used on GPUs where it computes the same.
+The XLA implementation of `jax.nn.dot_product_attention` is not used. That implementation has no
+dropout, does not return the weights, computes the softmax in float32 even in a float64 network, and
+runs the same products at the same speed. On GPUs, the cuDNN implementation of the function is used
+where it computes the same.
 """
 
 from typing import NamedTuple

@@ -59,8 +59,8 @@ class BatchNorm(nn.Module):
         """Normalise the last axis of `x` `[..., channels]`.
 
         With `train`, it uses the statistics of the batch and, if `batch_stats` is mutable, updates
-        the running statistics, by the means over `batch_norm_groups`. Without `train`, it uses the
-        running statistics.
+        the running statistics, with the means over `batch_norm_groups`. Without `train`, it uses
+        the running statistics.
 
         Raises:
           UserError: With `train`, a channel has only one value: its variance is 0, and so are all
@@ -99,7 +99,7 @@ class BatchNorm(nn.Module):
 def _normalize_by_group(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return what `normalize_batch` does, with the means of the groups' statistics."""
+    """Return what `normalize_batch` returns, with the means of the groups' statistics."""
     groups = _GROUPS.get()
     if groups == 1:
         return normalize_batch(x, scale, bias, epsilon)

@@ -52,9 +52,9 @@ def create_average(config: ConfigDict, steps_per_epoch: int) -> Average | None:
     """Return how a run averages its weights, or None if it keeps no average.
 
     Schedule-free optimizers average only the parameters, and keep the newest running statistics:
-    their mean over the whole run would be that of much earlier weights. They take gradients between
-    the trained parameters and their average, of which `optimizer.b1` is the share of the average
-    (Defazio et al., arXiv:2405.15682, the sequence y).
+    their mean over the whole run would be that of much earlier weights. Gradients are taken at a
+    point between the trained parameters and their average, where `optimizer.b1` is the share of the
+    average (Defazio et al., arXiv:2405.15682, the sequence y).
     """
     decay, free = create_decay(config, steps_per_epoch), is_schedule_free(config)
     if decay is None:
@@ -126,7 +126,7 @@ def _schedule_free(updates: jax.Array, warmup: int) -> jax.Array:
     number, length = updates.astype(jnp.float32), float(max(warmup, 1))
     rising = jnp.minimum(number, warmup)
     weight = jnp.square(rising / length) if warmup else jnp.ones(())
-    # The earlier weights are squares of 0, 1, 2, ..., divided by that of `length`, and then 1.
+    # Earlier updates have the squares of 0, 1, 2, ... over that of `length` as weights, and then 1.
     squares = (rising - 1) * rising * (2 * rising - 1) / (6 * length**2)
     earlier = squares + (number - rising)
     # The first update of a warm-up changes nothing, and has no weight.

@@ -25,7 +25,7 @@ Estimate = Callable[[TrainState, Callable[[ArrayTree], ArrayTree]], TrainState]
 
 
 def check_batch_norm(config: ConfigDict, task: Task, model_state: ArrayTree) -> None:
-    """Raise a UserError if keys of BatchNorm are set and the network cannot do it.
+    """Raise a UserError if keys of BatchNorm are set that the network cannot use.
 
     `model_state` are the collections of the network besides the parameters.
     """

@@ -30,9 +30,9 @@ ANSWER_SECONDS, WAIT_SECONDS, RETRY_SECONDS = 3, 60, 10
 def watch(notify: Callable[[str], None], closed: threading.Event) -> None:
     """Call `notify` with a sentence when this machine gets a notice, in another thread.
 
-    Notices that are there already do not count, because a run that continues after one may use the
-    machine to its end. On other machines than those of Compute Engine, this function does nothing.
-    The threads end when `closed` is set, or up to `WAIT_SECONDS` later.
+    Notices from before the call do not count, because a run that continues after a notice may use
+    the machine to its end. On other machines than those of Compute Engine, this function does
+    nothing. The threads end when `closed` is set, or up to `WAIT_SECONDS` later.
     """
     if on_compute_engine():
         for key in NOTICES:

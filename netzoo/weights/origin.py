@@ -76,7 +76,7 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         return _run(path, read)
     if is_in_bucket(path):
         raise UserError(
-            f"{path} is no run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/; a file of "
+            f"{path} is not a run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/; a file of "
             "weights must be on this machine"
         )
     if path.is_dir():

@@ -1,8 +1,8 @@
 """A lock among machines: an object in a bucket that its holder rewrites regularly.
 
-The object is created on the condition that there is none (`if-generation-match: 0`), and rewritten
-on the condition that nobody else has written it. Its text names the holder and the time of the last
-heartbeat. A process that is killed stops its heartbeats, so its lock expires.
+The object is created on the condition that it does not exist (`if-generation-match: 0`), and
+rewritten on the condition that nobody else has written it. Its text names the holder and the time
+of the last heartbeat. A process that is killed stops its heartbeats, so its lock expires.
 """
 
 import contextlib

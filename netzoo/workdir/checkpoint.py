@@ -291,8 +291,8 @@ def _sound(
     """Yield intact steps, newest first, and the results of `read`; print damaged steps.
 
     Raises:
-      UserError: A step in a bucket cannot be read. It may be intact, because a network can fail,
-        and a run deletes damaged steps.
+      UserError: A step in a bucket cannot be read. Such a step may be intact, because a network can
+        fail. It does not count as damaged, because a run deletes damaged steps.
     """
     for step in sorted(steps, reverse=True):
         folder = directory / str(step)

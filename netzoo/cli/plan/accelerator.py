@@ -83,7 +83,7 @@ def _run(folder: Path, description: str, expectation: str) -> int:
 def used_bytes(result: Mapping[str, Any]) -> int | None:
     """Return the bytes of HBM that a compiled step needs on a chip.
 
-    None if the step was not compiled, or refused for another reason than HBM.
+    The result is None if the step was not compiled, or was refused for another reason than HBM.
     """
     program = result["program"]
     if program is None:
@@ -102,7 +102,7 @@ def fits(result: Mapping[str, Any]) -> bool | None:
 def predicted_rows(target: Target, tried: Mapping[int, Mapping[str, Any]]) -> float:
     """Return the rows of a chip that should fit, from those that were tried.
 
-    The memory beyond the state grows with the rows. Infinite without a known memory.
+    The memory beyond the state grows with the rows. The result is infinite if no memory is known.
     """
     known = {n: used for n, result in tried.items() if (used := used_bytes(result))}
     if not known:

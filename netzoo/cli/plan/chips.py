@@ -1,14 +1,14 @@
 """The published limits of accelerators, for rooflines.
 
-All values are per chip, of dense bfloat16 products, and from these pages and papers:
+All values are per chip, and operations are those of dense bfloat16 products. The sources are:
 
 - v4: https://cloud.google.com/tpu/docs/v4; links: Jouppi et al., arXiv:2304.01433, Table 4.
 - v5e: https://cloud.google.com/tpu/docs/v5e
 - v5p: https://cloud.google.com/tpu/docs/v5p
 - v6e: https://cloud.google.com/tpu/docs/v6e
 - A100: NVIDIA's datasheet "A100 80GB SXM" (nvidia-a100-datasheet-us-nvidia-1758950-r4).
-- H100: NVIDIA's datasheet "H100 SXM", whose products are with sparsity: 1,979 TFLOP/s are 989.5
-  dense.
+- H100: NVIDIA's datasheet "H100 SXM", which counts products with sparsity: 1,979 TFLOP/s are 989.5
+  TFLOP/s of dense products.
 
 Google calls the memory of v5e, v5p and v6e 16, 95 and 32 GB. They are GiB: the TPU compiler reports
 15.75 GiB of a v5e as free, after 0.25 GiB of its own.

@@ -5,10 +5,10 @@ netzoo plan --config configs/imagenet_resnet50.py --target tpu:v5e:2x4 gpu:h100:
 netzoo plan --config configs/vit.py --devices 1 8 64 512 4096 [--classes 1000]
     [--fixed_batch] [--out plan.csv] [--config.train.batch_size=64 ...]
 
-For a TPU, it compiles the training step with the TPU compiler, which needs netzoo[tpu-aot] but no
-TPU, and which may take minutes. For a GPU, it only counts the step. For --target cpu, the default,
-it compiles the step for numbers of virtual CPU devices. docs/scaling.md explains which numbers are
-exact.
+For a TPU, the command compiles the training step with the TPU compiler, which needs netzoo[tpu-aot]
+but no TPU, and which may take minutes. For a GPU, the command only counts the step. For --target
+cpu, the default, the command compiles the step for numbers of virtual CPU devices. docs/scaling.md
+explains which numbers are exact.
 """
 
 import argparse

@@ -25,7 +25,7 @@ class Products(NamedTuple):
     repeated: float = 0.0
 
     def plus(self, other: "Products", times: int = 1) -> "Products":
-        """Return the sum with another count, of which all but the first time are repeated."""
+        """Add another count several times; all but the first time count as repeated."""
         repeated = other.repeated + (times - 1) * other.bytes
         return Products(
             self.flops + times * other.flops,

@@ -116,7 +116,7 @@ def abstract_mesh(config: ConfigDict, rows: int, devices: int, fsdp: int) -> Abs
 def task_and_batch(config: ConfigDict, classes: int | None) -> tuple[ConfigDict, Task, ArrayTree]:
     """Return the resolved configuration, its task, and a batch as arrays or shapes.
 
-    With a number of `classes`, it opens no data.
+    With a number of `classes`, the function opens no data.
 
     Raises:
       UserError: The configuration or the data is invalid, or the task cannot be planned without

@@ -24,8 +24,8 @@ _OF_STEPS_THAT_RUN = (
 class Plan:
     """A training step on the chips of a target; bytes and operations are per chip and step.
 
-    What only the compiler knows is None for targets without a compiler. What a step that runs has,
-    from `bytes` on, is None if the compiler refuses it.
+    Fields that only a compiler can fill are None for targets without a compiler. If the compiler
+    refuses the step, the fields from `bytes` to `chip_hours`, except `unit`, are None.
     """
 
     target: str

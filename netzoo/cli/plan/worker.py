@@ -2,9 +2,9 @@
 
 python -m netzoo.cli.plan.worker FOLDER
 
-`netzoo.cli.plan.accelerator` starts it with the environment that libtpu needs. FOLDER has the
-configuration and JOB_FILE; this module writes RESULT_FILE there. What the compiler said of a
-program is remembered in the cache folder, by the program's text.
+`netzoo.cli.plan.accelerator` starts this module with the environment that libtpu needs. FOLDER has
+the configuration and JOB_FILE; this module writes RESULT_FILE there. The cache folder keeps what
+the compiler said of a program, under a hash of the program's text.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ JOB_FILE, RESULT_FILE = "job.json", "result.json"
 JOB = {"target": str, "classes": (int, None), "rows": (int, None)}
 # What the compiler says of a program; None where it was not asked.
 PROGRAM = {
-    "refusal": str,  # its words, or "" if the program fits
+    "refusal": str,  # the words of the compiler, or "" if the program fits
     "wanted": (int, None),  # bytes of HBM that it wanted, if it refused for that reason
     "arguments": int,
     "output": int,
@@ -62,7 +62,7 @@ PROGRAM = {
     "libtpu": str,
 }
 RESULT = {
-    "error?": str,  # of the user; then there is nothing else
+    "error?": str,  # the text of a UserError; then there are no other keys
     "rows?": int,
     "unit?": str,
     "units?": int,  # in the batch of all chips
@@ -75,7 +75,7 @@ RESULT = {
     "program?": (PROGRAM, None),
 }
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
-_FORMAT = "1"  # of the remembered results
+_FORMAT = "1"  # of the results in the cache
 # libtpu calls the sum of arguments and temporaries "temporaries".
 _HBM = re.compile(
     r"(?:memory required for HLO temporaries \(|Used )(?P<size>[\d.]+)(?P<unit>[KMG])"
@@ -140,7 +140,7 @@ def _compile(config: ConfigDict, task: Task, batch: ArrayTree, target: Target) -
         try:
             return read_json(file, PROGRAM)
         except OtherShape:
-            pass  # is written again
+            pass  # the file is written again
     found = {**_analyse(lowered, mesh.size), "jax": jax.__version__, "libtpu": libtpu}
     make_folder(file.parent)
     write_text(file, json_text(found))

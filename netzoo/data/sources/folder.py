@@ -31,7 +31,7 @@ class FolderSource:
     def __init__(self, path: str, split: str, *, skip_corrupt: bool = False):
         """List the folder, and check the header of every file in the splits of `split`.
 
-        `path` may be an address such as `gs://BUCKET/FOLDER`, which is then copied to this machine.
+        `path` may be an address such as `gs://BUCKET/FOLDER`; its files are copied to this machine.
         When a process first opens a folder, one line on standard error describes the folder.
         `split` is a TFDS split expression. `skip_corrupt` warns about unreadable files instead of
         failing. They keep their positions, so that only the names determine the order.

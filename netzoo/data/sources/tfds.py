@@ -156,7 +156,7 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
       SourceError: TFDS does not know the data set, `data_dir` is in a bucket without it, or its
         files name a feature of another module.
     """
-    # Of a bucket, copy only the folder of this data set.
+    # From a bucket, copy only the folder of this data set.
     folder = local_folder(data_dir, re.split("[/:]", name)[0]) if data_dir else None
     try:
         if naming.parse_builder_name_kwargs(name)[0].namespace:
