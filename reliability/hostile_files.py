@@ -173,10 +173,10 @@ def predictions(workdir: Path, folder: Path, figure_file: Path) -> Iterator[Row]
 def runs(workdir: Path, folder: Path, scratch: Path) -> Iterator[Row]:
     """Evaluate and train on a folder of all files, with both `stop` and `skip`."""
     source = f"--config.data.source=folder:{folder}"
-    once = scratch / "trained"
+    elsewhere = ("--config.data.test_split=train", "--out", scratch / "evaluated")
     for tool, arguments in (
-        ("eval.py", ("eval.py", "--workdir", workdir, "--config.data.test_split=train")),
-        ("train.py", (*TRAIN, "--workdir", once)),
+        ("eval.py", ("eval.py", "--workdir", workdir, *elsewhere)),
+        ("train.py", (*TRAIN, "--workdir", scratch / "trained")),
     ):
         for choice in ("stop", "skip"):
             given = (source, f"--config.data.on_corrupt={choice}")
