@@ -314,6 +314,8 @@ def test_command_searches_the_largest_batch(measured, tmp_path, capsys):
     [
         ((), "--target cpu needs --devices"),
         (("--devices=0",), "expected at least 1"),
+        (("--classes=0",), "--classes 0; expected at least 1"),
+        (("--examples=-5",), "--examples -5; expected at least 1"),
         (("--devices=1", "--largest-batch"), "need a --target"),
         (("--target", "cpu", "gpu:h100:8"), "separate commands"),
         (("--target", "gpu:h100:8", "--devices=1"), "are for --target cpu"),
@@ -324,6 +326,13 @@ def test_options_that_do_not_fit_the_target(flags, message):
     with pytest.raises(UserError) as error:
         command.main(["--config", "quickstart", *flags])
     assert message in str(error.value)
+
+
+def test_wrong_configuration_is_named_before_the_compiler_starts():
+    """Protects users from an error about a temporary file, and from advice with wrong values."""
+    flags = ["--config", "quickstart", "--classes=5", "--target", "gpu:h100:8"]
+    with pytest.raises(ValueError, match=r"^train.remat is 'true'; expected none"):
+        command.main([*flags, "--config.train.remat=true"])
 
 
 def test_missing_compiler_names_the_extra(monkeypatch):

@@ -34,6 +34,7 @@ from netzoo.cli.plan.figure import draw
 from netzoo.cli.plan.report import draw_plans, print_plans
 from netzoo.cli.plan.roofline import Plan, plan
 from netzoo.cli.plan.topology import CPU, Target, check_libtpu, parse_target
+from netzoo.config import validate
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.console import json_text, print_table
 from netzoo.csv_files import write_csv
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     targets = _targets(options)
     config = read_config(options.config)
     override(config, overrides)
+    validate(config)
     if targets:
         return _plan_targets(config, targets, options)
     jax.config.update("jax_platforms", "cpu")
@@ -136,6 +138,9 @@ def _targets(options: argparse.Namespace) -> list[Target]:
     Raises:
       UserError: A target is unknown, or other options do not fit the targets.
     """
+    for name in ("classes", "examples"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise UserError(f"--{name} {number}; expected at least 1")
     if options.target == [CPU]:
         if not options.devices:
             raise UserError("--target cpu needs --devices, such as --devices 1 8")
