@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple, cast
 from netzoo.errors import UserError, printable
 
 SCHEME = "gs://"
+_PATTERN_CHARACTERS = "#*?[]"  # the libraries do not find such objects again, or wait for ever
 _CHUNK = 1 << 26  # bytes of an object that are in memory at a time when it is copied
 _CREDENTIALS = (
     "no credentials for it; run `gcloud auth application-default login`, or name the file of a "
@@ -63,6 +64,11 @@ def bucket_folder(address: str) -> Path:
     bucket, _, folder = address.removeprefix(SCHEME).partition("/")
     if not re.fullmatch(r"[a-z0-9][-_.a-z0-9]+", bucket) or not folder.strip("/"):
         raise BucketError(f"expected {SCHEME}BUCKET/FOLDER, got {printable(address)}")
+    if odd := sorted(set(folder) & set(_PATTERN_CHARACTERS)):
+        raise BucketError(
+            f"{printable(address)} has {' '.join(odd)} in its name, which the libraries "
+            "of the bucket take for patterns; choose another name"
+        )
     if importlib.util.find_spec("gcsfs") is None:
         raise BucketError(
             f"{printable(address)} needs the extra gcs: pip install 'netzoo[gcs]'; or give a "

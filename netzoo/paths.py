@@ -39,5 +39,8 @@ def run_path(path: str | os.PathLike[str]) -> Path:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is the address of a bucket, a server or the like."""
-    return "://" in text
+    """Return whether a text is the address of a bucket, a server or the like.
+
+    `pathlib.Path` makes `gs:/bucket/run` of `gs://bucket/run`, which counts too.
+    """
+    return "://" in text or text.startswith("gs:/")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,12 +36,20 @@ from tests.workdir.test_metrics_log import write_steps
 def test_only_a_run_may_have_an_address(tmp_path):
     """Protects against a folder `gs:` on the disk, and addresses that netzoo cannot use."""
     assert not is_in_bucket(tmp_path) and run_path(tmp_path) == tmp_path
-    for function, address in ((user_path, "gs://bucket/x"), (run_path, "s3://bucket/x")):
+    wrong = (user_path, "gs://bucket/x"), (run_path, "s3://bucket/x"), (run_path, Path("gs://b/x"))
+    for function, address in wrong:
         with pytest.raises(UserError, match="is an address"):
             function(address)
     for address in ("gs://", "gs://bucket", "gs://bucket/", "gs://no bucket/x"):
         with pytest.raises(UserError, match="expected gs://BUCKET/FOLDER"):
             run_path(address)
+
+
+@pytest.mark.parametrize("character", "#*?[]")
+def test_characters_that_are_patterns_are_refused(character):
+    """Protects a run whose checkpoints could not be found again."""
+    with pytest.raises(UserError, match="choose another name"):
+        run_path(f"gs://bucket/a{character}b")
 
 
 def test_missing_extra_is_named(monkeypatch):
