@@ -45,7 +45,8 @@ def load_config(workdir: Path) -> ConfigDict:
         validate(config)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged or from another version of netzoo: {error}; use another --workdir"
+            f"{path} is damaged or from another version of netzoo: {error}; correct the file, or "
+            "use another --workdir"
         ) from None
     return config
 

@@ -1,5 +1,7 @@
 """The configuration as a file of a run: saved, loaded, and compared with another."""
 
+import json
+
 import pytest
 
 from netzoo.config import CONFIG_FILE, check_same_run, default_config, load_config, save_config
@@ -77,3 +79,16 @@ def test_damaged_configuration_of_a_run(text, tmp_path):
     (tmp_path / CONFIG_FILE).write_text(text)
     with pytest.raises(UserError, match=r"config.json is damaged"):
         load_config(tmp_path)
+
+
+def test_configuration_of_an_earlier_version_says_what_to_correct(tmp_path):
+    """Protects older runs: after the correction that the error names, they are readable."""
+    config = default_config()
+    save_config(config, tmp_path)
+    path = tmp_path / CONFIG_FILE
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({**saved, "train": {**saved["train"], "remat": False}}))
+    with pytest.raises(UserError, match=r"none \(not False\).*; correct the file, or use another"):
+        load_config(tmp_path)
+    path.write_text(json.dumps(saved))
+    assert load_config(tmp_path).train.remat == "none"
