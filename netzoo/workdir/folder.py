@@ -51,7 +51,7 @@ def check_folder(workdir: Path) -> None:
             f"{'empty' if checkpoints.is_dir() else 'missing'}. If they are on another disk, mount "
             "it and run the same command again; to start over, give a new --workdir"
         )
-    for step in (*_steps(checkpoints), *_steps(workdir / BEST)):
+    for step in (*_may_be_deleted(checkpoints), *_may_be_deleted(workdir / BEST)):
         try:
             names = {path.name for path in step.iterdir()}
         except FileNotFoundError:  # a run that trains here has deleted it
@@ -59,7 +59,7 @@ def check_folder(workdir: Path) -> None:
         if names and not names & _OF_A_STEP:
             raise UserError(
                 f"{step} is not a checkpoint of netzoo; move it elsewhere, because a run would "
-                "delete it as an old checkpoint"
+                "delete it as an old or incomplete checkpoint"
             )
 
 
@@ -84,6 +84,13 @@ def _steps(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+
+
+def _may_be_deleted(folder: Path) -> list[Path]:
+    """Return the folders of steps; in a bucket, Orbax also deletes others that are not complete."""
+    if is_in_bucket(folder) and folder.is_dir():
+        return [path for path in folder.iterdir() if path.is_dir()]
+    return _steps(folder)
 
 
 def _complete_steps(folder: Path) -> list[Path]:

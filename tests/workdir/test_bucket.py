@@ -25,7 +25,7 @@ from netzoo.files import (
 from netzoo.paths import run_path, user_path
 from netzoo.workdir import LOCK_FILE, bucket_lock
 from netzoo.workdir.checkpoint import Checkpoints, restore_variables
-from netzoo.workdir.folder import check_folder, has_begun
+from netzoo.workdir.folder import FRESH_FILE, check_folder, has_begun
 from netzoo.workdir.lock import check_held, lock_run, locked_error
 from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 from reliability.emulator import Fault
@@ -119,6 +119,17 @@ def test_a_run_starts_only_beside_nothing(bucket):
     assert has_begun(bucket)
     write_text(bucket / "checkpoints" / "3" / "mine", "")
     with pytest.raises(UserError, match="3 is not a checkpoint of netzoo"):
+        check_folder(bucket)
+
+
+def test_a_foreign_folder_among_the_checkpoints_is_refused(bucket):
+    """Orbax would delete a folder that lacks the object of a complete checkpoint."""
+    write_text(bucket / "config.json", "{}")
+    write_text(bucket / "checkpoints" / FRESH_FILE, "")
+    write_text(bucket / "checkpoints" / "7" / "state" / "part", "of a killed save")
+    check_folder(bucket)
+    write_text(bucket / "checkpoints" / "photographs" / "a.jpg", "")
+    with pytest.raises(UserError, match=r"photographs is not a checkpoint of netzoo; move it"):
         check_folder(bucket)
 
 
