@@ -90,8 +90,9 @@ def test_the_step_can_be_traced(path, drawn_flowers):
     assert sums["loss_sum"].shape == ()
 
 
+# The pixels of the training images.
 FOR_ACCELERATORS = {
-    "imagenet_resnet50": 224,
+    "imagenet_resnet50": 160,
     "imagenet_resnet50:a2": 224,
     "imagenet_mobilenet_v3": 224,
     "imagenet_vit_s16": 224,

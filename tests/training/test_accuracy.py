@@ -46,5 +46,7 @@ def test_synthetic_flowers(tmp_path, full_compilation):
     config.data.train_split, config.data.validation_split = "train[:50%]", "train[50%:70%]"
     config.data.test_split, config.data.image_size = None, 64
     config.train.epochs, config.evaluation.every_epochs = 8, 0
-    # Measured: 0.763, with a standard error of 0.017.
-    assert final_scores(config, tmp_path)["validation_accuracy"] >= 0.68
+    # Measured: 0.655, 0.772 and 0.705 for three seeds on an Intel Xeon (AVX-512), and 0.763 for the
+    # first seed on an AMD EPYC (AVX2). Other roundings change a short run as much as another seed.
+    # The bound is three standard deviations (0.055) below the mean of the four, and chance is 0.2.
+    assert final_scores(config, tmp_path)["validation_accuracy"] >= 0.56
