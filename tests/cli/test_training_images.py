@@ -15,7 +15,7 @@ from netzoo.cli.training_images import Seen, label_text, training_images
 from netzoo.errors import UserError
 from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.training.step import build_train_program
-from tests.conftest import narrow_mobilenet_config, tiny_config, tiny_translation_config
+from tests.conftest import narrow_mobilenet_config, slow, tiny_config, tiny_translation_config
 
 
 def shown(config, steps):
@@ -52,7 +52,7 @@ class Recorder(nn.Module):
         return nn.Dense(3)(images.mean((1, 2)))
 
 
-@pytest.mark.parametrize(("parts", "cutmix"), [(1, 0.0), (2, 1.0)])
+@pytest.mark.parametrize(("parts", "cutmix"), [(1, 0.0), slow(2, 1.0)])
 def test_pixels_are_those_of_the_step(pictures, parts, cutmix):
     """Protects the key of the mixing, and the parts of gradient accumulation.
 

@@ -93,6 +93,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow  # the other tests call what the command calls
 def test_a_probe_from_the_command_line(weights, pictures, tmp_path, capsys, monkeypatch):
     """Protects features that are computed once, the test split, and the head in a file."""
     monkeypatch.chdir(tmp_path)
