@@ -110,7 +110,7 @@ def read_object(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the contents of an object of at most `limit` bytes.
 
     Raises:
-      FileNotFoundError: There is no such object.
+      FileNotFoundError: The object does not exist.
       BucketError: The bucket cannot be read, or the object is too large.
     """
     name = os.fspath(path)

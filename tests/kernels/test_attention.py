@@ -101,7 +101,7 @@ def test_the_program_for_a_gpu_calls_cudnn():
     def loss(variables, x):
         return layer.apply(variables, x, train=True).astype(jnp.float32).sum()
 
-    # JAX asks the installed cuDNN for its version; there is none without JAX's GPU packages.
+    # JAX asks the installed cuDNN for its version. Only JAX's GPU packages install cuDNN.
     version = "jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version"
     with kernels.use_backend("cuda"), mock.patch(version, return_value=91000):
         variables = jax.eval_shape(

@@ -65,8 +65,8 @@ def lowered(config, task, batch):
 def test_steps_for_a_gpu(name):
     """XLA's CUDA compiler gets plain operations, for which it chooses cuDNN, cuBLAS or a fusion.
 
-    There is no branch, no custom call, no callback and no float64, and every array of the old
-    state is overwritten by the new one.
+    The program has no branch, custom call, callback or float64. The new state overwrites every
+    array of the old one.
     """
     task = translation_task() if name == "transformer" else image_task(name)
     text, arrays = lowered(*task)
