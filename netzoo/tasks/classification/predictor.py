@@ -5,26 +5,25 @@ probabilities = predictor(["photo.jpg", pixels])    # float32 [2, 1000]
 predictor.top_k(probabilities, 3)                   # [[("class 281", 0.71), ...], ...]
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
-from netzoo.data.files import read_file
-from netzoo.data.images import evaluation_image
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options, use_precision
 from netzoo.models import fold_batch_norm
 from netzoo.models.summary import check_variables, variable_shapes
-from netzoo.paths import run_path, user_path
+from netzoo.paths import run_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.class_names import class_names_of, load_class_names
+from netzoo.tasks.classification.classifier import Classifier
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.temperature import stored_temperature
 from netzoo.tasks.task import create_network
@@ -33,11 +32,16 @@ from netzoo.weights.published import Preprocessing
 from netzoo.workdir import CHECKPOINTS
 from netzoo.workdir.checkpoint import restore_variables
 
-ImageLike = np.ndarray | bytes | str | os.PathLike[str]
 
+class Predictor(Classifier):
+    """Maps images of any size to class probabilities, with one compilation.
 
-class Predictor:
-    """Maps images of any size to class probabilities, with one compilation."""
+    Attributes:
+      model: The network, whose BatchNorm is folded into its convolutions.
+      variables: The variables of `model`, on the device.
+      temperature: What the logits are divided by before the softmax.
+      precision: See `netzoo.kernels.use_precision`.
+    """
 
     def __init__(
         self,
@@ -64,19 +68,13 @@ class Predictor:
                 f"expected {model.num_classes} class names, one for each logit, got "
                 f"{len(class_names)}"
             )
-        self.preprocessing, self.class_names = preprocessing, tuple(class_names)
-        self.batch_size = batch_size
+        super().__init__(preprocessing, class_names, batch_size)
         if "batch_stats" not in variables:  # otherwise, folding checks the variables
             check_variables(model, variables, variable_shapes(model, preprocessing.crop_size))
-        model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
-        self._variables = jax.device_put(variables)
-
-        @use_precision(precision)
-        def probabilities(variables, images):
-            images = normalize(images, preprocessing.mean, preprocessing.std)
-            return jax.nn.softmax(model.apply(variables, images, train=False) / temperature)
-
-        self._apply = jax.jit(probabilities, compiler_options=compiler_options())
+        self.model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
+        self.variables = jax.device_put(variables)
+        self.temperature, self.precision = temperature, precision
+        self._apply = jax.jit(self.apply, compiler_options=compiler_options())
 
     @classmethod
     def from_run(
@@ -137,63 +135,28 @@ class Predictor:
             names = tuple(f"class {i}" for i in range(network.num_classes))
         return cls(network, variables, preprocessing, names)
 
-    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
-        """Return the probabilities of the classes, float32 `[n, classes]`.
+    def apply(self, variables: ArrayTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return logits and probabilities, for programs that JAX traces.
 
-        An image is the path or the bytes of a file, or RGB pixels uint8 `[height, width, 3]`.
-        Images may differ in size.
-
-        Raises:
-          UserError: A file cannot be read or decoded, or an array is not uint8 `[H, W, 3]`.
+        `images` are `[n, crop_size, crop_size, 3]`: uint8 from `preprocess`, or normalised float32.
         """
-        if isinstance(images, np.ndarray):
-            sequence = list(images) if images.ndim == 4 else [images]
-        elif isinstance(images, Sequence) and not isinstance(images, bytes | str):
-            sequence = list(images)
-        else:
-            sequence = [images]
-        answers = [np.zeros((0, len(self.class_names)), np.float32)]
-        for first in range(0, len(sequence), self.batch_size):
-            batch = map(self.preprocess, sequence[first : first + self.batch_size])
-            answers.append(self.probabilities(list(batch)))
-        return np.concatenate(answers)
+        if images.dtype == jnp.uint8:
+            images = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+        with use_precision(self.precision):
+            logits: Any = self.model.apply(variables, images, train=False)
+            return logits, jax.nn.softmax(logits / self.temperature)
 
-    def preprocess(self, image: ImageLike) -> np.ndarray:
-        """Return the preprocessed image, uint8 `[crop_size, crop_size, 3]`.
-
-        Raises:
-          UserError: See `__call__`.
-        """
-        _, _, resize_size, size, interpolation = self.preprocessing
-        name = "the image"
-        if isinstance(image, str | os.PathLike):
-            name, image = str(image), read_file(user_path(image), str(image))
-        elif not isinstance(image, bytes):
-            shape: tuple[int, ...] = getattr(image, "shape", ())
-            dtype = getattr(image, "dtype", type(image).__name__)
-            is_rgb = len(shape) == 3 and shape[2] == 3 and 0 not in shape
-            if not (is_rgb and isinstance(image, np.ndarray) and dtype == np.uint8):
-                raise UserError(
-                    "expected an image as a path, the bytes of a file, or a NumPy array uint8 "
-                    "[height, width, 3] with red, green and blue from 0 to 255; got "
-                    f"{dtype} {shape or ''}"
-                )
-        return evaluation_image(image, name, size, size / resize_size, interpolation)
+    def logits(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the logits of at most `batch_size` images from `preprocess`."""
+        return self._run(preprocessed)[0]
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probabilities of at most `batch_size` images from `preprocess`."""
+        return self._run(preprocessed)[1]
+
+    def _run(self, preprocessed: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         size = self.preprocessing.crop_size
         batch = np.zeros((self.batch_size, size, size, 3), np.uint8)
         batch[: len(preprocessed)] = preprocessed
-        return np.asarray(self._apply(self._variables, batch))[: len(preprocessed)]
-
-    def top_k(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
-        """Return names and probabilities of the `k` most probable classes per row, best first.
-
-        Ties go to the lower index.
-        """
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        return [
-            [(self.class_names[index], float(row[index])) for index in indices]
-            for row, indices in zip(probabilities, best, strict=True)
-        ]
+        logits, probabilities = jax.device_get(self._apply(self.variables, batch))
+        return logits[: len(preprocessed)], probabilities[: len(preprocessed)]

@@ -59,7 +59,7 @@ def test_predictions_have_the_precision_of_the_run(name, run, tmp_path, monkeypa
     save_config(config, tmp_path)
     predictor = Predictor.from_run(tmp_path)
     images = jnp.zeros((1, 32, 32, 3), jnp.uint8)
-    program = str(predictor._apply.trace(predictor._variables, images).jaxpr)
+    program = str(jax.make_jaxpr(predictor.apply)(predictor.variables, images))
     assert ("precision=(Precision.HIGHEST" in program) == (name == "highest")
 
 
