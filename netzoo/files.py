@@ -82,6 +82,20 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = F
         partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def renaming(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` with its suffix; rename it to `path` at the end of the block.
+
+    The block writes a file of this name, and may read it. An error in the block removes the file.
+    """
+    partial = path.with_name(_PARTIAL.format(secrets.token_hex(8)) + path.suffix)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file completely or not at all; see `replacing`."""
     with replacing(path) as file:

@@ -21,7 +21,7 @@ class Small(nn.Module):
         """Map images `[batch, height, width, 3]` to float32 logits `[batch, num_classes]`."""
         x = Conv(256, 3, stride=4, dtype=self.dtype, name="conv")(images)
         x = nn.relu(BatchNorm(self.norm_momentum, dtype=self.dtype, name="norm")(x, train=train))
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return nn.Dense(self.num_classes, name="logits")(x)
 

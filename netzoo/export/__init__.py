@@ -1,0 +1,1 @@
+"""Exported files: networks for programs that do not use netzoo; see docs/export.md."""

@@ -1,0 +1,132 @@
+"""Classifiers as programs to export, and exported files as classifiers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+import netzoo
+from netzoo.errors import UserError
+from netzoo.export.formats import read_program
+from netzoo.export.program import LoadedProgram, Program
+from netzoo.json_files import check_shape
+from netzoo.tasks.classification.classifier import Classifier
+from netzoo.tasks.classification.predictor import Predictor
+from netzoo.weights.published import Preprocessing
+
+_COLOR = [float, float, float]
+_METADATA = {
+    "model": str,
+    "input": str,
+    "output": str,
+    "preprocessing": {
+        **{"mean": _COLOR, "std": _COLOR, "resize_size": int, "crop_size": int},
+        "interpolation": str,
+    },
+    "class_names": [str],
+    "temperature": float,
+}
+PIXELS, NORMALIZED = "uint8", "float32"  # dtypes of the images
+LOGITS, PROBABILITIES = "logits", "probabilities"
+
+
+def image_program(predictor: Predictor, model: str, with_preprocessing: bool = False) -> Program:
+    """Return the evaluation of a network as a program.
+
+    It maps normalised images, float32 `[batch, size, size, 3]`, to logits; or, with preprocessing,
+    pixels uint8 to probabilities.
+
+    Args:
+      predictor: The network.
+      model: The name of the network in the registry, for the metadata.
+      with_preprocessing: Whether the program normalises, and applies temperature and softmax.
+    """
+    size, images = predictor.preprocessing.crop_size, predictor.preprocessing
+    dtype, output = (PIXELS, PROBABILITIES) if with_preprocessing else (NORMALIZED, LOGITS)
+
+    def function(images):
+        logits, probabilities = predictor.apply(predictor.variables, images)
+        return (probabilities if with_preprocessing else logits,)
+
+    metadata = {
+        "model": model,
+        "input": dtype,
+        "output": output,
+        "preprocessing": images._asdict(),
+        "class_names": list(predictor.class_names),
+        "temperature": predictor.temperature,
+        "producer": f"netzoo {netzoo.__version__}",
+    }
+    shape = ("batch", size, size, 3)
+    return Program(function, {"images": (shape, jnp.dtype(dtype))}, (output,), metadata)
+
+
+class FileClassifier(Classifier):
+    """Classifies images with an exported file.
+
+    Attributes:
+      model: The name of the network in netzoo's registry.
+      output: "logits" or "probabilities".
+    """
+
+    def __init__(self, path: Path, batch_size: int = 32):
+        """Read a file.
+
+        Raises:
+          UserError: The file cannot be read, or is no exported classifier.
+          OSError: The file cannot be read.
+        """
+        self.path, self._program = path, read_program(path)
+        metadata = _checked(path, self._program)
+        values = dict(metadata["preprocessing"])
+        values |= {name: tuple(values[name]) for name in ("mean", "std")}
+        fields = {name: values[name] for name in Preprocessing._fields}
+        super().__init__(Preprocessing(**fields), metadata["class_names"], batch_size)
+        self.model, self.output = metadata["model"], metadata["output"]
+        self._dtype, self._temperature = metadata["input"], metadata["temperature"]
+
+    def outputs(self, preprocessed: np.ndarray) -> np.ndarray:
+        """Return what the program computes for images from `preprocess`, float32 `[n, classes]`."""
+        images = np.asarray(preprocessed)
+        if self._dtype == NORMALIZED:
+            images = self.preprocessing.normalize(images)
+        found = np.asarray(self._program.run(images)[0])
+        if found.shape != (len(images), len(self.class_names)):
+            raise UserError(
+                f"{self.path} gives an array {list(found.shape)} for {len(images)} images; "
+                f"expected {[len(images), len(self.class_names)]}, a value for each of its class "
+                "names"
+            )
+        return found
+
+    def logits(self, preprocessed: np.ndarray) -> np.ndarray:
+        """Return the logits; for probabilities, their logarithms, which have the same softmax."""
+        found = self.outputs(preprocessed)
+        if self.output == LOGITS:
+            return found
+        return np.log(np.maximum(found, np.finfo(np.float32).tiny))
+
+    def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the probabilities of at most `batch_size` images from `preprocess`."""
+        found = self.outputs(np.asarray(preprocessed))
+        return special.softmax(found / self._temperature, -1) if self.output == LOGITS else found
+
+
+def _checked(path: Path, program: LoadedProgram) -> dict[str, Any]:
+    """Return the metadata of a program; raise a UserError unless they describe a classifier."""
+    metadata = dict(program.metadata)
+    try:
+        check_shape(metadata, _METADATA)
+        for key, known in (("input", (PIXELS, NORMALIZED)), ("output", (LOGITS, PROBABILITIES))):
+            if metadata[key] not in known:
+                raise ValueError(f"expected {' or '.join(known)} for {key}, got {metadata[key]!r}")
+        if min(metadata["temperature"], *metadata["preprocessing"]["std"]) <= 0:
+            raise ValueError("temperature and std must be positive")
+    except ValueError as error:
+        raise UserError(
+            f"{path} does not describe a classifier as files of `netzoo export` do: {error}"
+        ) from None
+    return metadata

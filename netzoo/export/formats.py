@@ -1,0 +1,40 @@
+"""The file formats of exported programs. Each is a module with the functions `write` and `read`.
+
+`write(file, program)` writes a `Program` to an open binary file, and `read(path)` returns a
+`LoadedProgram`.
+"""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from netzoo.errors import unknown_name
+from netzoo.export.program import LoadedProgram
+
+
+class Format(NamedTuple):
+    """A file format."""
+
+    module: str
+    suffix: str  # of file names, from which `read_program` recognises the format
+
+    def load(self) -> ModuleType:
+        """Import the module."""
+        return importlib.import_module(self.module)
+
+
+FORMATS = {"stablehlo": Format("netzoo.export.stablehlo", ".stablehlo")}
+
+
+def read_program(path: Path) -> LoadedProgram:
+    """Read an exported file, whose format is known from the suffix of its name.
+
+    Raises:
+      UserError: The suffix is unknown, or the file is damaged.
+      OSError: The file cannot be read.
+    """
+    by_suffix = {known.suffix: known for known in FORMATS.values()}
+    if path.suffix not in by_suffix:
+        raise unknown_name("suffix of an exported file", path.suffix or path.name, by_suffix)
+    return by_suffix[path.suffix].load().read(path)

@@ -1,0 +1,49 @@
+"""Writes an exported file, after comparing it with the network."""
+
+from pathlib import Path
+
+from netzoo.errors import UserError
+from netzoo.export.check import LARGEST, Difference, Images, compare
+from netzoo.export.classifier import FileClassifier, image_program
+from netzoo.export.formats import FORMATS
+from netzoo.files import renaming, replacing
+from netzoo.tasks.classification.predictor import Predictor
+
+
+def export_classifier(
+    predictor: Predictor,
+    model: str,
+    out: Path,
+    file_format: str,
+    images: Images,
+    *,
+    with_preprocessing: bool = False,
+) -> Difference:
+    """Write a network to a file, and return the largest difference between both over `images`.
+
+    The file is written beside its place, compared, and renamed.
+
+    Args:
+      predictor: The network.
+      model: The name of the network in the registry, for the metadata.
+      out: The file.
+      file_format: A key of `FORMATS`.
+      images: See `netzoo.export.check`.
+      with_preprocessing: Whether the file maps uint8 pixels to probabilities, instead of normalised
+        images to logits.
+
+    Raises:
+      UserError: The difference is too large, a package is not installed, or the format cannot hold
+        the network. The file is then not written.
+    """
+    program = image_program(predictor, model, with_preprocessing)
+    with renaming(out) as partial:
+        with replacing(partial) as file:
+            FORMATS[file_format].load().write(file, program)
+        found = compare(predictor, FileClassifier(partial), images)
+        if found.relative > LARGEST:
+            raise UserError(
+                f"{out} was not written, because it and the network differ by more than "
+                f"{LARGEST:g} over {images.described}: {found}"
+            )
+    return found
