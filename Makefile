@@ -14,7 +14,7 @@ help:  ## Show this list.
 quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated flowers (2 cores: 8 min, with the installation).
 	$(BIN)/python train.py --config configs/quickstart.py --workdir $(WORKDIR)
 	$(BIN)/python eval.py --workdir $(WORKDIR)
-	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/confusion_matrix.png"
+	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/report.html"
 
 test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
 	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot" $(PARALLEL)

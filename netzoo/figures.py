@@ -5,6 +5,8 @@ works on headless machines. Blue marks correct or held-out results, red marks er
 context.
 """
 
+import base64
+import io
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +67,16 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure in the format of the name's extension."""
     with replacing(path) as file:
         figure.savefig(file, format=Path(path).suffix.lower().removeprefix("."))
+
+
+def data_uri(figure: Figure) -> str:
+    """Return a figure as an SVG in a `data:` address, which an `img` element shows.
+
+    In such an element, an SVG runs no script and requests nothing.
+    """
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None}, transparent=True)
+    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def check_format(path: str | None) -> None:

@@ -20,8 +20,8 @@ from netzoo.console import print_table, say
 from netzoo.errors import UserError
 from netzoo.figures import INK, check_format, new_figure, save
 from netzoo.models.summary import model_summary
+from netzoo.tasks.curves import dress
 from netzoo.training.continuation import check_data
-from netzoo.training.curves import dress
 from netzoo.training.loop import announce
 from netzoo.training.prepare import Prepared, evaluation_batches, prepare_run
 from netzoo.training.schedule import create_schedule

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> None:
         "of runs give the mean of their temperatures (default: the one stored in the run, if any)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
+    help_ = "do not write report.html, the page about the evaluation of images"
+    parser.add_argument("--no_report", action="store_true", help=help_)
     launch.run(parser, arguments, _evaluate, many_processes=True)
 
 
@@ -45,5 +47,11 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     which, split, out = options.checkpoint, options.split, options.out
     evaluate_run(
-        options.workdir, which, config, split=split, out=out, temperature=options.temperature
+        options.workdir,
+        which,
+        config,
+        split=split,
+        out=out,
+        temperature=options.temperature,
+        page=not options.no_report,
     )

@@ -19,6 +19,7 @@ from netzoo.layers import AUXILIARY, batch_norm_groups
 from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.paths import run_path
+from netzoo.tasks.run_facts import RunFacts
 from netzoo.weights import CATALOGUE, load_weights
 from netzoo.weights.origin import Weights, describe_weights, differing, taken
 
@@ -186,6 +187,16 @@ class Task(abc.ABC):
         `Task.temperature`. Each process computes the whole report on one of its devices; one
         process writes.
         """
+
+    def page(
+        self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts
+    ) -> str | None:
+        """Return a page in HTML about the final evaluation, None if the task has none.
+
+        `rows` are those of `report`, and `report` holds everything that `eval.json` holds.
+        """
+        del split, rows, report, run
+        return None
 
     @abc.abstractmethod
     def show(self, report: dict[str, Any]) -> None:

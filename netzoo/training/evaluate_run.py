@@ -1,6 +1,8 @@
 """Evaluates a run on one of its splits, and writes a report into its folder."""
 
 import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from netzoo.models.summary import check_variables
 from netzoo.paths import run_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
+from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task
 from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
-from netzoo.workdir import EVAL_FILE
+from netzoo.workdir import EVAL_FILE, REPORT_FILE
 from netzoo.workdir.checkpoint import restore_variables
-from netzoo.workdir.environment import commit, shared_environment, versions
+from netzoo.workdir.environment import commit, shared_environment, shell_line, versions
 from netzoo.workdir.held_out import add_evaluation
 from netzoo.workdir.outputs import check_writable
 
@@ -38,8 +41,9 @@ def evaluate_run(
     split: str = "test",
     out: str | os.PathLike[str] | None = None,
     temperature: Sequence[str] = (),
+    page: bool = True,
 ) -> dict[str, Any]:
-    """Evaluate a run on one of its splits, print the scores, write `eval.json` and figures.
+    """Evaluate a run on one of its splits, print the scores, write `eval.json` and more.
 
     It opens no training data. It matches the classes of the data and of the run by name; the data
     may lack some. `test_evaluations.json` of the run logs evaluations on the run's test split.
@@ -55,6 +59,7 @@ def evaluate_run(
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
         other runs give the mean of their temperatures. Either is stored in the run. If empty, the
         evaluation uses the temperature that is stored for these weights, if any.
+      page: Whether to write `report.html` too, if the task has such a page.
 
     Returns:
       The contents of `eval.json`.
@@ -65,30 +70,34 @@ def evaluate_run(
     """
     workdir = run_path(workdir)
     config = run_config(workdir, config)
-    key = f"{split}_split"
-    examples = config.data.get(key)
-    if examples is None:
-        raise UserError(
-            f"there is nothing to evaluate on: data.{key} is None; add "
-            f"--config.data.{key}=SPLIT --out DIR, or another --split"
-        )
+    examples = _examples(config, split)
     flags: dict[str, Any] = {"--checkpoint": which, "--split": split}
     flags |= {"--temperature": [*temperature], "devices": jax.local_device_count()}
     processes.check_same(flags | shared_values(config))
     _check_temperature(temperature, split, out)
     folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
-    report, draw_figures = _evaluate(task, workdir, which, examples, temperature)
+    report, write_others = _evaluate(task, workdir, which, examples, temperature)
     if _logs_test(workdir, config, examples):
         report["test_evaluations"] = add_evaluation(workdir, report)
     # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report)
     if meshes.is_writer():
         write_text(folder / EVAL_FILE, json_text(report, pretty=True) + "\n")
-        draw_figures(folder)
+        write_others(folder, report, page)
     weights = f"{which} checkpoint, step {report['step']}, {report['weights']} weights"
     say(f"{weights}; written: {folder / EVAL_FILE}")
     return report
+
+
+def _examples(config: ConfigDict, split: str) -> str:
+    key = f"{split}_split"
+    if (examples := config.data.get(key)) is None:
+        raise UserError(
+            f"there is nothing to evaluate on: data.{key} is None; add "
+            f"--config.data.{key}=SPLIT --out DIR, or another --split"
+        )
+    return examples
 
 
 def _logs_test(workdir: Path, config: ConfigDict, examples: str) -> bool:
@@ -108,8 +117,11 @@ def _check_temperature(wanted: Sequence[str], split: str, out: Any) -> None:
 
 def _evaluate(
     task: Task, workdir: Path, which: str, examples: str, wanted: Sequence[str]
-) -> tuple[dict[str, Any], Callable[[Path], None]]:
-    """Return the contents of `eval.json`, and a function that draws the figures into a folder."""
+) -> tuple[dict[str, Any], Callable[[Path, dict[str, Any], bool], None]]:
+    """Return the contents of `eval.json`, and a function that writes the other files.
+
+    Its arguments are the folder, the contents of `eval.json`, and whether to write the page.
+    """
     config, mesh = task.config, meshes.create_mesh()
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
@@ -120,12 +132,14 @@ def _evaluate(
         weights = average.kind(config)
     check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
+    began = time.monotonic()
     sums, rows = evaluate_rows(
         make_eval_step(task.final_step(examples), mesh, config.matmul_precision),
         jax.device_put(variables, meshes.replicated(mesh)),
         track(batches, f"evaluating on {examples}"),
         meshes.batch_placer(mesh),
     )
+    seconds = time.monotonic() - began
     temperature = task.temperature(workdir, wanted, which, step, rows)
     variables = jax.device_put(variables)
     details, draw_figures = task.report(variables, examples, sums, rows, temperature)
@@ -139,7 +153,28 @@ def _evaluate(
         **described,
         "settings": _settings(config),
     }
-    return report, draw_figures
+
+    def write_others(folder: Path, report: dict[str, Any], page: bool) -> None:
+        draw_figures(folder)
+        facts = _facts(task, workdir, seconds)
+        if page and (text := task.page(examples, rows, report, facts)):
+            write_text(folder / REPORT_FILE, text)
+            say(f"report: {folder / REPORT_FILE}")
+
+    return report, write_others
+
+
+def _facts(task: Task, workdir: Path, seconds: float) -> RunFacts:
+    config = task.config
+    return RunFacts.read(
+        workdir,
+        network=config.model.name,
+        data=config.data.source,
+        validation_split=config.data.validation_split,
+        metric=task.main_metric,
+        command=shell_line(sys.orig_argv),
+        seconds=seconds,
+    )
 
 
 def _settings(config: ConfigDict) -> dict[str, Any]:

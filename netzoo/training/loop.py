@@ -28,12 +28,12 @@ from netzoo.files import filling
 from netzoo.kernels import describe_precision
 from netzoo.paths import run_path
 from netzoo.progress import Progress, format_metric
+from netzoo.tasks.curves import training_curves
 from netzoo.tasks.task import Task
 from netzoo.training import average, schedule
 from netzoo.training.batch_stats import make_estimate
 from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, notes
-from netzoo.training.curves import training_curves
 from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.prepare import evaluation_batches, prepare_run
 from netzoo.training.signals import StopSignal

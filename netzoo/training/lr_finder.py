@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from netzoo import mesh as meshes
 from netzoo.errors import UserError
 from netzoo.figures import BLUE, MUTED, RED, TEAL, new_figure, save
-from netzoo.training.curves import dress
+from netzoo.tasks.curves import dress
 from netzoo.training.prepare import prepare_run
 from netzoo.training.step import MUST_BE_FINITE, build_train_program
 

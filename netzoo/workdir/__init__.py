@@ -8,6 +8,7 @@
     profile/             a trace of some steps, if the key `profile` is True
     curves.png           loss and metric over the epochs, drawn when training ends
     eval.json            the metrics on the test split, written by evaluation
+    report.html          a page about this evaluation, for images
     eval_SPLIT/          the results of an evaluation on the validation or the training split
     test_evaluations.json  time, weights and settings of every evaluation on the test split
     lock                 the process that trains in this folder
@@ -23,6 +24,7 @@ CHECKPOINTS = "checkpoints"
 BEST = "best"
 CURVES_FILE = "curves.png"
 EVAL_FILE = "eval.json"
+REPORT_FILE = "report.html"
 TEST_FILE = "test_evaluations.json"
 LOCK_FILE = "lock"
 

@@ -29,7 +29,7 @@ _VARIABLES = "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION"
 SHAPE = {"changes?": [{"step": int, "values": {"*": [object, object]}}]}
 
 
-def _shell_line(command: Sequence[str]) -> str:
+def shell_line(command: Sequence[str]) -> str:
     """Return a shell line without the folders of this machine."""
     # pip installs the script `netzoo` beside its interpreter.
     first = 1 if len(command) > 1 and Path(command[1]).name == "netzoo" else 0
@@ -81,7 +81,7 @@ def save_environment(
     interpreter or of `netzoo`), `parameters` (trainable scalars), `init` ("random" or the name of
     the initial weights), and `environment`.
     """
-    record = {"command": _shell_line(command), "parameters": int(parameters), "init": init}
+    record = {"command": shell_line(command), "parameters": int(parameters), "init": init}
     _write(workdir, {**record, **environment})
 
 

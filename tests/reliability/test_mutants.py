@@ -40,7 +40,7 @@ def test_the_tests_of_a_file_come_first():
     paths = mutants.tests_of(mutants.ROOT, "netzoo/training/step.py")
     assert paths[0] == "tests/training/test_step.py"
     assert "tests/training/test_cheap_runs.py" in paths  # of no module in particular
-    assert "tests/training/test_curves.py" not in paths
+    assert "tests/training/test_schedule.py" not in paths
     assert "tests/test_every_key.py" in paths and len(set(paths)) == len(paths)
     paths = mutants.tests_of(mutants.ROOT, "netzoo/models/blocks.py")
     assert "tests/models/test_vgg.py" in paths  # blocks.py has no test of its own

@@ -137,7 +137,7 @@ def test_a_network_with_other_options_than_the_weights(workdir, tmp_path, monkey
 class Evaluated:
     """A task that has already been evaluated."""
 
-    model = None
+    model, main_metric = None, "bleu"
 
     def __init__(self, config, draw):
         self.config, self.draw = config, draw
@@ -166,6 +166,9 @@ class Evaluated:
     def report(self, variables, split, sums, rows, temperature):
         return {"bleu": 40.0}, self.draw
 
+    def page(self, split, rows, report, run):
+        return f"{run.network}, loss {report['loss']}"
+
     def show(self, report):
         say(str(report))
 
@@ -189,6 +192,16 @@ def test_figures_outlive_a_picture_that_cannot_be_drawn(workdir, monkeypatch, ca
     report = json.loads((workdir / "eval.json").read_text())
     assert (report["loss"], report["bleu"], report["step"]) == (0.5, 40.0, 7)
     assert "'bleu': 40.0" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_the_page_is_written_beside_the_scores(page, workdir, monkeypatch, capsys):
+    """Whoever does not want the page can omit it."""
+    fake_evaluation(monkeypatch, lambda folder: None)
+    evaluate_run(workdir, page=page)
+    path, out = workdir / "report.html", capsys.readouterr().out
+    assert path.exists() == (f"report: {path}" in out) == page
+    assert not page or path.read_text() == "transformer_tiny, loss 0.5"
 
 
 def test_every_evaluation_of_the_test_split_is_counted(workdir, tmp_path, monkeypatch, capsys):

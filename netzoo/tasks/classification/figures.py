@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from netzoo import figures
 from netzoo.errors import UserError
@@ -19,12 +20,17 @@ _MOST_IMAGES = 300
 def confusion_matrix(
     confusion: np.ndarray, class_names: Sequence[str], path: str | os.PathLike[str], title: str
 ) -> None:
+    """Draw a confusion matrix into a file; see `confusion_figure`."""
+    figures.save(confusion_figure(confusion, class_names, title), path)
+
+
+def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """Draw a confusion matrix, with the recall of each class beside its row.
 
     The colour shows the share of the row (the true class), blue on the diagonal and red off it, on
     a square-root scale that shows rare confusions. Up to 20 classes, cells show counts; with more
     classes, a colour scale replaces the counts. Up to 120 classes, rows have names and recalls. The
-    size of the figure depends on the number of classes, and its format on the extension of `path`.
+    size of the figure depends on the number of classes.
     `confusion` holds counts `[C, C]`; rows are true classes, columns are predicted classes.
     """
     classes, support = len(class_names), confusion.sum(axis=1)
@@ -58,7 +64,7 @@ def confusion_matrix(
             style["color"] = "white" if shares[row, column] > 0.42 else INK
             axes.text(column, row, confusion[row, column], **style)
     figures.hide_frame(axes)
-    figures.save(figure, path)
+    return figure
 
 
 def _name_classes(
@@ -78,6 +84,11 @@ def _name_classes(
 def reliability_diagram(
     calibrations: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], title: str
 ) -> None:
+    """Draw accuracy over confidence into a file; see `reliability_figure`."""
+    figures.save(reliability_figure(calibrations, title), path)
+
+
+def reliability_figure(calibrations: Mapping[str, Mapping[str, Any]], title: str) -> Figure:
     """Draw accuracy over confidence; on the diagonal, the two agree.
 
     `calibrations` maps labels, such as "as trained", to results of
@@ -99,7 +110,7 @@ def reliability_diagram(
     axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     figures.hide_frame(axes)
-    figures.save(figure, path)
+    return figure
 
 
 def prediction_sheet(

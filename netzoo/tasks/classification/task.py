@@ -30,6 +30,7 @@ from netzoo.tasks.classification.inputs import network_inputs, train_batches
 from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import normalize
+from netzoo.tasks.classification.page import Rows, report_page
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import further_scores, report_of
 from netzoo.tasks.classification.sizes import (
@@ -43,6 +44,8 @@ from netzoo.tasks.classification.temperature import (
     save_temperature,
     stored_temperature,
 )
+from netzoo.tasks.classification.thumbnails import thumbnails
+from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import (
     Task,
     apply_in_training,
@@ -360,6 +363,15 @@ class ImageClassification(Task):
         source, confusion = self._source(split), sums["confusion"]
         duplicates = self.config.evaluation.duplicates
         return report_of(source, self.class_names, title, confusion, rows, temperature, duplicates)
+
+    def page(
+        self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts
+    ) -> str | None:
+        """Return the page of `netzoo.tasks.classification.page`, with small pictures."""
+        source = self._source(split)
+        picture = thumbnails(source, self.config.evaluation.crop_pct)
+        trained_on = split == self.config.data.train_split
+        return report_page(report, Rows.of(rows), source, picture, run, trained_on=trained_on)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""

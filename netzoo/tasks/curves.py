@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from netzoo.figures import BLUE, FAINT, INK, MUTED, TEAL, new_figure, save
 
@@ -23,16 +24,22 @@ _FEW_POINTS = 15  # maximum number of points with markers
 def training_curves(
     records: Records, path: str | os.PathLike[str], title: str, metric: str = "accuracy"
 ) -> None:
-    """Draw loss, main metric and learning rate of a run over its epochs as a PNG.
+    """Draw loss, main metric and learning rate of a run over its epochs; see `curves_figure`."""
+    if figure := curves_figure(records, title, metric):
+        save(figure, path)
 
-    `records` are the lines of metrics.jsonl; without a train line, the function draws nothing.
+
+def curves_figure(records: Records, title: str, metric: str = "accuracy") -> Figure | None:
+    """Draw loss, main metric and learning rate of a run over its epochs.
+
+    `records` are the lines of metrics.jsonl; without a train line, the result is None.
     Train lines have `loss` and `learning_rate`. Eval lines have `train_loss`, `validation_loss`,
     the same for the metric, and `weights`: a name in `_AVERAGES` for averaged weights. Missing and
     null values are skipped. `metric` is the task's main metric, from 0 to 1.
     """
     train, evals = ([r for r in records if r["kind"] == kind] for kind in ("train", "eval"))
     if not train:
-        return
+        return None
     figure = new_figure(14, 4, title)
     losses, metrics, rates = figure.subplots(1, 3, width_ratios=(1, 1, 0.8))
     _draw_losses(losses, train, evals)
@@ -46,7 +53,7 @@ def training_curves(
     for axes, name in zip((losses, metrics, rates), names, strict=True):
         dress(axes, name)
         axes.set_xlim(0, max(record["epoch"] for record in records))
-    save(figure, path)
+    return figure
 
 
 def _draw_losses(axes: Axes, train: Records, evals: Records) -> None:

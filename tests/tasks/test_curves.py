@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from netzoo.figures import BLUE, DPI, INK, MUTED, TEAL
-from netzoo.training import curves
-from netzoo.training.curves import training_curves
+from netzoo.tasks import curves
+from netzoo.tasks.curves import training_curves
 from tests.pixels import count, load
 
 

@@ -1,0 +1,227 @@
+"""The page of a final evaluation: one HTML file that needs nothing else.
+
+The template is `templates/report.html`. Every text in it is escaped, because class names and file
+names may come from strangers, and its content policy forbids scripts and requests.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from scipy import special
+
+from netzoo import figures
+from netzoo.data.source import Source, example_name
+from netzoo.errors import printable
+from netzoo.tasks.classification.figures import confusion_figure, reliability_figure
+from netzoo.tasks.classification.ranking import precision_recall, precision_recall_figure
+from netzoo.tasks.run_facts import RunFacts
+
+_MOST_CELLS = 12  # classes of a confusion matrix that is a table
+_MOST_ROWS = 20  # classes of the first table
+_MOST_CURVES = 8
+_COLORS = (
+    *("#1f5f99", "#c2513f", "#2a9d8f", "#b7791f", "#7a4fa3", "#4a7d2c", "#b83280", "#5f6b76"),
+)
+_CONFUSIONS, _EXAMPLES = 5, 5  # confusions, and pictures of each
+_CARDS, _SHOWN = 12, 3  # pictures of the other lists, and classes below a picture
+
+
+class Rows(NamedTuple):
+    """The evaluated examples of a split, without padding and corrupt images."""
+
+    position: np.ndarray  # int [n], in the source
+    label: np.ndarray  # int [n]
+    logits: np.ndarray  # float [n, classes]
+
+    @classmethod
+    def of(cls, rows: Mapping[str, np.ndarray]) -> "Rows | None":
+        """Return the rows of a final evaluation, None if they were not kept or are not finite."""
+        index = np.flatnonzero(rows.get("mask", ()))
+        if not len(index) or not np.isfinite(rows["logits"][index]).all():
+            return None
+        return cls(index, rows["label"][index], rows["logits"][index])
+
+
+def report_page(
+    report: Mapping[str, Any],
+    rows: Rows | None,
+    source: Source,
+    picture: Callable[[int], str | None],
+    run: RunFacts,
+    *,
+    trained_on: bool,
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+      report: The contents of `eval.json`.
+      rows: The evaluated examples, None if they were not kept.
+      source: The evaluated split, for the names of its examples.
+      picture: A function from the index of an example to the address of its picture.
+      run: What is known about the run and this evaluation.
+      trained_on: Whether the split is the run's training split.
+    """
+    classes = [printable(name) for name in report["class_names"]]
+    confusion = np.asarray(report["confusion"])
+    curves = run.curves()
+    values: dict[str, Any] = {
+        "report": report,
+        "run": run,
+        "classes": classes,
+        "top_k": next(k for k in report if k.startswith("top") and k.endswith("_accuracy")),
+        "correct": int(np.trace(confusion)),
+        "per_class": _per_class(report, classes),
+        "most_rows": _MOST_ROWS,
+        "matrix": None if len(classes) > _MOST_CELLS else _matrix(confusion),
+        "curves": curves and figures.data_uri(curves),
+        "rate": run.rate("images"),
+        "trained_on": trained_on,
+    }
+    if values["matrix"] is None:
+        figure = confusion_figure(confusion, report["class_names"], "")
+        values["confusion_figure"] = figures.data_uri(figure)
+    if rows is not None:
+        examples = _Examples(rows, report, classes, source, picture)
+        values |= _confidence(report)
+        values |= examples.ranking(values["per_class"])
+        values["confusions"] = examples.confusions(confusion)
+        values["mistakes"] = examples.mistakes()
+        values["uncertain"] = examples.least_certain()
+    return _environment().get_template("report.html").render(values)
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("netzoo.tasks.classification")
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: "-" if share is None else f"{share:.1%}"
+    environment.filters["plain"] = lambda text: printable(str(text))
+    return environment
+
+
+def _per_class(report: Mapping[str, Any], classes: Sequence[str]) -> list[dict[str, Any]]:
+    entries = zip(report["per_class"], classes, strict=True)
+    return [{**entry, "name": name, "average_precision": None} for entry, name in entries]
+
+
+def _matrix(confusion: np.ndarray) -> list[list[dict[str, Any]]]:
+    """Return the cells of the confusion matrix: counts, shares of the row, and shades.
+
+    The shade is the root of the share, so that rare confusions are visible.
+    """
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    return [
+        [
+            {"count": int(n), "share": share, "shade": np.sqrt(share), "right": i == j}
+            for j, (n, share) in enumerate(zip(*row, strict=True))
+        ]
+        for i, row in enumerate(zip(confusion, shares, strict=True))
+    ]
+
+
+def _confidence(report: Mapping[str, Any]) -> dict[str, Any]:
+    drawn, scaled = {"as trained": report["calibration"]}, report.get("temperature_scaled")
+    if scaled:
+        drawn[f"temperature {scaled['temperature']:.2f}"] = scaled
+    gap = report["calibration"]["mean_confidence"] - report["accuracy"]
+    return {
+        "reliability": figures.data_uri(reliability_figure(drawn, "")),
+        "calibration": report["calibration"],
+        "scaled": scaled,
+        "verdict": "surer than it should be" if gap > 0 else "less sure than it could be",
+        "well_calibrated": abs(gap) < 0.01,
+    }
+
+
+class _Examples:
+    """Chooses the evaluated images that the page shows."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        report: Mapping[str, Any],
+        classes: Sequence[str],
+        source: Source,
+        picture: Callable[[int], str | None],
+    ):
+        self._rows, self._classes, self._source, self._picture = rows, classes, source, picture
+        scaled = report.get("temperature_scaled") or {"temperature": 1.0}
+        logits = rows.logits.astype(np.float64) / scaled["temperature"]
+        self._probabilities = special.softmax(logits, axis=-1)
+        self._predicted, self._confidence = logits.argmax(-1), self._probabilities.max(-1)
+        self._wrong = self._predicted != rows.label
+
+    def ranking(self, per_class: list[dict[str, Any]]) -> dict[str, Any]:
+        """Add the average precision to `per_class`, and return the figure of the curves.
+
+        With many classes, the figure shows those with the lowest average precision.
+        """
+        found = []
+        for label, entry in enumerate(per_class):
+            curve = precision_recall(self._probabilities[:, label], self._rows.label == label)
+            if curve:
+                entry["average_precision"] = curve.average_precision
+                found.append((curve, entry))
+        hardest = sorted(found, key=lambda pair: pair[0].average_precision)[:_MOST_CURVES]
+        chosen = [pair for pair in found if any(pair[0] is curve for curve, _ in hardest)]
+        colors = list(_COLORS[: len(chosen)])
+        figure = precision_recall_figure([curve for curve, _ in chosen], colors)
+        legend = zip(colors, (entry for _, entry in chosen), strict=True)
+        return {
+            "precision_recall": figures.data_uri(figure),
+            "legend": list(legend),
+            "left_out_curves": len(found) - len(chosen),
+        }
+
+    def confusions(self, confusion: np.ndarray) -> list[dict[str, Any]]:
+        """Return the most frequent confusions, each with the surest of its mistakes."""
+        cells = confusion - np.diag(np.diag(confusion))
+        order = np.argsort(-cells, axis=None, kind="stable")[:_CONFUSIONS]
+        pairs = [divmod(int(cell), len(cells)) for cell in order]
+        return [
+            {
+                "true": self._classes[true],
+                "predicted": self._classes[predicted],
+                "count": int(cells[true, predicted]),
+                "share": cells[true, predicted] / confusion[true].sum(),
+                "cards": self._cards(
+                    (self._rows.label == true) & (self._predicted == predicted),
+                    -self._confidence,
+                    _EXAMPLES,
+                ),
+            }
+            for true, predicted in pairs
+            if cells[true, predicted]
+        ]
+
+    def mistakes(self) -> list[dict[str, Any]]:
+        """Return the mistakes with the highest confidence."""
+        return self._cards(self._wrong, -self._confidence, _CARDS)
+
+    def least_certain(self) -> list[dict[str, Any]]:
+        """Return the images with the lowest confidence."""
+        return self._cards(np.ones_like(self._wrong), self._confidence, _CARDS)
+
+    def _cards(self, among: np.ndarray, order: np.ndarray, count: int) -> list[dict[str, Any]]:
+        positions = np.flatnonzero(among)
+        positions = positions[np.argsort(order[positions], kind="stable")][:count]
+        return [self._card(int(position)) for position in positions]
+
+    def _card(self, position: int) -> dict[str, Any]:
+        index, label = int(self._rows.position[position]), self._rows.label[position]
+        row = self._probabilities[position]
+        best = np.argsort(-row, kind="stable")[:_SHOWN]
+        return {
+            "picture": self._picture(index),
+            "name": printable(example_name(self._source, index)),
+            "label": self._classes[label],
+            "wrong": bool(self._wrong[position]),
+            "scores": [(self._classes[k], float(row[k]), k == label) for k in best],
+        }

@@ -1,0 +1,192 @@
+"""The page of an evaluation: what it shows, and that it neither runs nor requests anything."""
+
+import base64
+import html.parser
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from netzoo.data.files import ImageError
+from netzoo.tasks.classification.metrics import metrics_from_sums
+from netzoo.tasks.classification.page import Rows, report_page
+from netzoo.tasks.classification.ranking import precision_recall
+from netzoo.tasks.classification.report import report_of
+from netzoo.tasks.classification.thumbnails import SIDE, thumbnails
+from netzoo.tasks.run_facts import RunFacts
+
+NASTY = "<script>alert(1)</script>\"'&{{ 7*7 }}$x$\u202e"
+LOGITS = np.log(
+    # The second and fourth are wrong; the fourth is the surest mistake.
+    [[0.9, 0.08, 0.02], [0.48, 0.5, 0.02], [0.1, 0.6, 0.3], [0.01, 0.04, 0.95], [0.2, 0.3, 0.5]]
+)
+LABELS = np.array([0, 0, 1, 0, 2])
+
+
+class Pictures:
+    """Five grey images with names."""
+
+    name, split = "folder:pictures", "test"
+    labels = LABELS
+
+    def __init__(self, names):
+        self.names = names
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, index):
+        if self.names[index].startswith("gone"):
+            raise ImageError("no such file")
+        pixels = np.full((90, 120, 3), 4 * index, np.uint8)
+        return {"image": pixels, "label": 0, "name": self.names[index]}
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects the elements and the text of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.addresses, self.text = set(), [], ""
+        self.attributes = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def facts(**changes):
+    lines = [
+        {
+            **{"kind": "train", "step": step, "epoch": step / 2, "loss": 1 / step},
+            **{"learning_rate": 0.1},
+            "timing": {"process": "1", "wall_seconds": 60.0 * step, "images_per_second": 100.0},
+        }
+        for step in (1, 2, 3)
+    ]
+    own = {
+        **{"network": "small", "data": "folder:pictures", "validation_split": "val"},
+        **{"metric": "accuracy", "command": "netzoo eval --workdir runs/x", "seconds": 2.0},
+        **{"workdir": "runs/x", "environment": {"command": "netzoo train", "parameters": 1234}},
+        **{"train": lines, "lines": lines},
+    }
+    return RunFacts(**own | changes)
+
+
+def page_of(classes, names, logits=LOGITS, labels=LABELS, temperature=None, kept=True, **changes):
+    """Return the page of an evaluation with these logits."""
+    source, count = Pictures(names), len(labels)
+    predicted = logits.argmax(-1)
+    confusion = np.zeros((len(classes), len(classes)), int)
+    np.add.at(confusion, (labels, predicted), 1)
+    sums = {"confusion": confusion, "topk_correct": count, "loss_sum": 1.0, "count": count}
+    rows = {"logits": logits, "label": labels, "mask": np.ones(count, bool)} if kept else {}
+    details, _ = report_of(source, classes, "title", confusion, rows, temperature)
+    report = {
+        **metrics_from_sums(sums, classes, 2),
+        **details,
+        **{"split": "test", "step": 3, "checkpoint": "last", "weights": "params"},
+        **{"versions": {"jax": "1.2"}, "commit": None},
+    }
+    run, picture = facts(**changes), thumbnails(source, 0.875)
+    return report_page(report, Rows.of(rows), source, picture, run, trained_on=False)
+
+
+def test_names_from_strangers_stay_text():
+    """Protects whoever opens the report of a downloaded run or data set."""
+    names = [f"{NASTY}/{i}.png" for i in range(5)]
+    page = page_of([NASTY, "daisy", "roses"], names, network=NASTY, data=NASTY, command=NASTY)
+    read = Reader(page)
+    assert not read.tags & {"script", "iframe", "link", "object", "embed", "form", "base", "a"}
+    assert not [name for name in read.attributes if name.startswith("on")]
+    assert read.addresses and all(address.startswith("data:") for address in read.addresses)
+    shown = NASTY.replace("\u202e", "\\u202e")
+    assert read.text.count(shown) > 10 and "49" not in read.text and "\u202e" not in page
+    assert f"{shown}/3.png" in read.text
+    assert "default-src 'none'" in page
+
+
+def test_the_page_says_what_was_evaluated():
+    """The scores, the examples and the facts of the run are on the page, in the right order."""
+    page = page_of(["daisy", "roses", "tulips"], [f"{i}.png" for i in range(5)])
+    text = re.sub(r"\s+", " ", Reader(page).text)
+    assert "60.0% accuracy 3 of 5 images are classified correctly" in text
+    assert "expect 23.1% to 88.2% (95 % interval)" in text
+    assert "daisy → tulips 1 image, 33.3% of daisy" in text
+    worst = text[text.index("Worst mistakes") : text.index("Least certain")]
+    assert worst.index("3.png") < worst.index("1.png") and "0.png" not in worst
+    assert "daisy, taken for tulips" in worst and "tulips95.0%" in worst.replace(" ", "")
+    least = text[text.index("Least certain") : text.index("The run")]
+    order = [least.index(f"{i}.png") for i in (1, 4, 2, 0, 3)]
+    assert order == sorted(order)
+    assert "100 images per second (median), 3.0 minutes" in text
+    assert "netzoo train" in text and "netzoo eval --workdir runs/x" in text and "jax 1.2" in text
+    assert "--split validation --temperature fit" in text
+    assert page.count("data:image/svg+xml") == 3  # reliability, precision and recall, curves
+
+
+def test_a_temperature_changes_the_probabilities():
+    """The page shows the probabilities that predictions of the run show."""
+    page = page_of(["daisy", "roses", "tulips"], [f"{i}.png" for i in range(5)], temperature=2.0)
+    text = re.sub(r"\s+", " ", Reader(page).text)
+    root = np.sqrt([0.01, 0.04, 0.95])
+    assert f"tulips{root[2] / root.sum():.1%}" in text and "tulips95.0%" not in text
+    assert "Divided by the temperature 2.00" in text and "--temperature fit" not in text
+
+
+def test_pictures_are_what_the_network_sees():
+    """Pictures are small JPEGs of the central crop; an image that is gone leaves a sentence."""
+    page = page_of(["daisy", "roses", "tulips"], ["0.png", "1.png", "2.png", "gone.png", "4.png"])
+    jpegs = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    sizes = {Image.open(io.BytesIO(base64.b64decode(data))).size for data in jpegs}
+    assert sizes == {(SIDE, SIDE)}
+    assert "This image can no longer be read." in page and "no such file" not in page
+
+
+def test_many_classes_are_not_a_wall_of_numbers():
+    """With many classes, the worst come first and the matrix is a picture."""
+    classes = [f"_class {i}" for i in range(30)]
+    labels = np.arange(60) % 29  # the last class has no images
+    logits = np.random.default_rng(0).normal(size=(60, 30))
+    page = page_of(classes, [f"{i}.png" for i in range(60)], logits, labels)
+    text = Reader(page).text
+    assert "All 30 classes" in text and "Confusion matrix of 30 classes" in page
+    assert "no images" in text and "the 8 classes with the lowest average precision" in text
+    assert len(page) < 1_500_000
+
+
+def test_an_evaluation_without_rows_has_a_shorter_page():
+    """A split that is too large to keep its logits, or a network that diverged, has a page too."""
+    page = page_of(["daisy", "roses", "tulips"], list("01234"), kept=False, train=[], lines=[])
+    text = Reader(page).text
+    assert "60.0%" in text and "Confusion matrix" in text and "Worst mistakes" not in text
+    assert "images per second" not in text and "data:" not in " ".join(Reader(page).addresses)
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "expected"),
+    [
+        # By hand: thresholds 0.8 (1 of 1), 0.4 (1 of 2), 0.35 (2 of 3).
+        ([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], 0.5 * 1 + 0.5 * 2 / 3),
+        # Equal scores are one threshold, in whatever order they come.
+        ([0.5, 0.5, 0.5, 0.5], [1, 0, 0, 0], 1 / 4),
+        ([0.5, 0.5, 0.5, 0.5], [0, 0, 0, 1], 1 / 4),
+        ([0.9, 0.1], [1, 0], 1.0),
+    ],
+)
+def test_average_precision(scores, positive, expected):
+    """Values computed by hand."""
+    curve = precision_recall(np.array(scores), np.array(positive, bool))
+    assert curve.average_precision == pytest.approx(expected, abs=1e-12)
+    assert curve.recall[-1] == 1
+
+
+def test_a_class_without_images_has_no_curve():
+    assert precision_recall(np.array([0.1, 0.2]), np.zeros(2, bool)) is None
