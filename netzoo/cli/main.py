@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": ("netzoo.cli.eval", "evaluate a run on its test split, or another"),
     "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
     "export": ("netzoo.cli.export", "export a network to a file that runs without netzoo"),
+    "serve": ("netzoo.cli.serve", "serve a network over HTTP"),
     "probe": ("netzoo.cli.probe", "score the features of weights: linear probe and neighbours"),
     "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),

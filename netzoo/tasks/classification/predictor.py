@@ -5,6 +5,7 @@ probabilities = predictor(["photo.jpg", pixels])    # float32 [2, 1000]
 predictor.top_k(probabilities, 3)                   # [[("class 281", 0.71), ...], ...]
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,12 @@ class Predictor(Classifier):
         if names is None or len(names) != network.num_classes:  # the latter with another head
             names = tuple(f"class {i}" for i in range(network.num_classes))
         return cls(network, variables, preprocessing, names)
+
+    def with_batch_size(self, batch_size: int) -> "Predictor":
+        """Return this predictor for batches of another size; both share the variables."""
+        other = copy.copy(self)
+        other.batch_size = batch_size
+        return other
 
     def apply(self, variables: ArrayTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return logits and probabilities, for programs that JAX traces.

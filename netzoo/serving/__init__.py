@@ -1,0 +1,1 @@
+"""Serves a Predictor over HTTP: requests, their limits, and batches over requests."""
