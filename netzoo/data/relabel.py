@@ -22,11 +22,11 @@ class RelabelledSource:
         self.name, self.split, self.class_names = source.name, source.split, tuple(class_names)
         label_of = {name: label for label, name in enumerate(class_names)}
         if unknown := [name for name in source.class_names if name not in label_of]:
-            more = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+            lacking = [name for name in class_names if name not in {*source.class_names}]
             raise SourceError(
-                f"{source.name} has the class {unknown[0]!r}{more}, expected only classes of the "
-                f"run: {', '.join(class_names)}.{did_you_mean(unknown[0], class_names)} Rename or "
-                "remove the class in the data."
+                f"{source.name} has classes that the run does not have: {', '.join(unknown)}. "
+                f"Classes of the run that the data lack: {', '.join(lacking) or 'none'}."
+                f"{did_you_mean(unknown[0], lacking)} Rename or remove the classes in the data."
             )
         self.names = getattr(source, "names", None)
         self._labels = [label_of[name] for name in source.class_names]

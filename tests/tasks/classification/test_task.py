@@ -166,7 +166,8 @@ def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_pa
     [line] = [line for line in capsys.readouterr().out.splitlines() if "daisy" in line]
     assert "no images" in line
     shutil.copytree(pictures / "test" / "daisy", new / "Roses")
-    with pytest.raises(UserError, match=r"has the class 'Roses', .*Did you mean 'roses'"):
+    both = r"does not have: Roses\. .* the data lack: daisy\."
+    with pytest.raises(UserError, match=both):
         evaluation_task(resolve_config(config), tmp_path).evaluation_batches("train")
 
 
