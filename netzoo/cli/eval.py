@@ -2,7 +2,8 @@
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
 netzoo eval --workdir runs/v2 --split validation --temperature fit
-netzoo eval --workdir runs/v2 --config.data.source=folder:new --config.data.test_split=all --out new
+netzoo eval --workdir runs/v2 --data folder:new --out new
+netzoo eval --workdir runs/v2 --compare runs/v1
 """
 
 import argparse
@@ -17,6 +18,11 @@ from netzoo.workdir import WEIGHTS
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     parser = launch.parser("eval", __doc__)
+    data = (
+        "evaluate on other labelled data, such as folder:PATH or tfds:NAME: its test split, or all "
+        "examples if it has none; needs --out"
+    )
+    parser.add_argument("--data", metavar="SOURCE", help=data)
     which = "weights to evaluate (default: last)"
     parser.add_argument("--checkpoint", choices=WEIGHTS, default="last", help=which)
     parser.add_argument(
@@ -35,6 +41,11 @@ def main(arguments: Sequence[str]) -> None:
         "of runs give the mean of their temperatures (default: the one stored in the run, if any)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
+    help_ = (
+        "for images: compare with another run, or with the results of its evaluation, on the same "
+        "images"
+    )
+    parser.add_argument("--compare", metavar="DIR", help=help_)
     help_ = "do not write report.html, the page about the evaluation of images"
     parser.add_argument("--no_report", action="store_true", help=help_)
     launch.run(parser, arguments, _evaluate, many_processes=True)
@@ -45,6 +56,8 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.training.evaluate_run import evaluate_run
 
     check_devices()
+    if options.data:
+        _use_data(config, options.data, options.overridden)
     which, split, out = options.checkpoint, options.split, options.out
     evaluate_run(
         options.workdir,
@@ -54,4 +67,16 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
         out=out,
         temperature=options.temperature,
         page=not options.no_report,
+        compare=options.compare,
     )
+
+
+def _use_data(config: ConfigDict, source: str, overridden: Sequence[str]) -> None:
+    """Set another source, and its test split unless the command sets it."""
+    from netzoo.config.tasks import task_module
+    from netzoo.data.splits import evaluation_split
+
+    config.data.source = source
+    if "data.test_split" not in overridden:
+        sizes = task_module(config.task, "task").TASK.split_sizes(config)
+        config.data.test_split = evaluation_split(sizes)

@@ -83,6 +83,14 @@ def default_splits(
     return f"{train}[:72%]", f"{train}[72%:80%]", f"{train}[80%:]"
 
 
+def evaluation_split(names: Collection[str]) -> str:
+    """Return the split of a source for the evaluation of a run that was trained on other data.
+
+    `names` are the splits of the source. Without a test split, all examples are evaluated.
+    """
+    return _named("test", names) or "all"
+
+
 def _named(role: str, names: Collection[str]) -> str | None:
     """Return the name of a split; among several names, prefer the first word in `SPLIT_WORDS`."""
     found = [name for name in sorted(names) if split_role(name) == role]

@@ -188,6 +188,18 @@ class Task(abc.ABC):
         process writes.
         """
 
+    def read_evaluation(self, folder: Path, split: str) -> Any:
+        """Read an evaluation of another run, and check that it is on the examples of `split`.
+
+        Raises:
+          UserError: The task compares no evaluations, or this one has other examples.
+        """
+        raise UserError(f"{self.config.task} compares no evaluations; omit --compare")
+
+    def compare(self, other: Any, split: str, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return the comparison of the rows of `report` with a result of `read_evaluation`."""
+        raise NotImplementedError
+
     def page(
         self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts
     ) -> str | None:

@@ -42,6 +42,7 @@ def evaluate_run(
     out: str | os.PathLike[str] | None = None,
     temperature: Sequence[str] = (),
     page: bool = True,
+    compare: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and more.
 
@@ -59,6 +60,8 @@ def evaluate_run(
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
         other runs give the mean of their temperatures. Either is stored in the run. If empty, the
         evaluation uses the temperature that is stored for these weights, if any.
+      compare: For images: another run, or the folder of its results (`out`), which was evaluated on
+        the same examples. `eval.json` and the page then compare the two.
       page: Whether to write `report.html` too, if the task has such a page.
 
     Returns:
@@ -77,7 +80,9 @@ def evaluate_run(
     _check_temperature(temperature, split, out)
     folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
-    report, write_others = _evaluate(task, workdir, which, examples, temperature)
+    report, write_others = _evaluate(
+        task, workdir, which, examples, temperature, _results(compare, split) if compare else None
+    )
     if _logs_test(workdir, config, examples):
         report["test_evaluations"] = add_evaluation(workdir, report)
     # Print first, so that a figure that cannot be written does not lose the metrics.
@@ -116,7 +121,12 @@ def _check_temperature(wanted: Sequence[str], split: str, out: Any) -> None:
 
 
 def _evaluate(
-    task: Task, workdir: Path, which: str, examples: str, wanted: Sequence[str]
+    task: Task,
+    workdir: Path,
+    which: str,
+    examples: str,
+    wanted: Sequence[str],
+    compare: Path | None,
 ) -> tuple[dict[str, Any], Callable[[Path, dict[str, Any], bool], None]]:
     """Return the contents of `eval.json`, and a function that writes the other files.
 
@@ -125,6 +135,7 @@ def _evaluate(
     config, mesh = task.config, meshes.create_mesh()
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
+    other = compare and task.read_evaluation(compare, examples)
     described = {"data": task.fingerprint(examples), "versions": versions(), "commit": commit()}
     processes.check_same(shared_environment(described))
     step, weights, variables = restore_variables(workdir, which)
@@ -146,6 +157,7 @@ def _evaluate(
     report = {
         **task.metrics(sums),
         **details,
+        **({"comparison": task.compare(other, examples, rows)} if other else {}),
         "split": examples,
         "step": step,
         "checkpoint": which,
@@ -174,6 +186,14 @@ def _facts(task: Task, workdir: Path, seconds: float) -> RunFacts:
         metric=task.main_metric,
         command=shell_line(sys.orig_argv),
         seconds=seconds,
+    )
+
+
+def _results(compare: str | os.PathLike[str], split: str) -> Path:
+    """Return the folder with the results of another run on its test split or another split."""
+    folder = run_path(compare)
+    return (
+        folder / f"eval_{split}" if split != "test" and (folder / CONFIG_FILE).exists() else folder
     )
 
 

@@ -204,6 +204,22 @@ def test_the_page_is_written_beside_the_scores(page, workdir, monkeypatch, capsy
     assert not page or path.read_text() == "transformer_tiny, loss 0.5"
 
 
+def test_a_task_that_compares_nothing_says_so(workdir, tmp_path):
+    """Protects from an evaluation whose comparison fails at its end."""
+    create_task(tiny_translation_config()).save(workdir)
+    with pytest.raises(UserError, match="translation compares no evaluations; omit --compare"):
+        evaluate_run(workdir, compare=tmp_path)
+
+
+def test_the_results_of_the_same_split_are_compared(tmp_path):
+    """A run is compared with the results on the same split; a folder of results is taken as is."""
+    save_config(tiny_translation_config(), tmp_path)
+    (tmp_path / "out").mkdir()
+    assert module._results(tmp_path, "test") == tmp_path
+    assert module._results(tmp_path, "validation") == tmp_path / "eval_validation"
+    assert module._results(tmp_path / "out", "validation") == tmp_path / "out"
+
+
 def test_every_evaluation_of_the_test_split_is_counted(workdir, tmp_path, monkeypatch, capsys):
     """Whoever tries several weights or settings on the test split cannot hide it."""
     log = workdir / "test_evaluations.json"

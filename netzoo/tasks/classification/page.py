@@ -16,6 +16,7 @@ from netzoo.data.source import Source, example_name
 from netzoo.errors import printable
 from netzoo.tasks.classification.figures import confusion_figure, reliability_figure
 from netzoo.tasks.classification.ranking import precision_recall, precision_recall_figure
+from netzoo.tasks.classification.versus import verdict
 from netzoo.tasks.run_facts import RunFacts
 
 _MOST_CELLS = 12  # classes of a confusion matrix that is a table
@@ -89,6 +90,10 @@ def report_page(
         values["confusions"] = examples.confusions(confusion)
         values["mistakes"] = examples.mistakes()
         values["uncertain"] = examples.least_certain()
+        if found := report.get("comparison"):
+            values["gained"] = examples.named(found["right_here_alone"])
+            values["lost"] = examples.named(found["right_there_alone"])
+            values["chance"] = verdict(found["p_value"])
     return _environment().get_template("report.html").render(values)
 
 
@@ -208,6 +213,13 @@ class _Examples:
     def least_certain(self) -> list[dict[str, Any]]:
         """Return the images with the lowest confidence."""
         return self._cards(np.ones_like(self._wrong), self._confidence, _CARDS)
+
+    def named(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the first images among those with the given names."""
+        wanted = {*names}
+        own = (example_name(self._source, int(index)) for index in self._rows.position)
+        among = np.array([printable(name) in wanted for name in own], bool)
+        return self._cards(among, -self._confidence, _CARDS // 2)
 
     def _cards(self, among: np.ndarray, order: np.ndarray, count: int) -> list[dict[str, Any]]:
         positions = np.flatnonzero(among)

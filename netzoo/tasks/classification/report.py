@@ -20,6 +20,7 @@ from netzoo.tasks.classification.predictions import (
     predictions,
     write_predictions,
 )
+from netzoo.tasks.classification.versus import comparison_lines
 
 CONFUSION_FIGURE = "confusion_matrix.png"
 RELIABILITY_FIGURE = "reliability.png"
@@ -105,13 +106,14 @@ def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     present = np.flatnonzero(rows.get("mask", ()))
     if not len(present) or not np.isfinite(rows["logits"][present]).all():
         raise UserError(
-            "cannot fit a temperature: the logits of the split are missing or not finite"
+            "a temperature or a comparison needs the logits of the split, which are missing or not "
+            "finite"
         )
     return rows["logits"][present], rows["label"][present]
 
 
 def further_scores(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each score that not every report has: without duplicates, calibration."""
+    """Yield a line for each score that not every report has, such as the calibration."""
     if found := report.get("without_duplicates"):
         yield (
             f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "
@@ -124,3 +126,5 @@ def further_scores(report: Mapping[str, Any]) -> Iterator[str]:
                 f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
                 f"{found['expected_calibration_error']:.2%}{where}"
             )
+    if found := report.get("comparison"):
+        yield from comparison_lines(found)

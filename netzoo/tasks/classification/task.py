@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from chex import ArrayTree
 from ml_collections import ConfigDict
 
@@ -17,7 +16,7 @@ from netzoo.data.cache import with_cache
 from netzoo.data.duplicates import read_pairs
 from netzoo.data.images import EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
-from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, fingerprint
+from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, example_name, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
@@ -32,26 +31,23 @@ from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.page import Rows, report_page
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.classification.report import further_scores, report_of
+from netzoo.tasks.classification.report import further_scores, kept_rows, report_of
 from netzoo.tasks.classification.sizes import (
     batch_size,
     check_image_sizes,
     largest_size,
     size_notes,
 )
+from netzoo.tasks.classification.sums import batch_sums
 from netzoo.tasks.classification.temperature import (
     new_temperature,
     save_temperature,
     stored_temperature,
 )
 from netzoo.tasks.classification.thumbnails import thumbnails
+from netzoo.tasks.classification.versus import Evaluation, compare, read_evaluation
 from netzoo.tasks.run_facts import RunFacts
-from netzoo.tasks.task import (
-    Task,
-    apply_in_training,
-    create_network,
-    take_options,
-)
+from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
 from netzoo.weights.origin import find_weights, taken
 
@@ -286,24 +282,11 @@ class ImageClassification(Task):
 
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return the sums described in `netzoo.tasks.classification.metrics`."""
-        return self._sums(self._logits(variables, batch), batch)
+        return batch_sums(self._logits(variables, batch), batch, self._top_k)
 
     def _logits(self, variables: ArrayTree, batch: ArrayTree) -> Any:
         images = normalize(batch["image"], self.config.data.mean, self.config.data.std)
         return self.model.apply(variables, images, train=False)
-
-    def _sums(self, logits: jax.Array, batch: ArrayTree) -> ArrayTree:
-        classes, mask, labels = len(self.class_names), batch["mask"], batch["label"]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        _, best = jax.lax.top_k(logits, self._top_k)
-        cells = labels * classes + logits.argmax(-1)
-        confusion = jnp.zeros(classes * classes, jnp.int32).at[cells].add(mask.astype(jnp.int32))
-        return {
-            "confusion": confusion.reshape(classes, classes),
-            "topk_correct": ((best == labels[:, None]).any(-1) & mask).sum(),
-            "loss_sum": jnp.where(mask, losses, 0).sum(),
-            "count": mask.sum(),
-        }
 
     def final_step(
         self, split: str
@@ -321,7 +304,7 @@ class ImageClassification(Task):
         def step(variables, batch):
             logits = self._logits(variables, batch)
             rows = {"logits": logits, "label": batch["label"], "mask": batch["mask"]}
-            return self._sums(logits, batch), rows
+            return batch_sums(logits, batch, self._top_k), rows
 
         return step
 
@@ -363,6 +346,17 @@ class ImageClassification(Task):
         source, confusion = self._source(split), sums["confusion"]
         duplicates = self.config.evaluation.duplicates
         return report_of(source, self.class_names, title, confusion, rows, temperature, duplicates)
+
+    def read_evaluation(self, folder: Path, split: str) -> Evaluation:
+        """Read an evaluation of another run on the images of `split`."""
+        return read_evaluation(folder, self._source(split), self.class_names)
+
+    def compare(self, other: Evaluation, split: str, rows: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return the comparison; see `netzoo.tasks.classification.versus.compare`."""
+        logits, labels = kept_rows(rows)
+        present, source = np.flatnonzero(rows["mask"]), self._source(split)
+        names = [example_name(source, int(index)) for index in present]
+        return compare(other, names, logits.argmax(-1) == labels)
 
     def page(
         self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts

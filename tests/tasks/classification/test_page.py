@@ -12,9 +12,11 @@ from PIL import Image
 from netzoo.data.files import ImageError
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.page import Rows, report_page
+from netzoo.tasks.classification.predictions import Prediction
 from netzoo.tasks.classification.ranking import precision_recall
 from netzoo.tasks.classification.report import report_of
 from netzoo.tasks.classification.thumbnails import SIDE, thumbnails
+from netzoo.tasks.classification.versus import Evaluation, compare
 from netzoo.tasks.run_facts import RunFacts
 
 NASTY = "<script>alert(1)</script>\"'&{{ 7*7 }}$x$\u202e"
@@ -80,7 +82,16 @@ def facts(**changes):
     return RunFacts(**own | changes)
 
 
-def page_of(classes, names, logits=LOGITS, labels=LABELS, temperature=None, kept=True, **changes):
+def page_of(
+    classes,
+    names,
+    logits=LOGITS,
+    labels=LABELS,
+    temperature=None,
+    kept=True,
+    comparison=None,
+    **changes,
+):
     """Return the page of an evaluation with these logits."""
     source, count = Pictures(names), len(labels)
     predicted = logits.argmax(-1)
@@ -94,6 +105,7 @@ def page_of(classes, names, logits=LOGITS, labels=LABELS, temperature=None, kept
         **details,
         **{"split": "test", "step": 3, "checkpoint": "last", "weights": "params"},
         **{"versions": {"jax": "1.2"}, "commit": None},
+        **({"comparison": comparison} if comparison else {}),
     }
     run, picture = facts(**changes), thumbnails(source, 0.875)
     return report_page(report, Rows.of(rows), source, picture, run, trained_on=False)
@@ -148,6 +160,27 @@ def test_pictures_are_what_the_network_sees():
     sizes = {Image.open(io.BytesIO(base64.b64decode(data))).size for data in jpegs}
     assert sizes == {(SIDE, SIDE)}
     assert "This image can no longer be read." in page and "no such file" not in page
+
+
+def test_the_page_compares_two_runs():
+    """The comparison shows the images that only one of the runs classifies correctly."""
+    names = [f"{i}.png" for i in range(5)]
+    rows = {name: Prediction(name, "daisy", "daisy", 0.5, 0.5) for name in names}
+    rows["0.png"] = rows["0.png"]._replace(prediction="roses")
+    scores = {
+        **{"accuracy": 0.8, "interval": [0.3, 0.9], "macro_recall": 0.7, "left_out": 0},
+        "per_class": [{"name": "daisy", "recall": 0.123}],
+    }
+    right = LOGITS.argmax(-1) == LABELS
+    found = compare(Evaluation(NASTY, scores, rows), names, right)
+    page = page_of(["daisy", "roses", "tulips"], names, comparison=found)
+    assert "script" not in Reader(page).tags
+    text = re.sub(r"\s+", " ", Reader(page).text)
+    text = text[text.index("Comparison with") : text.index("Confusions")]
+    here, there = text.index("Only this run is right"), text.rindex("Only <script>")
+    assert here < text.index("0.png") < there < text.index("3.png") < text.index("1.png")
+    assert "differs by -20.0 points" in text and "Recall of daisy33.3%12.3%" in text
+    assert "p = 1: the difference may be chance" in text
 
 
 def test_many_classes_are_not_a_wall_of_numbers():
