@@ -13,7 +13,15 @@ from netzoo.layers.attention import Attention, KeyValue, MultiHeadAttention
 from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
-from netzoo.layers.endpoints import AUXILIARY, ENDPOINTS, endpoint, endpoints_wanted
+from netzoo.layers.endpoints import (
+    AUXILIARY,
+    ENDPOINTS,
+    endpoint,
+    endpoints_wanted,
+    perturbation,
+    perturbed,
+    store_endpoint,
+)
 from netzoo.layers.mlp import Mlp
 from netzoo.layers.norm import BatchNorm, GroupNorm, batch_norm_groups
 from netzoo.layers.squeeze_excite import SqueezeExcite
@@ -44,4 +52,7 @@ __all__ = [
     "local_response_norm",
     "matmul",
     "max_pool",
+    "perturbation",
+    "perturbed",
+    "store_endpoint",
 ]

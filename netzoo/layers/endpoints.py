@@ -7,23 +7,65 @@ collection mutable does not change the logits:
 
     logits, state = model.apply(variables, images, train=False, mutable=["endpoints"])
     state["endpoints"]["stage1/block2"]
+
+In networks on images, `perturbed` adds values to endpoints. The gradient with respect to a
+perturbation of zeros is the gradient at the endpoint:
+
+    def total(perturbation):
+        collections = perturbed(variables, {"stage1/block2": perturbation})
+        return model.apply(collections, images, train=False).sum()
+
+    gradient = jax.grad(total)(jnp.zeros_like(state["endpoints"]["stage1/block2"]))
 """
+
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
+from chex import ArrayTree
 
 ENDPOINTS = "endpoints"
 AUXILIARY = "auxiliary"
+_PERTURBATIONS = "perturbations"
+# A submodule may have the name of an endpoint, e.g. `stem`, but no submodule begins with this.
+_PREFIX = "+"
 
 
 def endpoint(
     module: nn.Module, name: str, value: jax.Array, collection: str = ENDPOINTS
 ) -> jax.Array:
-    """Store a value under `name` if the caller requested the collection, and return the value."""
-    # Not `sow`, which rejects the name of a submodule, such as `stem`.
+    """Return a value, and store it under `name` if the caller requested the collection.
+
+    The network has to continue with the result: it is the sum of the value and the perturbation of
+    this name, if there is one.
+    """
+    # Not `perturb` and `sow`, which reject the name of a submodule, such as `stem`.
+    if (added := perturbation(module, name)) is not None:
+        value = value + added
+    store_endpoint(module, name, value, collection)
+    return value
+
+
+def perturbed(variables: ArrayTree, perturbations: Mapping[str, jax.Array]) -> ArrayTree:
+    """Return variables for `apply` with which a network adds values to its endpoints.
+
+    `perturbations` have the names and the shapes of endpoints.
+    """
+    named = {f"{_PREFIX}{name}": value for name, value in perturbations.items()}
+    return {**variables, _PERTURBATIONS: named}
+
+
+def perturbation(module: nn.Module, name: str) -> jax.Array | None:
+    """Return the perturbation of an endpoint, or None."""
+    return module.get_variable(_PERTURBATIONS, f"{_PREFIX}{name}", None)
+
+
+def store_endpoint(
+    module: nn.Module, name: str, value: jax.Array, collection: str = ENDPOINTS
+) -> None:
+    """Store a value under `name` if the caller requested the collection."""
     if endpoints_wanted(module, collection):
         module.put_variable(collection, name, value)
-    return value
 
 
 def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:

@@ -130,7 +130,7 @@ class AlexNet(nn.Module):
                 x = local_response_norm(x)
             if name in ("stem", "stage1_block1", "stage4_block1"):
                 x = max_pool(x, 3, 2, padding=0)
-            endpoint(self, name.replace("_", "/"), x)
+            x = endpoint(self, name.replace("_", "/"), x)
         return hidden_layers_classifier(
             self,
             x,

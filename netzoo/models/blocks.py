@@ -21,6 +21,8 @@ from netzoo.layers import (
     SqueezeExcite,
     adaptive_avg_pool,
     endpoint,
+    perturbation,
+    store_endpoint,
 )
 from netzoo.models.remat import blocks_are_rematerialized
 
@@ -189,7 +191,7 @@ def trunk(
         for block, make_block in enumerate(blocks, start=1):
             stride = first_stride if block == 1 else 1
             x = make_block(stride=stride, name=f"stage{stage}_block{block}")(x, train=train)
-            endpoint(network, f"stage{stage}/block{block}", x)
+            x = endpoint(network, f"stage{stage}/block{block}", x)
     return x
 
 
@@ -315,4 +317,22 @@ def block_endpoints(network: nn.Module, stack: str, outputs: Mapping[str, jax.Ar
     """Store outputs `[depth, ...]` of scanned blocks, e.g. `"/mlp"` as `{stack}/block1/mlp`."""
     for name, values in outputs.items():
         for block, value in enumerate(values, start=1):
-            endpoint(network, f"{stack}/block{block}{name}", value)
+            store_endpoint(network, f"{stack}/block{block}{name}", value)
+
+
+def block_perturbations(
+    network: nn.Module, stack: str, depth: int, names: Iterable[str]
+) -> dict[str, jax.Array]:
+    """Return the perturbations `[depth, ...]` of the outputs `names` of scanned blocks.
+
+    Blocks without a perturbation have zeros. An output that no block perturbs is left out. For the
+    names, see `block_endpoints`; for perturbations, `netzoo.layers.endpoint`.
+    """
+    stacked = {}
+    for name in names:
+        blocks = (f"{stack}/block{block}{name}" for block in range(1, depth + 1))
+        added = [perturbation(network, endpoint) for endpoint in blocks]
+        if given := [value for value in added if value is not None]:
+            zeros = jnp.zeros_like(given[0])
+            stacked[name] = jnp.stack([zeros if value is None else value for value in added])
+    return stacked

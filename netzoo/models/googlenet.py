@@ -39,6 +39,7 @@ from netzoo.layers import (
     global_avg_pool,
     local_response_norm,
     max_pool,
+    store_endpoint,
 )
 from netzoo.models.blocks import ConvNet, ConvNormAct, check_image_size, classifier
 from netzoo.models.registry import register
@@ -224,18 +225,18 @@ class GoogLeNet(ConvNet, kw_only=True):
         response_norm = functools.partial(local_response_norm, k=1.0, alpha_over_size=True)
         normalize = (lambda x: x) if v.batch_norm else response_norm
         x = Stem(conv_norm_act, pool, normalize, name="stem")(x, train=train)
-        endpoint(self, "stem", x)
+        x = endpoint(self, "stem", x)
         for stage, blocks in STAGES.items():
             if stage > 3:
                 x = pool(x, v.last_pool if stage == 5 else 3)
             for block, widths in enumerate(blocks, start=1):
                 name = f"stage{stage}_block{block}"
                 x = Inception(widths, v.branch3_kernel, conv_norm_act, name=name)(x, train=train)
-                endpoint(self, f"stage{stage}/block{block}", x)
+                x = endpoint(self, f"stage{stage}/block{block}", x)
                 if classify_early and (stage, block) in HEADS:
                     name = HEADS[stage, block]
                     logits = auxiliary_classifier(name=name)(x, train=train)
-                    endpoint(self, name, logits, AUXILIARY)
+                    store_endpoint(self, name, logits, AUXILIARY)
         dropout = Dropout(self.dropout_rate)
         return classifier(self, global_avg_pool(x), dropout, v.kernel_init, train=train)
 

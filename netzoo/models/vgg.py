@@ -87,7 +87,7 @@ class VGG(ConvNet, kw_only=True):
                 kernel_size = 1 if v.pointwise_third and block == 3 else 3
                 name = f"stage{stage}_block{block}"
                 x = conv_norm_act(x, channels, kernel_size, name=name, train=train)
-                endpoint(self, f"stage{stage}/block{block}", x)
+                x = endpoint(self, f"stage{stage}/block{block}", x)
             x = max_pool(x, 2, 2, padding=0)
         return hidden_layers_classifier(self, x, DENSE_SIDE, train=train)
 

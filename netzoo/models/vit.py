@@ -30,6 +30,7 @@ from netzoo.errors import UserError
 from netzoo.layers import Conv, Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
 from netzoo.models.blocks import (
     block_endpoints,
+    block_perturbations,
     check_normalized,
     classifier,
     drop_path_factors,
@@ -112,23 +113,35 @@ class EncoderBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, factors: jax.Array | None
+        self, x: jax.Array, factors: jax.Array | None, perturbations: dict[str, jax.Array]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Map tokens `[batch, length, width]` to the same shape, as one step of the scan.
 
         If given, `factors` `[2, batch, 1, 1]` multiply the branches of attention and MLP.
+        `perturbations` are added to the outputs of their names.
 
         Returns:
-          The tokens, and if `details`, the outputs of `attention`, `mlp` and the block (`""`).
+          The tokens, and if `details`, the outputs of `attention`, `mlp` and the block (`""`), and
+          the weights of the attention `[batch, heads, length, length]`.
         """
         norm, dropout, train = self.norm, Dropout(self.dropout_rate), self.train
-        attention = self.attention(name="attention")(norm(name="attention_norm")(x), train=train)
-        branch = dropout(attention, train=train)
+        outputs: dict[str, jax.Array] = {}
+
+        def endpoint(name: str, value: jax.Array) -> jax.Array:
+            outputs[name] = value + perturbations[name] if name in perturbations else value
+            return outputs[name]
+
+        attention = self.attention(name="attention")(
+            norm(name="attention_norm")(x), train=train, details=self.details
+        )
+        if self.details:
+            attention, outputs["/attention_weights"], _ = attention
+        branch = dropout(endpoint("/attention", attention), train=train)
         x = x + (branch if factors is None else factors[0] * branch)
-        mlp = self.mlp(name="mlp")(norm(name="mlp_norm")(x), train=train)
+        mlp = endpoint("/mlp", self.mlp(name="mlp")(norm(name="mlp_norm")(x), train=train))
         branch = dropout(mlp, train=train)
-        x = x + (branch if factors is None else factors[1] * branch)
-        return x, {"/attention": attention, "/mlp": mlp, "": x} if self.details else {}
+        x = endpoint("", x + (branch if factors is None else factors[1] * branch))
+        return x, outputs if self.details else {}
 
 
 class Encoder(nn.Module):
@@ -139,8 +152,12 @@ class Encoder(nn.Module):
     drop_path_rate: float = 0.0  # of the last block's branches; see drop_path_rates
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(
+        self, x: jax.Array, perturbations: dict[str, jax.Array], *, train: bool
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Map tokens `[batch, length, width]` to the same shape.
+
+        `perturbations` are those of `EncoderBlock`, stacked.
 
         Returns:
           The tokens, and the stacked outputs of `EncoderBlock` if endpoints are requested.
@@ -149,7 +166,7 @@ class Encoder(nn.Module):
             **self.block, train=train, details=endpoints_wanted(self), name="blocks"
         )
         factors = drop_path_factors(self, self.drop_path_rate, self.depth, 2, x, train=train)
-        x, outputs = blocks(x, factors)
+        x, outputs = blocks(x, factors, perturbations)
         return self.block["norm"](name="norm")(x), outputs
 
 
@@ -205,7 +222,10 @@ class ViT(nn.Module):
         x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
         x = Dropout(self.dropout_rate)(x, train=train)
         encoder = Encoder(self.variant.depth, self.block(), self.drop_path_rate, name="encoder")
-        x, outputs = encoder(x, train=train)
+        perturbed = block_perturbations(
+            self, "encoder", self.variant.depth, ("/attention", "/mlp", "")
+        )
+        x, outputs = encoder(x, perturbed, train=train)
         block_endpoints(self, "encoder", outputs)
         return self._classify(endpoint(self, "encoder", x), train=train)
 

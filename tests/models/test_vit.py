@@ -85,6 +85,7 @@ def test_shape_contract_of_the_docstring():
     for block in range(1, 13):
         for part in ("", "/attention", "/mlp"):
             expected[f"encoder/block{block}{part}"] = (2, 197, 768)
+        expected[f"encoder/block{block}/attention_weights"] = (2, 12, 197, 197)
     assert found == expected
     assert logits.shape == (2, 1000)
 
@@ -135,7 +136,7 @@ def test_initialisation_is_the_authors():
 def test_blocks_follow_each_other_and_have_endpoints(variables, evaluated):
     """The scan equals sequential blocks with residuals (equations 2 and 3)."""
     block = EncoderBlock(**small().block(), train=False, details=False)
-    run = jax.jit(lambda params, x: block.apply({"params": params}, x, None)[0])
+    run = jax.jit(lambda params, x: block.apply({"params": params}, x, None, {})[0])
     params, (_, endpoints) = variables["params"], evaluated
     x = endpoints["stem"].reshape(4, -1, SMALL.width)
     token = jnp.broadcast_to(params["class_token"], (4, 1, SMALL.width))
@@ -252,13 +253,13 @@ def encoder_steps(batch, layers, dropout_rate=0.0, drop_path_rate=0.0):
     variant = Variant(width=4, depth=3, mlp_dim=4, heads=1, patch=1)
     encoder = Encoder(3, ViT(variant, dropout_rate=dropout_rate).block(), drop_path_rate)
     x = jnp.zeros((batch, 3, 4))
-    tree = jax.eval_shape(lambda key: encoder.init(key, x, train=False), jax.random.key(0))
+    tree = jax.eval_shape(lambda key: encoder.init(key, x, {}, train=False), jax.random.key(0))
     tree = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), tree)
     branch, layer = layers
     dense = tree["params"]["blocks"][branch][layer]
     dense["bias"] = jnp.ones_like(dense["bias"])
     run = jax.jit(lambda key: encoder.apply(
-        tree, x, train=True, rngs={"dropout": key}, mutable=["endpoints"])[0][1])  # fmt: skip
+        tree, x, {}, train=True, rngs={"dropout": key}, mutable=["endpoints"])[0][1])  # fmt: skip
     outputs = run(jax.random.key(0))
     return np.diff([x, *outputs[""]], axis=0)
 
