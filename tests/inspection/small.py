@@ -1,0 +1,52 @@
+"""A small network whose Grad-CAM can be computed by hand, and a Predictor of it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from netzoo.layers import endpoint, global_avg_pool
+from netzoo.models.blocks import classifier
+from netzoo.models.summary import variable_shapes
+from netzoo.tasks.classification.predictor import Predictor
+from netzoo.weights.published import Preprocessing
+
+SIZE, CLASSES = 24, ("daisy", "roses", "tulips")
+PREPROCESSING = Preprocessing((120.0, 110.0, 100.0), (60.0,) * 3, SIZE, SIZE, "area")
+
+
+class Small(nn.Module):
+    """Two convolutions, an average over space, and a linear or a hidden layer."""
+
+    num_classes: int = 3
+    hidden: int = 0
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = endpoint(self, "stem", nn.relu(nn.Conv(6, (3, 3), 2, name="stem")(images)))
+        x = nn.relu(nn.Conv(8, (3, 3), 2, name="stage1_block1")(x))
+        x = global_avg_pool(endpoint(self, "stage1/block1", x))
+        x = jnp.tanh(nn.Dense(self.hidden, name="hidden")(x)) if self.hidden else x
+        return classifier(self, x, None, nn.initializers.normal(1.0), train=train)
+
+
+def small_predictor(hidden: int = 0) -> Predictor:
+    """Return a Predictor of `Small` with drawn variables."""
+    model = Small(hidden=hidden)
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        deviation = (2 / np.prod(leaf.shape[:-1])) ** 0.5
+        return rng.normal(0, deviation, leaf.shape).astype(np.float32)
+
+    variables = jax.tree.map(draw, variable_shapes(model, SIZE))
+    return Predictor(model, variables, PREPROCESSING, CLASSES, batch_size=4)
+
+
+def small_images(count: int) -> np.ndarray:
+    """Draw images, uint8 `[count, SIZE, SIZE, 3]`, with a bright square at different places."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 120, (count, SIZE, SIZE, 3), np.uint8)
+    for image, (row, column) in zip(images, rng.integers(0, SIZE - 8, (count, 2)), strict=True):
+        image[row : row + 8, column : column + 8] += 130
+    return images
