@@ -213,6 +213,7 @@ def test_libraries_leave_standard_output_to_results():
     """`--json` and translations stay readable whatever is noticed on the way."""
     parts = [f"tasks/{task.rpartition('.')[2]}" for task in TASKS.values()]
     files = [f"{part}/{name}.py" for part in parts for name in ("task", "predict")]
+    files += ["tasks/classification/prediction_output.py"]
     files += ["training/loop.py", "training/evaluate_run.py", "console.py"]
     commands = {ROOT / "netzoo" / name for name in ["cli", *files]}
     wrong = {}

@@ -1,6 +1,8 @@
 """Classifies images or translates sentences with the weights of a run.
 
 netzoo predict --workdir runs/v2 photo.jpg holiday/ [--top_k 5] [--json] [--figure sheet.png]
+netzoo predict --workdir runs/v2 'holiday/**/*.jpg' --output classes.csv
+find holiday -name '*.jpg' | netzoo predict --workdir runs/v2 - --jsonl
 netzoo predict --workdir runs/en-de "A man is riding a horse." [--input in.txt --output out.txt]
 """
 
@@ -24,7 +26,9 @@ def _positive(text: str) -> int:
 def main(arguments: Sequence[str]) -> int | None:
     """Run the command line."""
     parser = launch.parser("predict", __doc__)
-    parser.add_argument("inputs", nargs="*", help="images, folders of images, or sentences")
+    parser.add_argument(
+        "inputs", nargs="*", help="images, folders, patterns or - for a list on stdin; or sentences"
+    )
     # The task of the run defines the defaults of these options, and may not support all.
     task = parser.add_argument_group(
         "options of the run's task", argument_default=argparse.SUPPRESS
@@ -35,10 +39,12 @@ def main(arguments: Sequence[str]) -> int | None:
         type=_positive,
         help="classes per image (default: 3), or translations per sentence (1)",
     )
-    task.add_argument("--json", action="store_true", help="print JSON")
+    task.add_argument("--json", action="store_true", help="write JSON")
+    task.add_argument("--jsonl", action="store_true", help="write JSON lines, for images")
+    task.add_argument("--csv", action="store_true", help="write CSV, for images")
     task.add_argument("--figure", help="file for a figure of classes or attention, e.g. a.png")
     task.add_argument("--input", help="text to translate, one sentence per line; - for stdin")
-    task.add_argument("--output", help="file for translations instead of stdout")
+    task.add_argument("--output", help="file for the results instead of stdout")
 
     def predict_inputs(config: ConfigDict, options: argparse.Namespace) -> int:
         from netzoo.mesh import check_devices

@@ -1,23 +1,26 @@
 """Classifies images with the weights of a run."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from netzoo.console import json_text, print_table, say
-from netzoo.data.files import images_below, left_out
-from netzoo.errors import UserError, note, note_once
+from netzoo.errors import UserError, note
 from netzoo.figures import check_format
-from netzoo.paths import user_path
 from netzoo.progress import track
 from netzoo.tasks.classification.figures import prediction_sheet
+from netzoo.tasks.classification.prediction_inputs import find_images
+from netzoo.tasks.classification.prediction_output import (
+    FORMATS,
+    Predictions,
+    format_of,
+    writing,
+)
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.workdir.outputs import check_writable
-
-Predictions = list[tuple[Path, list[tuple[str, float]]]]  # images and classes, best first
 
 
 class Options(NamedTuple):
@@ -25,13 +28,18 @@ class Options(NamedTuple):
 
     checkpoint: str = "last"  # or "best" or "average"
     top_k: int = 3  # number of classes per image
-    # Print [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}] instead of a table.
+    # Write [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}] instead of a table.
     json: bool = False
+    jsonl: bool = False  # write each of these objects in its own line
+    csv: bool = False  # write a line for each image: path, class_1, probability_1, class_2, ...
     figure: str | None = None  # file for a figure of images and classes, e.g. sheet.png
+    output: str | None = None  # file for the predictions instead of standard output
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
-    """Classify images, including those in folders, and print a table or JSON.
+    """Classify images, and print a table, JSON, JSON lines or CSV.
+
+    For `paths`, see `netzoo.tasks.classification.prediction_inputs`.
 
     Returns:
       The exit status: 0; 1 if an image cannot be read; or 130 after Ctrl-C. Unreadable images are
@@ -39,15 +47,42 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
       results until then are printed.
 
     Raises:
-      UserError: The configuration is invalid, no image is given, the run cannot be read, or
-        `options.figure` cannot be written.
+      UserError: The configuration is invalid, no image is given, the run cannot be read, the format
+        is unknown, or an output file cannot be written.
     """
-    check_writable(options.figure)
+    format_ = format_of([name for name in FORMATS if getattr(options, name)], options.output)
+    check_writable(options.figure, options.output)
     check_format(options.figure)
-    files = _find(paths)
+    files = find_images(paths)
     predictor = Predictor.from_run(workdir, options.checkpoint, config)
-    predictions: Predictions = []
-    thumbnails, size, status = [], predictor.batch_size, 0
+    top_k = min(options.top_k, len(predictor.class_names))
+    sheet: tuple[Predictions, list[np.ndarray]] = [], []
+
+    def keep(predictions: Predictions, images: list[np.ndarray]) -> None:
+        if options.figure:
+            sheet[0].extend(predictions)
+            sheet[1].extend(images)
+
+    with writing(format_, options.output, top_k) as add:
+        status = _classify(predictor, files, top_k, add, keep)
+    if options.output:
+        note(f"written: {options.output}")
+    if options.figure and sheet[0]:
+        rows = [(path.name, scores) for path, scores in sheet[0]]
+        prediction_sheet(sheet[1], rows, options.figure)
+        note(f"written: {options.figure}")
+    return status
+
+
+def _classify(
+    predictor: Predictor,
+    files: Sequence[Path],
+    top_k: int,
+    add: Callable[[Predictions], None],
+    keep: Callable[[Predictions, list[np.ndarray]], None],
+) -> int:
+    """Classify files in batches, report those that cannot be read, and return the status."""
+    size, status, done = predictor.batch_size, 0, 0
     try:
         for start in track(range(0, len(files), size), "predicting"):
             read, images = [], []
@@ -59,55 +94,12 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
                     note(f"error: {error}")
                     status = 1
             if images:
-                scores = predictor.top_k(predictor.probabilities(images), options.top_k)
-                predictions += zip(read, scores, strict=True)
-                thumbnails += images if options.figure else []
+                scores = predictor.top_k(predictor.probabilities(images), top_k)
+                predictions = list(zip(read, scores, strict=True))
+                add(predictions)
+                keep(predictions, images)
+                done += len(read)
     except KeyboardInterrupt:
-        note(f"interrupted: {len(predictions):,} of {len(files):,} images were classified")
+        note(f"interrupted: {done:,} of {len(files):,} images were classified")
         status = 128 + signal.SIGINT
-    (_print_json if options.json else _print_table)(predictions)
-    if options.figure and predictions:
-        rows = [(path.name, scores) for path, scores in predictions]
-        prediction_sheet(thumbnails, rows, options.figure)
-        note(f"written: {options.figure}")
     return status
-
-
-def _find(paths: Sequence[str]) -> list[Path]:
-    """Return the images in folders, and all other paths unchanged, even if missing."""
-    files = []
-    for path in map(user_path, paths):
-        if path.is_dir():
-            images, others = images_below(path)
-            files += sorted(images)
-            if others:
-                note_once(f"{path}: {left_out(others)}")
-        else:
-            files.append(path)
-    if not files:
-        missing = f"no images in {', '.join(map(str, paths))}" if paths else "no images given"
-        raise UserError(
-            f"{missing}; pass images, or folders with images named .jpg, .png, .webp or the like"
-        )
-    return files
-
-
-def _print_json(predictions: Predictions) -> None:
-    entries = [
-        {
-            "path": str(path),
-            "predictions": [{"class": name, "probability": value} for name, value in scores],
-        }
-        for path, scores in predictions
-    ]
-    say(json_text(entries))
-
-
-def _print_table(predictions: Predictions) -> None:
-    if predictions:
-        places = (f"{place}." for place in range(1, len(predictions[0][1]) + 1))
-        rows = (
-            (str(path), *(f"{name} {value:.1%}" for name, value in scores))
-            for path, scores in predictions
-        )
-        print_table(("image", *places), rows)

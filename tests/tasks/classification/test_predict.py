@@ -1,8 +1,11 @@
 """Prediction for many files: unreadable files are reported, all others classified."""
 
+import csv
+import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -111,6 +114,66 @@ def test_images_of_a_folder(run, photos, capfd):
     found = [entry["path"] for entry in json.loads(done.out)]
     assert found == [str(shots / name) for name in ("a.ppm", "b.JPG", "c.jfif")]
     assert "ignored other files: 2 hidden, 1 .txt" in done.err
+
+
+def test_patterns_and_a_list(run, photos, capfd, monkeypatch):
+    """A quoted pattern and a list on standard input name images; the list may end in any way."""
+    good = (photos / "good.png").read_bytes()
+    (photos / "deep" / "er").mkdir(parents=True)
+    for name in ("deep/er/a.png", "deep/b.png", "[x]*.png"):
+        (photos / name).write_bytes(good)
+
+    def found(*arguments):
+        assert run(*arguments, jsonl=True) == 0
+        lines = capfd.readouterr().out.splitlines()
+        return [str(Path(json.loads(line)["path"]).relative_to(photos)) for line in lines]
+
+    assert found(photos / "deep" / "**" / "*.png") == ["deep/b.png", "deep/er/a.png"]
+    assert found(photos / "[x]*.png") == ["[x]*.png"]  # an existing name comes before a pattern
+    assert found(photos / "deep" / "er", photos / "goo?.png") == ["deep/er/a.png", "good.png"]
+    with pytest.raises(UserError, match=r"no file matches .*\*\.jpg"):
+        run(photos / "*.jpg")
+    for end in ("\n", "\r\n", "\0"):
+        text = end.join([str(photos / "good.png"), str(photos / "deep"), ""])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert found("-") == ["good.png", "deep/b.png", "deep/er/a.png"]
+
+
+def test_lines_and_cells(run, photos, capfd):
+    """JSON lines and CSV hold what JSON holds; a bad file does not end them."""
+    (photos / 'a,"b.png').write_bytes((photos / "good.png").read_bytes())
+    (photos / "bad.png").write_text("no picture")
+    assert run(photos, json=True) == 1
+    expected = json.loads(capfd.readouterr().out)
+    assert run(photos, jsonl=True) == 1
+    assert list(map(json.loads, capfd.readouterr().out.splitlines())) == expected
+    assert run(photos, csv=True) == 1
+    done = capfd.readouterr()
+    head, *rows = csv.reader(io.StringIO(done.out))
+    assert head == ["path", "class_1", "probability_1"] and "bad.png" in done.err
+    assert rows == [[entry["path"], "[/b]$x^$", "0.750000"] for entry in expected]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.JSONL", "out.json"])
+def test_the_name_of_the_output_is_its_format(name, run, photos, tmp_path, capfd):
+    """A file gets its format from its name, and appears only when it is complete."""
+    assert run(photos, output=str(tmp_path / name)) == 0
+    done = capfd.readouterr()
+    assert done.out == "" and f"written: {tmp_path / name}" in done.err
+    text = (tmp_path / name).read_text()
+    starts = {"csv": "path,", "jsonl": '{"path"', "json": '[{"path"'}
+    assert text.startswith(starts[name.lower().partition(".")[2]]) and text.endswith("\n")
+
+
+def test_a_format_that_cannot_be_written(run, photos, tmp_path):
+    """The messages name the formats."""
+    with pytest.raises(UserError, match=r"name the file \.json, \.jsonl, \.csv, or add --json"):
+        run(photos, output=str(tmp_path / "table.txt"))
+    with pytest.raises(UserError, match=r"expected one of .*; got --json and --csv"):
+        run(photos, json=True, csv=True)
+    run(photos, csv=True, output=str(tmp_path / "table.txt"))
+    assert (tmp_path / "table.txt").read_text().startswith("path,")
 
 
 def test_nothing_to_predict(run, photos):
