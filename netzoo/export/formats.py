@@ -24,7 +24,10 @@ class Format(NamedTuple):
         return importlib.import_module(self.module)
 
 
-FORMATS = {"stablehlo": Format("netzoo.export.stablehlo", ".stablehlo")}
+FORMATS = {
+    "stablehlo": Format("netzoo.export.stablehlo", ".stablehlo"),
+    "onnx": Format("netzoo.export.onnx", ".onnx"),
+}
 
 
 def read_program(path: Path) -> LoadedProgram:

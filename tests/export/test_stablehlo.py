@@ -1,10 +1,8 @@
 """StableHLO files: what a reader without netzoo needs, and damaged files."""
 
 import re
-import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,20 +11,9 @@ from jax import export
 from netzoo.errors import UserError
 from netzoo.export import stablehlo
 from netzoo.export.classifier import image_program
-from tests.pages.blocks import blocks_of
+from tests.export.conftest import NAMES, PREPROCESSING
+from tests.export.page import run_lines
 from tests.test_native_programs import OF_EXPORT
-
-ROOT = Path(__file__).parents[2]
-_BEFORE = """
-import sys
-import numpy as np
-images = np.load("images.npy")
-"""
-_AFTER = """
-assert not {"netzoo", "flax", "tensorflow"} & {*sys.modules}
-np.save("logits.npy", logits)
-print(*names)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +24,15 @@ def path(predictor, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow  # another process imports JAX
 def test_the_lines_of_the_page_run_with_jax_alone(path, predictor, images):
     """Protects readers of docs/export.md who do not have netzoo."""
-    blocks = blocks_of(ROOT / "docs" / "export.md")
-    [code] = [block.code for block in blocks if "export.deserialize" in block.code]
-    np.save(path.parent / "images.npy", predictor.preprocessing.normalize(images.pixels))
-    command = [sys.executable, "-P", "-c", _BEFORE + code + _AFTER]
-    done = subprocess.run(
-        command, cwd=path.parent, capture_output=True, text=True, env={"JAX_PLATFORMS": "cpu"}
-    )
-    assert done.returncode == 0, done.stderr
+    batch = PREPROCESSING.normalize(images.pixels)
+    forbidden = {"netzoo", "flax", "tensorflow"}
+    logits, printed = run_lines("export.deserialize", path.parent, batch, forbidden)
     expected = predictor.logits(list(images.pixels))
-    np.testing.assert_allclose(np.load(path.parent / "logits.npy"), expected, atol=2e-5)
-    assert done.stdout.split() == [predictor.class_names[i] for i in expected.argmax(-1)]
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
+    assert printed == str([NAMES[i] for i in expected.argmax(-1)])
 
 
 def test_programs_are_for_every_platform_and_any_batch(path):
