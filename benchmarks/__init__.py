@@ -4,6 +4,7 @@ throughput        images per second of networks
 input             images per second of input pipelines, beside tf.data
 input_pipeline    images per second of netzoo's input pipeline alone
 layers            milliseconds of layers
+serve             requests per second and latency of the HTTP server
 startup           seconds to the first training step
 translation       tokens and sentences per second of the Transformer
 """
