@@ -5,5 +5,6 @@ python -m reliability.TOOL --help
 kills                               signals at random moments of a run
 faults                              everything else that goes wrong with a run
 hostile_files, fuzz, guided_fuzz    bad input
+hostile_requests                    requests to the HTTP server
 mutants                             small faults in the code, which the tests should notice
 """

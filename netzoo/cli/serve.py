@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
     batches = parser.add_argument_group("batches")
     _number(batches, "--max-batch", 16, "images per batch")
-    waits = "milliseconds that an image waits for others (default: 5)"
+    waits = "milliseconds that an image waits for others that are decoded (default: 5)"
     batches.add_argument("--wait-ms", type=float, default=5.0, help=waits)
     _number(batches, "--threads", 2, "threads that decode images")
     limits = parser.add_argument_group("limits")
@@ -80,6 +80,7 @@ def _serve(config: ConfigDict, options: argparse.Namespace) -> None:
     from PIL import Image
 
     from netzoo.mesh import check_devices
+    from netzoo.serving import address
     from netzoo.tasks.classification.predictor import Predictor
 
     check_devices()
@@ -93,11 +94,11 @@ def _serve(config: ConfigDict, options: argparse.Namespace) -> None:
         workdir = run_path(options.workdir)
         predictor = Predictor.from_run(workdir, options.checkpoint, config)
         title = f"{config.model.name} ({workdir.name})"
-    opened = server.bind(options.host, options.port)
+    opened = address.bind(options.host, options.port)
     sizes = ", ".join(map(str, batch_sizes(options.max_batch)))
     note(f"compiling {title} for batches of {sizes} images")
     batcher = Batcher(predictor, options.max_batch, options.wait_ms / 1000)
     limits = Limits(options.max_bytes, options.max_images, options.queue)
     app = create_app(predictor, batcher, title, limits, options.threads)
-    address = server.address_of(opened)
-    server.run(app, opened, lambda: say(f"ready: {address}, documented at {address}/docs"))
+    url = address.url_of(opened)
+    server.run(app, opened, lambda: say(f"ready: {url}, documented at {url}/docs"))

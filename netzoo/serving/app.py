@@ -119,10 +119,12 @@ def create_app(
     ) -> Answer:
         """Classify images."""
         files = await _files(request, limits)
-        images = await _preprocessed(predictor, decoders, files)
-        if await request.is_disconnected():
-            raise ClientDisconnect
-        rows = await asyncio.gather(*(asyncio.wrap_future(batcher.submit(x)) for x in images))
+        with batcher.expecting(len(files)):
+            images = await _preprocessed(predictor, decoders, files)
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            answers = [asyncio.wrap_future(batcher.submit(image)) for image in images]
+        rows = await asyncio.gather(*answers)
         best = predictor.top_k(np.stack(rows), top_k)
         named = zip((name for name, _ in files), best, strict=True)
         return Answer(images=[_classified(name, scores) for name, scores in named])

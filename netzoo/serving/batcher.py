@@ -1,8 +1,10 @@
 """Collects the images of concurrent requests into batches for the device."""
 
+import contextlib
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -25,8 +27,9 @@ def batch_sizes(largest: int) -> list[int]:
 class Batcher:
     """Classifies single images in batches, in one thread of its own.
 
-    A batch starts when it has `largest` images, or when its first image has waited `wait` seconds.
-    Images that arrive while the device works form the next batch. A batch is padded to the nearest
+    A batch starts when it has `largest` images, when no other image is being decoded, or when its
+    first image has waited `wait` seconds. Images that arrive while the device works form the next
+    batch. A batch is padded to the nearest
     of `batch_sizes(largest)`, so that every shape was compiled before.
     """
 
@@ -37,9 +40,19 @@ class Batcher:
         side = predictor.preprocessing.crop_size
         for sized in self._predictors.values():
             sized.probabilities([np.zeros((side, side, 3), np.uint8)])
+        self._expected = 0
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def expecting(self, images: int) -> Iterator[None]:
+        """Say that images will be submitted in the `with` block, so that others wait for them."""
+        self._expected += images
+        try:
+            yield
+        finally:
+            self._expected -= images
 
     def submit(self, image: np.ndarray) -> Future[np.ndarray]:
         """Return the future probabilities, float32 `[classes]`, of an image from `preprocess`.
@@ -59,7 +72,7 @@ class Batcher:
         while first := self._queue.get():
             batch, ends = [first], False
             while len(batch) < self._largest and not ends:
-                remaining = first.since + self._wait - time.monotonic()
+                remaining = first.since + self._wait - time.monotonic() if self._expected else 0.0
                 try:
                     following = self._queue.get(timeout=max(remaining, 0))
                 except queue.Empty:

@@ -1,8 +1,10 @@
 """Limits of requests, which hold before a request is read."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
+import h11
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -46,6 +48,11 @@ class Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        # uvicorn has answered and closed already if the rest of the request was not HTTP.
+        with contextlib.suppress(h11.LocalProtocolError):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] == ALWAYS_ANSWERED:
             return await self._app(scope, receive, send)
         if self._active >= self._limits.requests:

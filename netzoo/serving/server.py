@@ -1,7 +1,8 @@
-"""Opens the port and answers requests until a signal ends the process."""
+"""Answers requests until a signal ends the process."""
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -9,42 +10,9 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
-from netzoo.errors import UserError
-
 _CONNECTIONS = 900  # below the usual limit of 1,024 open files
 _HEADER_BYTES = 32 << 10
 _DRAIN_SECONDS = 60
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Reserve a port, without accepting connections yet; port 0 takes a free one.
-
-    Raises:
-      UserError: The address is not one of this machine, or the port is taken.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            *(host, port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        opened = socket.socket(family, kind, protocol)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            opened.bind(address)
-        except OSError:
-            opened.close()
-            raise
-    except OSError as error:
-        raise UserError(
-            f"cannot open port {port} of {host}: {error.strerror}; choose another with --port, "
-            "or 0 for a free one"
-        ) from None
-    return opened
-
-
-def address_of(opened: socket.socket) -> str:
-    """Return the address of a bound socket as a URL."""
-    host, port = opened.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -65,7 +33,7 @@ def run(app: FastAPI, opened: socket.socket, when_ready: Callable[[], None]) -> 
 
     Args:
       app: The application.
-      opened: Result of `bind`.
+      opened: Result of `netzoo.serving.address.bind`.
       when_ready: Is called once connections are accepted.
     """
     config = uvicorn.Config(
@@ -79,6 +47,8 @@ def run(app: FastAPI, opened: socket.socket, when_ready: Callable[[], None]) -> 
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    # Otherwise, every damaged form would write a line on standard error.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     # uvicorn raises the signal again at its end, for the handler from before.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

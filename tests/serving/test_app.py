@@ -9,7 +9,9 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("httpx2", reason="starlette's test client needs it")
 
+import h11
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
 from netzoo.serving.app import create_app
@@ -178,6 +180,21 @@ def test_a_full_server_answers_503_and_recovers():
         await asyncio.gather(task, probe)
         await bounded(http_scope(), receive, third)
         assert [first.status, health.status, third.status] == [200, 200, 200]
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_after_the_end_of_a_connection_is_dropped():
+    """Protects the log from a traceback for each request that ends in damaged chunks."""
+
+    async def closed(message):
+        raise h11.LocalProtocolError("can't handle event type Response")
+
+    async def scenario():
+        receive = chunks({"type": "http.request", "body": b""}).__anext__
+        bounded = Bounded(JSONResponse({}), Limits(requests=1))
+        for _ in range(2):
+            await bounded(http_scope(), receive, closed)
 
     asyncio.run(scenario())
 

@@ -58,17 +58,18 @@ def test_images_that_arrive_while_the_device_works_form_the_next_batch(colours):
     np.testing.assert_allclose(rows.sum(1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("wait", "batches"), [(0.0, 2), (30.0, 1)])
-def test_an_image_waits_for_others(wait, batches, colours):
+@pytest.mark.parametrize(("wait", "expected", "batches"), [(0.0, 1, 2), (30.0, 0, 2), (30.0, 1, 1)])
+def test_an_image_waits_for_others_that_are_decoded(wait, expected, batches, colours):
     """With a wait of 30 s, the second image completes the batch, so nothing waits that long."""
     recorder = Recorder(colours)
     batcher = Batcher(recorder, largest=2, wait=wait)
     recorder.go.set()
-    first = batcher.submit(PIXELS[0])
-    if wait == 0:  # the first batch is under way without the second image
-        assert recorder.began.wait(30)
-    second = batcher.submit(PIXELS[1])
-    assert [first.result(20).argmax(), second.result(20).argmax()] == [0, 1]
+    with batcher.expecting(expected):
+        first = batcher.submit(PIXELS[0])
+        if batches == 2:  # the first batch is under way without the second image
+            assert recorder.began.wait(20)
+        second = batcher.submit(PIXELS[1])
+        assert [first.result(20).argmax(), second.result(20).argmax()] == [0, 1]
     batcher.close()
     assert len(recorder.batches) == batches
 

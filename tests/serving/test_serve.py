@@ -19,7 +19,7 @@ from netzoo.config import save_config
 from netzoo.errors import UserError
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
-from netzoo.serving import app, batcher, server
+from netzoo.serving import address, app, batcher, server
 from netzoo.serving.limits import Limits
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights import save_safetensors
@@ -41,14 +41,14 @@ from tests.conftest import tiny_config, tiny_translation_config
     ],
 )
 def test_mistakes_are_one_message(arguments, message, monkeypatch):
-    monkeypatch.setattr(server, "bind", lambda *_: pytest.fail("the port was opened"))
+    monkeypatch.setattr(address, "bind", lambda *_: pytest.fail("the port was opened"))
     with pytest.raises(UserError) as error:
         serve.main(arguments)
     assert message in str(error.value)
 
 
 def test_a_run_of_another_task_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(server, "bind", lambda *_: pytest.fail("the port was opened"))
+    monkeypatch.setattr(address, "bind", lambda *_: pytest.fail("the port was opened"))
     save_config(tiny_translation_config(), tmp_path)
     with pytest.raises(UserError):
         serve.main(["--workdir", str(tmp_path)])
