@@ -35,7 +35,9 @@ from netzoo.workdir.outputs import check_writable
 _STEPS, _SECONDS = 5, 60.0
 
 
-def dry_run(config: ConfigDict, workdir: Path | None, figure: str | None) -> None:
+def dry_run(
+    config: ConfigDict, workdir: Path | None, figure: str | None, heading: str = ""
+) -> None:
     """Check a run as training does, and print its network, data, schedule, memory and time.
 
     It writes no file except `figure`.
@@ -44,6 +46,7 @@ def dry_run(config: ConfigDict, workdir: Path | None, figure: str | None) -> Non
       config: The configuration of the run.
       workdir: The folder of the run, which need not exist; None for any new folder.
       figure: File for a picture of the learning rate, or None.
+      heading: Text to print after the checks, before the rest.
 
     Raises:
       UserError: Training would raise it before it compiles the step, or `figure` cannot be written.
@@ -53,6 +56,8 @@ def dry_run(config: ConfigDict, workdir: Path | None, figure: str | None) -> Non
     if jax.process_count() > 1:
         raise UserError("--dry-run shows a run of one process; start a single process")
     prepared, program, pretrained, notes = _checked(config, workdir)
+    if heading:
+        say(heading)
     config, task, mesh, environment = prepared
     summary = model_summary(task.model, config.data.get("image_size", 0))
     say(f"{config.model.name}: {totals(summary)}")

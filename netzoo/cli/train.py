@@ -41,9 +41,8 @@ def main(arguments: Sequence[str]) -> int | None:
 
 
 def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
-    if options.print_config or options.dry_run:
-        say(_origins(config, options.config, options.overridden, open_data=options.dry_run))
     if options.print_config:
+        say(_origins(config, options, open_data=False))
         return 0
     from netzoo.mesh import check_devices
     from netzoo.training import train
@@ -52,7 +51,8 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if options.dry_run:
         from netzoo.cli.dry_run import dry_run
 
-        dry_run(config, run_path(options.workdir) if options.workdir else None, options.figure)
+        workdir = run_path(options.workdir) if options.workdir else None
+        dry_run(config, workdir, options.figure, _origins(config, options, open_data=True))
         return 0
     if options.figure:
         raise UserError(
@@ -61,7 +61,7 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     return train(config, options.workdir)
 
 
-def _origins(config: ConfigDict, file: str, overridden: Sequence[str], *, open_data: bool) -> str:
+def _origins(config: ConfigDict, options: argparse.Namespace, *, open_data: bool) -> str:
     """Return a line for each key of the resolved configuration, with value and origin."""
     from netzoo.tasks import resolve_config
 
@@ -70,10 +70,10 @@ def _origins(config: ConfigDict, file: str, overridden: Sequence[str], *, open_d
     for key, value in flatten(resolve_config(config, open_data=open_data)).items():
         if key not in given or value != given[key]:
             origin = "resolved from the other keys"
-        elif key in overridden:
+        elif key in options.overridden:
             origin = f"--config.{key}"
         else:
-            origin = "default" if key in default and value == default[key] else file
+            origin = "default" if key in default and value == default[key] else options.config
         lines.append((f"{key} = {value!r}", origin))
     width = max(len(text) for text, _ in lines)
     return "\n".join(f"{text:<{width}}  {origin}" for text, origin in lines)

@@ -24,8 +24,9 @@ def cheap(monkeypatch):
 def test_shows_data_steps_and_time(pictures, cheap, tmp_path, capsys):
     """Protects the numbers: 40, 11 and 11 images, and 4 epochs of 5 steps, of 0.7 s each."""
     workdir, figure = tmp_path / "run", tmp_path / "schedule.png"
-    dry_run(tiny_config(pictures), workdir, str(figure))
+    dry_run(tiny_config(pictures), workdir, str(figure), "the configuration")
     shown = capsys.readouterr().out
+    assert shown.startswith("the configuration\n")
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
     splits = [["train", "train", "40"], ["validation", "val", "11"], ["test", "test", "11"]]
     assert [row for row in cells if row[:1] in ([s[0]] for s in splits)] == splits
@@ -51,12 +52,13 @@ def test_rates_are_those_of_the_run(pictures):
         ("sharding.fsdp", 3, "sharding.fsdp is 3"),
     ],
 )
-def test_errors_are_those_of_training(pictures, key, value, message):
+def test_errors_are_those_of_training(pictures, key, value, message, capsys):
     """Protects dry runs: they refuse what training refuses, with or without a folder."""
     config = tiny_config(pictures)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
-        dry_run(config, None, None)
+        dry_run(config, None, None, "the configuration")
+    assert "the configuration" not in capsys.readouterr().out, "errors come first"
 
 
 def test_errors_of_the_network_s_statistics():
