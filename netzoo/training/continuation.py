@@ -10,6 +10,8 @@ from netzoo.config import load_config
 from netzoo.errors import UserError
 from netzoo.tasks.task import Task
 from netzoo.training.schedule import create_schedule
+from netzoo.workdir import METRICS_FILE
+from netzoo.workdir.metrics_log import read_metrics
 
 _SPLITS = ("train", "validation", "test")
 
@@ -100,6 +102,14 @@ def notes(
         )
         lines.append(f"results may differ from an uninterrupted run's: {', '.join(listed)}")
     before = load_config(workdir)
+    if missing := _missing_steps(before, workdir, task, start):
+        first, last = (f"{step:,}" for step in (missing[0], missing[-1]))
+        steps = f"the step {first}" if first == last else f"steps from {first} to {last}"
+        lines.append(
+            f"{workdir / METRICS_FILE} lacks the lines of {steps}, before the checkpoint at step "
+            f"{start:,}: it has been cut or replaced. The run continues, and its curves and record "
+            "lack these lines"
+        )
     old, new = before.train.epochs, config.train.epochs
     if old != new and start:
         then, now = (create_schedule(c, task.steps_per_epoch) for c in (before, config))
@@ -109,3 +119,20 @@ def notes(
             f"and is {now(start):.3g} at step {start + 1}"
         )
     return lines
+
+
+def _missing_steps(config: ConfigDict, workdir: Path, task: Task, start: int) -> list[int]:
+    """Return the steps up to the checkpoint whose lines should follow the last line of the log.
+
+    The evaluation of the checkpoint's own step may still be due. `config` is that of the previous
+    session, whose lines are the last.
+    """
+    path = workdir / METRICS_FILE
+    last = max((line["step"] for line in read_metrics(path)), default=0) if path.exists() else 0
+    logged, evaluated = config.train.log_every_steps, config.evaluation.every_epochs
+    every = evaluated * task.steps_per_epoch
+    return [
+        step
+        for step in range(last + 1, start + 1)
+        if step % logged == 0 or (every and step % every == 0 and step < start)
+    ]

@@ -2,15 +2,16 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from netzoo.config import load_config
+from netzoo.config import load_config, save_config
 from netzoo.errors import UserError
 from netzoo.training import train
-from netzoo.training.continuation import fingerprints
+from netzoo.training.continuation import fingerprints, notes
 from netzoo.workdir import environment
-from netzoo.workdir.metrics_log import read_metrics
+from netzoo.workdir.metrics_log import MetricsWriter, read_metrics
 from tests.conftest import tiny_config, tiny_translation_config
 
 
@@ -123,3 +124,28 @@ def test_more_epochs_continue_with_a_line_on_the_schedule(finished, pictures, ca
     with pytest.raises(UserError, match=r"train\.epochs: the run has 5, now 4") as error:
         train(tiny_config(pictures), finished)
     assert f"--config.init.weights={finished}" in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["tmp_path", "bucket"])
+@pytest.mark.parametrize(
+    ("every", "written", "start", "lacked"),
+    [
+        (1, range(1, 7), 6, None),
+        (1, range(1, 4), 6, "steps from 4 to 6"),
+        (1, range(1, 6), 6, "the step 6"),
+        (7, (7, 14), 20, None),  # the evaluation of the checkpoint at step 20 is made now
+        (7, (7,), 20, "steps from 10 to 14"),  # step 10 has an evaluation
+        (7, (), 6, None),
+    ],
+)
+def test_a_log_that_was_cut_is_said(every, written, start, lacked, place, request):
+    """Protects records and curves, which lack lines if the log ends before the checkpoint."""
+    workdir, config = request.getfixturevalue(place), tiny_config("unused")
+    config.train.log_every_steps = every
+    save_config(config, workdir)
+    with MetricsWriter(workdir, resume_step=None) as log:
+        for step in written:
+            log.write("train", step, step / 5, {})
+    lines = notes(config, workdir, SimpleNamespace(steps_per_epoch=5), start, {})
+    said = [f"metrics.jsonl lacks the lines of {lacked}, before" in line for line in lines]
+    assert said == [True] * (lacked is not None)
