@@ -1,9 +1,9 @@
 """Folders of runs and data in buckets of Google Cloud Storage, `gs://bucket/folder`.
 
 Such a folder is an `etils.epath.Path`, which has the methods of `pathlib.Path` and which Orbax
-takes as well. gcsfs (the extra `gcs`) reads and writes small files, and TensorStore the arrays of
-checkpoints. Both repeat a request that fails: gcsfs 6 times within about half a minute, TensorStore
-32 times.
+takes as well. gcsfs (the extra `gcs`) reads and writes small files, and TensorStore the lock and
+the arrays of checkpoints. Both repeat a request that fails: gcsfs 6 times within about half a
+minute, TensorStore 32 times for an array and 5 times for the lock.
 
 A bucket has neither folders nor links. An object appears under its name at once and completely, so
 it needs no temporary name.
@@ -198,7 +198,8 @@ def key_value_store(folder: Path) -> Any:
     import tensorstore
 
     bucket, _, path = os.fspath(folder).removeprefix(SCHEME).partition("/")
-    spec = {"driver": "gcs", "bucket": bucket, "path": f"{path}/"}
+    retries = {"gcs_request_retries": {"max_retries": 5}}  # after 1, 2, 4, 8 and 16 seconds
+    spec = {"driver": "gcs", "bucket": bucket, "path": f"{path}/", "context": retries}
     return tensorstore.KvStore.open(spec).result()
 
 

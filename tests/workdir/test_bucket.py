@@ -190,6 +190,15 @@ def test_a_lock_survives_an_answer_that_is_lost(bucket, emulator):
     assert files_below(bucket) == []
 
 
+def test_requests_for_the_lock_are_repeated_five_times(bucket):
+    """Protects the start of a run from 32 repetitions, which take up to three quarters of an hour.
+
+    The test reads the setting: five repetitions take half a minute.
+    """
+    spec = buckets.key_value_store(bucket).spec(retain_context=True).to_json()
+    assert spec["gcs_request_retries"] == {"max_retries": 5}
+
+
 def test_log_is_in_the_bucket_after_sync(bucket, tmp_path):
     """Protects the log of a killed run: it has every line up to the last checkpoint."""
     with MetricsWriter(tmp_path, resume_step=None) as expected:
