@@ -30,6 +30,7 @@ def parser(
     *,
     epilog: str | None = _KEYS,
     needs_workdir: bool = True,
+    workdir: str = "folder of the run, on this machine or in a bucket: gs://BUCKET/RUN",
 ) -> argparse.ArgumentParser:
     """Return the parser of `netzoo COMMAND`, with the option --workdir.
 
@@ -38,11 +39,12 @@ def parser(
       description: First text of `--help`, usually the docstring of the command's module.
       epilog: Last text of `--help`.
       needs_workdir: Whether --workdir is required.
+      workdir: Help for --workdir.
     """
     new = Parser(
         prog=f"netzoo {command}", description=description, epilog=epilog, allow_abbrev=False
     )
-    new.add_argument("--workdir", required=needs_workdir, help="folder of the run")
+    new.add_argument("--workdir", required=needs_workdir, help=workdir)
     return new
 
 

@@ -25,7 +25,9 @@ from netzoo.workdir.outputs import check_writable
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     epilog = "--config.data.KEY=VALUE sets the data; `netzoo keys` lists the keys."
-    parser = launch.parser("probe", __doc__, epilog=epilog)
+    parser = launch.parser(
+        "probe", __doc__, epilog=epilog, workdir="folder of the probe, on this machine"
+    )
     parser.add_argument("weights", help="published name, folder of a run, or file of weights")
     parser.add_argument("--config", help="FILE with the data (default: the run's, else synthetic)")
     parser.add_argument("--model", help="network, for a file that does not name it")

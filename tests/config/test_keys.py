@@ -74,7 +74,7 @@ OUT_OF_RANGE = {
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "train.loss": ("mse", ""),
     "train.remat": ("", "all", "True"),
-    "distill.teacher": (("",), (" ",), (1,), ("gs://bucket/x",)),
+    "distill.teacher": (("",), (" ",), (1,), ("s3://bucket/x",)),
     "distill.kind": ("warm", ""),
     "distill.alpha": (-0.1, 1.1, NAN),
     "distill.image_size": (0, 4097),

@@ -11,6 +11,7 @@ from netzoo.cli.main import main
 from netzoo.cli.record import make_record
 from netzoo.errors import UserError
 from netzoo.files import files_below, read_bytes, read_text
+from netzoo.tasks.classification.distill import Teachers
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.training import train
 from netzoo.training.evaluate_run import evaluate_run
@@ -62,6 +63,11 @@ def test_a_run_in_a_bucket_equals_one_on_the_disk(bucket, whole, tmp_path, pictu
     tuned = get_config()
     tuned.init.weights, tuned.train.epochs = str(bucket), 1
     assert train(tuned, tmp_path / "tuned") == 0
+    digests = []
+    for teacher in (bucket, whole):
+        tuned.distill.teacher = (str(teacher),)
+        digests.append(Teachers(tuned, len(predictor.class_names), predictor.class_names).files)
+    assert digests[0] == digests[1], "a teacher may lie in a bucket"
 
 
 def test_a_bad_network_changes_nothing(bucket, whole, emulator):

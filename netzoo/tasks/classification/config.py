@@ -28,8 +28,8 @@ _FOLD = Rule(
     "(i, k) with 0 <= i < k and k of at least 2",
 )
 _WEIGHTS = Rule(
-    lambda x: all(isinstance(path, str) and rules.PATH.holds(path) for path in x),
-    "names, runs or files of weights, such as ('runs/v2', 'resnet50.tv_in1k')",
+    lambda x: all(isinstance(path, str) and rules.RUN_PATH.holds(path) for path in x),
+    "names, files or runs, also in a bucket, such as ('gs://BUCKET/RUN', 'resnet50.tv_in1k')",
 )
 _LOSSES = one_of("cross_entropy", "binary_cross_entropy")
 _CACHES = one_of("none", "encoded", "decoded")

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from netzoo.config import CONFIG_FILE, load_config
 from netzoo.config.modules import import_modules
 from netzoo.errors import UserError, note
-from netzoo.paths import user_path
+from netzoo.paths import run_path
 from netzoo.processes import sha256_of_arrays
 from netzoo.tasks.classification.class_names import class_names_of
 from netzoo.tasks.classification.mix import normalize
@@ -91,7 +91,7 @@ class Teachers:
 def _load(
     config: ConfigDict, path: str, classes: int
 ) -> tuple[nn.Module, ArrayTree, Preprocessing]:
-    folder = user_path(path)
+    folder = run_path(path)
     if (folder / CONFIG_FILE).is_file():
         import_modules(load_config(folder).modules, folder)
     size, dtype = config.distill.image_size, jnp.dtype(config.model.dtype)
