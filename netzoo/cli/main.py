@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
     "export": ("netzoo.cli.export", "export a network to a file that runs without netzoo"),
     "serve": ("netzoo.cli.serve", "serve a network over HTTP"),
+    "inspect": ("netzoo.cli.inspect", "draw where a network looks and what its layers compute"),
     "probe": ("netzoo.cli.probe", "score the features of weights: linear probe and neighbours"),
     "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),

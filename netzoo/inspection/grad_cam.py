@@ -4,7 +4,7 @@ Selvaraju et al., "Grad-CAM", arXiv:1610.02391, section 3; Chattopadhay et al., 
 arXiv:1710.11063, section 3.2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpy as np
 from netzoo.inspection.layers import Layer, find_layer
 from netzoo.inspection.programs import (
     Classes,
+    Images,
     checked_classes,
     checked_images,
     compiled,
@@ -20,13 +21,14 @@ from netzoo.inspection.programs import (
     normalized,
     padded_batches,
 )
+from netzoo.inspection.scaling import resized, scaled
 from netzoo.layers import ENDPOINTS, perturbed
 from netzoo.tasks.classification.predictor import Predictor
 
 
 def grad_cam(
     predictor: Predictor,
-    images: Sequence[np.ndarray] | np.ndarray,
+    images: Images,
     classes: Classes = None,
     layer: str | None = None,
     *,
@@ -61,16 +63,11 @@ def grad_cam(
     weigh = _plus_plus_weights if plus_plus else _mean_weights
     maps = _maps(predictor.model, normalized(predictor), chosen, weigh)
     program = compiled(predictor, ("grad_cam", chosen, plus_plus), maps)
-    found = [np.zeros((0, *pixels.shape[1:3]), np.float32)]
-    for count, batch in padded_batches(predictor, pixels, indices):
-        found.append(scaled(np.asarray(program(predictor.variables, *batch))[:count]))
-    return np.concatenate(found)
-
-
-def scaled(heat: np.ndarray) -> np.ndarray:
-    """Divide each map of `[n, height, width]` by its largest value; maps of 0 stay."""
-    largest = heat.max((1, 2), keepdims=True)
-    return np.divide(heat, largest, out=np.zeros_like(heat), where=largest > 0)
+    assert chosen.grid is not None
+    found = np.zeros((len(pixels), *chosen.grid), np.float32)
+    for first, count, batch in padded_batches(predictor, pixels, indices):
+        found[first : first + count] = program(predictor.variables, *batch)[:count]
+    return scaled(resized(found, predictor.preprocessing.crop_size))
 
 
 def _maps(model, normalize: Callable, layer: Layer, weigh: Callable) -> Callable:
@@ -91,9 +88,7 @@ def _maps(model, normalize: Callable, layer: Layer, weigh: Callable) -> Callable
             layer.on_grid(values.astype(jnp.float32))
             for values in jax.grad(score, has_aux=True)(zeros)
         )
-        weights = weigh(gradient, activation)
-        heat = nonnegative(jnp.einsum("bhwc,bc->bhw", activation, weights))
-        return jax.image.resize(heat, pixels.shape[:3], "linear")
+        return nonnegative(jnp.einsum("bhwc,bc->bhw", activation, weigh(gradient, activation)))
 
     return maps
 

@@ -28,7 +28,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.55) -> np.nd
             f"the map is {list(heat.shape)} and its image {list(image.shape)}; expected the same "
             "height and width"
         )
-    colors = 255 * matplotlib.colormaps[COLORS](heat)[..., :3]
+    # The ends of the colour map are almost black.
+    colors = 255 * matplotlib.colormaps[COLORS](0.1 + 0.8 * heat)[..., :3]
     grey = image @ LUMA
     muted = image + opacity * (grey[..., None] - image)
     cover = opacity * (0.3 + 0.7 * heat[..., None])

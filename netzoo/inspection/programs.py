@@ -15,6 +15,7 @@ from netzoo.tasks.classification.predictor import Predictor
 
 # Images whose activations and gradients are in the memory at the same time.
 MOST_IMAGES = 32
+Images = Sequence[np.ndarray] | np.ndarray
 Classes = Sequence[int | str] | np.ndarray | None
 _PROGRAMS: WeakKeyDictionary[Predictor, dict[Hashable, Any]] = WeakKeyDictionary()
 
@@ -46,7 +47,7 @@ def normalized(predictor: Predictor) -> Callable[[jax.Array], jax.Array]:
     return lambda pixels: normalize(pixels, mean, std)
 
 
-def checked_images(predictor: Predictor, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+def checked_images(predictor: Predictor, images: Images) -> np.ndarray:
     """Stack images from `predictor.preprocess`, uint8 `[n, height, width, 3]`.
 
     Raises:
@@ -102,14 +103,15 @@ def _batches(predictor: Predictor, images: np.ndarray) -> Iterator[list[np.ndarr
 
 def padded_batches(
     predictor: Predictor, *arrays: np.ndarray
-) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
+) -> Iterator[tuple[int, int, tuple[np.ndarray, ...]]]:
     """Divide arrays with the same first axis into batches of equal size, for one compilation.
 
     Yields:
-      The number of rows, and the batches, which repeat their last row as padding.
+      The first row, the number of rows, and the batches, which repeat their last row as padding.
     """
     size = min(MOST_IMAGES, predictor.batch_size, len(arrays[0]))
     for first in range(0, len(arrays[0]), max(size, 1)):
         parts = tuple(array[first : first + size] for array in arrays)
         count = len(parts[0])
-        yield count, tuple(p.take(np.minimum(np.arange(size), count - 1), axis=0) for p in parts)
+        rows = np.minimum(np.arange(size), count - 1)
+        yield first, count, tuple(part[rows] for part in parts)

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.layers import endpoint, global_avg_pool
+from netzoo.models import create_model
 from netzoo.models.blocks import classifier
 from netzoo.models.summary import variable_shapes
+from netzoo.models.vit import Variant
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights.published import Preprocessing
 
@@ -50,3 +52,14 @@ def small_images(count: int) -> np.ndarray:
     for image, (row, column) in zip(images, rng.integers(0, SIZE - 8, (count, 2)), strict=True):
         image[row : row + 8, column : column + 8] += 130
     return images
+
+
+def vit_predictor(pool: str = "token") -> Predictor:
+    """Return a Predictor of a Vision Transformer with 3 x 3 patches and drawn variables."""
+    model = create_model("vit_ti16", 3, variant=Variant(16, 3, 16, 2, 8), pool=pool)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.4, leaf.shape).astype(np.float32),
+        variable_shapes(model, SIZE),
+    )
+    return Predictor(model, variables, PREPROCESSING, CLASSES, batch_size=4)

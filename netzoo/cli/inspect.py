@@ -1,0 +1,155 @@
+"""Looks inside a network: draws where it looks and what its layers compute.
+
+netzoo inspect grad-cam --workdir runs/v2 photo.jpg [--class roses] [--layer stage5/block3]
+netzoo inspect attention --weights vit_b16.augreg_in21k_ft_in1k photo.jpg --arrays attention.npz
+netzoo inspect grad-cam --workdir runs/v2 --layer list
+netzoo inspect attention --workdir runs/en-de "A man is riding a horse."
+
+The figure is written to KIND.png, or to --figure. docs/inspection.md describes all kinds.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from netzoo import figures
+from netzoo.cli import launch
+from netzoo.config import default_config, load_config
+from netzoo.console import print_table, say
+from netzoo.data.files import images_below, left_out
+from netzoo.errors import UserError, note_once, unknown_name
+from netzoo.figures import check_format
+from netzoo.files import replacing
+from netzoo.paths import run_path, user_path
+from netzoo.progress import track
+from netzoo.workdir import WEIGHTS
+from netzoo.workdir.outputs import check_writable
+
+if TYPE_CHECKING:
+    from netzoo.inspection.kinds import Subject
+
+MOST_IMAGES = 100
+# `netzoo.inspection.kinds` draws them; it imports JAX.
+KINDS = {
+    "grad-cam": "places that speak for a class (Grad-CAM)",
+    "grad-cam++": "the same; finds more of several objects of a class",
+    "attention": "patches whose values reach the class (attention rollout); words of a translation",
+    "heads": "where each head of a block attends to",
+}
+_TEXT_KIND = "attention"  # the only kind for networks on text
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """Run the command line."""
+    listed = "".join(f"\n  {name:<22} {meaning}" for name, meaning in KINDS.items())
+    parser = launch.parser("inspect", __doc__, epilog=f"kinds:{listed}", needs_workdir=False)
+    parser.add_argument("kind", metavar="KIND", help="what to draw; see below")
+    parser.add_argument("inputs", nargs="*", help="images, folders of images, or sentences")
+    which = "weights of the run (default: last)"
+    parser.add_argument("--checkpoint", choices=WEIGHTS, default="last", help=which)
+    weights = "published name or file of weights, instead of --workdir"
+    parser.add_argument("--weights", metavar="NAME", help=weights)
+    parser.add_argument("--model", help="network, for a file of weights that does not name it")
+    layer = "endpoint to look at; `list` prints all of them"
+    parser.add_argument("--layer", metavar="NAME", help=layer)
+    label = "class to explain (default: the most probable class of each image)"
+    parser.add_argument("--class", dest="class_name", metavar="NAME", help=label)
+    parser.add_argument("--figure", metavar="FILE", help="figure to write (default: KIND.png)")
+    parser.add_argument("--arrays", metavar="FILE", help="file for the arrays, e.g. maps.npz")
+    return launch.run(parser, arguments, _inspect, read=_config_of)
+
+
+def _config_of(options: argparse.Namespace) -> ConfigDict:
+    if options.kind not in KINDS:
+        raise unknown_name("kind", options.kind, KINDS)
+    if (options.workdir is None) == (options.weights is None):
+        raise UserError("give either --workdir DIR, the folder of a run, or --weights NAME")
+    return default_config() if options.workdir is None else load_config(options.workdir)
+
+
+def _inspect(config: ConfigDict, options: argparse.Namespace) -> int | None:
+    from netzoo.inspection.kinds import inspect
+    from netzoo.mesh import check_devices
+    from netzoo.models import model_entry
+
+    figure = str(user_path(options.figure or f"{options.kind}.png"))
+    arrays = options.arrays and str(user_path(options.arrays))
+    check_writable(figure, arrays)
+    check_format(figure)
+    if arrays and not arrays.endswith(".npz"):
+        raise UserError(f"--arrays {arrays}; expected a name that ends with .npz")
+    check_devices()
+    if options.workdir and not model_entry(config.model.name).image_size:
+        return _inspect_text(config, options, figure)
+    subject = _subject(config, options)
+    if options.layer == "list":
+        _list_layers(subject)
+        return None
+    found = inspect(options.kind, _with_images(subject, options))
+    figures.save(found.figure, figure)
+    say(f"written: {figure}")
+    if arrays:
+        with replacing(arrays) as file:
+            np.savez_compressed(file, **found.arrays)  # type: ignore[arg-type]
+        shapes = (f"{name} {list(value.shape)}" for name, value in found.arrays.items())
+        say(f"written: {arrays} with {', '.join(shapes)}")
+    return None
+
+
+def _inspect_text(config: ConfigDict, options: argparse.Namespace, figure: str) -> int:
+    """Translate sentences and draw the cross-attention, as `netzoo predict --figure` does."""
+    from netzoo.tasks import predict
+
+    if options.kind != _TEXT_KIND:
+        raise UserError(f"{config.model.name} reads text; the kind for this network: {_TEXT_KIND}")
+    for name in ("layer", "class_name", "arrays"):
+        if getattr(options, name) is not None:
+            option = name.removesuffix("_name")
+            raise UserError(f"--{option} is not an option for a network on text; omit it")
+    given = {"checkpoint": options.checkpoint, "figure": figure}
+    return predict(config, run_path(options.workdir), options.inputs, given)
+
+
+def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
+    """Load the network."""
+    from netzoo.inspection.kinds import Subject
+    from netzoo.tasks.classification.predictor import Predictor
+
+    if options.workdir:
+        predictor = Predictor.from_run(options.workdir, options.checkpoint, config)
+        return Subject(config.model.name, predictor, options.class_name, options.layer)
+    predictor = Predictor.from_weights(options.weights, options.model)
+    return Subject(Path(options.weights).name, predictor, options.class_name, options.layer)
+
+
+def _with_images(subject: "Subject", options: argparse.Namespace) -> "Subject":
+    """Read the images and preprocess them."""
+    files: list[Path] = []
+    for path in map(user_path, options.inputs):
+        if path.is_dir():
+            found, others = images_below(path)
+            files += sorted(found)
+            if others:
+                note_once(f"{path}: {left_out(others)}")
+        else:
+            files.append(path)
+    if len(files) > MOST_IMAGES:
+        raise UserError(f"expected at most {MOST_IMAGES} images, got {len(files):,}; pass fewer")
+    images = [subject.predictor.preprocess(path) for path in track(files, "reading images")]
+    return subject._replace(images=images, names=[path.name for path in files])
+
+
+def _list_layers(subject: "Subject") -> None:
+    from netzoo.inspection import default_layer, layers_of
+
+    layers = layers_of(subject.predictor)
+    default = default_layer(layers).name
+    rows = (
+        (layer.name, " x ".join(map(str, layer.shape)), "default" * (layer.name == default))
+        for layer in layers
+    )
+    print_table(("layer", "shape", "of grad-cam"), rows)

@@ -1,0 +1,93 @@
+"""`netzoo inspect`: figures, arrays, layers and errors, without training a network."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from netzoo.cli import inspect as command
+from netzoo.cli.main import main
+from netzoo.config import save_config
+from netzoo.inspection import kinds
+from netzoo.tasks.classification.predictor import Predictor
+from tests.conftest import tiny_config, tiny_translation_config
+from tests.inspection.small import small_images, small_predictor, vit_predictor
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {"conv": small_predictor(), "vit": vit_predictor()}
+
+
+@pytest.fixture
+def place(networks, tmp_path, monkeypatch):
+    """The folder of a run, with images; the network is small."""
+    save_config(tiny_config(tmp_path / "photos"), tmp_path)
+    (tmp_path / "photos").mkdir()
+    for index, image in enumerate(small_images(2)):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Predictor, "from_run", lambda *args: networks["conv"])
+    monkeypatch.setattr(Predictor, "from_weights", lambda *args: networks["vit"])
+    return tmp_path
+
+
+CONV, VIT = ("--workdir", "."), ("--weights", "some_vit")
+DRAWN = {"grad-cam": CONV, "grad-cam++": CONV, "attention": VIT, "heads": VIT}
+
+
+def test_every_kind_is_described_and_drawn_here():
+    assert list(command.KINDS) == list(kinds.KINDS) == list(DRAWN)
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_draws_every_kind(kind, place, capsys):
+    """The figure has the name of the kind; the arrays have names."""
+    assert main(["inspect", kind, "photos", *DRAWN[kind], "--arrays", "a.npz"]) == 0
+    figure = np.asarray(Image.open(place / f"{kind}.png"))
+    assert figure.std() > 10  # not blank
+    with np.load(place / "a.npz") as arrays:
+        assert all(np.isfinite(arrays[name]).all() for name in arrays)
+        shapes = [f"{name} {list(arrays[name].shape)}" for name in arrays]
+    out = capsys.readouterr().out
+    assert f"written: {place}/{kind}.png" in out.replace("\n", "") or f"written: {kind}.png" in out
+    assert f"with {', '.join(shapes)}" in out
+
+
+def test_lists_layers(place, capsys):
+    assert main(["inspect", "grad-cam", *CONV, "--layer", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "default" in line] == [
+        line for line in lines if "stage1/block1" in line and "6 x 6 x 8" in line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gradcam", *CONV], "unknown kind 'gradcam'; did you mean grad-cam"),
+        (["grad-cam"], "give either --workdir DIR, the folder of a run, or --weights NAME"),
+        (["grad-cam", *CONV], "grad-cam needs images; pass images, or folders of images"),
+        (["heads", *CONV, "photos"], "has no heads; kinds for this network: grad-cam, grad-cam++"),
+        (["grad-cam", *CONV, "config.json"], "Cannot decode config.json"),
+        (["grad-cam", *CONV, "photos", "--class", "rose"], "did you mean roses?"),
+        (["grad-cam", *CONV, "photos", "--figure", "a.pgn"], "expected a figure's extension"),
+        (["grad-cam", *CONV, "photos", "--arrays", "a.csv"], "expected a name that ends with .npz"),
+    ],
+)
+def test_errors(arguments, message, place, capsys):
+    """One message says what to do, and nothing is written."""
+    assert main(["inspect", *arguments]) == 1
+    assert message in capsys.readouterr().err.replace("\n", " ")
+    assert not list(place.glob("*.png")) + list(place.glob("*.npz"))
+
+
+def test_translations_are_drawn_by_predict(place, monkeypatch, capsys):
+    """A run on text has one kind, which is the figure of `netzoo predict`."""
+    save_config(tiny_translation_config(), place)
+    calls = []
+    monkeypatch.setattr("netzoo.tasks.predict", lambda *args: calls.append(args[2:]) or 0)
+    assert main(["inspect", "attention", *CONV, "A man.", "--figure", "a.png"]) == 0
+    [(inputs, options)] = calls
+    assert inputs == ["A man."] and options["figure"].endswith("a.png")
+    assert main(["inspect", "grad-cam", *CONV, "A man."]) == 1
+    assert "reads text; the kind for this network: attention" in capsys.readouterr().err
