@@ -33,8 +33,10 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     left = list(arguments)
     while left and left[0] != "--":
         flag, equals, value = left.pop(0).partition("=")
-        dashes, _, key = flag.partition("config.")
-        if dashes in ("-", "--"):
+        dashes, separator, key = flag.partition("config.")
+        if not separator:
+            rest.append(flag + equals + value)
+        elif dashes in ("-", "--"):
             if not equals:
                 value = left.pop(0) if left and not _FLAG.match(left[0]) else "True"
             overrides[key] = value

@@ -42,12 +42,13 @@ def test_overrides_are_split_from_the_other_arguments():
             "--config.optimizer.nesterov",
             "--config.profile",
             "--json",
+            "-",
             "photo",
         ),
         *("--config.sharding.fsdp", "-1", "--config.x", "-.5", "--", "--config.seed=2"),
     ]
     rest, overrides = split_overrides(typed)
-    assert rest == ["predict.py", "--workdir=x", "--json", "photo", "--", "--config.seed=2"]
+    assert rest == ["predict.py", "--workdir=x", "--json", "-", "photo", "--", "--config.seed=2"]
     assert overrides == {
         **{"seed": "1", "data.source": "a b", "augment.flip": "False"},
         **{"optimizer.nesterov": "True", "profile": "True", "sharding.fsdp": "-1", "x": "-.5"},
