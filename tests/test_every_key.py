@@ -151,6 +151,7 @@ CASES = {
         "distill.alpha": case(0.9, effects.step, **TAUGHT),
         "distill.image_size": case(9, effects.step, **TAUGHT),
         "evaluation.crop_pct": case(0.5, effects.evaluated),
+        "evaluation.tta": case("crops", effects.evaluated),
         "evaluation.duplicates": case("@duplicates", effects.reported),
         "evaluation.top_k": case(2, effects.metrics, effects.scores),
     },

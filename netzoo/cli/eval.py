@@ -4,6 +4,7 @@ netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config
 netzoo eval --workdir runs/v2 --split validation --temperature fit
 netzoo eval --workdir runs/v2 --data folder:new --out new
 netzoo eval --workdir runs/v2 --compare runs/v1
+netzoo eval --workdir runs/v2 --split validation --tta flip --out flipped
 """
 
 import argparse
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
+from netzoo.config.overrides import override
 from netzoo.workdir import WEIGHTS
 
 
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str]) -> None:
         "images"
     )
     parser.add_argument("--compare", metavar="DIR", help=help_)
+    tta = (
+        "for images: average the probabilities of each image and its mirror image, or of ten crops "
+        "(evaluation.tta); needs --out"
+    )
+    parser.add_argument("--tta", choices=("flip", "crops"), help=tta)
     help_ = "do not write report.html, the page about the evaluation of images"
     parser.add_argument("--no_report", action="store_true", help=help_)
     launch.run(parser, arguments, _evaluate, many_processes=True)
@@ -58,6 +65,8 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     if options.data:
         _use_data(config, options.data, options.overridden)
+    if options.tta:
+        override(config, {"evaluation.tta": options.tta})
     which, split, out = options.checkpoint, options.split, options.out
     evaluate_run(
         options.workdir,

@@ -126,7 +126,7 @@ def _evaluate(
     which: str,
     examples: str,
     wanted: Sequence[str],
-    compare: Path | None,
+    compare: Path | None = None,
 ) -> tuple[dict[str, Any], Callable[[Path, dict[str, Any], bool], None]]:
     """Return the contents of `eval.json`, and a function that writes the other files.
 

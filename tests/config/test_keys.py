@@ -88,6 +88,7 @@ OUT_OF_RANGE = {
     "optimizer.layer_decay": (0.0, 1.1, NAN),
     "schedule.decay_rate": (0.0, 1.5, NAN),
     "evaluation.crop_pct": (0.0, 0.01, 1.5, NAN),
+    "evaluation.tta": ("mirror", True),
     "sharding.fsdp": (0, -2),
     "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
 }

@@ -34,6 +34,7 @@ _WEIGHTS = Rule(
 _LOSSES = one_of("cross_entropy", "binary_cross_entropy")
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
+_VIEWS = one_of("none", "flip", "crops")
 _SIZE = rules.within(1, 4096)
 _JITTER = Rule(
     lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
@@ -109,6 +110,10 @@ KEYS = (
         str,
         rules.PATH,
         "list of `netzoo duplicates`; the final evaluation reports the accuracy without them too",
+    ),
+    Key(
+        *("evaluation.tta", "none", _VIEWS),
+        "views whose probabilities are averaged: the image and its mirror image, or ten crops",
     ),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),
 )

@@ -16,7 +16,7 @@ RECORD = Record(
     settings={"image_size": "px"},
     evaluated=(
         *("model.", "data.source", "data.image_size", "data.mean", "data.std"),
-        *("evaluation.crop_pct", "matmul_precision"),
+        *("evaluation.crop_pct", "evaluation.tta", "matmul_precision"),
     ),
     scores={
         "accuracy": ("accuracy", float),

@@ -46,6 +46,7 @@ from netzoo.tasks.classification.temperature import (
 )
 from netzoo.tasks.classification.thumbnails import thumbnails
 from netzoo.tasks.classification.versus import Evaluation, compare, read_evaluation
+from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
@@ -268,9 +269,10 @@ class ImageClassification(Task):
         Raises:
           SourceError: The split has a class that the run does not have.
         """
-        crop_pct, shared = self.config.evaluation.crop_pct, self._batch_options()
-        source = self.labelled(split)
-        return EvalBatches(source, crop_pct=crop_pct, limit=limit, **shared)
+        tta, crop_pct = self.config.evaluation.tta, self.config.evaluation.crop_pct
+        side, crop_pct = view_size(tta, self.config.data.image_size, crop_pct)
+        options = {**self._batch_options(), "image_size": side}
+        return EvalBatches(self.labelled(split), crop_pct=crop_pct, limit=limit, **options)
 
     def labelled(self, split: str) -> Source:
         """Return the examples of a split, whose labels index the class names of the task.
@@ -285,8 +287,13 @@ class ImageClassification(Task):
         return batch_sums(self._logits(variables, batch), batch, self._top_k)
 
     def _logits(self, variables: ArrayTree, batch: ArrayTree) -> Any:
-        images = normalize(batch["image"], self.config.data.mean, self.config.data.std)
-        return self.model.apply(variables, images, train=False)
+        data = self.config.data
+        images = normalize(batch["image"], data.mean, data.std)
+
+        def logits_of(images: jax.Array) -> Any:
+            return self.model.apply(variables, images, train=False)
+
+        return averaged_logits(logits_of, images, self.config.evaluation.tta, data.image_size)
 
     def final_step(
         self, split: str
