@@ -5,7 +5,8 @@ python -m benchmarks.compiled --model mobilenet_v2 resnet50 --out results/compil
 The command needs the extra `tpu-aot`, not a TPU. Every program is compiled in its own process, one
 at a time, which takes minutes. The line of a program is written at once, and the same command again
 compiles the missing lines. If the compiler refuses the program of netzoo's layers, the batch of a
-chip is halved until the compiler accepts it. `--table` prints the file without compiling.
+chip is halved until the compiler accepts it. `--table` prints the file, as the table of
+docs/performance.md, without compiling.
 
 A step is that of `benchmarks.throughput`: forward, backward and AdamW on uint8 images of the
 network's published size, with the network's own dropout. On several chips, the batch is divided
@@ -45,7 +46,7 @@ LAYERS = NETZOO, FLAX = "netzoo", "flax"
 TARGETS = ("tpu:v5e:1x1", "tpu:v5e:2x2")
 KEY = ("model", "layers", "target", "batch_per_chip", "dtype", "remat")
 # The quantities that are compared with flax's layers.
-COMPARED = {"temp.": "temporary_bytes", "moved": "bytes_accessed", "FLOP": "flops"}
+COMPARED = {"memory": "temporary_bytes", "moved": "bytes_accessed", "FLOP": "flops"}
 SENTENCE, VOCABULARY = 64, 8000
 # Results of a compilation. A batch that is refused for its memory may fit if it is halved.
 COMPILED, REFUSED, FAILED = "compiled", "refused", "failed"
@@ -178,38 +179,39 @@ def measure(
 
 
 def show(lines: Sequence[report.Line]) -> None:
-    """Print a line for each program of netzoo's layers, with the ratios to flax's layers."""
+    """Print as Markdown a row for each program of netzoo's layers, with the ratios to flax's."""
 
     def program(line: report.Line) -> tuple[str, ...]:
         return tuple(str(line[name]) for name in KEY if name != "layers")
 
-    theirs, rows = {program(line): line for line in lines if line["layers"] == FLAX}, []
-    for line in lines:
-        if line["layers"] != NETZOO:
-            continue
-        other = theirs.get(program(line))
-        both = other is not None and COMPILED == line["result"] == other["result"]
+    theirs = {program(line): line for line in lines if line["layers"] == FLAX}
+    ours = [line for line in lines if line["layers"] == NETZOO]
+    order = {name: place for place, name in enumerate((*TARGETS, *MODELS))}
+    ours.sort(key=lambda line: [order.get(line[key], 0) for key in ("target", "model")])
+    rows = []
+    for line in ours:
+        other = theirs.get(program(line), {"result": ""})
+        both = COMPILED == line["result"] == other["result"]
         rows.append(
             [
-                *(str(line[name]) for name in ("model", "target", "batch_per_chip", "result")),
+                *(str(line[name]) for name in ("model", "target", "batch_per_chip")),
                 *_sizes(line),
-                *(f"{line[c] / other[c]:.2f}" if both else "" for c in COMPARED.values()),
-                "" if both or not other else other["result"],
+                *(f"{line[c] / other[c]:.3f}" if both else "" for c in COMPARED.values()),
+                "" if both else other["result"],
             ]
         )
-    numbers = ("s", "temp. GB", "peak GB", "moved GB", "GFLOP")
-    ratios = (f"{name}/flax" for name in COMPARED)
-    columns = ("model", "target", "batch", "result", *numbers, *ratios, "flax")
-    report.print_table("training steps, per chip", columns, rows, texts=4)
-    report.print_machine(lines)
+    numbers = ("temporary memory, GB", "peak, GB", "moved, GB", "GFLOP", "compiled in, s")
+    ratios = (f"{name} / flax" for name in COMPARED)
+    report.print_markdown(("network", "target", "batch", *numbers, *ratios, "flax"), rows, texts=2)
 
 
 def _sizes(line: report.Line) -> list[str]:
     if line["result"] != COMPILED:
-        return [""] * 5
+        return [line["result"], "", "", "", ""]
     names = ("temporary_bytes", "peak_bytes", "bytes_accessed", "flops")
-    temporary, peak, moved, flops = (f"{line[name] / 1e9:,.2f}" for name in names)
-    return [f"{line['compile_seconds']:.0f}", temporary, peak, moved, flops]
+    temporary, peak, moved, flops = (line[name] / 1e9 for name in names)
+    sizes = [f"{temporary:.2f}", f"{peak:.2f}", f"{moved:.1f}", f"{flops:,.0f}"]
+    return [*sizes, f"{line['compile_seconds']:,.0f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

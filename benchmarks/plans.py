@@ -104,8 +104,7 @@ def print_lines(lines: Sequence[report.Line]) -> None:
         *("traffic, GB", "sent, MiB", "compute, ms", "memory, ms", "communication, ms"),
         *("images/s, at most", "chip-hours, at least", "compiled in, s"),
     )
-    print(f"| {' | '.join(head)} |")
-    print(f"|---|---|--:|---|{'--:|' * (len(head) - 4)}")
+    rows = []
     for line in lines:
         fits = "yes" if line["fits"] in (True, "True") else "no"
         cells = [line["run"], line["target"], f"{line['rows']:,}", fits]
@@ -119,7 +118,8 @@ def print_lines(lines: Sequence[report.Line]) -> None:
             cells += [_scaled(line[name], 1e-3, 1) for name in times]
             cells += [_scaled(line["per_second"], 1, 0), _scaled(line["chip_hours"], 1, 1)]
         cells.append(_scaled(line["compile_seconds"], 1, 0))
-        print(f"| {' | '.join(cells)} |")
+        rows.append(cells)
+    report.print_markdown(head, rows, texts=2)
 
 
 def _scaled(value: Any, unit: float, digits: int) -> str:

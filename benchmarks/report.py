@@ -100,6 +100,14 @@ def print_table(
     CONSOLE.print(table)
 
 
+def print_markdown(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> None:
+    """Print a table for a page of the documentation; see `print_table`."""
+    marks = ["---"] * texts + ["--:"] * (len(head) - texts)
+    print(f"| {' | '.join(head)} |", f"|{'|'.join(marks)}|", sep="\n")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
 def ratio_cells(line: Line, shown: bool = True) -> list[str]:
     """Return two cells of a table: netzoo's ratio and its range."""
     if not shown:

@@ -5,10 +5,12 @@ from argparse import Namespace
 import jax
 import pytest
 
-from benchmarks import compiled, report
+from benchmarks import compiled, plans, report
 from benchmarks.compiled import COMPILED, FAILED, KEY, LAYERS, MODELS, REFUSED, measure, programs
+from benchmarks.contestants import ROOT
 from netzoo.models import model_entry
 
+RESULTS = ROOT / "results"
 OPTIONS = Namespace(
     model=["mobilenet_v2", "transformer_tiny"],
     layers=["netzoo", "flax"],
@@ -82,12 +84,24 @@ def test_the_table(tmp_path, capsys):
     measure(report.Lines(tmp_path, "compiled.csv", KEY), programs(OPTIONS), Compiler(most=4))
     capsys.readouterr()
     compiled.main(["--table", "--out", str(tmp_path)])
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    network = ["mobilenet_v2", "tpu:v5e:1x1"]
-    sizes = ["2", "1.00", "1.00", "1.00", "1.00"]
-    assert [*network, "8", "refused", "refused"] in lines
-    assert [*network, "4", "compiled", *sizes, "0.50", "0.50", "0.50"] in lines
-    assert ["transformer_tiny", "tpu:v5e:1x1", "4", "compiled", *sizes] in lines
+    lines = capsys.readouterr().out.splitlines()
+    network, sizes = "| mobilenet_v2 | tpu:v5e:1x1 |", "1.00 | 1.00 | 1.0 | 1 | 2 |"
+    assert f"{network} 8 | refused |  |  |  |  |  |  |  | refused |" in lines
+    assert f"{network} 4 | {sizes} 0.500 | 0.500 | 0.500 |  |" in lines
+    assert f"| transformer_tiny | tpu:v5e:1x1 | 4 | {sizes}  |  |  |  |" in lines
+
+
+TABLES = {
+    "performance.md": lambda: compiled.main(["--table", "--out", str(RESULTS / "compiled")]),
+    "scaling.md": lambda: plans.main(["--table", "--out", str(RESULTS / "plans")]),
+}
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_the_page_shows_the_results(page, capsys):
+    """Protects the tables of the pages, which the commands print."""
+    TABLES[page]()
+    assert capsys.readouterr().out in (RESULTS.parent / "docs" / page).read_text()
 
 
 @pytest.mark.slow
