@@ -5,6 +5,7 @@ netzoo eval --workdir runs/v2 --split validation --temperature fit
 netzoo eval --workdir runs/v2 --data folder:new --out new
 netzoo eval --workdir runs/v2 --compare runs/v1
 netzoo eval --workdir runs/v2 --split validation --tta flip --out flipped
+netzoo eval --file flowers.onnx --data folder:new [--out new] [--compare DIR]
 """
 
 import argparse
@@ -13,13 +14,19 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from netzoo.cli import launch
+from netzoo.cli.arguments import typed_path
+from netzoo.config import default_config, load_config
 from netzoo.config.overrides import override
+from netzoo.errors import UserError
+from netzoo.paths import user_path
 from netzoo.workdir import WEIGHTS
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = launch.parser("eval", __doc__)
+    parser = launch.parser("eval", __doc__, needs_workdir=False)
+    file = "exported file to evaluate on --data, instead of a run (docs/export.md)"
+    parser.add_argument("--file", type=typed_path, help=file)
     data = (
         "evaluate on other labelled data, such as folder:PATH or tfds:NAME: its test split, or all "
         "examples if it has none; needs --out"
@@ -55,7 +62,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--tta", choices=("flip", "crops"), help=tta)
     help_ = "do not write report.html, the page about the evaluation of images"
     parser.add_argument("--no_report", action="store_true", help=help_)
-    launch.run(parser, arguments, _evaluate, many_processes=True)
+    launch.run(parser, arguments, _evaluate, many_processes=True, read=_config_of)
+
+
+def _config_of(options: argparse.Namespace) -> ConfigDict:
+    if (options.workdir is None) == (options.file is None):
+        raise UserError("give either --workdir DIR, the folder of a run, or --file FILE")
+    if options.file is None:
+        return load_config(options.workdir)
+    of_run = {"--checkpoint": options.checkpoint != "last", "--split": options.split != "test"}
+    of_run |= {"--temperature": bool(options.temperature), "--tta": bool(options.tta)}
+    of_run |= {"--no_report": options.no_report}
+    if given := [name for name, is_given in of_run.items() if is_given]:
+        raise UserError(f"{', '.join(given)} concerns runs; omit it with --file")
+    if options.data is None:
+        raise UserError("an exported file needs --data SOURCE, such as folder:PATH or tfds:NAME")
+    return default_config()
 
 
 def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
@@ -67,6 +89,12 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
         _use_data(config, options.data, options.overridden)
     if options.tta:
         override(config, {"evaluation.tta": options.tta})
+    if options.file:
+        from netzoo.export.evaluate import evaluate_file
+
+        out, compare = (path and user_path(path) for path in (options.out, options.compare))
+        evaluate_file(options.file, config, out, compare)
+        return
     which, split, out = options.checkpoint, options.split, options.out
     evaluate_run(
         options.workdir,

@@ -70,6 +70,7 @@ class FileClassifier(Classifier):
     Attributes:
       model: The name of the network in netzoo's registry.
       output: "logits" or "probabilities".
+      temperature: What the logits are divided by before the softmax.
     """
 
     def __init__(self, path: Path, batch_size: int = 32):
@@ -86,7 +87,7 @@ class FileClassifier(Classifier):
         fields = {name: values[name] for name in Preprocessing._fields}
         super().__init__(Preprocessing(**fields), metadata["class_names"], batch_size)
         self.model, self.output = metadata["model"], metadata["output"]
-        self._dtype, self._temperature = metadata["input"], metadata["temperature"]
+        self._dtype, self.temperature = metadata["input"], metadata["temperature"]
 
     def outputs(self, preprocessed: np.ndarray) -> np.ndarray:
         """Return what the program computes for images from `preprocess`, float32 `[n, classes]`."""
@@ -112,7 +113,7 @@ class FileClassifier(Classifier):
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probabilities of at most `batch_size` images from `preprocess`."""
         found = self.outputs(np.asarray(preprocessed))
-        return special.softmax(found / self._temperature, -1) if self.output == LOGITS else found
+        return special.softmax(found / self.temperature, -1) if self.output == LOGITS else found
 
 
 def _checked(path: Path, program: LoadedProgram) -> dict[str, Any]:
