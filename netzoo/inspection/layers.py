@@ -61,9 +61,10 @@ def network_layers(model: nn.Module, variables: ArrayTree, image_size: int) -> l
     names: list[str] = []
 
     def endpoints(variables, images):
-        found = model.apply(variables, images, train=False, mutable=[ENDPOINTS])[1]
-        names.extend(found[ENDPOINTS])  # `eval_shape` sorts the names
-        return found[ENDPOINTS]
+        state = model.apply(variables, images, train=False, mutable=[ENDPOINTS])[1]
+        found = state.get(ENDPOINTS, {})  # a user's network may have no endpoints
+        names.extend(found)  # `eval_shape` sorts the names
+        return found
 
     shapes = jax.eval_shape(endpoints, variables, *example_inputs(image_size))
     layers = [Layer(name, shapes[name].shape[1:], str(shapes[name].dtype)) for name in names]

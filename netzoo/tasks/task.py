@@ -201,13 +201,25 @@ class Task(abc.ABC):
         raise NotImplementedError
 
     def page(
-        self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts
+        self,
+        variables: ArrayTree,
+        split: str,
+        rows: dict[str, np.ndarray],
+        report: dict[str, Any],
+        run: RunFacts,
+        explain: Callable[..., Any],
     ) -> str | None:
         """Return a page in HTML about the final evaluation, None if the task has none.
 
-        `rows` are those of `report`, and `report` holds everything that `eval.json` holds.
+        Args:
+          variables: Those of `report`.
+          split: The evaluated split.
+          rows: Those of `report`.
+          report: Everything that `eval.json` holds.
+          run: Further facts of the run.
+          explain: For images, see `netzoo.tasks.classification.thumbnails.Explain`.
         """
-        del split, rows, report, run
+        del variables, split, rows, report, run, explain
         return None
 
     @abc.abstractmethod

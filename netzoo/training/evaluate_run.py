@@ -18,6 +18,7 @@ from netzoo.config.tasks import task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
 from netzoo.files import make_folder, write_text
+from netzoo.inspection.explained import explained
 from netzoo.models.summary import check_variables
 from netzoo.paths import run_path
 from netzoo.progress import track
@@ -169,7 +170,7 @@ def _evaluate(
     def write_others(folder: Path, report: dict[str, Any], page: bool) -> None:
         draw_figures(folder)
         facts = _facts(task, workdir, seconds)
-        if page and (text := task.page(examples, rows, report, facts)):
+        if page and (text := task.page(variables, examples, rows, report, facts, explained)):
             write_text(folder / REPORT_FILE, text)
             say(f"report: {folder / REPORT_FILE}")
 

@@ -166,7 +166,7 @@ class Evaluated:
     def report(self, variables, split, sums, rows, temperature):
         return {"bleu": 40.0}, self.draw
 
-    def page(self, split, rows, report, run):
+    def page(self, variables, split, rows, report, run, explain):
         return f"{run.network}, loss {report['loss']}"
 
     def show(self, report):

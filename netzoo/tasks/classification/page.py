@@ -26,7 +26,7 @@ _COLORS = (
     *("#1f5f99", "#c2513f", "#2a9d8f", "#b7791f", "#7a4fa3", "#4a7d2c", "#b83280", "#5f6b76"),
 )
 _CONFUSIONS, _EXAMPLES = 5, 5  # confusions, and pictures of each
-_CARDS, _SHOWN = 12, 3  # pictures of the other lists, and classes below a picture
+_CARDS, _SHOWN = 10, 3  # pictures of the other lists, and classes below a picture
 
 
 class Rows(NamedTuple):
@@ -53,6 +53,7 @@ def report_page(
     run: RunFacts,
     *,
     trained_on: bool,
+    heat: Callable[[Sequence[int]], Mapping[int, str]] = lambda indices: {},
 ) -> str:
     """Return the page as HTML.
 
@@ -63,6 +64,7 @@ def report_page(
       picture: A function from the index of an example to the address of its picture.
       run: What is known about the run and this evaluation.
       trained_on: Whether the split is the run's training split.
+      heat: A function from indices of examples to the addresses of their pictures with a heat map.
     """
     classes = [printable(name) for name in report["class_names"]]
     confusion = np.asarray(report["confusion"])
@@ -90,6 +92,11 @@ def report_page(
         values["confusions"] = examples.confusions(confusion)
         values["mistakes"] = examples.mistakes()
         values["uncertain"] = examples.least_certain()
+        explained = [*values["mistakes"], *values["uncertain"]]
+        maps = heat(sorted({card["index"] for card in explained}))
+        for card in explained:
+            card["heat"] = maps.get(card["index"])
+        values["has_heat"] = bool(maps)
         if found := report.get("comparison"):
             values["gained"] = examples.named(found["right_here_alone"])
             values["lost"] = examples.named(found["right_there_alone"])
@@ -231,7 +238,9 @@ class _Examples:
         row = self._probabilities[position]
         best = np.argsort(-row, kind="stable")[:_SHOWN]
         return {
+            "index": index,
             "picture": self._picture(index),
+            "heat": None,
             "name": printable(example_name(self._source, index)),
             "label": self._classes[label],
             "wrong": bool(self._wrong[position]),

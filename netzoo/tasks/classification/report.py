@@ -12,6 +12,7 @@ from netzoo.data.source import Source, example_name
 from netzoo.errors import UserError, printable
 from netzoo.files import sha256_of
 from netzoo.paths import user_path
+from netzoo.progress import format_metric
 from netzoo.tasks.classification.calibration import calibration
 from netzoo.tasks.classification.figures import confusion_matrix, reliability_diagram
 from netzoo.tasks.classification.metrics import wilson_interval
@@ -22,6 +23,7 @@ from netzoo.tasks.classification.predictions import (
 )
 from netzoo.tasks.classification.versus import comparison_lines
 
+RATIOS = ("precision", "recall", "f1")
 CONFUSION_FIGURE = "confusion_matrix.png"
 RELIABILITY_FIGURE = "reliability.png"
 
@@ -112,7 +114,27 @@ def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return rows["logits"][present], rows["label"][present]
 
 
-def further_scores(report: Mapping[str, Any]) -> Iterator[str]:
+def class_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield, for each class, its name, its `RATIOS` and the number of its images."""
+    for entry in report["per_class"]:
+        cells = ("-" if entry[name] is None else f"{entry[name]:.3f}" for name in RATIOS)
+        yield entry["name"], *cells, str(entry["support"] or "no images")
+
+
+def score_lines(report: Mapping[str, Any], top_k: int) -> Iterator[str]:
+    """Yield the lines that say the scores: the accuracy, and others that not every report has."""
+    if report["left_out"]:
+        yield f"{report['left_out']:,} corrupt images are left out"
+    low, high = report["interval"]
+    yield (
+        f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
+        f"top{top_k} {report[f'top{top_k}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
+        f"{report['count']:,} images of {report['split']}"
+    )
+    yield from _further_scores(report)
+
+
+def _further_scores(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each score that not every report has, such as the calibration."""
     if found := report.get("without_duplicates"):
         yield (

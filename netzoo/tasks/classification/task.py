@@ -22,7 +22,6 @@ from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import is_writer, process_shard
-from netzoo.progress import format_metric
 from netzoo.tasks.classification.class_names import CLASSES_FILE, class_names_of, load_class_names
 from netzoo.tasks.classification.distill import Teachers
 from netzoo.tasks.classification.inputs import network_inputs, train_batches
@@ -30,8 +29,9 @@ from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.page import Rows, report_page
+from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.classification.report import further_scores, kept_rows, report_of
+from netzoo.tasks.classification.report import RATIOS, class_rows, kept_rows, report_of, score_lines
 from netzoo.tasks.classification.sizes import (
     batch_size,
     check_image_sizes,
@@ -44,13 +44,14 @@ from netzoo.tasks.classification.temperature import (
     save_temperature,
     stored_temperature,
 )
-from netzoo.tasks.classification.thumbnails import thumbnails
+from netzoo.tasks.classification.thumbnails import Explain, heat_maps, thumbnails
 from netzoo.tasks.classification.versus import Evaluation, compare, read_evaluation
 from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
 from netzoo.weights.origin import find_weights, taken
+from netzoo.weights.published import Preprocessing
 
 # The final evaluation keeps at most this many logits (0.4 GB).
 _MOST_LOGITS = 100_000_000
@@ -366,32 +367,28 @@ class ImageClassification(Task):
         return compare(other, names, logits.argmax(-1) == labels)
 
     def page(
-        self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any], run: RunFacts
+        self,
+        variables: ArrayTree,
+        split: str,
+        rows: dict[str, np.ndarray],
+        report: dict[str, Any],
+        run: RunFacts,
+        explain: Explain,
     ) -> str | None:
         """Return the page of `netzoo.tasks.classification.page`, with small pictures."""
-        source = self._source(split)
-        picture = thumbnails(source, self.config.evaluation.crop_pct)
-        trained_on = split == self.config.data.train_split
-        return report_page(report, Rows.of(rows), source, picture, run, trained_on=trained_on)
+        source, config = self._source(split), self.config
+        images = Preprocessing.of_run(config)
+        predictor = Predictor(self.model, variables, images, self.class_names)
+        picture = thumbnails(source, config.evaluation.crop_pct)
+        heat = functools.partial(heat_maps, source, predictor, explain)
+        trained_on = split == config.data.train_split
+        found = report, Rows.of(rows), source, picture, run
+        return report_page(*found, trained_on=trained_on, heat=heat)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""
-        ratios = ("precision", "recall", "f1")
-        rows = []
-        for entry in report["per_class"]:
-            cells = ("-" if entry[name] is None else f"{entry[name]:.3f}" for name in ratios)
-            rows.append((entry["name"], *cells, str(entry["support"] or "no images")))
-        print_table(("class", *ratios, "images"), rows, right=(*ratios, "images"))
-        if report["left_out"]:
-            say(f"{report['left_out']:,} corrupt images are left out")
-        low, high = report["interval"]
-        top = f"top{self._top_k}"
-        say(
-            f"accuracy {report['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}), "
-            f"{top} {report[f'{top}_accuracy']:.2%}, loss {format_metric(report['loss'])}, "
-            f"{report['count']:,} images of {report['split']}"
-        )
-        for line in further_scores(report):
+        print_table(("class", *RATIOS, "images"), class_rows(report), right=(*RATIOS, "images"))
+        for line in score_lines(report, self._top_k):
             say(line)
 
 

@@ -4,18 +4,20 @@ import base64
 import html.parser
 import io
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from netzoo.data.files import ImageError
+from netzoo.errors import UserError
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.page import Rows, report_page
 from netzoo.tasks.classification.predictions import Prediction
 from netzoo.tasks.classification.ranking import precision_recall
 from netzoo.tasks.classification.report import report_of
-from netzoo.tasks.classification.thumbnails import SIDE, thumbnails
+from netzoo.tasks.classification.thumbnails import SIDE, heat_maps, thumbnails
 from netzoo.tasks.classification.versus import Evaluation, compare
 from netzoo.tasks.run_facts import RunFacts
 
@@ -90,6 +92,7 @@ def page_of(
     temperature=None,
     kept=True,
     comparison=None,
+    heat=lambda indices: {},
     **changes,
 ):
     """Return the page of an evaluation with these logits."""
@@ -108,7 +111,7 @@ def page_of(
         **({"comparison": comparison} if comparison else {}),
     }
     run, picture = facts(**changes), thumbnails(source, 0.875)
-    return report_page(report, Rows.of(rows), source, picture, run, trained_on=False)
+    return report_page(report, Rows.of(rows), source, picture, run, trained_on=False, heat=heat)
 
 
 def test_names_from_strangers_stay_text():
@@ -223,3 +226,39 @@ def test_average_precision(scores, positive, expected):
 
 def test_a_class_without_images_has_no_curve():
     assert precision_recall(np.array([0.1, 0.2]), np.zeros(2, bool)) is None
+
+
+def test_pictures_are_explained():
+    """The surest mistakes and the least certain images get the map of their own picture."""
+    asked = []
+
+    def heat(indices):
+        asked.extend(indices)
+        return {3: "data:image/jpeg;base64,three", 1: "data:image/jpeg;base64,one"}
+
+    names = [f"{i}.png" for i in range(5)]
+    page = page_of(["daisy", "roses", "tulips"], names, heat=heat)
+    assert asked == [0, 1, 2, 3, 4]
+    text = page[page.index("Worst mistakes") :]
+    three, one = text.index("base64,three"), text.index("base64,one")
+    assert text.index("daisy: 3.png") < three < text.index("daisy: 1.png") < one
+    assert page.count("base64,three") == 2 and "Grad-CAM" in page
+    assert 'alt="Where the network looked for tulips"' in page
+    assert "Grad-CAM" not in page_of(["daisy", "roses", "tulips"], names)
+
+
+def test_a_network_without_maps_has_a_page(capsys):
+    """A user's network may have no layer for Grad-CAM, and unreadable images have no map."""
+
+    def explain(predictor, images):
+        if len(images) > 1:
+            raise UserError("it has no layers")
+        return images
+
+    source, predictor = (
+        Pictures(["0.png", "gone.png", "2.png"]),
+        SimpleNamespace(preprocess=np.asarray),
+    )
+    assert heat_maps(source, predictor, explain, [0, 1, 2]) == {}
+    assert "the report has no heat maps: it has no layers" in capsys.readouterr().err
+    assert list(heat_maps(source, predictor, explain, [1, 2])) == [2]
