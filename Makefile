@@ -6,7 +6,7 @@ WORKDIR ?= runs/quickstart
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-all test-real test-tpu bench lint format docs constraints clean
+.PHONY: help quickstart test test-all test-real test-tpu test-browser bench lint format docs constraints clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,10 +17,10 @@ quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated f
 	@echo "Look at $(WORKDIR)/curves.png and $(WORKDIR)/report.html"
 
 test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
-	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot and not browser" $(PARALLEL)
 
-test-all: test  ## Run the slow tests as well.
-	$(BIN)/python -m pytest -m "not real_data and slow and not tpu_aot" $(PARALLEL)
+test-all: test test-browser  ## Run the slow tests and those of pages as well.
+	$(BIN)/python -m pytest -m "not real_data and slow and not tpu_aot and not browser" $(PARALLEL)
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
@@ -28,6 +28,13 @@ test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NE
 test-tpu: $(VENV)/.installed-dev  ## Compile small networks with the TPU compiler (a few minutes; no TPU needed).
 	$(BIN)/python -m pip install --quiet --editable '.[tpu-aot]'
 	$(BIN)/python -m pytest -m tpu_aot
+
+test-browser: $(VENV)/.installed-dev  ## Open pages in headless Chromium (root gets Debian's package; without it, tests skip).
+	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "Chromium could not be installed"
+	$(BIN)/python -m pip install --quiet --editable '.[browser]' || echo "playwright could not be installed"
+	$(BIN)/python -m pytest -m browser -rs
 
 bench: $(VENV)/.installed  ## Measure MobileNetV2 against other libraries, in $$PEER_PYTHON's environment if set.
 	$(BIN)/python -m benchmarks.throughput --out runs/bench $(if $(PEER_PYTHON),--peer-python $(PEER_PYTHON))
