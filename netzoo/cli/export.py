@@ -1,6 +1,7 @@
 """Exports a network to a file that runs without netzoo, and compares both over images.
 
 netzoo export --workdir runs/v2 --format stablehlo --out flowers.stablehlo
+netzoo export --workdir runs/v2 --benchmark [--out formats.csv]
 netzoo export --weights resnet50.tv2_in1k --format stablehlo --out r50.stablehlo --images photos
 
 BatchNorm is folded into the convolutions. The file holds class names and preprocessing. It maps
@@ -17,7 +18,8 @@ from ml_collections import ConfigDict
 from netzoo.cli import launch
 from netzoo.cli.arguments import typed_path
 from netzoo.config import default_config, load_config
-from netzoo.console import say
+from netzoo.console import print_table, say
+from netzoo.csv_files import write_csv
 from netzoo.errors import UserError
 from netzoo.paths import run_path
 from netzoo.workdir import WEIGHTS
@@ -38,8 +40,15 @@ def main(arguments: Sequence[str]) -> None:
     weights = "published name or file of weights, instead of --workdir"
     parser.add_argument("--weights", metavar="NAME", help=weights)
     parser.add_argument("--model", help="network, for a file of weights that does not name it")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="format of the file")
-    parser.add_argument("--out", required=True, type=typed_path, metavar="FILE", help="to write")
+    parser.add_argument("--format", choices=FORMATS, help="format of the file")
+    measure = (
+        "write every format to a temporary folder, and print sizes, differences and times of one "
+        "image; --out is then a CSV file"
+    )
+    parser.add_argument("--benchmark", action="store_true", help=measure)
+    repeats = "timed calls for --benchmark (default: 100)"
+    parser.add_argument("--repeats", type=int, default=100, metavar="N", help=repeats)
+    parser.add_argument("--out", type=typed_path, metavar="FILE", help="file to write")
     inside = "map uint8 pixels to probabilities inside the file"
     parser.add_argument("--with-preprocessing", action="store_true", help=inside)
     images = (
@@ -57,10 +66,44 @@ def _config_of(options: argparse.Namespace) -> ConfigDict:
 
 
 def _export(config: ConfigDict, options: argparse.Namespace) -> None:
+    if options.benchmark:
+        _benchmark(config, options)
+    else:
+        _write(config, options)
+
+
+def _benchmark(config: ConfigDict, options: argparse.Namespace) -> None:
+    from netzoo.export.benchmark import Measured, benchmark
+    from netzoo.mesh import check_devices
+
+    if options.format or options.with_preprocessing or options.repeats < 1:
+        raise UserError(
+            "--benchmark measures every format without preprocessing, at least once: omit --format "
+            "and --with-preprocessing, and give --repeats at least 1"
+        )
+    check_writable(options.out and str(options.out))
+    check_devices()
+    predictor, model = _network(config, options)
+    images = _images(predictor, config, options)
+    found = benchmark(predictor, model, images, options.repeats)
+    rows = [
+        (x.name, f"{x.size / 1e6:,.1f}", f"{x.difference:.1e}", f"{x.milliseconds:,.2f}")
+        for x in found
+    ]
+    head = ("format", "MB", "largest difference", "ms for one image")
+    print_table(head, rows, right=head[1:])
+    say(f"compared over {images.described}; medians of {options.repeats} interleaved calls")
+    if options.out:
+        write_csv(options.out, Measured._fields, found, typed=True)
+
+
+def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.export.formats import FORMATS
     from netzoo.export.write import export_classifier
     from netzoo.mesh import check_devices
 
+    if not (options.format and options.out):
+        raise UserError("give --format and --out FILE, or --benchmark")
     out, suffix = options.out, FORMATS[options.format].suffix
     if out.suffix != suffix:
         raise UserError(f"--out {out}; expected a name that ends with {suffix}")

@@ -94,7 +94,7 @@ class FileClassifier(Classifier):
         images = np.asarray(preprocessed)
         if self._dtype == NORMALIZED:
             images = self.preprocessing.normalize(images)
-        found = np.asarray(self._program.run(images)[0])
+        found = self.run(images)
         if found.shape != (len(images), len(self.class_names)):
             raise UserError(
                 f"{self.path} gives an array {list(found.shape)} for {len(images)} images; "
@@ -102,6 +102,10 @@ class FileClassifier(Classifier):
                 "names"
             )
         return found
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return what the program computes for its own input."""
+        return np.asarray(self._program.run(images)[0])
 
     def logits(self, preprocessed: np.ndarray) -> np.ndarray:
         """Return the logits; for probabilities, their logarithms, which have the same softmax."""
