@@ -110,8 +110,9 @@ class MultiHeadAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Map `[batch, length, width]` to the same shape."""
+    def __call__(self, x: jax.Array, *, train: bool, details: bool = False) -> jax.Array:
+        """Map `[batch, length, width]` to the same shape; flax cannot return `details`."""
+        assert not details
         *shape, width = x.shape
         heads = (*shape, self.num_heads, width // self.num_heads)
         dense = functools.partial(nn.Dense, width, dtype=self.dtype)

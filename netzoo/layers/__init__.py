@@ -9,7 +9,12 @@ from netzoo.kernels.local_response_norm import local_response_norm
 from netzoo.kernels.matmul import matmul
 from netzoo.kernels.padding import Padding, Pads
 from netzoo.kernels.pool import adaptive_avg_pool, global_avg_pool, max_pool
-from netzoo.layers.attention import Attention, KeyValue, MultiHeadAttention
+from netzoo.layers.attention import (
+    Attention,
+    KeyValue,
+    MultiHeadAttention,
+    attention_weights_once,
+)
 from netzoo.layers.conv import Conv
 from netzoo.layers.dense import Dense
 from netzoo.layers.dropout import Dropout, DropPath
@@ -43,6 +48,7 @@ __all__ = [
     "Pads",
     "SqueezeExcite",
     "adaptive_avg_pool",
+    "attention_weights_once",
     "batch_norm_groups",
     "classifier_cross_entropy",
     "endpoint",

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from netzoo import kernels
 from netzoo.errors import UserError, unknown_name
-from netzoo.layers import Conv
+from netzoo.layers import Conv, attention_weights_once
 
 # The policies by name: which values inside a block are kept besides its inputs.
 POLICIES = {
@@ -79,7 +79,7 @@ def rematerialized_blocks(policy: str) -> Iterator[None]:
 
     token = _ACTIVE.set(True)
     try:
-        with nn.intercept_methods(rematerialize):
+        with nn.intercept_methods(rematerialize), attention_weights_once():
             yield
     finally:
         _ACTIVE.reset(token)

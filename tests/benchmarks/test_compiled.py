@@ -110,8 +110,8 @@ def test_native_programs_cost_no_more_than_flax(model):
     """Protects accelerators: before compilation, XLA counts the operations and bytes of programs.
 
     Compilers fuse operations later, which changes the bytes of both. `vit_b16` has the largest
-    ratios: 1.001 times the operations and 1.002 times the bytes, because attention scores and
-    their softmax are float32. CPU implementations would have 1.5 times the bytes.
+    ratio of operations, 1.007, because attention weights are computed twice. CPU implementations
+    would have 1.5 times the bytes.
     """
     costs = []
     for layers in LAYERS:

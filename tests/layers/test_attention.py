@@ -1,10 +1,12 @@
 """Multi-head attention against its formula, with and without masks and memory."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.layers import KeyValue, MultiHeadAttention
 
@@ -158,3 +160,37 @@ def test_the_same_as_jax(masked):
     context = jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(x.shape)
     expected = context @ params["out"]["kernel"] + params["out"]["bias"]
     np.testing.assert_allclose(attend(params, x, mask=mask), expected, rtol=1e-5, atol=1e-6)
+
+
+def training_gradient(params, backend):
+    """Return the output, the weights and the gradients, and the shapes of what is kept for them."""
+    layer = MultiHeadAttention(HEADS, dropout_rate=0.3, dtype=jnp.float64)
+    x = jnp.asarray(draw(20, 2, 5, WIDTH))
+    mask, keys = jnp.tri(5, dtype=bool)[None, None], {"dropout": jax.random.key(0)}
+
+    def attended(params, x):
+        options = {"train": True, "rngs": keys, "details": True}
+        found = layer.apply({"params": params}, x, None, mask, **options)
+        return found.output, found.weights
+
+    def gradients(params, x):
+        output, backwards, weights = jax.vjp(attended, params, x, has_aux=True)
+        return output, weights, backwards(output)
+
+    with kernels.use_backend(backend):
+        kept = jax.eval_shape(lambda *args: jax.vjp(attended, *args, has_aux=True)[1], params, x)
+        return jax.jit(gradients)(params, x), {leaf.shape for leaf in jax.tree.leaves(kept)}
+
+
+def test_accelerators_compute_the_weights_again():
+    """A training step stores no attention weights there, and nothing else changes.
+
+    The comparison uses float64 and has sums of at most 12 terms.
+    """
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, parameters())
+        ours, kept = training_gradient(params, "native")
+        theirs, kept_on_cpu = training_gradient(params, "cpu")
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    weights = (2, HEADS, 5, 5)
+    assert weights in kept_on_cpu and weights not in kept

@@ -14,6 +14,7 @@ from netzoo.config import task_table
 from netzoo.errors import UserError
 from netzoo.models import create_model, resnet, vit
 from netzoo.models.remat import NONE, POLICIES, rematerialized_blocks
+from tests.jaxprs import operations
 from tests.models.small_transformer import SOURCE, TARGET
 from tests.models.small_transformer import small as small_transformer
 
@@ -200,3 +201,20 @@ def test_separate_blocks_run_in_branches_on_a_cpu():
     images = jax.ShapeDtypeStruct(IMAGES.shape, jnp.float32)
     with kernels.use_backend("cpu"):
         assert "cond[" in str(forward_program(small_resnet(), images, "blocks"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "policy", "times"), [("cpu", NONE, 1), ("native", NONE, 2), ("native", "blocks", 2)]
+)
+def test_how_often_attention_weights_are_computed(backend, policy, times):
+    """Protects rematerialised blocks on accelerators, where attention computes weights again.
+
+    The blocks share one loop, in which a softmax has one exponential.
+    """
+    model = small_vit()
+    arguments = (*shapes_of(model, (IMAGES,)), (IMAGES,))
+    with kernels.use_backend(backend):
+        gradient = jax.make_jaxpr(jax.grad(loss_of(model, policy), has_aux=True))(*arguments)
+    found = [each.equation for each in operations(gradient.jaxpr, {}) if each.name == "exp"]
+    weights = (len(IMAGES), model.variant.heads, 17, 17)
+    assert [each.outvars[0].aval.shape for each in found].count(weights) == times
