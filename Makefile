@@ -19,8 +19,9 @@ quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated f
 test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
 	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot and not browser" $(PARALLEL)
 
-test-all: test test-browser  ## Run the slow tests and those of pages as well.
+test-all: test  ## Run the slow tests and those of pages as well.
 	$(BIN)/python -m pytest -m "not real_data and slow and not tpu_aot and not browser" $(PARALLEL)
+	$(MAKE) test-browser
 
 test-real: $(VENV)/.installed-dev  ## Run the tests on real photographs, in $$NETZOO_FLOWER_PHOTOS.
 	$(BIN)/python -m pytest -m real_data
@@ -33,7 +34,7 @@ test-browser: $(VENV)/.installed-dev  ## Open pages in headless Chromium (root g
 	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 	  { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "Chromium could not be installed"
-	$(BIN)/python -m pip install --quiet --editable '.[browser]' || echo "playwright could not be installed"
+	$(BIN)/python -m pip install --quiet --editable '.[browser]' || echo "the extra browser could not be installed"
 	$(BIN)/python -m pytest -m browser -rs
 
 bench: $(VENV)/.installed  ## Measure MobileNetV2 against other libraries, in $$PEER_PYTHON's environment if set.

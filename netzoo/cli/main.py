@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": ("netzoo.cli.eval", "evaluate a run on its test split, or another"),
     "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
     "export": ("netzoo.cli.export", "export a network to a file that runs without netzoo"),
+    "demo": ("netzoo.cli.demo", "open a page in the browser to try runs"),
     "serve": ("netzoo.cli.serve", "serve a network over HTTP"),
     "inspect": ("netzoo.cli.inspect", "draw where a network looks and what its layers compute"),
     "probe": ("netzoo.cli.probe", "score the features of weights: linear probe and neighbours"),

@@ -24,7 +24,7 @@ def task_module(task: str, name: str) -> ModuleType:
 
     `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
     LOCAL (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`. `"predict"` defines
-    the function `predict` and its `Options`. `"record"` defines `RECORD`.
+    the functions `predict`, with its `Options`, and `load`. `"record"` defines `RECORD`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

@@ -137,6 +137,17 @@ def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":
     return task_module(config.task, "task").TASK.for_evaluation(config, workdir)
 
 
+def load_predictor(config: ConfigDict, workdir: Path, checkpoint: str) -> Any:
+    """Return what predicts with the weights of a run: a Predictor of images, or a Translator.
+
+    `checkpoint` is `"last"`, `"best"` or `"average"`.
+
+    Raises:
+      UserError: The run cannot be read, or a required library is not installed.
+    """
+    return task_module(config.task, "predict").load(config, workdir, checkpoint)
+
+
 def predict(
     config: ConfigDict, workdir: Path, inputs: Sequence[str], options: Mapping[str, Any]
 ) -> int:

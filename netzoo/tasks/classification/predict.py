@@ -36,6 +36,11 @@ class Options(NamedTuple):
     output: str | None = None  # file for the predictions instead of standard output
 
 
+def load(config: ConfigDict, workdir: Path, checkpoint: str) -> Predictor:
+    """Load the network of a run; see `Predictor.from_run`."""
+    return Predictor.from_run(workdir, checkpoint, config)
+
+
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
     """Classify images, and print a table, JSON, JSON lines or CSV.
 
@@ -54,7 +59,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     check_writable(options.figure, options.output)
     check_format(options.figure)
     files = find_images(paths)
-    predictor = Predictor.from_run(workdir, options.checkpoint, config)
+    predictor = load(config, workdir, options.checkpoint)
     top_k = min(options.top_k, len(predictor.class_names))
     sheet: tuple[Predictions, list[np.ndarray]] = [], []
 

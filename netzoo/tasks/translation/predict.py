@@ -46,6 +46,20 @@ class Options(NamedTuple):
     output: str | None = None  # UTF-8 file instead of standard output; gzip if it ends in .gz
 
 
+def load(config: ConfigDict, workdir: Path, checkpoint: str, n_best: int = 1) -> Translator:
+    """Load the network and the vocabulary of a run.
+
+    Raises:
+      UserError: The run cannot be read, or its weights do not belong to the network.
+    """
+    config = run_config(workdir, config)
+    vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
+    _, _, variables = restore_variables(workdir, checkpoint)
+    model = create_network(config, len(vocabulary))
+    check_variables(model, variables, variable_shapes(model, 0))
+    return Translator(config, model, jax.device_put(variables), vocabulary, n_best)
+
+
 def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options: Options) -> int:
     """Translate sentences and then the lines of a file, and write one line for each.
 
@@ -72,12 +86,8 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
     sentences = [*sentences, *(_lines(options.input) if options.input else ())]
     if not sentences:
         raise UserError("no sentence; pass sentences as arguments, or --input FILE")
-    config = run_config(workdir, config)
-    vocabulary = Vocabulary.load(workdir / VOCABULARY_FILE)
-    _, _, variables = restore_variables(workdir, options.checkpoint)
-    model = create_network(config, len(vocabulary))
-    check_variables(model, variables, variable_shapes(model, 0))
-    translator = Translator(config, model, jax.device_put(variables), vocabulary, options.top_k)
+    translator = load(config, workdir, options.checkpoint, options.top_k)
+    config = translator.config
     for line in _warnings(translator.encode(sentences), config.data.lengths[-1]):
         note(line)
     best, seconds = _write_translations(translator, sentences, options)

@@ -31,7 +31,11 @@ class Hypothesis(NamedTuple):
 
 
 class Translator:
-    """Translates by beam search with `config.evaluation`; compiles once per shape."""
+    """Translates by beam search with `config.evaluation`; compiles once per shape.
+
+    Attributes:
+      config: The configuration of the run.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,7 @@ class Translator:
         n_best: int = 1,
     ):
         """Prepare a network; the search finishes `n_best` translations per sentence."""
-        self._config, self._model, self._n_best = config, model, n_best
+        self.config, self._model, self._n_best = config, model, n_best
         self._variables, self._vocabulary = variables, vocabulary
         precisely = use_precision(config.matmul_precision)
 
@@ -111,7 +115,7 @@ class Translator:
         Raises:
           UserError: See `encode`.
         """
-        evaluation = self._config.evaluation
+        evaluation = self.config.evaluation
         encoded = [[*tokens, END] if tokens else [] for tokens in self.encode(sentences)]
         indices_of: dict[int, list[int]] = {}
         for index, tokens in enumerate(encoded):
@@ -128,7 +132,7 @@ class Translator:
 
     def _padded(self, length: int) -> int:
         """Return the next of the configured lengths, or the next multiple of the longest."""
-        *_, longest = lengths = self._config.data.lengths
+        *_, longest = lengths = self.config.data.lengths
         return next((n for n in lengths if n >= length), -(-length // longest) * longest)
 
     def _hypotheses(self, *beam: np.ndarray) -> list[Hypothesis]:
@@ -147,7 +151,7 @@ class Translator:
         return hypotheses
 
     def _compile(self, shape: tuple[int, int]) -> jax.stages.Compiled:
-        search, tokens = self._config.evaluation, jax.ShapeDtypeStruct(shape, np.int32)
+        search, tokens = self.config.evaluation, jax.ShapeDtypeStruct(shape, np.int32)
         max_length = shape[1] + search.extra_length
         options = SearchOptions(max_length, search.beam_size, search.length_penalty, self._n_best)
         return self._search.lower(self._variables, tokens, options=options).compile()

@@ -1,0 +1,1 @@
+"""A page in the browser to try runs: classes and Grad-CAM of pictures, translations."""
