@@ -1,16 +1,20 @@
 """Exports a network to a file that runs without netzoo, and compares both over images.
 
 netzoo export --workdir runs/v2 --format stablehlo --out flowers.stablehlo
+netzoo export --workdir runs/v2 --format hub --out flowers_mobilenet
+netzoo export --workdir runs/v2 --format safetensors --project torchvision --out v2.safetensors
 netzoo export --workdir runs/v2 --benchmark [--out formats.csv]
 netzoo export --weights resnet50.tv2_in1k --format stablehlo --out r50.stablehlo --images photos
 
-BatchNorm is folded into the convolutions. The file holds class names and preprocessing. It maps
-normalised images to logits; with --with-preprocessing, it maps uint8 pixels to probabilities.
+The formats stablehlo and onnx are programs with BatchNorm folded into the convolutions, class names
+and preprocessing. They map normalised images to logits or, with --with-preprocessing, uint8 pixels
+to probabilities. The formats hub and safetensors are weights for other libraries.
 docs/export.md shows how to use the files.
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
@@ -21,6 +25,7 @@ from netzoo.config import default_config, load_config
 from netzoo.console import print_table, say
 from netzoo.csv_files import write_csv
 from netzoo.errors import UserError
+from netzoo.files import renaming
 from netzoo.paths import run_path
 from netzoo.workdir import WEIGHTS
 from netzoo.workdir.outputs import check_writable
@@ -28,6 +33,11 @@ from netzoo.workdir.outputs import check_writable
 if TYPE_CHECKING:
     from netzoo.export.check import Images
     from netzoo.tasks.classification.predictor import Predictor
+
+
+# Formats of weights without a program. A hub folder has no suffix.
+_HUB, _SAFETENSORS = "hub", "safetensors"
+_OF_WEIGHTS = {_HUB: "", _SAFETENSORS: ".safetensors"}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     weights = "published name or file of weights, instead of --workdir"
     parser.add_argument("--weights", metavar="NAME", help=weights)
     parser.add_argument("--model", help="network, for a file of weights that does not name it")
-    parser.add_argument("--format", choices=FORMATS, help="format of the file")
+    parser.add_argument("--format", choices=(*FORMATS, *_OF_WEIGHTS), help="format of the file")
+    project = "for safetensors: names of the tensors, such as timm (default: netzoo's own)"
+    parser.add_argument("--project", help=project)
     measure = (
         "write every format to a temporary folder, and print sizes, differences and times of one "
         "image; --out is then a CSV file"
@@ -68,6 +80,8 @@ def _config_of(options: argparse.Namespace) -> ConfigDict:
 def _export(config: ConfigDict, options: argparse.Namespace) -> None:
     if options.benchmark:
         _benchmark(config, options)
+    elif options.format in _OF_WEIGHTS:
+        _write_weights(config, options)
     else:
         _write(config, options)
 
@@ -104,10 +118,9 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
 
     if not (options.format and options.out):
         raise UserError("give --format and --out FILE, or --benchmark")
-    out, suffix = options.out, FORMATS[options.format].suffix
-    if out.suffix != suffix:
-        raise UserError(f"--out {out}; expected a name that ends with {suffix}")
-    check_writable(str(out))
+    if options.project:
+        raise UserError("--project names tensors of --format safetensors; omit it")
+    out = _checked_out(options, FORMATS[options.format].suffix)
     check_devices()
     predictor, model = _network(config, options)
     images = _images(predictor, config, options)
@@ -117,6 +130,43 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     )
     say(f"file and network agree over {images.described}: {found}")
     say(f"written: {out}, {out.stat().st_size / 1e6:,.1f} MB")
+
+
+def _write_weights(config: ConfigDict, options: argparse.Namespace) -> None:
+    """Write a file of weights or a hub folder."""
+    from netzoo.export import hub, trained
+
+    out = _checked_out(options, _OF_WEIGHTS[options.format])
+    if options.with_preprocessing or options.images:
+        raise UserError(
+            f"--format {options.format} holds weights, not a program; omit --with-preprocessing "
+            "and --images"
+        )
+    if options.project and options.format == _HUB:
+        raise UserError("a hub folder has timm's names; omit --project")
+    found = (
+        trained.of_weights(options.weights, options.model)
+        if options.workdir is None
+        else trained.of_run(options.workdir, options.checkpoint, config)
+    )
+    if options.format == _HUB:
+        hub.write_hub_folder(out, found)
+    else:
+        with renaming(out) as partial:
+            hub.write_weights(partial, found, options.project)
+    say(f"read back: the weights are those of the network, bit for bit\nwritten: {out}")
+
+
+def _checked_out(options: argparse.Namespace, suffix: str) -> Path:
+    """Return --out, which must be a file or a new folder that can be written."""
+    out = options.out
+    if out is None:
+        raise UserError("give --out, the name of the file or of the new folder")
+    if suffix and out.suffix != suffix:
+        raise UserError(f"--out {out}; expected a name that ends with {suffix}")
+    if suffix:
+        check_writable(str(out))
+    return out
 
 
 def _network(config: ConfigDict, options: argparse.Namespace) -> tuple["Predictor", str]:

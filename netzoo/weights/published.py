@@ -33,7 +33,8 @@ class Preprocessing(NamedTuple):
     std: tuple[float, float, float]  # divisor after subtracting the mean
     resize_size: int  # length of the shorter side after resizing, in pixels
     crop_size: int  # side of the central crop after resizing, in pixels
-    # "bilinear", "bicubic" or, in runs of netzoo, "area"; see `netzoo.data.transforms.resize`.
+    # "bilinear", "bicubic", "hamming" or, in runs of netzoo, "area"; see
+    # `netzoo.data.transforms.resize`.
     interpolation: str
 
     @classmethod

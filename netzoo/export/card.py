@@ -1,0 +1,118 @@
+"""The model card of a hub folder: metrics, data, command and licence, as far as they are known."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import netzoo
+from netzoo.errors import printable
+from netzoo.json_files import read_json
+from netzoo.weights.families import CATALOGUE
+from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
+
+_EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
+_SHOWN = 20  # class names
+_UNKNOWN = "not known, the owner of the weights decides"
+_LICENCES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "MIT": "mit"}
+
+
+def run_facts(workdir: Path, config: Any) -> dict[str, Any]:
+    """Return what a run says about itself: data, scores, command, initial weights, licence.
+
+    Raises:
+      UserError: A file of the run is damaged.
+    """
+    facts: dict[str, Any] = {
+        "data": config.data.source,
+        "train_split": config.data.train_split,
+        "init": config.init.weights,
+    }
+    if (path := workdir / EVAL_FILE).exists():
+        facts |= {key: read_json(path, _EVALUATION)[key] for key in _EVALUATION}
+    if (path := workdir / ENVIRONMENT_FILE).exists():
+        facts["command"] = read_json(path, {"command?": str}).get("command")
+    if known := CATALOGUE.get(config.init.weights):
+        facts["licence"] = known.licence
+    return facts
+
+
+def weights_facts(name: str) -> dict[str, Any]:
+    """Return what the catalogue says about published weights."""
+    known = CATALOGUE.get(name)
+    return (
+        {} if known is None else {"init": name, "licence": known.licence, "address": known.address}
+    )
+
+
+def model_card(
+    name: str,
+    config: Mapping[str, Any],
+    title: str,
+    class_names: Sequence[str],
+    facts: Mapping[str, Any],
+) -> str:
+    """Return the card in Markdown; `config` is that of `hub_config`."""
+    licence = facts.get("licence")
+    known = next((tag for text, tag in _LICENCES.items() if (licence or "").startswith(text)), None)
+    shown = ", ".join(map(_text, class_names[:_SHOWN]))
+    more = f" and {len(class_names) - _SHOWN:,} more" if len(class_names) > _SHOWN else ""
+    images = config["pretrained_cfg"]
+    lines = [
+        "---",
+        "library_name: timm",
+        "pipeline_tag: image-classification",
+        *([f"license: {known}"] if known else []),
+        "tags: [image-classification, timm, netzoo]",
+        "---",
+        f"# {_text(title)}",
+        "",
+        f"{_text(name)} (timm: {config['architecture']}) for {len(class_names):,} classes: "
+        f"{shown}{more}.",
+        "",
+        "```python",
+        "import timm",
+        "",
+        'model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # or "hf-hub:NAME"',
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
+        "```",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| images | {images['input_size'][-1]} pixels, central crop of {images['crop_pct']:.3f} |",
+        *_rows(facts),
+        f"| licence of the weights | {_text(licence or _UNKNOWN)} |",
+        f"| exported by | netzoo {netzoo.__version__} |",
+        "",
+    ]
+    if facts.get("command"):
+        lines += ["Trained by:", "", "```sh", _line(facts["command"]), "```", ""]
+    return "\n".join(lines)
+
+
+def _rows(facts: Mapping[str, Any]) -> list[str]:
+    rows = []
+    if "accuracy" in facts:
+        low, high = facts["interval"]
+        rows.append(
+            f"| accuracy | {facts['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}) on "
+            f"{facts['count']:,} images of {_text(facts['split'])} |"
+        )
+    for key, label in (
+        ("data", "data"),
+        ("train_split", "trained on"),
+        ("init", "initial weights"),
+        ("address", "published at"),
+    ):
+        if facts.get(key):
+            rows.append(f"| {label} | {_text(str(facts[key]))} |")
+    return rows
+
+
+def _line(text: str) -> str:
+    return printable(text).replace("```", "")
+
+
+def _text(text: str) -> str:
+    """Return a text from outside, in which Markdown and HTML have no meaning."""
+    return re.sub(r"[\\`*_\[\]<>|#&]", r"\\\g<0>", printable(text))

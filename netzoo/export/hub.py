@@ -1,0 +1,186 @@
+"""Hub folders: weights in timm's names, with what timm and a reader need to use them.
+
+    model.safetensors   the weights
+    config.json         timm's name of the network, its preprocessing and the class names
+    README.md           a model card
+
+timm reads such a folder with `timm.create_model("local-dir:FOLDER", pretrained=True)`, and the
+Hugging Face Hub shows the card.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import numpy as np
+from chex import ArrayTree
+
+from netzoo.console import json_text
+from netzoo.errors import UserError
+from netzoo.export.card import model_card
+from netzoo.files import new_folder, write_text
+from netzoo.models.registry import create_model
+from netzoo.models.summary import variable_shapes
+from netzoo.weights import load_weights, save_safetensors, to_torch
+from netzoo.weights.families import FAMILIES
+from netzoo.weights.published import Preprocessing
+
+WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
+_TIMM = "timm"
+
+# timm's names of netzoo's networks; all of them exist in timm 1.0.31.
+ARCHITECTURES = {
+    **{name: name for n in (11, 13, 16, 19) for name in (f"vgg{n}", f"vgg{n}_bn")},
+    **{f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)},
+    **{n: n for n in ("resnext50_32x4d", "resnext101_32x8d")},
+    **{n: n for n in ("wide_resnet50_2", "wide_resnet101_2")},
+    "mobilenet_v1": "mobilenetv1_100",
+    "mobilenet_v2": "mobilenetv2_100",
+    **{f"mobilenet_v2_{n}": f"mobilenetv2_{n}" for n in ("035", "050", "075", "140")},
+    **{f"mobilenet_v3_{n}": f"mobilenetv3_{n}_100" for n in ("small", "large")},
+    **{f"mobilenet_v3_{n}_075": f"mobilenetv3_{n}_075" for n in ("small", "large")},
+    "vit_ti16": "vit_tiny_patch16_224",
+    **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
+    **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},
+    **{f"vit_l{n}": f"vit_large_patch{n}_224" for n in (16, 32)},
+    "r_ti16": "vit_tiny_r_s16_p8_224",
+    "r26_s32": "vit_small_r26_s32_224",
+    "r50_l32": "vit_large_r50_s32_224",
+}
+# Arguments with which timm's networks get an option that differs from theirs.
+_ARGUMENTS = {
+    ("norm_epsilon", "mobilenet"): lambda value: {"bn_eps": value},
+    ("gelu_approximate", "vit"): lambda value: {"act_layer": "gelu_tanh" if value else "gelu"},
+}
+
+
+class Trained(NamedTuple):
+    """A network with unfolded variables, and what is known about it."""
+
+    name: str  # in the registry
+    model: nn.Module
+    variables: ArrayTree
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    facts: Mapping[str, Any]  # see `netzoo.export.card`
+
+
+def write_hub_folder(folder: Path, trained: Trained) -> None:
+    """Write a hub folder, and read its weights back.
+
+    Raises:
+      UserError: The folder exists, timm has no such network, or an option of the network has no
+        counterpart in timm.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists; give --out the name of a new folder")
+    config = hub_config(trained)
+    with new_folder(folder) as partial:
+        write_weights(partial / WEIGHTS_FILE, trained, _TIMM)
+        write_text(partial / CONFIG_FILE, json_text(config, pretty=True) + "\n")
+        card = model_card(trained.name, config, folder.name, trained.class_names, trained.facts)
+        write_text(partial / CARD_FILE, card)
+
+
+def write_weights(path: Path, trained: Trained, project: str | None) -> None:
+    """Write weights in the names of a project, None for netzoo's own, and read them back.
+
+    Raises:
+      UserError: The project's names are unknown, or what was read differs from the weights.
+    """
+    options = _options(trained)
+    described: dict[str, Any] = {}
+    if project is None:
+        described = {
+            "preprocessing": trained.preprocessing,
+            "class_names": trained.class_names,
+        }
+    save_safetensors(path, trained.variables, trained.name, project, **described, **options)
+    size = trained.preprocessing.crop_size
+    found = load_weights(path, trained.model, image_size=size)
+    expected = flax.traverse_util.flatten_dict(trained.variables)
+    for name, value in flax.traverse_util.flatten_dict(found).items():
+        if not np.array_equal(value, expected[name]):
+            raise UserError(f"{'/'.join(name)} of {path} differs from the network")
+
+
+def hub_config(trained: Trained) -> dict[str, Any]:
+    """Return the contents of config.json as timm writes it.
+
+    Raises:
+      UserError: timm has no such network, or an option of the network has no counterpart in timm.
+    """
+    name, images = trained.name, trained.preprocessing
+    if name not in ARCHITECTURES:
+        raise UserError(
+            f"timm has no network {name}; use --format safetensors, or one of the networks "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    architecture, classes = ARCHITECTURES[name], len(trained.class_names)
+    arguments = _arguments(trained, architecture)
+    side = images.crop_size
+    tensors = to_torch(trained.variables, name, _TIMM, **_options(trained))
+    return {
+        "architecture": architecture,
+        "num_classes": classes,
+        "label_names": list(trained.class_names),
+        **({"model_args": arguments} if arguments else {}),
+        "pretrained_cfg": {
+            "custom_load": False,
+            "input_size": [3, side, side],
+            # Position embeddings fit one size.
+            "fixed_input_size": "vit" in architecture,
+            # timm has no "area"; of Pillow's methods, this one gives the nearest pixels.
+            "interpolation": "hamming" if images.interpolation == "area" else images.interpolation,
+            "crop_pct": side / images.resize_size,
+            "crop_mode": "center",
+            "mean": [value / 255 for value in images.mean],
+            "std": [value / 255 for value in images.std],
+            "num_classes": classes,
+            "first_conv": _module_of(tensors, lambda x: x.ndim == 4 and x.shape[1] == 3),
+            "classifier": _module_of(tensors, lambda x: x.ndim in (2, 4) and len(x) == classes),
+        },
+    }
+
+
+def _module_of(tensors: Mapping[str, np.ndarray], chosen: Any) -> str:
+    """Return the module of the last tensor of weights that is chosen."""
+    names = [n for n, x in tensors.items() if n.endswith(".weight") and chosen(x)]
+    return names[-1].removesuffix(".weight")
+
+
+def _options(trained: Trained) -> dict[str, Any]:
+    """Return the options of the network that its class has and its registered name does not."""
+    usual = create_model(trained.name, trained.model.num_classes)
+    fields = [n for n in trained.model.__dataclass_fields__ if n not in ("parent", "name", "dtype")]
+    return {
+        name: value
+        for name in fields
+        if (value := getattr(trained.model, name)) != getattr(usual, name)
+        and isinstance(value, bool | int | float | str | None)
+    }
+
+
+def _arguments(trained: Trained, architecture: str) -> dict[str, Any]:
+    """Return timm's arguments for options that differ from those of timm's network."""
+    size, module = trained.preprocessing.crop_size, trained.model
+    plain = variable_shapes(create_model(trained.name, module.num_classes), size)
+    own = variable_shapes(module, size)
+    arguments: dict[str, Any] = {}
+    unknown = [] if plain == own else ["its shapes"]
+    for option, usual in FAMILIES[type(module)].projects[_TIMM].options.items():
+        if (value := getattr(module, option)) != usual:
+            convert = next(
+                (f for (n, part), f in _ARGUMENTS.items() if n == option and part in architecture),
+                None,
+            )
+            arguments |= convert(value) if convert else {}
+            unknown += [] if convert else [f"{option}={value!r}, not {usual!r}"]
+    if unknown:
+        raise UserError(
+            f"timm's {architecture} differs from this {trained.name} in {', '.join(unknown)}; use "
+            "--format safetensors"
+        )
+    return arguments
