@@ -224,7 +224,9 @@ def run(config):
         log = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").open()]
         saved = sorted(path.name for path in (Path(folder) / "checkpoints").iterdir())
         steps = [(line["kind"], line["step"]) for line in log if line["kind"] != "run"]
-        return {"log": steps, "checkpoints": saved, "traces": trace.call_count}
+        events = len([*(Path(folder) / "tensorboard").iterdir()])
+        counts = {"traces": trace.call_count, "events": events}
+        return {"log": steps, "checkpoints": saved, **counts}
 
 
 def evaluation_precision(config):

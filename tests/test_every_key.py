@@ -103,6 +103,7 @@ ANY_TASK = {
     "sharding.min_size": case(64, effects.shards),
     "sharding.describe": case(True, effects.tables),
     "matmul_precision": case("highest", effects.evaluation_precision),
+    "writers": case(("jsonl",), effects.run),
     "profile": case(True, effects.run),
 }
 MOBILENET = {"model__name": "mobilenet_v1", "data__image_size": 32}

@@ -60,6 +60,11 @@ _REMAT = Rule(
     lambda x: x in _POLICIES,
     f"none (not False), blocks (not True), {' or '.join(_POLICIES[2:])}",
 )
+_WRITER_NAMES = ("jsonl", "tensorboard", "wandb", "mlflow", "trackio")
+_WRITERS = Rule(
+    lambda x: "jsonl" in x and len({*x}) == len(x) and all(name in _WRITER_NAMES for name in x),
+    f"'jsonl', which netzoo reads, and some of {', '.join(_WRITER_NAMES[1:])}, once each",
+)
 # Factors by parameter path.
 _ALL = ((r".*", 1.0),)
 _NOT_VECTORS = ((r".*/(bias|scale)", 0.0), *_ALL)
@@ -211,6 +216,10 @@ KEYS = (
         "sharding.min_size", 2**16, at_least(1), "'largest' shards no parameter with fewer elements"
     ),
     Key("sharding.describe", False, None, "print the sharding of every parameter"),
+    Key(
+        *("writers", ("jsonl", "tensorboard"), _WRITERS),
+        "what gets the numbers of a run; the last three need their extras",
+    ),
     Key("profile", False, None, "trace ten steps into WORKDIR/profile"),
 )
 
@@ -309,6 +318,7 @@ OPTIONS = {
 FREE = (
     *("modules", "data.data_dir", "data.on_change", "data.num_threads", "train.log_every_steps"),
     *("train.patience", "evaluation.batch_size", "checkpoint.", "sharding.", "profile"),
+    "writers",
 )
 # Keys that each machine of a job may set differently.
 LOCAL = ("data.data_dir", "data.num_threads", "profile")

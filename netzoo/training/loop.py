@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
 from netzoo import processes
-from netzoo.config import check_same_run, save_config
+from netzoo.config import check_same_run, flatten, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import filling
@@ -169,7 +169,8 @@ class TrainingLoop:
         self._announce_start()
         if meshes.is_writer():
             step = self.start if restored else None
-            log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated, lock=lock)
+            options = {"writers": config.writers, "config": flatten(config), "lock": lock}
+            log = MetricsWriter(workdir, resume_step=step, evaluated=self.evaluated, **options)
             self.log = stack.enter_context(log)
         self.progress = stack.enter_context(
             Progress(self.total_steps, self.start, config.model.name, task.throughput_unit)

@@ -19,6 +19,7 @@ from netzoo.training.continuation import fingerprints
 from netzoo.training.optimizer import check_optimizer
 from netzoo.workdir.environment import describe_environment, shared_environment
 from netzoo.workdir.folder import check_folder, has_begun
+from netzoo.workdir.writers import check_writers
 
 
 class Prepared(NamedTuple):
@@ -43,6 +44,7 @@ def prepare_run(config: ConfigDict, workdir: Path | None) -> Prepared:
     """
     if workdir is not None:
         check_folder(workdir)
+    check_writers(config.writers)
     config = resolve_config(config, workdir, training=True)
     check_optimizer(config)
     # All processes must agree before any of them writes.

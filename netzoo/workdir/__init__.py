@@ -3,6 +3,7 @@
     config.json          the configuration, written when training starts
     environment.json     the machine and the package versions, written when training starts
     metrics.jsonl        a line per logged step and per evaluation; tensorboard/ holds the same
+    writers.json         the name of the run for services; see `netzoo.workdir.writers`
     checkpoints/STEP/    the last few training states; before the first, `no_checkpoint_yet`
     best/STEP/           the weights with the highest metric on the validation split
     profile/             a trace of some steps, if the key `profile` is True

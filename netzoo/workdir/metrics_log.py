@@ -1,4 +1,4 @@
-"""The metrics log of a run: `metrics.jsonl` and TensorBoard event files.
+"""The metrics log of a run: `metrics.jsonl`, TensorBoard event files and further writers.
 
 One line of `metrics.jsonl` is one JSON object:
 
@@ -16,15 +16,10 @@ import errno
 import json
 import math
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
 
 from netzoo.buckets import is_in_bucket
 from netzoo.errors import UserError
@@ -40,8 +35,10 @@ from netzoo.files import (
 from netzoo.json_files import check_shape, parse_json
 from netzoo.workdir import METRICS_FILE, TENSORBOARD
 from netzoo.workdir.lock import Lock, check_held
+from netzoo.workdir.writers import Services
+from netzoo.workdir.writers.tensorboard import EVENTS, TensorBoard
 
-_EVENTS = ".netzoo-"  # in the names of event files
+DEFAULT_WRITERS = ("jsonl", "tensorboard")
 _LINE = {"kind": str, "step": int, "epoch": float, "timing?": {}}
 _OWN_KEYS = ("kind", "step", "epoch", "timing")
 
@@ -60,6 +57,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
         resume_step: int | None,
         evaluated: bool = True,
         lock: Lock | None = None,
+        writers: Sequence[str] = DEFAULT_WRITERS,
+        config: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Open the log of a run; create its folder if it is missing.
 
@@ -67,7 +66,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
         checkpoint. Otherwise lines after `resume_step` are removed, and the continued run writes
         them again. If not `evaluated`, the evaluation of `resume_step` is removed too. The line of
         an early stop at this step is always removed. Event files of other programs stay. `lock` is
-        that of the run.
+        that of the run. `writers` (see `netzoo.workdir.writers`) get the numbers of every line too,
+        and `config`, the configuration by key, when the run starts.
 
         Raises:
           OSError: The folder is not writable or the disk is full; the message names the file.
@@ -76,7 +76,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
         path, folder = workdir / METRICS_FILE, make_folder(workdir / TENSORBOARD)
         if resume_step is None:
             # TensorBoard would draw the old and the new run as one zigzag curve.
-            for old in folder.glob(f"events.out.tfevents.*{_EVENTS}*"):
+            for old in folder.glob(f"events.out.tfevents.*{EVENTS}*"):
                 old.unlink()
             write_bytes(path, b"")
         elif path.exists():
@@ -92,8 +92,11 @@ class MetricsWriter(contextlib.AbstractContextManager):
                 write_bytes(self.path, read_bytes(path, MAX_LOG))
         # Unbuffered, so that closing after a failed write does not fail again.
         self._file = appending(self.path, buffering=0)
-        with _naming(self._folder):
-            self._events = _open_events(self._folder, resume_step)
+        self._events: TensorBoard | None = None
+        if "tensorboard" in writers:
+            with _naming(self._folder):
+                self._events = TensorBoard(self._folder, resume_step, config)
+        self._services = Services(writers, self.path.parent, config, resume_step is None)
 
     def write(
         self,
@@ -123,14 +126,16 @@ class MetricsWriter(contextlib.AbstractContextManager):
         with _naming(self.path):
             while data:
                 data = data[self._file.write(data) :]
-        with _naming(self._folder):
-            for group, numbers in ((kind, values), ("timing", timing or {})):
-                for name, value in numbers.items():
-                    if isinstance(value, int | float):
-                        summary = scalar(f"{group}/{name}", value)
-                        event = Event(wall_time=time.time(), step=int(step), summary=summary)
-                        self._events.write_event(event)
-            self._events.flush()
+        numbers = {
+            f"{group}/{name}": value
+            for group, found in ((kind, values), ("timing", timing or {}))
+            for name, value in found.items()
+            if isinstance(value, int | float)
+        }
+        if self._events:
+            with _naming(self._folder):
+                self._events.write(int(step), numbers)
+        self._services.write(int(step), numbers)
 
     def sync(self) -> None:
         """Copy what has been written into the bucket of the run; on the disk, do nothing.
@@ -149,8 +154,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
         if not self._file.closed:
             with self._closing:
                 self._file.close()
-                with _naming(self._folder):
-                    self._events.close()
+                self._services.close()
+                if self._events:
+                    with _naming(self._folder):
+                        self._events.close()
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         """Copy and close the files; an error that has ended the run is the one to report."""
@@ -214,23 +221,6 @@ def _truncate(path: Path, last_step: int, evaluated: bool) -> None:
     # json writes the shortest exact form of floats, so kept lines keep their bytes.
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept)
     write_text(path, text)
-
-
-def _open_events(folder: Path, resume_step: int | None) -> EventsWriter:
-    """Open an event file that makes TensorBoard discard the steps after `resume_step`.
-
-    tensorboardX's `SummaryWriter` uses a background thread. A full disk would end this thread, and
-    training would then block on a full queue.
-    """
-    # The default name changes only once per second, and the writer overwrites files.
-    events = EventsWriter(str(folder / "events"), f"{_EVENTS}{time.time_ns()}")
-    if resume_step is not None:
-        purge = resume_step + 1
-        events.write_event(Event(step=purge, file_version="brain.Event:2"))
-        start = SessionLog(status=SessionLog.START)
-        events.write_event(Event(step=purge, session_log=start))
-    events.flush()
-    return events
 
 
 @contextlib.contextmanager

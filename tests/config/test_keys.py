@@ -89,6 +89,7 @@ OUT_OF_RANGE = {
     "schedule.decay_rate": (0.0, 1.5, NAN),
     "evaluation.crop_pct": (0.0, 0.01, 1.5, NAN),
     "evaluation.tta": ("mirror", True),
+    "writers": ((), ("tensorboard",), ("jsonl", "jsonl"), ("jsonl", "csv")),
     "sharding.fsdp": (0, -2),
     "sharding.parameters": ((), ((".*", 1.5),), ((".*", "smallest"),), (("[", None),)),
 }

@@ -198,6 +198,6 @@ def test_a_disk_that_fills_under_tensorboard_is_an_error_too(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with MetricsWriter(tmp_path, resume_step=None) as writer:
-        monkeypatch.setattr(writer._events, "write_event", full)
+        monkeypatch.setattr(writer._events._events, "write_event", full)
         with pytest.raises(OSError, match=r"disk is full.*tensorboard"):
             write_steps(writer, range(1, 50))
