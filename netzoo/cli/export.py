@@ -175,6 +175,8 @@ def _network(config: ConfigDict, options: argparse.Namespace) -> tuple["Predicto
     from netzoo.weights.origin import find_weights
 
     if options.workdir is not None:
+        if "dtype" in config.model:
+            config.model.dtype = "float32"  # not every runtime has bfloat16
         predictor = Predictor.from_run(options.workdir, options.checkpoint, config)
         return predictor, config.model.name
     predictor = Predictor.from_weights(options.weights, options.model)

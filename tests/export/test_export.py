@@ -1,5 +1,7 @@
 """Exporting classifiers: files agree with their networks, or are not written."""
 
+import argparse
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from netzoo.export.classifier import FileClassifier, image_program
 from netzoo.export.formats import FORMATS
 from netzoo.export.write import export_classifier
 from netzoo.models import create_model
+from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights import save_safetensors
 from tests.conftest import tiny_config
 from tests.export.conftest import NAMES, PREPROCESSING, drawn
@@ -153,6 +156,15 @@ def test_metadata_that_do_not_describe_a_classifier(predictor, tmp_path, file_fo
             FORMATS[file_format].load().write(file, changed)
         with pytest.raises(UserError, match=f"does not describe a classifier.*{message}"):
             FileClassifier(out)
+
+
+def test_runs_in_bfloat16_are_exported_in_float32(monkeypatch, pictures):
+    """Not every runtime has bfloat16, and both sides of the comparison need one precision."""
+    config = tiny_config(pictures)
+    config.model = {"name": "mobilenet_v1", "dtype": "bfloat16"}
+    monkeypatch.setattr(Predictor, "from_run", lambda workdir, which, config: config.model.dtype)
+    options = argparse.Namespace(workdir="run", checkpoint="last")
+    assert command._network(config, options) == ("float32", "mobilenet_v1")
 
 
 def test_unknown_suffixes(tmp_path):
