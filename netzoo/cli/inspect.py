@@ -37,8 +37,16 @@ MOST_IMAGES = 100
 KINDS = {
     "grad-cam": "places that speak for a class (Grad-CAM)",
     "grad-cam++": "the same; finds more of several objects of a class",
+    "integrated-gradients": "pixels that change the logit of a class",
+    "occlusion": "places whose covering lowers the probability of a class",
+    "curves": "how well these maps order the pixels (deletion and insertion)",
     "attention": "patches whose values reach the class (attention rollout); words of a translation",
     "heads": "where each head of a block attends to",
+    "feature-maps": "what the channels of a layer see in images",
+    "activations": "histograms of the activations by depth",
+    "kernels": "the kernels of the first layer",
+    "position-embedding": "similarity of the position embeddings of patches",
+    "batch-norm": "statistics and parameters of BatchNorm by depth",
 }
 _TEXT_KIND = "attention"  # the only kind for networks on text
 
@@ -118,12 +126,25 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
     """Load the network."""
     from netzoo.inspection.kinds import Subject
     from netzoo.tasks.classification.predictor import Predictor
+    from netzoo.tasks.task import create_network
+    from netzoo.weights import load_model
+    from netzoo.workdir.checkpoint import restore_variables
 
     if options.workdir:
-        predictor = Predictor.from_run(options.workdir, options.checkpoint, config)
-        return Subject(config.model.name, predictor, options.class_name, options.layer)
-    predictor = Predictor.from_weights(options.weights, options.model)
-    return Subject(Path(options.weights).name, predictor, options.class_name, options.layer)
+        title, which = config.model.name, options.checkpoint
+        predictor = Predictor.from_run(options.workdir, which, config)
+
+        def trained():
+            network = create_network(config, len(predictor.class_names))
+            return network, restore_variables(run_path(options.workdir), which)[2]
+    else:
+        title = Path(options.weights).name
+        predictor = Predictor.from_weights(options.weights, options.model)
+
+        def trained():
+            return load_model(options.weights, options.model)[:2]
+
+    return Subject(title, predictor, trained, options.class_name, options.layer)
 
 
 def _with_images(subject: "Subject", options: argparse.Namespace) -> "Subject":

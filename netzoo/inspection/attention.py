@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from netzoo.errors import UserError, unknown_name
-from netzoo.inspection.layers import WEIGHTS, Layer
 from netzoo.inspection.programs import (
     Images,
     checked_images,
@@ -21,6 +20,7 @@ from netzoo.inspection.programs import (
 )
 from netzoo.inspection.scaling import resized, scaled
 from netzoo.layers import ENDPOINTS
+from netzoo.models.endpoint_shapes import WEIGHTS, Layer
 from netzoo.tasks.classification.predictor import Predictor
 
 

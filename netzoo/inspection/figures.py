@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from netzoo import figures
-from netzoo.figures import MUTED, PLAIN, shorten
+from netzoo.figures import BLUE, FAINT, MUTED, PLAIN, RED, TEAL, shorten
+from netzoo.inspection.curves import Curves
 from netzoo.inspection.overlay import overlay
 
 _COLUMNS = 5
@@ -70,6 +71,27 @@ def image_sheet(
             if column == 0 and names[row]:
                 style = PLAIN | {"color": MUTED, "fontsize": 8, "rotation": 90, "va": "center"}
                 axes.text(-0.03, 0.5, names[row], ha="right", transform=axes.transAxes, **style)
+    return figure
+
+
+def curves_figure(title: str, curves: Mapping[str, Curves]) -> Figure:
+    """Draw the mean deletion and insertion curves of maps, by the name of the map."""
+    figure = figures.new_figure(8.4, 3.9, title)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, part, aim in zip(
+        panels, ("deletion", "insertion"), ("smaller is better", "larger is better"), strict=True
+    ):
+        for (name, found), color in zip(curves.items(), (BLUE, TEAL, MUTED, RED), strict=False):
+            area = getattr(found, f"{part}_area").mean()
+            mean = getattr(found, part).mean(0)
+            axes.plot(found.shares, mean, color=color, label=f"{name}: {area:.3f}")
+        axes.set_title(f"{part}; area, {aim}", loc="left", fontsize=9, color=MUTED)
+        axes.set_xlabel("share of changed pixels", fontsize=9, color=MUTED)
+        axes.legend(frameon=False, fontsize=8)
+        axes.grid(color=FAINT, linewidth=0.6)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        figures.hide_frame(axes)
+    panels[0].set_ylabel("probability of the class", fontsize=9, color=MUTED)
     return figure
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from netzoo.inspection.layers import Layer, find_layer
+from netzoo.inspection.layers import find_layer
 from netzoo.inspection.programs import (
     Classes,
     Images,
@@ -23,6 +23,7 @@ from netzoo.inspection.programs import (
 )
 from netzoo.inspection.scaling import resized, scaled
 from netzoo.layers import ENDPOINTS, perturbed
+from netzoo.models.endpoint_shapes import Layer
 from netzoo.tasks.classification.predictor import Predictor
 
 

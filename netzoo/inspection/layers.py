@@ -1,83 +1,9 @@
-"""The endpoints of a network as layers to look at: names, shapes and the default.
+"""The choice of a layer: the default, or an endpoint by its name."""
 
-All families name their endpoints alike; see `netzoo.layers.endpoints`.
-"""
-
-import math
-import re
 from collections.abc import Sequence
-from typing import NamedTuple
-
-import flax.linen as nn
-import jax
-from chex import ArrayTree
 
 from netzoo.errors import UserError, unknown_name
-from netzoo.layers import ENDPOINTS
-from netzoo.models.summary import example_inputs
-
-_BLOCK = re.compile(r"(.+)/block(\d+)(.*)")
-WEIGHTS = "attention_weights"
-
-
-class Layer(NamedTuple):
-    """An endpoint of a network on images."""
-
-    name: str  # e.g. `stage3/block2`
-    shape: tuple[int, ...]  # without the batch axis
-    dtype: str
-
-    @property
-    def has_class_token(self) -> bool:
-        """Whether the tokens begin with a class token, and the others form a square."""
-        length = self.shape[0] if len(self.shape) == 2 else 0
-        return length > 1 and math.isqrt(length - 1) ** 2 == length - 1
-
-    @property
-    def grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the feature map or of the tokens of a square image, or None."""
-        if self.name.endswith(WEIGHTS):
-            return None
-        if len(self.shape) == 3:
-            return self.shape[0], self.shape[1]
-        if len(self.shape) != 2:
-            return None
-        side = math.isqrt(self.shape[0] - self.has_class_token)
-        return (side, side) if side**2 == self.shape[0] - self.has_class_token else None
-
-    def on_grid(self, values: jax.Array) -> jax.Array:
-        """Bring values `[batch, *shape]` to `[batch, rows, columns, channels]`.
-
-        The class token is dropped. The layer must have a grid.
-        """
-        if len(self.shape) == 3:
-            return values
-        assert self.grid is not None
-        return values[:, self.has_class_token :].reshape(len(values), *self.grid, self.shape[1])
-
-
-def network_layers(model: nn.Module, variables: ArrayTree, image_size: int) -> list[Layer]:
-    """Return the endpoints of a network on square images, in the order of computation."""
-    names: list[str] = []
-
-    def endpoints(variables, images):
-        state = model.apply(variables, images, train=False, mutable=[ENDPOINTS])[1]
-        found = state.get(ENDPOINTS, {})  # a user's network may have no endpoints
-        names.extend(found)  # `eval_shape` sorts the names
-        return found
-
-    shapes = jax.eval_shape(endpoints, variables, *example_inputs(image_size))
-    layers = [Layer(name, shapes[name].shape[1:], str(shapes[name].dtype)) for name in names]
-    return sorted(layers, key=lambda layer: _place(layer.name, names))
-
-
-def _place(name: str, names: Sequence[str]) -> tuple[int, int, bool, str]:
-    """Return a key that sorts the outputs of scanned blocks by block."""
-    if not (match := _BLOCK.fullmatch(name)):
-        return names.index(name), 0, False, ""
-    stack, block, output = match.groups()
-    first = next(i for i, other in enumerate(names) if other.startswith(f"{stack}/block"))
-    return first, int(block), not output, output
+from netzoo.models.endpoint_shapes import Layer
 
 
 def default_layer(layers: Sequence[Layer]) -> Layer:

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from netzoo.errors import UserError, printable, unknown_name
-from netzoo.inspection.layers import Layer, network_layers
 from netzoo.kernels import compiler_options, use_precision
+from netzoo.models.endpoint_shapes import Layer, network_layers
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.predictor import Predictor
 
@@ -76,8 +76,7 @@ def checked_classes(predictor: Predictor, images: np.ndarray, classes: Classes) 
       UserError: A class is unknown, or the numbers of images and of classes differ.
     """
     if classes is None:
-        best = [predictor.probabilities(b).argmax(-1) for b in _batches(predictor, images)]
-        return np.concatenate([np.zeros(0, np.int32), *best]).astype(np.int32)
+        return probabilities(predictor, images).argmax(-1).astype(np.int32)
     if len(classes) != len(images):
         raise UserError(
             f"expected one class for each of the {len(images):,} images, got {len(classes):,}"
@@ -95,10 +94,12 @@ def _index(names: Sequence[str], given: int | str) -> int:
     return int(given)
 
 
-def _batches(predictor: Predictor, images: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Divide images into the batches that a predictor accepts."""
-    for first in range(0, len(images), predictor.batch_size):
-        yield list(images[first : first + predictor.batch_size])
+def probabilities(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+    """Return the probabilities `[n, classes]` of any number of preprocessed images."""
+    size, found = predictor.batch_size, [np.zeros((0, len(predictor.class_names)), np.float32)]
+    for first in range(0, len(images), size):
+        found.append(predictor.probabilities(list(images[first : first + size])))
+    return np.concatenate(found)
 
 
 def padded_batches(

@@ -9,7 +9,7 @@ from netzoo.cli.main import main
 from netzoo.config import save_config
 from netzoo.inspection import kinds
 from netzoo.tasks.classification.predictor import Predictor
-from tests.conftest import tiny_config, tiny_translation_config
+from tests.conftest import fast_only, tiny_config, tiny_translation_config
 from tests.inspection.small import small_images, small_predictor, vit_predictor
 
 
@@ -32,14 +32,27 @@ def place(networks, tmp_path, monkeypatch):
 
 
 CONV, VIT = ("--workdir", "."), ("--weights", "some_vit")
-DRAWN = {"grad-cam": CONV, "grad-cam++": CONV, "attention": VIT, "heads": VIT}
+DRAWN = {
+    "grad-cam": CONV,
+    "grad-cam++": CONV,
+    "integrated-gradients": CONV,
+    "occlusion": CONV,
+    "curves": VIT,
+    "attention": VIT,
+    "heads": VIT,
+    "feature-maps": CONV,
+    "activations": VIT,
+    "kernels": CONV,
+    "position-embedding": VIT,
+    "batch-norm": CONV,
+}
 
 
 def test_every_kind_is_described_and_drawn_here():
     assert list(command.KINDS) == list(kinds.KINDS) == list(DRAWN)
 
 
-@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("kind", fast_only(DRAWN, ("grad-cam", "occlusion")))
 def test_draws_every_kind(kind, place, capsys):
     """The figure has the name of the kind; the arrays have names."""
     assert main(["inspect", kind, "photos", *DRAWN[kind], "--arrays", "a.npz"]) == 0
