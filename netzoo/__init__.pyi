@@ -4,6 +4,7 @@ from .kernels import compiler_options as compiler_options
 from .models import create_model as create_model
 from .models import fold_batch_norm as fold_batch_norm
 from .models import list_models as list_models
+from .models.pyramid import model_features as model_features
 from .tasks.classification.predictor import Predictor as Predictor
 from .training import train as train
 from .training.evaluate_run import evaluate_run as evaluate_run

@@ -21,6 +21,7 @@ from netzoo.layers.dropout import Dropout, DropPath
 from netzoo.layers.endpoints import (
     AUXILIARY,
     ENDPOINTS,
+    collected_endpoints,
     endpoint,
     endpoints_wanted,
     perturbation,
@@ -51,6 +52,7 @@ __all__ = [
     "attention_weights_once",
     "batch_norm_groups",
     "classifier_cross_entropy",
+    "collected_endpoints",
     "endpoint",
     "endpoints_wanted",
     "gelu",

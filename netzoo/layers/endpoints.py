@@ -18,7 +18,9 @@ perturbation of zeros is the gradient at the endpoint:
     gradient = jax.grad(total)(jnp.zeros_like(state["endpoints"]["stage1/block2"]))
 """
 
-from collections.abc import Mapping
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
 
 import flax.linen as nn
 import jax
@@ -29,6 +31,9 @@ AUXILIARY = "auxiliary"
 _PERTURBATIONS = "perturbations"
 # A submodule may have the name of an endpoint, e.g. `stem`, but no submodule begins with this.
 _PREFIX = "+"
+_COLLECTED: contextvars.ContextVar[dict[str, jax.Array] | None] = contextvars.ContextVar(
+    "collected_endpoints", default=None
+)
 
 
 def endpoint(
@@ -64,10 +69,31 @@ def store_endpoint(
     module: nn.Module, name: str, value: jax.Array, collection: str = ENDPOINTS
 ) -> None:
     """Store a value under `name` if the caller requested the collection."""
-    if endpoints_wanted(module, collection):
+    if _requested(module, collection):
         module.put_variable(collection, name, value)
+    if collection == ENDPOINTS and (found := _COLLECTED.get()) is not None:
+        found[name] = value
 
 
-def endpoints_wanted(module: nn.Module, collection: str = ENDPOINTS) -> bool:
-    """Return whether the caller of the network requested a collection."""
+@contextlib.contextmanager
+def collected_endpoints() -> Iterator[dict[str, jax.Array]]:
+    """Collect the endpoints of networks called inside the `with` block, whatever is mutable.
+
+    Yields:
+      The values by name, which is filled by the calls.
+    """
+    found: dict[str, jax.Array] = {}
+    token = _COLLECTED.set(found)
+    try:
+        yield found
+    finally:
+        _COLLECTED.reset(token)
+
+
+def endpoints_wanted(module: nn.Module) -> bool:
+    """Return whether the caller of the network requested the endpoints."""
+    return _COLLECTED.get() is not None or _requested(module, ENDPOINTS)
+
+
+def _requested(module: nn.Module, collection: str) -> bool:
     return not module.is_initializing() and module.is_mutable_collection(collection)
