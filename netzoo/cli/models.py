@@ -1,22 +1,26 @@
 """Lists and shows the networks.
 
 netzoo models list [PATTERN] [--classes N]
-netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT]
+netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT | --figure FILE]
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
-from netzoo.cli.arguments import Parser
+from netzoo import figures
+from netzoo.cli.arguments import Parser, typed_path
 from netzoo.console import print_table, say
 from netzoo.errors import UserError, unknown_name
 from netzoo.models import create_model, list_models, model_entry
+from netzoo.models.diagram import model_figure
 from netzoo.models.summary import Summary, model_summary, variable_shapes
 from netzoo.progress import track
 from netzoo.weights import reported_accuracy
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import tensor_shapes
+from netzoo.workdir.outputs import check_writable
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,6 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     showing.add_argument("--size", type=int, help="side of the image in pixels")
     layout = "print the names and shapes of the tensors in weights of a project"
     showing.add_argument("--layout", metavar="PROJECT", help=f"{layout}, e.g. timm")
+    figure = "file for a diagram of the stages, e.g. network.png"
+    showing.add_argument("--figure", metavar="FILE", type=typed_path, help=figure)
     for command in (listing, showing):
         command.add_argument("--classes", type=int, default=1000, help="length of the logits")
     flags = parser.parse_args(arguments)
@@ -39,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     elif flags.layout:
         _show_layout(flags.name, flags.classes, flags.size, flags.layout)
     else:
-        _show(flags.name, flags.classes, flags.size)
+        _show(flags.name, flags.classes, flags.size, flags.figure)
 
 
 def _list(pattern: str, classes: int) -> None:
@@ -82,14 +88,23 @@ def _show_layout(name: str, classes: int, size: int | None, project: str) -> Non
     say("\n".join(lines))
 
 
-def _show(name: str, classes: int, size: int | None) -> None:
+def _show(name: str, classes: int, size: int | None, figure: Path | None) -> None:
+    if figure is not None:
+        check_writable(str(figure))
+        figures.check_format(str(figure))
     size = _image_size(name, size)
-    summary = model_summary(create_model(name, num_classes=classes), size)
+    model = create_model(name, num_classes=classes)
+    summary = model_summary(model, size)
     unit = f"{size}x{size} pixels" if size else "tokens"
     say(f"{name}, {classes} classes, {unit}: {totals(summary)}")
     if accuracy := reported_accuracy(name):
         say(f"ImageNet top-1 {accuracy[0]} % ({accuracy[1]})")
     print_parts(summary)
+    if figure is not None:
+        text = f"{unit}, {classes} classes: {totals(summary)}"
+        drawn = model_figure(name, summary, variable_shapes(model, size), size, text)
+        figures.save(drawn, figure)
+        say(f"written: {figure}")
 
 
 def totals(summary: Summary) -> str:

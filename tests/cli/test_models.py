@@ -1,9 +1,14 @@
 """The command that shows the networks."""
 
 import pytest
+from matplotlib import rc_context
 
 from netzoo.cli.models import main
 from netzoo.errors import UserError
+from netzoo.models import create_model, model_entry
+from netzoo.models.diagram import block_counts
+from netzoo.models.summary import variable_shapes
+from tests.conftest import slow
 
 
 def test_list(capsys):
@@ -60,3 +65,31 @@ def test_unknown_names(arguments):
     """An unknown pattern or name is an error with valid names."""
     with pytest.raises(UserError, match="resnet50"):
         main(arguments)
+
+
+def test_figure(tmp_path, capsys):
+    """The diagram names every stage, and the extension decides the format."""
+    path = tmp_path / "network.svg"
+    with rc_context({"svg.fonttype": "none"}):  # text stays text
+        main(["show", "mobilenet_v2_035", "--classes", "5", "--figure", str(path)])
+    text = path.read_text()
+    parts = ["image", "stem", *(f"stage{stage}" for stage in range(1, 8)), "head", "logits"]
+    assert [name for name in parts if f">{name}</text>" not in text] == []
+    for shown in ("224\u00d7224\u00d73", "56\u00d756\u00d78", ">4 blocks<", "parameters"):
+        assert shown in text
+    assert f"written: {path}" in capsys.readouterr().out.replace("\n", "")
+    with pytest.raises(UserError, match="expected a figure's extension"):
+        main(["show", "mobilenet_v2_035", "--figure", str(tmp_path / "a.txt")])
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("resnet18", {"stage1": 2, "stage2": 2, "stage3": 2, "stage4": 2}),
+        slow("vit_ti16", {"encoder": 12}),
+        slow("transformer_tiny", {"encoder": 4, "decoder": 4}),
+    ],
+)
+def test_blocks_are_counted(name, counts):
+    size = model_entry(name).image_size
+    assert block_counts(variable_shapes(create_model(name, 5), size)) == counts
