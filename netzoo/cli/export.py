@@ -6,6 +6,8 @@ netzoo export --workdir runs/v2 --format safetensors --project torchvision --out
 netzoo export --workdir runs/v2 --benchmark [--out formats.csv]
 netzoo export --weights resnet50.tv2_in1k --format stablehlo --out r50.stablehlo --images photos
 
+For a run of translation, --out is a new folder with the encoder and one decoding step.
+
 The formats stablehlo and onnx are programs with BatchNorm folded into the convolutions, class names
 and preprocessing. They map normalised images to logits or, with --with-preprocessing, uint8 pixels
 to probabilities. The formats hub and safetensors are weights for other libraries.
@@ -82,8 +84,46 @@ def _export(config: ConfigDict, options: argparse.Namespace) -> None:
         _benchmark(config, options)
     elif options.format in _OF_WEIGHTS:
         _write_weights(config, options)
+    elif not (options.format and options.out):
+        raise UserError("give --format and --out FILE, or --benchmark")
+    elif options.project:
+        raise UserError("--project names tensors of --format safetensors; omit it")
+    elif options.workdir is not None and _reads_text(config, options.workdir):
+        _write_translator(config, options)
     else:
         _write(config, options)
+
+
+def _reads_text(config: ConfigDict, workdir: str) -> bool:
+    """Return whether the network of a run reads tokens, after importing the run's modules."""
+    from netzoo.models import model_entry
+    from netzoo.tasks import run_config
+
+    return not model_entry(run_config(run_path(workdir), config).model.name).image_size
+
+
+def _write_translator(config: ConfigDict, options: argparse.Namespace) -> None:
+    """Write the encoder and one decoding step of a run into a new folder."""
+    from netzoo.export.translator import export_translator
+    from netzoo.mesh import check_devices
+
+    if options.with_preprocessing or options.images:
+        raise UserError("a network on text has no images; omit --with-preprocessing and --images")
+    check_devices()
+    _in_float32(config)
+    found = export_translator(
+        options.workdir, options.checkpoint, config, options.out, options.format
+    )
+    say(
+        f"folder and network agree over {found.described}: largest difference "
+        f"{found.relative:.1e} of the largest logit\nwritten: {options.out}"
+    )
+
+
+def _in_float32(config: ConfigDict) -> None:
+    """Set the compute type of the network; not every runtime has bfloat16."""
+    if "dtype" in config.model:
+        config.model.dtype = "float32"
 
 
 def _benchmark(config: ConfigDict, options: argparse.Namespace) -> None:
@@ -116,10 +156,6 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.export.write import export_classifier
     from netzoo.mesh import check_devices
 
-    if not (options.format and options.out):
-        raise UserError("give --format and --out FILE, or --benchmark")
-    if options.project:
-        raise UserError("--project names tensors of --format safetensors; omit it")
     out = _checked_out(options, FORMATS[options.format].suffix)
     check_devices()
     predictor, model = _network(config, options)
@@ -175,8 +211,7 @@ def _network(config: ConfigDict, options: argparse.Namespace) -> tuple["Predicto
     from netzoo.weights.origin import find_weights
 
     if options.workdir is not None:
-        if "dtype" in config.model:
-            config.model.dtype = "float32"  # not every runtime has bfloat16
+        _in_float32(config)
         predictor = Predictor.from_run(options.workdir, options.checkpoint, config)
         return predictor, config.model.name
     predictor = Predictor.from_weights(options.weights, options.model)

@@ -230,8 +230,14 @@ class Transformer(nn.Module):
         self._store_details("encoder", details)
         return x
 
+    def decode(self, source: jax.Array, target: jax.Array, memory: jax.Array) -> jax.Array:
+        """Return the logits of `__call__` in evaluation, with the encoder's output `memory`."""
+        return matmul(*self._classified(self._decoded(source, target, memory, train=False)))
+
     def _features(self, source, target, train):
-        memory = self.encode(source, train=train)
+        return self._decoded(source, target, self.encode(source, train=train), train)
+
+    def _decoded(self, source, target, memory, train):
         self._check_tokens("target", target)
         length = target.shape[1]
         x, details = self.decoder(
