@@ -79,6 +79,13 @@ def data_uri(figure: Figure) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
 def check_format(path: str | None) -> None:
     """Raise a UserError if the extension of `path` is not a figure format."""
     formats = FigureCanvasBase.get_supported_filetypes()

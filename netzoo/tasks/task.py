@@ -200,6 +200,13 @@ class Task(abc.ABC):
         """Return the comparison of the rows of `report` with a result of `read_evaluation`."""
         raise NotImplementedError
 
+    def pictures(
+        self, split: str, rows: dict[str, np.ndarray], report: dict[str, Any]
+    ) -> dict[str, bytes]:
+        """Return pictures of the final evaluation for TensorBoard, PNG files by their names."""
+        del split, rows, report
+        return {}
+
     def page(
         self,
         variables: ArrayTree,

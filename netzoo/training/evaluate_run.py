@@ -5,9 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from chex import ArrayTree
 from ml_collections import ConfigDict
 
 from netzoo import mesh as meshes
@@ -27,11 +29,12 @@ from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task
 from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
-from netzoo.workdir import EVAL_FILE, REPORT_FILE
+from netzoo.workdir import EVAL_FILE, REPORT_FILE, TENSORBOARD
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.environment import commit, shared_environment, shell_line, versions
 from netzoo.workdir.held_out import add_evaluation
 from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.writers.tensorboard import write_evaluation
 
 
 def evaluate_run(
@@ -75,25 +78,34 @@ def evaluate_run(
     workdir = run_path(workdir)
     config = run_config(workdir, config)
     examples = _examples(config, split)
-    flags: dict[str, Any] = {"--checkpoint": which, "--split": split}
-    flags |= {"--temperature": [*temperature], "devices": jax.local_device_count()}
-    processes.check_same(flags | shared_values(config))
+    _check_same_flags(config, which, split, temperature)
     _check_temperature(temperature, split, out)
     folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
-    report, write_others = _evaluate(
-        task, workdir, which, examples, temperature, _results(compare, split) if compare else None
-    )
+    other = _results(compare, split) if compare else None
+    found = _evaluate(task, workdir, which, examples, temperature, other)
+    report = found.report
     if _logs_test(workdir, config, examples):
         report["test_evaluations"] = add_evaluation(workdir, report)
     # Print first, so that a figure that cannot be written does not lose the metrics.
     task.show(report)
     if meshes.is_writer():
-        write_text(folder / EVAL_FILE, json_text(report, pretty=True) + "\n")
-        write_others(folder, report, page)
+        _write(found, task, workdir, folder, page)
+        if out is None and "tensorboard" in config.writers:
+            _write_events(found, task, workdir / TENSORBOARD / f"eval_{split}")
     weights = f"{which} checkpoint, step {report['step']}, {report['weights']} weights"
     say(f"{weights}; written: {folder / EVAL_FILE}")
     return report
+
+
+class _Evaluated(NamedTuple):
+    """The results of an evaluation, and what its files are made of."""
+
+    report: dict[str, Any]  # the contents of eval.json
+    draw_figures: Callable[[Path], None]
+    variables: ArrayTree
+    rows: dict[str, np.ndarray]  # see `Task.final_step`
+    seconds: float  # with compilation
 
 
 def _examples(config: ConfigDict, split: str) -> str:
@@ -104,6 +116,15 @@ def _examples(config: ConfigDict, split: str) -> str:
             f"--config.data.{key}=SPLIT --out DIR, or another --split"
         )
     return examples
+
+
+def _check_same_flags(
+    config: ConfigDict, which: str, split: str, temperature: Sequence[str]
+) -> None:
+    """Raise a UserError if the processes of a job differ in their flags or configurations."""
+    flags: dict[str, Any] = {"--checkpoint": which, "--split": split}
+    flags |= {"--temperature": [*temperature], "devices": jax.local_device_count()}
+    processes.check_same(flags | shared_values(config))
 
 
 def _logs_test(workdir: Path, config: ConfigDict, examples: str) -> bool:
@@ -128,11 +149,7 @@ def _evaluate(
     examples: str,
     wanted: Sequence[str],
     compare: Path | None = None,
-) -> tuple[dict[str, Any], Callable[[Path, dict[str, Any], bool], None]]:
-    """Return the contents of `eval.json`, and a function that writes the other files.
-
-    Its arguments are the folder, the contents of `eval.json`, and whether to write the page.
-    """
+) -> _Evaluated:
     config, mesh = task.config, meshes.create_mesh()
     meshes.check_divisible(mesh, **task.batch_sizes(training=False))
     batches = task.evaluation_batches(examples)
@@ -166,15 +183,29 @@ def _evaluate(
         **described,
         "settings": _settings(config),
     }
+    return _Evaluated(report, draw_figures, variables, rows, seconds)
 
-    def write_others(folder: Path, report: dict[str, Any], page: bool) -> None:
-        draw_figures(folder)
-        facts = _facts(task, workdir, seconds)
-        if page and (text := task.page(variables, examples, rows, report, facts, explained)):
-            write_text(folder / REPORT_FILE, text)
-            say(f"report: {folder / REPORT_FILE}")
 
-    return report, write_others
+def _write(found: _Evaluated, task: Task, workdir: Path, folder: Path, page: bool) -> None:
+    """Write the scores, the figures and the page."""
+    report = found.report
+    write_text(folder / EVAL_FILE, json_text(report, pretty=True) + "\n")
+    found.draw_figures(folder)
+    if not page:
+        return
+    facts = _facts(task, workdir, found.seconds)
+    text = task.page(found.variables, report["split"], found.rows, report, facts, explained)
+    if text:
+        write_text(folder / REPORT_FILE, text)
+        say(f"report: {folder / REPORT_FILE}")
+
+
+def _write_events(found: _Evaluated, task: Task, folder: Path) -> None:
+    """Write the scores and pictures for TensorBoard."""
+    report = found.report
+    numbers = {f"final/{key}": value for key, value in report.items() if isinstance(value, float)}
+    pictures = task.pictures(report["split"], found.rows, report)
+    write_evaluation(folder, report["step"], numbers, pictures)
 
 
 def _facts(task: Task, workdir: Path, seconds: float) -> RunFacts:

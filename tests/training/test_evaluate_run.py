@@ -169,6 +169,9 @@ class Evaluated:
     def page(self, variables, split, rows, report, run, explain):
         return f"{run.network}, loss {report['loss']}"
 
+    def pictures(self, split, rows, report):
+        return {}
+
     def show(self, report):
         say(str(report))
 
@@ -218,6 +221,20 @@ def test_the_results_of_the_same_split_are_compared(tmp_path):
     assert module._results(tmp_path, "test") == tmp_path
     assert module._results(tmp_path, "validation") == tmp_path / "eval_validation"
     assert module._results(tmp_path / "out", "validation") == tmp_path / "out"
+
+
+def test_tensorboard_shows_an_evaluation_as_a_run(workdir, tmp_path, monkeypatch):
+    """The newest evaluation of a split replaces the one before it; other results leave no trace."""
+    fake_evaluation(monkeypatch, lambda folder: None)
+    for _ in range(2):
+        evaluate_run(workdir)
+    [path] = (workdir / "tensorboard" / "eval_test").iterdir()
+    assert b"final/loss" in path.read_bytes() and b"final/bleu" in path.read_bytes()
+    evaluate_run(workdir, split="validation", out=tmp_path / "out")
+    config = tiny_translation_config()
+    config.writers = ("jsonl",)
+    evaluate_run(workdir, split="validation", config=config)
+    assert [p.name for p in (workdir / "tensorboard").iterdir()] == ["eval_test"]
 
 
 def test_every_evaluation_of_the_test_split_is_counted(workdir, tmp_path, monkeypatch, capsys):

@@ -1,17 +1,20 @@
 """Writers beside metrics.jsonl: what they get, and what happens when they fail."""
 
 import importlib.util
+import io
 import json
 import sqlite3
 import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from netzoo.errors import UserError
 from netzoo.training.prepare import prepare_run
 from netzoo.workdir.metrics_log import MetricsWriter
 from netzoo.workdir.writers import SERVICES, check_writers
+from netzoo.workdir.writers.tensorboard import write_evaluation
 from tests.conftest import tiny_config
 from tests.workdir.test_metrics_log import events
 
@@ -125,6 +128,18 @@ def test_tensorboard_gets_the_hyper_parameters(tmp_path):
     stored = start.metadata.plugin_data.content
     assert b"model.name" in stored and b"small" in stored and b"(0.25, 1.0)" in stored
     assert [v.simple_value for v in values if v.tag == "train/loss"] == [1, 0.5]
+
+
+def test_tensorboard_gets_pictures(tmp_path):
+    """A picture keeps its bytes, and its size is that in its header."""
+    file = io.BytesIO()
+    Image.new("RGB", (7, 5)).save(file, "png")
+    write_evaluation(tmp_path / "tensorboard", 4, {"final/loss": 0.5}, {"a": file.getvalue()})
+    [loss, picture] = [(e.step, v) for e in events(tmp_path) for v in e.summary.value]
+    assert (loss[0], loss[1].tag, loss[1].simple_value) == (4, "final/loss", 0.5)
+    image = picture[1].image
+    assert (picture[0], picture[1].tag, image.width, image.height) == (4, "a", 7, 5)
+    assert image.encoded_image_string == file.getvalue()
 
 
 @pytest.mark.slow

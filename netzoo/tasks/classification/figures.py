@@ -118,13 +118,7 @@ def prediction_sheet(
     rows: Sequence[tuple[str, Sequence[tuple[str, float]]]],
     path: str | os.PathLike[str],
 ) -> None:
-    """Draw each image beside its most probable classes.
-
-    Args:
-      images: At least one uint8 array `[height, width, 3]`; sizes may differ.
-      rows: For each image, its caption (e.g. the file name) and its (class name, probability)
-        pairs, most probable first.
-      path: File to write; its extension determines the format.
+    """Draw each image beside its most probable classes into a file; see `prediction_figure`.
 
     Raises:
       UserError: There are more than 300 images, too many for viewers.
@@ -134,6 +128,19 @@ def prediction_sheet(
             f"{path} was not written: expected at most {_MOST_IMAGES} images, got {len(images)}; "
             "pass fewer images"
         )
+    figures.save(prediction_figure(images, rows), path)
+
+
+def prediction_figure(
+    images: Sequence[np.ndarray], rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+) -> Figure:
+    """Draw each image beside its most probable classes.
+
+    Args:
+      images: At least one uint8 array `[height, width, 3]`; sizes may differ.
+      rows: For each image, its caption (e.g. the file name) and its (class name, probability)
+        pairs, most probable first.
+    """
     columns = 1 if len(images) == 1 else 2 if len(images) <= 8 else 3
     lines = -(-len(images) // columns)
     height = max(2.3, 0.4 * max(len(scores) for _, scores in rows) + 0.6)
@@ -149,7 +156,7 @@ def prediction_sheet(
         style = PLAIN | {"color": MUTED, "fontsize": 8}  # a text, because titles are slow to place
         pair[1].text(0, 1.02, shorten(caption, 34), transform=pair[1].transAxes, **style)
         _draw_scores(pair[1], scores, height / 0.4)
-    figures.save(figure, path)
+    return figure
 
 
 def _draw_scores(axes: Axes, scores: Sequence[tuple[str, float]], places: float) -> None:

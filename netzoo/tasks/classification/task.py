@@ -29,6 +29,7 @@ from netzoo.tasks.classification.losses import training_loss
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.page import Rows, report_page
+from netzoo.tasks.classification.pictures import evaluation_pictures
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import RATIOS, class_rows, kept_rows, report_of, score_lines
@@ -57,6 +58,7 @@ from netzoo.weights.published import Preprocessing
 _MOST_LOGITS = 100_000_000
 # Maps bytes to [-1, 1], for networks trained from random weights.
 DEFAULT_NORMALIZATION = (127.5, 127.5, 127.5)
+Arrays = dict[str, np.ndarray]
 
 
 class ImageClassification(Task):
@@ -326,7 +328,7 @@ class ImageClassification(Task):
         wanted: Sequence[str],
         checkpoint: str,
         step: int,
-        rows: dict[str, np.ndarray],
+        rows: Arrays,
     ) -> float | None:
         """Return the temperature of these weights, fitted, from other runs or stored."""
         if not wanted:
@@ -341,8 +343,8 @@ class ImageClassification(Task):
         self,
         variables: ArrayTree,
         split: str,
-        sums: dict[str, np.ndarray],
-        rows: dict[str, np.ndarray],
+        sums: Arrays,
+        rows: Arrays,
         temperature: float | None = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the confusion matrix, the class names and the calibration.
@@ -366,24 +368,27 @@ class ImageClassification(Task):
         names = [example_name(source, int(index)) for index in present]
         return compare(other, names, logits.argmax(-1) == labels)
 
+    def pictures(self, split: str, rows: Arrays, report: dict[str, Any]) -> dict[str, bytes]:
+        """Return the confusion matrix and example predictions."""
+        crop_pct = self.config.evaluation.crop_pct
+        return evaluation_pictures(report, Rows.of(rows), self._source(split), crop_pct)
+
     def page(
         self,
         variables: ArrayTree,
         split: str,
-        rows: dict[str, np.ndarray],
+        rows: Arrays,
         report: dict[str, Any],
         run: RunFacts,
         explain: Explain,
     ) -> str | None:
         """Return the page of `netzoo.tasks.classification.page`, with small pictures."""
         source, config = self._source(split), self.config
-        images = Preprocessing.of_run(config)
-        predictor = Predictor(self.model, variables, images, self.class_names)
+        predictor = Predictor(self.model, variables, Preprocessing.of_run(config), self.class_names)
         picture = thumbnails(source, config.evaluation.crop_pct)
         heat = functools.partial(heat_maps, source, predictor, explain)
-        trained_on = split == config.data.train_split
         found = report, Rows.of(rows), source, picture, run
-        return report_page(*found, trained_on=trained_on, heat=heat)
+        return report_page(*found, trained_on=split == config.data.train_split, heat=heat)
 
     def show(self, report: dict[str, Any]) -> None:
         """Print the table of classes and the accuracy."""

@@ -11,10 +11,12 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar
 
+from netzoo.files import filling
+
 EVENTS = ".netzoo-"  # in the names of event files
 
 
-class TensorBoard(contextlib.AbstractContextManager):
+class TensorBoard:
     """A new event file, which makes TensorBoard discard the steps after `resume_step`.
 
     tensorboardX's `SummaryWriter` uses a background thread. A full disk would end this thread, and
@@ -39,16 +41,36 @@ class TensorBoard(contextlib.AbstractContextManager):
         self._add(step, *(scalar(name, value) for name, value in numbers.items()))
         self._events.flush()
 
+    def picture(self, step: int, name: str, png: bytes) -> None:
+        """Add a PNG file."""
+        width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._add(step, Summary(value=[Summary.Value(tag=name, image=image)]))
+        self._events.flush()
+
     def close(self) -> None:
         """Close the file."""
         self._events.close()
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def _add(self, step: int, *summaries: Summary) -> None:
         for summary in summaries:
             self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+def write_evaluation(
+    folder: Path, step: int, numbers: Mapping[str, float], pictures: Mapping[str, bytes]
+) -> None:
+    """Write the results of an evaluation into a folder, instead of earlier ones.
+
+    TensorBoard shows the folder as a run of its own. `pictures` are PNG files.
+    """
+    with filling(folder) as place:
+        for old in place.glob(f"events.out.tfevents.*{EVENTS}*"):
+            old.unlink()
+        with contextlib.closing(TensorBoard(place, None, {})) as events:
+            events.write(step, numbers)
+            for name, png in pictures.items():
+                events.picture(step, name, png)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

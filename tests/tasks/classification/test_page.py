@@ -11,6 +11,10 @@ import pytest
 from PIL import Image
 
 from netzoo.errors import UserError
+from netzoo.figures import new_figure
+from netzoo.tasks.classification import pictures
+from netzoo.tasks.classification.page import Rows
+from netzoo.tasks.classification.pictures import evaluation_pictures
 from netzoo.tasks.classification.predictions import Prediction
 from netzoo.tasks.classification.ranking import precision_recall
 from netzoo.tasks.classification.thumbnails import SIDE, heat_maps
@@ -184,3 +188,27 @@ def test_a_network_without_maps_has_a_page(capsys):
     assert heat_maps(source, predictor, explain, [0, 1, 2]) == {}
     assert "the report has no heat maps: it has no layers" in capsys.readouterr().err
     assert list(heat_maps(source, predictor, explain, [1, 2])) == [2]
+
+
+def test_pictures_for_tensorboard(monkeypatch):
+    """The confusion matrix, and examples with their probabilities, except unreadable images."""
+    drawn = []
+
+    def keep(images, rows):
+        drawn.extend(rows)
+        return new_figure(1, 1, "")
+
+    monkeypatch.setattr(pictures, "prediction_figure", keep)
+    report = {"class_names": ["daisy", "roses", "tulips"], "confusion": np.eye(3, dtype=int)}
+    rows = Rows(np.arange(5), LABELS, LOGITS)
+    source = Pictures(["0.png", "1.png", "gone.png", "3.png", "4.png"])
+    found = evaluation_pictures(report, rows, source, 0.875)
+    assert {name: data[:4] for name, data in found.items()} == {
+        "confusion matrix": b"\x89PNG",
+        "example predictions": b"\x89PNG",
+    }
+    assert [caption for caption, _ in drawn] == [
+        *("daisy: 0.png", "daisy: 1.png", "daisy: 3.png", "tulips: 4.png")
+    ]
+    assert drawn[1][1][0] == ("roses", pytest.approx(0.5)) and len(drawn[1][1]) == 3
+    assert list(evaluation_pictures(report, None, source, 0.875)) == ["confusion matrix"]
