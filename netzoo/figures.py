@@ -44,6 +44,10 @@ def hide_frame(axes: Any) -> None:
     axes.tick_params(which="both", length=0)
 
 
+# Ticks of the colour scale of `heat_map`. Those that matplotlib chooses meet at the upper end.
+SHARE_TICKS = (0, 0.1, 0.4, 1)
+
+
 def heat_map(axes: Axes, shares: np.ndarray, *colors: str) -> AxesImage:
     """Draw shares in [0, 1] as cells, on a square-root scale that shows small shares."""
     shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])

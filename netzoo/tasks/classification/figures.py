@@ -46,7 +46,15 @@ def confusion_figure(confusion: np.ndarray, class_names: Sequence[str], title: s
     for colors, hidden, label in ((_RIGHT, ~diagonal, "right"), (_WRONG, diagonal, "wrong")):
         image = figures.heat_map(axes, np.ma.masked_where(hidden, shares), *colors)
         if classes > _MOST_NUMBERED:
-            figure.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.4, aspect=40)
+            figure.colorbar(
+                image,
+                ax=axes,
+                label=label,
+                location="bottom",
+                shrink=0.4,
+                aspect=40,
+                ticks=figures.SHARE_TICKS,
+            )
     accuracy = np.trace(confusion) / max(confusion.sum(), 1)
     note = f"{accuracy:.1%} of {confusion.sum():,} correct; colour is the share of the row"
     axes.set_title(note, loc="left", color=MUTED, fontsize=9)

@@ -52,7 +52,15 @@ def attention_figure(examples: Sequence[Example], path: str | os.PathLike[str], 
         figures.separate_cells(axes, len(target), len(source), linewidth=0.8)
         figures.hide_frame(axes)
     label = "attention weight; source across, translation down"
-    figure.colorbar(image, ax=panels, location="bottom", label=label, shrink=0.3, aspect=40)
+    figure.colorbar(
+        image,
+        ax=panels,
+        location="bottom",
+        label=label,
+        shrink=0.3,
+        aspect=40,
+        ticks=figures.SHARE_TICKS,
+    )
     figures.save(figure, path)
 
 
