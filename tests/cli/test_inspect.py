@@ -1,5 +1,6 @@
 """`netzoo inspect`: figures, arrays, layers and errors, without training a network."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +9,17 @@ from netzoo.cli import inspect as command
 from netzoo.cli.main import main
 from netzoo.config import save_config
 from netzoo.inspection import kinds
+from netzoo.models import create_model
+from netzoo.models.summary import variable_shapes
 from netzoo.tasks.classification.predictor import Predictor
 from tests.conftest import fast_only, tiny_config, tiny_translation_config
-from tests.inspection.small import small_images, small_predictor, vit_predictor
+from tests.inspection.small import (
+    CLASSES,
+    PREPROCESSING,
+    small_images,
+    small_predictor,
+    vit_predictor,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +61,26 @@ def test_every_kind_is_described_and_drawn_here():
     assert list(command.KINDS) == list(kinds.KINDS) == list(DRAWN)
 
 
+@pytest.fixture
+def trained(monkeypatch):
+    """Give the run a network with BatchNorm."""
+    model, rng = create_model("mobilenet_v1_025", 3), np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: rng.random(leaf.shape, np.float32) + 0.5, variable_shapes(model, 32)
+    )
+    monkeypatch.setattr("netzoo.tasks.task.create_network", lambda *args: model)
+    monkeypatch.setattr(
+        "netzoo.workdir.checkpoint.restore_variables", lambda *args: (1, "params", variables)
+    )
+    predictor = Predictor(model, variables, PREPROCESSING.at(32), CLASSES)
+    monkeypatch.setattr(Predictor, "from_run", lambda *args: predictor)
+
+
 @pytest.mark.parametrize("kind", fast_only(DRAWN, ("grad-cam", "occlusion")))
-def test_draws_every_kind(kind, place, capsys):
+def test_draws_every_kind(kind, place, capsys, request):
     """The figure has the name of the kind; the arrays have names."""
+    if kind in ("kernels", "batch-norm"):
+        request.getfixturevalue("trained")
     assert main(["inspect", kind, "photos", *DRAWN[kind], "--arrays", "a.npz"]) == 0
     figure = np.asarray(Image.open(place / f"{kind}.png"))
     assert figure.std() > 10  # not blank
