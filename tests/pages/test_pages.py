@@ -18,7 +18,10 @@ from tests.weights.pth_files import write_state_dict
 ROOT = Path(__file__).parents[2]
 ALL_PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "results/README.md"])
 # The pages that take a reader from nothing to an end.
-JOURNEYS = ("README", "photographs", "python", "notebook", "network", "translation", "scaling")
+JOURNEYS = (
+    *("README", "photographs", "python", "notebook", "network", "translation", "scaling"),
+    "inspection",
+)
 FLOWERS = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 
 
