@@ -114,6 +114,7 @@ def reliability_figure(calibrations: Mapping[str, Mapping[str, Any]], title: str
         sizes = 12 + 400 * np.asarray(count) / sum(count)
         axes.scatter(confidence, accuracy, s=sizes, color=color, alpha=0.5, linewidths=0)
     axes.set(xlim=(0, 1.03), ylim=(0, 1.03), aspect="equal")
+    axes.tick_params(labelsize=9, pad=6)
     axes.set_xlabel("confidence", color=MUTED, fontsize=9)
     axes.set_ylabel("accuracy", color=MUTED, fontsize=9)
     axes.legend(loc="lower right", frameon=False, fontsize=9)

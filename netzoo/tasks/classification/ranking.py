@@ -50,6 +50,7 @@ def precision_recall_figure(curves: list[Curve], colors: list[str]) -> Figure:
         precision = np.concatenate([curve.precision[:1], curve.precision])
         axes.plot(recall, precision, color=color, linewidth=1.8, drawstyle="steps-pre")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    axes.tick_params(labelsize=9, pad=6)
     axes.set_xlabel("recall", color=MUTED, fontsize=9)
     axes.set_ylabel("precision", color=MUTED, fontsize=9)
     axes.grid(color=FAINT, linewidth=0.8)
