@@ -172,7 +172,7 @@ def test_a_full_server_answers_503_and_recovers():
         first, second, health, third = Sent(), Sent(), Sent(), Sent()
         task = asyncio.create_task(bounded(http_scope(), receive, first))
         await started.wait()
-        await bounded(http_scope(), receive, second)
+        await asyncio.wait_for(bounded(http_scope(), receive, second), 30)
         assert second.status == 503
         assert (b"retry-after", b"1") in second[0]["headers"]
         probe = asyncio.create_task(bounded(http_scope("/healthz"), receive, health))
