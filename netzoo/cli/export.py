@@ -33,10 +33,13 @@ from netzoo.workdir import WEIGHTS
 from netzoo.workdir.outputs import check_writable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from netzoo.export.check import Images
     from netzoo.tasks.classification.predictor import Predictor
 
 
+_CALIBRATION = 64  # images
 # Formats of weights without a program. A hub folder has no suffix.
 _HUB, _SAFETENSORS = "hub", "safetensors"
 _OF_WEIGHTS = {_HUB: "", _SAFETENSORS: ".safetensors"}
@@ -45,6 +48,7 @@ _OF_WEIGHTS = {_HUB: "", _SAFETENSORS: ".safetensors"}
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
     from netzoo.export.formats import FORMATS
+    from netzoo.export.litert import PRECISIONS
 
     parser = launch.parser("export", __doc__, needs_workdir=False)
     which = "weights of the run (default: last)"
@@ -65,6 +69,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=typed_path, metavar="FILE", help="file to write")
     inside = "map uint8 pixels to probabilities inside the file"
     parser.add_argument("--with-preprocessing", action="store_true", help=inside)
+    precision = "for litert: type of the weights and, with int8, activations (default: float32)"
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=precision)
     images = (
         "images or folders of images to compare file and network (default: those of the run, else "
         "drawn flowers)"
@@ -86,6 +92,8 @@ def _export(config: ConfigDict, options: argparse.Namespace) -> None:
         _write_weights(config, options)
     elif not (options.format and options.out):
         raise UserError("give --format and --out FILE, or --benchmark")
+    elif options.precision != "float32" and options.format != "litert":
+        raise UserError("--precision is for --format litert; omit it")
     elif options.project:
         raise UserError("--project names tensors of --format safetensors; omit it")
     elif options.workdir is not None and _reads_text(config, options.workdir):
@@ -160,12 +168,35 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     predictor, model = _network(config, options)
     images = _images(predictor, config, options)
-    inside = options.with_preprocessing
     found = export_classifier(
-        predictor, model, out, options.format, images, with_preprocessing=inside
+        predictor,
+        model,
+        out,
+        options.format,
+        images,
+        with_preprocessing=options.with_preprocessing,
+        precision=options.precision,
+        calibration=_calibration(predictor, config, options, images),
     )
-    say(f"file and network agree over {images.described}: {found}")
+    say(f"file and network compared over {images.described}: {found}")
     say(f"written: {out}, {out.stat().st_size / 1e6:,.1f} MB")
+
+
+def _calibration(
+    predictor: "Predictor", config: ConfigDict, options: argparse.Namespace, images: "Images"
+) -> "np.ndarray | None":
+    """Return the training images that determine the ranges of int8, or else those of `images`."""
+    from netzoo.export.check import run_images
+
+    if options.precision != "int8":
+        return None
+    found = None
+    if options.workdir:
+        workdir, count = run_path(options.workdir), _CALIBRATION
+        found = run_images(predictor, workdir, config, training=True, count=count)
+    found = found or images
+    say(f"ranges of int8 from {found.described}")
+    return found.pixels
 
 
 def _write_weights(config: ConfigDict, options: argparse.Namespace) -> None:

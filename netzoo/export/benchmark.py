@@ -12,7 +12,7 @@ import numpy as np
 
 from netzoo.export.check import Images
 from netzoo.export.classifier import FileClassifier
-from netzoo.export.formats import FORMATS
+from netzoo.export.formats import FORMATS, installed_formats
 from netzoo.export.write import export_classifier
 from netzoo.kernels import compiler_options
 from netzoo.progress import track
@@ -36,7 +36,7 @@ def benchmark(
     model: str,
     images: Images,
     repeats: int,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] | None = None,
 ) -> list[Measured]:
     """Return the size, the difference and the latency of a network and of its files.
 
@@ -48,7 +48,7 @@ def benchmark(
       model: The name of the network in the registry.
       images: The images over which network and files are compared.
       repeats: Number of timed calls; 0 measures no latency.
-      formats: Keys of `FORMATS`.
+      formats: Keys of `FORMATS`; None for those whose packages are installed.
 
     Raises:
       UserError: See `export_classifier`.
@@ -57,7 +57,7 @@ def benchmark(
     calls: dict[str, Callable[[], object]] = {NETWORK: _network(predictor, image)}
     sizes, differences = {NETWORK: _bytes(predictor)}, {NETWORK: 0.0}
     with tempfile.TemporaryDirectory(prefix="netzoo-") as folder:
-        for name in formats:
+        for name in installed_formats() if formats is None else formats:
             path = Path(folder) / f"network{FORMATS[name].suffix}"
             found = export_classifier(predictor, model, path, name, images)
             sizes[name], differences[name] = path.stat().st_size, found.relative

@@ -85,8 +85,17 @@ def named_images(predictor: Predictor, paths: Sequence[str]) -> Images:
     return Images(pixels, [str(path) for path in files], f"{len(files)} images of --images")
 
 
-def run_images(predictor: Predictor, workdir: Path, config: ConfigDict) -> Images | None:
-    """Return images of a run's validation split, or else of its training split.
+def run_images(
+    predictor: Predictor,
+    workdir: Path,
+    config: ConfigDict,
+    *,
+    training: bool = False,
+    count: int = IMAGES,
+) -> Images | None:
+    """Return `count` images of a run's validation split, or without one, of its training split.
+
+    With `training`, they are always those of the training split.
 
     The result is None if the data cannot be opened, e.g. on another machine.
     """
@@ -94,9 +103,9 @@ def run_images(predictor: Predictor, workdir: Path, config: ConfigDict) -> Image
         config = run_config(workdir, config)
         task = ImageClassification.for_evaluation(config, workdir)
         assert isinstance(task, ImageClassification)
-        split = config.data.validation_split or config.data.train_split
+        split = (not training and config.data.validation_split) or config.data.train_split
         source = task.labelled(split)
-        examples = [source[int(i)] for i in evenly_spaced(len(source), IMAGES)]
+        examples = [source[int(i)] for i in evenly_spaced(len(source), count)]
         pixels = np.stack([predictor.preprocess(example["image"]) for example in examples])
     except (SourceError, ImageError, OSError):
         return None

@@ -5,6 +5,7 @@
 """
 
 import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -18,6 +19,7 @@ class Format(NamedTuple):
 
     module: str
     suffix: str  # of file names, from which `read_program` recognises the format
+    packages: tuple[str, ...]  # that it needs
 
     def load(self) -> ModuleType:
         """Import the module."""
@@ -25,9 +27,16 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "stablehlo": Format("netzoo.export.stablehlo", ".stablehlo"),
-    "onnx": Format("netzoo.export.onnx", ".onnx"),
+    "stablehlo": Format("netzoo.export.stablehlo", ".stablehlo", ("flatbuffers",)),
+    "onnx": Format("netzoo.export.onnx", ".onnx", ("onnx", "onnxruntime")),
+    "litert": Format("netzoo.export.litert", ".tflite", ("tensorflow", "ai_edge_litert")),
 }
+
+
+def installed_formats() -> list[str]:
+    """Return the keys of the formats whose packages are installed."""
+    found = importlib.util.find_spec
+    return [name for name, known in FORMATS.items() if all(map(found, known.packages))]
 
 
 def read_program(path: Path) -> LoadedProgram:

@@ -1,6 +1,9 @@
 """Writes an exported file, after comparing it with the network."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.export.check import LARGEST, Difference, Images, compare
@@ -18,6 +21,8 @@ def export_classifier(
     images: Images,
     *,
     with_preprocessing: bool = False,
+    precision: str = "float32",
+    calibration: np.ndarray | None = None,
 ) -> Difference:
     """Write a network to a file, and return the largest difference between both over `images`.
 
@@ -31,17 +36,28 @@ def export_classifier(
       images: See `netzoo.export.check`.
       with_preprocessing: Whether the file maps uint8 pixels to probabilities, instead of normalised
         images to logits.
+      precision: For LiteRT; see `netzoo.export.litert.write`. A difference is an error for float32
+        only.
+      calibration: Preprocessed images for int8, uint8 `[n, crop_size, crop_size, 3]`.
 
     Raises:
       UserError: The difference is too large, a package is not installed, or the format cannot hold
         the network. The file is then not written.
     """
     program = image_program(predictor, model, with_preprocessing)
+    options: dict[str, Any] = {}
+    if precision != "float32":
+        options["precision"] = precision
+    if calibration is not None:
+        inputs = (
+            calibration if with_preprocessing else predictor.preprocessing.normalize(calibration)
+        )
+        options["calibration"] = np.split(inputs, len(inputs))
     with renaming(out) as partial:
         with replacing(partial) as file:
-            FORMATS[file_format].load().write(file, program)
+            FORMATS[file_format].load().write(file, program, **options)
         found = compare(predictor, FileClassifier(partial), images)
-        if found.relative > LARGEST:
+        if precision == "float32" and found.relative > LARGEST:
             raise UserError(
                 f"{out} was not written, because it and the network differ by more than "
                 f"{LARGEST:g} over {images.described}: {found}"

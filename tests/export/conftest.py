@@ -6,6 +6,7 @@ import pytest
 
 import reliability.network  # noqa: F401  registers the network
 from netzoo.export.check import Images
+from netzoo.export.formats import FORMATS, installed_formats
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks.classification.predictor import Predictor
@@ -26,6 +27,21 @@ def drawn(shapes, seed=0):
         return (width * rng.normal(size=leaf.shape)).astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def every_format(*fast):
+    """Return all formats for a parametrized test; those outside `fast` are slow.
+
+    LiteRT needs TensorFlow, which has hundreds of megabytes.
+    """
+    absent = [name for name in FORMATS if name not in installed_formats()]
+    skip = pytest.mark.skipif(True, reason="the packages of the extra litert are not installed")
+    return [
+        pytest.param(
+            name, marks=[skip] * (name in absent) + [pytest.mark.slow] * (name not in fast)
+        )
+        for name in FORMATS
+    ]
 
 
 @pytest.fixture(scope="session")

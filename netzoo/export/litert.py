@@ -1,0 +1,123 @@
+"""LiteRT files (.tflite), for phones and small devices: one image at a time.
+
+TensorFlow converts the program. The weights are float32, float16, or int8 with scales from
+calibration images; inputs and outputs stay as in the other formats. A ZIP archive with
+`metadata.json` and `labels.txt` follows the model in the file, as TensorFlow's own metadata do, so
+`unzip` reads it and LiteRT ignores it.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from netzoo.errors import UserError, printable
+from netzoo.export.program import LoadedProgram, Program, metadata_text, optional
+from netzoo.files import MAX_DATA, MAX_TEXT, read_bytes
+from netzoo.json_files import parse_json
+from netzoo.kernels import use_backend
+
+PRECISIONS = ("float32", "float16", "int8")
+_METADATA, _LABELS = "metadata.json", "labels.txt"
+_EXTRA = "litert"
+
+
+def write(
+    file: IO[bytes],
+    program: Program,
+    precision: str = "float32",
+    calibration: Sequence[np.ndarray] = (),
+) -> None:
+    """Write a program of one input to an open file.
+
+    Args:
+      file: The file.
+      program: The program; its batch becomes 1.
+      precision: One of `PRECISIONS`.
+      calibration: Inputs `[1, ...]` for int8, which determine the ranges of activations.
+
+    Raises:
+      UserError: A package is not installed, or TensorFlow cannot convert the program.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tensorflow = optional("tensorflow", _EXTRA)
+    converter = _converter(tensorflow, program)
+    if precision != "float32":
+        converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tensorflow.float16]
+    if precision == "int8":
+
+        def representative() -> Iterator[list[np.ndarray]]:
+            yield from ([example] for example in calibration)
+
+        converter.representative_dataset = representative
+    try:
+        data = converter.convert()
+    except Exception as error:  # of TensorFlow, for operations that LiteRT lacks
+        reason = printable(" ".join(str(error).split()))[:300]
+        raise UserError(f"TensorFlow cannot convert this network to LiteRT: {reason}") from None
+    file.write(data + _archive(program))
+
+
+def _converter(tensorflow: Any, program: Program) -> Any:
+    """Return TensorFlow's converter of the native program for a batch of 1."""
+    jax2tf = optional("jax.experimental.jax2tf", _EXTRA)
+    [(name, (shape, dtype))] = program.inputs.items()
+    fixed = tuple(size if isinstance(size, int) else 1 for size in shape)
+    with use_backend("native"):
+        function = tensorflow.function(
+            jax2tf.convert(
+                lambda x: program.function(x)[0], native_serialization_platforms=["cpu"]
+            ),
+            input_signature=[tensorflow.TensorSpec(fixed, np.dtype(dtype), name=name)],
+            autograph=False,
+        )
+        concrete = function.get_concrete_function()
+    return tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], function)
+
+
+def _archive(program: Program) -> bytes:
+    buffer = io.BytesIO()
+    labels = "".join(f"{name}\n" for name in program.metadata.get("class_names", ()))
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in ((_METADATA, metadata_text(program.metadata)), (_LABELS, labels)):
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return buffer.getvalue()
+
+
+def read(path: Path) -> LoadedProgram:
+    """Read a file; LiteRT runs the program on the CPU, one example at a time.
+
+    Raises:
+      UserError: The file is damaged or has no metadata, or ai-edge-litert is not installed.
+    """
+    runtime = optional("ai_edge_litert.interpreter", _EXTRA)
+    data = read_bytes(path, MAX_DATA)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.getinfo(_METADATA).file_size > MAX_TEXT:
+                raise ValueError("the metadata are too large")
+            metadata = parse_json(archive.read(_METADATA), {"*": object})
+        interpreter = runtime.Interpreter(model_content=data)
+        interpreter.allocate_tensors()
+        [given], [result] = interpreter.get_input_details(), interpreter.get_output_details()
+    except Exception as error:  # of zipfile, JSON or LiteRT, for any damage
+        reason = printable(" ".join(str(error).split()))[:200]
+        raise UserError(
+            f"{path} is damaged, or not a file of `netzoo export --format litert`: {reason}"
+        ) from None
+
+    def run(examples: np.ndarray) -> list[np.ndarray]:
+        found = []
+        for example in examples:
+            interpreter.set_tensor(given["index"], example[None])
+            interpreter.invoke()
+            found.append(interpreter.get_tensor(result["index"])[0])
+        return [np.stack(found)]
+
+    return LoadedProgram(run, metadata)
