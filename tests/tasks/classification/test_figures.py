@@ -1,8 +1,11 @@
 """Content and size of classification figures."""
 
+import base64
+
 import numpy as np
 import pytest
 
+from netzoo import figures
 from netzoo.figures import BLUE, DPI, RED
 from netzoo.tasks.classification.figures import confusion_matrix, prediction_sheet
 from tests.conftest import slow
@@ -74,3 +77,12 @@ def test_prediction_sheet_has_a_cell_for_each_image(tmp_path, number, columns, l
     assert width == pytest.approx(columns * 4.6 * DPI, abs=1)
     assert height == pytest.approx(lines * 2.3 * DPI, abs=1)
     assert count(path, "#c8c8c8") > 1000 * number and count(path, BLUE) > 100 * number
+
+
+def test_a_figure_as_an_address():
+    """The same figure gives the same SVG, whose drawing depends on no date."""
+    first, second = (figures.data_uri(figures.new_figure(2, 1, "title")) for _ in range(2))
+    kind, _, data = first.partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data).startswith(b"<?xml") and b"dc:date" not in base64.b64decode(data)
+    assert len(first) == len(second)

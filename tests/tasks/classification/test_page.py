@@ -22,6 +22,12 @@ from netzoo.tasks.classification.versus import Evaluation, compare
 from tests.tasks.classification.report_pages import LABELS, LOGITS, NASTY, Pictures, page_of
 
 
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Draw no figures, which take most of the time; the tests in a browser draw them."""
+    monkeypatch.setattr("netzoo.figures.data_uri", lambda figure: "data:image/svg+xml;base64,")
+
+
 class Reader(html.parser.HTMLParser):
     """Collects the elements and the text of a page."""
 
