@@ -9,9 +9,9 @@ The figure is written to KIND.png, or to --figure. docs/inspection.md describes 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -48,7 +48,7 @@ KINDS = {
     "position-embedding": "similarity of the position embeddings of patches",
     "batch-norm": "statistics and parameters of BatchNorm by depth",
 }
-_TEXT_KIND = "attention"  # the only kind for networks on text
+_TEXT_KINDS = ("attention", "heads")  # for networks on text
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -100,26 +100,56 @@ def _inspect(config: ConfigDict, options: argparse.Namespace) -> int | None:
     found = inspect(options.kind, _with_images(subject, options))
     figures.save(found.figure, figure)
     say(f"written: {figure}")
-    if arrays:
-        with replacing(arrays) as file:
-            np.savez_compressed(file, **found.arrays)  # type: ignore[arg-type]
-        shapes = (f"{name} {list(value.shape)}" for name, value in found.arrays.items())
-        say(f"written: {arrays} with {', '.join(shapes)}")
+    _save(arrays, found.arrays)
     return None
 
 
 def _inspect_text(config: ConfigDict, options: argparse.Namespace, figure: str) -> int:
-    """Translate sentences and draw the cross-attention, as `netzoo predict --figure` does."""
-    from netzoo.tasks import predict
+    """Translate sentences and draw the cross-attention; `netzoo predict --figure` draws its mean.
 
-    if options.kind != _TEXT_KIND:
-        raise UserError(f"{config.model.name} reads text; the kind for this network: {_TEXT_KIND}")
-    for name in ("layer", "class_name", "arrays"):
-        if getattr(options, name) is not None:
-            option = name.removesuffix("_name")
+    Returns:
+      The exit status.
+    """
+    from netzoo.tasks import predict, run_config
+    from netzoo.tasks.translation.figures import MOST_PIECES, attention_figure
+    from netzoo.tasks.translation.predict import load
+
+    name, workdir = config.model.name, run_path(options.workdir)
+    if options.kind not in _TEXT_KINDS:
+        kinds = " and ".join(_TEXT_KINDS)
+        raise UserError(f"{name} reads text; kinds for this network: {kinds}")
+    for option, value in (("layer", options.layer), ("class", options.class_name)):
+        if value is not None:
             raise UserError(f"--{option} is not an option for a network on text; omit it")
-    given = {"checkpoint": options.checkpoint, "figure": figure}
-    return predict(config, run_path(options.workdir), options.inputs, given)
+    if options.kind == "attention":
+        if options.arrays:
+            raise UserError("--arrays is not an option of attention on text; use the kind heads")
+        given = {"checkpoint": options.checkpoint, "figure": figure}
+        return predict(config, workdir, options.inputs, given)
+    if len(options.inputs) != 1:
+        raise UserError(f"heads needs one sentence, got {len(options.inputs)}")
+    translator = load(run_config(workdir, config), workdir, options.checkpoint)
+    [[best, *_]], _ = translator.translate(options.inputs, "translating")
+    if (found := translator.attention_heads(options.inputs[0], best)) is None:
+        raise UserError(f"expected a sentence of 1 to {MOST_PIECES - 1} tokens; pass another one")
+    say(best.text)
+    source, target, weights = found
+    examples = [(source, target, head) for head in weights]
+    attention_figure(examples, figure, f"{name}: heads of the last block, in rows")
+    say(f"written: {figure}")
+    _save(options.arrays, {"heads": weights, "source": source, "target": target})
+    return 0
+
+
+def _save(path: str | None, arrays: Mapping[str, Any]) -> None:
+    """Write arrays, if there is a path."""
+    if path is None:
+        return
+    arrays = {name: np.asarray(value) for name, value in arrays.items()}
+    with replacing(user_path(path)) as file:
+        np.savez_compressed(file, **arrays)
+    shapes = (f"{name} {list(value.shape)}" for name, value in arrays.items())
+    say(f"written: {path} with {', '.join(shapes)}")
 
 
 def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":

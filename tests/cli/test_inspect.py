@@ -1,5 +1,7 @@
 """`netzoo inspect`: figures, arrays, layers and errors, without training a network."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -129,4 +131,29 @@ def test_translations_are_drawn_by_predict(place, monkeypatch, capsys):
     [(inputs, options)] = calls
     assert inputs == ["A man."] and options["figure"].endswith("a.png")
     assert main(["inspect", "grad-cam", *CONV, "A man."]) == 1
-    assert "reads text; the kind for this network: attention" in capsys.readouterr().err
+    assert "reads text; kinds for this network: attention and heads" in capsys.readouterr().err
+
+
+class Heads:
+    """Stands in for a Translator of two heads."""
+
+    def translate(self, sentences, description):
+        return [[SimpleNamespace(text="Ein Mann.")] for _ in sentences], 0.0
+
+    def attention_heads(self, sentence, hypothesis):
+        if not sentence:
+            return None
+        return ["A", "man", "."], ["Ein", "Mann", "."], np.stack([np.eye(3), np.ones((3, 3)) / 3])
+
+
+def test_heads_of_a_translation(place, monkeypatch, capsys):
+    """Each head has a panel and an array; the translation is printed."""
+    save_config(tiny_translation_config(), place)
+    monkeypatch.setattr("netzoo.tasks.translation.predict.load", lambda *args: Heads())
+    assert main(["inspect", "heads", *CONV, "A man.", "--arrays", "a.npz"]) == 0
+    out = capsys.readouterr().out
+    assert "Ein Mann." in out and "heads [2, 3, 3]" in out
+    assert np.asarray(Image.open(place / "heads.png")).std() > 10
+    for sentences, message in (([""], "expected a sentence of 1 to"), ([], "one sentence, got 0")):
+        assert main(["inspect", "heads", *CONV, *sentences]) == 1
+        assert message in capsys.readouterr().err

@@ -165,16 +165,23 @@ class Translator:
         pieces, including the end. The weights are the mean over the heads of the cross-attention.
         """
         pairs = zip(sentences, hypotheses, strict=True)
-        tokens = (([*self._vocabulary.encode(text), END], best.tokens) for text, best in pairs)
-        drawn = (pair for pair in tokens if pair[1] and max(map(len, pair)) <= MOST_PIECES)
-        return [self._attention(*pair) for pair in itertools.islice(drawn, most)]
+        heads = (self.attention_heads(text, best) for text, best in pairs)
+        drawn = itertools.islice((found for found in heads if found), most)
+        return [(source, target, weights.mean(0)) for source, target, weights in drawn]
 
-    def _attention(self, source: Sequence[int], target: Sequence[int]) -> Example:
+    def attention_heads(self, sentence: str, hypothesis: Hypothesis) -> Example | None:
+        """Return pieces and cross-attention of a sentence as `attention`, but for each head.
+
+        The weights are `[heads, T, S]`. The result is None if the sentence is not drawable.
+        """
+        source, target = [*self._vocabulary.encode(sentence), END], hypothesis.tokens
+        if not target or max(len(source), len(target)) > MOST_PIECES:
+            return None
         shape = (1, self._padded(max(len(source), len(target))))
         inputs = (_pad([tokens], shape) for tokens in (source, [START, *target[:-1]]))
         endpoints = self._endpoints(self._variables, *inputs)
         last = f"decoder/block{self._model.variant.layers}/cross_attention_weights"
-        weights = np.asarray(endpoints[last])[0].mean(0)[: len(target), : len(source)]
+        weights = np.asarray(endpoints[last])[0, :, : len(target), : len(source)]
         return self._vocabulary.pieces(source), self._vocabulary.pieces(target), weights
 
 

@@ -228,6 +228,9 @@ def test_attention_is_that_of_the_sentence_alone(translator, task, variables):
         kept = alone(variables, jnp.array([source]), jnp.array([target]))
         expected = kept[ENDPOINTS]["decoder/block1/cross_attention_weights"][0].mean(0)
         np.testing.assert_allclose(weights, expected, rtol=1e-5)
+        *_, heads = translator.attention_heads(text, hypothesis)
+        own = kept[ENDPOINTS]["decoder/block1/cross_attention_weights"][0]
+        np.testing.assert_allclose(heads, own, rtol=1e-5)
     before = translator._endpoints._cache_size()
     translator.attention(["7", "999", "20 30"], hypotheses, 3)
     assert translator._endpoints._cache_size() <= before + 1
