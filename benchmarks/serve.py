@@ -3,8 +3,8 @@
 python -m benchmarks.serve --workdir runs/v2 --seconds 10 --repeats 3 --out results/serve
 
 Each client sends one photograph, waits for its answer and sends it again. Two servers run at the
-same time and are measured alternately: one with the default batches, one with `--max-batch 1`. The
-clients are threads of this process, and share the cores with the servers.
+same time and are measured alternately: one with batches of up to 16 images, one with single images.
+The clients are threads of this process, and share the cores with the servers.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import report
 from benchmarks.contestants import ROOT, spread
 
-SERVERS = {"batches of 16": (), "single images": ("--max-batch=1", "--wait-ms=0")}
+SERVERS = {"batches of 16": ("--max-batch=16",), "single images": ("--max-batch=1", "--wait-ms=0")}
 CLIENTS = (1, 8, 32)
 MOST_REQUESTS = 20_000  # of one measurement
 KEY = ("server", "clients", "served")

@@ -21,7 +21,7 @@ from netzoo.errors import UserError, note
 from netzoo.paths import run_path
 from netzoo.workdir import WEIGHTS
 
-_MAX_PIXELS = 50_000_000
+_MAX_BATCH, _MAX_PIXELS = 16, 50_000_000
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1", help=local)
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
     batches = parser.add_argument_group("batches")
-    _number(batches, "--max-batch", 16, "images per batch")
+    most = "images per batch (default: 1 on CPU, else 16)"
+    batches.add_argument("--max-batch", type=int, help=most)
     waits = "milliseconds that an image waits for others that are decoded (default: 5)"
     batches.add_argument("--wait-ms", type=float, default=5.0, help=waits)
     _number(batches, "--threads", 2, "threads that decode images")
@@ -55,9 +56,9 @@ def _config_of(options: argparse.Namespace) -> ConfigDict:
         raise UserError("expected either --workdir with a run, or --weights with a published name")
     numbers = ("max_batch", "threads", "max_bytes", "max_images", "max_pixels", "queue")
     for name in numbers:
-        if getattr(options, name) < 1:
+        if (number := getattr(options, name)) is not None and number < 1:
             option = name.replace("_", "-")
-            raise UserError(f"--{option} {getattr(options, name)}; expected at least 1")
+            raise UserError(f"--{option} {number}; expected at least 1")
     if not 0 <= options.wait_ms <= 10_000:
         raise UserError(f"--wait-ms {options.wait_ms:g}; expected 0 to 10,000 milliseconds")
     if not 0 <= options.port < 1 << 16:
@@ -77,6 +78,7 @@ def _serve(config: ConfigDict, options: argparse.Namespace) -> None:
         raise UserError(
             f"netzoo serve needs the package {error.name}: pip install 'netzoo[serve]'"
         ) from error
+    import jax
     from PIL import Image
 
     from netzoo.mesh import check_devices
@@ -95,9 +97,10 @@ def _serve(config: ConfigDict, options: argparse.Namespace) -> None:
         predictor = Predictor.from_run(workdir, options.checkpoint, config)
         title = f"{config.model.name} ({workdir.name})"
     opened = address.bind(options.host, options.port)
-    sizes = ", ".join(map(str, batch_sizes(options.max_batch)))
-    note(f"compiling {title} for batches of {sizes} images")
-    batcher = Batcher(predictor, options.max_batch, options.wait_ms / 1000)
+    largest = options.max_batch or (1 if jax.default_backend() == "cpu" else _MAX_BATCH)
+    sizes = ", ".join(map(str, batch_sizes(largest)))
+    note(f"compiling {title} for batches of {sizes}")
+    batcher = Batcher(predictor, largest, options.wait_ms / 1000)
     limits = Limits(options.max_bytes, options.max_images, options.queue)
     app = create_app(predictor, batcher, title, limits, options.threads)
     url = address.url_of(opened)

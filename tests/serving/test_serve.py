@@ -98,6 +98,21 @@ def test_every_option_reaches_the_server(colours, tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 7
 
 
+@pytest.mark.parametrize(("platform", "largest"), [("cpu", 1), ("gpu", 16)])
+def test_batches_are_for_accelerators(platform, largest, colours, tmp_path, monkeypatch):
+    """A CPU gains little from them, and compiles each size."""
+    got = []
+    monkeypatch.setattr(Predictor, "from_run", lambda *_: colours)
+    monkeypatch.setattr(batcher, "Batcher", lambda _, most, wait: got.append(most))
+    monkeypatch.setattr(app, "create_app", lambda *_: None)
+    monkeypatch.setattr(server, "run", lambda _, opened, ready: opened.close())
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    save_config(tiny_config("unused"), tmp_path)
+    serve.main(["--workdir", str(tmp_path), "--port=0"])
+    assert got == [largest]
+
+
 def uploading(port: int, body: bytes) -> socket.socket:
     """Send the first half of a request, and wait until the server reads its body."""
     client = socket.create_connection(("127.0.0.1", port), timeout=60)
