@@ -38,7 +38,8 @@ def test_lower_precisions_are_smaller_and_less_exact(paths, predictor, images):
     for path in paths.values():
         found = FileClassifier(path).logits(images.pixels)
         errors.append(np.abs(found - expected).max() / np.abs(expected).max())
-    assert errors[0] < 2e-6 < errors[1] < 2e-3 < errors[2] < 0.1
+    # LiteRT adds the 16,384 terms of a logit in another order.
+    assert errors[0] < 1e-5 < errors[1] < 2e-3 < errors[2] < 0.1
 
 
 def test_files_hold_their_labels(paths):
