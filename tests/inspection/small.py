@@ -18,7 +18,10 @@ PREPROCESSING = Preprocessing((120.0, 110.0, 100.0), (60.0,) * 3, SIZE, SIZE, "a
 
 
 class Small(nn.Module):
-    """Two convolutions, an average over space, and a linear or a hidden layer."""
+    """Two convolutions, and a linear layer after an average or, if `hidden`, two dense layers.
+
+    With dense layers, the gradient differs from place to place.
+    """
 
     num_classes: int = 3
     hidden: int = 0
@@ -27,8 +30,11 @@ class Small(nn.Module):
     def __call__(self, images, *, train):
         x = endpoint(self, "stem", nn.relu(nn.Conv(6, (3, 3), 2, name="stem")(images)))
         x = nn.relu(nn.Conv(8, (3, 3), 2, name="stage1_block1")(x))
-        x = global_avg_pool(endpoint(self, "stage1/block1", x))
-        x = jnp.tanh(nn.Dense(self.hidden, name="hidden")(x)) if self.hidden else x
+        x = endpoint(self, "stage1/block1", x)
+        if self.hidden:
+            x = jnp.tanh(nn.Dense(self.hidden, name="hidden")(x.reshape(len(x), -1)))
+        else:
+            x = global_avg_pool(x)
         return classifier(self, x, None, nn.initializers.normal(1.0), train=train)
 
 

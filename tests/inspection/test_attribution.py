@@ -1,5 +1,6 @@
 """Integrated gradients, occlusion, and deletion and insertion curves."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -44,6 +45,29 @@ def test_integrated_gradients_are_complete(deep):
     assert abs(other.attributions - few.attributions).max() > 0.01
     gray = np.broadcast_to(np.uint8(PREPROCESSING.mean), (1, SIZE, SIZE, 3))
     assert not integrated_gradients(deep, gray, steps=4).attributions.any()  # the baseline itself
+
+
+class Squares(nn.Module):
+    """Logits that are quadratic in the pixels."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        flat = images.reshape(len(images), -1)
+        shape = (flat.shape[-1], self.num_classes)
+        return flat**2 @ self.param("kernel", nn.initializers.normal(0.1), shape)
+
+
+def test_the_middle_of_each_part_is_exact_for_squares():
+    """The gradient is linear on the way from the baseline, so one step is enough."""
+    kernel = np.random.default_rng(0).normal(size=(IMAGES[0].size, 3)).astype(np.float32)
+    predictor = Predictor(Squares(), {"params": {"kernel": kernel}}, PREPROCESSING, CLASSES)
+    found = integrated_gradients(predictor, IMAGES, [2, 0, 1], steps=1)
+    squares = PREPROCESSING.normalize(IMAGES).astype(np.float64) ** 2
+    weights = kernel.T[[2, 0, 1]].reshape(IMAGES.shape)
+    np.testing.assert_allclose(found.attributions, squares * weights, rtol=1e-5)
+    assert found.error.max() < 1e-6
 
 
 def test_occlusion_finds_the_corner():

@@ -57,8 +57,7 @@ def test_equals_the_class_activation_map_of_a_linear_head(linear):
 def head(predictor, values):
     """The rest of the network after `stage1/block1`, as a function of its activations."""
     params = predictor.variables["params"]
-    x = values.mean((0, 1))
-    x = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
+    x = jnp.tanh(values.reshape(-1) @ params["hidden"]["kernel"] + params["hidden"]["bias"])
     return x @ params["logits"]["kernel"] + params["logits"]["bias"]
 
 

@@ -33,12 +33,13 @@ def expected_strides(name):
     return (2, 4, 8, 16, 32) if name.startswith("mobilenet") else (4, 8, 16, 32)
 
 
-@pytest.mark.parametrize("name", fast_only(NETWORKS, ("alexnet", "resnet18")))
+@pytest.mark.parametrize("name", fast_only(NETWORKS, ("alexnet", "mobilenet_v2_035", "resnet18")))
 def test_every_network_has_a_pyramid(name):
     """Shapes are what the levels say, and the variables are those of the network."""
     size = model_entry(name).image_size
     pyramid = netzoo.model_features(name)
     assert tuple(level.stride for level in pyramid.levels) == expected_strides(name)
+    assert "head" not in [level.name for level in pyramid.levels]
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
     variables = variable_shapes(create_model(name, 0), size)
     maps = jax.eval_shape(lambda v, x: pyramid.apply(v, x, train=False), variables, images)
