@@ -8,6 +8,7 @@ log, the evaluation, the environment, the figures and the files of its task), so
 can be traced. Each task defines its scores and its table in `netzoo/tasks/TASK/record.py`.
 """
 
+import json
 import os
 import shlex
 import statistics
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 
 from netzoo.buckets import is_in_bucket
 from netzoo.cli.arguments import Parser
-from netzoo.config import CONFIG_FILE, flatten
+from netzoo.config import CONFIG_FILE, default_config, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
 from netzoo.console import json_text, say
 from netzoo.errors import UserError
@@ -138,9 +139,11 @@ def _check_evaluation(
     """Raise a UserError unless the evaluation has the run's last step, test split and settings."""
     data, found = config["data"], evaluation["settings"]
     wanted = flatten(ConfigDict(config))
+    # A run of an earlier version lacks the newer keys, and trained as with their defaults.
+    defaults = json.loads(json_text(flatten(default_config(config["task"]))))
     prefixes = _description(config).evaluated
     keys = sorted({key for key in wanted if key.startswith(prefixes)} | found.keys())
-    compared = {key: (wanted.get(key), found.get(key)) for key in keys}
+    compared = {key: (wanted.get(key, defaults.get(key)), found.get(key)) for key in keys}
     # Runs of earlier versions have no fingerprint of their data.
     for name, value in evaluation["data"].items():
         compared[f"data.{name}"] = (session.get(f"data.test.{name}", value), value)

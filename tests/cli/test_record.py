@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netzoo.cli.record import main, make_record, results_tables
+from netzoo.config import default_config, flatten
 from netzoo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -188,6 +189,16 @@ def test_a_missing_file_is_named(workdir, tmp_path, name):
     # A trained run needs no new training.
     assert ("netzoo train" in str(error.value)) == (name != "eval.json")
     assert not (tmp_path / "v2").exists()
+
+
+def test_a_run_of_an_earlier_version_is_recorded(workdir, tmp_path):
+    """The evaluation knows the keys that were added later, with their defaults."""
+    for key in ("evaluation.tta", "augment.crop_ratio"):
+        change(workdir / "eval.json", "settings", key, value=flatten(default_config())[key])
+    assert make_record(workdir, tmp_path / "v2")["accuracy"] == 0.875
+    change(workdir / "eval.json", "settings", "evaluation.tta", value="flip")
+    with pytest.raises(UserError, match=r"evaluation.tta: the run has .*, the evaluation 'flip'"):
+        make_record(workdir, tmp_path / "flip")
 
 
 @pytest.mark.parametrize(
