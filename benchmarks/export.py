@@ -2,8 +2,8 @@
 
 python -m benchmarks.export --out results/export/families.csv [--images photos] [--repeats 100]
 
-Sizes and differences do not depend on the weights' values, so the weights are random. Latencies are
-medians of one image at a time, where network and files take turns; they need a quiet machine.
+Sizes do not depend on the values of the weights, so random weights suffice. Latencies are medians
+for one image at a time, and the network and the files take turns. They need a quiet machine.
 `--repeats 0` leaves them out. `--table` prints the file as Markdown without measuring.
 """
 

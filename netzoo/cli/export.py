@@ -1,4 +1,4 @@
-"""Exports a network to a file that runs without netzoo, and compares both over images.
+"""Exports a network to a file that runs without netzoo, and compares their outputs on images.
 
 netzoo export --workdir runs/v2 --format stablehlo --out flowers.stablehlo
 netzoo export --workdir runs/v2 --format hub --out flowers_mobilenet
@@ -8,9 +8,10 @@ netzoo export --weights resnet50.tv2_in1k --format stablehlo --out r50.stablehlo
 
 For a run of translation, --out is a new folder with the encoder and one decoding step.
 
-The formats stablehlo and onnx are programs with BatchNorm folded into the convolutions, class names
-and preprocessing. They map normalised images to logits or, with --with-preprocessing, uint8 pixels
-to probabilities. The formats hub and safetensors are weights for other libraries.
+Files of the formats onnx, stablehlo and litert hold a program, with BatchNorm folded into the
+convolutions, the class names and the preprocessing. The program maps normalised images to logits
+or, with --with-preprocessing, uint8 pixels to probabilities. The formats hub and safetensors hold
+weights for other libraries.
 docs/export.md shows how to use the files.
 """
 
@@ -67,13 +68,13 @@ def main(arguments: Sequence[str]) -> None:
     repeats = "timed calls for --benchmark (default: 100)"
     parser.add_argument("--repeats", type=int, default=100, metavar="N", help=repeats)
     parser.add_argument("--out", type=typed_path, metavar="FILE", help="file to write")
-    inside = "map uint8 pixels to probabilities inside the file"
+    inside = "let the program map uint8 pixels to probabilities"
     parser.add_argument("--with-preprocessing", action="store_true", help=inside)
-    precision = "for litert: type of the weights and, with int8, activations (default: float32)"
+    precision = "for litert: type of the weights and, for int8, activations (default: float32)"
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help=precision)
     images = (
-        "images or folders of images to compare file and network (default: those of the run, else "
-        "drawn flowers)"
+        "images or folders of images on which file and network are compared (default: those of the "
+        "run, else drawn flowers)"
     )
     parser.add_argument("--images", nargs="+", metavar="PATH", help=images)
     launch.run(parser, arguments, _export, read=_config_of)
@@ -129,7 +130,7 @@ def _write_translator(config: ConfigDict, options: argparse.Namespace) -> None:
 
 
 def _in_float32(config: ConfigDict) -> None:
-    """Set the compute type of the network; not every runtime has bfloat16."""
+    """Let the network compute in float32, because not every runtime supports bfloat16."""
     if "dtype" in config.model:
         config.model.dtype = "float32"
 
@@ -250,7 +251,7 @@ def _network(config: ConfigDict, options: argparse.Namespace) -> tuple["Predicto
 
 
 def _images(predictor: "Predictor", config: ConfigDict, options: argparse.Namespace) -> "Images":
-    """Return the images over which file and network are compared."""
+    """Return the images on which file and network are compared."""
     from netzoo.export.check import named_images, painted_images, run_images
 
     if options.images:

@@ -13,7 +13,7 @@ from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
 
 _EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
 _SHOWN = 20  # class names
-_UNKNOWN = "not known, the owner of the weights decides"
+_UNKNOWN = "unknown; the owner of the weights decides"
 _LICENCES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "MIT": "mit"}
 
 
@@ -114,5 +114,5 @@ def _line(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text from outside, in which Markdown and HTML have no meaning."""
+    """Escape the characters of a text that Markdown or HTML would interpret."""
     return re.sub(r"[\\`*_\[\]<>|#&]", r"\\\g<0>", printable(text))

@@ -93,11 +93,10 @@ def run_images(
     training: bool = False,
     count: int = IMAGES,
 ) -> Images | None:
-    """Return `count` images of a run's validation split, or without one, of its training split.
+    """Return `count` images of a run's validation split or, without one, of its training split.
 
-    With `training`, they are always those of the training split.
-
-    The result is None if the data cannot be opened, e.g. on another machine.
+    With `training`, the images are always from the training split. The result is None if the data
+    cannot be opened, e.g. on another machine.
     """
     try:
         config = run_config(workdir, config)
@@ -114,7 +113,7 @@ def run_images(
 
 
 def painted_images(predictor: Predictor) -> Images:
-    """Return drawn flowers, for when there are no other images."""
+    """Return drawn flowers, which need no data set."""
     # Only these images need the module, which registers a data set.
     from netzoo.data.sources.synthetic.builder import draw_example
 

@@ -36,8 +36,8 @@ LOGITS, PROBABILITIES = "logits", "probabilities"
 def image_program(predictor: Predictor, model: str, with_preprocessing: bool = False) -> Program:
     """Return the evaluation of a network as a program.
 
-    It maps normalised images, float32 `[batch, size, size, 3]`, to logits; or, with preprocessing,
-    pixels uint8 to probabilities.
+    The program maps normalised images, float32 `[batch, size, size, 3]`, to logits. With
+    preprocessing, it maps uint8 pixels to probabilities.
 
     Args:
       predictor: The network.
@@ -70,14 +70,14 @@ class FileClassifier(Classifier):
     Attributes:
       model: The name of the network in netzoo's registry.
       output: "logits" or "probabilities".
-      temperature: What the logits are divided by before the softmax.
+      temperature: Divisor of the logits before the softmax.
     """
 
     def __init__(self, path: Path, batch_size: int = 32):
         """Read a file.
 
         Raises:
-          UserError: The file cannot be read, or is no exported classifier.
+          UserError: The file is damaged, or not an exported classifier.
           OSError: The file cannot be read.
         """
         self.path, self._program = path, read_program(path)
@@ -90,7 +90,7 @@ class FileClassifier(Classifier):
         self._dtype, self.temperature = metadata["input"], metadata["temperature"]
 
     def outputs(self, preprocessed: np.ndarray) -> np.ndarray:
-        """Return what the program computes for images from `preprocess`, float32 `[n, classes]`."""
+        """Return the program's output for images from `preprocess`, float32 `[n, classes]`."""
         images = np.asarray(preprocessed)
         if self._dtype == NORMALIZED:
             images = self.preprocessing.normalize(images)
@@ -104,7 +104,7 @@ class FileClassifier(Classifier):
         return found
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return what the program computes for its own input."""
+        """Return the program's output for images of the dtype that it expects."""
         return np.asarray(self._program.run(images)[0])
 
     def logits(self, preprocessed: np.ndarray) -> np.ndarray:

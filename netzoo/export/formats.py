@@ -19,7 +19,7 @@ class Format(NamedTuple):
 
     module: str
     suffix: str  # of file names, from which `read_program` recognises the format
-    packages: tuple[str, ...]  # that it needs
+    packages: tuple[str, ...]  # packages that the format needs
 
     def load(self) -> ModuleType:
         """Import the module."""
@@ -40,7 +40,7 @@ def installed_formats() -> list[str]:
 
 
 def read_program(path: Path) -> LoadedProgram:
-    """Read an exported file, whose format is known from the suffix of its name.
+    """Read an exported file. The suffix of its name determines the format.
 
     Raises:
       UserError: The suffix is unknown, or the file is damaged.

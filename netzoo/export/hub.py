@@ -49,7 +49,7 @@ ARCHITECTURES = {
     "r26_s32": "vit_small_r26_s32_224",
     "r50_l32": "vit_large_r50_s32_224",
 }
-# Arguments with which timm's networks get an option that differs from theirs.
+# timm's arguments for options that differ from the defaults of timm's networks.
 _ARGUMENTS = {
     ("norm_epsilon", "mobilenet"): lambda value: {"bn_eps": value},
     ("gelu_approximate", "vit"): lambda value: {"act_layer": "gelu_tanh" if value else "gelu"},
@@ -152,7 +152,7 @@ def _module_of(tensors: Mapping[str, np.ndarray], chosen: Any) -> str:
 
 
 def _options(trained: Trained) -> dict[str, Any]:
-    """Return the options of the network that its class has and its registered name does not."""
+    """Return the options that differ from those of the registered network of this name."""
     usual = create_model(trained.name, trained.model.num_classes)
     fields = [n for n in trained.model.__dataclass_fields__ if n not in ("parent", "name", "dtype")]
     return {

@@ -62,7 +62,7 @@ def read(path: Path) -> LoadedProgram:
     """Read a file; the program runs on JAX's default device.
 
     Raises:
-      UserError: The file is not one of `write`, or flatbuffers is not installed.
+      UserError: `write` did not write the file, or flatbuffers is not installed.
     """
     optional("flatbuffers", "stablehlo")
     try:

@@ -3,9 +3,9 @@
     encoder    source [batch, S] -> memory [batch, S, width]
     decoder    source, memory, target [batch, T] -> logits [batch, T, tokens]
 
-`source` are the tokens of sentences with the end, and `target` those of the translations so far,
-which begin with the start symbol; both are filled up with padding. The logits at position n predict
-token n + 1. A step computes the whole target again, so it needs no state.
+`source` holds the tokens of sentences, each with the end token. `target` holds the start token and
+the tokens of the translations so far. Padding fills up both. The logits at position n predict token
+n + 1. A step computes the whole target again, so it needs no state.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ from netzoo.tasks.translation.task import VOCABULARY_FILE
 from netzoo.tasks.translation.vocabulary import END, PAD, START, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
 
-_SENTENCES = 8  # that are compared
+_SENTENCES = 8  # number of sentences that are compared
 
 
 class Compared(NamedTuple):
@@ -74,7 +74,7 @@ def export_translator(
 ) -> Compared:
     """Write the programs and the vocabulary of a run into a new folder, after comparing them.
 
-    Sentences have at most the longest of `data.lengths`. For `which`, see `restore_variables`.
+    Sentences have at most `max(data.lengths)` tokens. For `which`, see `restore_variables`.
 
     Raises:
       UserError: The folder exists, the run cannot be read, or the difference is too large. The
@@ -111,7 +111,7 @@ def export_translator(
 
 
 def _run(folder: Path, suffix: str, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the logits by the files, for the first sentence alone and for all others together."""
+    """Return the logits that the files compute, in batches of one and of all other sentences."""
     encoder, decoder = (read_program(folder / f"{n}{suffix}").run for n in ("encoder", "decoder"))
     found = []
     for rows in (slice(0, 1), slice(1, None)):
@@ -123,7 +123,7 @@ def _run(folder: Path, suffix: str, source: np.ndarray, target: np.ndarray) -> n
 def _tokens(
     config: ConfigDict, vocabulary: Vocabulary, length: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return source and target tokens `[n, length]` of a run, or random ones without its data."""
+    """Return source and target tokens `[n, length]` of a run, or random tokens without its data."""
     split = config.data.validation_split or config.data.train_split
     source, target = np.full((2, _SENTENCES, length), PAD, np.int32)
     try:

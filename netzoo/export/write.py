@@ -24,9 +24,9 @@ def export_classifier(
     precision: str = "float32",
     calibration: np.ndarray | None = None,
 ) -> Difference:
-    """Write a network to a file, and return the largest difference between both over `images`.
+    """Write a network to a file, and return their largest difference on `images`.
 
-    The file is written beside its place, compared, and renamed.
+    The file gets its name after the comparison.
 
     Args:
       predictor: The network.
@@ -36,8 +36,8 @@ def export_classifier(
       images: See `netzoo.export.check`.
       with_preprocessing: Whether the file maps uint8 pixels to probabilities, instead of normalised
         images to logits.
-      precision: For LiteRT; see `netzoo.export.litert.write`. A difference is an error for float32
-        only.
+      precision: For LiteRT; see `netzoo.export.litert.write`. Only float32 has a limit for the
+        difference.
       calibration: Preprocessed images for int8, uint8 `[n, crop_size, crop_size, 3]`.
 
     Raises:

@@ -1,8 +1,8 @@
 """ONNX files, which ONNX Runtime and many other programs run.
 
 `jaxpr` interprets a traced program, `rules` and `layers` translate its operations, and `graph`
-collects the nodes. Metadata are `metadata_props` of the file: texts as they are, all other values
-as JSON.
+collects the nodes. The `metadata_props` of the file hold the metadata: strings unchanged, all other
+values as JSON.
 """
 
 import json
@@ -16,7 +16,7 @@ from netzoo.errors import UserError, printable
 from netzoo.export.program import LoadedProgram, Program, optional
 from netzoo.files import MAX_DATA, read_bytes
 
-_MOST_BYTES = 2**31 - 1  # of a protocol buffer
+_MOST_BYTES = 2**31 - 1  # the largest protocol buffer
 _QUIET = 3  # ONNX Runtime logs only errors
 
 

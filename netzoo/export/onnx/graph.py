@@ -23,16 +23,16 @@ Shape = Sequence[Dim]
 class Tensor(NamedTuple):
     """The result of a node, an input, or a constant of the graph.
 
-    `shape` is that of the stored array. An axis of size 1 may stand for any size: elementwise
-    operations of ONNX repeat it.
+    `shape` is the shape of the stored array. An axis of size 1 may stand for any size, because
+    elementwise operations of ONNX repeat it.
     """
 
     name: str
     shape: tuple[Dim, ...]
-    order: tuple[int, ...]  # the axis of the value that each stored axis is
+    order: tuple[int, ...]  # for each stored axis, the axis of the value
 
 
-Value = np.ndarray | Tensor  # an array is known while exporting
+Value = np.ndarray | Tensor  # an array is a constant
 
 
 def plain_order(rank: int) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class Graph:
         return self._constant_names[key]
 
     def integers(self, values: Iterable[int]) -> str:
-        """Return the name of a constant of integers, as shapes and axes are."""
+        """Return the name of an int64 constant, e.g. a shape or a list of axes."""
         return self.constant(np.array(list(values), np.int64))
 
     def sizes(self, shape: Shape) -> str:
@@ -100,7 +100,7 @@ class Graph:
         return self.emit("Concat", parts, axis=0) if len(parts) > 1 else parts[0]
 
     def ordered(self, tensor: Tensor, order: Sequence[int]) -> Tensor:
-        """Return a tensor that is stored in another order of axes."""
+        """Return a tensor with the same value, stored in the given order of axes."""
         order = tuple(order)
         if tensor.order == order:
             return tensor
@@ -111,7 +111,7 @@ class Graph:
         return Tensor(self._transposed[key], tuple(tensor.shape[axis] for axis in axes), order)
 
     def array(self, value: Value, shape: Shape, order: Sequence[int] | None = None) -> str:
-        """Return the name of a value of a shape, stored in full and in an order."""
+        """Return the name of an array with a value, expanded to a shape and stored in an order."""
         order = plain_order(len(shape)) if order is None else tuple(order)
         if isinstance(value, np.ndarray):
             return self.constant(np.transpose(value, order))

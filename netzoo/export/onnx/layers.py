@@ -61,7 +61,7 @@ def _conv(graph: Graph, equation: Any, images: Tensor, kernel: Value) -> Value:
 
 
 def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the padding of all axes, first before and then behind them."""
+    """Return the padding before every axis, followed by the padding behind every axis."""
     return [int(low) for low, _ in padding] + [int(high) for _, high in padding]
 
 
@@ -89,7 +89,10 @@ def _add_bias(graph: Graph, equation: Any, *values: Value) -> Value:
 
 
 def _of_channels(value: Value, tensor: Tensor) -> np.ndarray | None:
-    """Return a known value for each channel, the second stored axis; None for others."""
+    """Return a constant with one number for each channel, or None for any other value.
+
+    The channels are the second stored axis of `tensor`.
+    """
     if not isinstance(value, np.ndarray) or value.ndim != len(tensor.order) or value.ndim < 3:
         return None
     channels = tensor.order[1]
@@ -136,7 +139,8 @@ def _pad(graph: Graph, equation: Any, tensor: Tensor, value: Value) -> Value:
 def _dot(graph: Graph, equation: Any, left: Value, right: Value) -> Value:
     """Write a product as MatMul of `[batch, rows, inner]` and `[batch, inner, columns]`.
 
-    Each of them may stand for several axes. The rows of a product without batch need no merging.
+    `rows`, `inner` and `columns` may each be several merged axes. Without batch axes, the axes of
+    the rows stay separate.
     """
     (left_inner, right_inner), (left_batch, right_batch) = equation.params["dimension_numbers"]
     left_shape, right_shape = (variable.aval.shape for variable in equation.invars)

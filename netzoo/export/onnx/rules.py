@@ -12,7 +12,7 @@ from netzoo.export.onnx.graph import Graph, Shape, Tensor, Value, onnx_type, pla
 Rule = Callable[..., Value]
 RULES: dict[str, Rule] = {}
 
-# JAX's names of operations on elements, and those of ONNX.
+# Elementwise operations: JAX's names and ONNX's names.
 _ELEMENTWISE = {
     **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "rem": "Mod"},
     **{"abs": "Abs", "neg": "Neg", "sign": "Sign", "exp": "Exp", "log": "Log", "sqrt": "Sqrt"},
@@ -24,7 +24,7 @@ _ELEMENTWISE = {
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register the rule of operations."""
+    """Return a decorator that registers a rule for operations."""
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(names, function))
@@ -222,7 +222,7 @@ def _slice(graph: Graph, equation: Any, tensor: Tensor) -> Value:
 def sliced(
     graph: Graph, tensor: Tensor, equation: Any, starts: Shape, limits: Shape, steps: Sequence[int]
 ) -> Tensor:
-    """Cut a tensor along the axes along which it is cut."""
+    """Slice a tensor along the axes of which a part is left out."""
     full = equation.invars[0].aval.shape
     cut = [
         axis
