@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 MOST_IMAGES = 100
 # `netzoo.inspection.kinds` draws them; it imports JAX.
 KINDS = {
-    "grad-cam": "places that speak for a class (Grad-CAM)",
-    "grad-cam++": "the same; finds more of several objects of a class",
-    "integrated-gradients": "pixels that change the logit of a class",
-    "occlusion": "places whose covering lowers the probability of a class",
-    "curves": "how well these maps order the pixels (deletion and insertion)",
-    "attention": "patches whose values reach the class (attention rollout); words of a translation",
-    "heads": "where each head of a block attends to",
-    "feature-maps": "what the channels of a layer see in images",
+    "grad-cam": "regions that increase the logit of a class (Grad-CAM)",
+    "grad-cam++": "Grad-CAM++, which shows more of several objects of a class",
+    "integrated-gradients": "pixels that contribute to the logit of a class",
+    "occlusion": "regions whose occlusion lowers the probability of a class",
+    "curves": "how well maps order the pixels (deletion and insertion)",
+    "attention": "patches behind the class token (attention rollout); words of a translation",
+    "heads": "the attention of each head of a block",
+    "feature-maps": "the channels of a layer that vary most over an image",
     "activations": "histograms of the activations by depth",
     "kernels": "the kernels of the first layer",
     "position-embedding": "similarity of the position embeddings of patches",

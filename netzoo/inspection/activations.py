@@ -20,7 +20,7 @@ from netzoo.layers import ENDPOINTS
 from netzoo.models.endpoint_shapes import WEIGHTS, Layer
 from netzoo.tasks.classification.predictor import Predictor
 
-_STRIDE = 4  # largest number of pixels per place of the default layer, if there is such a layer
+_STRIDE = 4  # largest stride of the default layer in pixels, if there is such a layer
 BINS = 60
 _RANGE = 4.0  # half the width of a histogram, in standard deviations around 0
 
@@ -28,7 +28,7 @@ _RANGE = 4.0  # half the width of a histogram, in standard deviations around 0
 class Histogram(NamedTuple):
     """The distribution of the activations of a layer."""
 
-    counts: np.ndarray  # int64 [bins]; the outermost bins also count what lies beyond
+    counts: np.ndarray  # int64 [bins]; the outermost bins include all values beyond
     edges: np.ndarray  # float64 [bins + 1]
     mean: float
     deviation: float
@@ -57,7 +57,7 @@ def feature_maps(predictor: Predictor, images: Images, layer: str | None = None)
 
 
 def feature_layer(layers: Sequence[Layer], image_size: int) -> Layer:
-    """Return the last layer with a place for every 4x4 pixels, or the default of Grad-CAM."""
+    """Return the last layer with a stride of at most 4 pixels, or the default of Grad-CAM."""
     fine = [x for x in with_grid(layers) if x.grid and _STRIDE * x.grid[0] >= image_size]
     return fine[-1] if fine else default_layer(layers)
 
@@ -69,7 +69,7 @@ def activation_histograms(
 
     Args:
       predictor: The network with its preprocessing.
-      images: Images from `predictor.preprocess`. The first 32 count, for which the memory suffices.
+      images: Images from `predictor.preprocess`. Only the first 32 are used, to limit the memory.
       bins: Number of bins.
 
     Returns:

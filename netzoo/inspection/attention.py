@@ -86,7 +86,7 @@ def attention_map(predictor: Predictor, images: Images) -> np.ndarray:
 
 
 def attention_heads(predictor: Predictor, images: Images, layer: str | None = None) -> np.ndarray:
-    """Return where each head of a block attends to.
+    """Return the attention of each head of a block.
 
     Args:
       predictor: See `attention_rollout`.
@@ -139,7 +139,7 @@ def _of_endpoints(
     pixels: np.ndarray,
     shape: Sequence[int],
 ) -> np.ndarray:
-    """Return a function of the endpoints of images, float32 `[n, *shape]`, in batches."""
+    """Evaluate a function of the endpoints of images in batches, float32 `[n, *shape]`."""
     model, normalize = predictor.model, normalized(predictor)
 
     def computed(variables, batch):
@@ -156,7 +156,7 @@ def _of_endpoints(
 def _patches(weights: np.ndarray, layer: Layer) -> np.ndarray:
     """Return the attention to the patches, `[..., rows, columns]`, from `[..., tokens, tokens]`.
 
-    It is that of the class token, or without one the mean over all tokens.
+    This is the attention of the class token or, without one, the mean over all tokens.
     """
     tokens = Layer("tokens", (layer.shape[-1], 1), layer.dtype)
     assert tokens.grid is not None  # patches of square images

@@ -103,10 +103,10 @@ def occlusion(
     patch: int | None = None,
     stride: int | None = None,
 ) -> np.ndarray:
-    """Return how much the probability of a class falls if a place of the image is covered.
+    """Return how much the probability of a class falls if a region of the image is covered.
 
-    A square of the mean colour covers one place after the other. The value of a pixel is the mean
-    over the squares that cover it.
+    A square of the mean colour covers one region after another. The value of a pixel is the mean
+    fall over the squares that cover the pixel.
 
     Args:
       predictor: See `integrated_gradients`.

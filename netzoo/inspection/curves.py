@@ -1,4 +1,4 @@
-"""Deletion and insertion: how fast a class disappears or appears along a map's order of pixels.
+"""Deletion and insertion: the probability of a class while pixels change in the order of a map.
 
 Petsiuk et al., "RISE", arXiv:1806.07421, section 4.3.
 """
@@ -33,12 +33,12 @@ class Curves(NamedTuple):
 
     @property
     def deletion_area(self) -> np.ndarray:
-        """The area below each deletion curve `[n]`; the smaller, the better the map."""
+        """The area under each deletion curve `[n]`; a smaller area means a better map."""
         return scipy.integrate.trapezoid(self.deletion, self.shares, axis=1)
 
     @property
     def insertion_area(self) -> np.ndarray:
-        """The area below each insertion curve `[n]`; the larger, the better the map."""
+        """The area under each insertion curve `[n]`; a larger area means a better map."""
         return scipy.integrate.trapezoid(self.insertion, self.shares, axis=1)
 
 
@@ -49,7 +49,7 @@ def deletion_and_insertion(
     classes: Classes = None,
     steps: int = 32,
 ) -> Curves:
-    """Measure maps: the pixels with the largest values of a good map matter most for the class.
+    """Measure how well the values of maps order the pixels by their importance for a class.
 
     Args:
       predictor: The network with its preprocessing.

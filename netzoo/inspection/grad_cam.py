@@ -1,4 +1,4 @@
-"""Grad-CAM: the places of an image that speak for a class, from the gradient at a layer.
+"""Grad-CAM: the regions of an image that increase the logit of a class, by a layer's gradient.
 
 Selvaraju et al., "Grad-CAM", arXiv:1610.02391, section 3; Chattopadhay et al., "Grad-CAM++",
 arXiv:1710.11063, section 3.2.
@@ -37,23 +37,23 @@ def grad_cam(
 ) -> np.ndarray:
     """Return the Grad-CAM of images.
 
-    The channels of the layer are summed with weights, and negative sums are 0. The weight of a
-    channel is the mean over the places of its gradient, that of the class's logit. In Vision
-    Transformers, the places are the tokens without the class token.
+    A map is the weighted sum of the channels of the layer, with 0 for negative sums. The weight of
+    a channel is the gradient of the class's logit, averaged over the positions. In Vision
+    Transformers, the positions are the tokens without the class token.
 
     Args:
       predictor: The network with its preprocessing.
       images: Images from `predictor.preprocess`, uint8 `[height, width, 3]` each.
       classes: Index or name of the class to explain for each image; None for the most probable
         classes.
-      layer: The endpoint, e.g. `stage3/block2`; None for the last one from which every place
-        reaches the logits. `netzoo inspect grad-cam --layer list` prints all.
-      plus_plus: Whether to weight the channels as in Grad-CAM++, which finds more of the objects if
-        the image shows several of a class.
+      layer: The endpoint, e.g. `stage3/block2`; None for the last one where all
+        positions influence the logits. `netzoo inspect grad-cam --layer list` prints all.
+      plus_plus: Whether to weight the channels as in Grad-CAM++, which shows more of the objects if
+        an image has several of the class.
 
     Returns:
-      float32 `[n, height, width]` of the size of the images, in 0 to 1. The largest value of each
-      map is 1, unless nothing speaks for the class and the map is 0.
+      float32 `[n, height, width]` of the size of the images, in 0 to 1. The largest value of a
+      map is 1. If no position increases the logit, the map is 0.
 
     Raises:
       UserError: The layer or a class is unknown, or the images were not preprocessed.

@@ -1,4 +1,4 @@
-"""What `netzoo inspect` can draw, by name, and for which networks."""
+"""The kinds of figures that `netzoo inspect` draws, by name, and the networks that they fit."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -112,7 +112,7 @@ def _integrated_gradients(subject: Subject) -> Finding:
 def _occlusion(subject: Subject) -> Finding:
     classes = subject.classes
     falls = occlusion(subject.predictor, subject.images, classes)
-    title = f"{subject.title}: fall of the probability when a place is covered"
+    title = f"{subject.title}: fall of the probability when a region is covered"
     maps = {"": scaled(np.maximum(falls, 0))}
     figure = map_sheet(title, subject.images, maps, subject.captions(classes))
     return Finding(figure, {"falls": falls, "classes": classes})

@@ -1,4 +1,4 @@
-"""The choice of a layer: the default, or an endpoint by its name."""
+"""Chooses a layer: the default, or an endpoint by its name."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from netzoo.models.endpoint_shapes import Layer
 
 
 def default_layer(layers: Sequence[Layer]) -> Layer:
-    """Return the last layer from which every place of the image reaches the logits.
+    """Return the last layer where all positions influence the logits.
 
     In a network with a class token, this is the output of the block before the last: the logits use
     no other token of the last block.
@@ -17,7 +17,7 @@ def default_layer(layers: Sequence[Layer]) -> Layer:
     """
     grids = [layer for layer in with_grid(layers) if not layer.name.endswith(("attention", "mlp"))]
     if not grids:
-        raise UserError("the network has no endpoint with a grid of places; see netzoo.layers")
+        raise UserError("the network has no endpoint with a grid of positions; see netzoo.layers")
     last = grids[-1]
     return grids[-3] if last.has_class_token and len(grids) > 2 else last
 
@@ -40,5 +40,5 @@ def find_layer(layers: Sequence[Layer], name: str | None) -> Layer:
         raise unknown_name("layer", name, known)
     if not known[name].grid:
         valid = ", ".join(layer.name for layer in with_grid(layers))
-        raise UserError(f"{name} has no grid of places; valid: {valid}")
+        raise UserError(f"{name} has no grid of positions; valid: {valid}")
     return known[name]

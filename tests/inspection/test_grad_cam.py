@@ -102,7 +102,7 @@ def test_layer(deep):
     ("arguments", "message"),
     [
         ({"layer": "stage1_block1"}, "unknown layer 'stage1_block1'; did you mean stage1/block1"),
-        ({"layer": "pre_logits"}, "pre_logits has no grid of places; valid: stem, stage1/block1"),
+        ({"layer": "pre_logits"}, "pre_logits has no grid of positions; valid: stem, stage1"),
         ({"classes": ["rose"] * 6}, "unknown class 'rose'; did you mean roses"),
         ({"classes": [3] * 6}, "class 3 does not exist; expected 0 to 2"),
         ({"classes": [1]}, "one class for each of the 6 images, got 1"),
