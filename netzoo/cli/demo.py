@@ -2,8 +2,8 @@
 
 netzoo demo --workdir runs/v2 runs/resnet50 [--host 127.0.0.1] [--port 7860]
 
-Runs of both tasks may be given together. The page loads nothing from other hosts, and nothing that
-it is given leaves this machine. Ctrl-C closes it.
+Runs of both tasks may be given together. The page loads nothing from other hosts, and pictures and
+sentences do not leave this machine. Ctrl-C closes the page.
 """
 
 import argparse

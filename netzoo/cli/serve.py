@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     batches = parser.add_argument_group("batches")
     most = "images per batch (default: 1 on CPU, else 16)"
     batches.add_argument("--max-batch", type=int, help=most)
-    waits = "milliseconds that an image waits for others that are decoded (default: 5)"
+    waits = "milliseconds that an image waits for images being decoded (default: 5)"
     batches.add_argument("--wait-ms", type=float, default=5.0, help=waits)
     _number(batches, "--threads", 2, "threads that decode images")
     limits = parser.add_argument_group("limits")
@@ -51,7 +51,7 @@ def _number(group: argparse._ArgumentGroup, option: str, default: int, meaning: 
 
 
 def _config_of(options: argparse.Namespace) -> ConfigDict:
-    """Check the options, and return the configuration of the run; that of weights is not used."""
+    """Check the options, and return the configuration of the run, or a default for weights."""
     if bool(options.workdir) == bool(options.weights):
         raise UserError("expected either --workdir with a run, or --weights with a published name")
     numbers = ("max_batch", "threads", "max_bytes", "max_images", "max_pixels", "queue")

@@ -1,4 +1,4 @@
-"""What the page shows of a run of image classification."""
+"""Runs of image classification on the page: classes, heat maps and examples."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class ImageRun:
       title: Name of the network and of the run.
       caption: Accuracy on the test split, if the run has been evaluated.
       layers: Names of the layers whose heat maps can be drawn.
-      layer: The one to start with.
+      layer: Name of the layer that is shown first.
     """
 
     def __init__(self, workdir: Path, config: ConfigDict, predictor: Predictor):

@@ -1,4 +1,4 @@
-"""What the page shows of a run of translation."""
+"""Runs of translation on the page: translations and attention."""
 
 from pathlib import Path
 from typing import NamedTuple

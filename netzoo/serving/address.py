@@ -1,4 +1,4 @@
-"""Reserves a port before the work begins for which it is needed."""
+"""Reserves a port before a compilation, so that a taken port is reported at once."""
 
 import socket
 

@@ -68,7 +68,7 @@ class Health(BaseModel):
 
 
 class Error(BaseModel):
-    """The answer to a request that cannot be answered otherwise."""
+    """The answer to a request that is refused or fails."""
 
     error: str = Field(description="one sentence that says what was wrong")
 

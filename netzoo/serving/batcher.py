@@ -29,8 +29,8 @@ class Batcher:
 
     A batch starts when it has `largest` images, when no other image is being decoded, or when its
     first image has waited `wait` seconds. Images that arrive while the device works form the next
-    batch. A batch is padded to the nearest
-    of `batch_sizes(largest)`, so that every shape was compiled before.
+    batch. A batch is padded to the next larger number of `batch_sizes(largest)`. Every one of these
+    shapes was compiled at the start.
     """
 
     def __init__(self, predictor: Predictor, largest: int = 16, wait: float = 0.005):
@@ -47,7 +47,7 @@ class Batcher:
 
     @contextlib.contextmanager
     def expecting(self, images: int) -> Iterator[None]:
-        """Say that images will be submitted in the `with` block, so that others wait for them."""
+        """Announce the images that the `with` block will submit, so that a batch waits for them."""
         self._expected += images
         try:
             yield
@@ -64,7 +64,7 @@ class Batcher:
         return answer
 
     def close(self) -> None:
-        """Answer what was submitted, and end the thread."""
+        """Answer the submitted images, and end the thread."""
         self._queue.put(None)
         self._thread.join()
 

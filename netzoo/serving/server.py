@@ -49,7 +49,7 @@ def run(app: FastAPI, opened: socket.socket, when_ready: Callable[[], None]) -> 
     )
     # Otherwise, every damaged form would write a line on standard error.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    # uvicorn raises the signal again at its end, for the handler from before.
+    # uvicorn raises the signal again at its end, for the handler that was set before.
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with contextlib.closing(opened):
