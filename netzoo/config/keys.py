@@ -218,7 +218,7 @@ KEYS = (
     Key("sharding.describe", False, None, "print the sharding of every parameter"),
     Key(
         *("writers", ("jsonl", "tensorboard"), _WRITERS),
-        "what gets the numbers of a run; the last three need their extras",
+        "where a run logs its metrics; the last three need their extras",
     ),
     Key("profile", False, None, "trace ten steps into WORKDIR/profile"),
 )
