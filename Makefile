@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed  ## Train and evaluate MobileNetV2 on generated f
 test: $(VENV)/.installed-dev  ## Run the fast tests (7 min on 2 cores).
 	$(BIN)/python -m pytest -m "not real_data and not slow and not tpu_aot and not browser" $(PARALLEL)
 
-test-all: test  ## Run the slow tests and those of pages as well.
+test-all: test  ## Run the slow tests and the browser tests as well.
 	$(BIN)/python -m pytest -m "not real_data and slow and not tpu_aot and not browser" $(PARALLEL)
 	$(MAKE) test-browser
 
