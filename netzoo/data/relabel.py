@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from netzoo.data.source import Example, Source, SourceError
-from netzoo.errors import did_you_mean
+from netzoo.errors import did_you_mean, printable
+
+_LISTED, _LONGEST = 20, 60  # names in a message, and characters of each
 
 
 class RelabelledSource:
@@ -16,7 +18,7 @@ class RelabelledSource:
         """Wrap `source`.
 
         Raises:
-          SourceError: The source has a class that `class_names` lacks.
+          SourceError: The source has a class that `class_names` lacks or has twice.
         """
         self._source = source
         self.name, self.split, self.class_names = source.name, source.split, tuple(class_names)
@@ -24,9 +26,14 @@ class RelabelledSource:
         if unknown := [name for name in source.class_names if name not in label_of]:
             lacking = [name for name in class_names if name not in {*source.class_names}]
             raise SourceError(
-                f"{source.name} has classes that the run does not have: {', '.join(unknown)}. "
-                f"Classes of the run that the data lack: {', '.join(lacking) or 'none'}."
+                f"{source.name} has classes that the network does not have: {_listed(unknown)}. "
+                f"Classes of the network that the data lack: {_listed(lacking) or 'none'}."
                 f"{did_you_mean(unknown[0], lacking)} Rename or remove the classes in the data."
+            )
+        if twice := [name for name in source.class_names if class_names.count(name) > 1]:
+            raise SourceError(
+                f"the network has several classes with the name {_listed(twice)}, so the classes "
+                f"of {source.name} cannot be matched by name; use a network with unique names"
             )
         self.names = getattr(source, "names", None)
         self._labels = [label_of[name] for name in source.class_names]
@@ -37,3 +44,8 @@ class RelabelledSource:
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
         return {**example, "label": self._labels[example["label"]]}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - _LISTED:,} more"] if len(names) > _LISTED else []
+    return ", ".join([*(printable(name)[:_LONGEST] for name in names[:_LISTED]), *more])
