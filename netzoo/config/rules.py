@@ -1,7 +1,7 @@
 """Rules for values of configuration keys, with their texts in error messages."""
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ class Rule(NamedTuple):
 
 
 def is_number(x: Any) -> bool:
-    """Return whether `x` is a finite number; True and False are not numbers."""
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    """Return whether `x` is a number that a float can hold; True and False are not numbers."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
 
 
 def is_whole(x: Any) -> bool:
@@ -84,7 +84,9 @@ POSITIVE = Rule(lambda x: is_number(x) and x > 0, "more than 0")
 SHARE = Rule(lambda x: is_number(x) and 0 <= x < 1, "in [0, 1)")
 OPEN_SHARE = Rule(lambda x: is_number(x) and 0 < x < 1, "in (0, 1)")
 FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
+IMAGE_SIZE = within(1, 4096)  # side in pixels
 CROP_PCT = within(0.1, 1)  # a smaller one enlarges images to gigabytes before the crop
+INTERPOLATION = one_of("area", "bilinear", "bicubic", "hamming")
 COUNT = Rule(lambda x: is_whole(x) and x >= 1, "an integer of at least 1")
 SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
 # Rules of each type.

@@ -19,7 +19,6 @@ import numpy as np
 
 from netzoo.buckets import is_in_bucket
 from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
-from netzoo.config.rules import CROP_PCT
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
 from netzoo.files import sha256_of
@@ -143,7 +142,7 @@ def _hub_config(path: Path) -> tuple[str, Preprocessing | None]:
         mean, std = ([255 * float(value) for value in given[name]] for name in ("mean", "std"))
         size = int(given["input_size"][-1])
         resize_size = round(size / float(given["crop_pct"]))
-        images = _preprocessing(mean, std, resize_size, size, given["interpolation"])
+        images = Preprocessing.checked(mean, std, resize_size, size, given["interpolation"])
         return str(config["architecture"]), images
     except (ArithmeticError, OSError, ValueError):
         return "", None
@@ -159,7 +158,7 @@ def _own(
         if wrong := [n for n, x in options.items() if n not in rules or not rules[n].holds(x)]:
             raise ValueError(f"option {wrong[0]!r:.100} is unknown or has an invalid value")
         values = json.loads(metadata.get("preprocessing", "null"))
-        images = None if values is None else _preprocessing(*values)
+        images = None if values is None else Preprocessing.checked(*values)
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise UserError(printable(f"{path} has invalid metadata: {error}")) from None
     return metadata.get("model"), options, images
@@ -180,16 +179,6 @@ def stored_class_names(path: Path) -> tuple[str, ...] | None:
         return tuple(parse_json(metadata["class_names"].encode(), [str]))
     except ValueError as error:
         raise UserError(printable(f"{path} has damaged class names: {error}")) from None
-
-
-def _preprocessing(
-    mean: list[float], std: list[float], resize_size: int, crop_size: int, interpolation: str
-) -> Preprocessing:
-    (red, green, blue), (red_std, green_std, blue_std) = map(float, mean), map(float, std)
-    deviations, sizes = (red_std, green_std, blue_std), (int(resize_size), int(crop_size))
-    if min(*deviations, *sizes) <= 0 or not CROP_PCT.holds(sizes[1] / sizes[0]):
-        raise ValueError("the preprocessing is invalid")
-    return Preprocessing((red, green, blue), deviations, *sizes, str(interpolation))
 
 
 class Recognised(NamedTuple):

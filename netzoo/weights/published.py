@@ -18,12 +18,16 @@ import flax.linen as nn
 import numpy as np
 from ml_collections import ConfigDict
 
+from netzoo.config import rules
 from netzoo.errors import UserError
 from netzoo.weights.state_dict import Layout
 
 IN21K, FINE_TUNED = "augreg_in21k", "augreg_in21k_ft_in1k"
 FINE_TUNED_384 = "augreg_in21k_ft_in1k_384"
 IN1K, IN1K_384 = "augreg_in1k", "augreg_in1k_384"
+
+
+_LARGEST = 1e6  # of means and deviations, in magnitude; float32 holds what they give
 
 
 class Preprocessing(NamedTuple):
@@ -43,6 +47,36 @@ class Preprocessing(NamedTuple):
         data, resize_size = config.data, config.data.image_size / config.evaluation.crop_pct
         return cls(tuple(data.mean), tuple(data.std), round(resize_size), data.image_size, "area")
 
+    @classmethod
+    def checked(
+        cls, mean: Any, std: Any, resize_size: Any, crop_size: Any, interpolation: Any
+    ) -> "Preprocessing":
+        """Return the preprocessing that a file describes, which may be damaged.
+
+        Raises:
+          TypeError: A value has another type.
+          ValueError: A value is out of range.
+        """
+        red, green, blue = (_within(-_LARGEST, _LARGEST, value, "mean") for value in mean)
+        deviations = tuple(_within(1 / _LARGEST, _LARGEST, value, "std") for value in std)
+        sizes = int(resize_size), int(crop_size)
+        if not rules.IMAGE_SIZE.holds(sizes[1]):
+            raise ValueError(
+                f"expected {rules.IMAGE_SIZE.wanted} for crop_size, got {crop_size!r:.60}"
+            )
+        if not (0 < sizes[0] < _LARGEST and rules.CROP_PCT.holds(sizes[1] / sizes[0])):
+            raise ValueError(
+                f"expected a crop_size of {rules.CROP_PCT.wanted} times the resize_size, got "
+                f"{sizes[1]} and {resize_size!r:.60}"
+            )
+        if not rules.INTERPOLATION.holds(interpolation):
+            raise ValueError(
+                f"expected {rules.INTERPOLATION.wanted} for interpolation, got "
+                f"{interpolation!r:.60}"
+            )
+        red_std, green_std, blue_std = deviations
+        return cls((red, green, blue), (red_std, green_std, blue_std), *sizes, interpolation)
+
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Normalise RGB pixels, uint8 `[..., 3]`, to the float32 input of a network.
 
@@ -61,6 +95,12 @@ class Preprocessing(NamedTuple):
         """Return the preprocessing for another crop size, with the same ratio of both sizes."""
         resize_size = round(self.resize_size * image_size / self.crop_size)
         return self._replace(resize_size=resize_size, crop_size=image_size)
+
+
+def _within(low: float, high: float, value: Any, name: str) -> float:
+    if not low <= value <= high:
+        raise ValueError(f"expected {low:g} to {high:g} for {name}, got {value!r:.60}")
+    return float(value)
 
 
 # The usual preprocessing of other projects.

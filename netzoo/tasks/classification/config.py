@@ -35,14 +35,13 @@ _LOSSES = one_of("cross_entropy", "binary_cross_entropy")
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
 _VIEWS = one_of("none", "flip", "crops")
-_SIZE = rules.within(1, 4096)
 _JITTER = Rule(
     lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
     "four numbers of at least 0, the last at most 0.5, such as (0.4, 0.4, 0.4, 0.0)",
 )
 _SIZES = Rule(
     lambda x: (
-        all(rules.is_whole(epoch) and _SIZE.holds(size) for epoch, size in x)
+        all(rules.is_whole(epoch) and rules.IMAGE_SIZE.holds(size) for epoch, size in x)
         and all(a[0] < b[0] for a, b in itertools.pairwise([(-1,), *x]))
     ),
     "pairs (epoch, image size) with increasing epochs, such as ((0, 96), (40, 128))",
@@ -51,7 +50,7 @@ _SIZES = Rule(
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
     Key("data.fold_seed", 0, rules.SEED, "seed of the folds, independent of the run's seed"),
-    Key("data.image_size", 96, _SIZE, "side of the images in pixels"),
+    Key("data.image_size", 96, rules.IMAGE_SIZE, "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
     Key("data.mean", tuple, _CHANNELS, "mean, 0 to 255; None: from the weights, else 127.5"),
@@ -101,7 +100,7 @@ KEYS = (
     Key(
         "distill.image_size",
         int,
-        rules.within(1, 4096),
+        rules.IMAGE_SIZE,
         "side of the teachers' images; None: that of their weights",
     ),
     Key("evaluation.crop_pct", 0.875, rules.CROP_PCT, "crop side over the shorter side"),
