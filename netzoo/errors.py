@@ -49,6 +49,13 @@ def noting(note: str) -> Iterator[None]:
         raise
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether Python, NumPy or XLA could not allocate memory."""
+    # The text identifies JAX's error: this module does not import JAX, and the type has several
+    # names.
+    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
+
+
 def printable(text: str, keep: str = "") -> str:
     """Escape the characters of a text that could control a terminal or change the reading order.
 

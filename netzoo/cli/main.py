@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from netzoo.buckets import uncaught_reason
 from netzoo.cli import libtpu
 from netzoo.console import say
-from netzoo.errors import UserError, note, unknown_name
+from netzoo.errors import UserError, is_out_of_memory, note, unknown_name
 
 COMMANDS = {
     "train": ("netzoo.cli.train", "train a network, or continue a run"),
@@ -68,20 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if why := uncaught_reason(error):
             note(f"error: the bucket: {why}")
             return 1
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         note(
             f"error: the memory is full: {str(error).strip() or 'an array does not fit'}\nUse a "
             "smaller batch (train.batch_size, evaluation.batch_size) or smaller examples"
         )
         return 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether Python, NumPy or XLA could not allocate memory."""
-    # The text identifies JAX's error: this module does not import JAX, and the type has several
-    # names.
-    return isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED")
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

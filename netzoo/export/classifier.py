@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 import netzoo
-from netzoo.errors import UserError
+from netzoo.errors import UserError, is_out_of_memory, printable
 from netzoo.export.formats import read_program
 from netzoo.export.program import LoadedProgram, Program
 from netzoo.json_files import check_shape
@@ -29,6 +29,7 @@ _METADATA = {
     "class_names": [str],
     "temperature": float,
 }
+_COLDEST = 1e-3  # the lowest temperature; its inverse is the highest
 PIXELS, NORMALIZED = "uint8", "float32"  # dtypes of the images
 LOGITS, PROBABILITIES = "logits", "probabilities"
 
@@ -82,10 +83,7 @@ class FileClassifier(Classifier):
         """
         self.path, self._program = path, read_program(path)
         metadata = _checked(path, self._program)
-        values = dict(metadata["preprocessing"])
-        values |= {name: tuple(values[name]) for name in ("mean", "std")}
-        fields = {name: values[name] for name in Preprocessing._fields}
-        super().__init__(Preprocessing(**fields), metadata["class_names"], batch_size)
+        super().__init__(metadata["preprocessing"], metadata["class_names"], batch_size)
         self.model, self.output = metadata["model"], metadata["output"]
         self._dtype, self.temperature = metadata["input"], metadata["temperature"]
 
@@ -94,18 +92,42 @@ class FileClassifier(Classifier):
         images = np.asarray(preprocessed)
         if self._dtype == NORMALIZED:
             images = self.preprocessing.normalize(images)
-        found = self.run(images)
-        if found.shape != (len(images), len(self.class_names)):
+        try:
+            found = self.run(images)
+        except Exception as error:  # of XLA, ONNX Runtime or LiteRT, each with its own classes
+            if is_out_of_memory(error):
+                raise
+            reason = printable(" ".join(str(error).split()))[:200]
             raise UserError(
-                f"{self.path} gives an array {list(found.shape)} for {len(images)} images; "
-                f"expected {[len(images), len(self.class_names)]}, a value for each of its class "
-                "names"
-            )
+                f"the program in {self.path} does not run on images {images.dtype} "
+                f"{list(images.shape)}, which its metadata describe; export it again: {reason}"
+            ) from None
+        self._check_outputs(found, len(images))
         return found
+
+    def _check_outputs(self, found: np.ndarray, images: int) -> None:
+        """Raise a UserError unless an array can be the logits or probabilities of images."""
+        expected = (images, len(self.class_names))
+        if found.shape != expected or found.dtype != np.float32:
+            raise UserError(
+                f"{self.path} gives an array {found.dtype} {list(found.shape)} for {images} "
+                f"images; expected float32 {list(expected)}, a value for each of its class names; "
+                "export it again"
+            )
+        if (
+            self.output == PROBABILITIES
+            and found.size
+            and not 0 <= found.min() <= found.max() <= 1.01
+        ):
+            raise UserError(
+                f"{self.path} gives values of {found.min():.3g} to {found.max():.3g} that its "
+                "metadata call probabilities; expected 0 to 1; export it again"
+            )
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the program's output for images of the dtype that it expects."""
-        return np.asarray(self._program.run(images)[0])
+        [found] = self._program.run(images)
+        return np.asarray(found)
 
     def logits(self, preprocessed: np.ndarray) -> np.ndarray:
         """Return the logits; for probabilities, their logarithms, which have the same softmax."""
@@ -121,17 +143,27 @@ class FileClassifier(Classifier):
 
 
 def _checked(path: Path, program: LoadedProgram) -> dict[str, Any]:
-    """Return the metadata of a program; raise a UserError unless they describe a classifier."""
+    """Return the metadata of a program, with the preprocessing as `Preprocessing`.
+
+    Raises:
+      UserError: They do not describe a classifier.
+    """
     metadata = dict(program.metadata)
     try:
         check_shape(metadata, _METADATA)
         for key, known in (("input", (PIXELS, NORMALIZED)), ("output", (LOGITS, PROBABILITIES))):
             if metadata[key] not in known:
                 raise ValueError(f"expected {' or '.join(known)} for {key}, got {metadata[key]!r}")
-        if min(metadata["temperature"], *metadata["preprocessing"]["std"]) <= 0:
-            raise ValueError("temperature and std must be positive")
-    except ValueError as error:
+        if not _COLDEST <= metadata["temperature"] <= 1 / _COLDEST:
+            raise ValueError(f"expected {_COLDEST:g} to {1 / _COLDEST:g} for the temperature")
+        images = metadata["preprocessing"]
+        fields = {name: images[name] for name in Preprocessing._fields}
+        metadata["preprocessing"] = Preprocessing.checked(**fields)
+        if not metadata["class_names"]:
+            raise ValueError("expected at least one name in class_names")
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path} does not describe a classifier as files of `netzoo export` do: {error}"
+            f"{path} does not describe a classifier as files of `netzoo export` do: "
+            f"{printable(str(error))}; export it again"
         ) from None
     return metadata

@@ -14,6 +14,7 @@ from netzoo.data.images import EvalBatches
 from netzoo.errors import UserError
 from netzoo.export.classifier import LOGITS, FileClassifier
 from netzoo.files import sha256_of, write_text
+from netzoo.models import list_models
 from netzoo.progress import track
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.task import ImageClassification
@@ -98,9 +99,10 @@ def evaluate_file(
 
 
 def _described(config: ConfigDict, file: FileClassifier) -> Any:
-    """Return a configuration with the network and the image size of a file."""
+    """Return a configuration with the image size of a file, and its network if netzoo knows it."""
     config = ConfigDict(config)
-    config.model = {"name": file.model, "dtype": "float32"}
+    if file.model in list_models():
+        config.model = {"name": file.model, "dtype": "float32"}
     config.init.weights = None
     config.data.image_size = file.preprocessing.crop_size
     return resolve_config(config, open_data=False)
