@@ -2,8 +2,9 @@
 
 python -m benchmarks.serve --workdir runs/v2 --seconds 10 --repeats 3 --out results/serve
 
-Each client sends one photograph, waits for its answer and sends it again. Two servers run at the
-same time and are measured alternately: one with batches of up to 16 images, one with single images.
+Each client sends one photograph, waits for the answer, and sends the photograph again. Two servers
+run at the same time and are measured alternately: one with batches of up to 16 images, one with
+single images.
 The clients are threads of this process, and share the cores with the servers.
 """
 

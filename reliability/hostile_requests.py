@@ -2,12 +2,12 @@
 
 python -m reliability.hostile_requests --minutes 2 --out results/reliability
 
-It starts a server with a small network on the loopback. The requests are every picture of
+The tool starts a server with a small network on the loopback. The requests are every picture of
 `reliability.hostile_images` (as bytes and in a form), requests that break HTTP or the limits, and
-valid requests with random changes, for the given time. The seed and the number of a request
-determine it. An answer with a status below 500, status 503, or an end of the connection is right. A
-status 500, an answer that is not HTTP, a traceback, more than 20 s, or a server that ends is a
-failure, and the exit status is 1.
+valid requests with random changes, for the given time. The seed and the number of a random request
+determine its changes. An answer with a status below 500, status 503, or an end of the connection is
+right. A status 500, an answer that is not HTTP, a traceback, more than 20 s, or a server that ends
+is a failure, and the exit status is 1.
 """
 
 import argparse

@@ -28,8 +28,8 @@ def main(arguments: Sequence[str]) -> None:
     file = "exported file to evaluate on --data, instead of a run (docs/export.md)"
     parser.add_argument("--file", type=typed_path, help=file)
     data = (
-        "evaluate on other labelled data, such as folder:PATH or tfds:NAME: its test split, or all "
-        "examples if it has none; needs --out"
+        "evaluate on the test split of other labelled data, such as folder:PATH or tfds:NAME, or "
+        "on all examples without such a split; a run then needs --out"
     )
     parser.add_argument("--data", metavar="SOURCE", help=data)
     which = "weights to evaluate (default: last)"

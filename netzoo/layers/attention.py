@@ -35,7 +35,8 @@ _ONCE = contextvars.ContextVar("attention_weights_once", default=False)
 def attention_weights_once() -> Iterator[None]:
     """Compute the weights of each layer called inside the `with` block only once.
 
-    Code that computes whole blocks again uses it; the weights would be computed three times.
+    Code that computes whole blocks again uses this context. Otherwise, the weights would be
+    computed three times.
     """
     token = _ONCE.set(True)
     try:

@@ -41,8 +41,8 @@ def endpoint(
 ) -> jax.Array:
     """Return a value, and store it under `name` if the caller requested the collection.
 
-    The network has to continue with the result: it is the sum of the value and the perturbation of
-    this name, if there is one.
+    The network must continue with the returned value, because the perturbation of this name, if
+    there is one, is added to it.
     """
     # Not `perturb` and `sow`, which reject the name of a submodule, such as `stem`.
     if (added := perturbation(module, name)) is not None:
@@ -80,7 +80,7 @@ def collected_endpoints() -> Iterator[dict[str, jax.Array]]:
     """Collect the endpoints of networks called inside the `with` block, whatever is mutable.
 
     Yields:
-      The values by name, which is filled by the calls.
+      A dictionary of values by name, which the calls fill.
     """
     found: dict[str, jax.Array] = {}
     token = _COLLECTED.set(found)

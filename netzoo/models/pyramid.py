@@ -24,13 +24,13 @@ class Level(NamedTuple):
 
     name: str  # of the endpoint, e.g. `stage3/block4`
     channels: int
-    stride: int  # pixels of the image per place
+    stride: int  # pixels of the image per position
 
 
 class FeaturePyramid(nn.Module):
     """A network that returns feature maps instead of logits.
 
-    Its variables are those of the network of 0 classes.
+    The variables are those of the network with `num_classes=0`.
 
     Attributes:
       network: The network.

@@ -138,7 +138,7 @@ def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":
 
 
 def load_predictor(config: ConfigDict, workdir: Path, checkpoint: str) -> Any:
-    """Return what predicts with the weights of a run: a Predictor of images, or a Translator.
+    """Return the Predictor or the Translator with the weights of a run.
 
     `checkpoint` is `"last"`, `"best"` or `"average"`.
 

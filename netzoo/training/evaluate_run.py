@@ -99,7 +99,7 @@ def evaluate_run(
 
 
 class _Evaluated(NamedTuple):
-    """The results of an evaluation, and what its files are made of."""
+    """The results of an evaluation, and the sources of its files."""
 
     report: dict[str, Any]  # the contents of eval.json
     draw_figures: Callable[[Path], None]

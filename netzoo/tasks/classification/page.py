@@ -1,7 +1,7 @@
-"""The page of a final evaluation: one HTML file that needs nothing else.
+"""The page of a final evaluation: one HTML file without further files.
 
-The template is `templates/report.html`. Every text in it is escaped, because class names and file
-names may come from strangers, and its content policy forbids scripts and requests.
+The template is `templates/report.html`. It escapes every text, because class names and file names
+may come from strangers. Its content security policy forbids scripts and requests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +147,7 @@ def _confidence(report: Mapping[str, Any]) -> dict[str, Any]:
         "reliability": figures.data_uri(reliability_figure(drawn, "")),
         "calibration": report["calibration"],
         "scaled": scaled,
-        "verdict": "surer than it should be" if gap > 0 else "less sure than it could be",
+        "verdict": "overconfident" if gap > 0 else "underconfident",
         "well_calibrated": abs(gap) < 0.01,
     }
 
@@ -193,7 +193,7 @@ class _Examples:
         }
 
     def confusions(self, confusion: np.ndarray) -> list[dict[str, Any]]:
-        """Return the most frequent confusions, each with the surest of its mistakes."""
+        """Return the most frequent confusions, each with its most confident mistakes."""
         cells = confusion - np.diag(np.diag(confusion))
         order = np.argsort(-cells, axis=None, kind="stable")[:_CONFUSIONS]
         pairs = [divmod(int(cell), len(cells)) for cell in order]

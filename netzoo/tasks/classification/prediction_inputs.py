@@ -1,4 +1,4 @@
-"""The images that a prediction is asked for: files, folders, patterns, and a list on stdin."""
+"""Finds the images for a prediction: files, folders, patterns, and a list on stdin."""
 
 import glob
 import os

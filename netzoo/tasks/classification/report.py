@@ -122,7 +122,7 @@ def class_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def score_lines(report: Mapping[str, Any], top_k: int) -> Iterator[str]:
-    """Yield the lines that say the scores: the accuracy, and others that not every report has."""
+    """Yield lines with the scores of a report: the accuracy and, if it has them, others."""
     if report["left_out"]:
         yield f"{report['left_out']:,} corrupt images are left out"
     low, high = report["interval"]
@@ -135,7 +135,7 @@ def score_lines(report: Mapping[str, Any], top_k: int) -> Iterator[str]:
 
 
 def _further_scores(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each score that not every report has, such as the calibration."""
+    """Yield a line for each optional score of a report, such as the calibration."""
     if found := report.get("without_duplicates"):
         yield (
             f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "

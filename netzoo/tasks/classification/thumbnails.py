@@ -1,4 +1,4 @@
-"""Small pictures of evaluated images, as addresses that a page can hold."""
+"""Small pictures of evaluated images, as `data:` addresses for a page."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ from netzoo.data.source import Source
 from netzoo.errors import UserError, note
 from netzoo.tasks.classification.predictor import Predictor
 
-# Returns images from `Predictor.preprocess` with a map of the places that the network looks at.
+# Returns images from `Predictor.preprocess` with a map of the regions that the network uses.
 Explain = Callable[[Predictor, list[np.ndarray]], list[np.ndarray]]
 
 SIDE = 176  # pixels; about 8 KB

@@ -114,7 +114,7 @@ def compare(other: Evaluation, names: Sequence[str], right: np.ndarray) -> dict[
 
 
 def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield lines that say how a comparison ended."""
+    """Yield the lines of a comparison for the terminal."""
     low, high = found["difference_interval"]
     yield (
         f"{found['with']}: accuracy {found['accuracy']:.2%}; difference "
@@ -131,5 +131,5 @@ def comparison_lines(found: Mapping[str, Any]) -> Iterator[str]:
 def verdict(p_value: float) -> str:
     """Return what a p-value says about the difference of two networks."""
     if p_value < SIGNIFICANT:
-        return "chance alone hardly explains the difference"
-    return "the difference may be chance"
+        return "the difference is unlikely to be due to chance"
+    return "the difference may be due to chance"

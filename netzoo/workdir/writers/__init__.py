@@ -1,7 +1,7 @@
-"""Writers of the numbers of a run beside metrics.jsonl: TensorBoard, wandb, mlflow and trackio.
+"""Writers of a run's metrics besides metrics.jsonl: TensorBoard, wandb, mlflow and trackio.
 
 A service gets the configuration when a run starts, and the numbers of each line of the log. A
-service that fails does not end the run, because metrics.jsonl holds everything.
+failing service does not end the run, because metrics.jsonl holds all metrics.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.json_files import read_json
 
-# The configuration key `writers` takes these, and always "jsonl".
+# Values of the configuration key `writers`, besides "jsonl" and "tensorboard".
 SERVICES = ("wandb", "mlflow", "trackio")
 _IDENTITY_FILE = "writers.json"
 _IDENTITY = re.compile("[0-9a-f]{8}")
 
 
 class Writer(Protocol):
-    """Something that gets the numbers of a run."""
+    """A destination of a run's metrics."""
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Add the numbers of a step; their names are such as `train/loss`."""
+        """Write the numbers of a step by their names, such as `train/loss`."""
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write all remaining numbers, and close the destination."""
 
 
 def check_writers(names: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class Services:
           names: Some of `SERVICES`; other names are ignored.
           workdir: The folder of the run on the disk, for files that a service keeps.
           config: The configuration by key.
-          new: Whether the run starts, not continues.
+          new: Whether the run is new; False if it continues.
 
         Raises:
           UserError: A service cannot start, for example without a login.
@@ -91,7 +91,7 @@ class Services:
                 getattr(self._writers[name], method)(*arguments)
         except Exception as error:  # of any library
             self._writers.pop(name)
-            note(f"the writer {name} has failed and is left out from now on: {error}")
+            note(f"the writer {name} failed; the run continues without it: {error}")
 
 
 @contextlib.contextmanager

@@ -60,9 +60,9 @@ class TensorBoard:
 def write_evaluation(
     folder: Path, step: int, numbers: Mapping[str, float], pictures: Mapping[str, bytes]
 ) -> None:
-    """Write the results of an evaluation into a folder, instead of earlier ones.
+    """Replace the results of an evaluation in a folder.
 
-    TensorBoard shows the folder as a run of its own. `pictures` are PNG files.
+    TensorBoard shows the folder as a separate run. `pictures` are PNG files.
     """
     with filling(folder) as place:
         for old in place.glob(f"events.out.tfevents.*{EVENTS}*"):
@@ -74,6 +74,6 @@ def write_evaluation(
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that the plugin for hyper-parameters knows."""
+    """Convert values to types that the plugin for hyper-parameters accepts."""
     known = str | bool | int | float
     return {key: value if isinstance(value, known) else str(value) for key, value in config.items()}

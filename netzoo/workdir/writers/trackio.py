@@ -29,7 +29,7 @@ class Trackio:
         self._run.log(dict(numbers), step=step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write all remaining numbers."""
         self._run.finish()
 
 

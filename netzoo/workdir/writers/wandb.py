@@ -20,7 +20,7 @@ class Wandb:
             resume="allow",
             dir=str(workdir),
             config=dict(config),
-            # The output of the run is the user's, and so is its code.
+            # Do not upload the output and the code of the run.
             settings=wandb.Settings(
                 silent=True, console="off", disable_code=True, disable_git=True
             ),
@@ -31,7 +31,7 @@ class Wandb:
         self._run.log(dict(numbers), step=step)
 
     def close(self) -> None:
-        """Upload what is left."""
+        """Upload all remaining numbers."""
         self._run.finish()
 
 

@@ -11,7 +11,7 @@ from netzoo.tasks.run_facts import RunFacts
 
 NASTY = "<script>alert(1)</script>\"'&{{ 7*7 }}$x$\u202e"
 LOGITS = np.log(
-    # The second and fourth are wrong; the fourth is the surest mistake.
+    # The second and fourth are wrong; the fourth is the most confident mistake.
     [[0.9, 0.08, 0.02], [0.48, 0.5, 0.02], [0.1, 0.6, 0.3], [0.01, 0.04, 0.95], [0.2, 0.3, 0.5]]
 )
 LABELS = np.array([0, 0, 1, 0, 2])

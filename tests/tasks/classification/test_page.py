@@ -80,12 +80,12 @@ def test_the_page_says_what_was_evaluated():
 
 
 def test_a_temperature_changes_the_probabilities():
-    """The page shows the probabilities that predictions of the run show."""
+    """The probabilities on the page are those of predictions of the run."""
     page = page_of(["daisy", "roses", "tulips"], [f"{i}.png" for i in range(5)], temperature=2.0)
     text = re.sub(r"\s+", " ", Reader(page).text)
     root = np.sqrt([0.01, 0.04, 0.95])
     assert f"tulips{root[2] / root.sum():.1%}" in text and "tulips95.0%" not in text
-    assert "Divided by the temperature 2.00" in text and "--temperature fit" not in text
+    assert "A temperature of 2.00, fitted on" in text and "--temperature fit" not in text
 
 
 def test_pictures_are_what_the_network_sees():
@@ -115,7 +115,7 @@ def test_the_page_compares_two_runs():
     here, there = text.index("Only this run is right"), text.rindex("Only <script>")
     assert here < text.index("0.png") < there < text.index("3.png") < text.index("1.png")
     assert "differs by -20.0 points" in text and "Recall of daisy33.3%12.3%" in text
-    assert "p = 1: the difference may be chance" in text
+    assert "p = 1: the difference may be due to chance" in text
 
 
 def test_many_classes_are_not_a_wall_of_numbers():
@@ -161,7 +161,7 @@ def test_a_class_without_images_has_no_curve():
 
 
 def test_pictures_are_explained():
-    """The surest mistakes and the least certain images get the map of their own picture."""
+    """The most confident mistakes and the least certain images get the map of their own picture."""
     asked = []
 
     def heat(indices):

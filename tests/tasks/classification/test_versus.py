@@ -77,7 +77,7 @@ def test_classes_and_images_may_come_in_any_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "p_value", "words"), [(5, 0.0625, "may be chance"), (6, 0.03125, "hardly explains")]
+    ("wrong", "p_value", "words"), [(5, 0.0625, "may be due to"), (6, 0.03125, "unlikely")]
 )
 def test_the_verdict_follows_the_exact_test(wrong, p_value, words):
     """Five and six images that only one run gets right lie on both sides of 5 %: 2 / 2**n."""
