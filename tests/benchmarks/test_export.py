@@ -19,7 +19,7 @@ def test_the_page_shows_the_recorded_table():
 
 
 def test_times_are_shown_where_they_were_measured(tmp_path):
-    """A file without them has no empty columns."""
+    """A file without times has no empty columns."""
     rows = [("vgg11", 224, "jax.jit", 1_500_000, 0.0, 2.25)]
     rows.append(("vgg11", 224, "onnx", 2_000_000, 3e-7, 1.0))
     write_csv(tmp_path / "x.csv", COLUMNS, rows)

@@ -131,7 +131,7 @@ def test_a_picture_gets_its_classes_and_heat_map(tab, photo, requested, connecte
 
 
 def test_the_test_sees_requests_to_other_hosts(tab, requested):
-    """Otherwise, the tests above and below could not fail."""
+    """Protects the tests above and below: a request to another host is recorded."""
     tab.evaluate("fetch('http://elsewhere.invalid/x').catch(() => 0)")
     assert requested == {"127.0.0.1", "elsewhere.invalid"}
 

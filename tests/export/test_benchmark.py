@@ -22,7 +22,7 @@ def test_every_format_is_measured_beside_the_network(repeats, predictor, images)
 
 
 def test_options_that_do_not_fit_a_benchmark(tmp_path):
-    """They are refused before the weights are read."""
+    """Wrong options are errors before the weights are read."""
     where = ["--weights", "mobilenet_v2.tv_in1k"]
     for options in (["--format", "onnx"], ["--with-preprocessing"], ["--repeats", "0"]):
         with pytest.raises(UserError, match="--benchmark measures every format"):

@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_predictor(path, predictor, pictures, tmp_path):
 
 
 def test_the_command_needs_a_run_or_a_file_with_data(path, pictures):
-    """Options of runs are refused rather than ignored."""
+    """The command refuses options of runs instead of ignoring them."""
     for arguments, message in (
         ([], "either --workdir DIR"),
         (["--workdir", "x", "--file", str(path)], "either --workdir DIR"),

@@ -39,7 +39,7 @@ def exported(request, file_format, predictor, images, tmp_path_factory) -> FileC
 
 
 def test_files_classify_as_their_network_does(exported, predictor, images):
-    """In batches of any size, with the temperature of the network."""
+    """File and network agree in batches of any size, with the temperature of the network."""
     expected = predictor.probabilities(list(images.pixels))
     assert np.ptp(expected, axis=0).min() > 0.01  # otherwise, any constant would agree
     for count in (1, 5):
@@ -65,7 +65,7 @@ def test_files_classify_images_of_any_size(exported, predictor, pictures):
 def test_a_file_that_differs_is_not_written(
     factor, file_format, predictor, images, tmp_path, monkeypatch
 ):
-    """The old file stays, and the error says where the largest difference is."""
+    """The old file stays, and the error names the image and class of the largest difference."""
 
     def wrong(predictor, *args):
         program = image_program(predictor, *args)
@@ -79,7 +79,7 @@ def test_a_file_that_differs_is_not_written(
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_the_difference_is_relative_to_the_largest_output_and_has_a_place(predictor, images):
+def test_the_difference_is_relative_and_names_image_and_class(predictor, images):
     """Protects the figure and the place that the command prints."""
 
     class Shifted:
@@ -98,7 +98,7 @@ def test_the_difference_is_relative_to_the_largest_output_and_has_a_place(predic
 
 
 def test_a_run_is_compared_over_its_validation_split(predictor, pictures, tmp_path):
-    """Never over its test split; and nothing is compared over data that are missing."""
+    """The images never come from the test split, and missing data give no images."""
     from netzoo.config import save_config
     from netzoo.tasks import create_task
 
@@ -116,7 +116,7 @@ def test_a_run_is_compared_over_its_validation_split(predictor, pictures, tmp_pa
 
 
 def test_the_command_exports_a_file_of_weights(predictor, pictures, tmp_path, capfd, monkeypatch):
-    """It names the images, the difference and the file."""
+    """The output names the images, the difference and the file."""
     model = create_model("reliability_small", num_classes=len(NAMES))
     weights, out = tmp_path / "small.safetensors", tmp_path / "small.stablehlo"
     from netzoo.models.summary import variable_shapes
@@ -168,6 +168,6 @@ def test_runs_in_bfloat16_are_exported_in_float32(monkeypatch, pictures):
 
 
 def test_unknown_suffixes(tmp_path):
-    """The error lists the known ones."""
+    """The error lists the known suffixes."""
     with pytest.raises(UserError, match=r"unknown suffix.*'\.pt'.*\.stablehlo"):
         FileClassifier(tmp_path / "small.pt")

@@ -51,7 +51,7 @@ def test_netzoo_reads_a_folder_back(network, tmp_path, images):
 
 
 @pytest.mark.slow
-def test_weights_that_are_read_back_wrong_are_not_left(network, tmp_path, monkeypatch):
+def test_weights_that_differ_when_read_back_are_removed(network, tmp_path, monkeypatch):
     """Protects from a layout that does not reverse."""
     other = drawn(variable_shapes(network.model, 32), seed=1)
     monkeypatch.setattr(hub, "load_weights", lambda *args, **options: other)
@@ -62,7 +62,7 @@ def test_weights_that_are_read_back_wrong_are_not_left(network, tmp_path, monkey
 
 @pytest.mark.slow
 def test_options_get_timms_arguments_or_are_refused():
-    """Otherwise, timm would compute other logits with the same weights."""
+    """With another option, timm would compute other logits from the same weights."""
     config = hub_config(trained("mobilenet_v2_035", norm_epsilon=1e-3))
     assert config["model_args"] == {"bn_eps": 1e-3}
     for network, message in (
@@ -80,7 +80,7 @@ def test_every_network_of_the_table_has_names_in_timm():
         assert "timm" in FAMILIES[type(create_model(name))].projects
 
 
-def test_texts_from_outside_have_no_meaning_in_the_card(network):
+def test_the_card_escapes_texts(network):
     """Class names may come from a stranger's folder names."""
     names = ("<img src=x>", "a|b\n# c", "[d](http://e)")
     card = model_card("x", hub_config(network), "t`", names, {"command": "x\n```\n# y"})
@@ -90,7 +90,7 @@ def test_texts_from_outside_have_no_meaning_in_the_card(network):
 
 @pytest.mark.slow
 def test_the_command_writes_weights(network, tmp_path, capfd):
-    """From netzoo's own file into the names of a project, and back."""
+    """The command converts netzoo's own file to the names of a project, and back."""
     weights, out = tmp_path / "own.safetensors", tmp_path / "timm.safetensors"
     described = {"preprocessing": PREPROCESSING, "class_names": NAMES}
     save_safetensors(weights, network.variables, network.name, **described)

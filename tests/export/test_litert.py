@@ -43,7 +43,7 @@ def test_lower_precisions_are_smaller_and_less_exact(paths, predictor, images):
 
 
 def test_files_hold_their_labels(paths):
-    """`unzip` reads them."""
+    """`unzip` reads the labels."""
     with zipfile.ZipFile(paths["int8"]) as archive:
         assert archive.read("labels.txt").decode().split() == [*NAMES]
 
@@ -58,7 +58,7 @@ def test_damaged_files_give_one_message(paths, tmp_path):
 
 
 def test_precisions_belong_to_litert(tmp_path):
-    """They are refused elsewhere rather than ignored."""
+    """Other formats refuse --precision instead of ignoring it."""
     arguments = ["--weights", "x", "--format", "onnx", "--out", str(tmp_path / "x.onnx")]
     with pytest.raises(UserError, match="--precision is for --format litert"):
         command.main([*arguments, "--precision", "int8"])

@@ -103,7 +103,7 @@ FAST = ("conv with bias", "two orders", "max_pool", "relu6", "static gather", "c
 
 @pytest.mark.parametrize("name", fast_only(OPERATIONS, FAST))
 def test_operations(name):
-    """Each for two sizes of the batch; float32 sums of at most some dozens of terms."""
+    """Each operation has two batch sizes, and float32 sums of at most some dozens of terms."""
     function = OPERATIONS[name]
     shape = (("batch", 6, 5, 3), jnp.float32)
     program = Program(lambda x: (function(x),), {"x": shape}, ("result",), {})

@@ -27,7 +27,7 @@ def padded(tokens):
 
 @pytest.mark.parametrize("file_format", fast_only(["stablehlo", "onnx"], ["onnx"]))
 def test_both_programs_give_the_logits_of_the_network(file_format, tmp_path):
-    """For one sentence and for several, and whatever follows a position in the target."""
+    """The logits agree for one and several sentences, whatever follows a position in the target."""
     model, source, target = small(), padded(SOURCE), padded(TARGET)
     variables, known = draw(model), FORMATS[file_format]
     expected = np.asarray(model.apply(variables, source, target, train=False))

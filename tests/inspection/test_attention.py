@@ -57,7 +57,7 @@ def test_rollout_heads_and_map_agree_with_the_endpoints(pool):
 
 
 def test_errors():
-    """Networks without attention, and blocks that do not exist."""
+    """A network without attention and an unknown block are errors."""
     with pytest.raises(UserError, match="the network has no attention; expected a Vision"):
         attention_rollout(small_predictor(), IMAGES)
     with pytest.raises(UserError, match="unknown block with attention 'encoder/block4'; did you"):

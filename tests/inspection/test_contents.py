@@ -98,7 +98,7 @@ def test_feature_maps_are_the_endpoints(conv):
 
 
 def test_default_of_feature_maps():
-    """The last layer with a place for 4x4 pixels; else the default of Grad-CAM."""
+    """The default is the last layer of stride 4, or else that of Grad-CAM."""
     layers = [Layer(f"stage{i}", (64 // 2**i, 64 // 2**i, 8), "float32") for i in range(1, 6)]
     assert feature_layer(layers, 64).name == "stage2"
     assert feature_layer(layers[3:], 64).name == "stage5"

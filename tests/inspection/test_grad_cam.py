@@ -121,7 +121,7 @@ def test_images_have_to_be_preprocessed(deep):
     assert grad_cam(deep, []).shape == (0, 24, 24)
 
 
-def test_overlay_colours_what_is_hot():
+def test_overlay_colours_high_values():
     """A map of 0 and a map of 1 give different colours, and the image stays visible."""
     image = np.full((4, 6, 3), 200, np.uint8)
     image[:, 3:] = 20

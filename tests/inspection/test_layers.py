@@ -95,7 +95,7 @@ def test_order_of_computation():
     [(3, "token", "encoder/block2"), slow(1, "token", "stem"), slow(3, "gap", "encoder")],
 )
 def test_default_of_a_vision_transformer(depth, pool, expected):
-    """Every place has a gradient at the default, and with a class token not at `encoder`."""
+    """Every position has a gradient at the default, and with a class token not at `encoder`."""
     model = create_model("vit_ti16", 5, variant=Variant(16, depth, 16, 2, 16), pool=pool)
     rng = np.random.default_rng(0)
     variables = jax.tree.map(

@@ -100,7 +100,7 @@ def test_every_option_reaches_the_server(colours, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("platform", "largest"), [("cpu", 1), ("gpu", 16)])
 def test_batches_are_for_accelerators(platform, largest, colours, tmp_path, monkeypatch):
-    """A CPU gains little from them, and compiles each size."""
+    """A CPU gains little from batches, and compiles each size."""
     got = []
     monkeypatch.setattr(Predictor, "from_run", lambda *_: colours)
     monkeypatch.setattr(batcher, "Batcher", lambda _, most, wait: got.append(most))

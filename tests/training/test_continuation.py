@@ -138,7 +138,7 @@ def test_more_epochs_continue_with_a_line_on_the_schedule(finished, pictures, ca
         (7, (), 6, None),
     ],
 )
-def test_a_log_that_was_cut_is_said(every, written, start, lacked, place, request):
+def test_a_log_that_was_cut_is_reported(every, written, start, lacked, place, request):
     """Protects records and curves, which lack lines if the log ends before the checkpoint."""
     workdir, config = request.getfixturevalue(place), tiny_config("unused")
     config.train.log_every_steps = every
