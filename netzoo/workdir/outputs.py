@@ -1,6 +1,7 @@
 """Checks the output files of a command."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from netzoo.errors import UserError
@@ -25,3 +26,17 @@ def check_writable(*paths: str | None) -> None:
             raise UserError(f"cannot write {path}: the folder {folder} does not exist")
         if not os.access(path if is_stream(Path(path)) else folder, os.W_OK):
             raise UserError(f"cannot write {path}: no permission")
+
+
+def check_apart(outputs: Iterable[str | None], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that no output file is an input, which would be lost; skip None.
+
+    Raises:
+      UserError: An output file is an input.
+    """
+    existing = [path for path in outputs if path is not None and os.path.isfile(path)]
+    if existing:  # otherwise, the names of many inputs need not be resolved
+        read = {os.path.realpath(path) for path in inputs}
+        for path in existing:
+            if os.path.realpath(path) in read:
+                raise UserError(f"{path} is an input and would be replaced; give another name")

@@ -20,7 +20,7 @@ from netzoo.tasks.classification.prediction_output import (
     writing,
 )
 from netzoo.tasks.classification.predictor import Predictor
-from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.outputs import check_apart, check_writable
 
 
 class Options(NamedTuple):
@@ -59,6 +59,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     check_writable(options.figure, options.output)
     check_format(options.figure)
     files = find_images(paths)
+    check_apart((options.figure, options.output), files)
     predictor = load(config, workdir, options.checkpoint)
     top_k = min(options.top_k, len(predictor.class_names))
     sheet: tuple[Predictions, list[np.ndarray]] = [], []

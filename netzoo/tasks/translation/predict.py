@@ -26,7 +26,7 @@ from netzoo.tasks.translation.task import SPACES, VOCABULARY_FILE
 from netzoo.tasks.translation.translator import Hypothesis, Translator
 from netzoo.tasks.translation.vocabulary import UNKNOWN, Vocabulary
 from netzoo.workdir.checkpoint import restore_variables
-from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.outputs import check_apart, check_writable
 
 # Sentences translated and written at a time: enough for full batches of every length.
 SENTENCES_AT_A_TIME = 4096
@@ -80,6 +80,7 @@ def predict(config: ConfigDict, workdir: Path, sentences: Sequence[str], options
             f"{config.evaluation.beam_size}. Add --config.evaluation.beam_size={options.top_k}"
         )
     check_writable(options.output, options.figure)
+    check_apart((options.output, options.figure), [options.input] if options.input else [])
     check_format(options.figure)
     if options.output is None and sys.stdout is None:
         raise UserError("standard output is closed; pass --output FILE")

@@ -183,6 +183,17 @@ def test_nothing_to_predict(run, photos):
         run(photos / "empty")
 
 
+@pytest.mark.parametrize("option", ["figure", "output"])
+def test_a_result_does_not_replace_a_picture(option, run, photos):
+    """A picture is lost if its own name is given for a result."""
+    good = photos / "good.png"
+    before = good.read_bytes()
+    for wanted in (photos, good):
+        with pytest.raises(UserError, match=r"good\.png is an input and would be replaced"):
+            run(wanted, csv=True, **{option: str(good)})
+    assert good.read_bytes() == before
+
+
 def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     """Predictions are printed even if the figure cannot be drawn."""
     with pytest.raises(UserError, match=r"sheet\.png was not written: expected at most 300 images"):

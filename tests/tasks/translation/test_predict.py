@@ -151,6 +151,10 @@ def test_one_file_for_two_things_is_refused(run, tmp_path):
         run("1", output=str(tmp_path / "x"), figure=str(tmp_path / "." / "x"))
     with pytest.raises(UserError, match="it is a folder"):
         run("1", output="")
+    (tmp_path / "in").write_text("1\n2\n")
+    with pytest.raises(UserError, match="is an input and would be replaced"):
+        run(input=str(tmp_path / "in"), output=str(tmp_path / "in"))
+    assert (tmp_path / "in").read_text() == "1\n2\n"
 
 
 def test_doubtful_sentences_are_counted(run, capfd):
