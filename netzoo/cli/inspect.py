@@ -27,7 +27,7 @@ from netzoo.files import replacing
 from netzoo.paths import run_path, user_path
 from netzoo.progress import track
 from netzoo.workdir import WEIGHTS
-from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.outputs import check_apart, check_writable
 
 if TYPE_CHECKING:
     from netzoo.inspection.kinds import Subject
@@ -83,6 +83,7 @@ def _inspect(config: ConfigDict, options: argparse.Namespace) -> int | None:
     from netzoo.inspection.kinds import inspect
     from netzoo.mesh import check_devices
     from netzoo.models import model_entry
+    from netzoo.tasks import run_config
 
     figure = str(user_path(options.figure or f"{options.kind}.png"))
     arrays = options.arrays and str(user_path(options.arrays))
@@ -91,13 +92,19 @@ def _inspect(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if arrays and not arrays.endswith(".npz"):
         raise UserError(f"--arrays {arrays}; expected a name that ends with .npz")
     check_devices()
-    if options.workdir and not model_entry(config.model.name).image_size:
-        return _inspect_text(config, options, figure)
+    if options.workdir:
+        resolved = run_config(run_path(options.workdir), config)  # imports the run's modules
+        if not model_entry(resolved.model.name).image_size:
+            return _inspect_text(config, options, figure)
+    files = _files(options)
+    check_apart((figure, arrays), files)
     subject = _subject(config, options)
     if options.layer == "list":
         _list_layers(subject)
         return None
-    found = inspect(options.kind, _with_images(subject, options))
+    images = [subject.predictor.preprocess(path) for path in track(files, "reading images")]
+    subject = subject._replace(images=images, names=[path.name for path in files])
+    found = inspect(options.kind, subject)
     figures.save(found.figure, figure)
     say(f"written: {figure}")
     _save(arrays, found.arrays)
@@ -155,6 +162,7 @@ def _save(path: str | None, arrays: Mapping[str, Any]) -> None:
 def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
     """Load the network."""
     from netzoo.inspection.kinds import Subject
+    from netzoo.tasks import run_config
     from netzoo.tasks.classification.predictor import Predictor
     from netzoo.tasks.task import create_network
     from netzoo.weights import load_model
@@ -165,7 +173,8 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
         predictor = Predictor.from_run(options.workdir, which, config)
 
         def trained():
-            network = create_network(config, len(predictor.class_names))
+            resolved = run_config(run_path(options.workdir), config)
+            network = create_network(resolved, len(predictor.class_names))
             return network, restore_variables(run_path(options.workdir), which)[2]
     else:
         title = Path(options.weights).name
@@ -177,8 +186,8 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
     return Subject(title, predictor, trained, options.class_name, options.layer)
 
 
-def _with_images(subject: "Subject", options: argparse.Namespace) -> "Subject":
-    """Read the images and preprocess them."""
+def _files(options: argparse.Namespace) -> list[Path]:
+    """Return the files of the images."""
     files: list[Path] = []
     for path in map(user_path, options.inputs):
         if path.is_dir():
@@ -190,8 +199,7 @@ def _with_images(subject: "Subject", options: argparse.Namespace) -> "Subject":
             files.append(path)
     if len(files) > MOST_IMAGES:
         raise UserError(f"expected at most {MOST_IMAGES} images, got {len(files):,}; pass fewer")
-    images = [subject.predictor.preprocess(path) for path in track(files, "reading images")]
-    return subject._replace(images=images, names=[path.name for path in files])
+    return files
 
 
 def _list_layers(subject: "Subject") -> None:

@@ -9,7 +9,7 @@ import scipy.ndimage
 from chex import ArrayTree
 from matplotlib.figure import Figure
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 from netzoo.inspection.activations import activation_histograms, feature_layer, feature_maps
 from netzoo.inspection.attention import attention_heads, attention_map, attention_rollout
 from netzoo.inspection.attribution import integrated_gradients, occlusion
@@ -65,7 +65,7 @@ class Subject(NamedTuple):
         """Return two lines for each image: its class with the probability, and its name."""
         shares = probabilities(self.predictor, checked_images(self.predictor, self.images))
         return [
-            f"{self.predictor.class_names[index]} {share[index]:.0%}\n{name}"
+            f"{printable(self.predictor.class_names[index])} {share[index]:.0%}\n{printable(name)}"
             for index, share, name in zip(classes, shares, self.names, strict=True)
         ]
 
@@ -83,6 +83,7 @@ class Kind(NamedTuple):
     draw: Callable[[Subject], Finding]
     needs_images: bool = True
     fits: Callable[[Subject], bool] = lambda subject: True
+    options: tuple[str, ...] = ()  # fields of Subject that have an effect
 
 
 def _grad_cam(subject: Subject, *, plus_plus: bool) -> Finding:
@@ -201,16 +202,18 @@ def _has_attention(subject: Subject) -> bool:
     return any(layer.name.endswith(WEIGHTS) for layer in layers_of(subject.predictor))
 
 
+_LAYER, _CLASS = "layer", "class_name"
+_BOTH = (_LAYER, _CLASS)
 # The command `netzoo inspect` describes them.
 KINDS = {
-    "grad-cam": Kind(lambda subject: _grad_cam(subject, plus_plus=False)),
-    "grad-cam++": Kind(lambda subject: _grad_cam(subject, plus_plus=True)),
-    "integrated-gradients": Kind(_integrated_gradients),
-    "occlusion": Kind(_occlusion),
-    "curves": Kind(_curves),
-    "attention": Kind(_attention, fits=_has_attention),
-    "heads": Kind(_heads, fits=_has_attention),
-    "feature-maps": Kind(_feature_maps),
+    "grad-cam": Kind(lambda subject: _grad_cam(subject, plus_plus=False), options=_BOTH),
+    "grad-cam++": Kind(lambda subject: _grad_cam(subject, plus_plus=True), options=_BOTH),
+    "integrated-gradients": Kind(_integrated_gradients, options=(_CLASS,)),
+    "occlusion": Kind(_occlusion, options=(_CLASS,)),
+    "curves": Kind(_curves, options=_BOTH),
+    "attention": Kind(_attention, fits=_has_attention, options=(_CLASS,)),
+    "heads": Kind(_heads, fits=_has_attention, options=_BOTH),
+    "feature-maps": Kind(_feature_maps, options=_BOTH),
     "activations": Kind(_activations),
     "kernels": Kind(_kernels, needs_images=False),
     "position-embedding": Kind(
@@ -227,12 +230,15 @@ def inspect(kind: str, subject: Subject) -> Finding:
 
     Raises:
       UserError: The network has nothing of this kind, images are missing, or the layer or class is
-        unknown.
+        unknown or has no effect on this kind.
     """
     chosen = KINDS[kind]
     if not chosen.fits(subject):
         possible = ", ".join(name for name, other in KINDS.items() if other.fits(subject))
         raise UserError(f"{subject.title} has no {kind}; kinds for this network: {possible}")
+    for option, name in ((_LAYER, "a layer"), (_CLASS, "a class")):
+        if option not in chosen.options and getattr(subject, option) is not None:
+            raise UserError(f"{kind} does not depend on {name}; omit it")
     if chosen.needs_images and not len(subject.images):
         raise UserError(f"{kind} needs images; pass images, or folders of images")
     return chosen.draw(subject)

@@ -111,6 +111,8 @@ def test_lists_layers(place, capsys):
         (["heads", *CONV, "photos"], "has no heads; kinds for this network: grad-cam, grad-cam++"),
         (["grad-cam", *CONV, "config.json"], "Cannot decode config.json"),
         (["grad-cam", *CONV, "photos", "--class", "rose"], "did you mean roses?"),
+        (["activations", *CONV, "photos", "--class", "roses"], "not depend on a class; omit it"),
+        (["occlusion", *CONV, "photos", "--layer", "stem"], "not depend on a layer; omit it"),
         (["grad-cam", *CONV, "photos", "--figure", "a.pgn"], "expected a figure's extension"),
         (["grad-cam", *CONV, "photos", "--arrays", "a.csv"], "expected a name that ends with .npz"),
     ],
@@ -120,6 +122,30 @@ def test_errors(arguments, message, place, capsys):
     assert main(["inspect", *arguments]) == 1
     assert message in capsys.readouterr().err.replace("\n", " ")
     assert not list(place.glob("*.png")) + list(place.glob("*.npz"))
+
+
+def test_a_figure_does_not_replace_an_input(place, capsys):
+    """A photograph is lost if its own name is given for the figure."""
+    before = (place / "photos" / "0.png").read_bytes()
+    for images in ("photos", "photos/0.png"):
+        assert main(["inspect", "grad-cam", images, *CONV, "--figure", "photos/0.png"]) == 1
+        assert "is an input and would be replaced" in capsys.readouterr().err.replace("\n", " ")
+    assert (place / "photos" / "0.png").read_bytes() == before
+
+
+def test_the_modules_of_a_run_are_imported(place, capsys):
+    """A run may have a network of the user's own."""
+    config = tiny_config(place / "photos")
+    config.modules = ("absent_module",)
+    save_config(config, place)
+    assert main(["inspect", "grad-cam", "photos", *CONV]) == 1
+    assert "absent_module" in capsys.readouterr().err
+
+
+def test_names_with_line_ends_are_drawn(place):
+    """A name is one line of a caption, whatever it holds."""
+    (place / "photos" / "0.png").rename(place / "photos" / "a\nb\x1b[31m$x^2$.png")
+    assert main(["inspect", "grad-cam", "photos", *CONV]) == 0
 
 
 def test_translations_are_drawn_by_predict(place, monkeypatch, capsys):
