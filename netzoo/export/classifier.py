@@ -146,7 +146,7 @@ def _checked(path: Path, program: LoadedProgram) -> dict[str, Any]:
     """Return the metadata of a program, with the preprocessing as `Preprocessing`.
 
     Raises:
-      UserError: They do not describe a classifier.
+      UserError: The metadata do not describe a classifier.
     """
     metadata = dict(program.metadata)
     try:
