@@ -21,6 +21,12 @@ from netzoo.errors import UserError
 from netzoo.paths import user_path
 from netzoo.workdir import WEIGHTS
 
+# Beginnings of keys whose values an exported file defines.
+_OF_FILE = (
+    *("model.", "init.", "data.image_size", "data.mean", "data.std"),
+    *("evaluation.tta", "evaluation.crop_pct"),
+)
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
@@ -84,6 +90,8 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.mesh import check_devices
     from netzoo.training.evaluate_run import evaluate_run
 
+    if options.file:
+        _check_overridden(options.overridden)
     check_devices()
     if options.data:
         _use_data(config, options.data, options.overridden)
@@ -106,6 +114,12 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
         page=not options.no_report,
         compare=options.compare,
     )
+
+
+def _check_overridden(keys: Sequence[str]) -> None:
+    """Refuse keys of the network and of the preprocessing, which the exported file defines."""
+    if given := [key for key in keys if key.startswith(_OF_FILE)]:
+        raise UserError(f"the exported file defines what --config.{given[0]} would change; omit it")
 
 
 def _use_data(config: ConfigDict, source: str, overridden: Sequence[str]) -> None:

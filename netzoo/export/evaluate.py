@@ -21,7 +21,7 @@ from netzoo.tasks.classification.task import ImageClassification
 from netzoo.training.evaluation import evaluate_rows
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.environment import commit, versions
-from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.outputs import check_results_folder, check_writable
 
 
 class _FileTask(ImageClassification):
@@ -69,6 +69,7 @@ def evaluate_file(
     if jax.process_count() > 1:
         raise UserError("an exported file is evaluated by one process; start only one")
     if out is not None:
+        check_results_folder(out)
         out.mkdir(parents=True, exist_ok=True)
         check_writable(str(out / EVAL_FILE))
     file = FileClassifier(path, config.evaluation.batch_size)

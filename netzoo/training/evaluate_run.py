@@ -33,7 +33,7 @@ from netzoo.workdir import EVAL_FILE, REPORT_FILE, TENSORBOARD
 from netzoo.workdir.checkpoint import restore_variables
 from netzoo.workdir.environment import commit, shared_environment, shell_line, versions
 from netzoo.workdir.held_out import add_evaluation
-from netzoo.workdir.outputs import check_writable
+from netzoo.workdir.outputs import check_results_folder, check_writable
 from netzoo.workdir.writers.tensorboard import write_evaluation
 
 
@@ -251,8 +251,8 @@ def _folder(
                 f"{'; '.join(differing)}. {folder} holds only results with the data and settings "
                 "of the run; add --out DIR"
             )
-    elif (folder / CONFIG_FILE).exists():
-        raise UserError(f"{folder} is the folder of a run; give --out another folder")
+    else:
+        check_results_folder(folder)
     if out is None and split != "test":
         make_folder(folder)
     if not is_in_bucket(folder):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from netzoo.config import CONFIG_FILE
 from netzoo.errors import UserError
 from netzoo.files import is_stream
 
@@ -40,3 +41,15 @@ def check_apart(outputs: Iterable[str | None], inputs: Iterable[str | os.PathLik
         for path in existing:
             if os.path.realpath(path) in read:
                 raise UserError(f"{path} is an input and would be replaced; give another name")
+
+
+def check_results_folder(folder: Path) -> None:
+    """Check that results of other data, or of another program, may be written into a folder.
+
+    Raises:
+      UserError: It is a file, or the folder of a run, whose own results would be replaced.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give --out the name of a folder")
+    if (folder / CONFIG_FILE).exists():
+        raise UserError(f"{folder} is the folder of a run; give --out another folder")

@@ -61,10 +61,25 @@ def test_the_command_needs_a_run_or_a_file_with_data(path, pictures):
         (["--workdir", "x", "--file", str(path)], "either --workdir DIR"),
         (["--file", str(path)], "needs --data SOURCE"),
         (["--file", str(path), "--data", "x", "--split", "train"], "--split concerns runs"),
+        *(
+            (["--file", str(path), "--data", "x", f"--config.{key}={value}"], f"config.{key} would")
+            for key, value in (("evaluation.tta", "flip"), ("model.name", "resnet18"))
+        ),
         (["--file", str(path), "--data", f"folder:{pictures}/train/daisy"], "daisy"),
     ):
         with pytest.raises(UserError, match=message):
             command.main(arguments)
+
+
+def test_the_results_of_a_run_are_kept(path, pictures, tmp_path):
+    """Those of a file would replace them in the folder of the run."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "eval.json").write_text("of the run")
+    with pytest.raises(UserError, match="is the folder of a run; give --out another folder"):
+        evaluate_file(path, data_config(pictures), tmp_path)
+    with pytest.raises(UserError, match="is a file; give --out the name of a folder"):
+        evaluate_file(path, data_config(pictures), tmp_path / "eval.json")
+    assert (tmp_path / "eval.json").read_text() == "of the run"
 
 
 @pytest.mark.slow
