@@ -87,6 +87,8 @@ def _config_of(options: argparse.Namespace) -> ConfigDict:
 
 
 def _export(config: ConfigDict, options: argparse.Namespace) -> None:
+    if options.weights:
+        launch.refuse_overrides(options)
     if options.benchmark:
         _benchmark(config, options)
     elif options.format in _OF_WEIGHTS:

@@ -91,6 +91,8 @@ def _inspect(config: ConfigDict, options: argparse.Namespace) -> int | None:
     check_format(figure)
     if arrays and not arrays.endswith(".npz"):
         raise UserError(f"--arrays {arrays}; expected a name that ends with .npz")
+    if options.weights:
+        launch.refuse_overrides(options)
     check_devices()
     if options.workdir:
         resolved = run_config(run_path(options.workdir), config)  # imports the run's modules

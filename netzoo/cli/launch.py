@@ -17,6 +17,7 @@ from netzoo.cli.arguments import Parser
 from netzoo.cli.compile_cache import use_compile_cache
 from netzoo.config import load_config
 from netzoo.config.overrides import override, read_config, split_overrides
+from netzoo.errors import UserError
 
 HUGE_PAGES_SWITCH = "NETZOO_HUGE_PAGES"
 
@@ -46,6 +47,16 @@ def parser(
     )
     new.add_argument("--workdir", required=needs_workdir, help=workdir)
     return new
+
+
+def refuse_overrides(options: argparse.Namespace) -> None:
+    """Refuse options that would change the configuration of a run where there is no run.
+
+    Raises:
+      UserError: There are such options.
+    """
+    if options.overridden:
+        raise UserError("--config.KEY changes the configuration of a run, not of --weights")
 
 
 def run(

@@ -88,8 +88,7 @@ def _serve(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     Image.MAX_IMAGE_PIXELS = options.max_pixels  # the decoder's limit, for this process
     if options.weights:
-        if options.overridden:
-            raise UserError("--config.KEY changes the configuration of a run, not of --weights")
+        launch.refuse_overrides(options)
         predictor = Predictor.from_weights(options.weights)
         title = Path(options.weights).name  # clients need not know the folder
     else:

@@ -111,6 +111,7 @@ def test_lists_layers(place, capsys):
         (["heads", *CONV, "photos"], "has no heads; kinds for this network: grad-cam, grad-cam++"),
         (["grad-cam", *CONV, "config.json"], "Cannot decode config.json"),
         (["grad-cam", *CONV, "photos", "--class", "rose"], "did you mean roses?"),
+        (["kernels", *VIT, "--config.data.image_size=32"], "not of --weights"),
         (["activations", *CONV, "photos", "--class", "roses"], "not depend on a class; omit it"),
         (["occlusion", *CONV, "photos", "--layer", "stem"], "not depend on a layer; omit it"),
         (["grad-cam", *CONV, "photos", "--figure", "a.pgn"], "expected a figure's extension"),
