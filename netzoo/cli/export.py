@@ -2,6 +2,7 @@
 
 netzoo export --workdir runs/v2 --format stablehlo --out flowers.stablehlo
 netzoo export --workdir runs/v2 --format hub --out flowers_mobilenet
+netzoo export --workdir runs/v2 --format web --out flowers
 netzoo export --workdir runs/v2 --format safetensors --project torchvision --out v2.safetensors
 netzoo export --workdir runs/v2 --benchmark [--out formats.csv]
 netzoo export --weights resnet50.tv2_in1k --format stablehlo --out r50.stablehlo --images photos
@@ -10,8 +11,9 @@ For a run of translation, --out is a new folder with the encoder and one decodin
 
 Files of the formats onnx, stablehlo and litert hold a program, with BatchNorm folded into the
 convolutions, the class names and the preprocessing. The program maps normalised images to logits
-or, with --with-preprocessing, uint8 pixels to probabilities. The formats hub and safetensors hold
-weights for other libraries.
+or, with --with-preprocessing, uint8 pixels to probabilities. The format web is a folder with a page
+that classifies pictures in the browser. The formats hub and safetensors hold weights for other
+libraries.
 docs/export.md shows how to use the files.
 """
 
@@ -44,6 +46,7 @@ _CALIBRATION = 64  # images
 # Formats of weights without a program. A hub folder has no suffix.
 _HUB, _SAFETENSORS = "hub", "safetensors"
 _OF_WEIGHTS = {_HUB: "", _SAFETENSORS: ".safetensors"}
+_WEB = "web"  # a folder, whose network is an ONNX file
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,7 +60,12 @@ def main(arguments: Sequence[str]) -> None:
     weights = "published name or file of weights, instead of --workdir"
     parser.add_argument("--weights", metavar="NAME", help=weights)
     parser.add_argument("--model", help="network, for a file of weights that does not name it")
-    parser.add_argument("--format", choices=(*FORMATS, *_OF_WEIGHTS), help="format of the file")
+    formats = (*FORMATS, _WEB, *_OF_WEIGHTS)
+    parser.add_argument("--format", choices=formats, help="format of the file or folder")
+    title = "for web: heading of the page (default: the name of the run's folder or of the weights)"
+    parser.add_argument("--title", metavar="TEXT", help=title)
+    runtime = "for web: file of `npm pack onnxruntime-web` (default: npm downloads it)"
+    parser.add_argument("--onnxruntime-web", type=typed_path, metavar="FILE", help=runtime)
     project = "for safetensors: names of the tensors, such as timm (default: netzoo's own)"
     parser.add_argument("--project", help=project)
     measure = (
@@ -95,12 +103,16 @@ def _export(config: ConfigDict, options: argparse.Namespace) -> None:
         _write_weights(config, options)
     elif not (options.format and options.out):
         raise UserError("give --format and --out FILE, or --benchmark")
+    elif options.format != _WEB and (options.title or options.onnxruntime_web):
+        raise UserError("--title and --onnxruntime-web are for --format web; omit them")
     elif options.precision != "float32" and options.format != "litert":
         raise UserError("--precision is for --format litert; omit it")
     elif options.project:
         raise UserError("--project names tensors of --format safetensors; omit it")
     elif options.workdir is not None and _reads_text(config, options.workdir):
         _write_translator(config, options)
+    elif options.format == _WEB:
+        _write_web(config, options)
     else:
         _write(config, options)
 
@@ -118,6 +130,8 @@ def _write_translator(config: ConfigDict, options: argparse.Namespace) -> None:
     from netzoo.export.translator import export_translator
     from netzoo.mesh import check_devices
 
+    if options.format == _WEB:
+        raise UserError("--format web is for networks on images; use --format onnx")
     if options.with_preprocessing or options.images:
         raise UserError("a network on text has no images; omit --with-preprocessing and --images")
     check_devices()
@@ -183,6 +197,27 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     )
     say(f"file and network compared over {images.described}: {found}")
     say(f"written: {out}, {out.stat().st_size / 1e6:,.1f} MB")
+
+
+def _write_web(config: ConfigDict, options: argparse.Namespace) -> None:
+    """Write a folder with a page for browsers."""
+    from netzoo.export.web import write_web_folder
+    from netzoo.files import bytes_below
+    from netzoo.mesh import check_devices
+
+    if options.with_preprocessing:
+        raise UserError("--format web always has preprocessing; omit --with-preprocessing")
+    out = _checked_out(options, "")
+    check_devices()
+    predictor, model = _network(config, options)
+    named = run_path(options.workdir).name if options.workdir else options.weights
+    images = _images(predictor, config, options)
+    found = write_web_folder(
+        out, predictor, model, options.title or named, images, options.onnxruntime_web
+    )
+    say(f"network.onnx and network compared over {images.described}: {found}")
+    say(f"written: {out}, {bytes_below(out) / 1e6:,.1f} MB")
+    say(f"to try it: python -m http.server --directory {out}")
 
 
 def _calibration(
