@@ -74,7 +74,7 @@ def write_web_folder(
 
 
 def web_page(predictor: Predictor, model: str, title: str) -> str:
-    """Return the page as HTML. Its policy allows no other script and no request to elsewhere."""
+    """Return the page as HTML. Its policy allows no other script and no request to other hosts."""
     loader = jinja2.PackageLoader("netzoo.export")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined
