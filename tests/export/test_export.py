@@ -147,7 +147,7 @@ def test_metadata_that_do_not_describe_a_classifier(predictor, tmp_path, file_fo
     program = image_program(predictor, "reliability_small")
     for key, value, message in (
         ("class_names", [1], "expected a text for class_names"),
-        ("temperature", 0, "must be positive"),
+        ("temperature", 0, "expected 0.001 to 1000 for the temperature"),
         ("output", "masks", "expected logits or probabilities for output"),
     ):
         changed = program._replace(metadata={**program.metadata, key: value})
