@@ -92,6 +92,10 @@ def renaming(path: Path) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(errno.ENOSPC, "the disk is full", str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ from netzoo.files import (
     is_stream,
     make_folder,
     new_folder,
+    renaming,
     replacing,
     write_bytes,
     write_text,
@@ -51,6 +52,8 @@ def test_nobody_sees_half_a_file(tmp_path):
 def test_a_full_disk_names_the_final_file(tmp_path):
     """Protects the message: it names the file the user knows, not the temporary one."""
     with pytest.raises(OSError, match=r"the disk is full.*/a'"), replacing(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"the disk is full.*/a'"), renaming(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
