@@ -103,6 +103,8 @@ def test_page_runs(name, reader, tmp_path):
     """From an empty folder, with the reader's own files, through every block of a page."""
     photographs(tmp_path / "photos", ("cats", "dogs"), 15)
     photographs(tmp_path / "flowers", FLOWERS, 12)
+    photographs(tmp_path, ("holiday",), 3)
+    photographs(tmp_path / "older", ("2025",), 3)
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/cats/0.jpg").read_bytes())
     sentences(tmp_path / "multi30k")
     prepare = ["netzoo.cli", "prepare", "tf_flowers", "--from", "flowers"]
