@@ -67,19 +67,10 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb", *, typed: bool = F
         with open(path, mode, **text) as file:
             yield file
         return
-    partial = path.with_name(_PARTIAL.format(secrets.token_hex(8)))
-    try:
-        with open(partial, mode.replace("w", "x"), **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(errno.ENOSPC, "the disk is full", str(path)) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with _beside(path) as partial, open(partial, mode.replace("w", "x"), **text) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -88,7 +79,13 @@ def renaming(path: Path) -> Iterator[Path]:
 
     The block writes a file of this name, and may read it. An error in the block removes the file.
     """
-    partial = path.with_name(_PARTIAL.format(secrets.token_hex(8)) + path.suffix)
+    with _beside(path, path.suffix) as partial:
+        yield partial
+
+
+@contextlib.contextmanager
+def _beside(path: Path, suffix: str = "") -> Iterator[Path]:
+    partial = path.with_name(_PARTIAL.format(secrets.token_hex(8)) + suffix)
     try:
         yield partial
         os.replace(partial, path)
