@@ -20,8 +20,7 @@ from netzoo import figures
 from netzoo.cli import launch
 from netzoo.config import default_config, load_config
 from netzoo.console import print_table, say
-from netzoo.data.files import images_below, left_out
-from netzoo.errors import UserError, note_once, unknown_name
+from netzoo.errors import UserError, unknown_name
 from netzoo.figures import check_format
 from netzoo.files import replacing
 from netzoo.paths import run_path, user_path
@@ -190,15 +189,9 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
 
 def _files(options: argparse.Namespace) -> list[Path]:
     """Return the files of the images."""
-    files: list[Path] = []
-    for path in map(user_path, options.inputs):
-        if path.is_dir():
-            found, others = images_below(path)
-            files += sorted(found)
-            if others:
-                note_once(f"{path}: {left_out(others)}")
-        else:
-            files.append(path)
+    from netzoo.tasks.classification.prediction_inputs import find_images
+
+    files = find_images(options.inputs) if options.inputs else []
     if len(files) > MOST_IMAGES:
         raise UserError(f"expected at most {MOST_IMAGES} images, got {len(files):,}; pass fewer")
     return files
