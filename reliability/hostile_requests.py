@@ -187,7 +187,7 @@ def exchange(port: int, request: bytes) -> tuple[str, str, float]:
 
 
 def is_failure(status: str, text: str) -> bool:
-    """Return whether an answer is none that the server promises."""
+    """Return whether an answer breaks what the server promises."""
     wrong = status == FAILED or (status not in (CLOSED, "503") and int(status) >= 500)
     return wrong or "Traceback" in text or ("{" not in text and status == "200")
 

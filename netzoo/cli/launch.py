@@ -50,7 +50,7 @@ def parser(
 
 
 def refuse_overrides(options: argparse.Namespace) -> None:
-    """Refuse options that would change the configuration of a run where there is no run.
+    """Refuse options that change the configuration of a run if the command has no run.
 
     Raises:
       UserError: There are such options.

@@ -73,7 +73,7 @@ def named_images(predictor: Predictor, paths: Sequence[str]) -> Images:
     """Return images of files and of folders, at most `IMAGES`, evenly spaced.
 
     Raises:
-      UserError: There is no image, or one cannot be read.
+      UserError: The paths name no image, or an image cannot be read.
     """
     files: list[Path] = []
     for path in map(user_path, paths):

@@ -62,7 +62,7 @@ def write(folder, steps, resume_step=None, writers=("jsonl", "trackio")):
 
 
 def test_a_service_gets_configuration_and_numbers(opened, tmp_path, capfd):
-    """Texts stay in metrics.jsonl, and what a library prints is no result."""
+    """Texts stay in metrics.jsonl, and the output of a library stays out of the results."""
     write(tmp_path, [1, 2])
     [fake] = opened
     assert fake.config == CONFIG and fake.closed == 1

@@ -22,7 +22,7 @@ def evaluation_pictures(
 ) -> dict[str, bytes]:
     """Return pictures as PNG files by their names.
 
-    `report` holds the contents of `eval.json`. Without `rows`, there are no example predictions.
+    `report` holds the contents of `eval.json`. Without `rows`, example predictions are left out.
     """
     names = report["class_names"]
     confusion = confusion_figure(np.asarray(report["confusion"]), names, "")

@@ -20,7 +20,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     writes it). A file that does not exist is returned too.
 
     Raises:
-      UserError: There is no image, or no file matches a pattern.
+      UserError: The arguments name no image, or no file matches a pattern.
     """
     files: list[Path] = []
     for path in _paths(arguments):

@@ -23,7 +23,7 @@ def format_of(wanted: Sequence[str], output: str | None) -> str:
       output: A file, whose extension is the format if the user asks for none.
 
     Raises:
-      UserError: Several formats are wanted, or the extension is none of them.
+      UserError: Several formats are given, or the file extension is unknown.
     """
     if len(wanted) > 1:
         raise UserError(f"expected one of --{', --'.join(FORMATS)}; got --{' and --'.join(wanted)}")

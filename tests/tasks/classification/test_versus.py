@@ -50,7 +50,7 @@ def evaluation(folder, names=NAMES, classes=CLASSES, left_out=0, wrong=()):
     ],
 )
 def test_other_images_are_refused_with_the_reason(changes, message, tmp_path):
-    """Protects from a test whose pairs are no pairs."""
+    """A paired test needs the same images in both runs."""
     with pytest.raises(UserError, match=message):
         read_evaluation(evaluation(tmp_path, **changes), Names(), CLASSES)
 
