@@ -1,7 +1,7 @@
 """Classifies images or translates sentences with the weights of a run.
 
 netzoo predict --workdir runs/v2 photo.jpg holiday/ [--top_k 5] [--json] [--figure sheet.png]
-netzoo predict --workdir runs/v2 'holiday/**/*.jpg' --output classes.csv
+netzoo predict --workdir runs/v2 'holiday/**/*.jpg' --output classes.csv [--tta flip]
 find holiday -name '*.jpg' | netzoo predict --workdir runs/v2 - --jsonl
 netzoo predict --workdir runs/en-de "A man is riding a horse." [--input in.txt --output out.txt]
 """
@@ -38,6 +38,11 @@ def main(arguments: Sequence[str]) -> int | None:
         type=_positive,
         help="classes per image (default: 3), or translations per sentence (1)",
     )
+    tta = (
+        "for images: average the probabilities of each image and its mirror image, or of ten crops "
+        "(default: evaluation.tta of the run)"
+    )
+    task.add_argument("--tta", choices=("flip", "crops"), help=tta)
     task.add_argument("--json", action="store_true", help="write JSON")
     task.add_argument("--jsonl", action="store_true", help="write JSON lines, for images")
     task.add_argument("--csv", action="store_true", help="write CSV, for images")

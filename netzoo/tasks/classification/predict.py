@@ -34,6 +34,7 @@ class Options(NamedTuple):
     csv: bool = False  # write a line for each image: path, class_1, probability_1, class_2, ...
     figure: str | None = None  # file for a figure of images and classes, e.g. sheet.png
     output: str | None = None  # file for the predictions instead of standard output
+    tta: str | None = None  # "flip" or "crops" instead of the run's evaluation.tta
 
 
 def load(config: ConfigDict, workdir: Path, checkpoint: str) -> Predictor:
@@ -61,6 +62,7 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
     files = find_images(paths)
     check_apart((options.figure, options.output), files)
     predictor = load(config, workdir, options.checkpoint)
+    predictor = predictor.with_tta(options.tta or config.evaluation.tta)
     top_k = min(options.top_k, len(predictor.class_names))
     sheet: tuple[Predictions, list[np.ndarray]] = [], []
 

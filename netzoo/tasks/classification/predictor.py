@@ -27,6 +27,7 @@ from netzoo.tasks.classification.class_names import class_names_of, load_class_n
 from netzoo.tasks.classification.classifier import Classifier
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.temperature import stored_temperature
+from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.task import create_network
 from netzoo.weights import load_model
 from netzoo.weights.published import Preprocessing
@@ -42,6 +43,7 @@ class Predictor(Classifier):
       variables: The variables of `model`, on the device.
       temperature: What the logits are divided by before the softmax.
       precision: See `netzoo.kernels.use_precision`.
+      tta: The kind of test-time augmentation; see `with_tta`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Predictor(Classifier):
         self.model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
         self.variables = jax.device_put(variables)
         self.temperature, self.precision = temperature, precision
+        self.tta, self._size = "none", preprocessing.crop_size
         self._apply = jax.jit(self.apply, compiler_options=compiler_options())
 
     @classmethod
@@ -142,6 +145,23 @@ class Predictor(Classifier):
         other.batch_size = batch_size
         return other
 
+    def with_tta(self, kind: str) -> "Predictor":
+        """Return this predictor with the mean probabilities of several views of each image.
+
+        `kind` is a value of `evaluation.tta`: `"none"`, `"flip"` or `"crops"`, the views of
+        `netzoo.tasks.classification.views`. With `"crops"`, `preprocess` returns the whole square
+        from which the views are taken. Both predictors share the variables.
+
+        Raises:
+          UserError: The kind is unknown, or the preprocessing leaves no room for other crops.
+        """
+        other, images = copy.copy(self), self.preprocessing
+        side, crop_pct = view_size(kind, self._size, self._size / images.resize_size)
+        other.preprocessing = images._replace(resize_size=round(side / crop_pct), crop_size=side)
+        other.tta = kind
+        other._apply = jax.jit(other.apply, compiler_options=compiler_options())
+        return other
+
     def apply(self, variables: ArrayTree, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return logits and probabilities, for programs that JAX traces.
 
@@ -149,8 +169,12 @@ class Predictor(Classifier):
         """
         if images.dtype == jnp.uint8:
             images = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+
+        def logits_of(images: jax.Array) -> Any:
+            return self.model.apply(variables, images, train=False)
+
         with use_precision(self.precision):
-            logits: Any = self.model.apply(variables, images, train=False)
+            logits = averaged_logits(logits_of, images, self.tta, self._size)
             return logits, jax.nn.softmax(logits / self.temperature)
 
     def logits(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:

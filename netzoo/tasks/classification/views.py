@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, unknown_name
 
 KINDS = ("none", "flip", "crops")
 
@@ -23,8 +23,10 @@ def view_size(kind: str, size: int, crop_pct: float) -> tuple[int, float]:
       crop_pct: Share of the shorter side that one view keeps.
 
     Raises:
-      UserError: `crop_pct` leaves no room for other crops.
+      UserError: The kind is unknown, or `crop_pct` leaves no room for other crops.
     """
+    if kind not in KINDS:
+        raise unknown_name("kind of test-time augmentation", kind, KINDS)
     if kind != "crops":
         return size, crop_pct
     if (side := round(size / crop_pct)) == size:

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import math
 import os
 import shutil
 from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -38,6 +40,40 @@ def run(tmp_path, monkeypatch):
     return lambda *paths, **options: predict(
         config, tmp_path, [str(path) for path in paths], Options(top_k=1, **options)
     )
+
+
+class Sides(nn.Module):
+    """A network whose logits are the brightness of the left and of the right half."""
+
+    num_classes: int = 2
+
+    def __call__(self, images, *, train):
+        halves = jnp.split(images.mean((1, 3)), 2, axis=-1)
+        return jnp.stack([half.mean(-1) for half in halves], -1)
+
+
+def test_mirror_images_are_averaged(tmp_path, monkeypatch, capfd):
+    """With `--tta flip` or the key of the run, both sides of the image count alike."""
+    preprocessing = Preprocessing((0, 0, 0), (255, 255, 255), 28, 28, "area")
+    predictor = Predictor(Sides(), {}, preprocessing, ["left", "right"], 4)
+    monkeypatch.setattr(Predictor, "from_run", lambda *args: predictor)
+    pixels = np.zeros((28, 28, 3), np.uint8)
+    pixels[:, :14] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    config = tiny_config("unused")
+
+    def shares(**options):
+        assert (
+            predict(config, tmp_path, [str(tmp_path / "a.png")], Options(json=True, **options)) == 0
+        )
+        [entry] = json.loads(capfd.readouterr().out)
+        return {one["class"]: one["probability"] for one in entry["predictions"]}
+
+    bright = 1 / (1 + math.exp(-1))
+    assert shares() == pytest.approx({"left": bright, "right": 1 - bright})
+    assert shares(tta="flip") == pytest.approx({"left": 0.5, "right": 0.5})
+    config.evaluation.tta = "flip"
+    assert shares() == pytest.approx({"left": 0.5, "right": 0.5})
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from netzoo.tasks import create_task
 from netzoo.tasks.classification import predictor as module
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.predictor import Predictor
+from netzoo.tasks.classification.views import views
 from netzoo.weights import CATALOGUE, LoadedModel, save_safetensors
 from netzoo.weights.published import Preprocessing
 from tests.conftest import tiny_config
@@ -88,6 +89,27 @@ def test_files_are_seen_as_evaluation_sees_them(run, pictures):
     expected = np.asarray(jax.nn.softmax(logits))
     assert np.ptp(expected, axis=0).max() > 1e-3, "else nothing is compared"
     np.testing.assert_allclose(predictor(files), expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["flip", "crops"])
+def test_views_are_averaged(kind, run, pictures):
+    """The result is the mean over all views, and differs from that of one view."""
+    _, _, predictor = run
+    files = sorted((pictures / "test").rglob("*.png"))[:3]
+    averaging = predictor.with_tta(kind)
+    seen = np.stack([averaging.preprocess(path) for path in files])
+    each = [predictor.probabilities(list(np.asarray(view))) for view in views(seen, kind, 32)]
+    assert len(each) == {"flip": 2, "crops": 10}[kind]
+    # float32: the order of the sums in two programs
+    np.testing.assert_allclose(averaging(files), np.mean(each, axis=0), rtol=2e-5, atol=1e-6)
+    assert abs(averaging(files) - predictor(files)).max() > 1e-3
+    np.testing.assert_array_equal(averaging.with_tta("none")(files), predictor(files))
+
+
+def test_an_unknown_kind_of_views_is_refused(run):
+    """Protects from the views of another kind."""
+    with pytest.raises(UserError, match=r"test-time augmentation 'flop'; did you mean flip\?"):
+        run[2].with_tta("flop")
 
 
 def test_paths_bytes_and_pixels_are_the_same_image(run, pictures):
