@@ -21,7 +21,7 @@ from netzoo.cli.arguments import Parser, typed_path
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.console import say
 from netzoo.data.images import evaluation_image
-from netzoo.data.source import Source
+from netzoo.data.source import Source, classes_of
 from netzoo.data.sources.open import open_source
 from netzoo.data.transforms import resize
 from netzoo.errors import UserError
@@ -49,7 +49,8 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lay out the first examples of each class in a row beside the class name.
 
-    It reads no more of the source than needed. Missing examples stay blank. `tile_size` is the side
+    It reads no more of the source than needed. An image of several classes is in all their rows.
+    Missing examples stay blank. `tile_size` is the side
     of an example in pixels.
 
     Returns:
@@ -62,11 +63,12 @@ def contact_sheet(
         if min(counts) == places:
             break
         example = source[index]
-        label, place = example["label"], counts[example["label"]]
-        if place < places:
+        if open_rows := [n for n in classes_of(example["label"]) if counts[n] < places]:
             image, name = example["image"], example["name"]
-            tiles[label, place, _GAP:, _GAP:] = evaluation_image(image, name, tile_size, 1.0)
-            counts[label] += 1
+            tile = evaluation_image(image, name, tile_size, 1.0)
+            for number in open_rows:
+                tiles[number, counts[number], _GAP:, _GAP:] = tile
+                counts[number] += 1
     return _beside_names([_grid(row, columns) for row in tiles], names)
 
 

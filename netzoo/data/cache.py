@@ -1,9 +1,12 @@
 """Caches a source in memory, so that later epochs skip the disk or the decoder."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
+
 from netzoo.data.decode import decode_image
-from netzoo.data.source import Example, Source
+from netzoo.data.source import Example, Source, is_multi_label
 from netzoo.errors import unknown_name
 
 CacheMode = Literal["none", "encoded", "decoded"]
@@ -25,10 +28,16 @@ class CachedSource:
         self.split = source.split
         self.class_names = source.class_names
         self.names = getattr(source, "names", None)
+        self.multi_label = is_multi_label(source)
         self._examples: list[Example | None] = [None] * len(source)
 
     def __len__(self) -> int:
         return len(self._examples)
+
+    @property
+    def labels(self) -> Sequence[int] | np.ndarray | None:
+        """The labels of the source, if it knows them."""
+        return getattr(self._source, "labels", None)
 
     def __getitem__(self, index: int) -> Example:
         example = self._examples[index]

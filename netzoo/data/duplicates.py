@@ -18,7 +18,7 @@ from PIL import Image
 from netzoo.csv_files import read_csv, write_csv
 from netzoo.data.decode import decode_image
 from netzoo.data.files import ImageError
-from netzoo.data.source import Source, SourceError
+from netzoo.data.source import Source, SourceError, class_text
 from netzoo.errors import UserError, note, printable
 from netzoo.paths import user_path
 
@@ -102,7 +102,7 @@ def _hashed(source: Source, threads: int) -> Iterator[_Hashed]:
             return None
         bits = imagehash.phash(Image.fromarray(pixels), hash_size=_SIDE).hash.ravel()
         data = image if isinstance(image, bytes) else image.tobytes()
-        label = source.class_names[example["label"]]
+        label = class_text(example["label"], source.class_names)
         return _Hashed(name, source.split, label, hashlib.sha256(data).hexdigest(), bits)
 
     with ThreadPoolExecutor(threads) as pool:

@@ -14,11 +14,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from netzoo.data.batching import generator
-from netzoo.data.files import ImageError
-from netzoo.data.source import Example, Source, SourceError, example_name
+from netzoo.data.source import Example, Source, SourceError, example_name, is_multi_label, labels_of
 
 _FOLD_STREAM = 3
-_UNREADABLE = -1  # label of an example that cannot be read; training and evaluation skip it
 _EXPRESSION = re.compile(
     r"(?P<split>.*?\S) (?P<others>without )?fold "
     r"(?P<number>\d{1,9})/(?P<folds>\d{1,9}) seed (?P<seed>\d{1,10})"
@@ -74,16 +72,20 @@ def apply_fold(data: ConfigDict) -> None:
     data.train_split = f"{split} {fold._replace(others=True)}"
 
 
-def fold_members(labels: Sequence[int], fold: Fold) -> np.ndarray:
+def fold_members(labels: Sequence[int] | np.ndarray, fold: Fold) -> np.ndarray:
     """Return the positions of a fold's examples, in order.
 
     The folds are disjoint and complete. Their sizes differ by at most one, and so do the numbers of
-    examples of each class. The seed and the labels determine them.
+    examples of each class. The seed and the labels determine them. In multi-label data, with
+    `labels` `[N, classes]`, each combination of classes counts as a class.
     """
-    order = generator(fold.seed, _FOLD_STREAM, 0, 0).permutation(len(labels))
-    by_class = order[np.argsort(np.asarray(labels)[order], kind="stable")]
+    kinds = np.asarray(labels)
+    if kinds.ndim == 2:
+        kinds = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
+    order = generator(fold.seed, _FOLD_STREAM, 0, 0).permutation(len(kinds))
+    by_class = order[np.argsort(kinds[order], kind="stable")]
     own = by_class[fold.number :: fold.folds]
-    return np.setdiff1d(np.arange(len(labels)), own) if fold.others else np.sort(own)
+    return np.setdiff1d(np.arange(len(kinds)), own) if fold.others else np.sort(own)
 
 
 class FoldSource:
@@ -104,8 +106,11 @@ class FoldSource:
                 f"{source.name} {source.split}; expected fold i/k with i < k <= {len(source)}"
             )
         self._source = source
-        self._members = fold_members(_labels(source, skip_corrupt), fold).tolist()
+        labels = labels_of(source, skip_corrupt)
+        self._members = fold_members(labels, fold).tolist()
+        self.labels = labels[self._members]
         self.name, self.class_names = source.name, source.class_names
+        self.multi_label = is_multi_label(source)
         self.split = f"{source.split} {fold}"
         self.names = [example_name(source, index) for index in self._members]
 
@@ -114,18 +119,3 @@ class FoldSource:
 
     def __getitem__(self, index: int) -> Example:
         return self._source[self._members[index]]
-
-
-def _labels(source: Source, skip_corrupt: bool) -> Sequence[int]:
-    labels = getattr(source, "labels", None)
-    if labels is not None:
-        return labels
-    found = []
-    for index in range(len(source)):
-        try:
-            found.append(source[index]["label"])
-        except ImageError:
-            if not skip_corrupt:
-                raise
-            found.append(_UNREADABLE)
-    return found

@@ -17,7 +17,14 @@ from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_t
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
 from netzoo.data.policies import POLICIES, color_jitter, rand_augment
-from netzoo.data.source import Example, SkipCorrupt, Source, SourceError, skip_or_raise
+from netzoo.data.source import (
+    Example,
+    SkipCorrupt,
+    Source,
+    SourceError,
+    is_multi_label,
+    skip_or_raise,
+)
 from netzoo.data.transforms import (
     random_erase,
     random_flip,
@@ -135,6 +142,8 @@ def _image_errors(name: str) -> Iterator[None]:
 class _Batches:
     """The base of training and evaluation batches.
 
+    In batches of a multi-label source, `label` is float32 `[B, classes]` instead of int32 `[B]`.
+
     Attributes:
       source: The examples.
       batch_size: Examples per batch, over all processes.
@@ -174,6 +183,8 @@ class _Batches:
         rows = self.batch_size // count
         first = step * self.batch_size + process * rows
         image, label = np.zeros((rows, size, size, 3), np.uint8), np.zeros(rows, np.int32)
+        if is_multi_label(self.source):
+            label = np.zeros((rows, len(self.source.class_names)), np.float32)
         return {"image": image, "label": label}, order[first : first + rows].tolist()
 
 
@@ -205,7 +216,7 @@ class EvalBatches(_Batches):
 
     def __getitem__(self, step: int) -> Batch:
         batch, indices = self._start_batch(self._indices, step, self.image_size)
-        batch["mask"] = np.zeros(len(batch["label"]), bool)
+        batch["mask"] = np.zeros(len(batch["image"]), bool)
         for row, index in enumerate(indices):
             try:
                 example = self.source[index]
@@ -283,7 +294,7 @@ class TrainBatches(_Batches):
 
     def _image_and_label(
         self, size: int, epoch: int, index: int, copy: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, int]:
+    ) -> tuple[np.ndarray, int | np.ndarray]:
         """Return the augmented example at `index`, or the next readable one if it is corrupt.
 
         A replacement restarts the generator of its position, because the corrupt example may have

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from netzoo.data.source import Example, Source, SourceError
+import numpy as np
+
+from netzoo.data.source import Example, Source, SourceError, is_multi_label
 from netzoo.errors import did_you_mean, printable
 
 _LISTED, _LONGEST = 20, 60  # names in a message, and characters of each
@@ -36,6 +38,7 @@ class RelabelledSource:
                 f"of {source.name} cannot be matched by name; use a network with unique names"
             )
         self.names = getattr(source, "names", None)
+        self.multi_label = is_multi_label(source)
         self._labels = [label_of[name] for name in source.class_names]
 
     def __len__(self) -> int:
@@ -43,7 +46,12 @@ class RelabelledSource:
 
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
-        return {**example, "label": self._labels[example["label"]]}
+        label = example["label"]
+        if not isinstance(label, np.ndarray):
+            return {**example, "label": self._labels[label]}
+        labels = np.zeros(len(self.class_names), np.float32)
+        labels[self._labels] = label
+        return {**example, "label": labels}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -18,11 +18,13 @@ class Example(TypedDict):
     """One labelled image.
 
     `image` holds the encoded file (bytes), or RGB pixels (uint8 `[H, W, 3]`) from a cache. `label`
-    indexes `Source.class_names`. `name` identifies the image in error messages and reports.
+    indexes `Source.class_names`. In a multi-label source, `label` is float32 `[classes]` instead: 1
+    for the classes in the image, 0 for the others. `name` identifies the image in error messages
+    and reports.
     """
 
     image: bytes | np.ndarray
-    label: int
+    label: int | np.ndarray
     name: str
 
 
@@ -30,10 +32,11 @@ class Example(TypedDict):
 class Source(Protocol):
     """A fixed, random-access, thread-safe sequence of labelled images.
 
-    A source may also have two more attributes. `names` are texts that identify its examples in
+    A source may also have three more attributes. `names` are texts that identify its examples in
     order, such as the names of files. A continued run compares them to detect changed data; see
     `fingerprint`. `labels` are the labels of all examples in order, if the source knows these
-    without reading the images.
+    without reading the images. `multi_label` is True if an image may have any number of classes;
+    see `is_multi_label` and `Example`.
     """
 
     name: str
@@ -62,6 +65,7 @@ class HeldOutSource:
         """Hold out the examples of `source`."""
         self.name, self.split, self.class_names = source.name, source.split, source.class_names
         self.names, self._length = getattr(source, "names", None), len(source)
+        self.multi_label = is_multi_label(source)
 
     def __len__(self) -> int:
         return self._length
@@ -100,6 +104,45 @@ def fingerprint(examples: int, names: Iterable[str] | None) -> dict[str, Any]:
     for name in names or ():
         digest.update(os.fsencode(name) + b"\0")
     return {"examples": examples, "names": None if names is None else digest.hexdigest()}
+
+
+def is_multi_label(source: Source) -> bool:
+    """Return whether the labels of a source are vectors instead of class numbers."""
+    return getattr(source, "multi_label", False)
+
+
+def classes_of(label: int | np.ndarray) -> tuple[int, ...]:
+    """Return the numbers of the classes of an image: one, or any number in a multi-label source."""
+    return tuple(np.flatnonzero(label).tolist()) if isinstance(label, np.ndarray) else (label,)
+
+
+def class_text(label: int | np.ndarray, class_names: Sequence[str]) -> str:
+    """Return the classes of an image as a text: `daisy`, `cat + dog` or `no class`."""
+    return " + ".join(class_names[number] for number in classes_of(label)) or "no class"
+
+
+def labels_of(source: Source, skip_corrupt: bool) -> np.ndarray:
+    """Return the labels of all examples in order: int64 `[N]`, or float32 `[N, classes]`.
+
+    A source without the attribute `labels` is read once in full. If `skip_corrupt`, the label of an
+    unreadable example is -1; training and evaluation skip it.
+
+    Raises:
+      ImageError: An example cannot be read and `skip_corrupt` is False.
+    """
+    multi_label = is_multi_label(source)
+    labels = getattr(source, "labels", None)
+    if labels is None:
+        unreadable = np.full(len(source.class_names), -1) if multi_label else -1
+        labels = []
+        for index in range(len(source)):
+            try:
+                labels.append(source[index]["label"])
+            except ImageError:
+                if not skip_corrupt:
+                    raise
+                labels.append(unreadable)
+    return np.asarray(labels, np.float32 if multi_label else np.int64)
 
 
 def example_name(source: Source, index: int) -> str:

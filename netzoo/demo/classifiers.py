@@ -10,7 +10,7 @@ from PIL import Image
 
 from netzoo.data.batching import evenly_spaced
 from netzoo.data.decode import decode_image
-from netzoo.data.source import Source
+from netzoo.data.source import Source, class_text, classes_of
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError, note, printable
 from netzoo.files import replacing
@@ -107,9 +107,9 @@ def _enlarged(image: np.ndarray, factor: int) -> np.ndarray:
 
 def _of_every_class(source: Source) -> list[int]:
     """Return the indices of a few examples, with as many classes as possible."""
-    seen: dict[int, list[int]] = {}
+    seen: dict[tuple[int, ...], list[int]] = {}
     for index in evenly_spaced(len(source), _LOOKED_AT).tolist():
-        seen.setdefault(source[index]["label"], []).append(index)
+        seen.setdefault(classes_of(source[index]["label"]), []).append(index)
     rounds = range(max(map(len, seen.values()), default=0))
     in_turn = [mine[n] for n in rounds for _, mine in sorted(seen.items()) if n < len(mine)]
     return in_turn[:MOST_EXAMPLES]
@@ -125,4 +125,4 @@ def _written(source: Source, index: int, folder: Path) -> tuple[Path, str]:
     path = folder / f"example_{index}.png"
     with replacing(path) as file:
         shown.save(file, "PNG")
-    return path, source.class_names[example["label"]]
+    return path, class_text(example["label"], source.class_names)
