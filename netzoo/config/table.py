@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -27,6 +28,8 @@ class Table(NamedTuple):
     options: dict[str, Rule]  # options of networks, the further keys of `model`
     free: tuple[str, ...]  # keys, and sections with a dot, that may change in a continued run
     local: tuple[str, ...]  # keys that each machine of a job may set differently
+    # Yields further conflicts of the values by key; see `netzoo.config.keys.conflicts`.
+    conflicts: Callable[[Mapping[str, Any], Mapping[str, Any], bool], Iterable[tuple[str, str]]]
 
 
 @functools.cache
@@ -45,6 +48,7 @@ def task_table(task: str) -> Table:
         keys.OPTIONS | own.OPTIONS,
         keys.FREE + own.FREE,
         keys.LOCAL + own.LOCAL,
+        getattr(own, "conflicts", lambda values, defaults, training: ()),
     )
 
 
@@ -95,7 +99,8 @@ def shared_values(config: ConfigDict) -> dict[str, Any]:
 def validate(config: ConfigDict, *, training: bool = False) -> None:
     """Check names and values against the table of the task.
 
-    With `training`, splits must be disjoint, and the optimizer must use the keys that are set.
+    With `training`, splits must be disjoint, and the optimizer and the loss must use the keys that
+    are set.
 
     Raises:
       UserError: Keys or values are invalid; the message lists all, one per line. Conflicts between
@@ -116,9 +121,10 @@ def validate(config: ConfigDict, *, training: bool = False) -> None:
     if not faults:
         faults = [fault(n, e) for n, value in values.items() if (e := _expected(table, n, value))]
     if not faults:
-        defaults = {name: key.default for name, key in table.keys.items()}
+        defaults = {n: None if key.optional else key.default for n, key in table.keys.items()}
         conflicts = keys.conflicts(values, defaults, table.batch_rows, training)
-        faults = [fault(name, expected) for name, expected in conflicts]
+        own = table.conflicts(values, defaults, training)
+        faults = [fault(name, expected) for name, expected in (*conflicts, *own)]
     if faults:
         raise UserError("\n".join(faults))
 

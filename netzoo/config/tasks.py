@@ -23,8 +23,9 @@ def task_module(task: str, name: str) -> ModuleType:
     """Import a module of a task's folder.
 
     `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
-    LOCAL (see `netzoo.config.table.Table`). `"task"` defines the class `TASK`. `"predict"` defines
-    the functions `predict`, with its `Options`, and `load`. `"record"` defines `RECORD`.
+    LOCAL (see `netzoo.config.table.Table`), and perhaps a function `conflicts`. `"task"` defines
+    the class `TASK`. `"predict"` defines the functions `predict`, with its `Options`, and `load`.
+    `"record"` defines `RECORD`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

@@ -73,6 +73,8 @@ OUT_OF_RANGE = {
     "augment.erasing_fill": ("random", ""),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "train.loss": ("mse", ""),
+    "train.poly_epsilon": (-1.5, INF, NAN),
+    "train.asymmetric_gammas": ((4.0,), (0.0, -1.0), (0.0, NAN), ("a", 1)),
     "train.remat": ("", "all", "True"),
     "distill.teacher": (("",), (" ",), (1,), ("s3://bucket/x",)),
     "distill.kind": ("warm", ""),
@@ -255,6 +257,10 @@ def test_all_faults_are_reported_at_once():
         (
             {"optimizer__name": "sgd", "optimizer__b1": 0.8, "optimizer__b2": 0.8},
             "expected 0.9, the default, because sgd does not use it\noptimizer.b2 is 0.8",
+        ),
+        (
+            {"train__loss": "focal", "train__poly_epsilon": 1.0},
+            "poly_epsilon is 1.0; expected 2.0, the default, because focal does not use it",
         ),
         ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
     ],

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from netzoo.config import rules
 from netzoo.config.keys import Key
@@ -31,7 +33,18 @@ _WEIGHTS = Rule(
     lambda x: all(isinstance(path, str) and rules.RUN_PATH.holds(path) for path in x),
     "names, files or runs, also in a bucket, such as ('gs://BUCKET/RUN', 'resnet50.tv_in1k')",
 )
-_LOSSES = one_of("cross_entropy", "binary_cross_entropy")
+# The keys of `train` that only some losses use, by loss; see `netzoo.tasks.classification.losses`.
+LOSS_KEYS = {
+    "cross_entropy": (),
+    "poly": ("poly_epsilon",),
+    "binary_cross_entropy": ("bce_threshold",),
+    "focal": ("focal_gamma", "focal_alpha"),
+    "asymmetric": ("asymmetric_gammas", "asymmetric_margin"),
+}
+_GAMMAS = Rule(
+    lambda x: len(x) == 2 and all(map(at_least(0).holds, x)),
+    "two numbers of at least 0, for the classes of an image and for the others, such as (0.0, 4.0)",
+)
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
 _VIEWS = one_of("none", "flip", "crops")
@@ -82,8 +95,16 @@ KEYS = (
     Key("augment.cutmix", 0.0, at_least(0), "alpha, as for mixup; with both, each batch uses one"),
     Key("augment.mixup_prob", 1.0, rules.within(0, 1), "share of batches to mix, by either method"),
     Key("augment.mixup_switch_prob", 0.5, rules.within(0, 1), "share of CutMix if both are on"),
-    Key("train.loss", "cross_entropy", _LOSSES, "loss of the labels"),
+    Key("train.loss", "cross_entropy", one_of(*LOSS_KEYS), "loss of the labels"),
     Key("train.bce_threshold", float, SHARE, "binary_cross_entropy: targets above it become 1"),
+    Key("train.poly_epsilon", 2.0, at_least(-1), "poly: weight of 1 - p in the loss"),
+    Key("train.focal_gamma", 2.0, at_least(0), "focal: exponent of 1 - p"),
+    Key("train.focal_alpha", float, rules.OPEN_SHARE, "focal: weight of an image's own classes"),
+    Key("train.asymmetric_gammas", (0.0, 4.0), _GAMMAS, "asymmetric: exponents"),
+    Key(
+        *("train.asymmetric_margin", 0.05, SHARE),
+        "asymmetric: subtracted from the probabilities of classes that an image lacks",
+    ),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
     Key(
@@ -136,3 +157,14 @@ OPTIONS = {
     "pool": one_of("token", "gap"),
     "standardize_epsilon_place": one_of("deviation", "variance"),
 }
+
+
+def conflicts(
+    values: Mapping[str, Any], defaults: Mapping[str, Any], training: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield keys whose values conflict with other keys; see `netzoo.config.keys.conflicts`."""
+    loss = values["train.loss"]
+    for key in (f"train.{name}" for name in itertools.chain(*LOSS_KEYS.values())):
+        unused = key.removeprefix("train.") not in LOSS_KEYS[loss]
+        if training and unused and values[key] != defaults[key]:
+            yield key, f"{defaults[key]!r}, the default, because {loss} does not use it"
