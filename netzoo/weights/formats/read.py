@@ -15,6 +15,7 @@ from netzoo.weights.formats.keras import read_keras_file
 from netzoo.weights.formats.torch import read_torch_file
 
 INDEX = ".index.json"
+SHARDS = {"weight_map": {"*": str}}  # of an index: the file of each tensor
 ZIP_MAGIC, HDF5_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80"
 # Google's training programs add one of these prefixes to the names of parameters, and other
 # prefixes to the optimizer state.
@@ -93,7 +94,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_index(path: Path) -> dict[str, np.ndarray]:
     """Read the files that a Hugging Face index lists; they are in the folder of the index."""
     try:
-        names = set(read_json(path, {"weight_map": {"*": str}})["weight_map"].values())
+        names = set(read_json(path, SHARDS)["weight_map"].values())
         if wrong := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
             raise ValueError(f"{wrong[0]!r:.100} does not name a file beside it")
     except (OSError, ValueError) as error:
