@@ -17,9 +17,9 @@ from netzoo.config import default_config, load_config, save_config
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.data.decode import LazyImage, check_header, decode_image
 from netzoo.tasks import resolve_config
-from netzoo.tasks.classification.class_names import load_class_names
 from netzoo.tasks.translation.number_words import number_pairs
 from netzoo.tasks.translation.vocabulary import Vocabulary
+from netzoo.weights.class_names import load_class_names
 from netzoo.weights.formats.read import read_weights
 from reliability.hostile_images import encoded, picture
 

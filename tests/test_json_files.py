@@ -9,8 +9,8 @@ from netzoo.config import CONFIG_FILE, default_config, load_config
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError
 from netzoo.json_files import OtherShape, read_json
-from netzoo.tasks.classification.class_names import load_class_names
 from netzoo.tasks.classification.temperature import stored_temperature
+from netzoo.weights.class_names import load_class_names
 from netzoo.weights.formats.read import read_weights
 from netzoo.weights.origin import _hub_config
 from netzoo.workdir import environment, held_out

@@ -166,7 +166,7 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
     from netzoo.tasks import run_config
     from netzoo.tasks.classification.predictor import Predictor
     from netzoo.tasks.task import create_network
-    from netzoo.weights import load_model
+    from netzoo.weights import load
     from netzoo.workdir.checkpoint import restore_variables
 
     if options.workdir:
@@ -182,7 +182,7 @@ def _subject(config: ConfigDict, options: argparse.Namespace) -> "Subject":
         predictor = Predictor.from_weights(options.weights, options.model)
 
         def trained():
-            return load_model(options.weights, options.model)[:2]
+            return load(options.weights, options.model)[:2]
 
     return Subject(title, predictor, trained, options.class_name, options.layer)
 

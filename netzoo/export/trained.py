@@ -9,9 +9,9 @@ from netzoo.export.card import run_facts, weights_facts
 from netzoo.export.hub import Trained
 from netzoo.paths import run_path
 from netzoo.tasks import run_config
-from netzoo.tasks.classification.class_names import class_names_of, load_class_names
 from netzoo.tasks.task import create_network
-from netzoo.weights import load_model
+from netzoo.weights import load
+from netzoo.weights.class_names import load_class_names
 from netzoo.weights.origin import find_weights
 from netzoo.weights.published import Preprocessing
 from netzoo.workdir.checkpoint import restore_variables
@@ -36,11 +36,11 @@ def of_weights(name_or_path: str, model: str | None) -> Trained:
     """Return the network of published weights or of a file.
 
     Raises:
-      UserError: See `netzoo.load_model`; or the preprocessing is unknown.
+      UserError: See `netzoo.load`; or the preprocessing is unknown.
     """
-    network, variables, images = load_model(name_or_path, model)
+    network, variables, images, names = load(name_or_path, model)
     if images is None:
         raise UserError(f"the normalisation of images for {name_or_path} is unknown")
     name = model or str(find_weights(name_or_path, read=False).model)
-    names = class_names_of(name_or_path) or tuple(f"class {i}" for i in range(network.num_classes))
+    names = names or tuple(f"class {i}" for i in range(network.num_classes))
     return Trained(name, network, variables, images, names, weights_facts(name_or_path))

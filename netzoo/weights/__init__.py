@@ -2,7 +2,7 @@
 
 from netzoo.weights.export import save_safetensors, to_torch
 from netzoo.weights.families import CATALOGUE, list_weights, reported_accuracy
-from netzoo.weights.load import LoadedModel, load_model, load_weights
+from netzoo.weights.loading import LoadedModel, load, load_weights
 from netzoo.weights.published import Preprocessing
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "LoadedModel",
     "Preprocessing",
     "list_weights",
-    "load_model",
+    "load",
     "load_weights",
     "reported_accuracy",
     "save_safetensors",

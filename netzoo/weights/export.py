@@ -53,7 +53,7 @@ def save_safetensors(
 
     The other arguments are those of `to_torch`. Without a project, the tensors have netzoo's names,
     such as `params/stem/kernel`, and the file stores the model, its options, `preprocessing` and
-    `class_names` (in the order of the logits) for `load_model` and `Predictor`. Files of other
+    `class_names` (in the order of the logits) for `load` and `Predictor`. Files of other
     projects cannot store these.
 
     Raises:
@@ -81,6 +81,6 @@ def _as_text(options: dict[str, Any]) -> str:
         if value is not None and not isinstance(value, bool | int | float | str):
             raise UserError(
                 f"option {name}={value!r} cannot be written into the file; expected a number, "
-                "text, True, False or None. Omit it here, and pass it to load_model"
+                "text, True, False or None. Omit it here, and pass it to netzoo.load"
             )
     return json.dumps(kept)

@@ -16,7 +16,8 @@ from netzoo.models.registry import create_model, list_models
 from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.families import FAMILIES
-from netzoo.weights.origin import OWN, Recognised, Weights, recognise
+from netzoo.weights.formats.read import OWN
+from netzoo.weights.origin import Recognised, Weights, recognise
 from netzoo.weights.state_dict import Layout, fits, to_variables
 
 

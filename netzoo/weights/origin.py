@@ -22,19 +22,25 @@ from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, printable
 from netzoo.files import sha256_of
-from netzoo.json_files import parse_json, read_json
+from netzoo.json_files import read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.paths import run_path
+from netzoo.weights.class_names import (
+    CLASSES_FILE,
+    IMAGENET_CLASSES,
+    imagenet_classes,
+    load_class_names,
+    stored_class_names,
+)
 from netzoo.weights.download import download
 from netzoo.weights.families import CATALOGUE, FAMILIES
-from netzoo.weights.formats.read import INDEX, read_metadata, read_weights
-from netzoo.weights.published import Preprocessing, Project
+from netzoo.weights.formats.read import INDEX, OWN, read_metadata, read_weights
+from netzoo.weights.published import Preprocessing, Project, PublishedWeights
 from netzoo.weights.state_dict import Layout, own_layout
 from netzoo.workdir import CHECKPOINTS
 
 MAX_PREFIX = 6  # parts of the names of tensors that wrappers may have added
-OWN = "netzoo"  # the project whose names are netzoo's variable paths
 # Options that affect only training, and so do not belong to weights.
 _OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
 _COLOR = [float, float, float]
@@ -60,6 +66,7 @@ class Weights(NamedTuple):
     known_from: str = ""  # source of model, options and preprocessing, or ""
     # The names that the author of the weights gave to the file, its folder and the network.
     called: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None  # in the order of the logits; None if unknown
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
@@ -92,37 +99,46 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
     path = download(published) if read else path
-    known = (published.model, published.options, published.preprocessing, published.name)
-    return Weights(path, read_weights(path) if read else {}, *known)
+    return _published(path, read_weights(path) if read else {}, published, published.name)
+
+
+def _published(
+    path: Path, tensors: Mapping[str, np.ndarray], published: PublishedWeights, known_from: str
+) -> Weights:
+    known = (published.model, published.options, published.preprocessing, known_from)
+    names = imagenet_classes() if published.num_classes == IMAGENET_CLASSES else None
+    return Weights(path, tensors, *known, class_names=names)
 
 
 def _run(path: Path, read: bool) -> Weights:
     from netzoo.workdir.checkpoint import restore_variables
 
     tensors = flax.traverse_util.flatten_dict(restore_variables(path)[2], sep="/") if read else {}
+    names = load_class_names(path) if (path / CLASSES_FILE).is_file() else None
     if not (path / CONFIG_FILE).is_file():
-        return Weights(path, tensors)
+        return Weights(path, tensors, class_names=names)
     config = load_config(path)
     options = {n: x for n, x in config.model.items() if n != "name"}
     options = {n: x for n, x in options.items() if not _OF_TRAINING.fullmatch(n)}
     images = Preprocessing.of_run(config) if "mean" in config.data else None
-    return Weights(path, tensors, config.model.name, options, images, str(path / CONFIG_FILE))
+    known = (config.model.name, options, images, str(path / CONFIG_FILE))
+    return Weights(path, tensors, *known, class_names=names)
 
 
 def _file(path: Path) -> Weights:
     tensors = read_weights(path)
     metadata = read_metadata(path)
     if metadata.get("format") == OWN:
-        return Weights(path, tensors, *_own(path, metadata), "stored in the file")
+        known = (*_own(path, metadata), "stored in the file")
+        return Weights(path, tensors, *known, class_names=stored_class_names(path))
     digest = sha256_of(path)
-    for known in CATALOGUE.values():
-        reason = None
-        if known.sha256 and digest.startswith(known.sha256):
-            reason = f"its SHA-256 is that of {known.name}"
-        elif known.sha256 is None and known.address.endswith(f"/{path.name}"):
-            reason = f"its name is that of {known.name}"
-        if reason:
-            return Weights(path, tensors, known.model, known.options, known.preprocessing, reason)
+    for published in CATALOGUE.values():
+        if published.sha256 and digest.startswith(published.sha256):
+            reason = f"its SHA-256 is that of {published.name}"
+            return _published(path, tensors, published, reason)
+        if published.sha256 is None and published.address.endswith(f"/{path.name}"):
+            reason = f"its name is that of {published.name}"
+            return _published(path, tensors, published, reason)
     architecture, images = _hub_config(path.parent / CONFIG_FILE)
     called = (path.name, path.parent.name, architecture)
     return Weights(path, tensors, preprocessing=images, called=called)
@@ -162,23 +178,6 @@ def _own(
     except (AttributeError, RecursionError, TypeError, ValueError) as error:
         raise UserError(printable(f"{path} has invalid metadata: {error}")) from None
     return metadata.get("model"), options, images
-
-
-def stored_class_names(path: Path) -> tuple[str, ...] | None:
-    """Return the class names that `save_safetensors` wrote into a file, in the order of the logits.
-
-    The result is None if the file is missing or stores no names.
-
-    Raises:
-      UserError: The names are damaged.
-    """
-    metadata = read_metadata(path) if path.is_file() else {}
-    if metadata.get("format") != OWN or "class_names" not in metadata:
-        return None
-    try:
-        return tuple(parse_json(metadata["class_names"].encode(), [str]))
-    except ValueError as error:
-        raise UserError(printable(f"{path} has damaged class names: {error}")) from None
 
 
 class Recognised(NamedTuple):

@@ -10,9 +10,9 @@ from netzoo.export.card import model_card
 from netzoo.export.hub import ARCHITECTURES, Trained, hub_config, write_hub_folder
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
-from netzoo.tasks.classification.class_names import class_names_of
 from netzoo.tasks.classification.predictor import Predictor
-from netzoo.weights import load_model, save_safetensors
+from netzoo.weights import load, save_safetensors
+from netzoo.weights.class_names import class_names_of
 from netzoo.weights.families import FAMILIES
 from tests.export.conftest import NAMES, PREPROCESSING, drawn
 
@@ -37,7 +37,7 @@ def test_netzoo_reads_a_folder_back(network, tmp_path, images):
     assert sorted(p.name for p in (tmp_path / "flowers").iterdir()) == [
         *("README.md", "config.json", "model.safetensors")
     ]
-    model, variables, found = load_model(tmp_path / "flowers", network.name)
+    model, variables, found, _ = load(tmp_path / "flowers", network.name)
     np.testing.assert_allclose(found.mean + found.std, PREPROCESSING.mean + PREPROCESSING.std)
     assert found[2:] == (*PREPROCESSING[2:4], "hamming")
     np.testing.assert_equal(variables, network.variables)
@@ -97,10 +97,10 @@ def test_the_command_writes_weights(network, tmp_path, capfd):
     arguments = ["--weights", str(weights), "--format", "safetensors", "--out"]
     command.main([*arguments, str(out), "--project", "timm"])
     assert "read back" in capfd.readouterr().out
-    found = load_model(out, network.name, image_size=32)
+    found = load(out, network.name, image_size=32)
     np.testing.assert_equal(found.variables, network.variables)
     command.main([*arguments, str(tmp_path / "again.safetensors")])
-    again = load_model(tmp_path / "again.safetensors")
+    again = load(tmp_path / "again.safetensors")
     np.testing.assert_equal(again.variables, network.variables)
     assert again.preprocessing == PREPROCESSING
     assert class_names_of(tmp_path / "again.safetensors") == NAMES

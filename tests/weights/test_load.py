@@ -67,7 +67,7 @@ def test_a_folder_of_the_hub(tmp_path, variables):
     config = {"architecture": "mobilenetv1_025", "pretrained_cfg": images}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(tensors, tmp_path / "model.safetensors")
-    loaded = netzoo.load_model(tmp_path, MODEL)
+    loaded = netzoo.load(tmp_path, MODEL)
     assert_identical(loaded.variables, variables)
     np.testing.assert_allclose(loaded.preprocessing.mean, [25.5, 51, 102])
     assert loaded.preprocessing[2:] == (200, 160, "bilinear")

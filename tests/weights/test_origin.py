@@ -15,8 +15,8 @@ from netzoo.errors import UserError
 from netzoo.models import create_model, list_models
 from netzoo.tasks import resolve_config
 from netzoo.weights import CATALOGUE, Preprocessing, origin, save_safetensors, to_torch
+from netzoo.weights.class_names import stored_class_names
 from netzoo.weights.families import FAMILIES
-from netzoo.weights.origin import stored_class_names
 from parity.cases import CASES
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.pth_files import write_state_dict
@@ -59,7 +59,7 @@ def test_options_of_projects_are_those_that_parity_was_shown_with(name):
 def test_a_bare_file_brings_the_options_of_its_project(tmp_path, variables, capsys):
     """MobileNetV1 of timm has another epsilon than netzoo's default."""
     path = timm_file(tmp_path / "a.pth", variables)
-    loaded = netzoo.load_model(path, MODEL)
+    loaded = netzoo.load(path, MODEL)
     assert_identical(loaded.variables, variables)
     assert (loaded.model.norm_epsilon, loaded.model.num_classes) == (1e-5, 7)
     assert loaded.preprocessing.mean == HALF
@@ -78,7 +78,7 @@ def test_timms_weights_from_tensorflow_are_told_by_their_name(tmp_path):
     found = {}
     for name in ("mobilenetv3_small_075", "tf_mobilenetv3_small_075-da427f52"):
         save_file(tensors, tmp_path / f"{name}.safetensors")
-        network = netzoo.load_model(tmp_path / f"{name}.safetensors", model).model
+        network = netzoo.load(tmp_path / f"{name}.safetensors", model).model
         found[name[:3]] = (network.padding, network.norm_epsilon)
     assert found == {"mob": ("torch", 1e-5), "tf_": ("same", 1e-3)}
 
@@ -91,7 +91,7 @@ def test_a_published_file_is_recognised_by_its_checksum(tmp_path, variables, cap
         name="x.y", model=MODEL, options={"norm_epsilon": 0.5}, sha256=sha256[:8]
     )
     monkeypatch.setitem(CATALOGUE, "x.y", known)
-    loaded = netzoo.load_model(path)
+    loaded = netzoo.load(path)
     assert loaded.model.norm_epsilon == 0.5 and loaded.preprocessing == known.preprocessing
     assert "SHA-256 is that of x.y" in capsys.readouterr().err
 
@@ -102,7 +102,7 @@ def test_own_files_bring_options_and_preprocessing(tmp_path):
     variables = draw(shapes_of("googlenet_tv", 7, **options)[1])
     path = tmp_path / "a.safetensors"
     save_safetensors(path, variables, "googlenet_tv", preprocessing=IMAGES, **options)
-    loaded = netzoo.load_model(path)
+    loaded = netzoo.load(path)
     assert_identical(loaded.variables, variables)
     assert not loaded.model.auxiliary and loaded.model.norm_epsilon == 0.25
     assert loaded.preprocessing == IMAGES
@@ -176,7 +176,7 @@ def run(tmp_path, variables):
 
 def test_a_run_brings_what_it_was_trained_with(run, variables, capsys):
     """The run's configuration has everything that its weights need, except dropout."""
-    loaded = netzoo.load_model(run)
+    loaded = netzoo.load(run)
     assert_identical(loaded.variables, variables)
     assert loaded.model.norm_epsilon == 0.125
     assert loaded.model.dropout_rate != 0.5

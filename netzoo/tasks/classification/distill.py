@@ -20,9 +20,9 @@ from netzoo.config.modules import import_modules
 from netzoo.errors import UserError, note
 from netzoo.paths import run_path
 from netzoo.processes import sha256_of_arrays
-from netzoo.tasks.classification.class_names import class_names_of
 from netzoo.tasks.classification.mix import normalize
-from netzoo.weights import load_model
+from netzoo.weights import load
+from netzoo.weights.class_names import class_names_of
 from netzoo.weights.published import Preprocessing
 
 
@@ -95,7 +95,7 @@ def _load(
     if (folder / CONFIG_FILE).is_file():
         import_modules(load_config(folder).modules, folder)
     size, dtype = config.distill.image_size, jnp.dtype(config.model.dtype)
-    model, variables, images = load_model(path, image_size=size, dtype=dtype)
+    model, variables, images, _ = load(path, image_size=size, dtype=dtype)
     if images is None:
         raise UserError(
             f"distill.teacher {path}: the normalisation of its images is unknown; expected a "

@@ -47,7 +47,7 @@ class Extractor:
         Raises:
           UserError: The preprocessing of the weights is unknown.
         """
-        model, variables, images = loaded
+        model, variables, images, _ = loaded
         if images is None:
             raise UserError(
                 "the normalisation of images for these weights is unknown; expected a published "

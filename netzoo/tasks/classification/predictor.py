@@ -2,7 +2,7 @@
 
 predictor = netzoo.Predictor.from_weights("mobilenet_v2.tv_in1k")
 probabilities = predictor(["photo.jpg", pixels])    # float32 [2, 1000]
-predictor.top_k(probabilities, 3)                   # [[("class 281", 0.71), ...], ...]
+predictor.top_k(probabilities, 3)                   # [[("tabby", 0.71), ...], ...]
 """
 
 import copy
@@ -23,13 +23,13 @@ from netzoo.models import fold_batch_norm
 from netzoo.models.summary import check_variables, variable_shapes
 from netzoo.paths import run_path
 from netzoo.tasks import run_config
-from netzoo.tasks.classification.class_names import class_names_of, load_class_names
 from netzoo.tasks.classification.classifier import Classifier
 from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.temperature import stored_temperature
 from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.task import create_network
-from netzoo.weights import load_model
+from netzoo.weights import load
+from netzoo.weights.class_names import load_class_names
 from netzoo.weights.published import Preprocessing
 from netzoo.workdir import CHECKPOINTS
 from netzoo.workdir.checkpoint import restore_variables
@@ -50,22 +50,31 @@ class Predictor(Classifier):
         self,
         model: nn.Module,
         variables: ArrayTree,
-        preprocessing: Preprocessing,
-        class_names: Sequence[str],
+        preprocessing: Preprocessing | None,
+        class_names: Sequence[str] | None = None,
         batch_size: int = 32,
         temperature: float = 1.0,
         precision: str = "default",
     ):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
-        Images are classified in batches of `batch_size`; smaller batches are padded. The logits are
+        The first four arguments are what `netzoo.load` returns. Without names, the classes are
+        named by their indices: "class 0". Images are classified in batches of `batch_size`;
+        smaller batches are padded. The logits are
         divided by `temperature`, which changes the probabilities but not their order. For
         `precision`, see `netzoo.kernels.use_precision`.
 
         Raises:
-          UserError: The numbers of names and of logits differ, or the variables do not belong to
-            the model.
+          UserError: The preprocessing is unknown (None), the numbers of names and of logits
+            differ, or the variables do not belong to the model.
         """
+        if preprocessing is None:
+            raise UserError(
+                "the normalisation of the images is unknown; pass mean and deviation: "
+                "Predictor(model, variables, Preprocessing(...), class_names)"
+            )
+        if class_names is None:
+            class_names = [f"class {i}" for i in range(model.num_classes)]
         if len(class_names) != model.num_classes:
             raise UserError(
                 f"expected {model.num_classes} class names, one for each logit, got "
@@ -117,10 +126,7 @@ class Predictor(Classifier):
     ) -> "Predictor":
         """Load a network from weights, with their preprocessing.
 
-        For the arguments, see `netzoo.load_model`; the folder of a run is passed to `from_run`. If
-        the file is netzoo's own and stores class names, the classes have these names. Otherwise,
-        their names are their indices: "class 281" is the tabby cat of ImageNet-1k, whose classes
-        have their usual order.
+        For the arguments, see `netzoo.load`; the folder of a run is passed to `from_run`.
 
         Raises:
           UserError: The file or name does not exist, cannot be read or does not fit the network, or
@@ -128,16 +134,7 @@ class Predictor(Classifier):
         """
         if (run_path(name_or_path) / CHECKPOINTS).is_dir():
             return cls.from_run(name_or_path)
-        network, variables, preprocessing = load_model(name_or_path, model, **options)
-        if preprocessing is None:
-            raise UserError(
-                f"the normalisation of images for {name_or_path} is unknown; pass mean and "
-                "deviation: Predictor(model, variables, Preprocessing(...), class_names)"
-            )
-        names = class_names_of(name_or_path)
-        if names is None or len(names) != network.num_classes:  # the latter with another head
-            names = tuple(f"class {i}" for i in range(network.num_classes))
-        return cls(network, variables, preprocessing, names)
+        return cls(*load(name_or_path, model, **options))
 
     def with_batch_size(self, batch_size: int) -> "Predictor":
         """Return this predictor for batches of another size; both share the variables."""

@@ -28,7 +28,7 @@ from netzoo.tasks.classification.probe import (
     score,
 )
 from netzoo.tasks.classification.task import ImageClassification
-from netzoo.weights import LoadedModel, load_model, save_safetensors
+from netzoo.weights import LoadedModel, load, save_safetensors
 from netzoo.weights.origin import find_weights
 from netzoo.workdir.environment import commit, versions
 from netzoo.workdir.outputs import check_writable
@@ -53,7 +53,7 @@ class Probed(NamedTuple):
         Raises:
           UserError: The file cannot store an option of the network.
         """
-        network, variables, images = self.loaded
+        network, variables, images, _ = self.loaded
         head = {name: getattr(self.head, name).astype("float32") for name in ("kernel", "bias")}
         usual, skipped = create_model(self.name, 0), ("parent", "name", "num_classes")
         fields = [field.name for field in dataclasses.fields(network) if field.name not in skipped]
@@ -89,7 +89,7 @@ def probe(
     began, folder = time.monotonic(), _folder(user_path(workdir))
     task = _task(config, weights, test)
     data, classes = task.config.data, len(task.class_names)
-    loaded = load_model(weights, model, 0, image_size=image_size)
+    loaded = load(weights, model, 0, image_size=image_size)
     extract = Extractor(loaded, folder, data.num_threads)
 
     def features(split: str) -> Features:

@@ -22,7 +22,6 @@ from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import is_writer, process_shard
-from netzoo.tasks.classification.class_names import CLASSES_FILE, class_names_of, load_class_names
 from netzoo.tasks.classification.distill import Teachers
 from netzoo.tasks.classification.inputs import network_inputs, train_batches
 from netzoo.tasks.classification.losses import training_loss
@@ -51,6 +50,7 @@ from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
+from netzoo.weights.class_names import CLASSES_FILE, class_names_of, load_class_names
 from netzoo.weights.origin import find_weights, taken
 from netzoo.weights.published import Preprocessing
 

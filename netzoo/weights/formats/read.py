@@ -16,6 +16,7 @@ from netzoo.weights.formats.torch import read_torch_file
 
 INDEX = ".index.json"
 SHARDS = {"weight_map": {"*": str}}  # of an index: the file of each tensor
+OWN = "netzoo"  # in the metadata of netzoo's own files; their names are netzoo's variable paths
 ZIP_MAGIC, HDF5_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80"
 # Google's training programs add one of these prefixes to the names of parameters, and other
 # prefixes to the optimizer state.

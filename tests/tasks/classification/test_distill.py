@@ -55,7 +55,7 @@ def teachers(monkeypatch):
         "b": Preprocessing((127.5,) * 3, (63.75,) * 3, 16, 16, "area"),
     }
     names = {"a": ("roses", "tulips", "daisy")}
-    monkeypatch.setattr(module, "load_model", lambda p, **_: LoadedModel(Pooled(), {}, images[p]))
+    monkeypatch.setattr(module, "load", lambda p, **_: LoadedModel(Pooled(), {}, images[p]))
     monkeypatch.setattr(module, "class_names_of", names.get)
 
     def create(*paths, **settings):
@@ -102,7 +102,7 @@ def test_teachers_of_something_else_are_refused(names, images, classes, message,
     """Protects training from a teacher whose answers mean other things."""
     seen = Preprocessing((0.0,) * 3, (1.0,) * 3, 8, 8, "area") if images else None
     loaded = LoadedModel(Pooled(classes), {}, seen)
-    monkeypatch.setattr(module, "load_model", lambda *_, **__: loaded)
+    monkeypatch.setattr(module, "load", lambda *_, **__: loaded)
     monkeypatch.setattr(module, "class_names_of", lambda _: names)
     config = tiny_config("unused")
     config.distill.teacher = ("t",)

@@ -19,6 +19,7 @@ from netzoo.tasks.classification.mix import normalize
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.views import views
 from netzoo.weights import CATALOGUE, LoadedModel, save_safetensors
+from netzoo.weights.class_names import imagenet_classes
 from netzoo.weights.published import Preprocessing
 from tests.conftest import tiny_config
 from tests.tasks.classification.test_predict import Constant
@@ -202,11 +203,12 @@ def test_published_weights_bring_their_preprocessing(monkeypatch):
         published, network = CATALOGUE[name], create_model("alexnet_owt")
         shapes = variable_shapes(network, 224)
         variables = jax.tree.map(lambda x: np.broadcast_to(np.float32(0), x.shape), shapes)
-        return LoadedModel(network, variables, published.preprocessing)
+        names = imagenet_classes()
+        return LoadedModel(network, variables, published.preprocessing, names)
 
-    monkeypatch.setattr(module, "load_model", zeros)
+    monkeypatch.setattr(module, "load", zeros)
     predictor = netzoo.Predictor.from_weights("alexnet_owt.tv_in1k")
-    assert predictor.class_names[281] == "class 281" and len(predictor.class_names) == 1000
+    assert predictor.class_names[281] == "tabby" and len(predictor.class_names) == 1000
     pixels = np.random.default_rng(0).integers(0, 256, (300, 512, 3), np.uint8)
     resized = Image.fromarray(pixels).resize((437, 256), Image.Resampling.BILINEAR)
     expected = np.asarray(resized)[16 : 16 + 224, 106 : 106 + 224]
@@ -237,7 +239,7 @@ def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path
     shapes = variable_shapes(create_model(model, num_classes=2), 32)
     variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     save_safetensors(path, variables, model)
-    with pytest.raises(UserError, match=r"normalisation of images .* is unknown"):
+    with pytest.raises(UserError, match=r"normalisation of the images is unknown"):
         Predictor.from_weights(path)
     names = {"class_names": ["daisy", "roses"]}
     save_safetensors(path, variables, model, preprocessing=PREPROCESSING, **names)

@@ -15,7 +15,7 @@ from netzoo.tasks.classification import features as features_module
 from netzoo.tasks.classification.features import Features
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.probe import LinearProbe, Neighbours, choose, fit_heads, vote
-from netzoo.weights import Preprocessing, load_model, save_safetensors
+from netzoo.weights import Preprocessing, load, save_safetensors
 
 MODEL = "mobilenet_v1_025"
 
@@ -119,7 +119,7 @@ def test_a_probe_from_the_command_line(weights, pictures, tmp_path, capsys, monk
     named = [predictor.class_names[index] for index in predictor(files).argmax(1)]
     right = sum(path.parent.name == name for path, name in zip(files, named, strict=True))
     assert right == tested["test"]["accuracy"] * 11
-    assert load_model("head.safetensors").model.num_classes == 3
+    assert load("head.safetensors").model.num_classes == 3
 
 
 def test_what_cannot_be_probed(weights, pictures, tmp_path):
@@ -129,6 +129,6 @@ def test_what_cannot_be_probed(weights, pictures, tmp_path):
     with pytest.raises(UserError, match="is the folder of a run"):
         main([str(weights), data, "--workdir", str(tmp_path)])
     unknown = tmp_path / "unknown.safetensors"
-    save_safetensors(unknown, load_model(weights).variables, MODEL)
+    save_safetensors(unknown, load(weights).variables, MODEL)
     with pytest.raises(UserError, match=r"normalisation of images .* unknown"):
         main([str(unknown), data, "--workdir", str(tmp_path / "probe")])

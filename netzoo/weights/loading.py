@@ -16,14 +16,18 @@ from netzoo.weights.published import Preprocessing
 
 
 class LoadedModel(NamedTuple):
-    """A network with its weights and the preprocessing of its images."""
+    """A network with its weights, the preprocessing of its images and its class names.
+
+    `netzoo.Predictor(*loaded)` classifies images with it.
+    """
 
     model: nn.Module
     variables: ArrayTree  # NumPy arrays, float32
     preprocessing: Preprocessing | None  # None if unknown
+    class_names: tuple[str, ...] | None = None  # in the order of the logits; None if unknown
 
 
-def load_model(
+def load(
     name_or_path: str | Path,
     model: str | None = None,
     num_classes: int | None = None,
@@ -32,7 +36,7 @@ def load_model(
     seed: int = 0,
     **options: Any,
 ) -> LoadedModel:
-    """Create a network with weights, and with their options and preprocessing.
+    """Create a network with weights, and with their options, preprocessing and class names.
 
     Published names, runs and netzoo's own files define their options and preprocessing. Other files
     have only tensor names; a notice on standard error lists the assumed values with reasons.
@@ -67,7 +71,10 @@ def load_model(
     shapes = variable_shapes(module, size)
     found = recognise(weights, module, shapes)
     variables = fit(found, module, shapes, size, seed=seed, name=name)
-    return LoadedModel(module, variables, images)
+    names = weights.class_names
+    if names is not None and len(names) != module.num_classes:
+        names = None  # of the head that the network does not have
+    return LoadedModel(module, variables, images, names)
 
 
 def load_weights(
@@ -126,7 +133,7 @@ def load_weights(
         listed = ", ".join(f"{option}={value!r}" for option, value in others.items())
         note(
             f"{weights.path} needs {listed} ({weights.known_from}), but {name} has "
-            f"{', '.join(repr(getattr(given, option)) for option in others)}. Use load_model, "
+            f"{', '.join(repr(getattr(given, option)) for option in others)}. Use netzoo.load, "
             "which creates the network with the options of the weights"
         )
     return fit(found, module, shapes, size, seed=seed, new_head=new_head, name=name)
