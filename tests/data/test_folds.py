@@ -103,7 +103,7 @@ def test_an_example_without_a_label_stops_unless_corrupt_ones_are_skipped():
 
 def test_a_folder_is_not_read_for_its_labels(flowers, monkeypatch):
     """Protects the start of a run on a large folder."""
-    monkeypatch.setattr("netzoo.data.sources.folder.read_file", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr("netzoo.data.sources.image_files.read_file", lambda *_: pytest.fail("read"))
     assert len(open_source(f"folder:{flowers}", "train fold 0/4 seed 0")) == 5
 
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from netzoo.data import open_source
+from netzoo.data import EvalBatches, open_source
 from netzoo.data.source import SourceError
 from netzoo.data.sources.layout import read_layout
 from netzoo.data.sources.open import split_sizes
@@ -108,6 +110,63 @@ def test_what_is_refused(names, message, tmp_path):
         split_sizes(f"folder:{tmp_path}")
     with pytest.raises(SourceError, match=message):
         open_source(f"folder:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_nested_classes(split, tmp_path, capsys):
+    """Protects classes in groups: by option, every folder with images is a class."""
+    write(tmp_path, *(split + name for name in ("pets/cat", "pets/dog", "plants/wild/daisy")))
+    (tmp_path / split / "pets" / ".DS_Store").write_bytes(b"litter")
+    (tmp_path / ".DS_Store").write_bytes(b"litter")
+    if not split:
+        with pytest.raises(SourceError, match=r"such as .*/.*, give folder:.*\?nested=yes"):
+            open_source(f"folder:{tmp_path}", "train")
+    spec = f"folder:{tmp_path}?nested=yes"
+    source = open_source(spec, "train")
+    assert source.class_names == ("pets/cat", "pets/dog", "plants/wild/daisy")
+    for index in range(3):
+        name = f"{split}{source.class_names[source[index]['label']]}/0.jpg"
+        assert source[index]["name"] == source.names[index] == name
+    assert [count() for count in split_sizes(spec).values()] == [3]
+    printed = capsys.readouterr().err
+    assert "3 classes (pets/cat, pets/dog, plants/wild/daisy)" in printed and "2 hidden" in printed
+
+
+def test_nested_classes_have_no_images_beside_them(tmp_path):
+    """Protects from a class that consists of the images nobody sorted."""
+    write(tmp_path, "pets", "pets/cat", "pets/dog")
+    with pytest.raises(SourceError, match=r"/pets/ holds images, and so does .* pets/(cat|dog)"):
+        open_source(f"folder:{tmp_path}?nested=yes", "train")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("nestd=yes", "the option 'nestd'.*Did you mean 'nested'"), ("nested=maybe", "yes or no")],
+)
+def test_unknown_options(options, message, tmp_path):
+    """Protects against options that are ignored."""
+    with pytest.raises(SourceError, match=message):
+        open_source(f"folder:{tmp_path}?{options}", "train")
+
+
+def test_a_question_mark_in_a_path(tmp_path):
+    """Protects paths that need no options."""
+    write(tmp_path / "why?", "a", "b")
+    assert len(open_source(f"folder:{tmp_path}/why?", "train")) == 2
+    assert len(open_source(f"folder:{tmp_path}/why??nested=yes", "train")) == 2
+
+
+def test_grey_images_have_three_equal_channels(tmp_path):
+    """Protects sets such as MNIST, whose files have one channel of 28 x 28 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "digit.png")
+    source = open_source(f"folder:{tmp_path}", "train")
+    [batch] = EvalBatches(source, batch_size=2, image_size=28, crop_pct=1.0)
+    np.testing.assert_array_equal(
+        batch["image"], np.broadcast_to(pixels[..., None], (2, 28, 28, 3))
+    )
 
 
 def test_an_empty_split_folder_is_refused(tmp_path):

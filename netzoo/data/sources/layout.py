@@ -2,14 +2,18 @@
 
 A split folder holds class folders, and a class folder holds images. Their names and contents must
 agree. Otherwise the layout is refused, because training on a wrong guess would end without error.
+
+Class folders are the folders of a split or, if they are nested, all folders with images, at any
+depth. The class of `animals/cat/1.jpg` is then `animals/cat`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from netzoo.data.files import holds_images, is_image, is_litter
+from netzoo.data.files import holds_images, images_below, is_image, is_litter
 from netzoo.data.source import SourceError
 from netzoo.data.splits import SPLIT_WORDS, split_role
 from netzoo.errors import did_you_mean, printable
@@ -23,11 +27,14 @@ class Layout(NamedTuple):
     """The class folders of each split."""
 
     splits: dict[str, Path]  # folder of class folders by split; without splits, "train" is the root
+    folders: dict[str, list[str]]  # sorted class folders by split, relative to the split's folder
     class_names: tuple[str, ...]  # sorted; those of the training split if there is one
 
 
-def read_layout(root: Path) -> Layout:
+def read_layout(root: Path, *, nested: bool = False) -> Layout:
     """Determine the splits and the classes of a folder.
+
+    With `nested`, every folder with images is a class.
 
     Raises:
       SourceError: The folder does not exist, or its layout is ambiguous; the message states what
@@ -45,9 +52,10 @@ def read_layout(root: Path) -> Layout:
     if splits:
         _check_splits(root, splits, [name for name in folders if name not in splits])
     else:
-        _check_classes(root, folders)
+        _check_classes(root, folders, nested)
     paths = {name: root / name for name in splits} or {"train": root}
-    classes = {name: class_folders(path) for name, path in paths.items()}
+    find = nested_folders if nested else class_folders
+    classes = {name: find(path) for name, path in paths.items()}
     for name, inner in classes.items():
         _check_names(paths[name], inner)
     known = next((c for name, c in classes.items() if split_role(name) == "train"), None)
@@ -58,12 +66,55 @@ def read_layout(root: Path) -> Layout:
                 f"class.{did_you_mean(new[0], known)} Rename these folders to classes of the "
                 f"training split ({_list(known)}), or remove them."
             )
-    return Layout(paths, tuple(sorted(known or {c for inner in classes.values() for c in inner})))
+    class_names = sorted(known or {c for inner in classes.values() for c in inner})
+    return Layout(paths, classes, tuple(class_names))
 
 
 def class_folders(split: Path) -> list[str]:
     """Return the sorted names of the folders in a folder, except those that programs leave."""
     return sorted(e.name for e in os.scandir(split) if e.is_dir() and not is_litter(e.name))
+
+
+def nested_folders(split: Path) -> list[str]:
+    """Return the sorted paths, relative to a folder, of all folders below it that hold images.
+
+    Raises:
+      SourceError: Images lie beside class folders.
+    """
+    found = []
+    for place, folders, files in os.walk(split):
+        folders[:] = [name for name in folders if not is_litter(name)]
+        if Path(place) != split and any(is_image(Path(name)) for name in files):
+            found.append(Path(place).relative_to(split))
+    for folder in found:
+        if inner := next((other for other in found if folder in other.parents), None):
+            raise SourceError(
+                f"{_folder(split / folder)} holds images, and so does the folder "
+                f"{printable(str(inner))} inside it. Expected nested classes with images in the "
+                "innermost folders only. Move the images, or omit the option nested."
+            )
+    return sorted(folder.as_posix() for folder in found)
+
+
+def other_files(root: Path, layout: Layout) -> Counter[str]:
+    """Return the numbers of files outside the class folders by kind, as `images_below` does."""
+    found: Counter[str] = Counter()
+    outer = {
+        layout.splits[split] / parent
+        for split, folders in layout.folders.items()
+        for folder in folders
+        for parent in Path(folder).parents
+    }
+    for folder in {root, *outer}:
+        for entry in os.scandir(folder):
+            if entry.is_file():
+                hidden = is_litter(entry.name)
+                suffix = Path(entry.name).suffix.lower() or "without extension"
+                found["hidden" if hidden else suffix] += 1
+            elif is_litter(entry.name):
+                images, others = images_below(Path(entry.path))
+                found["hidden"] += len(images) + others.total()
+    return found
 
 
 def missing_folder(path: Path, expected: str) -> SourceError:
@@ -105,7 +156,7 @@ def _check_splits(root: Path, splits: list[str], others: list[str]) -> None:
             )
 
 
-def _check_classes(root: Path, folders: list[str]) -> None:
+def _check_classes(root: Path, folders: list[str], nested: bool) -> None:
     """Raise an error unless the folders are class folders."""
     if not folders:
         here = any(is_image(Path(e.name)) for e in os.scandir(root))
@@ -121,13 +172,15 @@ def _check_classes(root: Path, folders: list[str]) -> None:
             f"{root / odd[0]}/CLASS/IMAGE for a split. If it is a class, move all class folders "
             f"into {root}/train."
         )
-    if not any(is_image(Path(e.name)) for name in folders for e in os.scandir(root / name)) and (
-        nested := next((name for name in folders if _holds_classes(root / name)), None)
-    ):
+    if nested or any(is_image(Path(e.name)) for name in folders for e in os.scandir(root / name)):
+        return
+    if outer := next((name for name in folders if _holds_classes(root / name)), None):
         raise SourceError(
             f"The folders of {root} ({_list(folders)}) hold folders, and no images themselves. To "
-            f"use the folders inside ({_list(class_folders(root / nested))}), give "
-            f"folder:{root / nested}. If {_list(folders)} are classes, move them into {root}/train."
+            f"use the folders inside ({_list(class_folders(root / outer))}), give "
+            f"folder:{root / outer}. If {_list(folders)} are classes, move them into {root}/train. "
+            f"If every folder with images is a class, such as {outer}/"
+            f"{class_folders(root / outer)[0]}, give folder:{root}?nested=yes."
         )
 
 

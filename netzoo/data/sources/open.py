@@ -9,6 +9,7 @@ from netzoo.data.folds import FoldSource, parse_fold
 from netzoo.data.source import Source, SourceError
 from netzoo.data.sources import folder as folder_source
 from netzoo.data.sources import tfds as tfds_source
+from netzoo.data.sources.spec import Spec, parse_spec
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
@@ -25,7 +26,7 @@ def open_source(
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
         for a folder of class folders, `synthetic_flowers`, which needs no download, or `WORD:TEXT`
-        with a word of `SOURCES`.
+        with a word of `SOURCES`. Options follow a question mark, such as `folder:PATH?nested=yes`.
       split: A TFDS split expression, such as `train[:80%]`, perhaps with a fold
         (`netzoo.data.folds`).
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
@@ -67,10 +68,10 @@ def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable
     return tfds_source.split_sizes(_builder(spec, data_dir))
 
 
-def _folder(spec: str) -> str:
-    """Return the path of `folder:PATH`, or "" for other sources."""
-    kind, _, rest = spec.partition(":")
-    return rest if kind == "folder" else ""
+def _folder(spec: str) -> Spec | None:
+    """Return the parts of `folder:PATH`, or None for other sources."""
+    parts = parse_spec(spec)
+    return parts if parts.kind == "folder" and parts.place else None
 
 
 def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
