@@ -149,6 +149,8 @@ CASES = {
         "train.focal_alpha": case(0.25, effects.loss, train__loss="focal"),
         "train.asymmetric_gammas": case((1.0, 4.0), effects.loss, train__loss="asymmetric"),
         "train.asymmetric_margin": case(0.1, effects.loss, train__loss="asymmetric"),
+        "train.balance": case("loss", effects.loss),
+        "train.class_weights": case((("roses", 2.0),), effects.loss),
         "train.freeze_batch_norm": case(True, effects.loss),
         "train.image_sizes": case(((1, 48),), effects.batches, **MOBILENET),
         "distill.teacher": case(("@weights",), effects.step),

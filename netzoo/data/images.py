@@ -16,6 +16,7 @@ import numpy as np
 from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
 from netzoo.data.files import ImageError
+from netzoo.data.order import ClassBalance, epoch_order
 from netzoo.data.policies import POLICIES, color_jitter, rand_augment
 from netzoo.data.source import (
     Example,
@@ -38,7 +39,7 @@ Batch = dict[str, np.ndarray]
 # Maps an example, the side of the result and a random generator to uint8 `[size, size, 3]`.
 Augment = Callable[[Example, int, np.random.Generator], np.ndarray]
 
-_SHUFFLE_STREAM, _AUGMENT_STREAM = 1, 2
+_AUGMENT_STREAM = 2
 
 # Maps values of `augment.custom` to operations on an image; user modules may add more. A function
 # takes an image, uint8 [size, size, 3], and a random generator, and returns an image.
@@ -239,8 +240,9 @@ class TrainBatches(_Batches):
     Every epoch is reshuffled and has `len(source) // batch_size` batches. An example occurs at most
     once per epoch, and the remainder after the last full batch is dropped. With `repeats`, an epoch
     has the same number of batches but fewer examples, and the copies of an example follow each
-    other. If corrupt examples are skipped, the next readable example of the source replaces each of
-    them.
+    other. With `balance`, an epoch has examples of rare classes several times, each time with
+    another augmentation. If corrupt examples are skipped, the next readable example of the source
+    replaces each of them.
 
     Batches are `{"image": uint8 [B, S, S, 3], "label": int32 [B]}`, where B is the number of rows
     of this process. Iterators have `get_state` and `set_state`, and work with
@@ -253,6 +255,7 @@ class TrainBatches(_Batches):
         batch", arXiv:1901.09335).
       image_sizes: Pairs of an epoch, counted from 0, and the side of the images from then on, in
         increasing order. Epochs before the first pair have `image_size`.
+      balance: Makes all classes equally frequent; None keeps the frequencies of the source.
 
     Raises:
       ValueError: The batch is larger than the source, or a number is out of range.
@@ -263,6 +266,7 @@ class TrainBatches(_Batches):
     augmentation: Augment
     repeats: int = 1
     image_sizes: Sequence[tuple[int, int]] = ()
+    balance: ClassBalance | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -281,7 +285,7 @@ class TrainBatches(_Batches):
 
     def __getitem__(self, step: int) -> Batch:
         epoch, step = divmod(step, len(self.source) // self.batch_size)
-        order = _epoch_order(self.seed, epoch, len(self.source), self.repeats)
+        order = epoch_order(self.seed, epoch, len(self.source), self.repeats, self.balance)
         size = [self.image_size, *(size for first, size in self.image_sizes if first <= epoch)][-1]
         batch, copies = self._start_batch(order, step, size)
         # Create all generators of the batch at once: between images, with cold caches, each takes
@@ -311,11 +315,3 @@ class TrainBatches(_Batches):
         raise SourceError(
             f"No example of {self.source.name} can be read; replace the data. Last error: {last}"
         )
-
-
-@functools.lru_cache(maxsize=2)  # threads work on neighbouring batches, from at most two epochs
-def _epoch_order(seed: int, epoch: int, count: int, repeats: int) -> np.ndarray:
-    """Return the examples of an epoch as `[count, 2]`: the index, and the number of the copy."""
-    order = generator(seed, _SHUFFLE_STREAM, epoch, 0).permutation(count)
-    indices, copies = np.divmod(np.arange(count), repeats)
-    return np.stack([order[indices], copies], axis=-1)

@@ -73,6 +73,8 @@ OUT_OF_RANGE = {
     "augment.erasing_fill": ("random", ""),
     "augment.randaugment_magnitude": (-1.0, 10.5, NAN),
     "train.loss": ("mse", ""),
+    "train.balance": ("weights", "True"),
+    "train.class_weights": ((("a", -1.0),), (("a", NAN),), ((1, 1.0),), ("a", "b")),
     "train.poly_epsilon": (-1.5, INF, NAN),
     "train.asymmetric_gammas": ((4.0,), (0.0, -1.0), (0.0, NAN), ("a", 1)),
     "train.remat": ("", "all", "True"),
@@ -261,6 +263,10 @@ def test_all_faults_are_reported_at_once():
         (
             {"train__loss": "focal", "train__poly_epsilon": 1.0},
             "poly_epsilon is 1.0; expected 2.0, the default, because focal does not use it",
+        ),
+        (
+            {"train__balance": "loss", "train__class_weights": (("a", 2.0),)},
+            "class_weights is (('a', 2.0),); expected () with train.balance = 'loss'",
         ),
         ({"train__epoch": 3}, "unknown key 'train.epoch'; did you mean train.epochs"),
     ],

@@ -52,6 +52,10 @@ _JITTER = Rule(
     lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
     "four numbers of at least 0, the last at most 0.5, such as (0.4, 0.4, 0.4, 0.0)",
 )
+_CLASS_WEIGHTS = Rule(
+    lambda x: all(isinstance(name, str) and at_least(0).holds(weight) for name, weight in x),
+    "pairs (class, weight of at least 0), such as (('roses', 2.0), ('tulips', 0.5))",
+)
 _SIZES = Rule(
     lambda x: (
         all(rules.is_whole(epoch) and rules.IMAGE_SIZE.holds(size) for epoch, size in x)
@@ -104,6 +108,14 @@ KEYS = (
     Key(
         *("train.asymmetric_margin", 0.05, SHARE),
         "asymmetric: subtracted from the probabilities of classes that an image lacks",
+    ),
+    Key(
+        *("train.balance", "none", one_of("none", "loss", "sampling")),
+        "rare classes: weights in the loss, or more of their images",
+    ),
+    Key(
+        *("train.class_weights", (), _CLASS_WEIGHTS),
+        "weights in the loss of images of these classes; those of the others are 1",
     ),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
@@ -168,3 +180,5 @@ def conflicts(
         unused = key.removeprefix("train.") not in LOSS_KEYS[loss]
         if training and unused and values[key] != defaults[key]:
             yield key, f"{defaults[key]!r}, the default, because {loss} does not use it"
+    if values["train.class_weights"] and values["train.balance"] == "loss":
+        yield "train.class_weights", "() with train.balance = 'loss', which computes them"

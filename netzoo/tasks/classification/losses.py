@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -17,13 +18,25 @@ Loss = Callable[[ConfigDict, jax.Array, jax.Array], jax.Array]
 
 
 def training_loss(
-    config: ConfigDict, targets: jax.Array, taught: jax.Array | None, logits: jax.Array
+    config: ConfigDict,
+    targets: jax.Array,
+    taught: jax.Array | None,
+    class_weights: np.ndarray | None,
+    logits: jax.Array,
 ) -> jax.Array:
     """Return the mean of the loss `train.loss` over the images.
 
     `taught` are the probabilities of teachers (`netzoo.tasks.classification.distill`), or None.
+    With `class_weights` `[classes]`, the loss of an image is multiplied by the weight of its class;
+    in a mixed image, each class counts by its share. The mean divides by the number of images, not
+    by the sum of their weights, so that the parts of a batch in gradient accumulation add up.
     """
-    loss = LOSSES[config.train.loss](config.train, logits, targets).mean()
+    losses = LOSSES[config.train.loss](config.train, logits, targets)
+    if class_weights is not None:
+        smoothing = config.train.label_smoothing
+        shares = (targets - smoothing / targets.shape[-1]) / (1 - smoothing)
+        losses *= (shares * class_weights).sum(-1)
+    loss = losses.mean()
     return loss if taught is None else distilled(config.distill, loss, logits, taught)
 
 

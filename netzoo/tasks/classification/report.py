@@ -136,6 +136,8 @@ def score_lines(report: Mapping[str, Any], top_k: int) -> Iterator[str]:
 
 def _further_scores(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each optional score of a report, such as the calibration."""
+    if (balanced := f"{report['macro_recall']:.2%}") != f"{report['accuracy']:.2%}":
+        yield f"balanced accuracy {balanced} (mean recall of the classes)"
     if found := report.get("without_duplicates"):
         yield (
             f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "

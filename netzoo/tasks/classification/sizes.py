@@ -1,6 +1,8 @@
 """The sizes of training batches and images, which have to fit the data and the network."""
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from netzoo.errors import UserError
@@ -22,10 +24,12 @@ def batch_size(config: ConfigDict, images: int) -> int:
     return min(config.train.batch_size, images // parts * parts)
 
 
-def largest_size(config: ConfigDict) -> int:
-    """Return the side of the largest images that training uses, in pixels."""
-    sizes = dict(config.train.image_sizes)
-    return max({0: config.data.image_size, **sizes}.values())
+def batch_shapes(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of a training batch with the largest of `train.image_sizes`."""
+    rows, sizes = config.train.batch_size, dict(config.train.image_sizes)
+    side = max({0: config.data.image_size, **sizes}.values())
+    image = jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8)
+    return {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
 
 
 def size_notes(config: ConfigDict, images: int) -> list[str]:
@@ -42,7 +46,7 @@ def size_notes(config: ConfigDict, images: int) -> list[str]:
             f"augment.repeats is {repeats}, so each epoch has {seen:,} of the {images:,} "
             "training images, not always the same ones"
         )
-    elif left_out := images % batch:
+    elif config.train.balance != "sampling" and (left_out := images % batch):
         notes.append(
             f"batches have {batch} images, so each epoch leaves out {left_out} of the "
             f"{images:,} training images, not always the same ones"

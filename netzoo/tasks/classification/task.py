@@ -18,10 +18,12 @@ from netzoo.data.images import EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
 from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, example_name, fingerprint
 from netzoo.data.sources.open import open_source, split_sizes
-from netzoo.errors import UserError, note
+from netzoo.errors import note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
 from netzoo.mesh import is_writer, process_shard
+from netzoo.tasks.classification.balance import Balance
+from netzoo.tasks.classification.classes import check_class_names, reordered_head
 from netzoo.tasks.classification.distill import Teachers
 from netzoo.tasks.classification.inputs import network_inputs, train_batches
 from netzoo.tasks.classification.losses import training_loss
@@ -33,9 +35,9 @@ from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.record import RECORD
 from netzoo.tasks.classification.report import RATIOS, class_rows, kept_rows, report_of, score_lines
 from netzoo.tasks.classification.sizes import (
+    batch_shapes,
     batch_size,
     check_image_sizes,
-    largest_size,
     size_notes,
 )
 from netzoo.tasks.classification.sums import batch_sums
@@ -118,19 +120,10 @@ class ImageClassification(Task):
         """Set the class names, the batch size and the number of steps."""
         config, train = self.config, self._source(self.config.data.train_split)
         self.class_names = train.class_names
-        if len(self.class_names) < 2:
-            raise UserError(
-                f"{config.data.source} has the class {', '.join(self.class_names)} only; expected "
-                "at least two. Each class of a folder:PATH is a sub-folder"
-            )
-        if workdir and (saved := load_class_names(workdir)) != self.class_names:
-            raise UserError(
-                f"{config.data.source} has the classes {', '.join(self.class_names)}; the run in "
-                f"{workdir} was trained on {', '.join(saved)}, in this order. Labels would be "
-                "mixed up: use data with the same class names in the same order"
-            )
+        check_class_names(config.data.source, self.class_names, workdir)
         self._train_batch = batch_size(config, len(train))
         self.steps_per_epoch = len(train) // self._train_batch
+        self._balance = Balance(config, train, self.class_names)
         self._teachers = Teachers(config, len(self.class_names), self.class_names)
         self.constants, self.files = self._teachers.variables, self._teachers.files
 
@@ -140,14 +133,12 @@ class ImageClassification(Task):
 
         The images are the largest of `train.image_sizes`.
         """
-        rows, size = config.train.batch_size, largest_size(config)
-        image = jax.ShapeDtypeStruct((rows, size, size, 3), jnp.uint8)
-        batch = {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
         task = cls(config, class_names=tuple(map(str, range(classes))))
         task.steps_per_epoch = 1000  # any number, for the schedule
+        task._balance = Balance(config, None, task.class_names)
         task._teachers = Teachers(config, classes)
         task.constants = task._teachers.variables
-        return task, batch
+        return task, batch_shapes(config)
 
     @classmethod
     def for_evaluation(cls, config: ConfigDict, workdir: Path) -> "Task":
@@ -172,8 +163,9 @@ class ImageClassification(Task):
         return sizes
 
     def notes(self) -> list[str]:
-        """Return the lines of `size_notes` for the number of training images."""
-        return size_notes(self.config, len(self._source(self.config.data.train_split)))
+        """Return the lines of `size_notes` and of the balance of the classes."""
+        images = len(self._source(self.config.data.train_split))
+        return [*size_notes(self.config, images), *self._balance.notes()]
 
     def fingerprint(self, split: str) -> dict[str, Any]:
         """Return the number of images and the hash of their names."""
@@ -217,12 +209,7 @@ class ImageClassification(Task):
         if sorted(theirs) != sorted(names) or theirs == names:
             return variables
         note(f"head reordered: {path} has its classes in the order {', '.join(theirs)}")
-        order = [theirs.index(name) for name in names]
-
-        def reordered(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
-            return x[..., order] if any(key.key == "logits" for key in path) else x
-
-        return jax.tree_util.tree_map_with_path(reordered, variables)
+        return reordered_head(variables, [theirs.index(name) for name in names])
 
     def train_iterator(self) -> Iterator[ArrayTree]:
         """Return endless augmented batches; see `netzoo.data.images.TrainBatches`."""
@@ -230,7 +217,8 @@ class ImageClassification(Task):
 
     def train_batches(self) -> TrainBatches:
         """Return the batches of `train_iterator` by their number."""
-        options = {**self._batch_options(), "batch_size": self._train_batch}
+        own = {"batch_size": self._train_batch, "balance": self._balance.sampling}
+        options = {**self._batch_options(), **own}
         return train_batches(self.config, self._source(self.config.data.train_split), **options)
 
     def _batch_options(self) -> dict[str, Any]:
@@ -257,7 +245,8 @@ class ImageClassification(Task):
             config, self.model, variables, images, train=train, key=dropout_key
         )
         taught = self._teachers.probabilities(self.constants, images)
-        loss_of = functools.partial(training_loss, config, targets, taught)
+        weights = self._balance.weights
+        loss_of = functools.partial(training_loss, config, targets, taught, weights)
         loss = loss_of(logits)
         for auxiliary in model_state.pop(AUXILIARY, {}).values():
             loss += self.model.auxiliary_weight * loss_of(auxiliary)
