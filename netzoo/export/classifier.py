@@ -88,7 +88,11 @@ class FileClassifier(Classifier):
         self._dtype, self.temperature = metadata["input"], metadata["temperature"]
 
     def outputs(self, preprocessed: np.ndarray) -> np.ndarray:
-        """Return the program's output for images from `preprocess`, float32 `[n, classes]`."""
+        """Return the program's output for images from `preprocess`, float32 `[n, classes]`.
+
+        Raises:
+          UserError: The program does not fit the metadata.
+        """
         images = np.asarray(preprocessed)
         if self._dtype == NORMALIZED:
             images = self.preprocessing.normalize(images)
@@ -129,16 +133,25 @@ class FileClassifier(Classifier):
         [found] = self._program.run(images)
         return np.asarray(found)
 
-    def logits(self, preprocessed: np.ndarray) -> np.ndarray:
-        """Return the logits; for probabilities, their logarithms, which have the same softmax."""
+    def _finite_outputs(self, preprocessed: np.ndarray) -> np.ndarray:
         found = self.outputs(preprocessed)
+        self.check_finite(found, str(self.path), "export it again")
+        return found
+
+    def logits(self, preprocessed: np.ndarray) -> np.ndarray:
+        """Return the logits; for probabilities, their logarithms, which have the same softmax.
+
+        Raises:
+          UserError: See `outputs`; or a logit is not finite.
+        """
+        found = self._finite_outputs(preprocessed)
         if self.output == LOGITS:
             return found
         return np.log(np.maximum(found, np.finfo(np.float32).tiny))
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probabilities of at most `batch_size` images from `preprocess`."""
-        found = self.outputs(np.asarray(preprocessed))
+        found = self._finite_outputs(np.asarray(preprocessed))
         return special.softmax(found / self.temperature, -1) if self.output == LOGITS else found
 
 

@@ -99,6 +99,26 @@ def test_programs_that_do_not_fit_their_metadata_are_one_error(read, program, me
         read(full).logits(IMAGES)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_are_one_error(value, read, pictures):
+    """Protects from an accuracy of numbers that mean nothing, and from a status of 0."""
+
+    def broken(images):
+        found = logits(images)
+        found[0][1, 2] = value
+        return found
+
+    message = r"a.onnx gives values that are not finite for 1 of 2 images.*export it again"
+    for function in (read(broken).logits, read(broken).probabilities):
+        with pytest.raises(UserError, match=message):
+            function(IMAGES)
+    config = default_config()
+    config.data.source, config.data.test_split = f"folder:{pictures}", "test"
+    config.evaluation.batch_size = 4
+    with pytest.raises(UserError, match="not finite for 1 of 4 images"):
+        evaluate_file(Path(__file__), config)
+
+
 def test_logits_are_not_taken_for_probabilities(read):
     """Metadata that call logits probabilities would give a wrong loss."""
     with pytest.raises(UserError, match=r"-2.*that its metadata call probabilities"):

@@ -74,6 +74,16 @@ class Classifier(abc.ABC):
                 )
         return evaluation_image(image, name, size, size / resize_size, interpolation)
 
+    @staticmethod
+    def check_finite(outputs: np.ndarray, source: str, advice: str) -> None:
+        """Raise a UserError with advice if outputs `[n, classes]` of a source are not finite."""
+        finite = np.isfinite(outputs).all(-1)
+        if not finite.all():
+            raise UserError(
+                f"{source} gives values that are not finite for {np.sum(~finite):,} of "
+                f"{len(finite):,} images, most likely because its weights are not; {advice}"
+            )
+
     @abc.abstractmethod
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Return the probabilities of at most `batch_size` images from `preprocess`."""

@@ -175,16 +175,26 @@ class Predictor(Classifier):
             return logits, jax.nn.softmax(logits / self.temperature)
 
     def logits(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the logits of at most `batch_size` images from `preprocess`."""
+        """Return the logits of at most `batch_size` images from `preprocess`.
+
+        Raises:
+          UserError: A logit is not finite.
+        """
         return self._run(preprocessed)[0]
 
     def probabilities(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the probabilities of at most `batch_size` images from `preprocess`."""
+        """Return the probabilities of at most `batch_size` images from `preprocess`.
+
+        Raises:
+          UserError: A logit is not finite.
+        """
         return self._run(preprocessed)[1]
 
     def _run(self, preprocessed: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         size = self.preprocessing.crop_size
         batch = np.zeros((self.batch_size, size, size, 3), np.uint8)
         batch[: len(preprocessed)] = preprocessed
-        logits, probabilities = jax.device_get(self._apply(self.variables, batch))
-        return logits[: len(preprocessed)], probabilities[: len(preprocessed)]
+        found = jax.device_get(self._apply(self.variables, batch))
+        logits, probabilities = (values[: len(preprocessed)] for values in found)
+        self.check_finite(logits, "the network", "use another --checkpoint or other weights")
+        return logits, probabilities

@@ -1,5 +1,6 @@
 """The Predictor: images of any kind and size, with the results of evaluation."""
 
+import copy
 import json
 
 import jax
@@ -105,6 +106,14 @@ def test_views_are_averaged(kind, run, pictures):
     np.testing.assert_allclose(averaging(files), np.mean(each, axis=0), rtol=2e-5, atol=1e-6)
     assert abs(averaging(files) - predictor(files)).max() > 1e-3
     np.testing.assert_array_equal(averaging.with_tta("none")(files), predictor(files))
+
+
+def test_logits_that_are_not_finite_are_refused(run, pictures):
+    """Protects from probabilities of nan%, with a status of 0."""
+    predictor = copy.copy(run[2])
+    predictor.variables = jax.tree.map(lambda x: x * np.nan, predictor.variables)
+    with pytest.raises(UserError, match=r"not finite for 1 of 1 images.*another --checkpoint"):
+        predictor(next((pictures / "test" / "roses").iterdir()))
 
 
 def test_an_unknown_kind_of_views_is_refused(run):
