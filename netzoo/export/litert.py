@@ -6,6 +6,7 @@ calibration images; inputs and outputs stay as in the other formats. A ZIP archi
 `unzip` reads it and LiteRT ignores it.
 """
 
+import hashlib
 import io
 import os
 import zipfile
@@ -23,6 +24,7 @@ from netzoo.kernels import use_backend
 
 PRECISIONS = ("float32", "float16", "int8")
 _METADATA, _LABELS = "metadata.json", "labels.txt"
+_SHA256 = "model_sha256"  # key of the metadata
 _EXTRA = "litert"
 
 
@@ -61,7 +63,7 @@ def write(
     except Exception as error:  # of TensorFlow, for operations that LiteRT lacks
         reason = printable(" ".join(str(error).split()))[:300]
         raise UserError(f"TensorFlow cannot convert this network to LiteRT: {reason}") from None
-    file.write(data + _archive(program))
+    file.write(data + _archive(program, data))
 
 
 def _converter(tensorflow: Any, program: Program) -> Any:
@@ -81,11 +83,12 @@ def _converter(tensorflow: Any, program: Program) -> Any:
     return tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], function)
 
 
-def _archive(program: Program) -> bytes:
+def _archive(program: Program, model: bytes) -> bytes:
     buffer = io.BytesIO()
+    metadata = {**program.metadata, _SHA256: hashlib.sha256(model).hexdigest()}
     labels = "".join(f"{name}\n" for name in program.metadata.get("class_names", ()))
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in ((_METADATA, metadata_text(program.metadata)), (_LABELS, labels)):
+        for name, text in ((_METADATA, metadata_text(metadata)), (_LABELS, labels)):
             archive.writestr(zipfile.ZipInfo(name), text)
     return buffer.getvalue()
 
@@ -103,6 +106,9 @@ def read(path: Path) -> LoadedProgram:
             if archive.getinfo(_METADATA).file_size > MAX_TEXT:
                 raise ValueError("the metadata are too large")
             metadata = parse_json(archive.read(_METADATA), {"*": object})
+            model = data[: min(entry.header_offset for entry in archive.infolist())]
+        if metadata.get(_SHA256) not in (None, hashlib.sha256(model).hexdigest()):
+            raise ValueError("the model does not have the SHA-256 in its metadata; export it again")
         interpreter = runtime.Interpreter(model_content=data)
         interpreter.allocate_tensors()
         [given], [result] = interpreter.get_input_details(), interpreter.get_output_details()

@@ -51,7 +51,9 @@ def test_files_hold_their_labels(paths):
 def test_damaged_files_give_one_message(paths, tmp_path):
     """Protects from tracebacks of LiteRT."""
     data = paths["float32"].read_bytes()
-    for number, bad in enumerate((b"", b"no", data[: len(data) // 2], data[-600:])):
+    middle = len(data) // 2  # a weight
+    flipped = bytes([*data[:middle], data[middle] ^ 64, *data[middle + 1 :]])
+    for number, bad in enumerate((b"", b"no", data[:middle], data[-600:], flipped)):
         (tmp_path / f"{number}.tflite").write_bytes(bad)
         with pytest.raises(UserError, match="is damaged, or not a file of"):
             litert.read(tmp_path / f"{number}.tflite")

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from jax import lax
+from onnx import numpy_helper
 
 from netzoo.errors import UserError
 from netzoo.export import onnx as onnx_format
@@ -178,6 +179,45 @@ def test_damaged_files_give_one_message(path, tmp_path):
         (tmp_path / f"{number}.onnx").write_bytes(bad)
         with pytest.raises(UserError, match="is damaged, or not an ONNX file"):
             onnx_format.read(tmp_path / f"{number}.onnx")
+
+
+def reported(data, path):
+    """Return the error about an ONNX file with these bytes."""
+    path.write_bytes(data)
+    with pytest.raises(UserError) as error:
+        onnx_format.read(path)
+    return str(error.value)
+
+
+def test_a_changed_weight_is_reported(path, tmp_path):
+    """One flipped bit of the weights changes the results, and nothing else shows it."""
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    data = path.read_bytes()
+    place = data.index(largest.raw_data) + len(largest.raw_data) // 2
+    changed = bytes([*data[:place], data[place] ^ 64, *data[place + 1 :]])
+    message = reported(changed, tmp_path / "a.onnx")
+    assert "a.onnx is damaged" in message and "do not have the SHA-256" in message
+    # Another program may store the same weights in another way.
+    plain = numpy_helper.to_array(largest)
+    largest.ClearField("raw_data")
+    largest.float_data.extend(plain.ravel().tolist())
+    onnx.save(model, tmp_path / "a.onnx")
+    onnx_format.read(tmp_path / "a.onnx")
+
+
+def test_weights_in_other_files_are_refused(path, tmp_path, monkeypatch):
+    """The name of such a file would count from the working directory, or lead anywhere."""
+    onnx.save(onnx.load(path), tmp_path / "a.onnx", save_as_external_data=True, location="a.bin")
+    assert (tmp_path / "a.bin").stat().st_size > 1024
+    for folder in (tmp_path, tmp_path.parent):
+        monkeypatch.chdir(folder)
+        message = reported((tmp_path / "a.onnx").read_bytes(), tmp_path / "a.onnx")
+        assert "other files hold its weights; write them into one file" in message
+    nested = onnx.load(path)
+    tensor = nested.graph.node[0].attribute.add(name="value", type=4).t
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    assert "other files" in reported(nested.SerializeToString(), tmp_path / "a.onnx")
 
 
 # test_operations covers the grouped convolutions of ResNeXt, which takes longest.

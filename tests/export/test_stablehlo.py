@@ -61,6 +61,8 @@ def damaged(data):
     yield data[: len(data) // 2]
     yield data.replace(b"metadata.json", b"metadata.jso_")
     yield data.replace(b'"class_names"', b'"class_names')
+    middle = len(data) // 2  # a weight; the archive has a checksum of the program
+    yield bytes([*data[:middle], data[middle] ^ 64, *data[middle + 1 :]])
 
 
 def test_damaged_files_give_one_message(path, tmp_path):

@@ -1,8 +1,8 @@
 """ONNX files, which ONNX Runtime and many other programs run.
 
-`jaxpr` interprets a traced program, `rules` and `layers` translate its operations, and `graph`
-collects the nodes. The `metadata_props` of the file hold the metadata: strings unchanged, all other
-values as JSON.
+`jaxpr` interprets a traced program, `rules` and `layers` translate its operations, `graph` collects
+the nodes, and `weights` computes the checksum of the weights. The `metadata_props` of the file hold
+the checksum and the metadata: strings unchanged, all other values as JSON.
 """
 
 import json
@@ -28,12 +28,15 @@ def write(file: IO[bytes], program: Program) -> None:
         translated; or the file would have over 2 GiB.
     """
     onnx = optional("onnx", "onnx")
-    from netzoo.export.onnx.jaxpr import to_model  # imports onnx
+    # Both modules import onnx.
+    from netzoo.export.onnx.jaxpr import to_model
+    from netzoo.export.onnx.weights import WEIGHTS_SHA256, weights_sha256
 
     model = to_model(program)
     for key, value in program.metadata.items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=key, value=text)
+    model.metadata_props.add(key=WEIGHTS_SHA256, value=weights_sha256(model))
     if model.ByteSize() > _MOST_BYTES:
         raise UserError(
             f"the file would have {model.ByteSize():,} bytes, and an ONNX file has at most 2 GiB; "
@@ -47,13 +50,17 @@ def read(path: Path) -> LoadedProgram:
     """Read a file; ONNX Runtime runs the program on the CPU.
 
     Raises:
-      UserError: The file is damaged, or onnxruntime is not installed.
+      UserError: The file is damaged, or other files hold its weights; or onnx or onnxruntime is
+        not installed.
     """
-    runtime = optional("onnxruntime", "onnx")
+    onnx, runtime = optional("onnx", "onnx"), optional("onnxruntime", "onnx")
+    from netzoo.export.onnx.weights import check_weights  # imports onnx
+
     options = runtime.SessionOptions()
     options.log_severity_level = _QUIET
     data = read_bytes(path, MAX_DATA)
     try:
+        check_weights(onnx.ModelProto.FromString(data))
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a class for each kind of damage
         reason = printable(" ".join(str(error).split()))[:200]
