@@ -21,7 +21,8 @@ from netzoo.models.remat import rematerialized_blocks
 from netzoo.paths import run_path
 from netzoo.tasks.run_facts import RunFacts
 from netzoo.weights import CATALOGUE, load_weights
-from netzoo.weights.origin import Weights, describe_weights, differing, taken
+from netzoo.weights.origin import describe_weights
+from netzoo.weights.recognise import Weights, differing, taken
 
 
 class Task(abc.ABC):

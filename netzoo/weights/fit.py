@@ -17,7 +17,7 @@ from netzoo.models.summary import example_inputs, variable_shapes
 from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.families import FAMILIES
 from netzoo.weights.formats.read import OWN
-from netzoo.weights.origin import Recognised, Weights, recognise
+from netzoo.weights.recognise import Recognised, Weights, recognise
 from netzoo.weights.state_dict import Layout, fits, to_variables
 
 

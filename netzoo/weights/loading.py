@@ -11,8 +11,9 @@ from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.families import CATALOGUE
 from netzoo.weights.fit import classes_of, fit
-from netzoo.weights.origin import Weights, differing, find_weights, recognise, taken
+from netzoo.weights.origin import find_weights
 from netzoo.weights.published import Preprocessing
+from netzoo.weights.recognise import Weights, differing, recognise, taken
 
 
 class LoadedModel(NamedTuple):

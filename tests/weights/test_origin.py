@@ -14,9 +14,10 @@ from netzoo.config import default_config, save_config
 from netzoo.errors import UserError
 from netzoo.models import create_model, list_models
 from netzoo.tasks import resolve_config
-from netzoo.weights import CATALOGUE, Preprocessing, origin, save_safetensors, to_torch
+from netzoo.weights import CATALOGUE, Preprocessing, save_safetensors, to_torch
 from netzoo.weights.class_names import stored_class_names
 from netzoo.weights.families import FAMILIES
+from netzoo.weights.recognise import differing
 from parity.cases import CASES
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.pth_files import write_state_dict
@@ -53,7 +54,7 @@ def test_options_of_projects_are_those_that_parity_was_shown_with(name):
     module = create_model(case.model, **case.options)
     tensorflow = " tf_" if case.reference.startswith("tf_") else ""
     usual = FAMILIES[type(module)].projects[case.layout + tensorflow].options
-    assert origin.differing(usual, module) == {}
+    assert differing(usual, module) == {}
 
 
 def test_a_bare_file_brings_the_options_of_its_project(tmp_path, variables, capsys):

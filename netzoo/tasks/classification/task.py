@@ -53,8 +53,9 @@ from netzoo.tasks.run_facts import RunFacts
 from netzoo.tasks.task import Task, apply_in_training, create_network, take_options
 from netzoo.weights import CATALOGUE
 from netzoo.weights.class_names import CLASSES_FILE, class_names_of, load_class_names
-from netzoo.weights.origin import find_weights, taken
+from netzoo.weights.origin import find_weights
 from netzoo.weights.published import Preprocessing
+from netzoo.weights.recognise import taken
 
 # The final evaluation keeps at most this many logits (0.4 GB).
 _MOST_LOGITS = 100_000_000
