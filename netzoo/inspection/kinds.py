@@ -81,7 +81,7 @@ class Kind(NamedTuple):
     """Something that can be drawn."""
 
     draw: Callable[[Subject], Finding]
-    needs_images: bool = True
+    draws_images: bool = True  # else it draws the weights alone
     fits: Callable[[Subject], bool] = lambda subject: True
     options: tuple[str, ...] = ()  # fields of Subject that have an effect
 
@@ -215,7 +215,7 @@ KINDS = {
     "heads": Kind(_heads, fits=_has_attention, options=_BOTH),
     "feature-maps": Kind(_feature_maps, options=_BOTH),
     "activations": Kind(_activations),
-    "kernels": Kind(_kernels, needs_images=False),
+    "kernels": Kind(_kernels, draws_images=False),
     "position-embedding": Kind(
         _positions, False, lambda subject: POSITIONS in subject.predictor.variables["params"]
     ),
@@ -229,8 +229,8 @@ def inspect(kind: str, subject: Subject) -> Finding:
     """Draw a kind of `KINDS`.
 
     Raises:
-      UserError: The network has nothing of this kind, images are missing, or the layer or class is
-        unknown or has no effect on this kind.
+      UserError: The network has nothing of this kind; images are missing; the layer or class is
+        unknown; or images, layer or class have no effect on this kind.
     """
     chosen = KINDS[kind]
     if not chosen.fits(subject):
@@ -239,6 +239,8 @@ def inspect(kind: str, subject: Subject) -> Finding:
     for option, name in ((_LAYER, "a layer"), (_CLASS, "a class")):
         if option not in chosen.options and getattr(subject, option) is not None:
             raise UserError(f"{kind} does not depend on {name}; omit it")
-    if chosen.needs_images and not len(subject.images):
+    if chosen.draws_images and not len(subject.images):
         raise UserError(f"{kind} needs images; pass images, or folders of images")
+    if len(subject.images) and not chosen.draws_images:
+        raise UserError(f"{kind} draws the weights and does not depend on images; omit them")
     return chosen.draw(subject)

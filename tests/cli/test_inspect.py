@@ -83,7 +83,8 @@ def test_draws_every_kind(kind, place, capsys, request):
     """The figure has the name of the kind; the arrays have names."""
     if kind in ("kernels", "batch-norm"):
         request.getfixturevalue("trained")
-    assert main(["inspect", kind, "photos", *DRAWN[kind], "--arrays", "a.npz"]) == 0
+    images = ["photos"] if kinds.KINDS[kind].draws_images else []
+    assert main(["inspect", kind, *images, *DRAWN[kind], "--arrays", "a.npz"]) == 0
     figure = np.asarray(Image.open(place / f"{kind}.png"))
     assert figure.std() > 10  # not blank
     with np.load(place / "a.npz") as arrays:
@@ -114,6 +115,8 @@ def test_lists_layers(place, capsys):
         (["kernels", *VIT, "--config.data.image_size=32"], "not of --weights"),
         (["activations", *CONV, "photos", "--class", "roses"], "not depend on a class; omit it"),
         (["occlusion", *CONV, "photos", "--layer", "stem"], "not depend on a layer; omit it"),
+        (["kernels", *CONV, "photos/0.png"], "kernels draws the weights and does not depend on"),
+        (["position-embedding", *VIT, "photos"], "does not depend on images; omit them"),
         (["grad-cam", *CONV, "photos", "--figure", "a.pgn"], "expected a figure's extension"),
         (["grad-cam", *CONV, "photos", "--arrays", "a.csv"], "expected a name that ends with .npz"),
     ],
