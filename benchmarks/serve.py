@@ -27,6 +27,7 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.contestants import ROOT, spread
+from netzoo.console import say
 
 SERVERS = {"batches of 16": ("--max-batch=16",), "single images": ("--max-batch=1", "--wait-ms=0")}
 CLIENTS = (1, 8, 32)
@@ -127,16 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found.setdefault((name, clients), []).append(measured)
     lines = [line_of(name, clients, mine, options) for (name, clients), mine in found.items()]
     report.Lines(options.out, "serve.csv", KEY).add(lines)
-    columns = ("server", "clients", "requests/s", "range", "median, ms", "95th percentile, ms")
-    rows = [
-        (
-            *(x["server"], str(x["clients"]), f"{x['requests_per_second']:.1f}"),
-            f"{x['slowest']:.1f}..{x['fastest']:.1f}",
-            *(f"{x['median_ms']:.1f}", f"{x['p95_ms']:.1f}"),
-        )
-        for x in lines
-    ]
-    report.print_table(str(options.workdir or options.weights), columns, rows)
+    say(table(lines))
     report.print_machine(lines)
 
 
@@ -157,6 +149,29 @@ def line_of(name: str, clients: int, mine: Sequence[Measured], options) -> repor
         "repeats": options.repeats,
         **report.machine(),
     }
+
+
+def table(lines: Sequence[report.Line]) -> str:
+    """Return lines of the CSV file as a Markdown table with a row for each number of clients."""
+    found = {(line["server"], line["clients"]): line for line in lines}
+    servers = sorted({server for server, _ in found}, reverse=True)  # single images first
+    head = ["clients"]
+    for server in servers:
+        head += [f"{server}, requests/s (range)", "median, 95th percentile, ms"]
+    rows = [f"| {' | '.join(head)} |", "|--:" * len(head) + "|"]
+    for clients in sorted({clients for _, clients in found}):
+        cells = [str(clients)]
+        for server in servers:
+            line = found[server, clients]
+            low, high = line["slowest"], line["fastest"]
+            cells.append(f"{line['requests_per_second']:.0f} ({low:.0f} to {high:.0f})")
+            cells.append(f"{_milliseconds(line['median_ms'])}, {_milliseconds(line['p95_ms'])}")
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 if __name__ == "__main__":
