@@ -1,59 +1,104 @@
-"""Decodes every image of a source, and lists corrupt images.
+"""Decodes every image of a data set, and says what is in it and what is wrong with it.
 
-netzoo check folder:photos        # all splits
-netzoo check tfds:tf_flowers --split train[:80%]
+netzoo check folder:photos --sheet sheet.png     # the splits of a run
+netzoo check tfds:tf_flowers --splits 'train[:80%]' 'train[80%:]' --out list.csv
+netzoo check folder:photos --strict              # exit status 1 if there is a problem
+
+It counts the images of each class and split, and lists corrupt images and images that occur twice,
+exactly or nearly, within and across splits. Problems are corrupt images, duplicates across splits,
+and duplicates with two classes. `--config.evaluation.duplicates=list.csv` of `netzoo eval` reports
+the accuracy without the duplicates too.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import argparse
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
-from netzoo.cli.arguments import Parser
-from netzoo.console import say
-from netzoo.data.decode import decode_image
-from netzoo.data.files import ImageError
-from netzoo.data.source import Source
+from PIL import Image
+
+from netzoo.cli.arguments import Parser, typed_path
+from netzoo.cli.check_report import Report, show
+from netzoo.cli.pair_sheet import pair_sheet
+from netzoo.console import json_text, say
+from netzoo.data.duplicates import NEAR, find_duplicates, write_pairs
+from netzoo.data.examine import BITS, can_hash, check_can_hash, examine
+from netzoo.data.source import Source, SourceError
 from netzoo.data.sources.open import open_source, split_sizes
-from netzoo.errors import UserError
+from netzoo.data.splits import default_splits
+from netzoo.errors import UserError, note
+from netzoo.files import replacing
 
-_AT_ONCE = 256  # examples; limits the memory of pending results
-
-
-def corrupt_examples(source: Source, num_threads: int = 2) -> Iterator[str]:
-    """Decode every example in full; yield the error of each corrupt example, in order."""
-
-    def problem(index: int) -> str | None:
-        try:
-            example = source[index]
-            if isinstance(image := example["image"], bytes):  # otherwise already decoded
-                decode_image(image, example["name"])
-        except ImageError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        for first in range(0, len(source), _AT_ONCE):
-            indices = range(first, min(first + _AT_ONCE, len(source)))
-            yield from filter(None, pool.map(problem, indices))
+_MOST_DRAWN = 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; return the exit status, 1 if an image is corrupt."""
+    """Run the command line; return the exit status, 1 with `--strict` if there is a problem."""
+    options = _options(arguments)
+    hashing = not options.exact
+    if hashing and not can_hash():
+        if options.out or options.near != NEAR:
+            check_can_hash()
+        note(
+            "near duplicates are not searched; install imagehash: pip install 'netzoo[duplicates]'"
+        )
+        hashing = False
+    sources = _open(options)
+    found = (examine(source, options.threads, hashing=hashing) for source in sources)
+    images = [*itertools.chain.from_iterable(found)]
+    report = Report(options.source, sources, images, find_duplicates(images, options.near))
+    if options.json:
+        say(json_text(report.values(), pretty=True))
+    else:
+        show(report)
+    if options.out:
+        write_pairs(options.out, report.pairs)
+    if options.sheet:
+        _draw(options.sheet, report, sources)
+    return int(options.strict and report.problems > 0)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="netzoo check", description=__doc__)
-    parser.add_argument("source", help="folder:PATH, tfds:NAME or synthetic_flowers")
-    parser.add_argument("--split", help="TFDS split expression (default: each split of the source)")
+    parser.add_argument("source", help="such as folder:PATH, tfds:NAME or synthetic_flowers")
+    splits = "TFDS split expressions (default: the training, validation and test split of a run)"
+    parser.add_argument("--splits", nargs="+", help=splits)
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
+    near = f"bits in which two perceptual hashes may differ, of {BITS} (default: {NEAR})"
+    parser.add_argument("--near", type=int, default=NEAR, help=near)
+    exact = "search only identical files, which is faster"
+    parser.add_argument("--exact", action="store_true", help=exact)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 at a problem")
+    parser.add_argument("--out", type=typed_path, help="CSV file for the pairs of duplicates")
+    parser.add_argument("--sheet", type=typed_path, help="PNG file with the pairs side by side")
     options = parser.parse_args(arguments)
-    if options.threads < 1:
-        raise UserError(f"--threads {options.threads}; expected at least 1")
-    splits = [options.split] if options.split else split_sizes(options.source, options.data_dir)
-    status = 0
-    for split in splits:
-        source = open_source(options.source, split, options.data_dir, skip_corrupt=True)
-        bad = 0
-        for reason in corrupt_examples(source, options.threads):
-            bad += 1
-            say(reason)
-        say(f"{bad:,} of {len(source):,} images of {options.source} {split} are corrupt")
-        status |= bad > 0
-    return status
+    if options.threads < 1 or not 0 <= options.near < BITS // 2:
+        raise UserError(
+            f"--threads {options.threads}, --near {options.near}; expected at least one thread, "
+            f"and 0 to {BITS // 2 - 1} bits"
+        )
+    if options.exact and (options.out or options.near != NEAR):
+        raise UserError("--exact finds no near duplicates; omit --exact, or --near and --out")
+    return options
+
+
+def _open(options: argparse.Namespace) -> list[Source]:
+    """Open the splits that a run would use, or those of the command line."""
+    names = options.splits
+    if names is None:
+        sizes = split_sizes(options.source, options.data_dir)
+        if not sizes:
+            raise UserError(f"{options.source} lists no splits; name them: --splits SPLIT ...")
+        try:
+            names = [split for split in default_splits(sizes) if split]
+        except SourceError:  # no training split, for example
+            names = [*sizes]
+    return [open_source(options.source, name, options.data_dir, True) for name in names]
+
+
+def _draw(path: Path, report: Report, sources: Sequence[Source]) -> None:
+    sheet = Image.fromarray(pair_sheet(report.pairs[:_MOST_DRAWN], sources))
+    with replacing(path, typed=True) as file:
+        sheet.save(file, "PNG")

@@ -30,8 +30,10 @@ COMMANDS = {
     "probe": ("netzoo.cli.probe", "score the features of weights: linear probe and neighbours"),
     "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
-    "check": ("netzoo.cli.check", "decode every image of a data set, and list corrupt images"),
-    "duplicates": ("netzoo.cli.duplicates", "list images that occur twice in a data set"),
+    "check": (
+        "netzoo.cli.check",
+        "count the images of a data set, and list corrupt ones and duplicates",
+    ),
     "contact_sheet": (
         "netzoo.cli.contact_sheet",
         "draw examples of every class, or the training images of a run",

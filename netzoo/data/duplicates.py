@@ -1,29 +1,22 @@
 """Finds images that occur twice in a data set, exactly or nearly.
 
-Two images are near if their perceptual hashes differ in few of 256 bits. The bits are the signs of
-the lowest 16 x 16 frequencies of the grey image, relative to their median. Resizing, compression,
-other colours and small crops change few bits.
+Two images are near if their perceptual hashes (`netzoo.data.examine`) differ in few of 256 bits.
+Resizing, compression, other colours and small crops change few bits.
 """
 
-import hashlib
+import itertools
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from netzoo.csv_files import read_csv, write_csv
-from netzoo.data.decode import decode_image
-from netzoo.data.files import ImageError
-from netzoo.data.source import Source, SourceError, class_text
-from netzoo.errors import UserError, note, printable
+from netzoo.data.examine import BITS, Examined
+from netzoo.errors import UserError, printable
 from netzoo.paths import user_path
 
-_SIDE = 16
-BITS = _SIDE * _SIDE
 # Among the 3,670 photographs of tf_flowers, all pairs up to 76 show the same photograph or the same
 # scene; pairs of different flowers begin at 80.
 NEAR = 76
@@ -43,70 +36,40 @@ class Pair(NamedTuple):
     second_class: str
 
 
-class _Hashed(NamedTuple):
-    name: str
-    split: str
-    label: str
-    digest: str  # of the file
-    bits: np.ndarray  # bool [256]
-
-
-def find_duplicates(sources: Iterable[Source], near: int = NEAR, threads: int = 2) -> list[Pair]:
-    """Return the pairs of images within and across sources, the nearest first.
-
-    Images that cannot be read are reported on standard error and left out.
+def find_duplicates(images: Sequence[Examined], near: int = NEAR) -> list[Pair]:
+    """Return the pairs of readable images that are the same, the nearest first.
 
     Args:
-      sources: Splits of a data set.
+      images: The images of one or more splits. Without perceptual hashes, only identical files are
+        found.
       near: Largest distance of a pair, in bits of 256.
-      threads: Threads that read and hash images.
-
-    Raises:
-      UserError: The package imagehash is not installed, or no image can be read.
     """
-    images = [image for source in sources for image in _hashed(source, threads)]
-    if not images:
-        raise SourceError("every image is unreadable; expected images to compare")
-    signs = np.where([image.bits for image in images], 1, -1).astype(np.float32)
-    pairs = []
+    readable = [image for image in images if image.problem is None]
+    return sorted(_pair(*found) for found in _matches(readable, near))
+
+
+def _matches(images: Sequence[Examined], near: int) -> Iterator[tuple[Examined, Examined, int]]:
+    """Yield pairs of images and the number of bits in which their hashes differ."""
+    hashes = [image.bits for image in images if image.bits is not None]
+    if len(hashes) < len(images):
+        same: dict[str, list[Examined]] = {}
+        for image in images:
+            same.setdefault(image.digest, []).append(image)
+        for group in same.values():
+            yield from ((*pair, 0) for pair in itertools.combinations(group, 2))
+        return
+    signs = np.where(hashes, 1, -1).astype(np.float32)
     for start in range(0, len(images), _ROWS):
         products = signs[start : start + _ROWS] @ signs.T
         for row, other in zip(*np.nonzero(BITS - products <= 2 * near), strict=True):
             if start + row < other:
-                bits = int(BITS - products[row, other]) // 2
-                pairs.append(_pair(images[start + row], images[other], bits))
-    return sorted(pairs)
+                yield images[start + row], images[other], int(BITS - products[row, other]) // 2
 
 
-def _pair(first: _Hashed, second: _Hashed, bits: int) -> Pair:
+def _pair(first: Examined, second: Examined, bits: int) -> Pair:
     distance = -1 if first.digest == second.digest else bits
-    described = (printable(x) for image in (first, second) for x in image[:3])
+    described = (printable(x) for im in (first, second) for x in (im.name, im.split, im.label))
     return Pair(distance, first.label != second.label, *described)
-
-
-def _hashed(source: Source, threads: int) -> Iterator[_Hashed]:
-    try:
-        import imagehash
-    except ModuleNotFoundError:
-        raise UserError(
-            "finding duplicates needs the package imagehash: pip install 'netzoo[duplicates]'"
-        ) from None
-
-    def one(index: int) -> _Hashed | None:
-        try:
-            example = source[index]
-            image, name = example["image"], example["name"]
-            pixels = decode_image(image, name) if isinstance(image, bytes) else image
-        except ImageError as error:
-            note(f"Warning: left out: {error}")
-            return None
-        bits = imagehash.phash(Image.fromarray(pixels), hash_size=_SIDE).hash.ravel()
-        data = image if isinstance(image, bytes) else image.tobytes()
-        label = class_text(example["label"], source.class_names)
-        return _Hashed(name, source.split, label, hashlib.sha256(data).hexdigest(), bits)
-
-    with ThreadPoolExecutor(threads) as pool:
-        yield from filter(None, pool.map(one, range(len(source))))
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
@@ -123,7 +86,7 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     """
     path = user_path(path)
     try:
-        return read_csv(path, Pair._fields, _parsed, "a list of `netzoo duplicates`")
+        return read_csv(path, Pair._fields, _parsed, "a list of `netzoo check`")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
 

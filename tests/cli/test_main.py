@@ -73,11 +73,11 @@ def test_errors_reach_the_terminal_escaped(monkeypatch, capsys):
 
 
 def test_the_exit_status_is_the_subcommand_s(tmp_path):
-    """Protects scripts that check their data: 1 if an image is corrupt."""
+    """Protects scripts that check their data: 1 if an image is corrupt, with --strict."""
     for name in ("roses", "tulips"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpg").write_bytes(b"")
-    assert main(["check", f"folder:{tmp_path}"]) == 1
+    assert main(["check", f"folder:{tmp_path}", "--exact", "--strict"]) == 1
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

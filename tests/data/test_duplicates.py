@@ -1,13 +1,15 @@
 """Images that occur twice."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from netzoo.cli import duplicates as command
+from netzoo.cli import check as command
 from netzoo.data.duplicates import Pair, doubtful, find_duplicates, read_pairs, write_pairs
+from netzoo.data.examine import examine
 from netzoo.data.sources.open import open_source
 from netzoo.errors import UserError
 
@@ -39,13 +41,14 @@ def folder(tmp_path):
     return root
 
 
-def sources_of(folder):
-    return [open_source(f"folder:{folder}", split) for split in ("train", "test")]
+def images_of(folder, **options):
+    sources = [open_source(f"folder:{folder}", split) for split in ("train", "test")]
+    return [image for source in sources for image in examine(source, **options)]
 
 
 def test_every_kind_of_pair_is_found_and_no_other(folder):
     """Identical files, the same picture in another form, and two classes for one picture."""
-    pairs = find_duplicates(sources_of(folder))
+    pairs = find_duplicates(images_of(folder))
     found = {frozenset((pair.first, pair.second)): pair for pair in pairs}
     copy = found.pop(frozenset(("train/cats/0.jpg", "train/cats/copy.jpg")))
     assert (copy.distance, copy.contradicting) == (-1, False)
@@ -55,6 +58,8 @@ def test_every_kind_of_pair_is_found_and_no_other(folder):
     assert 0 <= near.distance <= 76 and not near.contradicting
     assert {near.first_split, near.second_split} == {"train", "test"}
     assert not found
+    identical = find_duplicates(images_of(folder, hashing=False))
+    assert identical == [copy, wrong]  # no package is needed for these
 
 
 def test_what_a_score_leaves_out():
@@ -78,23 +83,46 @@ def test_a_list_comes_back_from_its_file(folder, tmp_path):
     assert read_pairs(tmp_path / "list.csv") == pairs
     for text in ("", "x\n", ",".join(Pair._fields) + "\n1,2\n", ",".join(Pair._fields) + "\nx,1\n"):
         (tmp_path / "list.csv").write_text(text)
-        with pytest.raises(UserError, match=r"list\.csv is not a list of `netzoo duplicates`"):
+        with pytest.raises(UserError, match=r"list\.csv is not a list of `netzoo check`"):
             read_pairs(tmp_path / "list.csv")
     with pytest.raises(UserError, match="cannot read"):
         read_pairs(tmp_path / "missing.csv")
 
 
 def test_the_command_lists_and_draws_pairs(folder, tmp_path, capsys):
-    """One command: a table, a list and a sheet; a corrupt image is left out."""
+    """One command: tables, a list and a sheet; a corrupt image is named; --strict fails."""
     (folder / "test" / "dogs" / "near.jpg").write_bytes(b"no image")
     files = ["--out", str(tmp_path / "list.csv"), "--sheet", str(tmp_path / "sheet.png")]
-    command.main([f"folder:{folder}", *files])
-    output = capsys.readouterr()
-    assert "11 images: 2 identical pairs, 0 near pairs; 0 across splits, 1 with two classes" in (
-        output.out
-    )
-    assert "left out: Cannot" in output.err
+    splits = ["--splits", "train", "test"]
+    assert command.main([f"folder:{folder}", *files, *splits]) == 0
+    output = capsys.readouterr().out
+    assert "2 identical pairs, 0 near pairs; 0 across splits, 1 with two classes" in output
+    assert "test/dogs/near.jpg" in output and "1 of 3 images of" in output
+    assert "11 images of" in output and "width 96 to 96 pixels, median 96" in output
     assert len(read_pairs(tmp_path / "list.csv")) == 2
     assert Image.open(tmp_path / "sheet.png").size == (4 * 264, 152)
+    assert command.main([f"folder:{folder}", "--strict"]) == 1
     with pytest.raises(UserError, match="--near 300; expected"):
         command.main([f"folder:{folder}", "--near", "300"])
+    with pytest.raises(UserError, match="--exact finds no near"):
+        command.main([f"folder:{folder}", "--exact", *files])
+
+
+def test_json_and_the_problems(folder, capsys):
+    """Two problems, a pair across splits and a contradiction; a copy in one class is none."""
+    assert command.main([f"folder:{folder}", "--splits", "train", "test", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["problems"], len(found["duplicates"]), found["images"]) == (2, 3, 11)
+    assert found["classes"] == {"train": {"cats": 4, "dogs": 4}, "test": {"cats": 1, "dogs": 2}}
+    assert found["width"] == [72, 96, 96] and found["corrupt"] == []
+
+
+def test_without_the_package(folder, monkeypatch, capsys):
+    """Identical files are found without it; a list for evaluations needs it."""
+    monkeypatch.setattr(command, "can_hash", lambda: False)
+    monkeypatch.setattr("netzoo.data.examine.can_hash", lambda: False)
+    command.main([f"folder:{folder}"])
+    output = capsys.readouterr()
+    assert "2 identical pairs, 0 near" in output.out and "pip install" in output.err
+    with pytest.raises(UserError, match=r"netzoo\[duplicates\]"):
+        command.main([f"folder:{folder}", "--out", "list.csv"])

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from netzoo.cli.check import corrupt_examples
 from netzoo.cli.prepare import prepare
 from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
+from netzoo.data.examine import examine
 from netzoo.data.source import SourceError
 from netzoo.data.sources import tfds
 from netzoo.data.sources.open import SOURCES, split_sizes
@@ -346,7 +346,7 @@ def test_real_flowers():
         pytest.skip("NETZOO_FLOWER_PHOTOS does not name the folder of photographs")
     source = open_source(f"folder:{folder}", "train", skip_corrupt=True)
     assert len(source) == 3670 and source.class_names == FLOWERS
-    assert not list(corrupt_examples(source))
+    assert not [image for image in examine(source, hashing=False) if image.problem]
     assert len(open_source(f"folder:{folder}", "train[:80%]")) == 2936
     batches = EvalBatches(source, batch_size=128, image_size=32)
     assert sum(batch["mask"].sum() for batch in batches) == 3670

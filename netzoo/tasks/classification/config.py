@@ -141,7 +141,7 @@ KEYS = (
         "evaluation.duplicates",
         str,
         rules.PATH,
-        "list of `netzoo duplicates`; the final evaluation reports the accuracy without them too",
+        "list of `netzoo check --out`; the final evaluation reports the accuracy without them too",
     ),
     Key(
         *("evaluation.tta", "none", _VIEWS),
