@@ -1,6 +1,7 @@
 """Lists and shows the networks.
 
 netzoo models list [PATTERN] [--classes N]
+netzoo models list [PATTERN] --weights
 netzoo models show NAME [--classes N] [--size PIXELS] [--layout PROJECT | --figure FILE]
 """
 
@@ -17,7 +18,7 @@ from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.diagram import model_figure
 from netzoo.models.summary import Summary, model_summary, variable_shapes
 from netzoo.progress import track
-from netzoo.weights import reported_accuracy
+from netzoo.weights import CATALOGUE, default_weights, reported_accuracy
 from netzoo.weights.families import layouts
 from netzoo.weights.state_dict import tensor_shapes
 from netzoo.workdir.outputs import check_writable
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="list all networks, or those that match a pattern")
     listing.add_argument("pattern", nargs="?", default="*", help="e.g. 'resnet*'")
+    published = "list the published weights of these networks; * marks the default of a network"
+    listing.add_argument("--weights", action="store_true", help=published)
     showing = commands.add_parser("show", help="show the stages of a network")
     showing.add_argument("name")
     showing.add_argument("--size", type=int, help="side of the image in pixels")
@@ -40,7 +43,9 @@ def main(arguments: Sequence[str]) -> None:
         command.add_argument("--classes", type=int, default=1000, help="length of the logits")
     flags = parser.parse_args(arguments)
     jax.config.update("jax_platforms", "cpu")  # networks are only traced
-    if flags.command == "list":
+    if flags.command == "list" and flags.weights:
+        _list_weights(flags.pattern)
+    elif flags.command == "list":
         _list(flags.pattern, flags.classes)
     elif flags.layout:
         _show_layout(flags.name, flags.classes, flags.size, flags.layout)
@@ -49,9 +54,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _list(pattern: str, classes: int) -> None:
-    names = list_models(pattern)
-    if not names:
-        raise UserError(f"no network matches {pattern!r}; all: {', '.join(list_models())}")
+    names = _matching(pattern)
     right = ("parameters", "MACs", "input", "top-1, %")
     rows = []
     for name in track(names, "tracing"):
@@ -68,6 +71,39 @@ def _list(pattern: str, classes: int) -> None:
             )
         )
     print_table(("name", *right, "source of the accuracy"), rows, right=right)
+
+
+def _list_weights(pattern: str) -> None:
+    """Print the published weights of networks, the best first."""
+    chosen = set(_matching(pattern))
+    found = [weights for weights in CATALOGUE.values() if weights.model in chosen]
+    right = ("classes", "px", "crop", "top-1, %")
+    rows = []
+    for w in found:
+        best, images = default_weights(w.model), w.preprocessing
+        rows.append(
+            (
+                w.name,
+                "*" if w is best else "",
+                f"{w.num_classes:,}" if w.num_classes else "-",
+                str(images.crop_size),
+                f"{images.crop_size / images.resize_size:.2f}",
+                f"{w.accuracy:.1f}" if w.accuracy else "-",
+                w.source,
+                w.licence,
+            )
+        )
+    print_table(("name", "", *right, "source of the accuracy", "licence"), rows, right=right)
+    without = sorted(chosen - {weights.model for weights in found})
+    if without:
+        say(f"without published weights: {', '.join(without)}")
+
+
+def _matching(pattern: str) -> list[str]:
+    names = list_models(pattern)
+    if not names:
+        raise UserError(f"no network matches {pattern!r}; all: {', '.join(list_models())}")
+    return names
 
 
 def _image_size(name: str, size: int | None) -> int:

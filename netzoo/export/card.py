@@ -8,7 +8,7 @@ from typing import Any
 import netzoo
 from netzoo.errors import printable
 from netzoo.json_files import read_json
-from netzoo.weights.families import CATALOGUE
+from netzoo.weights.catalogue import published_weights
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
 
 _EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
@@ -32,14 +32,14 @@ def run_facts(workdir: Path, config: Any) -> dict[str, Any]:
         facts |= {key: read_json(path, _EVALUATION)[key] for key in _EVALUATION}
     if (path := workdir / ENVIRONMENT_FILE).exists():
         facts["command"] = read_json(path, {"command?": str}).get("command")
-    if known := CATALOGUE.get(config.init.weights):
+    if config.init.weights and (known := published_weights(config.init.weights)):
         facts["licence"] = known.licence
     return facts
 
 
 def weights_facts(name: str) -> dict[str, Any]:
     """Return what the catalogue says about published weights."""
-    known = CATALOGUE.get(name)
+    known = published_weights(name)
     return (
         {} if known is None else {"init": name, "licence": known.licence, "address": known.address}
     )

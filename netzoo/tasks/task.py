@@ -20,7 +20,7 @@ from netzoo.models import create_model
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.paths import run_path
 from netzoo.tasks.run_facts import RunFacts
-from netzoo.weights import CATALOGUE, load_weights
+from netzoo.weights import CATALOGUE, load_weights, published_weights
 from netzoo.weights.origin import describe_weights
 from netzoo.weights.recognise import Weights, differing, taken
 
@@ -248,7 +248,7 @@ def take_options(config: ConfigDict) -> Weights | None:
       UserError: The weights cannot be read or belong to another network.
     """
     path = config.init.weights
-    if path is None or not (path in CATALOGUE or run_path(path).exists()):
+    if path is None or not (run_path(path).exists() or published_weights(path)):
         return None
     options = config.model.to_dict()
     name, _ = options.pop("name"), options.pop("dtype")

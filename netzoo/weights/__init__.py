@@ -1,7 +1,13 @@
 """Reads, converts, writes and downloads weights."""
 
+from netzoo.weights.catalogue import (
+    CATALOGUE,
+    default_weights,
+    list_weights,
+    published_weights,
+    reported_accuracy,
+)
 from netzoo.weights.export import save_safetensors, to_torch
-from netzoo.weights.families import CATALOGUE, list_weights, reported_accuracy
 from netzoo.weights.loading import LoadedModel, load, load_weights
 from netzoo.weights.published import Preprocessing
 
@@ -9,9 +15,11 @@ __all__ = [
     "CATALOGUE",
     "LoadedModel",
     "Preprocessing",
+    "default_weights",
     "list_weights",
     "load",
     "load_weights",
+    "published_weights",
     "reported_accuracy",
     "save_safetensors",
     "to_torch",

@@ -21,6 +21,7 @@ from netzoo.files import appending, read_text, sha256_of, write_text
 from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
 from netzoo.weights.formats.read import read_weights
+from netzoo.weights.hub.fetch import SCHEME, fetch
 from netzoo.weights.published import PublishedWeights
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -30,12 +31,15 @@ CHUNK = 1 << 20  # bytes
 def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
     """Return the path of published weights, and download them if they are absent.
 
-    The file is in `folder`, by default `weights` in `cache_folder()`.
+    The file is in `folder`, by default `weights` in `cache_folder()`. Weights on the Hugging Face
+    Hub are in its own cache; see `netzoo.weights.hub.fetch`.
 
     Raises:
       UserError: The download failed, the received file is not the published one, or an earlier
         download has changed; the message explains what to do.
     """
+    if weights.address.startswith(SCHEME):
+        return fetch(weights.address).path
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)  # or a link to a larger disk

@@ -9,7 +9,7 @@ from chex import ArrayTree
 from netzoo.errors import UserError, note
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
-from netzoo.weights.families import CATALOGUE
+from netzoo.weights.catalogue import CATALOGUE
 from netzoo.weights.fit import classes_of, fit
 from netzoo.weights.origin import find_weights
 from netzoo.weights.published import Preprocessing
@@ -45,7 +45,7 @@ def load(
     Args:
       name_or_path: See `load_weights`.
       model: Name in the registry; see `load_weights`.
-      num_classes: Length of the logits; by default that of the weights.
+      num_classes: Length of the logits; by default that of the weights, 0 if they have no head.
       image_size: See `load_weights`.
       seed: See `load_weights`.
       **options: Options of `create_model`, which override those of the weights.
@@ -61,7 +61,7 @@ def load(
     module = create_model(name, **{**weights.options, **options})
     weights, _, layout, _ = recognise(weights, module, variable_shapes(module, size))
     if num_classes is None:
-        num_classes = classes_of(weights.tensors, layout) or module.num_classes
+        num_classes = classes_of(weights.tensors, layout) or 0
     module = create_model(name, num_classes, **{**weights.options, **options})
     images = weights.preprocessing and weights.preprocessing.at(size)
     if weights.known_from not in CATALOGUE:

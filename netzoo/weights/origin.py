@@ -8,7 +8,7 @@ identify the project and its usual settings.
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import flax.traverse_util
@@ -17,12 +17,13 @@ import numpy as np
 from netzoo.buckets import is_in_bucket
 from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.tasks import TASKS
-from netzoo.errors import UserError, did_you_mean, printable
+from netzoo.errors import UserError, did_you_mean, note_once, printable
 from netzoo.files import sha256_of
 from netzoo.json_files import read_json
 from netzoo.models.registry import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.paths import run_path
+from netzoo.weights.catalogue import CATALOGUE, published_weights
 from netzoo.weights.class_names import (
     CLASSES_FILE,
     IMAGENET_CLASSES,
@@ -31,7 +32,6 @@ from netzoo.weights.class_names import (
     stored_class_names,
 )
 from netzoo.weights.download import download
-from netzoo.weights.families import CATALOGUE
 from netzoo.weights.formats.read import INDEX, OWN, read_metadata, read_weights
 from netzoo.weights.published import Preprocessing, PublishedWeights
 from netzoo.weights.recognise import Weights, recognise
@@ -75,10 +75,12 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         )
     if path.exists():
         return _file(path)
-    published = CATALOGUE.get(str(name_or_path))
+    published = published_weights(str(name_or_path))
     if published is None:
         hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
+    if "-NC" in published.licence:
+        note_once(f"{published.name}: the licence {published.licence} forbids commercial use")
     path = download(published) if read else path
     return _published(path, read_weights(path) if read else {}, published, published.name)
 
@@ -117,7 +119,7 @@ def _file(path: Path) -> Weights:
         if published.sha256 and digest.startswith(published.sha256):
             reason = f"its SHA-256 is that of {published.name}"
             return _published(path, tensors, published, reason)
-        if published.sha256 is None and published.address.endswith(f"/{path.name}"):
+        if published.sha256 is None and PurePosixPath(published.address).name == path.name:
             reason = f"its name is that of {published.name}"
             return _published(path, tensors, published, reason)
     architecture, images = _hub_config(path.parent / CONFIG_FILE)

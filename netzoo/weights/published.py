@@ -1,16 +1,6 @@
-"""Descriptions of published weights: address, licence, preprocessing, accuracy.
+"""Descriptions of published weights and of the projects that publish them."""
 
-Names are `MODEL.TAG`, with timm's tags:
-
-    tv_in1k, tv2_in1k              torchvision's IMAGENET1K_V1 and _V2
-    augreg_in21k                   Google's AugReg on ImageNet-21k (21843 classes)
-    augreg_in21k_ft_in1k[_384]     the same, fine-tuned on ImageNet-1k at 224 or 384 pixels
-    augreg_in1k[_384]              Google's AugReg on ImageNet-1k only
-
-Each file in `netzoo.weights.families` lists the weights of its family.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,11 +12,7 @@ from netzoo.config import rules
 from netzoo.errors import UserError
 from netzoo.weights.state_dict import Layout
 
-IN21K, FINE_TUNED = "augreg_in21k", "augreg_in21k_ft_in1k"
-FINE_TUNED_384 = "augreg_in21k_ft_in1k_384"
-IN1K, IN1K_384 = "augreg_in1k", "augreg_in1k_384"
-
-
+UNKNOWN_LICENCE = "not stated"
 _LARGEST = 1e6  # of means and deviations, in magnitude; float32 holds what they give
 
 
@@ -117,14 +103,20 @@ class PublishedWeights(NamedTuple):
 
     name: str  # `MODEL.TAG`
     model: str  # name in netzoo's registry
-    num_classes: int
+    num_classes: int  # 0 for weights without a head
     options: dict[str, Any]  # options of `create_model`
-    address: str
+    address: str  # of the file, or `hf:ORG/NAME` on the Hugging Face Hub
     sha256: str | None  # of the file, or its first digits; None if it is not published
     licence: str
     preprocessing: Preprocessing
-    accuracy: float | None  # reported top-1 on ImageNet's validation images, in percent
-    source: str  # source of address and accuracy
+    accuracy: float | None  # top-1 on ImageNet's validation images at `crop_size`, in percent
+    source: str  # of the accuracy, or ""
+    timm: str  # timm's name of the weights, or ""
+
+    @property
+    def is_free(self) -> bool:
+        """Return whether the licence is known and allows commercial use."""
+        return "-NC" not in self.licence and self.licence != UNKNOWN_LICENCE
 
 
 class Project(NamedTuple):
@@ -143,71 +135,6 @@ class Family(NamedTuple):
 
     module: type[nn.Module]
     projects: Mapping[str, Project]  # by name, e.g. "timm"
-    published: Sequence[PublishedWeights] = ()
-    # Maps the name of a network without a torchvision file to its top-1 accuracy on ImageNet, in
+    # Maps the name of a network without published weights to its top-1 accuracy on ImageNet, in
     # percent, and the source.
     reported: Mapping[str, tuple[float, str]] = {}
-
-
-def torchvision_weights(
-    *table: tuple[str, str, str, int, float], **options
-) -> list[PublishedWeights]:
-    """Describe files by the weights enumerations of torchvision 0.29.
-
-    A row is the model, the tag, the file name, the length of the shorter side before the crop in
-    pixels, and the top-1 accuracy in percent. The file name ends with the first eight digits of its
-    SHA-256. `options` are the options of `create_model` for all rows.
-    """
-    return [
-        PublishedWeights(
-            name=f"{model}.{tag}",
-            model=model,
-            num_classes=1000,
-            options=options,
-            address=f"https://download.pytorch.org/models/{file}",
-            sha256=file.removesuffix(".pth")[-8:],
-            licence="BSD-3-Clause; ImageNet's terms may bind too",
-            preprocessing=TORCHVISION_IMAGES._replace(resize_size=resize_size),
-            accuracy=accuracy,
-            source="torchvision 0.29 weights enums",
-        )
-        for model, tag, file, resize_size, accuracy in table
-    ]
-
-
-def google_weights(
-    *table: tuple[str, str, str, float, float, float, Sequence[str]],
-) -> list[PublishedWeights]:
-    """Describe files of Google's AugReg (Steiner et al., arXiv:2106.10270).
-
-    Addresses and crops are from timm 1.0.31's `default_cfgs` (vision_transformer.py,
-    vision_transformer_hybrid.py), which has no checksums.
-
-    A row is the model; its name in Google's files; the augmentation, the weight decay, and the rate
-    of dropout and stochastic depth in pre-training; the learning rate of fine-tuning on
-    ImageNet-1k; and the tags of the files.
-    """
-    return [_google_file(tag, *row[:-1]) for row in table for tag in row[-1]]
-
-
-def _google_file(
-    tag: str, model: str, network: str, augmentation: str, decay: float, drop: float, rate: float
-) -> PublishedWeights:
-    data = "i21k" if "in21k" in tag else "i1k"
-    # timm's `crop_pct` is 0.9 at 224 pixels and 1 at 384.
-    size, resize_size = (384, 384) if tag.endswith("_384") else (224, 248)
-    file = f"{network}-{data}-300ep-lr_0.001-aug_{augmentation}-wd_{decay}-do_{drop}-sd_{drop}"
-    if tag != IN21K:
-        file += f"--imagenet2012-steps_20k-lr_{rate}-res_{size}"
-    return PublishedWeights(
-        name=f"{model}.{tag}",
-        model=model,
-        num_classes=21843 if tag == IN21K else 1000,
-        options={"gelu_approximate": True},
-        address=f"https://storage.googleapis.com/vit_models/augreg/{file}.npz",
-        sha256=None,
-        licence="Apache-2.0",
-        preprocessing=GOOGLE_IMAGES._replace(resize_size=resize_size, crop_size=size),
-        accuracy=None,
-        source="timm 1.0.31 default_cfgs",
-    )

@@ -21,6 +21,19 @@ def test_list(capsys):
     assert "227 px" in paper and "56.5" not in paper
 
 
+def test_list_of_weights(capsys):
+    """The list marks the default, and names networks for which nobody published weights."""
+    main(["list", "vit_b*", "--weights"])
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    rows = {name.strip(): [cell.strip() for cell in row] for _, name, *row, _ in lines}
+    best = rows["vit_b16.augreg2_in21k_ft_in1k"]
+    assert best[:5] == ["*", "1,000", "224", "0.90", "85.1"] and best[6] == "Apache-2.0"
+    assert rows["vit_b16.augreg_in21k_ft_in1k_384"][:3] == ["", "1,000", "384"]
+    assert rows["vit_b16.mae"][1] == "-" and rows["vit_b16.mae"][6] == "CC-BY-NC-4.0"
+    main(["list", "alexnet*", "--weights"])
+    assert "without published weights: alexnet\n" in capsys.readouterr().out
+
+
 def test_show(capsys):
     """The number of classes and the image size change the numbers."""
     main(["show", "mobilenet_v1_025"])

@@ -65,13 +65,18 @@ class Predictor(Classifier):
         `precision`, see `netzoo.kernels.use_precision`.
 
         Raises:
-          UserError: The preprocessing is unknown (None), the numbers of names and of logits
-            differ, or the variables do not belong to the model.
+          UserError: The preprocessing is unknown (None), the network has no head, the numbers of
+            names and of logits differ, or the variables do not belong to the model.
         """
         if preprocessing is None:
             raise UserError(
                 "the normalisation of the images is unknown; pass mean and deviation: "
                 "Predictor(model, variables, Preprocessing(...), class_names)"
+            )
+        if not model.num_classes:
+            raise UserError(
+                "the network has no classes, because its weights have no head; choose weights with "
+                "a head (`netzoo models list --weights`), or train one: init.weights, netzoo probe"
             )
         if class_names is None:
             class_names = [f"class {i}" for i in range(model.num_classes)]

@@ -1,7 +1,7 @@
 """Names of AlexNet's tensors in torchvision, which has the one-tower network."""
 
 from netzoo.models.alexnet import DENSE_SIDE, AlexNet
-from netzoo.weights.published import TORCHVISION_IMAGES, Family, Project, torchvision_weights
+from netzoo.weights.published import TORCHVISION_IMAGES, Family, Project
 from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
 
@@ -24,5 +24,4 @@ def torchvision(model: AlexNet, shapes) -> Layout:
 FAMILY = Family(
     AlexNet,
     {"torchvision": Project(torchvision, TORCHVISION_IMAGES)},
-    torchvision_weights(("alexnet_owt", "tv_in1k", "alexnet-owt-7be5be79.pth", 256, 56.522)),
 )

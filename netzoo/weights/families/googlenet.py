@@ -1,7 +1,7 @@
 """Names of GoogLeNet's tensors in torchvision."""
 
 from netzoo.models.googlenet import HEADS, STAGES, GoogLeNet
-from netzoo.weights.published import TORCHVISION_IMAGES, Family, Project, torchvision_weights
+from netzoo.weights.published import TORCHVISION_IMAGES, Family, Project
 from netzoo.weights.state_dict import Layout, Names, flattened_dense, make_layout
 
 
@@ -33,8 +33,5 @@ def torchvision(model: GoogLeNet, shapes) -> Layout:
 FAMILY = Family(
     GoogLeNet,
     {"torchvision": Project(torchvision, TORCHVISION_IMAGES, {"norm_epsilon": 1e-3})},
-    torchvision_weights(
-        ("googlenet_tv", "tv_in1k", "googlenet-1378be20.pth", 256, 69.778), transform_input=True
-    ),
     reported={"googlenet": (68.7, "readme of Caffe's bvlc_googlenet")},
 )

@@ -4,13 +4,9 @@ from netzoo.models.hybrid_vit import HybridViT
 from netzoo.weights.families import vit
 from netzoo.weights.families.resnet import residual_layers
 from netzoo.weights.published import (
-    FINE_TUNED,
-    FINE_TUNED_384,
     GOOGLE_IMAGES,
-    IN21K,
     Family,
     Project,
-    google_weights,
 )
 from netzoo.weights.state_dict import Layout, block_names
 
@@ -54,11 +50,4 @@ FAMILY = Family(
         "timm": Project(timm, GOOGLE_IMAGES, vit.OF_PYTORCH | OF_TIMM),
         "google": Project(google, GOOGLE_IMAGES, {"gelu_approximate": True} | OF_GOOGLE),
     },
-    google_weights(
-        ("r_ti16", "R_Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-        ("r26_s32", "R26_S_32", "light0", 0.03, 0.1, 0.03, (FINE_TUNED,)),
-        ("r26_s32", "R26_S_32", "medium2", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED_384)),
-        ("r50_l32", "R50_L_32", "medium1", 0.1, 0.1, 0.01, (FINE_TUNED,)),
-        ("r50_l32", "R50_L_32", "medium2", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED_384)),
-    ),
 )

@@ -36,7 +36,6 @@ def keras(model: MobileNetV1, shapes) -> Layout:
     return make_layout(shapes, names, keras_naming, transforms={"logits": KERAS_POINTWISE})
 
 
-SLIM = "TF-slim's table of MobileNetV1 checkpoints"
 FAMILY = Family(
     MobileNetV1,
     {
@@ -47,11 +46,5 @@ FAMILY = Family(
             {"padding": "torch", "norm_epsilon": 1e-5},
         ),
         "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
-    },
-    reported={
-        "mobilenet_v1_025": (49.8, SLIM),
-        "mobilenet_v1_050": (63.3, SLIM),
-        "mobilenet_v1_075": (68.4, SLIM),
-        "mobilenet_v1": (70.9, SLIM),
     },
 )

@@ -9,7 +9,6 @@ from netzoo.weights.published import (
     TORCHVISION_IMAGES,
     Family,
     Project,
-    torchvision_weights,
 )
 from netzoo.weights.state_dict import Layout, Names, block_names, keras_naming, make_layout
 
@@ -68,7 +67,6 @@ def keras(model: MobileNetV2, shapes) -> Layout:
     return make_layout(shapes, names, keras_naming)
 
 
-SLIM = "TF-slim's table of MobileNetV2 checkpoints"
 OF_PYTORCH = {"padding": "torch", "norm_epsilon": 1e-5}
 FAMILY = Family(
     MobileNetV2,
@@ -76,16 +74,5 @@ FAMILY = Family(
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
         "timm": Project(timm, TIMM_IMAGES, OF_PYTORCH),
         "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
-    },
-    torchvision_weights(
-        ("mobilenet_v2", "tv_in1k", "mobilenet_v2-b0353104.pth", 256, 71.878),
-        ("mobilenet_v2", "tv2_in1k", "mobilenet_v2-7ebf99e0.pth", 232, 72.154),
-    ),
-    reported={
-        "mobilenet_v2_035": (60.3, SLIM),
-        "mobilenet_v2_050": (65.4, SLIM),
-        "mobilenet_v2_075": (69.8, SLIM),
-        "mobilenet_v2_130": (74.4, SLIM),
-        "mobilenet_v2_140": (75.0, SLIM),
     },
 )

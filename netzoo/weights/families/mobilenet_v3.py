@@ -8,7 +8,6 @@ from netzoo.weights.published import (
     TORCHVISION_IMAGES,
     Family,
     Project,
-    torchvision_weights,
 )
 from netzoo.weights.state_dict import Layout, Names, block_names, covering_conv, make_layout
 
@@ -64,7 +63,6 @@ def _layout(shapes, names: Names, *convolutions: str) -> Layout:
     return make_layout(shapes, names, transforms=dict.fromkeys(convolutions, covering_conv(1)))
 
 
-SLIM = "TF-slim's table of MobileNetV3 checkpoints"
 FAMILY = Family(
     MobileNetV3,
     {
@@ -73,16 +71,5 @@ FAMILY = Family(
         ),
         "timm": Project(timm, TIMM_IMAGES, {"padding": "torch", "norm_epsilon": 1e-5}),
         "timm tf_": Project(timm, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
-    },
-    torchvision_weights(
-        ("mobilenet_v3_large", "tv_in1k", "mobilenet_v3_large-8738ca79.pth", 256, 74.042),
-        ("mobilenet_v3_small", "tv_in1k", "mobilenet_v3_small-047dcff4.pth", 256, 67.668),
-        ("mobilenet_v3_large", "tv2_in1k", "mobilenet_v3_large-5c1a4163.pth", 232, 75.274),
-    ),
-    reported={
-        "mobilenet_v3_large_075": (73.3, SLIM),
-        "mobilenet_v3_large_minimalistic": (72.3, SLIM),
-        "mobilenet_v3_small_075": (65.4, SLIM),
-        "mobilenet_v3_small_minimalistic": (61.9, SLIM),
     },
 )

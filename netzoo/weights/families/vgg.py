@@ -6,7 +6,6 @@ from netzoo.weights.published import (
     TORCHVISION_IMAGES,
     Family,
     Project,
-    torchvision_weights,
 )
 from netzoo.weights.state_dict import Layout, Names, covering_conv, flattened_dense, make_layout
 
@@ -42,14 +41,4 @@ FAMILY = Family(
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, {"norm_epsilon": 1e-5}),
         "timm": Project(timm, TIMM_IMAGES, {"norm_epsilon": 1e-5}),
     },
-    torchvision_weights(
-        ("vgg11", "tv_in1k", "vgg11-8a719046.pth", 256, 69.020),
-        ("vgg13", "tv_in1k", "vgg13-19584684.pth", 256, 69.928),
-        ("vgg16", "tv_in1k", "vgg16-397923af.pth", 256, 71.592),
-        ("vgg19", "tv_in1k", "vgg19-dcbb9e9d.pth", 256, 72.376),
-        ("vgg11_bn", "tv_in1k", "vgg11_bn-6002323d.pth", 256, 70.370),
-        ("vgg13_bn", "tv_in1k", "vgg13_bn-abd245e5.pth", 256, 71.586),
-        ("vgg16_bn", "tv_in1k", "vgg16_bn-6c64b313.pth", 256, 73.360),
-        ("vgg19_bn", "tv_in1k", "vgg19_bn-c79401a0.pth", 256, 74.218),
-    ),
 )

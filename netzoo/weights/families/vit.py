@@ -4,17 +4,10 @@ from collections.abc import Sequence
 
 from netzoo.models.vit import ViT
 from netzoo.weights.published import (
-    FINE_TUNED,
-    FINE_TUNED_384,
     GOOGLE_IMAGES,
-    IN1K,
-    IN1K_384,
-    IN21K,
     TORCHVISION_IMAGES,
     Family,
     Project,
-    google_weights,
-    torchvision_weights,
 )
 from netzoo.weights.state_dict import (
     SAME,
@@ -153,25 +146,4 @@ FAMILY = Family(
         "timm": Project(timm, GOOGLE_IMAGES, OF_PYTORCH),
         "google": Project(google, GOOGLE_IMAGES, {"gelu_approximate": True, "norm_epsilon": 1e-6}),
     },
-    [
-        *torchvision_weights(
-            ("vit_b16", "tv_in1k", "vit_b_16-c867db91.pth", 256, 81.072),
-            ("vit_b32", "tv_in1k", "vit_b_32-d86f8d99.pth", 256, 75.912),
-            ("vit_l16", "tv_in1k", "vit_l_16-852ce7e3.pth", 242, 79.662),
-            ("vit_l32", "tv_in1k", "vit_l_32-c7638314.pth", 256, 76.972),
-        ),
-        *google_weights(
-            ("vit_ti16", "Ti_16", "none", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-            ("vit_s32", "S_32", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-            ("vit_s16", "S_16", "light1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-            ("vit_b32", "B_32", "medium1", 0.03, 0.0, 0.03, (IN21K, FINE_TUNED)),
-            ("vit_b32", "B_32", "light1", 0.1, 0.0, 0.03, (FINE_TUNED_384,)),
-            ("vit_b16", "B_16", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-            ("vit_b8", "B_8", "medium1", 0.1, 0.0, 0.01, (IN21K, FINE_TUNED)),
-            ("vit_l16", "L_16", "medium1", 0.1, 0.1, 0.01, (IN21K, FINE_TUNED, FINE_TUNED_384)),
-            ("vit_s16", "S_16", "medium2", 0.1, 0.0, 0.01, (IN1K, IN1K_384)),
-            ("vit_b32", "B_32", "medium2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
-            ("vit_b16", "B_16", "strong2", 0.1, 0.1, 0.01, (IN1K, IN1K_384)),
-        ),
-    ],
 )

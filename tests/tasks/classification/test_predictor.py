@@ -205,6 +205,12 @@ def test_a_name_for_each_class():
         Predictor(Constant(), {}, PREPROCESSING, ["a"])
 
 
+def test_a_network_without_classes():
+    """Protects users of pre-trained weights without a head from empty predictions."""
+    with pytest.raises(UserError, match="no classes, because its weights have no head"):
+        Predictor(Constant(num_classes=0), {}, PREPROCESSING)
+
+
 def test_published_weights_bring_their_preprocessing(monkeypatch):
     """Protects torchvision's resize rule: 256 on the shorter side, bilinear, the central 224."""
 
