@@ -111,10 +111,14 @@ CASES = {
         layout="timm",
         in_tests=True,
     ),
+    "mobilenet_v1_100h": Case(
+        "mobilenet_v1_100h", "timm", "mobilenetv1_100h", 64, {"norm_epsilon": 1e-5}, layout="timm"
+    ),
     "mobilenet_v2": Case("mobilenet_v2", "torchvision", "mobilenet_v2", 64, in_tests=True),
     "mobilenet_v2_timm": Case(
         "mobilenet_v2", "timm", "mobilenetv2_050", 64, {"width_multiplier": 0.5}, layout="timm"
     ),
+    "mobilenet_v2_110d": Case("mobilenet_v2_110d", "timm", "mobilenetv2_110d", 64, layout="timm"),
     "mobilenet_v3_large": Case(
         "mobilenet_v3_large", "torchvision", "mobilenet_v3_large", 64, in_tests=True
     ),
@@ -123,6 +127,25 @@ CASES = {
         "mobilenet_v3_large_075",
         "timm",
         "mobilenetv3_large_075",
+        64,
+        {"norm_epsilon": 1e-5},
+        layout="timm",
+    ),
+    # With random weights, this depth magnifies rounding errors: PyTorch's own float32 logits are
+    # 6e-3 off its float64 logits.
+    "mobilenet_v3_large_150d": Case(
+        "mobilenet_v3_large_150d",
+        "timm",
+        "mobilenetv3_large_150d",
+        64,
+        {"norm_epsilon": 1e-5},
+        layout="timm",
+        tolerance=2e-2,
+    ),
+    "mobilenet_v3_small_050": Case(
+        "mobilenet_v3_small_050",
+        "timm",
+        "mobilenetv3_small_050",
         64,
         {"norm_epsilon": 1e-5},
         layout="timm",

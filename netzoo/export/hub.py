@@ -37,10 +37,16 @@ ARCHITECTURES = {
     **{n: n for n in ("resnext50_32x4d", "resnext101_32x8d")},
     **{n: n for n in ("wide_resnet50_2", "wide_resnet101_2")},
     "mobilenet_v1": "mobilenetv1_100",
+    **{f"mobilenet_v1_{n}": f"mobilenetv1_{n}" for n in ("100h", "125")},
     "mobilenet_v2": "mobilenetv2_100",
-    **{f"mobilenet_v2_{n}": f"mobilenetv2_{n}" for n in ("035", "050", "075", "140")},
+    **{
+        f"mobilenet_v2_{n}": f"mobilenetv2_{n}"
+        for n in ("035", "050", "075", "110d", "120d", "140")
+    },
     **{f"mobilenet_v3_{n}": f"mobilenetv3_{n}_100" for n in ("small", "large")},
     **{f"mobilenet_v3_{n}_075": f"mobilenetv3_{n}_075" for n in ("small", "large")},
+    "mobilenet_v3_small_050": "mobilenetv3_small_050",
+    "mobilenet_v3_large_150d": "mobilenetv3_large_150d",
     "vit_ti16": "vit_tiny_patch16_224",
     **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
     **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},

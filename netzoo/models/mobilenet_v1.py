@@ -11,13 +11,14 @@ image:
     stage3     [batch, 28, 28, 256]     2 blocks
     stage4     [batch, 14, 14, 512]     6 blocks
     stage5     [batch, 7, 7, 1024]      2 blocks
+    head       [batch, 7, 7, 1024]      1x1; only in `mobilenet_v1_100h`
     pre_logits [batch, 1024]            average over space
     logits     [batch, num_classes]
 
 Table 1 prints stride 2 for the last depthwise convolution, but it maps 7x7 to 7x7, so its stride is
 1. The paper has ReLU after every BatchNorm. Published weights (TF-slim, Keras, timm) were trained
 with ReLU6, so this module uses ReLU6. To apply the paper's resolution multiplier, change the image
-size.
+size. The width 1.25 and the head are timm's.
 
 The paper does not describe the initialisation. Here, depthwise kernels follow torchvision's rule
 for MobileNetV2: He et al. (arXiv:1502.01852) with the fan-out of all channels. timm uses the
@@ -85,12 +86,15 @@ class MobileNetV1(ConvNet, kw_only=True):
 
     Attributes besides those of `ConvNet`:
       width_multiplier: Factor on every channel count (section 3.3).
+      head_channels: Channels of a 1x1 convolution before the average over space; None omits it, as
+        in the paper. 1024 in timm's `mobilenetv1_100h`.
       dropout_rate: Dropout rate before the logits; TF-slim's keep probability is 0.999.
       padding: Padding convention; see `netzoo.kernels.padding`.
       norm_epsilon: BatchNorm's epsilon: 1e-3 in TF-slim and Keras, 1e-5 in timm.
     """
 
     width_multiplier: float = 1.0
+    head_channels: int | None = None
     dropout_rate: float = 0.001
     padding: Padding = "torch"
     norm_epsilon: float = 1e-3
@@ -107,12 +111,16 @@ class MobileNetV1(ConvNet, kw_only=True):
         ]
         x = conv_norm_act(images, channels(STEM_CHANNELS), 3, stride=2, name="stem", train=train)
         x = trunk(self, endpoint(self, "stem", x), stages, train=train)
+        if self.head_channels is not None:
+            x = conv_norm_act(x, self.head_channels, 1, name="head", train=train)
+            x = endpoint(self, "head", x)
         dropout, init = Dropout(self.dropout_rate), nn.initializers.normal(0.01)
         return classifier(self, global_avg_pool(x), dropout, init, train=train)
 
 
-for _width in (0.25, 0.5, 0.75, 1.0):
+for _width in (0.25, 0.5, 0.75, 1.0, 1.25):
     register(
         "mobilenet_v1" if _width == 1 else f"mobilenet_v1_{round(100 * _width):03d}",
         functools.partial(MobileNetV1, width_multiplier=_width),
     )
+register("mobilenet_v1_100h", functools.partial(MobileNetV1, head_channels=1024))

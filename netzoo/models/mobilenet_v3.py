@@ -25,9 +25,13 @@ hard-swish and 3x3 instead of 5x5 kernels.
 
 The width multiplier scales the channels of the stages and the head. The expansion factors multiply
 the scaled channels, and the stem stays at 16 channels. Width multipliers below 1 do not narrow
-`pre_logits`, as in the published weights of width 0.75 (TF-slim, Keras, timm) and in the paper's
-Table 3. torchvision's `width_mult` also scales `pre_logits` and the expanded channels of the table;
-no published weights use this variant.
+`pre_logits`, as in the published weights of width 0.75 (TF-slim, Keras, timm) and 0.5 (timm), and
+in the paper's Table 3. torchvision's `width_mult` also scales `pre_logits` and the expanded
+channels of the table; no published weights use this variant.
+
+`mobilenet_v3_large_150d` is timm's: `mobilenet_v3_large` with 1.5 times the channels and 1.2 times
+the blocks, both rounded up, in which the head has a second 1x1 convolution, `head2`. Its
+`pre_logits` stay at 1280.
 """
 
 import functools
@@ -66,8 +70,9 @@ class Variant(NamedTuple):
     """Table 1 or 2."""
 
     stages: tuple[Stage, ...]
-    head_channels: int
+    head_channels: tuple[int, ...]  # of one or more 1x1 convolutions
     pre_logits_channels: int
+    stem_channels: int = 16
 
 
 RE, HS = nn.relu, nn.hard_swish
@@ -80,7 +85,7 @@ LARGE = Variant(
         Stage(112, (6, 6), 3, 1, True, HS),
         Stage(160, (6, 6, 6), 5, 2, True, HS),
     ),
-    head_channels=960,
+    head_channels=(960,),
     pre_logits_channels=1280,
 )
 SMALL = Variant(
@@ -91,17 +96,29 @@ SMALL = Variant(
         Stage(48, (3, 3), 5, 1, True, HS),
         Stage(96, (6, 6, 6), 5, 2, True, HS),
     ),
-    head_channels=576,
+    head_channels=(576,),
     pre_logits_channels=1024,
 )
-STEM_CHANNELS = 16
+LARGE_150D = Variant(
+    (
+        Stage(24, (1, 1), 3, 1, False, RE),
+        Stage(40, (4, 3, 3), 3, 2, False, RE),
+        Stage(64, (3, 3, 3, 3), 5, 2, True, RE),
+        Stage(120, (6, 2.5, 2.5, 2.3, 2.3), 3, 2, False, HS),
+        Stage(168, (6, 6, 6), 3, 1, True, HS),
+        Stage(240, (6, 6, 6, 6), 5, 2, True, HS),
+    ),
+    head_channels=(1440, 1440),
+    pre_logits_channels=1280,
+    stem_channels=24,
+)
 
 
 class MobileNetV3(ConvNet, kw_only=True):
     """MobileNetV3.
 
     Attributes besides those of `ConvNet`:
-      variant: `LARGE` or `SMALL`.
+      variant: `LARGE`, `SMALL` or `LARGE_150D`.
       width_multiplier: Factor on channel counts; see the module docstring.
       minimalistic: Whether to omit squeeze-excite, hard-swish and 5x5 kernels.
       dropout_rate: Dropout rate before the logits; the paper's "dropout of 0.8" is a keep
@@ -146,10 +163,13 @@ class MobileNetV3(ConvNet, kw_only=True):
             ]
             stages.append((s.stride, blocks))
 
-        x = conv_norm_act(images, STEM_CHANNELS, 3, stride=2, name="stem", train=train)
+        x = conv_norm_act(images, v.stem_channels, 3, stride=2, name="stem", train=train)
         x = trunk(self, endpoint(self, "stem", x), stages, train=train)
-        head = scale_channels(v.head_channels, self.width_multiplier)
-        x = endpoint(self, "head", conv_norm_act(x, head, 1, name="head", train=train))
+        for number, channels in enumerate(v.head_channels, start=1):
+            head = scale_channels(channels, self.width_multiplier)
+            name = "head" if number == 1 else f"head{number}"
+            x = conv_norm_act(x, head, 1, name=name, train=train)
+        x = endpoint(self, "head", x)
         init = nn.initializers.normal(0.01)
         wide = scale_channels(v.pre_logits_channels, max(1.0, self.width_multiplier))
         x = nn.Dense(wide, kernel_init=init, name="pre_logits")(global_avg_pool(x))
@@ -161,3 +181,9 @@ for _name, _variant in (("mobilenet_v3_large", LARGE), ("mobilenet_v3_small", SM
     register(_name, _factory)
     register(f"{_name}_075", functools.partial(_factory, width_multiplier=0.75))
     register(f"{_name}_minimalistic", functools.partial(_factory, minimalistic=True))
+register(
+    "mobilenet_v3_small_050", functools.partial(MobileNetV3, variant=SMALL, width_multiplier=0.5)
+)
+register(
+    "mobilenet_v3_large_150d", functools.partial(MobileNetV3, variant=LARGE_150D), image_size=256
+)

@@ -20,6 +20,7 @@ _KINDS = {
     "encoder": r"encoder",
     "decoder": r"decoder",
     "head": r"head(?:_norm)?",
+    "headI": r"head(\d+)(?:_norm)?",
     "hiddenI": r"hidden(\d+)",
     "pre_logits": r"pre_logits",
     "logits": r"logits|aux\d+",

@@ -17,7 +17,7 @@ def timm(model: MobileNetV1, shapes) -> Layout:
     """Return the layout with names such as `blocks.S.B.conv_dw`, in stage S and block B."""
     layers = {"depthwise": ("conv_dw", "bn1"), "pointwise": ("conv_pw", "bn2")}
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
-    names |= {"stem": ("conv_stem", "bn1"), "logits": "classifier"}
+    names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
     return make_layout(shapes, names)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from netzoo.models.mobilenet_v2 import STAGES, MobileNetV2
+from netzoo.models.mobilenet_v2 import MobileNetV2
 from netzoo.weights.published import (
     KERAS_IMAGES,
     TIMM_IMAGES,
@@ -12,8 +12,6 @@ from netzoo.weights.published import (
 )
 from netzoo.weights.state_dict import Layout, Names, block_names, keras_naming, make_layout
 
-DEPTHS = [stage.blocks for stage in STAGES]
-
 
 def torchvision(model: MobileNetV2, shapes) -> Layout:
     """Return the layout with names such as `features.N.conv.M`.
@@ -21,12 +19,13 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
     N counts the stem, the blocks and the head. M counts the layers of a block.
     """
     layers = {"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")}
+    last = sum(model.depths()) + 1
     first = {"depthwise": ("0.0", "0.1"), "project": ("1", "2")}
     names = {
         "stem": ("features.0.0", "features.0.1"),
-        **block_names(DEPTHS, "features.{number}.conv.{layer}", layers),
+        **block_names(model.depths(), "features.{number}.conv.{layer}", layers),
         **block_names([1], "features.{number}.conv.{layer}", first),
-        "head": ("features.18.0", "features.18.1"),
+        "head": (f"features.{last}.0", f"features.{last}.1"),
         "logits": "classifier.1",
     }
     return make_layout(shapes, names)
@@ -34,13 +33,13 @@ def torchvision(model: MobileNetV2, shapes) -> Layout:
 
 def timm(model: MobileNetV2, shapes) -> Layout:
     """Return the layout with names such as `blocks.S.B.conv_pw`, in stage S and block B."""
-    names = timm_block_names(DEPTHS)
+    names = timm_block_names(model.depths())
     names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
     return make_layout(shapes, names)
 
 
 def timm_block_names(depths: Sequence[int]) -> Names:
-    """Return timm's names of inverted residuals, the first of which does not expand."""
+    """Return timm's names of inverted residuals; those of the first stage do not expand."""
     template = "blocks.{stage0}.{block0}.{layer}"
     layers = {
         "expand": ("conv_pw", "bn1"),
@@ -48,7 +47,7 @@ def timm_block_names(depths: Sequence[int]) -> Names:
         "project": ("conv_pwl", "bn3"),
     }
     first = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
-    return block_names(depths, template, layers) | block_names([1], template, first)
+    return block_names(depths, template, layers) | block_names(depths[:1], template, first)
 
 
 def keras(model: MobileNetV2, shapes) -> Layout:
@@ -59,7 +58,7 @@ def keras(model: MobileNetV2, shapes) -> Layout:
     layers = {layer: (layer, f"{layer}_BN") for layer in ("expand", "depthwise", "project")}
     names = {
         "stem": ("Conv1", "bn_Conv1"),
-        **block_names(DEPTHS, "block_{number0}_{layer}", layers),
+        **block_names(model.depths(), "block_{number0}_{layer}", layers),
         **block_names([1], "expanded_conv_{layer}", layers),
         "head": ("Conv_1", "Conv_1_bn"),
         "logits": "predictions",

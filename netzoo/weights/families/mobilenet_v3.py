@@ -45,12 +45,13 @@ def timm(model: MobileNetV3, shapes) -> Layout:
     """
     depths = [len(stage.expansions) for stage in model.variant.stages]
     gates = {f"squeeze_excite/{layer}": f"se.conv_{layer}" for layer in ("reduce", "expand")}
-    last = f"blocks.{len(depths)}.0"
+    last = f"blocks.{len(depths)}"
     names = {
         "stem": ("conv_stem", "bn1"),
         **timm_block_names(depths),
         **block_names(depths, "blocks.{stage0}.{block0}.{layer}", gates),
-        "head": (f"{last}.conv", f"{last}.bn1"),
+        "head": (f"{last}.0.conv", f"{last}.0.bn1"),
+        "head2": (f"{last}.1.conv", f"{last}.1.bn1"),
         "pre_logits": "conv_head",
         "logits": "classifier",
     }
