@@ -1,7 +1,7 @@
 """Evaluates a run on its test split or another split, every example exactly once.
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
-netzoo eval --workdir runs/v2 --split validation --temperature fit
+netzoo eval --workdir runs/v2 --temperature fit
 netzoo eval --workdir runs/v2 --data folder:new --out new
 netzoo eval --workdir runs/v2 --compare runs/v1
 netzoo eval --workdir runs/v2 --split validation --tta flip --out flipped
@@ -52,8 +52,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help=out)
     temperature = (
-        "for images: `fit` fits the temperature of the confidences on --split validation; folders "
-        "of runs give the mean of their temperatures (default: the one stored in the run, if any)"
+        "for images: let predictions use a temperature; `fit` fits it on the validation split, and "
+        "folders of runs give the mean of theirs (default: report the one stored in the run or "
+        "suggested by its validation split)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
     help_ = (

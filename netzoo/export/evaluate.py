@@ -17,6 +17,7 @@ from netzoo.files import sha256_of, write_text
 from netzoo.models import list_models
 from netzoo.progress import track
 from netzoo.tasks import resolve_config
+from netzoo.tasks.classification.calibration import Temperature
 from netzoo.tasks.classification.task import ImageClassification
 from netzoo.training.evaluation import evaluate_rows
 from netzoo.workdir import EVAL_FILE
@@ -78,7 +79,8 @@ def evaluate_file(
     other = task.read_evaluation(compare, split) if compare else None
     batches = track(task.evaluation_batches(split), f"evaluating on {split}")
     sums, rows = evaluate_rows(task.final_step(split), {}, batches, lambda batch: batch)
-    temperature = file.temperature if file.output == LOGITS and file.temperature != 1 else None
+    scaled = file.output == LOGITS and file.temperature != 1
+    temperature = Temperature(file.temperature) if scaled else None
     details, draw_figures = task.report({}, split, sums, rows, temperature)
     report = {
         **task.metrics(sums),

@@ -159,16 +159,23 @@ class Task(abc.ABC):
         wanted: Sequence[str],
         checkpoint: str,
         step: int,
-        rows: dict[str, np.ndarray],
-    ) -> float | None:
-        """Return what the logits are divided by to correct confidences, None for nothing.
+        validation: Callable[[int | None], dict[str, np.ndarray]] | None,
+    ) -> Any:
+        """Return the temperature that corrects the confidences, for `report`; None for none.
 
-        `wanted` is ("fit",), names of runs, or empty for the value stored in the run.
+        Args:
+          workdir: The run folder.
+          wanted: ("fit",), names of runs, or empty for a stored or a suggested temperature.
+          checkpoint: Which weights were evaluated.
+          step: Their step.
+          validation: A function that evaluates the run's validation split, or a number of evenly
+            spaced examples of it, and returns the rows of `final_step`. None if the run has no
+            validation split, or the evaluation is on other data.
 
         Raises:
           UserError: The task has no temperature, or it cannot be determined.
         """
-        del workdir, checkpoint, step, rows
+        del workdir, checkpoint, step, validation
         if wanted:
             raise UserError(f"{self.config.task} has no temperature; omit --temperature")
         return None
@@ -180,7 +187,7 @@ class Task(abc.ABC):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
-        temperature: float | None = None,
+        temperature: Any = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the scores of the final evaluation, and a function that writes further files.
 

@@ -63,7 +63,8 @@ def evaluate_run(
         because the folder of a run holds only the results of the run.
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
         other runs give the mean of their temperatures. Either is stored in the run. If empty, the
-        evaluation uses the temperature that is stored for these weights, if any.
+        report shows the temperature that is stored for these weights, or the one that the
+        validation split suggests.
       compare: For images: another run, or the folder of its results (`out`), which was evaluated on
         the same examples. `eval.json` and the page then compare the two.
       page: Whether to write `report.html` too, if the task has such a page.
@@ -79,7 +80,7 @@ def evaluate_run(
     config = run_config(workdir, config)
     examples = _examples(config, split)
     _check_same_flags(config, which, split, temperature)
-    _check_temperature(temperature, split, out)
+    _check_temperature(temperature, workdir, config, out)
     folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
     other = _results(compare, split) if compare else None
@@ -134,11 +135,19 @@ def _logs_test(workdir: Path, config: ConfigDict, examples: str) -> bool:
     return of_test and meshes.is_writer()
 
 
-def _check_temperature(wanted: Sequence[str], split: str, out: Any) -> None:
-    if "fit" in wanted and (split != "validation" or out is not None):
+def _has_validation(workdir: Path, config: ConfigDict) -> bool:
+    """Return whether the configuration still has the run's validation split."""
+    own, now = load_config(workdir).data, config.data
+    same = (own.source, own.validation_split) == (now.source, now.validation_split)
+    return same and own.validation_split is not None
+
+
+def _check_temperature(wanted: Sequence[str], workdir: Path, config: ConfigDict, out: Any) -> None:
+    if "fit" in wanted and not (_has_validation(workdir, config) and out is None):
         raise UserError(
-            "a temperature is fitted on the run's validation split: add --split validation, and no "
-            "--out"
+            "a temperature is fitted on the run's validation split: omit --out, --data and "
+            "--config.data.validation_split. For a run without such a split, give runs with one, "
+            "such as those of its folds: --temperature RUN ..."
         )
 
 
@@ -162,14 +171,20 @@ def _evaluate(
     check_variables(task.model, variables, jax.eval_shape(task.init, jax.random.key(0)))
     processes.check_same_arrays(f"step {step}", variables)
     began = time.monotonic()
-    sums, rows = evaluate_rows(
-        make_eval_step(task.final_step(examples), mesh, config.matmul_precision),
-        jax.device_put(variables, meshes.replicated(mesh)),
-        track(batches, f"evaluating on {examples}"),
-        meshes.batch_placer(mesh),
-    )
+    eval_step = make_eval_step(task.final_step(examples), mesh, config.matmul_precision)
+    placed = jax.device_put(variables, meshes.replicated(mesh))
+    shown = track(batches, f"evaluating on {examples}")
+    sums, rows = evaluate_rows(eval_step, placed, shown, meshes.batch_placer(mesh))
     seconds = time.monotonic() - began
-    temperature = task.temperature(workdir, wanted, which, step, rows)
+
+    def validation(limit: int | None) -> dict[str, np.ndarray]:
+        if (split := config.data.validation_split) == examples:
+            return rows
+        shown = track(task.evaluation_batches(split, limit), f"temperature from {split}")
+        return evaluate_rows(eval_step, placed, shown, meshes.batch_placer(mesh))[1]
+
+    own = validation if _has_validation(workdir, config) else None
+    temperature = task.temperature(workdir, wanted, which, step, own)
     variables = jax.device_put(variables)
     details, draw_figures = task.report(variables, examples, sums, rows, temperature)
     report = {

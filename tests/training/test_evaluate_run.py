@@ -151,7 +151,7 @@ class Evaluated:
     def fingerprint(self, split):
         return {"examples": 11, "names": split}
 
-    def evaluation_batches(self, split):
+    def evaluation_batches(self, split, limit=None):
         return []
 
     def final_step(self, split):

@@ -4,13 +4,20 @@ Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, ar
   sections 2 (reliability diagram, expected calibration error) and 4.2 (temperature scaling).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, special
 
 BINS = 15
 _COOLEST, _HOTTEST = 0.05, 20.0
+
+
+class Temperature(NamedTuple):
+    """The divisor of the logits that corrects the confidences."""
+
+    value: float
+    suggested_by: str | None = None  # a split; None if predictions use the temperature
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:

@@ -164,8 +164,9 @@ class _Examples:
         picture: Callable[[int], str | None],
     ):
         self._rows, self._classes, self._source, self._picture = rows, classes, source, picture
-        scaled = report.get("temperature_scaled") or {"temperature": 1.0}
-        logits = rows.logits.astype(np.float64) / scaled["temperature"]
+        scaled = report.get("temperature_scaled")
+        in_use = scaled["temperature"] if scaled and not scaled["suggested_by"] else 1.0
+        logits = rows.logits.astype(np.float64) / in_use
         self._probabilities = special.softmax(logits, axis=-1)
         self._predicted, self._confidence = logits.argmax(-1), self._probabilities.max(-1)
         self._wrong = self._predicted != rows.label

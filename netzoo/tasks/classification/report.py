@@ -13,7 +13,7 @@ from netzoo.errors import UserError, printable
 from netzoo.files import sha256_of
 from netzoo.paths import user_path
 from netzoo.progress import format_metric
-from netzoo.tasks.classification.calibration import calibration
+from netzoo.tasks.classification.calibration import Temperature, calibration
 from netzoo.tasks.classification.figures import confusion_matrix, reliability_diagram
 from netzoo.tasks.classification.metrics import wilson_interval
 from netzoo.tasks.classification.predictions import (
@@ -34,7 +34,7 @@ def report_of(
     title: str,
     confusion: np.ndarray,
     rows: dict[str, np.ndarray],
-    temperature: float | None = None,
+    temperature: Temperature | None = None,
     duplicates: str | None = None,
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """Return the scores, and a function that writes predictions and figures into a folder.
@@ -60,9 +60,9 @@ def report_of(
         logits, labels = rows["logits"][present], rows["label"][present]
         report["calibration"] = calibration(logits, labels)
         if temperature is not None:
-            scaled = calibration(logits, labels, temperature)
-            report["temperature_scaled"] = {"temperature": temperature, **scaled}
-
+            value, split = temperature
+            scaled = calibration(logits, labels, value)
+            report["temperature_scaled"] = {"temperature": value, "suggested_by": split, **scaled}
         if duplicates is not None:
             names = [example_name(source, int(index)) for index in present]
             right = logits.argmax(-1) == labels
@@ -76,7 +76,7 @@ def report_of(
             write_predictions(folder / PREDICTIONS_FILE, found)
             drawn = {"as trained": report["calibration"]}
             if temperature is not None:
-                drawn[f"temperature {temperature:.2f}"] = report["temperature_scaled"]
+                drawn[f"temperature {temperature.value:.2f}"] = report["temperature_scaled"]
             reliability_diagram(drawn, folder / RELIABILITY_FIGURE, title)
         confusion_matrix(confusion, class_names, folder / CONFUSION_FIGURE, title)
 
@@ -97,6 +97,21 @@ def _without(path: Path, names: Sequence[str], right: np.ndarray) -> dict[str, A
         "left_out": sorted(left_out),
         "list_sha256": sha256_of(path),
     }
+
+
+def _with_temperature(report: Mapping[str, Any]) -> str:
+    """Return the calibration error with a temperature, in parentheses."""
+    found = report.get("temperature_scaled")
+    if not found:
+        return ""
+    split = found["suggested_by"]
+    whose = (
+        f"that {split} suggests; add --temperature fit to use it in predictions"
+        if split
+        else "of predictions"
+    )
+    error = f"{found['expected_calibration_error']:.2%}"
+    return f" ({error} with the temperature {found['temperature']:.3f} {whose})"
 
 
 def kept_rows(rows: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -143,12 +158,10 @@ def _further_scores(report: Mapping[str, Any]) -> Iterator[str]:
             f"accuracy {found['accuracy']:.2%} without {len(found['left_out']):,} images that have "
             "a duplicate elsewhere or a second class"
         )
-    for name in ("calibration", "temperature_scaled"):
-        if found := report.get(name):
-            where = f" at temperature {found['temperature']:.3f}" if "temperature" in found else ""
-            yield (
-                f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
-                f"{found['expected_calibration_error']:.2%}{where}"
-            )
+    if found := report.get("calibration"):
+        yield (
+            f"mean confidence {found['mean_confidence']:.2%}, expected calibration error "
+            f"{found['expected_calibration_error']:.2%}{_with_temperature(report)}"
+        )
     if found := report.get("comparison"):
         yield from comparison_lines(found)

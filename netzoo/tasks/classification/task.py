@@ -21,8 +21,9 @@ from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import note
 from netzoo.files import write_text
 from netzoo.layers import AUXILIARY
-from netzoo.mesh import is_writer, process_shard
+from netzoo.mesh import process_shard
 from netzoo.tasks.classification.balance import Balance
+from netzoo.tasks.classification.calibration import Temperature
 from netzoo.tasks.classification.classes import check_class_names, reordered_head
 from netzoo.tasks.classification.distill import Teachers
 from netzoo.tasks.classification.inputs import network_inputs, train_batches
@@ -41,11 +42,7 @@ from netzoo.tasks.classification.sizes import (
     size_notes,
 )
 from netzoo.tasks.classification.sums import batch_sums
-from netzoo.tasks.classification.temperature import (
-    new_temperature,
-    save_temperature,
-    stored_temperature,
-)
+from netzoo.tasks.classification.temperature import temperature_of
 from netzoo.tasks.classification.thumbnails import Explain, heat_maps, thumbnails
 from netzoo.tasks.classification.versus import Evaluation, compare, read_evaluation
 from netzoo.tasks.classification.views import averaged_logits, view_size
@@ -318,16 +315,11 @@ class ImageClassification(Task):
         wanted: Sequence[str],
         checkpoint: str,
         step: int,
-        rows: Arrays,
-    ) -> float | None:
-        """Return the temperature of these weights, fitted, from other runs or stored."""
-        if not wanted:
-            return stored_temperature(workdir, checkpoint, step)
-        validation = self.config.data.validation_split
-        value, fitted_on = new_temperature(wanted, validation, rows)
-        if is_writer():
-            save_temperature(workdir, value, checkpoint, step, fitted_on)
-        return value
+        validation: Callable[[int | None], Arrays] | None,
+    ) -> Temperature | None:
+        """Return the temperature of these weights; see `temperature_of`."""
+        split = self.config.data.validation_split
+        return temperature_of(workdir, wanted, checkpoint, step, split, validation)
 
     def report(
         self,
@@ -335,7 +327,7 @@ class ImageClassification(Task):
         split: str,
         sums: Arrays,
         rows: Arrays,
-        temperature: float | None = None,
+        temperature: Temperature | None = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the confusion matrix, the class names and the calibration.
 

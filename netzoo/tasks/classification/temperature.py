@@ -1,43 +1,73 @@
 """The temperature of a run, which corrects its confidences.
 
-`netzoo eval --split validation --temperature fit` fits it. Every later evaluation and prediction
-with the same weights then uses it.
+Every evaluation fits one on validation images, and reports its effect. `netzoo eval --temperature
+fit` also stores it. Later evaluations and predictions with the same weights then use it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netzoo.console import json_text
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 from netzoo.files import write_text
 from netzoo.json_files import read_json
+from netzoo.mesh import is_writer
 from netzoo.paths import run_path
-from netzoo.tasks.classification.calibration import fit_temperature
+from netzoo.tasks.classification.calibration import Temperature, fit_temperature
 from netzoo.tasks.classification.report import kept_rows
 
 TEMPERATURE_FILE = "temperature.json"
 FIT = "fit"
 _SHAPE = {"temperature": float, "checkpoint": str, "step": int}
 _LARGEST = 100.0
+_MOST_IMAGES = 1000  # enough for one number
 
 
-def new_temperature(
-    wanted: Sequence[str], split: str, rows: dict[str, np.ndarray]
-) -> tuple[float, list[str]]:
-    """Return a temperature, and the split or the runs that it comes from.
+def temperature_of(
+    workdir: Path,
+    wanted: Sequence[str],
+    checkpoint: str,
+    step: int,
+    split: str,
+    validation: Callable[[int | None], dict[str, np.ndarray]] | None,
+) -> Temperature | None:
+    """Return the temperature of the weights `checkpoint` at `step`; see `Task.temperature`.
 
-    `wanted` is ("fit",) or names of runs; `rows` are the logits and labels of `split`.
+    A temperature that the command asks for is stored. Otherwise, it is the stored one, or the one
+    that the validation split suggests for the report.
 
     Raises:
-      UserError: A run lacks a temperature, or a logit is not finite.
+      UserError: A run lacks a temperature, a logit is not finite, or a file is damaged.
     """
+    if not wanted:
+        stored = stored_temperature(workdir, checkpoint, step)
+        if stored is not None:
+            return Temperature(stored)
+        return _suggested(split, validation) if validation else None
     if tuple(wanted) == (FIT,):
-        return fit_temperature(*kept_rows(rows)), [split]
-    return mean_temperature(wanted), [*wanted]
+        assert validation is not None  # `evaluate_run` has checked it
+        value, wanted = fit_temperature(*kept_rows(validation(None))), [split]
+    else:
+        value = mean_temperature(wanted)
+    if is_writer():
+        save_temperature(workdir, value, checkpoint, step, wanted)
+    return Temperature(value)
+
+
+def _suggested(
+    split: str, validation: Callable[[int | None], dict[str, np.ndarray]]
+) -> Temperature | None:
+    """Return the temperature of some images, so that a large split takes little longer."""
+    try:
+        rows = validation(_MOST_IMAGES)
+        return Temperature(fit_temperature(*kept_rows(rows)), suggested_by=split)
+    except (OSError, UserError) as error:
+        note(f"the report has no temperature from {split}: {error}")
+        return None
 
 
 def save_temperature(
@@ -75,8 +105,8 @@ def mean_temperature(runs: Sequence[str]) -> float:
     for folder in folders:
         if not (folder / TEMPERATURE_FILE).exists():
             raise UserError(
-                f"{folder} has no temperature; fit it: netzoo eval --workdir {folder} --split "
-                f"validation --temperature {FIT}"
+                f"{folder} has no temperature; fit it: netzoo eval --workdir {folder} "
+                f"--temperature {FIT}"
             )
     logs = [math.log(_read(folder)["temperature"]) for folder in folders]
     return math.exp(math.fsum(logs) / len(logs))

@@ -197,7 +197,7 @@ class Translation(Task):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
-        temperature: float | None = None,
+        temperature: Any = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translate the split; return scores, and a function that writes and draws results."""
         del sums, rows, temperature

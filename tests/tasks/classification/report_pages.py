@@ -3,6 +3,7 @@
 import numpy as np
 
 from netzoo.data.files import ImageError
+from netzoo.tasks.classification.calibration import Temperature
 from netzoo.tasks.classification.metrics import metrics_from_sums
 from netzoo.tasks.classification.page import Rows, report_page
 from netzoo.tasks.classification.report import report_of
@@ -14,6 +15,7 @@ LOGITS = np.log(
     # The second and fourth are wrong; the fourth is the most confident mistake.
     [[0.9, 0.08, 0.02], [0.48, 0.5, 0.02], [0.1, 0.6, 0.3], [0.01, 0.04, 0.95], [0.2, 0.3, 0.5]]
 )
+SUGGESTED = Temperature(1.5, "val")
 LABELS = np.array([0, 0, 1, 0, 2])
 
 
@@ -59,7 +61,7 @@ def page_of(
     names,
     logits=LOGITS,
     labels=LABELS,
-    temperature=None,
+    temperature=SUGGESTED,
     kept=True,
     comparison=None,
     heat=lambda indices: {},

@@ -13,6 +13,7 @@ from PIL import Image
 from netzoo.errors import UserError
 from netzoo.figures import new_figure
 from netzoo.tasks.classification import pictures
+from netzoo.tasks.classification.calibration import Temperature
 from netzoo.tasks.classification.page import Rows
 from netzoo.tasks.classification.pictures import evaluation_pictures
 from netzoo.tasks.classification.predictions import Prediction
@@ -75,13 +76,16 @@ def test_the_page_says_what_was_evaluated():
     assert order == sorted(order)
     assert "100 images per second (median), 3.0 minutes" in text
     assert "netzoo train" in text and "netzoo eval --workdir runs/x" in text and "jax 1.2" in text
-    assert "--split validation --temperature fit" in text
+    assert "A temperature of 1.50, fitted on val" in text
+    assert "netzoo eval --workdir runs/x --temperature fit" in text
     assert page.count("data:image/svg+xml") == 3  # reliability, precision and recall, curves
 
 
 def test_a_temperature_changes_the_probabilities():
     """The probabilities on the page are those of predictions of the run."""
-    page = page_of(["daisy", "roses", "tulips"], [f"{i}.png" for i in range(5)], temperature=2.0)
+    page = page_of(
+        ["daisy", "roses", "tulips"], [f"{i}.png" for i in range(5)], temperature=Temperature(2.0)
+    )
     text = re.sub(r"\s+", " ", Reader(page).text)
     root = np.sqrt([0.01, 0.04, 0.95])
     assert f"tulips{root[2] / root.sum():.1%}" in text and "tulips95.0%" not in text

@@ -1,4 +1,4 @@
-"""The temperature of a run: fitted, stored, averaged over folds, and used."""
+"""The temperature of a run: suggested, fitted, stored, averaged over folds, and used."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from netzoo.config import save_config
+from netzoo.config import load_config, save_config
+from netzoo.data.source import SourceError
 from netzoo.errors import UserError
 from netzoo.tasks import create_task, resolve_config
 from netzoo.tasks.classification import predictor as predictor_module
@@ -17,6 +18,7 @@ from netzoo.tasks.classification.temperature import (
     mean_temperature,
     save_temperature,
     stored_temperature,
+    temperature_of,
 )
 from netzoo.training import evaluate_run as module
 from netzoo.training.evaluate_run import evaluate_run
@@ -76,7 +78,9 @@ def test_a_run_is_calibrated_on_its_validation_split(workdir, tmp_path, capsys):
     report = evaluate_run(workdir)
     assert report["temperature_scaled"]["temperature"] == value
     assert report["accuracy"] == evaluate_run(workdir, "best", out=tmp_path / "x")["accuracy"]
-    assert f"at temperature {value:.3f}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"with the temperature {value:.3f} of predictions)" in printed
+    assert f"with the temperature {value:.3f} that val suggests; add --temperature fit" in printed
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     scaled, plain = (Predictor.from_run(workdir, which)(images) for which in ("last", "best"))
     certain = plain.min(-1) > 1e-30  # else a probability is rounded to 0
@@ -85,11 +89,49 @@ def test_a_run_is_calibrated_on_its_validation_split(workdir, tmp_path, capsys):
     assert not np.allclose(scaled, plain, atol=1e-3)
 
 
-def test_the_test_split_fits_no_temperature(workdir, tmp_path):
+def test_a_report_has_the_temperature_of_the_validation_split(tmp_path):
+    """The run stores only one that the command asks for, which all images of the split fit."""
+    numbers, rng = [], np.random.default_rng(0)
+
+    def validation(number):
+        numbers.append(number)
+        count = number or 3000
+        rows = {"logits": 9 * rng.normal(size=(count, 3)), "mask": np.ones(count, bool)}
+        return {**rows, "label": rng.integers(3, size=count)}
+
+    def found(wanted, rows_of):
+        return temperature_of(tmp_path, wanted, "last", 7, "val", rows_of)
+
+    value, suggested_by = found((), validation)
+    assert value > 1 and suggested_by == "val" and numbers == [1000]
+    assert found((), None) is None and not (tmp_path / "temperature.json").exists()
+    fitted = found(["fit"], validation)
+    assert fitted.suggested_by is None and numbers == [1000, None]
+    assert found((), validation) == fitted and numbers == [1000, None]
+
+
+def test_a_report_without_a_temperature(tmp_path, capsys):
+    """A validation split that is gone costs the temperature, not the report."""
+
+    def gone(number):
+        raise SourceError("the folder val is gone")
+
+    assert temperature_of(tmp_path, (), "last", 7, "val", gone) is None
+    assert "no temperature from val: the folder val is gone" in capsys.readouterr().err
+    with pytest.raises(SourceError, match="gone"):
+        temperature_of(tmp_path, ["fit"], "last", 7, "val", gone)
+
+
+def test_other_data_fit_no_temperature(workdir, tmp_path):
     """Protects the test split, and the run from a temperature of other data."""
-    for split, out in (("test", None), ("train", None), ("validation", tmp_path / "out")):
-        with pytest.raises(UserError, match="add --split validation, and no --out"):
-            evaluate_run(workdir, split=split, out=out, temperature=["fit"])
+    configs = [load_config(workdir) for _ in range(3)]
+    configs[1].data.validation_split = configs[1].data.test_split
+    configs[2].data.source = "folder:elsewhere"
+    found = [module._has_validation(workdir, config) for config in configs]
+    assert found == [True, False, False]
+    for config, out in ((configs[1], None), (configs[2], None), (None, tmp_path / "out")):
+        with pytest.raises(UserError, match="on the run's validation split: omit --out, --data"):
+            evaluate_run(workdir, config=config, out=out, temperature=["fit"])
     assert not (workdir / "temperature.json").exists()
 
 
@@ -97,4 +139,4 @@ def test_translation_has_no_temperature():
     """The error names the flag."""
     task = create_task(tiny_translation_config())
     with pytest.raises(UserError, match="translation has no temperature; omit --temperature"):
-        task.temperature(None, ["fit"], "last", 7, {})
+        task.temperature(None, ["fit"], "last", 7, None)
