@@ -24,7 +24,7 @@ from netzoo.console import json_text, say
 from netzoo.data.duplicates import NEAR, find_duplicates, write_pairs
 from netzoo.data.examine import BITS, can_hash, check_can_hash, examine
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources.open import open_source, split_sizes
+from netzoo.data.sources.open import SPECS, open_source, split_sizes
 from netzoo.data.splits import default_splits
 from netzoo.errors import UserError, note
 from netzoo.files import replacing
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="netzoo check", description=__doc__)
-    parser.add_argument("source", help="such as folder:PATH, tfds:NAME or synthetic_flowers")
+    parser.add_argument("source", help=SPECS)
     splits = "TFDS split expressions (default: the training, validation and test split of a run)"
     parser.add_argument("--splits", nargs="+", help=splits)
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")

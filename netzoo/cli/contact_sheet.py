@@ -22,7 +22,7 @@ from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.console import say
 from netzoo.data.images import evaluation_image
 from netzoo.data.source import Source, classes_of
-from netzoo.data.sources.open import open_source
+from netzoo.data.sources.open import SPECS, open_source
 from netzoo.data.transforms import resize
 from netzoo.errors import UserError
 from netzoo.files import replacing
@@ -167,7 +167,7 @@ def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, st
       UserError: The options do not go together.
     """
     parser = Parser(prog="netzoo contact_sheet", description=__doc__, allow_abbrev=False)
-    parser.add_argument("source", nargs="?", help="folder:PATH, tfds:NAME or synthetic_flowers")
+    parser.add_argument("source", nargs="?", help=SPECS)
     parser.add_argument("--config", help="configuration of a run: draw what its network sees")
     parser.add_argument("--split", help="of the source (default: train)")
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")

@@ -2,20 +2,35 @@
 
 import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
 from netzoo.data.folds import FoldSource, parse_fold
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources import folder as folder_source
+from netzoo.data.sources import folder, image_list
 from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.sources.spec import Spec, parse_spec
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
+SPECS = f"folder:PATH, csv:PATH, tfds:NAME or {SYNTHETIC}"  # for the help of commands
 # Maps the word before the colon to a user source; user modules may add more. A function takes the
 # text after the colon and the split, and returns a source.
 SOURCES: dict[str, Callable[[str, str], Source]] = {}
+
+
+class _Kind(NamedTuple):
+    """How to open a source of a kind, and how to count the examples of its splits."""
+
+    create: Callable[..., Source]
+    split_sizes: Callable[[Spec], Mapping[str, Callable[[], int]]]
+
+
+_KINDS = {
+    "folder": _Kind(folder.FolderSource, folder.split_sizes),
+    "csv": _Kind(image_list.CsvSource, image_list.split_sizes),
+}
 
 
 def open_source(
@@ -25,29 +40,30 @@ def open_source(
 
     Args:
       spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
-        for a folder of class folders, `synthetic_flowers`, which needs no download, or `WORD:TEXT`
-        with a word of `SOURCES`. Options follow a question mark, such as `folder:PATH?nested=yes`.
+        for a folder of class folders, `csv:PATH` for a list of images, `synthetic_flowers`, which
+        needs no download, or `WORD:TEXT` with a word of `SOURCES`. Options follow a question mark,
+        such as `folder:PATH?nested=yes`.
       split: A TFDS split expression, such as `train[:80%]`, perhaps with a fold
         (`netzoo.data.folds`).
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else
-        `~/tensorflow_datasets`). Ignored for `folder:PATH`.
-      skip_corrupt: Whether to warn about unreadable files of a folder instead of failing.
+        `~/tensorflow_datasets`). Only `tfds:NAME` and `synthetic_flowers` use it.
+      skip_corrupt: Whether to warn about unreadable files when opening, instead of failing.
         `skip_corrupt` of `TrainBatches` and `EvalBatches` then decides how to treat them.
 
     Raises:
       SourceError: The specification, split or folder is unknown.
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
-      ImageError: A file of a folder is not an image and `skip_corrupt` is off.
+      ImageError: A file is not an image and `skip_corrupt` is off.
     """
-    kind, _, rest = spec.partition(":")
     split, fold = parse_fold(split)
     if fold is not None:
         source = open_source(spec, split, data_dir, skip_corrupt)
         return FoldSource(source, fold, skip_corrupt=skip_corrupt)
-    if kind in SOURCES:
-        return SOURCES[kind](rest, split)
-    if folder := _folder(spec):
-        return folder_source.FolderSource(folder, split, skip_corrupt=skip_corrupt)
+    parts = parse_spec(spec)
+    if parts.kind in SOURCES:
+        return SOURCES[parts.kind](spec.partition(":")[2], split)
+    if parts.kind in _KINDS and parts.place:
+        return _KINDS[parts.kind].create(parts, split, skip_corrupt=skip_corrupt)
     return tfds_source.TfdsSource(_builder(spec, data_dir), split)
 
 
@@ -63,15 +79,10 @@ def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable
     """
     if spec.partition(":")[0] in SOURCES:
         return {}
-    if folder := _folder(spec):
-        return folder_source.split_sizes(folder)
-    return tfds_source.split_sizes(_builder(spec, data_dir))
-
-
-def _folder(spec: str) -> Spec | None:
-    """Return the parts of `folder:PATH`, or None for other sources."""
     parts = parse_spec(spec)
-    return parts if parts.kind == "folder" and parts.place else None
+    if parts.kind in _KINDS and parts.place:
+        return _KINDS[parts.kind].split_sizes(parts)
+    return tfds_source.split_sizes(_builder(spec, data_dir))
 
 
 def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
@@ -85,12 +96,13 @@ def _builder(spec: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     if kind == "tfds" and rest:
         return tfds_source.open_builder(rest, data_dir)
     raise SourceError(
-        f"Unknown source {spec!r}. Expected tfds:NAME (for example tfds:tf_flowers), folder:PATH "
-        f"or {SYNTHETIC}.{_hint(spec)}"
+        f"Unknown source {spec!r}. Expected {SPECS}; for example tfds:tf_flowers.{_hint(spec)}"
     )
 
 
 def _hint(spec: str) -> str:
+    if spec.endswith((".csv", ".tsv")):
+        return f" Did you mean 'csv:{spec}'?"
     if os.path.isdir(spec) or "/" in spec:
         return f" Did you mean 'folder:{spec}'?"
     known = {f"tfds:{name}" for name in tfds.list_builders(with_community_datasets=False)}
