@@ -180,6 +180,7 @@ def test_files_are_opened_in_one_place():
         "netzoo/config/modules.py": ("path.read_bytes()",),  # a module on the import path
         "netzoo/cli/join.py": ("path.read_text()",),  # in /proc
         "netzoo/cli/prepare.py": ("tarfile.open(", "zipped.open(member)"),  # of the user
+        "netzoo/data/sources/tar_index.py": ("tarfile.open(fileobj=",),  # of an open file
         "netzoo/data/decode.py": ("Image.open(",),  # bytes, or an open file
         "netzoo/export/web.py": ("tarfile.open(fileobj=",),  # of bytes
         "netzoo/tasks/translation/predict.py": ("user_path(path).read_bytes()",),  # may be a FIFO

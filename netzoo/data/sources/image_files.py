@@ -116,13 +116,22 @@ def check_headers(root: Path, files: Sequence[str], skip_corrupt: bool) -> None:
 
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
         bad = [reason for reason in pool.map(problem, files) if reason]
+    report_corrupt(bad, len(files), str(root), skip_corrupt)
+
+
+def report_corrupt(bad: Sequence[str], count_of_all: int, place: str, skip_corrupt: bool) -> None:
+    """Raise an error with the first reason in `bad`, or warn about all if they are skipped.
+
+    Raises:
+      ImageError: There is a reason, and `skip_corrupt` is False.
+    """
     if not bad:
         return
-    count = f"{len(bad)} of {len(files):,} files in {root} are corrupt"
+    count = f"{len(bad)} of {count_of_all:,} files in {place} are corrupt"
     if not skip_corrupt:
         raise ImageError(f"{bad[0]} ({count}.) {CORRUPT_HINT}")
     more = [f"and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else []
     note(
         f"Warning: {count}. Evaluation leaves them out; training replaces each by the next "
-        "readable file:" + "".join(f"\n  {line}" for line in bad[:_LISTED] + more)
+        "readable file:" + "".join(f"\n  {line}" for line in [*bad[:_LISTED], *more])
     )

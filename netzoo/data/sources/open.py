@@ -8,13 +8,14 @@ import tensorflow_datasets as tfds
 
 from netzoo.data.folds import FoldSource, parse_fold
 from netzoo.data.source import Source, SourceError
-from netzoo.data.sources import folder, hugging_face, image_list
+from netzoo.data.sources import folder, hugging_face, image_list, webdataset
 from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.sources.spec import Spec, parse_spec
 from netzoo.errors import did_you_mean
 
 SYNTHETIC = "synthetic_flowers"
-SPECS = f"folder:PATH, csv:PATH, hf:NAME, tfds:NAME or {SYNTHETIC}"  # for the help of commands
+# For the help of commands.
+SPECS = f"folder:PATH, csv:PATH, webdataset:PATTERN, hf:NAME, tfds:NAME or {SYNTHETIC}"
 # Maps the word before the colon to a user source; user modules may add more. A function takes the
 # text after the colon and the split, and returns a source.
 SOURCES: dict[str, Callable[[str, str], Source]] = {}
@@ -30,6 +31,7 @@ class _Kind(NamedTuple):
 _KINDS = {
     "folder": _Kind(folder.FolderSource, folder.split_sizes),
     "csv": _Kind(image_list.CsvSource, image_list.split_sizes),
+    "webdataset": _Kind(webdataset.WebDatasetSource, webdataset.split_sizes),
     "hf": _Kind(hugging_face.HuggingFaceSource, hugging_face.split_sizes),
 }
 
@@ -40,10 +42,11 @@ def open_source(
     """Open a source of encoded images.
 
     Args:
-      spec: `tfds:NAME` for an image-classification data set of TensorFlow Datasets, `folder:PATH`
-        for a folder of class folders, `csv:PATH` for a list of images, `hf:NAME` for a data set of
-        Hugging Face's `datasets`, `synthetic_flowers`, which needs no download, or `WORD:TEXT` with
-        a word of `SOURCES`. Options follow a question mark, such as `folder:PATH?nested=yes`.
+      spec: `folder:PATH` for a folder of class folders, `csv:PATH` for a list of images,
+        `webdataset:PATTERN` for tar files, `hf:NAME` for a data set of Hugging Face's `datasets`,
+        `tfds:NAME` for an image-classification data set of TensorFlow Datasets,
+        `synthetic_flowers`, which needs no download, or `WORD:TEXT` with a word of `SOURCES`.
+        Options follow a question mark, such as `folder:PATH?nested=yes`.
       split: A TFDS split expression, such as `train[:80%]`, perhaps with a fold
         (`netzoo.data.folds`).
       data_dir: Folder of prepared data sets; None for TFDS's default (`TFDS_DATA_DIR`, else

@@ -1,0 +1,200 @@
+"""Tar files of images and labels: patterns, the index in the cache, labels and errors."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from netzoo.data import ImageError, Source, TrainBatches, open_source
+from netzoo.data.source import SourceError
+from netzoo.data.sources.open import split_sizes
+from netzoo.data.sources.webdataset import expand_braces
+from netzoo.errors import UserError
+from tests.data.conftest import jpeg
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The folder of the indices."""
+    monkeypatch.setenv("NETZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tar_indices"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a tar of files, given by their names."""
+
+    def tar(name, files, mode="w"):
+        with tarfile.open(tmp_path / name, mode) as out:
+            for file, content in files.items():
+                info = tarfile.TarInfo(file)
+                info.size = len(content)
+                out.addfile(info, io.BytesIO(content))
+        return tmp_path / name
+
+    return tar
+
+
+@pytest.fixture
+def shards(write, tmp_path):
+    """Three shards for training and one for tests, with four images each."""
+    for name, shard in {"train-000": 0, "train-001": 1, "train-002": 2, "test-0": 3}.items():
+        files = {"README": b"noise"}
+        for n in range(4 * shard, 4 * shard + 4):
+            files |= {f"{n:04d}.jpg": jpeg(n), f"{n:04d}.cls": f"{n % 2}\n".encode()}
+        write(f"{name}.tar", files)
+    return f"webdataset:{tmp_path}/train-{{000..002}}.tar?test=test-0.tar"
+
+
+def test_images_and_labels(shards, capsys):
+    """Every image has the label beside it, in mixed order, and slices divide the split."""
+    source = open_source(shards, "train")
+    assert isinstance(source, Source) and not source.multi_label
+    assert source.class_names == ("0", "1") and len(source) == 12
+    for index in range(12):
+        example = source[index]
+        number = int(example["name"].split("/")[1][:4])
+        assert example["image"] == jpeg(number)
+        assert example["label"] == source.labels[index] == number % 2
+        assert example["name"] == source.names[index]
+    parts = [open_source(shards, split) for split in ("train[:6]", "train[6:]")]
+    assert [*parts[0].names, *parts[1].names] == source.names != sorted(source.names)
+    assert [open_source(shards, "test")[i]["label"] for i in range(4)].count(1) == 2
+    assert {k: v() for k, v in split_sizes(shards).items()} == {"train": 12, "test": 4}
+    printed = capsys.readouterr().err
+    assert "2 classes (0, 1); train (12 images), test (4 images)" in printed
+    assert "ignored other files: 4 without extension" in printed
+
+
+def test_the_index_is_kept_until_the_tar_changes(shards, cache, write, monkeypatch, capsys):
+    """Protects the start of later runs, and from reading another tar by an old index."""
+    before = open_source(shards, "train")
+    assert len([*cache.iterdir()]) == 4 and "indexed 3 of 3 tar files" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr("tarfile.open", lambda *_, **__: pytest.fail("indexed again"))
+        after = open_source(shards, "train")
+        assert after.names == before.names and after[3]["image"] == before[3]["image"]
+    write("train-001.tar", {"new.png": jpeg(99), "new.cls": b"1"})
+    names = open_source(shards, "train").names
+    assert "train-001.tar/new.png" in names and len(names) == 9
+    assert [name for name in before.names if "001.tar" not in name] == [
+        name for name in names if "001.tar" not in name
+    ]
+    for file in cache.iterdir():
+        file.write_text('{"stamp": [')
+    assert open_source(shards, "train").names == names
+
+
+def test_batches_are_functions_of_seed_and_position(shards):
+    """Protects the continuation of a run."""
+
+    def augmentation(example, size, rng):
+        return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+    def batch(seed):
+        options = {"batch_size": 4, "image_size": 4, "augmentation": augmentation}
+        return TrainBatches(open_source(shards, "train"), seed=seed, **options)[7]
+
+    for key in ("image", "label"):
+        np.testing.assert_array_equal(batch(0)[key], batch(0)[key])
+    assert (batch(0)["image"] != batch(1)["image"]).any()
+
+
+def labels_of_json(write, values, options=""):
+    files = {}
+    for number, value in enumerate(values):
+        files |= {f"{number}.png": jpeg(number), f"{number}.json": json.dumps(value).encode()}
+    source = open_source(f"webdataset:{write('a.tar', files)}{options}", "train")
+    found = (source[index] for index in range(len(source)))
+    return source, {example["name"].split("/")[1]: example["label"] for example in found}
+
+
+def test_labels_in_json(write, tmp_path):
+    """A label is a text or a number under a usual key, or under the key of the option."""
+    source, labels = labels_of_json(write, [{"label": "b", "x": 0}, {"label": "a", "x": 7}])
+    assert source.class_names == ("a", "b") and labels == {"0.png": 1, "1.png": 0}
+    source, labels = labels_of_json(write, [{"label": "b", "x": 10}, {"x": 9}], "?label=x")
+    assert source.class_names == ("9", "10") and labels == {"0.png": 1, "1.png": 0}
+    (tmp_path / "names.txt").write_text("daisy\nroses\ntulips\n")
+    options = f"?classes={tmp_path / 'names.txt'}"
+    source, labels = labels_of_json(write, [{"label": 2}, {"label": "daisy"}], options)
+    assert source.class_names == ("daisy", "roses", "tulips")
+    assert labels == {"0.png": 2, "1.png": 0}
+    with pytest.raises(SourceError, match=r"a.tar/0.png: the label is '3'; expected one of the 3"):
+        labels_of_json(write, [{"label": 3}], options)
+
+
+def test_lists_of_labels_are_multi_label(write):
+    """An image may have any number of classes."""
+    source, labels = labels_of_json(write, [{"label": ["dog", "cat"]}, {"label": []}])
+    assert source.multi_label and source.class_names == ("cat", "dog")
+    assert {name: label.tolist() for name, label in labels.items()} == {
+        **{"0.png": [1, 1], "1.png": [0, 0]}
+    }
+
+
+def test_patterns():
+    """Braces count and list as in a shell."""
+    assert expand_braces("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
+    assert expand_braces("{9..11}") == ["9", "10", "11"]
+    assert expand_braces("{a,b}-{0..1}") == ["a-0", "a-1", "b-0", "b-1"]
+    assert expand_braces("plain.tar") == ["plain.tar"]
+    for pattern in ("{0..99999999999}", "{0..9999}{0..9999}", "{5..4}"):
+        with pytest.raises(SourceError, match="expected 1 to 100,000"):
+            expand_braces(pattern)
+
+
+def test_wildcards(shards, tmp_path):
+    """`*` and `?` match the names of files."""
+    assert len(open_source(f"webdataset:{tmp_path}/train-*.tar", "train")) == 12
+    assert len(open_source(f"webdataset:{tmp_path}/train-00?.tar", "train")) == 12
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"0.jpg": jpeg(0)}, r"the image 0\.jpg has no label; expected a file 0\.cls or \.json"),
+        ({"0.jpg": jpeg(0), "0.json": b"{"}, r"0\.json has no label: it is not JSON"),
+        ({"0.jpg": jpeg(0), "0.json": b'{"x": 1}'}, r"has the keys x; expected label .*label=KEY"),
+        ({"0.jpg": jpeg(0), "0.json": b'{"label": {}}'}, "the label is {}; expected a text"),
+        ({"0.jpg": jpeg(0), "0.png": jpeg(0), "0.cls": b"1"}, "several images of the sample '0'"),
+        ({"0.txt": b"x"}, "hold no images"),
+        ({"0.jpg": jpeg(0), "0.cls": b" "}, "the label is empty"),
+    ],
+)
+def test_what_is_refused(files, message, write):
+    """Each mistake is an error with its file, before training."""
+    with pytest.raises(SourceError, match=message):
+        open_source(f"webdataset:{write('a.tar', files)}", "train")
+
+
+def test_damaged_tars(write, tmp_path):
+    """A tar that is missing, compressed or cut is an error when the source is opened."""
+    path = write("good.tar", {"0.jpg": jpeg(0), "0.cls": b"0"})
+    with pytest.raises(SourceError, match=r"god\.tar is missing.*Did you mean 'good\.tar'"):
+        open_source(f"webdataset:{tmp_path}/god.tar", "train")
+    (tmp_path / "a.tar").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(SourceError, match="not an uncompressed tar"):
+        open_source(f"webdataset:{tmp_path}/a.tar", "train")
+    (tmp_path / "b.tar").write_bytes(path.read_bytes()[:700])
+    with pytest.raises(SourceError, match="is damaged"):
+        open_source(f"webdataset:{tmp_path}/b.tar", "train")
+    source = open_source(f"webdataset:{path}", "train")
+    path.unlink()
+    with pytest.raises(UserError, match=r"good\.tar/0\.jpg in .*: No such file") as caught:
+        source[0]
+    assert not isinstance(caught.value, ImageError)
+
+
+def test_corrupt_images(write, capsys):
+    """`data.on_corrupt` decides, also when the index comes from the cache."""
+    files = {"0.jpg": b"<html>404</html>", "0.cls": b"0", "1.jpg": jpeg(1), "1.cls": b"1"}
+    spec = f"webdataset:{write('a.tar', files)}"
+    for _ in range(2):
+        with pytest.raises(ImageError, match=r"a\.tar/0\.jpg.*data\.on_corrupt=skip"):
+            open_source(spec, "train")
+    assert len(open_source(spec, "train", skip_corrupt=True)) == 2
+    assert "1 of 2 files" in capsys.readouterr().err
