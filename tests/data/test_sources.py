@@ -7,9 +7,12 @@ import os
 import shutil
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from netzoo.cli.prepare import prepare
+from netzoo.config.modules import import_modules
 from netzoo.data import DatasetNotFoundError, EvalBatches, ImageError, Source, open_source
 from netzoo.data.examine import examine
 from netzoo.data.source import SourceError
@@ -19,6 +22,28 @@ from netzoo.data.splits import default_splits, resolve_split
 from netzoo.errors import UserError
 
 FLOWERS = ("daisy", "dandelion", "roses", "sunflowers", "tulips")
+MY_DIGITS = """
+from pathlib import Path
+import netzoo
+import tensorflow_datasets as tfds
+
+class MyDigits(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+        label = tfds.features.ClassLabel(names=["even", "odd"])
+        features = tfds.features.FeaturesDict({{"image": image, "label": label}})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {{"train": self._generate_examples()}}
+
+    def _generate_examples(self):
+        for number in range(4):
+            path = Path("{folder}") / f"{{number}}.png"
+            yield number, {{"image": path, "label": number % 2}}
+"""
 TFDS_ORDER = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 
 
@@ -290,16 +315,35 @@ def test_tfds_data_sets_of_communities_are_refused(tmp_path):
 
 
 def test_tfds_in_another_format_says_how_to_prepare_it(flowers, tmp_path):
-    """A folder prepared in another format is an error and is not overwritten."""
+    """A folder in a format without random access is an error and is not overwritten."""
     data_dir = tmp_path / "tfds"
     builder = prepare("tf_flowers", str(flowers), str(data_dir))
     info_path = os.path.join(builder.data_dir, "dataset_info.json")
     with open(info_path) as file:
         info = json.load(file)
     with open(info_path, "w") as file:
-        json.dump({**info, "fileFormat": "tfrecord"}, file)
-    with pytest.raises(SourceError, match="array_record"):
+        json.dump({**info, "fileFormat": "riegeli"}, file)
+    with pytest.raises(SourceError, match=r"as riegeli.*netzoo prepare tf_flowers.*tfds convert_f"):
         open_source("tfds:tf_flowers", "train", str(data_dir))
+
+
+def test_a_builder_of_a_user(tmp_path, monkeypatch):
+    """A class of a user's module is a TFDS data set; here, its images are grey as MNIST's."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "my_digits.py").write_text(MY_DIGITS.format(folder=tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    import_modules(("my_digits",))
+    for _ in range(2):  # prepares, then opens
+        source = open_source("tfds:my_digits", "train", str(tmp_path / "tfds"))
+        assert source.class_names == ("even", "odd") and len(source) == 4
+    [batch] = EvalBatches(source, batch_size=4, image_size=28, crop_pct=1.0)
+    found = {int(n): image for n, image in zip(batch["label"], batch["image"], strict=True)}
+    for label, image in found.items():
+        expected = [np.broadcast_to(p[..., None], (28, 28, 3)) for p in pixels[label::2]]
+        assert any((image == other).all() for other in expected)
+    assert split_sizes("tfds:my_digits", str(tmp_path / "tfds"))["train"]() == 4
 
 
 def test_without_network_the_ways_on_are_named(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A source that reads TensorFlow Datasets by `as_data_source`, without TensorFlow."""
+"""A source that reads TensorFlow Datasets, without TensorFlow."""
 
 import contextlib
 import functools
@@ -28,7 +28,8 @@ from netzoo.data.files import ImageError
 from netzoo.data.mirror import local_folder
 from netzoo.data.source import DatasetNotFoundError, Example, SourceError
 from netzoo.data.sources.layout import missing_folder
-from netzoo.data.splits import split_error
+from netzoo.data.sources.tfrecord import TfRecords
+from netzoo.data.splits import resolve_split, split_error
 from netzoo.errors import did_you_mean, printable
 from netzoo.lock import one_at_a_time
 from netzoo.paths import user_path
@@ -58,8 +59,12 @@ class TfdsSource:
                 f"'image' (Image) and 'label' (ClassLabel), got {', '.join(sorted(features))}."
             )
         self.class_names = tuple(features["label"].names)
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._records = open_split(builder, split, deserialize_method=raw)
+        self._records: Sequence[bytes]
+        if builder.info.file_format.value == "tfrecord":
+            self._records = _tfrecords(builder, split)
+        else:
+            raw = tfds.decode.DeserializeMethod.RAW_BYTES
+            self._records = open_split(builder, split, deserialize_method=raw)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -71,6 +76,8 @@ class TfdsSource:
             record = tf_example_pb2.Example.FromString(self._records[index]).features.feature
             image = record["image"].bytes_list.value[0]
             label = record["label"].int64_list.value[0]
+        except SourceError:
+            raise
         except Exception as error:  # array_record and protobuf raise many types for damaged files
             reason = printable(f"{error}".strip().splitlines()[0]) if str(error) else repr(error)
             if "open() failed" in reason:  # a file of many examples is missing
@@ -83,8 +90,16 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
     """Return the records of a prepared data set; `options` are those of `as_data_source`.
 
     Raises:
-      SourceError: The split is unknown or empty.
+      SourceError: The split is unknown or empty, or the data set is in another file format.
     """
+    if (prepared := builder.info.file_format.value) != FILE_FORMAT:
+        raise SourceError(
+            f"{builder.name} is prepared in {builder.data_dir} as {prepared}. Without TensorFlow, "
+            f"netzoo reads {FILE_FORMAT}, and tfrecord of images. Prepare the data set elsewhere: "
+            f"netzoo prepare {builder.name} --data-dir DIR, and give that data_dir. To convert it "
+            "where TensorFlow is installed: tfds convert_format --root_data_dir=DIR "
+            f"--out_file_format={FILE_FORMAT}."
+        )
     lengths = {name: info.num_examples for name, info in builder.info.splits.items()}
     try:
         records = builder.as_data_source(split, **options)
@@ -93,6 +108,17 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
     if not len(records):
         raise split_error(split, lengths, ValueError("it selects no examples."))
     return records
+
+
+def _tfrecords(builder: tfds.core.DatasetBuilder, split: str) -> TfRecords:
+    """Return the records of a data set that is prepared as tfrecord, in the order of TFDS."""
+    infos = builder.info.splits
+    lengths = {name: info.num_examples for name, info in infos.items()}
+    parts = []
+    for name, chosen in resolve_split(split, lengths):
+        files = [Path(file) for file in infos[name].filepaths]
+        parts.append((files, infos[name].shard_lengths, chosen))
+    return TfRecords(parts)
 
 
 def split_sizes(builder: tfds.core.DatasetBuilder) -> dict[str, Callable[[], int]]:
@@ -105,7 +131,7 @@ def open_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """Return the builder of a data set; prepare the data set if necessary.
 
     Raises:
-      SourceError: TFDS does not know the data set, or it is prepared in another file format.
+      SourceError: TFDS does not know the data set.
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
     """
     builder = find_builder(name, data_dir)
@@ -162,7 +188,7 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         if naming.parse_builder_name_kwargs(name)[0].namespace:
             raise SourceError("expected NAME, NAME/CONFIG or NAME:VERSION")
         with _own_features_only():
-            builder = tfds.builder(name, data_dir=folder, file_format=FILE_FORMAT, try_gcs=False)
+            builder = tfds.builder(name, data_dir=folder, try_gcs=False)
             _ = builder.info  # read inside the `with` block
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown(name, folder) from error
@@ -170,12 +196,6 @@ def find_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         # The builders of some data sets need further packages (ImportError). TFDS raises many types
         # of errors for a damaged description.
         raise SourceError(f"Cannot open the TFDS data set {name!r}: {error}") from error
-    if builder.info.splits and (prepared := builder.info.file_format.value) != FILE_FORMAT:
-        raise SourceError(
-            f"{name} is prepared in {builder.data_dir} as {prepared}, and {FILE_FORMAT} is "
-            f"needed to read it without TensorFlow. Prepare it elsewhere: netzoo prepare {name} "
-            "--data-dir DIR, and give that data_dir."
-        )
     return builder
 
 
