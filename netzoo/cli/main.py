@@ -22,7 +22,7 @@ from netzoo.errors import UserError, is_out_of_memory, note, unknown_name
 COMMANDS = {
     "train": ("netzoo.cli.train", "train a network, or continue a run"),
     "eval": ("netzoo.cli.eval", "evaluate a run on its test split, or another"),
-    "predict": ("netzoo.cli.predict", "classify images or translate sentences with a run"),
+    "predict": ("netzoo.cli.predict", "classify images or translate sentences"),
     "export": ("netzoo.cli.export", "export a network to a file that runs without netzoo"),
     "demo": ("netzoo.cli.demo", "open a page in the browser to try runs"),
     "serve": ("netzoo.cli.serve", "serve a network over HTTP"),

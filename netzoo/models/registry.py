@@ -1,13 +1,15 @@
 """The registry of networks by name."""
 
 import fnmatch
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from netzoo.errors import unknown_name
+from netzoo.errors import UserError, unknown_name
+from netzoo.models.aliases import ALIASES, nearest
 
 
 class Entry(NamedTuple):
@@ -33,17 +35,35 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def model_entry(name: str) -> Entry:
-    """Return the entry of a network, or raise a UserError if the name is unknown."""
-    if name not in _ENTRIES:
+    """Return the entry of a network, by netzoo's name or another project's (`ALIASES`).
+
+    Raises:
+      UserError: The name is unknown; the message names the nearest network.
+    """
+    own, options = own_name(name)
+    if own not in _ENTRIES:
+        if reason := nearest(name):
+            raise UserError(f"unknown model {name!r}; {reason}")
         raise unknown_name("model", name, list_models())
-    return _ENTRIES[name]
+    entry = _ENTRIES[own]
+    if own == name:
+        return entry
+    image_size = ALIASES[name].image_size or entry.image_size
+    return Entry(functools.partial(entry.factory, **options), image_size)
+
+
+def own_name(name: str) -> tuple[str, dict[str, Any]]:
+    """Return netzoo's name of a network, and the options that another project's name implies."""
+    if name in _ENTRIES or name not in ALIASES:
+        return name, {}
+    return ALIASES[name].model, dict(ALIASES[name].options)
 
 
 def create_model(name: str, num_classes: int = 1000, **options: Any) -> nn.Module:
     """Create a network by its name.
 
     Args:
-      name: One of `list_models()`.
+      name: One of `list_models()`, or the network's name in timm, torchvision or transformers.
       num_classes: Length of the logits; 0 returns the pooled features instead.
       **options: Fields of the family's module, e.g. `width_multiplier=0.75`.
 

@@ -44,6 +44,7 @@ def resolve_config(
     config = ConfigDict(config).copy_and_resolve_references()
     _set_fold(config, divided=False)
     task = task_module(config.task, "task").TASK
+    _use_own_name(config)
     task.resolve(config)
     _check_network(config)
     if open_data and (training or config.data.train_split is None):
@@ -74,6 +75,15 @@ def _settle_splits(
         validate(config, training=training)
     if training:
         check_apart({f"data.{name}": data[name] for name in names if data[name]}, sizes)
+
+
+def _use_own_name(config: ConfigDict) -> None:
+    """Replace another project's name of the network, in place, by netzoo's name and options."""
+    from netzoo.models.registry import own_name
+
+    name, implied = own_name(config.model.name)
+    config.model.name = name
+    config.model.update({n: value for n, value in implied.items() if n not in config.model})
 
 
 def _check_network(config: ConfigDict) -> None:

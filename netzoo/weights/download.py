@@ -62,7 +62,7 @@ def _download(weights: PublishedWeights, path: Path) -> None:
             f"cannot download {weights.name}: {error}\n"
             + (f"{kept:,} bytes are kept, and the next attempt resumes there.\n" if kept else "")
             + f"To download by hand, save {weights.address}\nas {path}\n"
-            f"or anywhere, and pass the path: load_weights(PATH, model={weights.model!r})"
+            "or anywhere, and pass the path of the file instead of the name"
         ) from None
     try:
         _check(weights, partial)

@@ -7,7 +7,7 @@ import flax.linen as nn
 from chex import ArrayTree
 
 from netzoo.errors import UserError, note
-from netzoo.models.registry import create_model, model_entry
+from netzoo.models.registry import create_model, model_entry, own_name
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.catalogue import CATALOGUE
 from netzoo.weights.fit import classes_of, fit
@@ -54,9 +54,9 @@ def load(
       UserError: See `load_weights`.
     """
     weights = find_weights(name_or_path)
-    name = _network(model, weights)
+    name, options = _network(model, weights, options)
     weights = _of_network(weights, name)
-    size = _image_size(image_size, weights, name)
+    size = _image_size(image_size, weights, model or name)
     # These options determine the tensor names; the number of classes does not.
     module = create_model(name, **{**weights.options, **options})
     weights, _, layout, _ = recognise(weights, module, variable_shapes(module, size))
@@ -123,10 +123,10 @@ def load_weights(
                 f"{weights.path} does not store the image size of {name}; pass image_size=PIXELS"
             )
     else:
-        name = _network(model, weights)
+        name, options = _network(model, weights, options)
         weights, given = _of_network(weights, name), create_model(name, num_classes, **options)
         module = create_model(name, num_classes, **{**weights.options, **options})
-    size = _image_size(image_size, weights, name)
+    size = _image_size(image_size, weights, model if isinstance(model, str) else name)
     shapes = variable_shapes(module, size)
     found = recognise(weights, module, shapes)
     weights = found.weights
@@ -140,11 +140,15 @@ def load_weights(
     return fit(found, module, shapes, size, seed=seed, new_head=new_head, name=name)
 
 
-def _network(model: str | None, weights: Weights) -> str:
+def _network(
+    model: str | None, weights: Weights, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return netzoo's name of a network, and its options with those that the given name implies."""
     name = model or weights.model
     if name is None:
         raise UserError(f"{weights.path} does not store a model name: pass model=NAME")
-    return name
+    name, implied = own_name(name)
+    return name, implied | options
 
 
 def _of_network(weights: Weights, name: str) -> Weights:

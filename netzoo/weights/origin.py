@@ -20,7 +20,8 @@ from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, note_once, printable
 from netzoo.files import sha256_of
 from netzoo.json_files import read_json
-from netzoo.models.registry import create_model, model_entry
+from netzoo.models.aliases import nearest
+from netzoo.models.registry import create_model, list_models, model_entry, own_name
 from netzoo.models.summary import variable_shapes
 from netzoo.paths import run_path
 from netzoo.weights.catalogue import CATALOGUE, published_weights
@@ -77,7 +78,10 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         return _file(path)
     published = published_weights(str(name_or_path))
     if published is None:
+        network = str(name_or_path).partition(".")[0]
+        reason = None if own_name(network)[0] in list_models() else nearest(network)
         hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
+        hint = f" As to its name, {reason}." if reason else hint
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
     if "-NC" in published.licence:
         note_once(f"{published.name}: the licence {published.licence} forbids commercial use")

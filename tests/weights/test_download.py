@@ -272,7 +272,7 @@ def test_offline(tmp_path, monkeypatch):
     text = str(error.value)
     assert "resnet50.tv_in1k" in text
     assert f"{entry.address}\nas {tmp_path}/weights/resnet50-0676ba61.pth\n" in text
-    assert "load_weights(PATH, model='resnet50')" in text
+    assert "pass the path of the file instead of the name" in text
 
 
 def test_what_was_brought_by_hand_is_used(tmp_path):

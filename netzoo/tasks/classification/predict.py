@@ -1,4 +1,4 @@
-"""Classifies images with the weights of a run."""
+"""Classifies images with the weights of a run, or with published weights."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -43,9 +43,41 @@ def load(config: ConfigDict, workdir: Path, checkpoint: str) -> Predictor:
 
 
 def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Options) -> int:
+    """Classify images with a run; see `classify`.
+
+    Raises:
+      UserError: The configuration is invalid, the run cannot be read, or `classify` raises it.
+    """
+
+    def loaded() -> Predictor:
+        predictor = load(config, workdir, options.checkpoint)
+        return predictor.with_tta(options.tta or config.evaluation.tta)
+
+    return classify(loaded, paths, options)
+
+
+def predict_with_weights(
+    weights: str, model: str | None, paths: Sequence[str], options: Options
+) -> int:
+    """Classify images with published weights or those of a file; see `classify`.
+
+    For the first two arguments, see `Predictor.from_weights`.
+
+    Raises:
+      UserError: The weights cannot be read, or `classify` raises it.
+    """
+    return classify(
+        lambda: Predictor.from_weights(weights, model).with_tta(options.tta or "none"),
+        paths,
+        options,
+    )
+
+
+def classify(load: Callable[[], Predictor], paths: Sequence[str], options: Options) -> int:
     """Classify images, and print a table, JSON, JSON lines or CSV.
 
-    For `paths`, see `netzoo.tasks.classification.prediction_inputs`.
+    For `paths`, see `netzoo.tasks.classification.prediction_inputs`. `load` is called after the
+    paths and the options were checked.
 
     Returns:
       The exit status: 0; 1 if an image cannot be read; or 130 after Ctrl-C. Unreadable images are
@@ -53,16 +85,14 @@ def predict(config: ConfigDict, workdir: Path, paths: Sequence[str], options: Op
       results until then are printed.
 
     Raises:
-      UserError: The configuration is invalid, no image is given, the run cannot be read, the format
-        is unknown, or an output file cannot be written.
+      UserError: No image is given, the format is unknown, or an output file cannot be written.
     """
     format_ = format_of([name for name in FORMATS if getattr(options, name)], options.output)
     check_writable(options.figure, options.output)
     check_format(options.figure)
     files = find_images(paths)
     check_apart((options.figure, options.output), files)
-    predictor = load(config, workdir, options.checkpoint)
-    predictor = predictor.with_tta(options.tta or config.evaluation.tta)
+    predictor = load()
     top_k = min(options.top_k, len(predictor.class_names))
     sheet: tuple[Predictions, list[np.ndarray]] = [], []
 

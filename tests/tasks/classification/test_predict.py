@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from netzoo.cli.predict import main
 from netzoo.errors import UserError
 from netzoo.tasks.classification.predict import Options, predict
 from netzoo.tasks.classification.predictor import Predictor
@@ -40,6 +41,32 @@ def run(tmp_path, monkeypatch):
     return lambda *paths, **options: predict(
         config, tmp_path, [str(path) for path in paths], Options(top_k=1, **options)
     )
+
+
+def test_weights_need_no_run(tmp_path, monkeypatch, capfd):
+    """`netzoo predict --weights NAME` classifies; options of runs and contradictions are errors."""
+    preprocessing = Preprocessing((0, 0, 0), (1, 1, 1), 32, 28, "area")
+    asked = []
+
+    def loaded(*weights):
+        asked.append(weights)
+        return Predictor(Constant(), {}, preprocessing)
+
+    monkeypatch.setattr(Predictor, "from_weights", loaded)
+    path = str(tmp_path / "a.png")
+    Image.new("RGB", (40, 30)).save(path)
+    assert main(["--weights", "resnet50.a1_in1k", path, "--json", "--top_k", "1"]) in (0, None)
+    [entry] = json.loads(capfd.readouterr().out)
+    assert entry["predictions"] == [{"class": "class 1", "probability": pytest.approx(0.75)}]
+    assert asked == [("resnet50.a1_in1k", None)]
+    for wrong, message in (
+        (["--weights", "a", "--workdir", "b", path], "either --workdir DIR"),
+        ([path], "either --workdir DIR"),
+        (["--weights", "a", "--checkpoint", "best", path], "--checkpoint is for runs"),
+        (["--weights", "a", "--config.evaluation.crop_pct=1", path], "not of --weights"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main(wrong)
 
 
 class Sides(nn.Module):

@@ -1,0 +1,122 @@
+"""The names of netzoo's networks in timm, torchvision and transformers.
+
+`create_model`, `netzoo.load`, the key `model.name` and the commands accept them. Names of weights,
+such as `vit_base_patch16_224.mae`, are in `netzoo.weights.catalogue`.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Alias(NamedTuple):
+    """A network that another project calls by another name."""
+
+    model: str  # name in netzoo's registry
+    options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model`
+    image_size: int | None = None  # side in pixels, if it is not the network's usual one
+
+
+_OF_TIMM = MappingProxyType({"norm_epsilon": 1e-5})  # BatchNorm's, where netzoo's default is 1e-3
+_OF_TENSORFLOW = MappingProxyType({"padding": "same", "norm_epsilon": 1e-3})
+_OF_TRANSFORMERS = MappingProxyType({"norm_epsilon": 1e-12})  # LayerNorm's
+
+_TIMM_VITS = {
+    "vit_tiny_patch16": "vit_ti16",
+    "vit_small_patch16": "vit_s16",
+    "vit_small_patch32": "vit_s32",
+    "vit_base_patch8": "vit_b8",
+    "vit_base_patch16": "vit_b16",
+    "vit_base_patch32": "vit_b32",
+    "vit_large_patch16": "vit_l16",
+    "vit_large_patch32": "vit_l32",
+    "vit_huge_patch14": "vit_h14",
+    "deit_tiny_patch16": "vit_ti16",
+    "deit_small_patch16": "vit_s16",
+    "deit_base_patch16": "vit_b16",
+    "vit_tiny_r_s16_p8": "r_ti16",
+    "vit_small_r26_s32": "r26_s32",
+    "vit_base_r26_s32": "r26_b32",
+    "vit_base_r50_s16": "r50_b16",
+    "vit_large_r50_s32": "r50_l32",
+}
+_TRANSFORMERS_VITS = {
+    "vit-base-patch16": "vit_b16",
+    "vit-base-patch32": "vit_b32",
+    "vit-large-patch16": "vit_l16",
+    "vit-large-patch32": "vit_l32",
+    "vit-huge-patch14": "vit_h14",
+    "deit-tiny-patch16": "vit_ti16",
+    "deit-small-patch16": "vit_s16",
+    "deit-base-patch16": "vit_b16",
+}
+ALIASES: Mapping[str, Alias] = {
+    # timm
+    **{f"{theirs}_224": Alias(ours) for theirs, ours in _TIMM_VITS.items()},
+    **{f"{theirs}_384": Alias(ours, image_size=384) for theirs, ours in _TIMM_VITS.items()},
+    "mobilenetv1_100": Alias("mobilenet_v1", _OF_TIMM),
+    "mobilenetv2_100": Alias("mobilenet_v2"),
+    **{f"mobilenetv2_{n}": Alias(f"mobilenet_v2_{n}") for n in ("035", "050", "075", "140")},
+    "mobilenetv3_large_100": Alias("mobilenet_v3_large", _OF_TIMM),
+    "mobilenetv3_small_100": Alias("mobilenet_v3_small", _OF_TIMM),
+    **{
+        f"mobilenetv3_{n}": Alias(f"mobilenet_v3_{n}", _OF_TIMM) for n in ("large_075", "small_075")
+    },
+    "tf_mobilenetv3_large_075": Alias("mobilenet_v3_large_075", _OF_TENSORFLOW),
+    "tf_mobilenetv3_large_100": Alias("mobilenet_v3_large", _OF_TENSORFLOW),
+    "tf_mobilenetv3_large_minimal_100": Alias("mobilenet_v3_large_minimalistic", _OF_TENSORFLOW),
+    "tf_mobilenetv3_small_075": Alias("mobilenet_v3_small_075", _OF_TENSORFLOW),
+    "tf_mobilenetv3_small_100": Alias("mobilenet_v3_small", _OF_TENSORFLOW),
+    "tf_mobilenetv3_small_minimal_100": Alias("mobilenet_v3_small_minimalistic", _OF_TENSORFLOW),
+    # torchvision; the other names are netzoo's, but its AlexNet and GoogLeNet are
+    # netzoo's alexnet_owt and googlenet_tv
+    **{f"vit_{n[0]}_{n[1:]}": Alias(f"vit_{n}") for n in ("b16", "b32", "l16", "l32", "h14")},
+    # transformers
+    **{f"{n}-224": Alias(o, _OF_TRANSFORMERS) for n, o in _TRANSFORMERS_VITS.items()},
+    **{f"{n}-224-in21k": Alias(o, _OF_TRANSFORMERS) for n, o in _TRANSFORMERS_VITS.items()},
+    **{f"{n}-384": Alias(o, _OF_TRANSFORMERS, 384) for n, o in _TRANSFORMERS_VITS.items()},
+    **{f"resnet-{n}": Alias(f"resnet{n}") for n in (18, 34, 50, 101, 152)},
+    "mobilenet_v1_1.0_224": Alias("mobilenet_v1", _OF_TENSORFLOW),
+    "mobilenet_v1_0.75_192": Alias("mobilenet_v1_075", _OF_TENSORFLOW, 192),
+    "mobilenet_v2_0.35_96": Alias("mobilenet_v2_035", _OF_TENSORFLOW, 96),
+    "mobilenet_v2_0.75_160": Alias("mobilenet_v2_075", _OF_TENSORFLOW, 160),
+    "mobilenet_v2_1.0_224": Alias("mobilenet_v2", _OF_TENSORFLOW),
+    "mobilenet_v2_1.4_224": Alias("mobilenet_v2_140", _OF_TENSORFLOW),
+}
+
+# Networks of other projects that are nearly one of netzoo's: a regular expression of their names,
+# netzoo's nearest network, and what it lacks.
+_NEARLY = (
+    (r"vit_(\w+)_clip_\w+", "vit_b16", "a norm before the blocks (CLIP's pre_norm)"),
+    (r"(vit|deit)_\w+_reg\d_\w+", "vit_b16", "register tokens"),
+    (r"vit_\w+_dinov2", "vit_b16", "layer scale, and patches of 14 pixels"),
+    (r"vit_\w+_(siglip|so400m)\w*", "vit_b16", "attention pooling in place of the class token"),
+    (r"vit_(relpos|srelpos)_\w+", "vit_b16", "relative positions"),
+    (r"deit3_\w+", "vit_b16", "layer scale"),
+    (r"deit_\w+_distilled_\w+|deit-\w+-distilled-\w+", "vit_b16", "a distillation token"),
+    (r"vit_small_patch8_224", "vit_s16", "patches of 8 pixels at this width"),
+    (r"(beit|beitv2|eva|eva02|cait|xcit|swin|swinv2)_\w+", "vit_b16", "that family's attention"),
+    (r"vit_(giant|gigantic|so\d+\w*|medium|little|mediumd|wee|pwee|betwixt)_\w+", "vit_b16",
+     "this width"),
+    (r"(se|eca|sk|gc|cbam)resne[x]?t\w+", "resnet50", "attention over channels"),
+    (r"resnet(v2_|rs|st)\w+|resnest\w+", "resnet50", "that family's blocks"),
+    (r"resnet(aa|blur)\w+", "resnet50", "anti-aliased downsampling"),
+    (r"res(net|next)\d+[dts](_\w+)?", "resnet50", "the deep stem, and pooling in the shortcuts"),
+    (r"resnext\d+_\w+", "resnext101_32x8d", "this number and width of groups"),
+    (r"resnet\d+\w*", "resnet50", "this depth"),
+    (r"(tf_)?mobilenetv3_rw", "mobilenet_v3_large", "a hidden layer without bias"),
+    (r"mobilenetv4\w+|mobilenet_?v4\w*", "mobilenet_v3_large", "universal inverted bottlenecks"),
+    (r"(tf_)?(efficientnet|mixnet|mnasnet|fbnet\w*|lcnet|hardcorenas)\w+", "mobilenet_v2",
+     "that family's stages"),
+    (r"(mobile|ghost)net_?v\d\w*", "mobilenet_v2", "this width or depth"),
+    (r"(convnext|regnet\w|densenet|inception|dpn|nfnet)\w*", "resnet50", "that family's blocks"),
+)  # fmt: skip
+
+
+def nearest(name: str) -> str | None:
+    """Return a sentence about the network that is nearest to another project's; None if unknown."""
+    for pattern, model, lacking in _NEARLY:
+        if re.fullmatch(pattern, name):
+            return f"the nearest network is {model}, which lacks {lacking}"
+    return None
