@@ -162,7 +162,9 @@ def resize_and_center_crop(
 ) -> np.ndarray:
     """Resize the shorter side to `size / crop_pct`, and crop the central `size` x `size` square.
 
-    A `crop_pct` of 0.875 gives the usual resize to 256 and crop to 224.
+    A `crop_pct` of 0.875 gives the usual resize to 256 and crop to 224. With `"area"`, the longer
+    side and the place of the crop are rounded to the nearest pixel; with Pillow's methods, they are
+    rounded as in torchvision and timm, so that published weights see the same pixels.
 
     Raises:
       ValueError: `crop_pct` is out of range.
@@ -172,10 +174,15 @@ def resize_and_center_crop(
     # Crop before resizing: enlarging a whole image of 1 x 10,000 pixels takes gigabytes.
     image = image[tuple(map(_central, image.shape[:2], [_LONGEST * min(image.shape[:2])] * 2))]
     shorter = round(size / crop_pct)
-    factor = shorter / min(image.shape[:2])
-    height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
+    shortest = min(image.shape[:2])
+    if interpolation == "area":
+        factor = shorter / shortest
+        height, width = (max(shorter, round(side * factor)) for side in image.shape[:2])
+        top, left = (height - size) // 2, (width - size) // 2
+    else:
+        height, width = (int(shorter * side / shortest) for side in image.shape[:2])
+        top, left = round((height - size) / 2), round((width - size) / 2)
     resized = resize(image, height, width, interpolation)
-    top, left = (height - size) // 2, (width - size) // 2
     return resized[top : top + size, left : left + size]
 
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from netzoo.data import Augmentation
 from netzoo.data.transforms import (
@@ -157,6 +158,19 @@ def test_center_crop_of_a_long_thin_image(shape, interpolation):
     assert crop.shape == (96, 96, 3)
     first, last = (crop[::95, 48] if shape[1] == 1 else crop[48, ::95])[:, 0]
     assert first < 20 and last > 235
+
+
+@pytest.mark.parametrize("shape", [(333, 500), (500, 333), (240, 331), (97, 98)])
+def test_published_weights_see_the_pixels_of_torchvision(shape):
+    """Protects the rounding of the longer side and of the crop's place in torchvision and timm."""
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    shorter, size = 235, 224
+    height, width = (int(shorter * side / min(shape)) for side in shape)
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    top, left = (round((side - size) / 2.0) for side in (height, width))
+    expected = resized.crop((left, top, left + size, top + size))
+    found = resize_and_center_crop(picture, size, size / shorter, "bicubic")
+    np.testing.assert_array_equal(found, np.asarray(expected))
 
 
 def test_center_crop_pct_sets_the_field_of_view():

@@ -30,10 +30,13 @@ function resizeAndCrop(image, preprocessing) {
   if (left || top) {
     image = crop(image, left, top, image.width - 2 * left, image.height - 2 * top);
   }
-  const factor = shorter / Math.min(image.width, image.height);
-  const side = (n) => Math.max(shorter, roundEven(n * factor));
+  const shortest = Math.min(image.width, image.height);
+  const isArea = interpolation === "area"; // the other methods round as torchvision does
+  const side = (n) =>
+    isArea ? Math.max(shorter, roundEven(n * (shorter / shortest))) : Math.trunc((shorter * n) / shortest);
+  const start = (n) => (isArea ? (n - size) >> 1 : roundEven((n - size) / 2));
   const resized = resize(image, side(image.width), side(image.height), interpolation);
-  return crop(resized, (resized.width - size) >> 1, (resized.height - size) >> 1, size, size);
+  return crop(resized, start(resized.width), start(resized.height), size, size);
 }
 
 function resize(image, width, height, interpolation) {
