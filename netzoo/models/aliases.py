@@ -56,12 +56,17 @@ ALIASES: Mapping[str, Alias] = {
     **{f"{theirs}_224": Alias(ours) for theirs, ours in _TIMM_VITS.items()},
     **{f"{theirs}_384": Alias(ours, image_size=384) for theirs, ours in _TIMM_VITS.items()},
     "mobilenetv1_100": Alias("mobilenet_v1", _OF_TIMM),
+    **{f"mobilenetv1_{n}": Alias(f"mobilenet_v1_{n}", _OF_TIMM) for n in ("100h", "125")},
     "mobilenetv2_100": Alias("mobilenet_v2"),
-    **{f"mobilenetv2_{n}": Alias(f"mobilenet_v2_{n}") for n in ("035", "050", "075", "140")},
+    **{
+        f"mobilenetv2_{n}": Alias(f"mobilenet_v2_{n}")
+        for n in ("035", "050", "075", "110d", "120d", "140")
+    },
     "mobilenetv3_large_100": Alias("mobilenet_v3_large", _OF_TIMM),
     "mobilenetv3_small_100": Alias("mobilenet_v3_small", _OF_TIMM),
     **{
-        f"mobilenetv3_{n}": Alias(f"mobilenet_v3_{n}", _OF_TIMM) for n in ("large_075", "small_075")
+        f"mobilenetv3_{n}": Alias(f"mobilenet_v3_{n}", _OF_TIMM)
+        for n in ("large_075", "large_150d", "small_050", "small_075")
     },
     "tf_mobilenetv3_large_075": Alias("mobilenet_v3_large_075", _OF_TENSORFLOW),
     "tf_mobilenetv3_large_100": Alias("mobilenet_v3_large", _OF_TENSORFLOW),
