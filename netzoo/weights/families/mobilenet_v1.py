@@ -33,6 +33,7 @@ def keras(model: MobileNetV1, shapes) -> Layout:
     }
     names = block_names(DEPTHS, "{layer}", layers)
     names |= {"stem": ("conv1", "conv1_bn"), "logits": "conv_preds"}
+    names["head"] = ("conv_head", "conv_head_bn")  # Keras has no such network
     return make_layout(shapes, names, keras_naming, transforms={"logits": KERAS_POINTWISE})
 
 

@@ -33,6 +33,7 @@ def torchvision(model: MobileNetV3, shapes) -> Layout:
                     names[ours] = (f"{theirs}.0", f"{theirs}.1")
             number += 1
     names["head"] = (f"features.{number}.0", f"features.{number}.1")
+    names["head2"] = (f"features.{number + 1}.0", f"features.{number + 1}.1")
     names |= {"pre_logits": "classifier.0", "logits": "classifier.3"}
     return _layout(shapes, names)
 
