@@ -11,7 +11,7 @@ from netzoo.config.rules import POSITIVE, SHARE, SWITCH, Rule, at_least, one_of
 
 DEFAULTS = {
     "model.name": "mobilenet_v2",
-    "data.source": "synthetic_flowers",  # or "tfds:NAME", "folder:PATH"
+    "data.source": "synthetic_flowers",  # see netzoo.data.sources.open
     "train.batch_size": 32,
     "evaluation.batch_size": 32,
 }
