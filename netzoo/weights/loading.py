@@ -1,12 +1,15 @@
 """Loads weights of other projects or of netzoo into a network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import numpy as np
 from chex import ArrayTree
 
-from netzoo.errors import UserError, note
+from netzoo.errors import UserError, did_you_mean, note
 from netzoo.models.registry import create_model, model_entry, own_name
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.catalogue import CATALOGUE
@@ -33,6 +36,7 @@ def load(
     model: str | None = None,
     num_classes: int | None = None,
     *,
+    classes: Sequence[str] | None = None,
     image_size: int | None = None,
     seed: int = 0,
     **options: Any,
@@ -46,12 +50,14 @@ def load(
       name_or_path: See `load_weights`.
       model: Name in the registry; see `load_weights`.
       num_classes: Length of the logits; by default that of the weights, 0 if they have no head.
+      classes: Names of the classes to keep, in this order; the head loses all others. By default,
+        all classes of the weights.
       image_size: See `load_weights`.
       seed: See `load_weights`.
       **options: Options of `create_model`, which override those of the weights.
 
     Raises:
-      UserError: See `load_weights`.
+      UserError: See `load_weights`; or the weights have no class of this name.
     """
     weights = find_weights(name_or_path)
     name, options = _network(model, weights, options)
@@ -75,7 +81,30 @@ def load(
     names = weights.class_names
     if names is not None and len(names) != module.num_classes:
         names = None  # of the head that the network does not have
-    return LoadedModel(module, variables, images, names)
+    loaded = LoadedModel(module, variables, images, names)
+    return loaded if classes is None else _with_classes(loaded, tuple(classes))
+
+
+def _with_classes(loaded: LoadedModel, classes: tuple[str, ...]) -> LoadedModel:
+    """Return a network whose head keeps only these classes, in this order."""
+    known = loaded.class_names
+    if known is None:
+        raise UserError("the weights have no class names to choose from; omit classes=")
+    if unknown := [name for name in classes if name not in known]:
+        hint = (
+            did_you_mean(unknown[0], known) or f" They have {len(known):,}: load(...).class_names."
+        )
+        raise UserError(f"the weights have no class {unknown[0]!r}.{hint}")
+    if not classes or len(set(classes)) < len(classes):
+        raise UserError(f"expected different names for classes=, got {classes}")
+    rows = [known.index(name) for name in classes]
+
+    def kept(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
+        return x[..., rows] if any(key.key == "logits" for key in path) else x
+
+    variables = jax.tree_util.tree_map_with_path(kept, loaded.variables)
+    model = loaded.model.clone(num_classes=len(classes))
+    return LoadedModel(model, variables, loaded.preprocessing, classes)
 
 
 def load_weights(

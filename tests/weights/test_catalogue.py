@@ -64,6 +64,14 @@ def test_the_page_lists_every_network():
     assert f"|---|---|--:|--:|--:|\n{page_table()}\n\n" in page.read_text(), page_table()
 
 
+def test_the_numbers_in_the_documents():
+    """README and the changelog count weights and networks."""
+    networks = {weights.model for weights in CATALOGUE.values()}
+    text = f"{len(CATALOGUE)} published weights of {len(networks)} networks"
+    for name in ("README.md", "CHANGELOG.md"):
+        assert text in (Path(__file__).parents[2] / name).read_text(), text
+
+
 def test_reported_accuracy():
     """The accuracy is that of the default weights; a network without weights may have one."""
     expected = (81.240, "resnet50.a1_in1k, timm's results-imagenet.csv")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import netzoo
+from netzoo.errors import UserError
 from netzoo.weights import save_safetensors
 from netzoo.weights.class_names import imagenet_classes
 from netzoo.weights.published import Preprocessing
@@ -31,6 +32,26 @@ def test_loaded_weights_make_a_predictor(tmp_path):
     loaded = netzoo.load(path)
     assert loaded.class_names == names and loaded.preprocessing == images
     assert netzoo.load(path, num_classes=2).class_names is None
+
+
+def test_classes_by_name(tmp_path):
+    """The head keeps the rows of the chosen classes, in the given order."""
+    path, names = tmp_path / "a.safetensors", ("cat", "dog", "owl")
+    save_safetensors(path, draw(shapes_of(MODEL, 3)[1]), MODEL, class_names=names)
+    every, some = netzoo.load(path), netzoo.load(path, classes=["owl", "cat"])
+    assert some.class_names == ("owl", "cat") and some.model.num_classes == 2
+    for leaf in ("kernel", "bias"):
+        kept = every.variables["params"]["logits"][leaf][..., [2, 0]]
+        np.testing.assert_array_equal(some.variables["params"]["logits"][leaf], kept)
+    for wrong, message in (
+        (["owls"], "no class 'owls'. Did you mean 'owl'"),
+        (["owl", "owl"], "different names"),
+    ):
+        with pytest.raises(UserError, match=message):
+            netzoo.load(path, classes=wrong)
+    save_safetensors(path, draw(shapes_of(MODEL, 3)[1]), MODEL)
+    with pytest.raises(UserError, match="no class names to choose from"):
+        netzoo.load(path, classes=["owl"])
 
 
 @pytest.mark.slow
