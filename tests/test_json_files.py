@@ -12,7 +12,7 @@ from netzoo.json_files import OtherShape, read_json
 from netzoo.tasks.classification.temperature import stored_temperature
 from netzoo.weights.class_names import load_class_names
 from netzoo.weights.formats.read import read_weights
-from netzoo.weights.origin import _hub_config
+from netzoo.weights.hub.find import describe
 from netzoo.workdir import environment, held_out
 from netzoo.workdir.checksums import CHECKSUMS_FILE, check_files
 from tests.damaged_json import DEEP, read_everything
@@ -125,9 +125,22 @@ def test_files_of_a_hub(tmp_path):
             read_weights(path)
 
     read_everything(read, path, {"weight_map": {"a": "b.safetensors"}})
-    given = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 224, 224]}
-    given |= {"crop_pct": 0.9, "interpolation": "bicubic"}
-    value = {"architecture": "vit", "pretrained_cfg": given}
+
+
+def test_damaged_descriptions_of_the_hub(tmp_path):
+    """Config.json and preprocessor_config.json give a description or a UserError."""
+    images = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 224, 224]}
+    images |= {"crop_pct": 0.9, "interpolation": "bicubic"}
+    timm = {"architecture": "vit_base_patch16_224", "num_classes": 3, "pretrained_cfg": images}
+    transformers = {"model_type": "resnet", "depths": [2, 2, 2, 2], "layer_type": "basic"}
+    transformers |= {"hidden_sizes": [64, 128, 256, 512], "id2label": {"0": "a", "1": "b"}}
+    processor = {"size": {"height": 64, "width": 64}, "resample": 2}
+    processor |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     path = tmp_path / CONFIG_FILE
-    read_everything(lambda: _hub_config(path), path, value)
-    assert _hub_config(path)[0] == "vit"
+
+    def read():
+        return read_json(path, {"*": object})
+
+    for config in (timm, transformers):
+        read_everything(lambda: describe(read(), processor, "config.json"), path, config)
+    read_everything(lambda: describe(transformers, read(), "config.json"), path, processor)

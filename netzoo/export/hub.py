@@ -25,36 +25,12 @@ from netzoo.models.registry import create_model
 from netzoo.models.summary import variable_shapes
 from netzoo.weights import load_weights, save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES
+from netzoo.weights.hub.timm import ARCHITECTURES
 from netzoo.weights.published import Preprocessing
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
 _TIMM = "timm"
 
-# timm's names of netzoo's networks; all of them exist in timm 1.0.31.
-ARCHITECTURES = {
-    **{name: name for n in (11, 13, 16, 19) for name in (f"vgg{n}", f"vgg{n}_bn")},
-    **{f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)},
-    **{n: n for n in ("resnext50_32x4d", "resnext101_32x8d")},
-    **{n: n for n in ("wide_resnet50_2", "wide_resnet101_2")},
-    "mobilenet_v1": "mobilenetv1_100",
-    **{f"mobilenet_v1_{n}": f"mobilenetv1_{n}" for n in ("100h", "125")},
-    "mobilenet_v2": "mobilenetv2_100",
-    **{
-        f"mobilenet_v2_{n}": f"mobilenetv2_{n}"
-        for n in ("035", "050", "075", "110d", "120d", "140")
-    },
-    **{f"mobilenet_v3_{n}": f"mobilenetv3_{n}_100" for n in ("small", "large")},
-    **{f"mobilenet_v3_{n}_075": f"mobilenetv3_{n}_075" for n in ("small", "large")},
-    "mobilenet_v3_small_050": "mobilenetv3_small_050",
-    "mobilenet_v3_large_150d": "mobilenetv3_large_150d",
-    "vit_ti16": "vit_tiny_patch16_224",
-    **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
-    **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},
-    **{f"vit_l{n}": f"vit_large_patch{n}_224" for n in (16, 32)},
-    "r_ti16": "vit_tiny_r_s16_p8_224",
-    "r26_s32": "vit_small_r26_s32_224",
-    "r50_l32": "vit_large_r50_s32_224",
-}
 # timm's arguments for options that differ from the defaults of timm's networks.
 _ARGUMENTS = {
     ("norm_epsilon", "mobilenet"): lambda value: {"bn_eps": value},

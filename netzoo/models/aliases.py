@@ -56,7 +56,10 @@ ALIASES: Mapping[str, Alias] = {
     **{f"{theirs}_224": Alias(ours) for theirs, ours in _TIMM_VITS.items()},
     **{f"{theirs}_384": Alias(ours, image_size=384) for theirs, ours in _TIMM_VITS.items()},
     "mobilenetv1_100": Alias("mobilenet_v1", _OF_TIMM),
-    **{f"mobilenetv1_{n}": Alias(f"mobilenet_v1_{n}", _OF_TIMM) for n in ("100h", "125")},
+    **{
+        f"mobilenetv1_{n}": Alias(f"mobilenet_v1_{n}", _OF_TIMM)
+        for n in ("025", "050", "075", "100h", "125")  # timm itself has no network below 100
+    },
     "mobilenetv2_100": Alias("mobilenet_v2"),
     **{
         f"mobilenetv2_{n}": Alias(f"mobilenet_v2_{n}")

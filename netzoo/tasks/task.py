@@ -21,6 +21,7 @@ from netzoo.models.remat import rematerialized_blocks
 from netzoo.paths import run_path
 from netzoo.tasks.run_facts import RunFacts
 from netzoo.weights import CATALOGUE, load_weights, published_weights
+from netzoo.weights.hub.find import is_hub_name
 from netzoo.weights.origin import describe_weights
 from netzoo.weights.recognise import Weights, differing, taken
 
@@ -255,7 +256,9 @@ def take_options(config: ConfigDict) -> Weights | None:
       UserError: The weights cannot be read or belong to another network.
     """
     path = config.init.weights
-    if path is None or not (run_path(path).exists() or published_weights(path)):
+    if path is None:
+        return None
+    if not (is_hub_name(path) or run_path(path).exists() or published_weights(path)):
         return None
     options = config.model.to_dict()
     name, _ = options.pop("name"), options.pop("dtype")

@@ -38,6 +38,7 @@ from netzoo.training.evaluation import evaluate, make_eval_step
 from netzoo.training.prepare import evaluation_batches, prepare_run
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
+from netzoo.weights.provenance import provenance
 from netzoo.workdir import CURVES_FILE, METRICS_FILE, PROFILE
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints
 from netzoo.workdir.environment import add_changes, changes_since, save_environment
@@ -200,6 +201,8 @@ class TrainingLoop:
         if self.start == 0:
             self.task.save(workdir)
             init = config.init.weights or "random"
+            if config.init.weights and (found := provenance(config.init.weights)):
+                environment = {**environment, "weights": found}
             save_environment(workdir, environment, sys.orig_argv, parameters, init)
         elif changes:
             add_changes(workdir, self.start, changes)

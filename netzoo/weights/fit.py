@@ -18,7 +18,7 @@ from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.families import FAMILIES
 from netzoo.weights.formats.read import OWN
 from netzoo.weights.recognise import Recognised, Weights, recognise
-from netzoo.weights.state_dict import Layout, fits, to_variables
+from netzoo.weights.state_dict import Layout, absent_modules, fits, to_variables
 
 
 def fit(
@@ -38,15 +38,11 @@ def fit(
     Raises:
       UserError: The tensors do not fit the network; the message lists them.
     """
+    check_fit(found, module, shapes, image_size, name=name)
     weights, _, layout, _ = found
     tensors = _with_resized_positions(weights.tensors, layout, module, shapes)
     what = f"{weights.path} for {name}"
-    try:
-        converted = to_variables(tensors, layout, shapes, what)
-    except UserError as error:
-        hints = _hints(found, module, image_size)
-        raise UserError("\n  ".join([str(error), *hints])) from None
-    variables = flax.traverse_util.flatten_dict(converted)
+    variables = flax.traverse_util.flatten_dict(to_variables(tensors, layout, shapes, what))
     if new_head:
         variables = {path: x for path, x in variables.items() if path[1] not in layout.head}
     absent = [path for path in flax.traverse_util.flatten_dict(shapes) if path not in variables]
@@ -55,6 +51,18 @@ def fit(
             _announce_new_head(absent, tensors, layout, module.num_classes, what)
         variables |= _initial(absent, module, image_size, seed)
     return flax.traverse_util.unflatten_dict(variables)
+
+
+def check_fit(
+    found: Recognised, module: nn.Module, shapes: ArrayTree, image_size: int, *, name: str
+) -> None:
+    """Raise the errors of `fit`; only the names and the shapes of the tensors are read."""
+    tensors = _with_resized_positions(found.weights.tensors, found.layout, module, shapes)
+    try:
+        absent_modules(tensors, found.layout, shapes, f"{found.weights.path} for {name}")
+    except UserError as error:
+        hints = _hints(found, module, image_size)
+        raise UserError("\n  ".join([str(error), *hints])) from None
 
 
 def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:

@@ -67,6 +67,8 @@ def load(
     module = create_model(name, **{**weights.options, **options})
     weights, _, layout, _ = recognise(weights, module, variable_shapes(module, size))
     if num_classes is None:
+        num_classes = weights.num_classes
+    if num_classes is None:
         num_classes = classes_of(weights.tensors, layout) or 0
     module = create_model(name, num_classes, **{**weights.options, **options})
     images = weights.preprocessing and weights.preprocessing.at(size)
@@ -184,7 +186,7 @@ def _of_network(weights: Weights, name: str) -> Weights:
     """Discard the description if the weights belong to another network; they may still fit."""
     if weights.model in (None, name):
         return weights
-    return weights._replace(options={}, known_from="", preprocessing=None)
+    return weights._replace(options={}, known_from="", preprocessing=None, num_classes=None)
 
 
 def _image_size(image_size: int | None, weights: Weights, name: str) -> int:

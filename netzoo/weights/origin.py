@@ -19,7 +19,6 @@ from netzoo.config import CONFIG_FILE, load_config, near_run, task_table
 from netzoo.config.tasks import TASKS
 from netzoo.errors import UserError, did_you_mean, note_once, printable
 from netzoo.files import sha256_of
-from netzoo.json_files import read_json
 from netzoo.models.aliases import nearest
 from netzoo.models.registry import create_model, list_models, model_entry, own_name
 from netzoo.models.summary import variable_shapes
@@ -33,32 +32,26 @@ from netzoo.weights.class_names import (
     stored_class_names,
 )
 from netzoo.weights.download import download
-from netzoo.weights.formats.read import INDEX, OWN, read_metadata, read_weights
+from netzoo.weights.formats.read import OWN, read_metadata, read_weights
+from netzoo.weights.hub.find import describe_file, find_in_folder, find_in_hub, is_hub_name
 from netzoo.weights.published import Preprocessing, PublishedWeights
 from netzoo.weights.recognise import Weights, recognise
 from netzoo.workdir import CHECKPOINTS
 
 # Options that affect only training, and so do not belong to weights.
 _OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
-_COLOR = [float, float, float]
-# What timm writes about a network into the config.json beside its weights.
-_HUB_CONFIG = {
-    "architecture": str,
-    "pretrained_cfg": {
-        **{"mean": _COLOR, "std": _COLOR, "input_size": [int, int, int]},
-        **{"crop_pct": float, "interpolation": str},
-    },
-}
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
-    """Read published weights (downloaded once), a run, or a file.
+    """Read published weights or those of the Hugging Face Hub (downloaded once), a run, or a file.
 
-    Without `read`, the tensors of published weights and runs are omitted.
+    Without `read`, the tensors of published weights, of the hub and of runs are omitted.
 
     Raises:
       UserError: The name, run or file does not exist or cannot be read.
     """
+    if is_hub_name(name_or_path):
+        return find_in_hub(str(name_or_path), read=read)
     path = run_path(name_or_path)
     if (path / CHECKPOINTS).is_dir():
         return _run(path, read)
@@ -68,8 +61,8 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
             "weights must be on this machine"
         )
     if path.is_dir():
-        if files := _files_of_hub(path):
-            return _file(files[0])
+        if found := find_in_folder(path):
+            return found
         raise UserError(
             f"{path} is neither a run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/, nor a "
             f"folder of weights such as model.safetensors.{near_run(path)}"
@@ -126,29 +119,12 @@ def _file(path: Path) -> Weights:
         if published.sha256 is None and PurePosixPath(published.address).name == path.name:
             reason = f"its name is that of {published.name}"
             return _published(path, tensors, published, reason)
-    architecture, images = _hub_config(path.parent / CONFIG_FILE)
-    called = (path.name, path.parent.name, architecture)
-    return Weights(path, tensors, preprocessing=images, called=called)
-
-
-def _files_of_hub(folder: Path) -> list[Path]:
-    """Return the files of weights in a folder of Hugging Face's hub, the preferred one first."""
-    named = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
-    return [*sorted(folder.glob(f"*{INDEX}"), reverse=True), *filter(Path.is_file, named)]
-
-
-def _hub_config(path: Path) -> tuple[str, Preprocessing | None]:
-    """Read timm's name and preprocessing of a network; ("", None) if the file is absent."""
     try:
-        config = read_json(path, _HUB_CONFIG)
-        given = config["pretrained_cfg"]
-        mean, std = ([255 * float(value) for value in given[name]] for name in ("mean", "std"))
-        size = int(given["input_size"][-1])
-        resize_size = round(size / float(given["crop_pct"]))
-        images = Preprocessing.checked(mean, std, resize_size, size, given["interpolation"])
-        return str(config["architecture"]), images
-    except (ArithmeticError, OSError, ValueError):
-        return "", None
+        found = describe_file(path, tensors)
+    except UserError as error:  # the caller may name the network
+        note_once(f"{error}. The settings of {path} are guessed from the names of its tensors")
+        found = None
+    return found or Weights(path, tensors, called=(path.name, path.parent.name))
 
 
 def _own(

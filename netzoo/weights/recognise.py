@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import numpy as np
 
-from netzoo.config import CONFIG_FILE
 from netzoo.weights.families import FAMILIES
 from netzoo.weights.formats.read import OWN
 from netzoo.weights.published import Preprocessing, Project
@@ -29,9 +28,11 @@ class Weights(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})  # options of `create_model` for the weights
     preprocessing: Preprocessing | None = None
     known_from: str = ""  # source of model, options and preprocessing, or ""
-    # The names that the author of the weights gave to the file, its folder and the network.
+    # The names that the author of the weights gave to the file and its folder.
     called: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None  # in the order of the logits; None if unknown
+    num_classes: int | None = None  # length of the logits, 0 for no head; None if unknown
+    licence: str | None = None  # of weights with a description of the hub
 
 
 class Recognised(NamedTuple):
@@ -83,10 +84,9 @@ def _as_usual(
     if is_minimalistic or any(map(_FROM_TENSORFLOW.fullmatch, weights.called)):
         project = f"{project} tf_" if f"{project} tf_" in projects else project
     usual, reason = projects[project], f"usual for {project}, which uses the same tensor names"
-    if weights.preprocessing is not None:
-        reason += f"; images as in {weights.path.with_name(CONFIG_FILE)}"
-    images = weights.preprocessing or usual.preprocessing
-    return weights._replace(options=usual.options, preprocessing=images, known_from=reason)
+    return weights._replace(
+        options=usual.options, preprocessing=usual.preprocessing, known_from=reason
+    )
 
 
 def differing(options: Mapping[str, Any], module: nn.Module) -> dict[str, Any]:

@@ -214,19 +214,35 @@ def to_variables(
     Raises:
       UserError: Tensors are missing, unknown or of another shape; the message lists them.
     """
+    absent = absent_modules(tensors, layout, shapes, what)
     flat = flax.traverse_util.flatten_dict(shapes)
     variables: dict[Path, np.ndarray] = {}
+    for entry in layout.entries:
+        if entry.target[1] in absent:
+            continue
+        if entry.target not in variables:
+            variables[entry.target] = np.empty(flat[entry.target].shape, np.float32)
+        variables[entry.target][entry.layer] = _converted(tensors, entry)
+    return flax.traverse_util.unflatten_dict(variables)
+
+
+def absent_modules(
+    tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree, what: str
+) -> set[str]:
+    """Return the modules of the head that `to_variables` omits; only shapes are compared.
+
+    Raises:
+      UserError: See `to_variables`.
+    """
+    flat = flax.traverse_util.flatten_dict(shapes)
     wrong: dict[str, Path] = {}  # tensors that do not fit, and one of the variables for each
     head: dict[str, Path] = {}  # the tensors among them that belong to the head
+    zeros = {name: np.broadcast_to(np.float32(0), np.shape(x)) for name, x in tensors.items()}
     for entry in layout.entries:
-        shape = flat[entry.target].shape
-        value = _converted(tensors, entry)
-        if value is None or value.shape != shape[0 if entry.layer is ... else 1 :]:
+        shape = flat[entry.target].shape[0 if entry.layer is ... else 1 :]
+        value = _converted(zeros, entry)  # a view without memory of its own
+        if value is None or value.shape != shape:
             (head if entry.target[1] in layout.head else wrong)[entry.source] = entry.target
-            continue
-        if entry.target not in variables:  # allocate memory only for tensors that the file has
-            variables[entry.target] = np.empty(shape, np.float32)
-        variables[entry.target][entry.layer] = value
     expected = {entry.source for entry in layout.entries}
     ignored = re.compile("|".join(layout.ignored))
     unknown = [name for name in tensors if name not in expected and not ignored.fullmatch(name)]
@@ -244,9 +260,7 @@ def to_variables(
         lines = [f"  {fault}: {_listed(names)}" for fault, names in faults.items() if names]
         listed = f"  expected {len(right)} tensors: {_listed(sorted(right))}"
         raise UserError("\n".join([f"{what} does not fit the network:", *lines, listed]))
-    absent = {path[1] for path in head.values()}
-    kept = {path: value for path, value in variables.items() if path[1] not in absent}
-    return flax.traverse_util.unflatten_dict(kept)
+    return {path[1] for path in head.values()}
 
 
 def fits(tensors: Mapping[str, np.ndarray], layout: Layout, shapes: ArrayTree) -> bool:

@@ -79,7 +79,8 @@ def save_environment(
 
     It holds `command` (the argument `command` as a shell line, without the folder of the
     interpreter or of `netzoo`), `parameters` (trainable scalars), `init` ("random" or the name of
-    the initial weights), and `environment`.
+    the initial weights), and `environment`. With initial weights, its key `weights` says which
+    bytes these are; see `netzoo.weights.provenance`.
     """
     record = {"command": shell_line(command), "parameters": int(parameters), "init": init}
     _write(workdir, {**record, **environment})

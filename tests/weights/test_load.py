@@ -228,7 +228,7 @@ def test_a_file_without_any_known_name(tmp_path):
     """The error compares with one project, and says that this project was assumed."""
     save_file({"convolution": np.ones(3, np.float32)}, tmp_path / "a.safetensors")
     with pytest.raises(
-        UserError, match="timm, keras; the lists above compare with the names in timm"
+        UserError, match="timm, transformers, keras; the lists above compare with the names in timm"
     ):
         netzoo.load_weights(tmp_path / "a.safetensors", MODEL)
 

@@ -1,10 +1,11 @@
-"""Names of MobileNet V1's tensors in timm and Keras."""
+"""Names of MobileNet V1's tensors in timm, transformers and Keras."""
 
 from netzoo.models.mobilenet_v1 import STAGES, MobileNetV1
 from netzoo.weights.published import KERAS_IMAGES, Family, Project
 from netzoo.weights.state_dict import (
     KERAS_POINTWISE,
     Layout,
+    Names,
     block_names,
     keras_naming,
     make_layout,
@@ -19,6 +20,21 @@ def timm(model: MobileNetV1, shapes) -> Layout:
     names = block_names(DEPTHS, "blocks.{stage0}.{block0}.{layer}", layers)
     names |= {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2"), "logits": "classifier"}
     return make_layout(shapes, names)
+
+
+def transformers(model: MobileNetV1, shapes) -> Layout:
+    """Return the layout with names such as `mobilenet_v1.layer.N.convolution`.
+
+    N counts the layers of all blocks: depthwise and 1x1 convolutions in turn.
+    """
+    layers = block_names(DEPTHS, "", {"depthwise": "", "pointwise": ""})
+    theirs = {ours: f"layer.{n}" for n, ours in enumerate(layers)}
+    theirs |= {"stem": "conv_stem", "head": "conv_head"}  # the head of timm's network alone
+    names: Names = {
+        ours: (f"mobilenet_v1.{name}.convolution", f"mobilenet_v1.{name}.normalization")
+        for ours, name in theirs.items()
+    }
+    return make_layout(shapes, names | {"logits": "classifier"})
 
 
 def keras(model: MobileNetV1, shapes) -> Layout:
@@ -45,6 +61,9 @@ FAMILY = Family(
             timm,
             KERAS_IMAGES._replace(interpolation="bicubic"),
             {"padding": "torch", "norm_epsilon": 1e-5},
+        ),
+        "transformers": Project(
+            transformers, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}
         ),
         "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
     },

@@ -1,4 +1,4 @@
-"""Names of MobileNetV2's tensors in torchvision, timm and Keras."""
+"""Names of MobileNetV2's tensors in torchvision, timm, transformers and Keras."""
 
 from collections.abc import Sequence
 
@@ -50,6 +50,24 @@ def timm_block_names(depths: Sequence[int]) -> Names:
     return block_names(depths, template, layers) | block_names(depths[:1], template, first)
 
 
+def transformers(model: MobileNetV2, shapes) -> Layout:
+    """Return the layout with names such as `mobilenet_v2.layer.N.expand_1x1.convolution`.
+
+    N counts the blocks after the first, which belongs to the stem.
+    """
+    first, *others = (name.removesuffix("/") for name in block_names(model.depths(), "", {"": ""}))
+    blocks = {first: "conv_stem", **{name: f"layer.{n}" for n, name in enumerate(others)}}
+    layers = {"expand": "expand_1x1", "depthwise": "conv_3x3", "project": "reduce_1x1"}
+    theirs = {f"{ours}/{layer}": f"{block}.{name}" for ours, block in blocks.items()
+              for layer, name in layers.items()}  # fmt: skip
+    theirs |= {"stem": "conv_stem.first_conv", "head": "conv_1x1"}
+    names: Names = {
+        ours: (f"mobilenet_v2.{name}.convolution", f"mobilenet_v2.{name}.normalization")
+        for ours, name in theirs.items()
+    }
+    return make_layout(shapes, names | {"logits": "classifier"})
+
+
 def keras(model: MobileNetV2, shapes) -> Layout:
     """Return the layout with names such as `block_N_expand`.
 
@@ -72,6 +90,9 @@ FAMILY = Family(
     {
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
         "timm": Project(timm, TIMM_IMAGES, OF_PYTORCH),
+        "transformers": Project(
+            transformers, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}
+        ),
         "keras": Project(keras, KERAS_IMAGES, {"padding": "same", "norm_epsilon": 1e-3}),
     },
 )

@@ -1,4 +1,4 @@
-"""Names of ResNet's tensors in torchvision and timm, which are the same."""
+"""Names of ResNet's tensors in torchvision and timm, which are the same, and in transformers."""
 
 from netzoo.models.resnet import ResNet
 from netzoo.weights.published import (
@@ -17,6 +17,25 @@ def torchvision(model: ResNet, shapes) -> Layout:
     return make_layout(shapes, names | {"stem": ("conv1", "bn1"), "logits": "fc"})
 
 
+def transformers(model: ResNet, shapes) -> Layout:
+    """Return the layout with names such as `resnet.encoder.stages.S.layers.B.layer.N.convolution`.
+
+    S counts the stages, B the blocks of a stage and N the convolutions of a block.
+    """
+    layers: dict[str, str | tuple[str, str]] = {"shortcut": _with_norm("shortcut")}
+    for index in (1, 2, 3):
+        conv, norm = _with_norm(f"layer.{index - 1}")
+        layers |= {f"conv{index}": conv, f"norm{index}": norm}
+    template = "resnet.encoder.stages.{stage0}.layers.{block0}.{layer}"
+    names = block_names(model.variant.depths, template, layers)
+    names |= {"stem": _with_norm("resnet.embedder.embedder"), "logits": "classifier.1"}
+    return make_layout(shapes, names)
+
+
+def _with_norm(name: str) -> tuple[str, str]:
+    return f"{name}.convolution", f"{name}.normalization"
+
+
 def residual_layers(norm: str, shortcut: tuple[str, str]) -> dict[str, str | tuple[str, str]]:
     """Return the names of a block's layers; the norms are named `norm` and a number."""
     layers: dict[str, str | tuple[str, str]] = {"shortcut": shortcut}
@@ -31,5 +50,6 @@ FAMILY = Family(
     {
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, OPTIONS),
         "timm": Project(torchvision, TIMM_IMAGES, OPTIONS),
+        "transformers": Project(transformers, TIMM_IMAGES, OPTIONS),
     },
 )

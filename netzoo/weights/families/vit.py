@@ -1,10 +1,11 @@
-"""Names of the Vision Transformer's tensors in torchvision, timm and Google's JAX code."""
+"""Names of the Vision Transformer's tensors in torchvision, timm, transformers and JAX code."""
 
 from collections.abc import Sequence
 
 from netzoo.models.vit import ViT
 from netzoo.weights.published import (
     GOOGLE_IMAGES,
+    KERAS_IMAGES,
     TORCHVISION_IMAGES,
     Family,
     Project,
@@ -22,7 +23,7 @@ from netzoo.weights.state_dict import (
 
 ATTENTION = "encoder/blocks/attention"
 # Columns of the tables below; the first column holds netzoo's names.
-TORCHVISION, TIMM, GOOGLE = 1, 2, 3
+TORCHVISION, TIMM, GOOGLE, TRANSFORMERS = 1, 2, 3, 4
 OTHERS_OF_TIMM = {
     r"reg_token": "register tokens",
     r"dist_token|head_dist\..*": "a distillation token",
@@ -33,26 +34,33 @@ OTHERS_OF_TIMM = {
     r"blocks\.\d+\.attn\.[qk]_norm\..*": "norms of queries and keys",
 }
 TOKENS = (
-    ("class_token", "class_token", "cls_token", "cls"),
+    ("class_token", "class_token", "cls_token", "cls", "vit.embeddings.cls_token"),
     (
         "position_embedding",
         "encoder.pos_embedding",
         "pos_embed",
         "Transformer/posembed_input/pos_embedding",
+        "vit.embeddings.position_embeddings",
     ),
 )
 MODULES = (
-    ("embedding", "conv_proj", "patch_embed.proj", "embedding"),
-    ("encoder/norm", "encoder.ln", "norm", "Transformer/encoder_norm"),
-    ("pre_logits", "heads.pre_logits", "pre_logits.fc", "pre_logits"),
-    ("logits", "heads.head", "head", "head"),
+    (
+        *("embedding", "conv_proj", "patch_embed.proj", "embedding"),
+        "vit.embeddings.patch_embeddings.projection",
+    ),
+    ("encoder/norm", "encoder.ln", "norm", "Transformer/encoder_norm", "vit.layernorm"),
+    ("pre_logits", "heads.pre_logits", "pre_logits.fc", "pre_logits", "vit.pooler.dense"),
+    ("logits", "heads.head", "head", "head", "classifier"),
 )
 BLOCK_LAYERS = (
-    ("attention_norm", "ln_1", "norm1", "LayerNorm_0"),
-    ("attention/out", "self_attention.out_proj", "attn.proj", "MultiHeadDotProductAttention_1/out"),
-    ("mlp_norm", "ln_2", "norm2", "LayerNorm_2"),
-    ("mlp/expand", "mlp.0", "mlp.fc1", "MlpBlock_3/Dense_0"),
-    ("mlp/project", "mlp.3", "mlp.fc2", "MlpBlock_3/Dense_1"),
+    ("attention_norm", "ln_1", "norm1", "LayerNorm_0", "layernorm_before"),
+    (
+        *("attention/out", "self_attention.out_proj", "attn.proj"),
+        *("MultiHeadDotProductAttention_1/out", "attention.output.dense"),
+    ),
+    ("mlp_norm", "ln_2", "norm2", "LayerNorm_2", "layernorm_after"),
+    ("mlp/expand", "mlp.0", "mlp.fc1", "MlpBlock_3/Dense_0", "intermediate.dense"),
+    ("mlp/project", "mlp.3", "mlp.fc2", "MlpBlock_3/Dense_1", "output.dense"),
 )
 
 
@@ -86,6 +94,21 @@ def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     extra = _tokens(model, TIMM) + joint
     layout = make_layout(shapes, names, extra=extra, ignored=_ignored(model))
     return layout._replace(foreign=OTHERS_OF_TIMM)
+
+
+def transformers(model: ViT, shapes) -> Layout:
+    """Return the layout with names such as `vit.encoder.layer.0.attention.attention.query`.
+
+    The pooler of pre-training is netzoo's `pre_logits`.
+    """
+    blocks = [f"vit.encoder.layer.{index}." for index in range(model.variant.depth)]
+    names = _names(blocks, TRANSFORMERS)
+    for name in ("query", "key", "value"):
+        names[f"{ATTENTION}/{name}"] = [f"{block}attention.attention.{name}" for block in blocks]
+    ignored = [r"vit\.embeddings\.mask_token"]
+    if model.representation_size is None:
+        ignored.append(r"vit\.pooler\.dense\..*")
+    return make_layout(shapes, names, extra=_tokens(model, TRANSFORMERS), ignored=ignored)
 
 
 def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
@@ -144,6 +167,11 @@ FAMILY = Family(
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
         "torchvision_0_12": Project(torchvision_0_12, TORCHVISION_IMAGES, OF_PYTORCH),
         "timm": Project(timm, GOOGLE_IMAGES, OF_PYTORCH),
+        "transformers": Project(
+            transformers,
+            KERAS_IMAGES._replace(resize_size=224),
+            {"gelu_approximate": False, "norm_epsilon": 1e-12},
+        ),
         "google": Project(google, GOOGLE_IMAGES, {"gelu_approximate": True, "norm_epsilon": 1e-6}),
     },
 )

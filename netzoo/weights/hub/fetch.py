@@ -23,6 +23,8 @@ from netzoo.weights.formats.read import INDEX, SHARDS
 SCHEME = "hf:"
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
+# Files of weights, the preferred one first.
+WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}{INDEX}", PICKLED, f"{PICKLED}{INDEX}")
 _NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 _LICENCE = re.compile(r"^license:[ \t]*['\"]?([\w.+-]+)", re.MULTILINE | re.ASCII)
 _SHA256, _GIT_HASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
@@ -63,7 +65,13 @@ def fetch(name: str, check: Callable[[Shapes], None] | None = None) -> HubFiles:
       UserError: The package is missing, the name is malformed, there is no such repository,
         revision or file, the server cannot be reached or refuses, or a file is damaged.
     """
-    return Repository(name).weights(check)
+    return repository(name).weights(check)
+
+
+@functools.cache
+def repository(name: str) -> "Repository":
+    """Return the repository of a name, at one commit for the life of this process; see `fetch`."""
+    return Repository(name)
 
 
 class Repository:
@@ -130,13 +138,12 @@ class Repository:
 
     def _weights(self, check: Callable[[Shapes], None] | None) -> Path:
         """Return the path of the weights, which are downloaded unless `check` raises an error."""
-        names = SAFETENSORS, f"{SAFETENSORS}{INDEX}", PICKLED, f"{PICKLED}{INDEX}"
-        if check and not any(map(self._is_cached, names)) and (shapes := self._header()):
+        if check and not any(map(self._is_cached, WEIGHTS)) and (shapes := self._header()):
             check(shapes)
-        for name in names:
+        for name in WEIGHTS:
             if path := self._file(name, self.commit):
                 return path
-        self._require_network(names[0])
+        self._require_network(SAFETENSORS)
         raise UserError(
             f"{self.name} has neither {SAFETENSORS} nor {PICKLED}, in one file or several, and "
             "netzoo reads no other file of a repository"

@@ -1,0 +1,166 @@
+"""Networks and preprocessing of timm by the config.json of its repositories.
+
+The meaning of the fields is that of timm 1.0.31 (`models/_hub.py`, `data/config.py`).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from netzoo.errors import UserError
+from netzoo.json_files import check_shape
+from netzoo.models.aliases import nearest
+from netzoo.models.registry import create_model, list_models, own_name
+from netzoo.weights.class_names import IMAGENET_CLASSES, imagenet_classes
+from netzoo.weights.families import FAMILIES
+from netzoo.weights.hub.description import Description, expect, levels, names_of_classes, refusal
+from netzoo.weights.published import Preprocessing, Project
+
+# timm's names of netzoo's networks; all of them exist in timm 1.0.31.
+ARCHITECTURES = {
+    **{name: name for n in (11, 13, 16, 19) for name in (f"vgg{n}", f"vgg{n}_bn")},
+    **{f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)},
+    **{n: n for n in ("resnext50_32x4d", "resnext101_32x8d")},
+    **{n: n for n in ("wide_resnet50_2", "wide_resnet101_2")},
+    "mobilenet_v1": "mobilenetv1_100",
+    **{f"mobilenet_v1_{n}": f"mobilenetv1_{n}" for n in ("100h", "125")},
+    "mobilenet_v2": "mobilenetv2_100",
+    **{
+        f"mobilenet_v2_{n}": f"mobilenetv2_{n}"
+        for n in ("035", "050", "075", "110d", "120d", "140")
+    },
+    **{f"mobilenet_v3_{n}": f"mobilenetv3_{n}_100" for n in ("small", "large")},
+    **{f"mobilenet_v3_{n}_075": f"mobilenetv3_{n}_075" for n in ("small", "large")},
+    "mobilenet_v3_small_050": "mobilenetv3_small_050",
+    "mobilenet_v3_large_150d": "mobilenetv3_large_150d",
+    "vit_ti16": "vit_tiny_patch16_224",
+    **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
+    **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},
+    **{f"vit_l{n}": f"vit_large_patch{n}_224" for n in (16, 32)},
+    "r_ti16": "vit_tiny_r_s16_p8_224",
+    "r26_s32": "vit_small_r26_s32_224",
+    "r50_l32": "vit_large_r50_s32_224",
+}
+_SIZE = re.compile(r"(?<=_)\d{3}$")  # pixels, at the end of the name of a Vision Transformer
+_TENSORFLOW = "tf_"  # weights from TensorFlow, with its padding and epsilon
+_OF_TRAINING = re.compile(r".*drop.*|fix_init|weight_init|pretrained\w*|checkpoint_path|scriptable")
+
+_SIZES = [int, int, int]  # channels, height, width
+_COLOR = [float, float, float]
+_SHAPE = {
+    "architecture": str,
+    "num_classes?": (int, None),
+    "global_pool?": (str, None),
+    "model_args?": ({"*": object}, None),
+    "pretrained_cfg?": {"*": object},
+}
+_CONFIGURATION = {
+    **{"input_size": _SIZES, "test_input_size?": (_SIZES, None)},
+    **{"crop_pct": float, "test_crop_pct?": (float, None), "crop_mode?": (str, None)},
+    **{"interpolation": str, "mean": _COLOR, "std": _COLOR, "license?": (str, None)},
+}
+
+
+def describe(config: Mapping[str, Any], where: str) -> Description:
+    """Describe weights by timm's config.json; `where` names it in errors.
+
+    Raises:
+      UserError: netzoo does not have the network or one of its options, or the file is damaged.
+    """
+    try:
+        check_shape(config, _SHAPE)
+        # Files of 2022 have the fields of `pretrained_cfg` beside the others.
+        images = config.get("pretrained_cfg", config)
+        check_shape(images, _CONFIGURATION)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    architecture = config["architecture"]
+    name, project = _network(architecture)
+    if project is None:
+        raise UserError(
+            f"{where}: netzoo does not have the architecture {architecture!r:.100} of timm"
+            + (f"; {reason}" if (reason := nearest(architecture)) else "")
+        )
+    classes = config.get("num_classes", images.get("num_classes"))
+    return Description(
+        name,
+        _options(project, config, where),
+        classes,
+        _preprocessing(images, where),
+        _class_names(config, images, classes),
+        images.get("license"),
+    )
+
+
+def _network(architecture: str) -> tuple[str, Project | None]:
+    """Return netzoo's name of a network of timm, whatever its image size, and its tensors' names.
+
+    The latter are None if netzoo lacks the network.
+    """
+    is_vit = architecture.startswith(("vit_", "deit_"))
+    name, _ = own_name(_SIZE.sub("224", architecture) if is_vit else architecture)
+    family = FAMILIES.get(type(create_model(name))) if name in list_models() else None
+    kind = "timm tf_" if architecture.startswith(_TENSORFLOW) else "timm"
+    return name, family.projects.get(kind) if family else None
+
+
+def _class_names(
+    config: Mapping[str, Any], images: Mapping[str, Any], classes: int | None
+) -> tuple[str, ...] | None:
+    """Return the names that the file gives, or those of ImageNet-1k if timm's tag says so."""
+    if names := names_of_classes(config.get("label_names", images.get("label_names")), classes):
+        return names
+    tag = images.get("tag")
+    is_imagenet = classes == IMAGENET_CLASSES and isinstance(tag, str) and tag.endswith("in1k")
+    return imagenet_classes() if is_imagenet else None
+
+
+def _options(project: Project, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the options of a network: those usual for timm, and the file's own."""
+    options = dict(project.options)
+    arguments = dict(config.get("model_args") or {})
+    pool = arguments.pop("global_pool", config.get("global_pool"))
+    if "gelu_approximate" in options:  # a Vision Transformer or a hybrid
+        without_token = arguments.pop("class_token", True) is False
+        if pool == "avg" and without_token and arguments.pop("fc_norm", None) is False:
+            options["pool"] = "gap"
+        elif pool not in (None, "token") or without_token:
+            raise refusal(where, "global_pool", pool, "'token'")
+    elif pool not in (None, "avg"):
+        raise refusal(where, "global_pool", pool, "'avg'")
+    for argument, value in arguments.items():
+        options |= _option(argument, value, options, where)
+    return options
+
+
+def _option(argument: str, value: Any, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the options of one argument of timm's network."""
+    if _OF_TRAINING.fullmatch(argument) or argument in ("img_size", "num_classes"):
+        return {}
+    if argument == "in_chans" and value == 3:
+        return {}
+    if argument == "bn_eps" and "padding" in options and isinstance(value, float):
+        return {"norm_epsilon": value}
+    if argument == "act_layer" and "gelu_approximate" in options:
+        if value in ("gelu", "gelu_tanh"):
+            return {"gelu_approximate": value == "gelu_tanh"}
+        raise refusal(where, "model_args.act_layer", value, "'gelu' or 'gelu_tanh'")
+    raise refusal(where, f"model_args.{argument}", value, "no such argument")
+
+
+def _preprocessing(images: Mapping[str, Any], where: str) -> Preprocessing:
+    """Return the preprocessing with which timm reports the accuracy of weights."""
+    field = "test_input_size" if images.get("test_input_size") else "input_size"
+    channels, height, width = images[field]
+    if channels != 3 or height != width:
+        raise refusal(where, f"pretrained_cfg.{field}", images[field], "3 channels and a square")
+    expect(where, images, {"crop_mode": "center"})
+    crop = images.get("test_crop_pct") or images["crop_pct"]
+    try:
+        mean, std = (levels(images[key]) for key in ("mean", "std"))
+        return Preprocessing.checked(
+            mean, std, math.floor(width / crop), width, images["interpolation"]
+        )
+    except (ArithmeticError, ValueError) as error:
+        raise UserError(f"{where}: pretrained_cfg: {error}") from None
