@@ -1,17 +1,19 @@
-"""Reads the code blocks of a page, and runs them in the present folder as a reader would.
+"""Reads the code blocks of a page or a notebook, and runs them in the present folder.
 
     python -m tests.pages.blocks docs/notebook.md
 
 Blocks of `sh` run in bash, and blocks of `python` share their variables as the cells of a notebook
 do. A Python block that begins with the comment `# NAME.py` is a file that the reader saves. The
-command `netzoo` is this checkout's, and `pip` is not run. A comment above a block says where the
-test departs from the page:
+command `netzoo` is this checkout's, and `pip` is not run. Cells of a notebook are blocks of Python
+or, if they begin with `%%bash`, of shell. A comment above a block says where the test departs from
+the page:
 
     <!-- test: skip: REASON -->                     the block is not run
     <!-- test: train with: --config.KEY=VALUE -->   every `netzoo train` of it gets these arguments
     <!-- test: first: STATEMENT -->                 runs before the block
 """
 
+import json
 import os
 import re
 import subprocess
@@ -24,6 +26,7 @@ _BLOCK = re.compile(
     r"^(?P<fence>```+)(?P<language>\w*)\n(?P<code>.*?)^(?P=fence)$",
     re.MULTILINE | re.DOTALL,
 )
+_BASH = "%%bash\n"
 _FILE = re.compile(r"# (\w+\.py)\n")
 KINDS = ("skip", "train with", "first")
 # Functions, so that the commands of the block stay as they are printed.
@@ -42,7 +45,7 @@ netzoo() {
 class Block(NamedTuple):
     """A fenced block of a page."""
 
-    line: int
+    line: int  # of the page, or number of the cell
     language: str
     code: str
     kind: str | None  # what the comment above it asks for, one of KINDS
@@ -52,10 +55,20 @@ class Block(NamedTuple):
 def blocks_of(page: Path) -> list[Block]:
     """Return the blocks of a page in order."""
     text = page.read_text("utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        return [_block(n, cell) for n, cell in enumerate(cells) if cell["cell_type"] == "code"]
     return [
         Block(text.count("\n", 0, m.start("code")), *m.group("language", "code", "kind", "value"))
         for m in _BLOCK.finditer(text)
     ]
+
+
+def _block(number: int, cell: dict) -> Block:
+    code = "".join(cell["source"])
+    if code.startswith(_BASH):
+        return Block(number, "sh", code.removeprefix(_BASH), None, None)
+    return Block(number, "python", code, None, None)
 
 
 def run_page(page: Path) -> None:

@@ -1,5 +1,6 @@
 """Readers can copy what README and the pages print: each block runs, in order, in their folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,8 +22,19 @@ ALL_PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "resu
 JOURNEYS = (
     *("README", "photographs", "python", "notebook", "network", "translation", "scaling"),
     "inspection",
+    "tour.ipynb",
 )
 FLOWERS = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
+
+
+def test_the_notebook_is_small():
+    """Ten cells of code with their outputs, where a photograph is a JPEG file alone."""
+    text = (ROOT / "docs/tour.ipynb").read_text("utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) == 10 and len(text) < 400_000
+    shown = [output.get("data", {}) for cell in cells for output in cell["outputs"]]
+    assert sum("image/jpeg" in data for data in shown) == 2
+    assert not [data for data in shown if {"image/jpeg", "image/png"} <= {*data}]
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
@@ -108,7 +120,8 @@ def test_page_runs(name, reader, tmp_path):
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/cats/0.jpg").read_bytes())
     sentences(tmp_path / "multi30k")
     prepare = ["netzoo.cli", "prepare", "tf_flowers", "--from", "flowers"]
-    page = ROOT / f"{name}.md" if name == "README" else ROOT / "docs" / f"{name}.md"
+    file = name if name.endswith(".ipynb") else f"{name}.md"
+    page = ROOT / file if name == "README" else ROOT / "docs" / file
     for command in (prepare, ["tests.pages.blocks", str(page)]):
         done = subprocess.run(
             [sys.executable, "-m", *command],
