@@ -276,7 +276,7 @@ def reported(config):
 
 def metrics(config):
     """The names of the metrics of a report."""
-    return [*create_task(config).metrics(sums(3, 2))]
+    return [*create_task(config).metrics(sums(3, 2), {})]
 
 
 # Translation

@@ -14,7 +14,7 @@ from netzoo.data.sources.synthetic import builder
 from netzoo.kernels import use_backend
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.training import train
 from netzoo.training.step import build_train_program
 from tests.conftest import fast_only

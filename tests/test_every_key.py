@@ -43,6 +43,7 @@ STAIRS = {"schedule__name": "exponential", "schedule__decay_epochs": 1.0}
 RESTARTS = {"schedule__name": "cosine_restarts", "schedule__cycle_epochs": 1.0}
 TAUGHT = {"distill__teacher": ("@weights",)}
 NO_DATA = {"data__source": "tfds:no_such_data"}
+MULTI_LABEL = {"train__loss": "focal", "train__label_smoothing": 0.0}
 FOLDED = {"data__validation_split": None, "data__fold": (0, 4)}
 # "@NAME" is a path of the fixture `paths`.
 ANY_TASK = {
@@ -119,6 +120,7 @@ CASES = {
         "data.train_split": case("train[:20]", effects.batches, effects.evaluated),
         "data.fold": case((1, 4), effects.batches, effects.evaluated, **FOLDED),
         "data.fold_seed": case(1, effects.batches, effects.evaluated, **FOLDED),
+        "data.multi_label": case(True, effects.loss, **MULTI_LABEL),
         "data.image_size": case(12, effects.batches, effects.evaluated),
         "data.cache": case("decoded", effects.cached),
         "data.on_corrupt": case("skip", effects.readable, data__source="folder:@corrupt"),

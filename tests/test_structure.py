@@ -215,7 +215,8 @@ def test_libraries_leave_standard_output_to_results():
     """`--json` and translations stay readable whatever is noticed on the way."""
     parts = [f"tasks/{task.rpartition('.')[2]}" for task in TASKS.values()]
     files = [f"{part}/{name}.py" for part in parts for name in ("task", "predict")]
-    files += ["tasks/classification/prediction_output.py"]
+    images = ("prediction_output", "single_label", "multi_label")
+    files += [f"tasks/classification/{name}.py" for name in images]
     files += ["training/loop.py", "training/evaluate_run.py", "console.py"]
     commands = {ROOT / "netzoo" / name for name in ["cli", *files]}
     wrong = {}

@@ -2,6 +2,7 @@
 
 netzoo eval --workdir runs/v2 [--split validation] [--checkpoint best] [--config.KEY=VALUE ...]
 netzoo eval --workdir runs/v2 --temperature fit
+netzoo eval --workdir runs/tags --thresholds
 netzoo eval --workdir runs/v2 --data folder:new --out new
 netzoo eval --workdir runs/v2 --compare runs/v1
 netzoo eval --workdir runs/v2 --split validation --tta flip --out flipped
@@ -57,6 +58,11 @@ def main(arguments: Sequence[str]) -> None:
         "suggested by its validation split)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
+    thresholds = (
+        "for multi-label images: choose the threshold of each class on the validation split "
+        "(default: those stored in the run, else 0.5)"
+    )
+    parser.add_argument("--thresholds", action="store_true", help=thresholds)
     help_ = (
         "for images: compare with another run, or with the results of its evaluation, on the same "
         "images"
@@ -79,7 +85,7 @@ def _config_of(options: argparse.Namespace) -> ConfigDict:
         return load_config(options.workdir)
     of_run = {"--checkpoint": options.checkpoint != "last", "--split": options.split != "test"}
     of_run |= {"--temperature": bool(options.temperature), "--tta": bool(options.tta)}
-    of_run |= {"--no_report": options.no_report}
+    of_run |= {"--no_report": options.no_report, "--thresholds": options.thresholds}
     if given := [name for name, is_given in of_run.items() if is_given]:
         raise UserError(f"{', '.join(given)} concerns runs; omit it with --file")
     if options.data is None:
@@ -112,6 +118,7 @@ def _evaluate(config: ConfigDict, options: argparse.Namespace) -> None:
         split=split,
         out=out,
         temperature=options.temperature,
+        thresholds=options.thresholds,
         page=not options.no_report,
         compare=options.compare,
     )
@@ -130,5 +137,5 @@ def _use_data(config: ConfigDict, source: str, overridden: Sequence[str]) -> Non
 
     config.data.source = source
     if "data.test_split" not in overridden:
-        sizes = task_module(config.task, "task").TASK.split_sizes(config)
+        sizes = task_module(config.task, "task").task_class(config).split_sizes(config)
         config.data.test_split = evaluation_split(sizes)

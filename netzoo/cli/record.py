@@ -55,7 +55,13 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         train = "" if {*missing} <= {EVAL_FILE, TEST_FILE} else "train with `netzoo train`, then "
         raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
     try:
-        description = _description(read_json(workdir / CONFIG_FILE, {"task": str}))
+        config = read_json(workdir / CONFIG_FILE, {"task": str, "data": {"multi_label?": bool}})
+        if config["data"].get("multi_label"):
+            raise UserError(
+                f"the run in {workdir} is multi-label; records hold the accuracy, which needs one "
+                "class per image. Keep its eval.json instead"
+            )
+        description = _description(config)
         record = _fields(workdir, description)
     except OtherShape as error:
         raise UserError(f"{error}; train and evaluate again with this version") from None

@@ -15,7 +15,7 @@ from netzoo.data.source import Example
 from netzoo.errors import UserError
 from netzoo.tasks import create_resolved_task, resolve_config
 from netzoo.tasks.classification.inputs import network_inputs
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.training.step import in_parts, run_keys
 
 _inputs = jax.jit(network_inputs, static_argnums=(0, 1))
@@ -35,7 +35,7 @@ def training_images(config: ConfigDict, count: int) -> Iterator[Iterator[Seen]]:
     Raises:
       UserError: The configuration or its data is invalid, or its examples are not images.
     """
-    if not issubclass(task_module(config.task, "task").TASK, ImageClassification):
+    if not issubclass(task_module(config.task, "task").task_class(config), ImageClassification):
         raise UserError(
             f"{config.task} trains on no images; expected a configuration of image classification"
         )

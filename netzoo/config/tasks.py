@@ -24,8 +24,8 @@ def task_module(task: str, name: str) -> ModuleType:
 
     `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
     LOCAL (see `netzoo.config.table.Table`), and perhaps a function `conflicts`. `"task"` defines
-    the class `TASK`. `"predict"` defines the functions `predict`, with its `Options`, and `load`.
-    `"record"` defines `RECORD`.
+    the function `task_class(config)`. `"predict"` defines the functions `predict`, with its
+    `Options`, and `load`. `"record"` defines `RECORD`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

@@ -15,7 +15,7 @@ from netzoo.export.classifier import LOGITS, FileClassifier
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.predictor import Predictor
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 
 LARGEST = 1e-4  # largest difference of files in float32, relative to the largest output
 IMAGES = 16  # number of images that are compared

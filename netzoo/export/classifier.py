@@ -45,6 +45,11 @@ def image_program(predictor: Predictor, model: str, with_preprocessing: bool = F
       model: The name of the network in the registry, for the metadata.
       with_preprocessing: Whether the program normalises, and applies temperature and softmax.
     """
+    if predictor.thresholds is not None:
+        raise UserError(
+            "a multi-label run cannot be exported: the formats have no thresholds; use netzoo "
+            "predict, or Predictor.from_run in Python"
+        )
     size, images = predictor.preprocessing.crop_size, predictor.preprocessing
     dtype, output = (PIXELS, PROBABILITIES) if with_preprocessing else (NORMALIZED, LOGITS)
 

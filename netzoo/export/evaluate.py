@@ -18,7 +18,7 @@ from netzoo.models import list_models
 from netzoo.progress import track
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.calibration import Temperature
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.training.evaluation import evaluate_rows
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.environment import commit, versions
@@ -83,7 +83,7 @@ def evaluate_file(
     temperature = Temperature(file.temperature) if scaled else None
     details, draw_figures = task.report({}, split, sums, rows, temperature)
     report = {
-        **task.metrics(sums),
+        **task.metrics(sums, rows),
         **details,
         **({"comparison": task.compare(other, split, rows)} if other else {}),
         "split": split,

@@ -43,7 +43,7 @@ def resolve_config(
     import_modules(config.modules, workdir)
     config = ConfigDict(config).copy_and_resolve_references()
     _set_fold(config, divided=False)
-    task = task_module(config.task, "task").TASK
+    task = task_module(config.task, "task").task_class(config)
     _use_own_name(config)
     task.resolve(config)
     _check_network(config)
@@ -133,7 +133,7 @@ def create_resolved_task(config: FrozenConfigDict, workdir: Path | None = None) 
 
     Resolving it again would read the file of `init.weights` again.
     """
-    return task_module(config.task, "task").TASK(config, workdir)
+    return task_module(config.task, "task").task_class(config)(config, workdir)
 
 
 def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":
@@ -144,7 +144,7 @@ def evaluation_task(config: FrozenConfigDict, workdir: Path) -> "Task":
     Raises:
       UserError: The classes or the vocabulary of the run cannot be read.
     """
-    return task_module(config.task, "task").TASK.for_evaluation(config, workdir)
+    return task_module(config.task, "task").task_class(config).for_evaluation(config, workdir)
 
 
 def load_predictor(config: ConfigDict, workdir: Path, checkpoint: str) -> Any:

@@ -25,6 +25,8 @@ from netzoo.weights.hub.find import is_hub_name
 from netzoo.weights.origin import describe_weights
 from netzoo.weights.recognise import Weights, differing, taken
 
+THRESHOLDS = "thresholds"  # what `netzoo eval --thresholds` asks `Task.fitted` for
+
 
 class Task(abc.ABC):
     """A network with its data, loss and metrics, for the training loop and evaluation."""
@@ -140,6 +142,15 @@ class Task(abc.ABC):
     def evaluation_sums(self, variables: ArrayTree, batch: ArrayTree) -> ArrayTree:
         """Return sums over the unmasked examples of a batch, which determine all metrics."""
 
+    def evaluation_step(
+        self, variables: ArrayTree, batch: ArrayTree
+    ) -> tuple[ArrayTree, ArrayTree]:
+        """Return the sums of a batch, and rows for metrics that do not follow from sums.
+
+        The rows are arrays with an entry for each row of the batch; by default there are none.
+        """
+        return self.evaluation_sums(variables, batch), {}
+
     def final_step(
         self, split: str
     ) -> Callable[[ArrayTree, ArrayTree], tuple[ArrayTree, ArrayTree]]:
@@ -148,13 +159,13 @@ class Task(abc.ABC):
         The rows are arrays with an entry for each row of the batch.
         """
         del split
-        return lambda variables, batch: (self.evaluation_sums(variables, batch), {})
+        return self.evaluation_step
 
     @abc.abstractmethod
-    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Return the metrics from the sums over a whole split."""
+    def metrics(self, sums: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the metrics from the sums over a whole split, and from its rows if needed."""
 
-    def temperature(
+    def fitted(
         self,
         workdir: Path,
         wanted: Sequence[str],
@@ -162,11 +173,12 @@ class Task(abc.ABC):
         step: int,
         validation: Callable[[int | None], dict[str, np.ndarray]] | None,
     ) -> Any:
-        """Return the temperature that corrects the confidences, for `report`; None for none.
+        """Return what corrects the outputs, for `report`: a temperature, thresholds, or None.
 
         Args:
           workdir: The run folder.
-          wanted: ("fit",), names of runs, or empty for a stored or a suggested temperature.
+          wanted: ("fit",) or (THRESHOLDS,) for new values, names of runs, or empty for stored or
+            suggested ones.
           checkpoint: Which weights were evaluated.
           step: Their step.
           validation: A function that evaluates the run's validation split, or a number of evenly
@@ -174,11 +186,14 @@ class Task(abc.ABC):
             validation split, or the evaluation is on other data.
 
         Raises:
-          UserError: The task has no temperature, or it cannot be determined.
+          UserError: The task has no such value, or it cannot be determined.
         """
         del workdir, checkpoint, step, validation
         if wanted:
-            raise UserError(f"{self.config.task} has no temperature; omit --temperature")
+            raise UserError(
+                f"{self.config.task} has neither a temperature nor thresholds; omit --temperature "
+                "and --thresholds"
+            )
         return None
 
     @abc.abstractmethod
@@ -188,13 +203,13 @@ class Task(abc.ABC):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
-        temperature: Any = None,
+        fitted: Any = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return the scores of the final evaluation, and a function that writes further files.
 
-        `rows` are those of `final_step` for all batches, and `temperature` is the result of
-        `Task.temperature`. Each process computes the whole report on one of its devices; one
-        process writes.
+        `rows` are those of `final_step` for all batches, and `fitted` is the result of
+        `Task.fitted`. Each process computes the whole report on one of its devices; one process
+        writes.
         """
 
     def read_evaluation(self, folder: Path, split: str) -> Any:

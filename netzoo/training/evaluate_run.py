@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from netzoo.paths import run_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.run_facts import RunFacts
-from netzoo.tasks.task import Task
+from netzoo.tasks.task import THRESHOLDS, Task
 from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
 from netzoo.workdir import EVAL_FILE, REPORT_FILE, TENSORBOARD
@@ -45,6 +45,7 @@ def evaluate_run(
     split: str = "test",
     out: str | os.PathLike[str] | None = None,
     temperature: Sequence[str] = (),
+    thresholds: bool = False,
     page: bool = True,
     compare: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
@@ -62,9 +63,9 @@ def evaluate_run(
         `eval_validation` or `eval_train`. It is required for other data or settings than the run's,
         because the folder of a run holds only the results of the run.
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
-        other runs give the mean of their temperatures. Either is stored in the run. If empty, the
-        report shows the temperature that is stored for these weights, or the one that the
-        validation split suggests.
+        other runs give the mean of theirs; either is stored in the run. If empty, the report shows
+        the stored temperature of these weights, or the one that the validation split suggests.
+      thresholds: For multi-label images: choose thresholds on the validation split and store them.
       compare: For images: another run, or the folder of its results (`out`), which was evaluated on
         the same examples. `eval.json` and the page then compare the two.
       page: Whether to write `report.html` too, if the task has such a page.
@@ -79,12 +80,13 @@ def evaluate_run(
     workdir = run_path(workdir)
     config = run_config(workdir, config)
     examples = _examples(config, split)
-    _check_same_flags(config, which, split, temperature)
-    _check_temperature(temperature, workdir, config, out)
+    wanted = _wanted(temperature, thresholds)
+    _check_same_flags(config, which, split, wanted)
+    _check_fitted(wanted, workdir, config, out)
     folder = _folder(workdir, out, config, split)
     task = evaluation_task(config, workdir)
     other = _results(compare, split) if compare else None
-    found = _evaluate(task, workdir, which, examples, temperature, other)
+    found = _evaluate(task, workdir, which, examples, wanted, other)
     report = found.report
     if _logs_test(workdir, config, examples):
         report["test_evaluations"] = add_evaluation(workdir, report)
@@ -92,11 +94,13 @@ def evaluate_run(
     task.show(report)
     if meshes.is_writer():
         _write(found, task, workdir, folder, page)
-        if out is None and "tensorboard" in config.writers:
-            _write_events(found, task, workdir / TENSORBOARD / f"eval_{split}")
-    weights = f"{which} checkpoint, step {report['step']}, {report['weights']} weights"
-    say(f"{weights}; written: {folder / EVAL_FILE}")
+        _write_events(found, task, None if out else workdir / TENSORBOARD / f"eval_{split}")
+    say(f"{_weights(report)}; written: {folder / EVAL_FILE}")
     return report
+
+
+def _weights(report: Mapping[str, Any]) -> str:
+    return f"{report['checkpoint']} checkpoint, step {report['step']}, {report['weights']} weights"
 
 
 class _Evaluated(NamedTuple):
@@ -119,12 +123,10 @@ def _examples(config: ConfigDict, split: str) -> str:
     return examples
 
 
-def _check_same_flags(
-    config: ConfigDict, which: str, split: str, temperature: Sequence[str]
-) -> None:
+def _check_same_flags(config: ConfigDict, which: str, split: str, wanted: Sequence[str]) -> None:
     """Raise a UserError if the processes of a job differ in their flags or configurations."""
     flags: dict[str, Any] = {"--checkpoint": which, "--split": split}
-    flags |= {"--temperature": [*temperature], "devices": jax.local_device_count()}
+    flags |= {"--temperature, --thresholds": [*wanted], "devices": jax.local_device_count()}
     processes.check_same(flags | shared_values(config))
 
 
@@ -142,12 +144,20 @@ def _has_validation(workdir: Path, config: ConfigDict) -> bool:
     return same and own.validation_split is not None
 
 
-def _check_temperature(wanted: Sequence[str], workdir: Path, config: ConfigDict, out: Any) -> None:
-    if "fit" in wanted and not (_has_validation(workdir, config) and out is None):
+def _wanted(temperature: Sequence[str], thresholds: bool) -> tuple[str, ...]:
+    """Return what `Task.fitted` is asked for."""
+    if thresholds and temperature:
+        raise UserError("a run has a temperature or thresholds; omit one of the two flags")
+    return (THRESHOLDS,) if thresholds else tuple(temperature)
+
+
+def _check_fitted(wanted: Sequence[str], workdir: Path, config: ConfigDict, out: Any) -> None:
+    is_new = {"fit", THRESHOLDS} & {*wanted}
+    if is_new and not (_has_validation(workdir, config) and out is None):
         raise UserError(
-            "a temperature is fitted on the run's validation split: omit --out, --data and "
-            "--config.data.validation_split. For a run without such a split, give runs with one, "
-            "such as those of its folds: --temperature RUN ..."
+            "a temperature is fitted, and thresholds are chosen, on the run's validation split: "
+            "omit --out, --data and --config.data.validation_split. For a run without such a "
+            "split, give runs with one, such as those of its folds: --temperature RUN ..."
         )
 
 
@@ -180,15 +190,15 @@ def _evaluate(
     def validation(limit: int | None) -> dict[str, np.ndarray]:
         if (split := config.data.validation_split) == examples:
             return rows
-        shown = track(task.evaluation_batches(split, limit), f"temperature from {split}")
+        shown = track(task.evaluation_batches(split, limit), f"evaluating on {split}")
         return evaluate_rows(eval_step, placed, shown, meshes.batch_placer(mesh))[1]
 
     own = validation if _has_validation(workdir, config) else None
-    temperature = task.temperature(workdir, wanted, which, step, own)
+    fitted = task.fitted(workdir, wanted, which, step, own)
     variables = jax.device_put(variables)
-    details, draw_figures = task.report(variables, examples, sums, rows, temperature)
+    details, draw_figures = task.report(variables, examples, sums, rows, fitted)
     report = {
-        **task.metrics(sums),
+        **task.metrics(sums, rows),
         **details,
         **({"comparison": task.compare(other, examples, rows)} if other else {}),
         "split": examples,
@@ -215,8 +225,10 @@ def _write(found: _Evaluated, task: Task, workdir: Path, folder: Path, page: boo
         say(f"report: {folder / REPORT_FILE}")
 
 
-def _write_events(found: _Evaluated, task: Task, folder: Path) -> None:
-    """Write the scores and pictures for TensorBoard."""
+def _write_events(found: _Evaluated, task: Task, folder: Path | None) -> None:
+    """Write the scores and pictures for TensorBoard into `folder`, if the run writes events."""
+    if folder is None or "tensorboard" not in task.config.writers:
+        return
     report = found.report
     numbers = {f"final/{key}": value for key, value in report.items() if isinstance(value, float)}
     pictures = task.pictures(report["split"], found.rows, report)

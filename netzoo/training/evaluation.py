@@ -15,7 +15,7 @@ from netzoo.kernels import compiler_options
 def make_eval_step(
     sums_of: Callable[[ArrayTree, ArrayTree], ArrayTree], mesh: Mesh, precision: str = "default"
 ) -> Callable[[ArrayTree, ArrayTree], ArrayTree]:
-    """Compile `Task.evaluation_sums` for all devices of a mesh.
+    """Compile `Task.evaluation_step`, or another evaluation, for all devices of a mesh.
 
     The variables may have any sharding. Every device, and therefore every process, gets the sums.
     For `precision`, see `netzoo.kernels.use_precision`.
@@ -65,10 +65,11 @@ def evaluate_rows(
     variables: ArrayTree,
     batches: Iterable[ArrayTree],
     put: Callable[[ArrayTree], ArrayTree] = jax.device_put,
+    after_batch: Callable[[int, ArrayTree], None] = lambda number, sums: None,
 ) -> tuple[dict[str, np.ndarray], ArrayTree]:
     """Return the sums of `evaluate`, and the rows of all batches in order, padding included.
 
-    `eval_step` comes from `make_eval_step` for `Task.final_step`.
+    `eval_step` comes from `make_eval_step` for `Task.evaluation_step` or `Task.final_step`.
     """
     kept: list[ArrayTree] = []
 
@@ -77,5 +78,5 @@ def evaluate_rows(
         kept.append(rows)
         return sums
 
-    sums = evaluate(sums_alone, variables, batches, put)
+    sums = evaluate(sums_alone, variables, batches, put, after_batch)
     return sums, jax.tree.map(lambda *rows: np.concatenate(rows), *jax.device_get(kept))

@@ -34,7 +34,7 @@ from netzoo.training import average, schedule
 from netzoo.training.batch_stats import make_estimate
 from netzoo.training.clock import Clock
 from netzoo.training.continuation import check_data, notes
-from netzoo.training.evaluation import evaluate, make_eval_step
+from netzoo.training.evaluation import evaluate_rows, make_eval_step
 from netzoo.training.prepare import evaluation_batches, prepare_run
 from netzoo.training.signals import StopSignal
 from netzoo.training.step import MUST_BE_FINITE, Metrics, build_train_program
@@ -158,7 +158,7 @@ class TrainingLoop:
             lines = notes(config, workdir, task, self.start, changes) if restored else []
             self._save_description(environment, parameters, changes)
         self.train_step = program.step_of(task, mesh)
-        self.eval_step = make_eval_step(task.evaluation_sums, mesh, config.matmul_precision)
+        self.eval_step = make_eval_step(task.evaluation_step, mesh, config.matmul_precision)
         self.put = meshes.batch_placer(mesh)
         stack.callback(self.checkpoints.close)
         self.best = self.log = None
@@ -353,8 +353,8 @@ class TrainingLoop:
         try:
             with self.clock.paused():
                 for name, batches in self.evaluation_batches.items():
-                    sums = evaluate(self.eval_step, variables, batches, put, check)
-                    metrics = self.task.metrics(sums)
+                    found = evaluate_rows(self.eval_step, variables, batches, put, check)
+                    metrics = self.task.metrics(*found)
                     results[f"{name}_loss"] = metrics["loss"]
                     results[f"{name}_{metric}"] = metrics[metric]
         except _Interrupted:

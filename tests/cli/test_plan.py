@@ -7,7 +7,7 @@ import pytest
 
 from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.config import default_config
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 from tests.conftest import slow
 from tests.training.runs import run
 

@@ -19,7 +19,7 @@ from netzoo.config import default_config
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.errors import UserError
 from netzoo.json_files import check_shape
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 
 GIB = 2**30
 V5E, EIGHT = parse_target("tpu:v5e:1x1"), parse_target("tpu:v5e:2x4")

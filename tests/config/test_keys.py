@@ -99,7 +99,7 @@ OUT_OF_RANGE = {
 }
 # Both values of a switch are valid.
 ANY = {
-    *("augment.flip", "train.freeze_batch_norm"),
+    *("augment.flip", "data.multi_label", "train.freeze_batch_norm"),
     *("optimizer.nesterov", "sharding.describe", "profile"),
 }
 # Values of wrong types in a file.

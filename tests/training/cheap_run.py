@@ -45,7 +45,7 @@ def cheap_steps(evaluate=lambda *_: sums(3, 2)):
     program = TrainProgram(lambda _: state, state, count, "")
     with (
         mock.patch.object(loop, "build_train_program", return_value=program),
-        mock.patch.object(loop, "evaluate", evaluate),
+        mock.patch.object(loop, "evaluate_rows", lambda *arguments: (evaluate(*arguments), {})),
         mock.patch.object(loop, "training_curves"),
     ):
         yield

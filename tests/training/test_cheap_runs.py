@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from netzoo.config import load_config
-from netzoo.data.sources import folder
+from netzoo.data.sources import image_files
 from netzoo.errors import UserError
 from netzoo.training import prepare, train
 from netzoo.workdir.checkpoint import restore_variables
@@ -57,9 +57,9 @@ def test_best_is_that_of_the_validation_split(config, tmp_path):
 
 def test_training_cannot_read_the_test_split(config, tmp_path, monkeypatch):
     """Protects the test split by code: the loop reads no picture of it, and could not."""
-    read, names = folder.read_file, []
+    read, names = image_files.read_file, []
     monkeypatch.setattr(
-        folder, "read_file", lambda path, name: names.append(name) or read(path, name)
+        image_files, "read_file", lambda path, name: names.append(name) or read(path, name)
     )
     tasks, create = [], prepare.create_resolved_task
     monkeypatch.setattr(

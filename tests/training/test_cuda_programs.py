@@ -39,7 +39,7 @@ def image_task(name):
     config.train.ema_decay = 0.9
     config.augment.mixup = 0.2
     config = resolve_config(config, open_data=False)
-    task, batch = task_module(config.task, "task").TASK.without_data(config, 5)
+    task, batch = task_module(config.task, "task").task_class(config).without_data(config, 5)
     return config, task, batch
 
 

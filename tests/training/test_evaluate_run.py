@@ -157,13 +157,13 @@ class Evaluated:
     def final_step(self, split):
         return None
 
-    def metrics(self, sums):
+    def metrics(self, sums, rows):
         return {"loss": 0.5}
 
-    def temperature(self, *others):
+    def fitted(self, *others):
         return None
 
-    def report(self, variables, split, sums, rows, temperature):
+    def report(self, variables, split, sums, rows, fitted):
         return {"bleu": 40.0}, self.draw
 
     def page(self, variables, split, rows, report, run, explain):

@@ -42,7 +42,7 @@ def traced(name):
     config.model.dtype = NARROW
     config = resolve_config(config, open_data=not size)
     if size:
-        task, batch = task_module(config.task, "task").TASK.without_data(config, 5)
+        task, batch = task_module(config.task, "task").task_class(config).without_data(config, 5)
     else:
         task = create_task(config)
         batch = next(task.train_iterator())

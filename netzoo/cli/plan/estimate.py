@@ -126,7 +126,8 @@ def task_and_batch(config: ConfigDict, classes: int | None) -> tuple[ConfigDict,
     if classes is None:
         task = create_resolved_task(config)
         return config, task, next(task.train_iterator())
-    return config, *task_module(config.task, "task").TASK.without_data(config, classes)
+    task = task_module(config.task, "task").task_class(config)
+    return config, *task.without_data(config, classes)
 
 
 def on_every_device(tree: ArrayTree, mesh: Mesh) -> ArrayTree:

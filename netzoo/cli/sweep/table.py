@@ -41,7 +41,8 @@ def show_table(sweep: Sweep, workdir: Path) -> None:
     if it keeps one, the average of its weights. The table has mean and standard deviation over
     finished runs that differ only in `REPEATED`. The test split is never read.
     """
-    metric = task_module(sweep.runs[0].config.task, "task").TASK.main_metric
+    config = sweep.runs[0].config
+    metric = task_module(config.task, "task").task_class(config).main_metric
     results = _results(sweep, workdir, metric)
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in results:

@@ -1,6 +1,6 @@
 """The classes of the data and of the weights that a run starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from chex import ArrayTree
 
-from netzoo.errors import UserError
-from netzoo.weights.class_names import load_class_names
+from netzoo.data.source import Source, SourceError, is_multi_label
+from netzoo.errors import UserError, note
+from netzoo.weights.class_names import class_names_of, load_class_names
 
 
 def check_class_names(source: str, names: Sequence[str], workdir: Path | None) -> None:
@@ -31,11 +32,49 @@ def check_class_names(source: str, names: Sequence[str], workdir: Path | None) -
         )
 
 
-def reordered_head(variables: ArrayTree, order: Sequence[int]) -> ArrayTree:
-    """Return variables whose classifier has its classes in another order.
+def check_kind_of_labels(source: Source, *, multi_label: bool) -> None:
+    """Check that the images of a source have one class each, or label vectors if `multi_label`.
 
-    `order` lists, for each class, its place in the given variables.
+    Raises:
+      SourceError: They are of the other kind.
     """
+    if is_multi_label(source) and not multi_label:
+        raise SourceError(
+            f"the images of {source.name} may have several classes; set data.multi_label=True and "
+            "train.loss=binary_cross_entropy, or another loss with a sigmoid"
+        )
+    if multi_label and not is_multi_label(source):
+        raise SourceError(
+            f"the images of {source.name} have one class each; set data.multi_label=False"
+        )
+
+
+def with_matching_head(
+    path: str | None,
+    names: Sequence[str],
+    load: Callable[..., ArrayTree | None],
+    new_head: bool,
+) -> ArrayTree | None:
+    """Return initial variables with a head for the classes `names`, in their order.
+
+    The head of a run, or of netzoo's own file with class names, is reordered if the classes are the
+    same. A head for the same number of other classes is re-initialised.
+
+    Args:
+      path: The weights, `init.weights`.
+      names: The classes of the data.
+      load: `Task.pretrained_variables`.
+      new_head: Whether to re-initialise the head in any case.
+    """
+    theirs = names if path is None else class_names_of(path) or names
+    if len(theirs) == len(names) and sorted(theirs) != sorted(names):
+        note(f"head re-initialised: {path} has the classes {', '.join(theirs)}")
+        new_head = True
+    variables = load(new_head=new_head)
+    if sorted(theirs) != sorted(names) or theirs == names:
+        return variables
+    note(f"head reordered: {path} has its classes in the order {', '.join(theirs)}")
+    order = [theirs.index(name) for name in names]
 
     def reordered(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
         return x[..., order] if any(key.key == "logits" for key in path) else x

@@ -22,7 +22,11 @@ class Classifier(abc.ABC):
       preprocessing: The preprocessing of images.
       class_names: The names of the classes, in the order of the probabilities.
       batch_size: The number of images that are classified at once.
+      thresholds: Smallest probability of a predicted class, `[classes]`, if an image may have any
+        number of classes; None if it has one.
     """
+
+    thresholds: np.ndarray | None = None
 
     def __init__(
         self, preprocessing: Preprocessing, class_names: Sequence[str], batch_size: int = 32
@@ -98,3 +102,11 @@ class Classifier(abc.ABC):
             [(self.class_names[index], float(row[index])) for index in indices]
             for row, indices in zip(probabilities, best, strict=True)
         ]
+
+    def predicted(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
+        """Return what a prediction names: the best `k` classes, or all at least at `thresholds`."""
+        if self.thresholds is None:
+            return self.top_k(probabilities, k)
+        limits = dict(zip(self.class_names, self.thresholds.tolist(), strict=True))
+        ranked = self.top_k(probabilities, len(limits))
+        return [[(name, p) for name, p in row if p >= limits[name]] for row in ranked]

@@ -41,6 +41,13 @@ LOSS_KEYS = {
     "focal": ("focal_gamma", "focal_alpha"),
     "asymmetric": ("asymmetric_gammas", "asymmetric_margin"),
 }
+# These train one logistic regression for each class, so an image may have several classes.
+SIGMOID_LOSSES = ("binary_cross_entropy", "focal", "asymmetric")
+# Keys that work on images with one class.
+_SINGLE_LABEL = (
+    *("train.label_smoothing", "train.balance", "train.class_weights", "distill.teacher"),
+    *("evaluation.tta", "evaluation.duplicates"),
+)
 _GAMMAS = Rule(
     lambda x: len(x) == 2 and all(map(at_least(0).holds, x)),
     "two numbers of at least 0, for the classes of an image and for the others, such as (0.0, 4.0)",
@@ -67,6 +74,7 @@ _SIZES = Rule(
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
     Key("data.fold_seed", 0, rules.SEED, "seed of the folds, independent of the run's seed"),
+    Key("data.multi_label", False, None, "images have any number of classes: a sigmoid for each"),
     Key("data.image_size", 96, rules.IMAGE_SIZE, "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
@@ -183,3 +191,9 @@ def conflicts(
             yield key, f"{defaults[key]!r}, the default, because {loss} does not use it"
     if values["train.class_weights"] and values["train.balance"] == "loss":
         yield "train.class_weights", "() with train.balance = 'loss', which computes them"
+    if values["data.multi_label"]:
+        if loss not in SIGMOID_LOSSES:
+            yield "train.loss", f"{', '.join(SIGMOID_LOSSES)} with data.multi_label"
+        for key in _SINGLE_LABEL:
+            if values[key] != defaults[key]:
+                yield key, f"{defaults[key]!r} with data.multi_label: it needs one class per image"

@@ -38,6 +38,8 @@ def network_inputs(
 ) -> tuple[Mixed, jax.Array]:
     """Return the normalised and mixed images, smoothed targets and labels of a training batch.
 
+    With `data.multi_label`, the targets are the mixed label vectors, without smoothing.
+
     Args:
       config: The configuration of the run.
       classes: Number of classes.
@@ -50,6 +52,9 @@ def network_inputs(
     labels = batch["label"]
     mix_key, dropout_key = jax.random.split(key)
     images = normalize(batch["image"], config.data.mean, config.data.std)
-    targets = jax.nn.one_hot(labels, classes)
-    targets = optax.smooth_labels(targets, config.train.label_smoothing)
+    if config.data.multi_label:
+        targets = labels
+    else:
+        targets = jax.nn.one_hot(labels, classes)
+        targets = optax.smooth_labels(targets, config.train.label_smoothing)
     return mix(mix_key, config.augment, (images, targets, labels)), dropout_key

@@ -2,8 +2,9 @@
 
 A loss of `LOSSES` takes the section `train` of the configuration, logits `[batch, classes]` and
 targets `[batch, classes]` in [0, 1], smoothed and mixed. It returns the loss of each image,
-`[batch]`, in nats. The losses of `SIGMOID_LOSSES` have one logistic regression for each class and
-are averaged over the classes; the others have one softmax over all classes.
+`[batch]`, in nats. The losses of `netzoo.tasks.classification.config.SIGMOID_LOSSES` have one
+logistic regression for each class and are averaged over the classes; the others have one softmax
+over all classes.
 """
 
 from collections.abc import Callable

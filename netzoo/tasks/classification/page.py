@@ -15,16 +15,12 @@ from netzoo import figures
 from netzoo.data.source import Source, example_name
 from netzoo.errors import printable
 from netzoo.tasks.classification.figures import confusion_figure, reliability_figure
-from netzoo.tasks.classification.ranking import precision_recall, precision_recall_figure
+from netzoo.tasks.classification.ranking import hardest_curves
 from netzoo.tasks.classification.versus import verdict
 from netzoo.tasks.run_facts import RunFacts
 
 _MOST_CELLS = 12  # classes of a confusion matrix that is a table
 _MOST_ROWS = 20  # classes of the first table
-_MOST_CURVES = 8
-_COLORS = (
-    *("#1f5f99", "#c2513f", "#2a9d8f", "#b7791f", "#7a4fa3", "#4a7d2c", "#b83280", "#5f6b76"),
-)
 _CONFUSIONS, _EXAMPLES = 5, 5  # confusions, and pictures of each
 _CARDS, _SHOWN = 10, 3  # pictures of the other lists, and classes below a picture
 
@@ -88,7 +84,8 @@ def report_page(
     if rows is not None:
         examples = _Examples(rows, report, classes, source, picture)
         values |= _confidence(report)
-        values |= examples.ranking(values["per_class"])
+        positive = np.eye(len(classes), dtype=bool)[rows.label]
+        values |= hardest_curves(examples.probabilities, positive, values["per_class"])
         values["confusions"] = examples.confusions(confusion)
         values["mistakes"] = examples.mistakes()
         values["uncertain"] = examples.least_certain()
@@ -101,10 +98,11 @@ def report_page(
             values["gained"] = examples.named(found["right_here_alone"])
             values["lost"] = examples.named(found["right_there_alone"])
             values["chance"] = verdict(found["p_value"])
-    return _environment().get_template("report.html").render(values)
+    return page_environment().get_template("report.html").render(values)
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Return what renders the templates of pages."""
     loader = jinja2.PackageLoader("netzoo.tasks.classification")
     environment = jinja2.Environment(
         loader=loader,
@@ -167,31 +165,9 @@ class _Examples:
         scaled = report.get("temperature_scaled")
         in_use = scaled["temperature"] if scaled and not scaled["suggested_by"] else 1.0
         logits = rows.logits.astype(np.float64) / in_use
-        self._probabilities = special.softmax(logits, axis=-1)
-        self._predicted, self._confidence = logits.argmax(-1), self._probabilities.max(-1)
+        self.probabilities = special.softmax(logits, axis=-1)
+        self._predicted, self._confidence = logits.argmax(-1), self.probabilities.max(-1)
         self._wrong = self._predicted != rows.label
-
-    def ranking(self, per_class: list[dict[str, Any]]) -> dict[str, Any]:
-        """Add the average precision to `per_class`, and return the figure of the curves.
-
-        With many classes, the figure shows those with the lowest average precision.
-        """
-        found = []
-        for label, entry in enumerate(per_class):
-            curve = precision_recall(self._probabilities[:, label], self._rows.label == label)
-            if curve:
-                entry["average_precision"] = curve.average_precision
-                found.append((curve, entry))
-        hardest = sorted(found, key=lambda pair: pair[0].average_precision)[:_MOST_CURVES]
-        chosen = [pair for pair in found if any(pair[0] is curve for curve, _ in hardest)]
-        colors = list(_COLORS[: len(chosen)])
-        figure = precision_recall_figure([curve for curve, _ in chosen], colors)
-        legend = zip(colors, (entry for _, entry in chosen), strict=True)
-        return {
-            "precision_recall": figures.data_uri(figure),
-            "legend": list(legend),
-            "left_out_curves": len(found) - len(chosen),
-        }
 
     def confusions(self, confusion: np.ndarray) -> list[dict[str, Any]]:
         """Return the most frequent confusions, each with its most confident mistakes."""
@@ -236,7 +212,7 @@ class _Examples:
 
     def _card(self, position: int) -> dict[str, Any]:
         index, label = int(self._rows.position[position]), self._rows.label[position]
-        row = self._probabilities[position]
+        row = self.probabilities[position]
         best = np.argsort(-row, kind="stable")[:_SHOWN]
         return {
             "index": index,

@@ -27,7 +27,7 @@ class Options(NamedTuple):
     """Options of prediction, which are also flags of `netzoo predict`."""
 
     checkpoint: str = "last"  # or "best" or "average"
-    top_k: int = 3  # number of classes per image
+    top_k: int = 3  # number of classes per image; a multi-label run predicts any number of them
     # Write [{"path": ..., "predictions": [{"class": ..., "probability": ...}]}] instead of a table.
     json: bool = False
     jsonl: bool = False  # write each of these objects in its own line
@@ -94,6 +94,8 @@ def classify(load: Callable[[], Predictor], paths: Sequence[str], options: Optio
     check_apart((options.figure, options.output), files)
     predictor = load()
     top_k = min(options.top_k, len(predictor.class_names))
+    if predictor.thresholds is not None:  # all classes above their thresholds
+        top_k = len(predictor.class_names)
     sheet: tuple[Predictions, list[np.ndarray]] = [], []
 
     def keep(predictions: Predictions, images: list[np.ndarray]) -> None:
@@ -132,7 +134,7 @@ def _classify(
                     note(f"error: {error}")
                     status = 1
             if images:
-                scores = predictor.top_k(predictor.probabilities(images), top_k)
+                scores = predictor.predicted(predictor.probabilities(images), top_k)
                 predictions = list(zip(read, scores, strict=True))
                 add(predictions)
                 keep(predictions, images)

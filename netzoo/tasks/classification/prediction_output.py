@@ -45,7 +45,7 @@ def writing(
     """Yield a function that adds predictions to `output`, or to standard output if it is None.
 
     JSON lines and CSV are written at once, and a table and JSON at the end of the block. `top_k` is
-    the number of classes of each image.
+    the largest number of classes of an image.
     """
     with contextlib.ExitStack() as stack:
         write = say
@@ -65,7 +65,7 @@ def writing(
             if format_ == "jsonl":
                 write("\n".join(map(json_text, _entries(predictions))))
             elif format_ == "csv":
-                write("\n".join(map(_csv_row, predictions)))
+                write("\n".join(_csv_row(prediction, top_k) for prediction in predictions))
             every.extend(predictions)
 
         try:
@@ -83,10 +83,10 @@ def _entries(predictions: Predictions) -> Iterator[dict]:
         yield {"path": str(path), "predictions": classes}
 
 
-def _csv_row(prediction: tuple[Path, list[tuple[str, float]]]) -> str:
+def _csv_row(prediction: tuple[Path, list[tuple[str, float]]], top_k: int) -> str:
     path, scores = prediction
     cells = itertools.chain(*((printable(name), f"{value:.6f}") for name, value in scores))
-    return _csv_line([printable(str(path)), *cells])
+    return _csv_line([printable(str(path)), *cells, *[""] * (2 * (top_k - len(scores)))])
 
 
 def _csv_line(cells: Sequence[str]) -> str:
@@ -97,9 +97,10 @@ def _csv_line(cells: Sequence[str]) -> str:
 
 def _print_table(predictions: Predictions) -> None:
     if predictions:
-        places = (f"{place}." for place in range(1, len(predictions[0][1]) + 1))
-        rows = (
-            (str(path), *(f"{name} {value:.1%}" for name, value in scores))
-            for path, scores in predictions
-        )
+        most = max(1, *(len(scores) for _, scores in predictions))
+        places = (f"{place}." for place in range(1, most + 1))
+        rows = []
+        for path, scores in predictions:
+            cells = [f"{name} {value:.1%}" for name, value in scores]
+            rows.append((str(path), *cells, *[""] * (most - len(scores))))
         print_table(("image", *places), rows)

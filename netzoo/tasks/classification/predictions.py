@@ -4,7 +4,7 @@ Comparisons of two evaluations need them: McNemar's test, a paired bootstrap, an
 without some of the examples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,17 @@ def predictions(
 def write_predictions(path: Path, rows: Iterator[Prediction]) -> None:
     """Write predictions as CSV."""
     write_csv(path, Prediction._fields, rows)
+
+
+def write_multi_label(
+    path: Path, rows: Iterable[tuple[str, str, np.ndarray]], classes: Sequence[str]
+) -> None:
+    """Write multi-label predictions as CSV: name, true classes, and all probabilities."""
+    lines = (
+        (printable(name), printable(truth), *(f"{value:.6f}" for value in probabilities))
+        for name, truth, probabilities in rows
+    )
+    write_csv(path, ("name", "label", *map(printable, classes)), lines)
 
 
 def read_predictions(path: Path) -> list[Prediction]:

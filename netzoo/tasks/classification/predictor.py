@@ -25,7 +25,9 @@ from netzoo.paths import run_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.classifier import Classifier
 from netzoo.tasks.classification.mix import normalize
+from netzoo.tasks.classification.multi_label_scores import DEFAULT_THRESHOLD
 from netzoo.tasks.classification.temperature import stored_temperature
+from netzoo.tasks.classification.thresholds import stored_thresholds
 from netzoo.tasks.classification.views import averaged_logits, view_size
 from netzoo.tasks.task import create_network
 from netzoo.weights import load
@@ -55,6 +57,7 @@ class Predictor(Classifier):
         batch_size: int = 32,
         temperature: float = 1.0,
         precision: str = "default",
+        thresholds: np.ndarray | None = None,
     ):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
@@ -62,7 +65,8 @@ class Predictor(Classifier):
         named by their indices: "class 0". Images are classified in batches of `batch_size`;
         smaller batches are padded. The logits are
         divided by `temperature`, which changes the probabilities but not their order. For
-        `precision`, see `netzoo.kernels.use_precision`.
+        `precision`, see `netzoo.kernels.use_precision`. With `thresholds` `[classes]`, each class
+        has a probability of its own (a sigmoid instead of the softmax).
 
         Raises:
           UserError: The preprocessing is unknown (None), the network has no head, the numbers of
@@ -91,6 +95,7 @@ class Predictor(Classifier):
         self.model, variables = fold_batch_norm(model, variables, preprocessing.crop_size)
         self.variables = jax.device_put(variables)
         self.temperature, self.precision = temperature, precision
+        self.thresholds = thresholds
         self.tta, self._size = "none", preprocessing.crop_size
         self._apply = jax.jit(self.apply, compiler_options=compiler_options())
 
@@ -103,7 +108,7 @@ class Predictor(Classifier):
         `which` is `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`. `config`
         replaces the configuration of the run, e.g. with another `evaluation.crop_pct`. If the run
         has a temperature for these weights (`netzoo eval --temperature`), it corrects the
-        probabilities.
+        probabilities. A multi-label run has its thresholds (`netzoo eval --thresholds`), or 0.5.
 
         Raises:
           UserError: The folder is not a run of image classification, or cannot be read.
@@ -115,6 +120,11 @@ class Predictor(Classifier):
         model = create_network(config, len(class_names))
         preprocessing = Preprocessing.of_run(config)
         temperature = stored_temperature(workdir, which, step) or 1.0
+        thresholds = None
+        if config.data.multi_label:
+            thresholds = stored_thresholds(workdir, which, step, class_names)
+            if thresholds is None:
+                thresholds = np.full(len(class_names), DEFAULT_THRESHOLD)
         return cls(
             model,
             variables,
@@ -123,6 +133,7 @@ class Predictor(Classifier):
             config.evaluation.batch_size,
             temperature,
             config.matmul_precision,
+            thresholds,
         )
 
     @classmethod
@@ -177,7 +188,8 @@ class Predictor(Classifier):
 
         with use_precision(self.precision):
             logits = averaged_logits(logits_of, images, self.tta, self._size)
-            return logits, jax.nn.softmax(logits / self.temperature)
+            to_probabilities = jax.nn.softmax if self.thresholds is None else jax.nn.sigmoid
+            return logits, to_probabilities(logits / self.temperature)
 
     def logits(self, preprocessed: Sequence[np.ndarray]) -> np.ndarray:
         """Return the logits of at most `batch_size` images from `preprocess`.

@@ -27,7 +27,7 @@ from netzoo.tasks.classification.probe import (
     choose,
     score,
 )
-from netzoo.tasks.classification.task import ImageClassification
+from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.weights import LoadedModel, load, save_safetensors
 from netzoo.weights.origin import find_weights
 from netzoo.workdir.environment import commit, versions

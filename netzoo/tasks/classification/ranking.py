@@ -1,12 +1,17 @@
 """Precision over recall: how well the probability of a class ranks the images."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from netzoo import figures
 from netzoo.figures import FAINT, MUTED
+
+_MOST_CURVES = 8
+_COLORS = (
+    *("#1f5f99", "#c2513f", "#2a9d8f", "#b7791f", "#7a4fa3", "#4a7d2c", "#b83280", "#5f6b76"),
+)
 
 
 class Curve(NamedTuple):
@@ -56,3 +61,28 @@ def precision_recall_figure(curves: list[Curve], colors: list[str]) -> Figure:
     axes.grid(color=FAINT, linewidth=0.8)
     figures.hide_frame(axes)
     return figure
+
+
+def hardest_curves(
+    probabilities: np.ndarray, positive: np.ndarray, per_class: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Set the average precision in each entry of `per_class`, and return the figure of a page.
+
+    With many classes, the figure shows those with the lowest average precision. `probabilities` and
+    `positive` are `[n, classes]`.
+    """
+    found = []
+    for label, entry in enumerate(per_class):
+        curve = precision_recall(probabilities[:, label], positive[:, label])
+        if curve:
+            entry["average_precision"] = curve.average_precision
+            found.append((curve, entry))
+    hardest = sorted(found, key=lambda pair: pair[0].average_precision)[:_MOST_CURVES]
+    chosen = [pair for pair in found if any(pair[0] is curve for curve, _ in hardest)]
+    colors = list(_COLORS[: len(chosen)])
+    figure = precision_recall_figure([curve for curve, _ in chosen], colors)
+    return {
+        "precision_recall": figures.data_uri(figure),
+        "legend": list(zip(colors, (entry for _, entry in chosen), strict=True)),
+        "left_out_curves": len(found) - len(chosen),
+    }

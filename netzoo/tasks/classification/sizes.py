@@ -24,12 +24,15 @@ def batch_size(config: ConfigDict, images: int) -> int:
     return min(config.train.batch_size, images // parts * parts)
 
 
-def batch_shapes(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(config: ConfigDict, classes: int) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the shapes of a training batch with the largest of `train.image_sizes`."""
     rows, sizes = config.train.batch_size, dict(config.train.image_sizes)
     side = max({0: config.data.image_size, **sizes}.values())
     image = jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8)
-    return {"image": image, "label": jax.ShapeDtypeStruct((rows,), jnp.int32)}
+    label = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    if config.data.multi_label:
+        label = jax.ShapeDtypeStruct((rows, classes), jnp.float32)
+    return {"image": image, "label": label}
 
 
 def size_notes(config: ConfigDict, images: int) -> list[str]:

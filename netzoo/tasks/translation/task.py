@@ -187,8 +187,9 @@ class Translation(Task):
             "count": batch["mask"].sum(),
         }
 
-    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, Any]:
+    def metrics(self, sums: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
         """Return the metrics of a split; see `metrics_from_sums`."""
+        del rows
         return metrics_from_sums(sums)
 
     def report(
@@ -197,10 +198,10 @@ class Translation(Task):
         split: str,
         sums: dict[str, np.ndarray],
         rows: dict[str, np.ndarray],
-        temperature: Any = None,
+        fitted: Any = None,
     ) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Translate the split; return scores, and a function that writes and draws results."""
-        del sums, rows, temperature
+        del sums, rows, fitted
         sources, references = zip(*self._pairs(split), strict=True)
         translator = Translator(self.config, self.model, variables, self.vocabulary)
         translations, seconds = translator.translate(sources, f"translating {split}")
@@ -236,7 +237,10 @@ class Translation(Task):
         )
 
 
-TASK = Translation
+def task_class(config: ConfigDict) -> type[Task]:
+    """Return the class of the task."""
+    del config
+    return Translation
 
 
 def _inputs_and_labels(batch: ArrayTree) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:

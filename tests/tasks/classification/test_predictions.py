@@ -52,7 +52,7 @@ def test_every_example_of_the_split_has_a_line(pictures, tmp_path, monkeypatch):
 
 def test_a_split_with_too_many_logits_has_sums_only(pictures, tmp_path, monkeypatch, capsys):
     """Protects the memory of the host."""
-    monkeypatch.setattr("netzoo.tasks.classification.task._MOST_LOGITS", 32)
+    monkeypatch.setattr("netzoo.tasks.classification.single_label._MOST_LOGITS", 32)
     task = create_task(tiny_config(pictures))
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     batch = next(iter(task.evaluation_batches("test")))

@@ -162,7 +162,7 @@ def test_evaluation_opens_one_split_and_matches_classes_by_name(pictures, tmp_pa
     labels = np.concatenate([batch["label"][batch["mask"]] for batch in batches])
     np.testing.assert_array_equal(np.bincount(labels), [3, 0, 4])
     sums = {"confusion": np.diag([3, 0, 4]), "topk_correct": 7, "loss_sum": 0.0, "count": 7}
-    task.show({**task.metrics(sums), "left_out": 0, "split": "train"})
+    task.show({**task.metrics(sums, {}), "left_out": 0, "split": "train"})
     [line] = [line for line in capsys.readouterr().out.splitlines() if "daisy" in line]
     assert "no images" in line
     shutil.copytree(pictures / "test" / "daisy", new / "Roses")
@@ -179,7 +179,7 @@ def test_the_table_shows_brackets_in_class_names(pictures, tmp_path, capsys):
             shutil.copytree(pictures / split / old, tmp_path / split / new)
     task = create_task(tiny_config(tmp_path))
     sums = {"confusion": np.diag([4, 4, 3]), "topk_correct": 11, "loss_sum": 0.0, "count": 11}
-    task.show({**task.metrics(sums), "left_out": 0, "split": "test"})
+    task.show({**task.metrics(sums, {}), "left_out": 0, "split": "test"})
     shown = capsys.readouterr().out
     assert [shown.count(name) for name in names] == [1, 1, 1]
 
@@ -227,7 +227,7 @@ def test_top_k_is_at_most_the_number_of_classes(pictures):
     task = create_task(config)
     variables = jax.jit(task.init)(jax.random.key(0))
     sums = evaluate(jax.jit(task.evaluation_sums), variables, task.evaluation_batches("test"))
-    assert task.metrics(sums)["top3_accuracy"] == 1.0
+    assert task.metrics(sums, {})["top3_accuracy"] == 1.0
 
 
 def test_the_head_of_a_file_follows_the_names_that_it_stores(pictures, tmp_path, capsys):

@@ -138,5 +138,5 @@ def test_other_data_fit_no_temperature(workdir, tmp_path):
 def test_translation_has_no_temperature():
     """The error names the flag."""
     task = create_task(tiny_translation_config())
-    with pytest.raises(UserError, match="translation has no temperature; omit --temperature"):
-        task.temperature(None, ["fit"], "last", 7, None)
+    with pytest.raises(UserError, match="omit --temperature and --thresholds"):
+        task.fitted(None, ["fit"], "last", 7, None)
