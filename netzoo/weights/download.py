@@ -80,6 +80,7 @@ def _download(weights: PublishedWeights, path: Path) -> None:
         write_text(_beside(path, "sha256"), f"{sha256}  {path.name}\n")
     os.replace(partial, path)
     _forget(path)
+    note(f"{weights.name}: downloaded as {path}, licence {weights.licence}")
 
 
 def _check(weights: PublishedWeights, partial: Path) -> None:

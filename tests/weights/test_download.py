@@ -242,7 +242,8 @@ def test_without_a_published_checksum_the_found_one_is_remembered(server, tmp_pa
     handler.content = npz
     path = download(weights(address, None), tmp_path)
     sha256 = hashlib.sha256(npz).hexdigest()
-    assert f"sha256 {sha256} is saved" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"sha256 {sha256} is saved" in said and "licence BSD-3-Clause" in said
     assert (tmp_path / "net-1234.pth.sha256").read_text() == f"{sha256}  net-1234.pth\n"
     assert download(weights(address, None), tmp_path) == path
     path.write_bytes(npz[:-1] + b"x")
