@@ -68,6 +68,7 @@ VIT_TI16 = {
     "hidden_dim": 192,
     "mlp_dim": 768,
 }
+CLIP_TI16 = {"img_size": 64, "embed_dim": 192, "num_heads": 3}
 TIMM_HYBRID = {
     "group_norm_epsilon": 1e-5,
     "standardize_epsilon": 1e-8,
@@ -236,6 +237,66 @@ CASES = {
         {"img_size": 64, "class_token": False, "global_pool": "avg", "fc_norm": False},
         layout="timm",
         in_tests=True,
+    ),
+    "deit_ti16": Case(
+        "vit_ti16", "timm", "deit_tiny_patch16_224", 64, {}, {"img_size": 64}, layout="timm"
+    ),
+    "vit_ti16_patches": Case(
+        "vit_ti16",
+        "timm",
+        "vit_tiny_patch16_224",
+        64,
+        {"pool": "patches", "norm_after_pool": True},
+        {"img_size": 64, "global_pool": "avg"},
+        layout="timm",
+    ),
+    "vit_ti16_gap_fc_norm": Case(
+        "vit_ti16",
+        "timm",
+        "vit_tiny_patch16_224",
+        64,
+        {"pool": "gap", "norm_after_pool": True},
+        {"img_size": 64, "class_token": False, "global_pool": "avg"},
+        layout="timm",
+    ),
+    "vit_s8": Case(
+        "vit_s8", "timm", "vit_small_patch8_224", 32, {}, {"img_size": 32}, layout="timm"
+    ),
+    "vit_ti16_clip": Case(
+        "vit_ti16",
+        "timm",
+        "vit_base_patch16_clip_224",
+        64,
+        {"pre_norm": True, "norm_epsilon": 1e-5},
+        CLIP_TI16,
+        layout="timm",
+    ),
+    "vit_ti16_clip_quick_gelu": Case(
+        "vit_ti16",
+        "timm",
+        "vit_base_patch16_clip_quickgelu_224",
+        64,
+        {"pre_norm": True, "norm_epsilon": 1e-5, "quick_gelu": True},
+        CLIP_TI16,
+        layout="timm",
+    ),
+    "vit_s14_dinov2": Case(
+        "vit_s14_dinov2",
+        "timm",
+        "vit_small_patch14_dinov2",
+        56,
+        {},
+        {"img_size": 56},
+        layout="timm",
+    ),
+    "vit_s14_reg4_dinov2": Case(
+        "vit_s14_reg4_dinov2",
+        "timm",
+        "vit_small_patch14_reg4_dinov2",
+        56,
+        {},
+        {"img_size": 56},
+        layout="timm",
     ),
     "r_ti16": Case(
         "r_ti16",

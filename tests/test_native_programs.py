@@ -30,8 +30,13 @@ FAST = ("alexnet", "mobilenet_v2_035", "resnet18", "vit_ti16")
 OF_EXPORT = {"shape_assertion"}
 
 
+# Other sizes of `vit_s14_reg4_dinov2` and `vit_b16_clip`.
+REPEATED = re.compile(r"vit_[sbl]14_dinov2|vit_[bl]14_reg4_dinov2|vit_(b32|l14|h14)_clip")
+
+
 def image_networks():
-    return [name for name in own_networks() if model_entry(name).image_size]
+    names = [name for name in own_networks() if model_entry(name).image_size]
+    return [name for name in names if not REPEATED.fullmatch(name)]
 
 
 def image_size(model):

@@ -26,6 +26,7 @@ from netzoo.models.summary import variable_shapes
 from netzoo.weights import load_weights, save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES
 from netzoo.weights.hub.timm import ARCHITECTURES
+from netzoo.weights.origin import OF_TRAINING
 from netzoo.weights.published import Preprocessing
 
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
@@ -35,6 +36,7 @@ _TIMM = "timm"
 _ARGUMENTS = {
     ("norm_epsilon", "mobilenet"): lambda value: {"bn_eps": value},
     ("gelu_approximate", "vit"): lambda value: {"act_layer": "gelu_tanh" if value else "gelu"},
+    ("quick_gelu", "vit"): lambda value: {"act_layer": "quick_gelu" if value else "gelu"},
 }
 
 
@@ -152,7 +154,10 @@ def _arguments(trained: Trained, architecture: str) -> dict[str, Any]:
     own = variable_shapes(module, size)
     arguments: dict[str, Any] = {}
     unknown = [] if plain == own else ["its shapes"]
-    for option, usual in FAMILIES[type(module)].projects[_TIMM].options.items():
+    registered = create_model(trained.name, module.num_classes)
+    options = {n: getattr(registered, n) for n in _options(trained) if not OF_TRAINING.fullmatch(n)}
+    options |= FAMILIES[type(module)].projects[_TIMM].options
+    for option, usual in options.items():
         if (value := getattr(module, option)) != usual:
             convert = next(
                 (f for (n, part), f in _ARGUMENTS.items() if n == option and part in architecture),

@@ -160,5 +160,6 @@ def _patches(weights: np.ndarray, layer: Layer) -> np.ndarray:
     """
     tokens = Layer("tokens", (layer.shape[-1], 1), layer.dtype)
     assert tokens.grid is not None  # patches of square images
-    own = weights[..., 0, 1:] if tokens.has_class_token else weights.mean(-2)
+    first = tokens.tokens_before_patches
+    own = weights[..., 0, first:] if first else weights.mean(-2)
     return own.reshape(*own.shape[:-1], *tokens.grid)

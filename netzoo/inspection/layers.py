@@ -19,7 +19,7 @@ def default_layer(layers: Sequence[Layer]) -> Layer:
     if not grids:
         raise UserError("the network has no endpoint with a grid of positions; see netzoo.layers")
     last = grids[-1]
-    return grids[-3] if last.has_class_token and len(grids) > 2 else last
+    return grids[-3] if last.tokens_before_patches and len(grids) > 2 else last
 
 
 def with_grid(layers: Sequence[Layer]) -> list[Layer]:

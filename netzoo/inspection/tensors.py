@@ -11,6 +11,7 @@ from chex import ArrayTree
 
 from netzoo.errors import UserError
 from netzoo.layers import BatchNorm
+from netzoo.models.endpoint_shapes import is_square
 from netzoo.models.summary import example_inputs
 
 POSITIONS = "position_embedding"
@@ -41,8 +42,8 @@ def position_similarity(variables: ArrayTree) -> np.ndarray:
     """Return the cosine similarity of the position embeddings of patches.
 
     Returns:
-      float32 `[rows, columns, rows, columns]`, for each pair of patches. The class token is left
-      out.
+      float32 `[rows, columns, rows, columns]`, for each pair of patches. Class and register
+      tokens are left out.
 
     Raises:
       UserError: The network has no position embedding of a square of patches.
@@ -50,7 +51,10 @@ def position_similarity(variables: ArrayTree) -> np.ndarray:
     if POSITIONS not in variables["params"]:
         raise UserError("the network has no position embedding; expected a Vision Transformer")
     embedding = np.asarray(variables["params"][POSITIONS], np.float64)[0]
-    patches = embedding["class_token" in variables["params"] :]
+    others = [variables["params"].get(name) for name in ("class_token", "register_tokens")]
+    # A square has no positions of other tokens.
+    first = 0 if is_square(len(embedding)) else sum(x.shape[1] for x in others if x is not None)
+    patches = embedding[first:]
     side = round(len(patches) ** 0.5)
     if side * side != len(patches):
         raise UserError(f"the {len(patches)} patches of the position embedding are not a square")

@@ -25,6 +25,7 @@ _OF_TRANSFORMERS = MappingProxyType({"norm_epsilon": 1e-12})  # LayerNorm's
 _TIMM_VITS = {
     "vit_tiny_patch16": "vit_ti16",
     "vit_small_patch16": "vit_s16",
+    "vit_small_patch8": "vit_s8",
     "vit_small_patch32": "vit_s32",
     "vit_base_patch8": "vit_b8",
     "vit_base_patch16": "vit_b16",
@@ -41,6 +42,18 @@ _TIMM_VITS = {
     "vit_base_r50_s16": "r50_b16",
     "vit_large_r50_s32": "r50_l32",
 }
+# DeiT III (Touvron et al., arXiv:2204.07118).
+_DEIT3 = MappingProxyType({"layer_scale": 1e-6, "patch_positions_only": True})
+_DEIT3_VITS = {"small_patch16": "vit_s16", "base_patch16": "vit_b16", "large_patch16": "vit_l16"}
+_QUICK = MappingProxyType({"quick_gelu": True})
+# timm's networks of CLIP: size and patch, and netzoo's name; the sides of their images in timm, and
+# those of the networks with quick GELU.
+_CLIP_VITS = (
+    ("base_patch32", "vit_b32_clip", (224, 256, 384, 448), (224,)),
+    ("base_patch16", "vit_b16_clip", (224, 384), (224,)),
+    ("large_patch14", "vit_l14_clip", (224, 336), (224, 336)),
+    ("huge_patch14", "vit_h14_clip", (224, 336, 378), (224, 378)),
+)
 _TRANSFORMERS_VITS = {
     "vit-base-patch16": "vit_b16",
     "vit-base-patch32": "vit_b32",
@@ -55,6 +68,27 @@ ALIASES: Mapping[str, Alias] = {
     # timm
     **{f"{theirs}_224": Alias(ours) for theirs, ours in _TIMM_VITS.items()},
     **{f"{theirs}_384": Alias(ours, image_size=384) for theirs, ours in _TIMM_VITS.items()},
+    **{
+        f"deit3_{theirs}_{side}": Alias(ours, _DEIT3, None if side == 224 else side)
+        for theirs, ours in _DEIT3_VITS.items()
+        for side in (224, 384)
+    },
+    "deit3_huge_patch14_224": Alias("vit_h14", _DEIT3),
+    **{
+        f"vit_{theirs}_clip_{side}": Alias(ours, image_size=None if side == 224 else side)
+        for theirs, ours, sides, _ in _CLIP_VITS
+        for side in sides
+    },
+    **{
+        f"vit_{theirs}_clip_quickgelu_{side}": Alias(ours, _QUICK, None if side == 224 else side)
+        for theirs, ours, _, sides in _CLIP_VITS
+        for side in sides
+    },
+    **{
+        f"vit_{size}_patch14_{kind}": Alias(f"vit_{size[0]}14_{kind}")
+        for size in ("small", "base", "large")
+        for kind in ("dinov2", "reg4_dinov2")
+    },
     "mobilenetv1_100": Alias("mobilenet_v1", _OF_TIMM),
     **{
         f"mobilenetv1_{n}": Alias(f"mobilenet_v1_{n}", _OF_TIMM)
@@ -96,14 +130,13 @@ ALIASES: Mapping[str, Alias] = {
 # Networks of other projects that are nearly one of netzoo's: a regular expression of their names,
 # netzoo's nearest network, and what it lacks.
 _NEARLY = (
-    (r"vit_(\w+)_clip_\w+", "vit_b16", "a norm before the blocks (CLIP's pre_norm)"),
-    (r"(vit|deit)_\w+_reg\d_\w+", "vit_b16", "register tokens"),
-    (r"vit_\w+_dinov2", "vit_b16", "layer scale, and patches of 14 pixels"),
+    (r"vit_(\w+)_clip_\w+", "vit_b16_clip", "this width or depth"),
+    (r"vit_giant_\w+_dinov2", "vit_l14_dinov2", "SwiGLU and this width"),
+    (r"(vit|deit)_\w+_reg\d_\w+", "vit_b14_reg4_dinov2", "this width or pooling"),
     (r"vit_\w+_(siglip|so400m)\w*", "vit_b16", "attention pooling in place of the class token"),
     (r"vit_(relpos|srelpos)_\w+", "vit_b16", "relative positions"),
-    (r"deit3_\w+", "vit_b16", "layer scale"),
+    (r"deit3_\w+", "vit_b16", "this width"),
     (r"deit_\w+_distilled_\w+|deit-\w+-distilled-\w+", "vit_b16", "a distillation token"),
-    (r"vit_small_patch8_224", "vit_s16", "patches of 8 pixels at this width"),
     (r"(beit|beitv2|eva|eva02|cait|xcit|swin|swinv2)_\w+", "vit_b16", "that family's attention"),
     (r"vit_(giant|gigantic|so\d+\w*|medium|little|mediumd|wee|pwee|betwixt)_\w+", "vit_b16",
      "this width"),

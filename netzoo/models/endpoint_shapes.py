@@ -17,6 +17,12 @@ from netzoo.models.summary import example_inputs
 
 _BLOCK = re.compile(r"(.+)/block(\d+)(.*)")
 WEIGHTS = "attention_weights"
+OTHER_TOKENS = (1, 0, 5)  # a class token, none, or a class token and four registers
+
+
+def is_square(count: int) -> bool:
+    """Return whether so many patches may form a square."""
+    return math.isqrt(count) ** 2 == count
 
 
 class Layer(NamedTuple):
@@ -27,10 +33,11 @@ class Layer(NamedTuple):
     dtype: str
 
     @property
-    def has_class_token(self) -> bool:
-        """Whether the tokens begin with a class token, and the others form a square."""
+    def tokens_before_patches(self) -> int:
+        """Number of class and register tokens, without which the tokens form a square."""
         length = self.shape[0] if len(self.shape) == 2 else 0
-        return length > 1 and math.isqrt(length - 1) ** 2 == length - 1
+        counts = (n for n in OTHER_TOKENS if length > n and is_square(length - n))
+        return next(counts, 0)
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -41,18 +48,21 @@ class Layer(NamedTuple):
             return self.shape[0], self.shape[1]
         if len(self.shape) != 2:
             return None
-        side = math.isqrt(self.shape[0] - self.has_class_token)
-        return (side, side) if side**2 == self.shape[0] - self.has_class_token else None
+        patches = self.shape[0] - self.tokens_before_patches
+        side = math.isqrt(patches)
+        return (side, side) if is_square(patches) else None
 
     def on_grid(self, values: jax.Array) -> jax.Array:
         """Bring values `[batch, *shape]` to `[batch, rows, columns, channels]`.
 
-        The class token is dropped. The layer must have a grid.
+        Class and register tokens are dropped. The layer must have a grid.
         """
         if len(self.shape) == 3:
             return values
         assert self.grid is not None
-        return values[:, self.has_class_token :].reshape(len(values), *self.grid, self.shape[1])
+        return values[:, self.tokens_before_patches :].reshape(
+            len(values), *self.grid, self.shape[1]
+        )
 
 
 def network_layers(model: nn.Module, variables: ArrayTree, image_size: int) -> list[Layer]:

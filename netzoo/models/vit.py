@@ -11,20 +11,26 @@ Shape contract of `vit_b16` at 224x224 pixels (section 3.1 and Table 1 of the pa
 Blocks normalise before attention and MLP (equations 2 and 3). With `pool="gap"` there is no class
 token and the patches are averaged (appendix D.3).
 
+Later networks differ in a few options. Their weights in timm's names need:
+
+    DeiT, DINO, MAE, augreg2   nothing; DINO and MAE have no head
+    DeiT III                   `layer_scale`, `patch_positions_only`       arXiv:2204.07118
+    CLIP                       `pre_norm`, and OpenAI's own `quick_gelu`   arXiv:2103.00020
+    DINOv2                     `layer_scale`                               arXiv:2304.07193
+    DINOv2 with registers      also `register_tokens`, `patch_positions_only`
+
 The position embedding is a parameter with one vector per token, so its length depends on the image
 size passed to `init`. The sides of images must be multiples of the patch. To continue with images
-of another size, resize the position embedding with `resize_position_embedding`.
+of another size, resize the position embedding with `netzoo.models.positions`.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from netzoo.errors import UserError
 from netzoo.layers import Conv, Dropout, Mlp, MultiHeadAttention, endpoint, endpoints_wanted, gelu
@@ -38,7 +44,7 @@ from netzoo.models.blocks import (
 )
 from netzoo.models.registry import register
 
-Pool = Literal["token", "gap"]
+Pool = Literal["token", "gap", "patches"]
 
 
 class Variant(NamedTuple):
@@ -56,6 +62,7 @@ VARIANTS = {
     "vit_ti16": Variant(192, 12, 768, 3, 16),
     "vit_s16": Variant(384, 12, 1536, 6, 16),
     "vit_s32": Variant(384, 12, 1536, 6, 32),
+    "vit_s8": Variant(384, 12, 1536, 6, 8),
     "vit_b8": Variant(768, 12, 3072, 12, 8),
     "vit_b16": Variant(768, 12, 3072, 12, 16),
     "vit_b32": Variant(768, 12, 3072, 12, 32),
@@ -65,40 +72,21 @@ VARIANTS = {
 }
 
 
-def resize_position_embedding(
-    embedding: np.ndarray, grid: tuple[int, int], has_class_token: bool
-) -> np.ndarray:
-    """Interpolate a position embedding to another grid of patches, except for the class token.
-
-    The interpolation is bilinear with aligned corners, as in the authors' code for fine-tuning at
-    another size (section 3.2). timm instead uses antialiased bicubic interpolation.
-
-    It maps `[1, positions, width]` of a square grid, in row-major order, to
-    `[1, rows * columns (+ 1), width]` in the same dtype, where `grid` is rows and columns. The
-    first position may be that of the class token.
-
-    Raises:
-      UserError: The positions do not form a square.
-    """
-    embedding = np.asarray(embedding)
-    token, patches = np.split(embedding[0], [int(has_class_token)])
-    side = math.isqrt(len(patches))
-    if side * side != len(patches):
-        raise UserError(
-            f"a position embedding of {len(patches)} patches is not a square grid; "
-            "only those of square images can be resized"
-        )
-    rows, columns = (_interpolation(side, size) for size in grid)
-    old = patches.astype(np.float64).reshape(side, side, -1)
-    resized = np.einsum("ri,cj,ijd->rcd", rows, columns, old)
-    resized = resized.reshape(-1, embedding.shape[-1]).astype(embedding.dtype)
-    return np.concatenate([token, resized])[None]
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """Return GELU by its sigmoid formula (Hendrycks and Gimpel, arXiv:1606.08415, section 2)."""
+    return x * nn.sigmoid(1.702 * x)
 
 
-def _interpolation(old: int, new: int) -> np.ndarray:
-    """Return `[new, old]` weights; row `i` interpolates at `i * (old - 1) / (new - 1)`."""
-    places = np.linspace(0, old - 1, new)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(old)))
+class LayerScale(nn.Module):
+    """One learned factor per channel (Touvron et al., arXiv:2103.17239, section 2.1)."""
+
+    initial: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[..., width]` to the same shape."""
+        init = nn.initializers.constant(self.initial)
+        return x * self.param("scale", init, x.shape[-1:], jnp.float32).astype(x.dtype)
 
 
 class EncoderBlock(nn.Module):
@@ -108,6 +96,7 @@ class EncoderBlock(nn.Module):
     attention: Callable[..., nn.Module]
     mlp: Callable[..., nn.Module]
     dropout_rate: float  # of both branches
+    layer_scale: float | None  # initial factor of both branches, one per channel; None: no factor
     train: bool
     details: bool  # whether to return the values of endpoints
 
@@ -136,12 +125,18 @@ class EncoderBlock(nn.Module):
         )
         if self.details:
             attention, outputs["/attention_weights"], _ = attention
-        branch = dropout(endpoint("/attention", attention), train=train)
+        attention = self._scaled("attention_scale", endpoint("/attention", attention))
+        branch = dropout(attention, train=train)
         x = x + (branch if factors is None else factors[0] * branch)
         mlp = endpoint("/mlp", self.mlp(name="mlp")(norm(name="mlp_norm")(x), train=train))
-        branch = dropout(mlp, train=train)
+        branch = dropout(self._scaled("mlp_scale", mlp), train=train)
         x = endpoint("", x + (branch if factors is None else factors[1] * branch))
         return x, outputs if self.details else {}
+
+    def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
+        return (
+            branch if self.layer_scale is None else LayerScale(self.layer_scale, name=name)(branch)
+        )
 
 
 class Encoder(nn.Module):
@@ -150,6 +145,7 @@ class Encoder(nn.Module):
     depth: int
     block: dict[str, Any]  # fields of EncoderBlock
     drop_path_rate: float = 0.0  # of the last block's branches; see drop_path_rates
+    final_norm: bool = True
 
     @nn.compact
     def __call__(
@@ -167,7 +163,7 @@ class Encoder(nn.Module):
         )
         factors = drop_path_factors(self, self.drop_path_rate, self.depth, 2, x, train=train)
         x, outputs = blocks(x, factors, perturbations)
-        return self.block["norm"](name="norm")(x), outputs
+        return self.block["norm"](name="norm")(x) if self.final_norm else x, outputs
 
 
 class ViT(nn.Module):
@@ -176,7 +172,19 @@ class ViT(nn.Module):
     Attributes:
       variant: Widths, depth and patch size.
       num_classes: Length of the logits; 0 returns the features before them.
-      pool: `"token"` classifies by a class token, `"gap"` by the average over the patches.
+      pool: `"token"` classifies by a class token, `"gap"` by the average over the patches, without
+        a class token. `"patches"` also averages over the patches, in a network with a class token:
+        timm's `global_pool="avg"` where `class_token` is true, e.g. of a fine-tuned MAE.
+      norm_after_pool: Whether the last norm follows the average: timm's `fc_norm`, which is its
+        default with `global_pool="avg"`.
+      pre_norm: Whether a norm precedes the blocks; then the patch embedding has no bias. timm's
+        `pre_norm`, of CLIP, whose `norm_epsilon` is 1e-5.
+      register_tokens: Number of additional tokens (Darcet et al., arXiv:2309.16588): timm's
+        `reg_tokens`.
+      patch_positions_only: Whether only the patches have position embeddings: timm's
+        `no_embed_class`.
+      layer_scale: Initial value of the factors of `LayerScale` on every branch: timm's
+        `init_values`; 1e-5 in DINOv2. None omits them.
       representation_size: Width of `pre_logits`, a dense layer with tanh before the logits, as in
         pre-training (section 3.1, "one hidden layer"); None omits it.
       dropout_rate: Dropout rate of the embedded patches and the blocks; 0.1 for training on
@@ -187,18 +195,26 @@ class ViT(nn.Module):
       norm_epsilon: LayerNorm's epsilon.
       gelu_approximate: Whether to compute GELU by its tanh formula, as the authors' JAX code does.
         PyTorch libraries compute it exactly, even with weights converted from that code.
+      quick_gelu: Whether to compute GELU by its sigmoid formula instead, as OpenAI's CLIP does:
+        timm's `act_layer="quick_gelu"`, and the networks with `quickgelu` in their names.
       dtype: Compute dtype; parameters and logits are float32.
     """
 
     variant: Variant
     num_classes: int = 1000
     pool: Pool = "token"
+    norm_after_pool: bool = False
+    pre_norm: bool = False
+    register_tokens: int = 0
+    patch_positions_only: bool = False
+    layer_scale: float | None = None
     representation_size: int | None = None
     dropout_rate: float = 0.1
     attention_dropout_rate: float = 0.0
     drop_path_rate: float = 0.0
     norm_epsilon: float = 1e-6
     gelu_approximate: bool = False
+    quick_gelu: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -213,15 +229,13 @@ class ViT(nn.Module):
         self._check(images.shape)
         x = self.embed(images, train=train)
         grid = x.shape[1:3]
-        x = x.reshape(x.shape[0], -1, x.shape[-1])
-        if self.pool == "token":
-            zeros, shape = nn.initializers.zeros, (1, 1, x.shape[-1])
-            token = self.param("class_token", zeros, shape, jnp.float32)
-            token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
-            x = jnp.concatenate([token, x], axis=1)
-        x = x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
+        x = self._tokens(x.reshape(x.shape[0], -1, x.shape[-1]), grid)
         x = Dropout(self.dropout_rate)(x, train=train)
-        encoder = Encoder(self.variant.depth, self.block(), self.drop_path_rate, name="encoder")
+        fields = self.block()
+        if self.pre_norm:
+            x = fields["norm"](name="embedding_norm")(x)
+        depth, final_norm = self.variant.depth, not self.norm_after_pool
+        encoder = Encoder(depth, fields, self.drop_path_rate, final_norm, name="encoder")
         perturbed = block_perturbations(
             self, "encoder", self.variant.depth, ("/attention", "/mlp", "")
         )
@@ -231,6 +245,7 @@ class ViT(nn.Module):
 
     def block(self) -> dict[str, Any]:
         """Return the fields of `EncoderBlock`."""
+        exact_or_tanh = functools.partial(gelu, approximate=self.gelu_approximate)
         return {
             "norm": functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype),
             "attention": functools.partial(
@@ -242,12 +257,13 @@ class ViT(nn.Module):
             "mlp": functools.partial(
                 Mlp,
                 self.variant.mlp_dim,
-                functools.partial(gelu, approximate=self.gelu_approximate),
+                quick_gelu if self.quick_gelu else exact_or_tanh,
                 dropout_rate=self.dropout_rate,
                 dtype=self.dtype,
                 bias_init=nn.initializers.normal(1e-6),
             ),
             "dropout_rate": self.dropout_rate,
+            "layer_scale": self.layer_scale,
         }
 
     def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -261,7 +277,7 @@ class ViT(nn.Module):
             self.variant.width,
             self.variant.patch,
             stride=self.variant.patch,
-            use_bias=True,
+            use_bias=not self.pre_norm,
             padding=((0, 0), (0, 0)),
             dtype=self.dtype,
             kernel_init=nn.initializers.lecun_normal(),
@@ -272,9 +288,41 @@ class ViT(nn.Module):
         """Return the side of the square of pixels that one token covers."""
         return self.variant.patch
 
+    def tokens_before_patches(self) -> int:
+        """Return the number of class and register tokens."""
+        return (self.pool != "gap") + self.register_tokens
+
+    def positions_before_patches(self) -> int:
+        """Return the number of class and register tokens that have a position embedding."""
+        return 0 if self.patch_positions_only else self.tokens_before_patches()
+
+    def _tokens(self, patches: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+        """Put the class and register tokens before the patches; add the position embedding."""
+
+        def others(name: str, count: int, init: nn.initializers.Initializer) -> jax.Array:
+            shape = (count, patches.shape[-1])
+            tokens = self.param(name, init, (1, *shape), jnp.float32).astype(patches.dtype)
+            return jnp.broadcast_to(tokens, (len(patches), *shape))
+
+        def positioned(x: jax.Array) -> jax.Array:
+            return x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
+
+        first = [] if self.pool == "gap" else [others("class_token", 1, nn.initializers.zeros)]
+        if self.register_tokens:
+            init = nn.initializers.normal(1e-6)
+            first.append(others("register_tokens", self.register_tokens, init))
+        if self.patch_positions_only:
+            return jnp.concatenate([*first, positioned(patches)], axis=1)
+        return positioned(jnp.concatenate([*first, patches], axis=1))
+
     def _classify(self, x: jax.Array, *, train: bool) -> jax.Array:
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        x = x[:, 0].astype(wide) if self.pool == "token" else x.mean(1, dtype=wide)
+        if self.pool == "token":
+            x = x[:, 0].astype(wide)
+        else:
+            x = x[:, self.tokens_before_patches() :].mean(1, dtype=wide)
+        if self.norm_after_pool:
+            x = nn.LayerNorm(self.norm_epsilon, name="pooled_norm")(x)
         if self.representation_size is not None:
             x = nn.tanh(nn.Dense(self.representation_size, name="pre_logits")(x))
         return classifier(self, x, None, nn.initializers.zeros, train=train)
@@ -286,7 +334,7 @@ class ViT(nn.Module):
                 raise UserError(
                     f"images of {grid[0]}x{grid[1]} tokens need a position embedding {shape}; got "
                     f"{given}, of another image size; resize it with "
-                    f"netzoo.models.vit.resize_position_embedding"
+                    f"netzoo.models.positions.resize_position_embedding"
                 )
         init = nn.initializers.normal(0.02)
         return self.param("position_embedding", init, shape, jnp.float32)
@@ -304,3 +352,15 @@ class ViT(nn.Module):
 
 for _name, _variant in VARIANTS.items():
     register(_name, functools.partial(ViT, variant=_variant))
+for _name in ("s", "b", "l"):
+    _variant = VARIANTS[f"vit_{_name}16"]._replace(patch=14)
+    _options: dict[str, Any] = {"variant": _variant, "layer_scale": 1e-5}
+    register(f"vit_{_name}14_dinov2", functools.partial(ViT, **_options), image_size=518)
+    _options |= {"register_tokens": 4, "patch_positions_only": True}
+    register(f"vit_{_name}14_reg4_dinov2", functools.partial(ViT, **_options), image_size=518)
+for _name in ("b32", "b16", "l14", "h14"):
+    _variant = (
+        VARIANTS["vit_l16"]._replace(patch=14) if _name == "l14" else VARIANTS[f"vit_{_name}"]
+    )
+    _options = {"variant": _variant, "pre_norm": True, "norm_epsilon": 1e-5}
+    register(f"vit_{_name}_clip", functools.partial(ViT, **_options))

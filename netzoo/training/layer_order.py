@@ -16,11 +16,13 @@ from netzoo.training.patterns import path_name
 _KINDS = {
     "stem": r"stem(?:_norm)?",
     "stageI_blockJ": r"stage(\d+)_block(\d+)(?:_norm)?",
-    "embedding": r"(?:(?:source|target)_)?embedding|class_token|position_embedding",
+    "embedding": r"(?:(?:source|target)_)?embedding(?:_norm)?|position_embedding"
+    r"|class_token|register_tokens",
     "encoder": r"encoder",
     "decoder": r"decoder",
     "head": r"head(?:_norm)?",
     "headI": r"head(\d+)(?:_norm)?",
+    "pooled_norm": r"pooled_norm",
     "hiddenI": r"hidden(\d+)",
     "pre_logits": r"pre_logits",
     "logits": r"logits|aux\d+",

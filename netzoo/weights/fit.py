@@ -12,9 +12,9 @@ import numpy as np
 from chex import ArrayTree
 
 from netzoo.errors import UserError, note
+from netzoo.models.positions import resize_position_embedding
 from netzoo.models.registry import create_model, list_models
 from netzoo.models.summary import example_inputs, variable_shapes
-from netzoo.models.vit import resize_position_embedding
 from netzoo.weights.families import FAMILIES
 from netzoo.weights.formats.read import OWN
 from netzoo.weights.recognise import Recognised, Weights, recognise
@@ -77,11 +77,12 @@ def _hints(found: Recognised, module: nn.Module, image_size: int) -> list[str]:
         ]
     else:
         hints = [f"compared with the names of {found.project}, which most tensors have. {command}"]
+    unknown = names.keys() - {entry.source for entry in layout.entries}
     parts = [
-        part for name, part in layout.foreign.items() if any(re.fullmatch(name, n) for n in names)
+        part for name, part in layout.foreign.items() if any(re.fullmatch(name, n) for n in unknown)
     ]
     if parts:
-        hints.append(f"the file's network has {', '.join(parts)}, which netzoo's {kind} lacks")
+        hints.append(f"the file's network has {', '.join(parts)}, which this {kind} lacks")
     sources = {entry.target[1]: entry.source for entry in layout.entries}
     if "class_token" in sources and sources["class_token"] not in names and found.matching:
         hints.append(
@@ -125,13 +126,13 @@ def _with_resized_positions(
         if entry.target != ("params", "position_embedding") or entry.source not in tensors:
             continue
         old, new = np.asarray(tensors[entry.source]), shapes["params"]["position_embedding"]
-        has_token = module.pool == "token"
+        others = module.positions_before_patches()
         fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
         # A file with additional tokens, such as registers, gets a better error than one about the
         # grid.
-        if fits_otherwise and _is_square(old.shape[1] - has_token) and old.shape != new.shape:
-            side = math.isqrt(new.shape[1] - has_token)
-            resized = resize_position_embedding(old, (side, side), has_token)
+        if fits_otherwise and _is_square(old.shape[1] - others) and old.shape != new.shape:
+            side = math.isqrt(new.shape[1] - others)
+            resized = resize_position_embedding(old, (side, side), others)
             return {**tensors, entry.source: resized}
     return tensors
 

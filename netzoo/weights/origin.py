@@ -39,7 +39,7 @@ from netzoo.weights.recognise import Weights, recognise
 from netzoo.workdir import CHECKPOINTS
 
 # Options that affect only training, and so do not belong to weights.
-_OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
+OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_init_last_norm")
 
 
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
@@ -99,7 +99,7 @@ def _run(path: Path, read: bool) -> Weights:
         return Weights(path, tensors, class_names=names)
     config = load_config(path)
     options = {n: x for n, x in config.model.items() if n != "name"}
-    options = {n: x for n, x in options.items() if not _OF_TRAINING.fullmatch(n)}
+    options = {n: x for n, x in options.items() if not OF_TRAINING.fullmatch(n)}
     images = Preprocessing.of_run(config) if "mean" in config.data else None
     known = (config.model.name, options, images, str(path / CONFIG_FILE))
     return Weights(path, tensors, *known, class_names=names)

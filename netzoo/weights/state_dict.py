@@ -80,7 +80,7 @@ class Layout(NamedTuple):
     entries: list[Entry]
     ignored: tuple[str, ...] = ()  # regular expressions of tensors to ignore
     head: tuple[str, ...] = ("logits",)  # netzoo's modules that depend on the number of classes
-    # Maps regular expressions of tensors to the parts of networks that netzoo's network lacks.
+    # Maps regular expressions of tensors to the parts of networks that netzoo's network may lack.
     foreign: Mapping[str, str] = MappingProxyType({})
 
 

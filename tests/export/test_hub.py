@@ -68,6 +68,7 @@ def test_options_get_timms_arguments_or_are_refused():
     for network, message in (
         (trained("mobilenet_v2_035", padding="same"), "padding='same', not 'torch'"),
         (trained("mobilenet_v2_035", width_multiplier=0.3), "differs .* in its shapes"),
+        (trained("vit_ti16", pool="patches"), "pool='patches', not 'token'"),
         (trained("reliability_small"), "timm has no network reliability_small"),
     ):
         with pytest.raises(UserError, match=message):

@@ -47,6 +47,8 @@ def test_position_similarity():
     similarity = position_similarity({"params": params})
     assert similarity.shape == (2, 2, 2, 2)
     np.testing.assert_allclose(similarity.reshape(4, 4).diagonal(), 1, rtol=1e-6)
+    params["position_embedding"] = patches[None]  # only the patches have positions
+    np.testing.assert_array_equal(position_similarity({"params": params}), similarity)
     first, third = patches[0], patches[2]
     expected = first @ third / np.linalg.norm(first) / np.linalg.norm(third)
     np.testing.assert_allclose(similarity[0, 0, 1, 0], expected, rtol=1e-6)

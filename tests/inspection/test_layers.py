@@ -119,12 +119,14 @@ def test_default_of_a_vision_transformer(depth, pool, expected):
 def test_grid_without_class_token():
     """Tokens are in row-major order, after the class token."""
     layer = Layer("encoder", (10, 2), "float32")
-    assert layer.has_class_token and layer.grid == (3, 3)
+    assert layer.tokens_before_patches == 1 and layer.grid == (3, 3)
     tokens = jnp.arange(20.0).reshape(1, 10, 2)
     np.testing.assert_array_equal(
         layer.on_grid(tokens)[0, :, :, 0], 2 + 2 * np.arange(9.0).reshape(3, 3)
     )
-    assert not Layer("encoder", (9, 2), "float32").has_class_token
+    assert Layer("encoder", (9, 2), "float32").tokens_before_patches == 0
+    registers = Layer("encoder", (5 + 16, 2), "float32")
+    assert registers.tokens_before_patches == 5 and registers.grid == (4, 4)
     assert Layer("encoder", (12, 2), "float32").grid is None
     assert Layer("encoder/block1/attention_weights", (3, 9, 9), "float32").grid is None
 

@@ -24,6 +24,8 @@ def test_an_alias_brings_options_and_image_size():
     assert create_model("mobilenetv3_large_100").norm_epsilon == 1e-5
     assert create_model("mobilenetv3_large_100", norm_epsilon=0.1).norm_epsilon == 0.1
     assert create_model("vit_base_patch16_384") == create_model("vit_b16")
+    clip = create_model("vit_large_patch14_clip_quickgelu_336")
+    assert clip == create_model("vit_l14_clip", quick_gelu=True) and clip.pre_norm
     assert model_entry("vit_base_patch16_384").image_size == 384
     assert model_entry("vit_base_patch16_224").image_size == 224
 
@@ -36,9 +38,9 @@ def test_an_alias_brings_options_and_image_size():
         ("resnext50d_32x4d", "resnet50", "deep stem"),
         ("resnext101_64x4d", "resnext101_32x8d", "width of groups"),
         ("seresnet50", "resnet50", "attention over channels"),
-        ("vit_base_patch16_clip_224", "vit_b16", "pre_norm"),
-        ("vit_small_patch14_reg4_dinov2", "vit_b16", "register"),
-        ("deit3_base_patch16_224", "vit_b16", "layer scale"),
+        ("vit_medium_patch16_clip_224", "vit_b16_clip", "width"),
+        ("vit_giant_patch14_reg4_dinov2", "vit_l14_dinov2", "SwiGLU"),
+        ("deit3_medium_patch16_224", "vit_b16", "width"),
         ("mobilenetv4_conv_small", "mobilenet_v3_large", "inverted bottlenecks"),
         ("mobilenetv3_rw", "mobilenet_v3_large", "without bias"),
         ("efficientnet_b0", "mobilenet_v2", "stages"),

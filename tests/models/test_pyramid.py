@@ -1,5 +1,7 @@
 """Pyramids of features: strides and channels of all networks, and the values of one."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +21,6 @@ OTHERS = {
     "vgg": (1, 2, 4, 8, 16),
     "r50_b16": (4, 8, 16),
     "r_ti16": (4, 32),
-    "vit_b8": (8,),
-    "vit_h14": (14,),
 }
 
 
@@ -28,8 +28,8 @@ def expected_strides(name):
     for prefix, strides in OTHERS.items():
         if name.startswith(prefix):
             return strides
-    if name.startswith("vit"):
-        return (int(name[-2:]),)
+    if match := re.match(r"vit_[a-z]+(\d+)", name):
+        return (int(match[1]),)
     return (2, 4, 8, 16, 32) if name.startswith("mobilenet") else (4, 8, 16, 32)
 
 

@@ -14,7 +14,9 @@ from netzoo import kernels
 from netzoo.errors import UserError
 from netzoo.layers import Mlp, MultiHeadAttention
 from netzoo.models import create_model
-from netzoo.models.vit import Encoder, EncoderBlock, Variant, ViT, resize_position_embedding
+from netzoo.models.positions import resize_position_embedding
+from netzoo.models.vit import Encoder, EncoderBlock, Variant, ViT
+from tests.conftest import slow
 
 SMALL = Variant(width=32, depth=3, mlp_dim=48, heads=2, patch=8)
 IMAGES = jax.random.normal(jax.random.key(1), (4, 16, 24, 3))  # 2x3 patches
@@ -64,6 +66,13 @@ def evaluated(variables):
         ("vit_b16", {"pool": "gap"}, 224, 86_566_120),
         ("vit_b16", {"representation_size": 768}, 224, 87_158_248),
         ("vit_b16", {}, 384, 86_859_496),
+        # Without the bias of the embedding and with a norm before the blocks; four tokens and their
+        # positions; two factors in each of 12 blocks.
+        slow("vit_ti16", {"pre_norm": True}, 224, 5_717_416 - 192 + 2 * 192),
+        slow("vit_ti16", {"register_tokens": 4}, 224, 5_717_416 + 2 * 4 * 192),
+        slow("vit_ti16", {"patch_positions_only": True}, 224, 5_717_416 - 192),
+        slow("vit_ti16", {"layer_scale": 1e-5}, 224, 5_717_416 + 2 * 12 * 192),
+        slow("vit_ti16", {"norm_after_pool": True}, 224, 5_717_416),
         ("vit_ti16", {"num_classes": 0}, 224, 5_717_416 - 193_000),
     ],
 )
@@ -174,6 +183,35 @@ def test_average_pooling_and_hidden_layer():
     assert tokens.shape == (4, TOKENS - 1, SMALL.width)
     expected = np.tanh(tokens.mean(1) @ dense["kernel"] + dense["bias"])
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_registers_and_their_positions():
+    """Registers follow the class token, have no positions by option, and are not averaged."""
+    options = {"register_tokens": 2, "patch_positions_only": True, "pool": "patches"}
+    model = small(**options, num_classes=0)
+    variables = draw(model)
+    params = variables["params"]
+    assert params["position_embedding"].shape == (1, TOKENS - 1, SMALL.width)
+    features, state = apply(model, mutable=["endpoints"])(variables, IMAGES)
+    tokens = state["endpoints"]["encoder"]
+    assert tokens.shape == (4, TOKENS + 2, SMALL.width)
+    np.testing.assert_allclose(features, tokens[:, 3:].mean(1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_layer_scale_multiplies_the_branches():
+    """With factors of 0, no block changes its tokens; the initial factors are the option's."""
+    model = small(layer_scale=0.5)
+    params = jax.jit(lambda key: model.init(key, IMAGES, train=False))(jax.random.key(0))["params"]
+    blocks = dict(params["encoder"]["blocks"])
+    for name in ("attention_scale", "mlp_scale"):
+        np.testing.assert_array_equal(blocks[name]["scale"], np.full((3, SMALL.width), 0.5))
+        blocks[name] = {"scale": jnp.zeros((3, SMALL.width))}
+    frozen = {**params, "encoder": {**params["encoder"], "blocks": blocks}}
+    _, state = apply(model, mutable=["endpoints"])({"params": frozen}, IMAGES)
+    outputs = [state["endpoints"][f"encoder/block{block}"] for block in (1, 3)]
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_patches_are_projected_like_a_convolution(variables, evaluated):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from netzoo.errors import UserError
 from parity.cases import CASES
 from parity.compare import Comparison
 from tests.conftest import fast_only
@@ -52,6 +53,43 @@ def test_training_mode(comparison):
     """One step's logits, new statistics and gradients of every parameter are the reference's."""
     errors = comparison.training_errors()
     assert {kind: e for kind, e in errors.items() if e > TOLERANCE} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("vit_ti16", "gelu_approximate", True),
+        ("vit_ti16_clip_quick_gelu", "quick_gelu", False),
+        ("vit_ti16_patches", "pool", "token"),
+    ],
+)
+def test_another_option_gives_other_logits(name, option, value):
+    """These options change no tensor, so only the logits tell that one of them is wrong."""
+    comparison = Comparison(name)
+    options = {**comparison.case.options, option: value}
+    comparison.case = comparison.case._replace(options=options)
+    assert comparison.evaluation_error() > 10 * comparison.case.tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("vit_ti16_clip", "pre_norm", False),
+        ("vit_ti16_patches", "norm_after_pool", False),
+        ("vit_ti16_gap_fc_norm", "pool", "token"),
+        ("vit_s14_reg4_dinov2", "patch_positions_only", False),
+        ("vit_s14_reg4_dinov2", "register_tokens", 3),
+        ("vit_s14_dinov2", "layer_scale", None),
+    ],
+)
+def test_another_option_does_not_fit_the_tensors(name, option, value, monkeypatch):
+    """A file that needs these options is refused without them."""
+    options = {**CASES[name].options, option: value}
+    monkeypatch.setitem(CASES, name, CASES[name]._replace(options=options))
+    with pytest.raises(UserError, match=f"{name} does not fit the network"):
+        Comparison(name)
 
 
 @of_cases([name for name in CASES if not CASES[name].image_size], fast=())

@@ -38,6 +38,13 @@ NETWORKS = {
     "vit_ti16": ({}, {}),
     "vit_ti16 before fine-tuning": ({"representation_size": 192}, {}),
     "vit_ti16 without class token": ({"pool": "gap"}, {}),
+    "vit_ti16 with all options": (
+        {
+            **{"register_tokens": 4, "patch_positions_only": True, "layer_scale": 1e-5},
+            **{"pool": "patches", "norm_after_pool": True, "pre_norm": True},
+        },
+        {},
+    ),
 }
 
 # One network per family. The others have more of the same tensors, or lack some.

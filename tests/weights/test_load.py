@@ -10,8 +10,10 @@ from safetensors.numpy import save_file
 
 import netzoo
 from netzoo.errors import UserError
-from netzoo.models.vit import Variant, resize_position_embedding
+from netzoo.models.positions import resize_position_embedding
+from netzoo.models.vit import Variant
 from netzoo.weights import save_safetensors, to_torch
+from tests.conftest import slow
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.pth_files import write_state_dict
 
@@ -266,8 +268,9 @@ def test_a_joint_tensor_is_compared_as_it_lies_in_the_file(tmp_path):
     ("extra", "tokens", "reason"),
     [
         ({"reg_token": (1, 4, 12)}, 201, "has register tokens"),
-        ({"dist_token": (1, 1, 12), "head_dist.weight": (7, 12)}, 198, "has a distillation token"),
-        ({"fc_norm.weight": (12,), "fc_norm.bias": (12,)}, 196, "has a norm after the average"),
+        slow({"dist_token": (1, 1, 12), "head_dist.weight": (7, 12)}, 198, "a distillation token"),
+        slow({"fc_norm.weight": (12,), "fc_norm.bias": (12,)}, 196, "norm_after_pool=True"),
+        slow({"norm_pre.weight": (12,)}, 197, r"norm before the blocks \(pre_norm=True\)"),
         ({}, 196, "no class token.*pool='gap'"),
     ],
 )

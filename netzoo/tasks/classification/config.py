@@ -169,13 +169,16 @@ OPTIONS = {
     **dict.fromkeys(("group_norm_epsilon", "standardize_epsilon", "width_multiplier"), POSITIVE),
     "depth_multiplier": POSITIVE,
     **dict.fromkeys(("auxiliary", "transform_input", "minimalistic", "gelu_approximate"), SWITCH),
+    **dict.fromkeys(("norm_after_pool", "patch_positions_only", "pre_norm", "quick_gelu"), SWITCH),
     **dict.fromkeys(("fixed_ends", "stride_in_first", "zero_init_last_norm"), SWITCH),
     **dict.fromkeys(("stages", "variant"), rules.FROM_NAME),
     "auxiliary_weight": at_least(0),
     "hidden_features": rules.COUNT,
     **dict.fromkeys(("head_channels", "representation_size"), rules.or_none(rules.COUNT)),
     "padding": one_of("torch", "same"),
-    "pool": one_of("token", "gap"),
+    "pool": one_of("token", "gap", "patches"),
+    "register_tokens": at_least(0),
+    "layer_scale": rules.or_none(POSITIVE),
     "standardize_epsilon_place": one_of("deviation", "variance"),
 }
 

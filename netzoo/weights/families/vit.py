@@ -22,19 +22,21 @@ from netzoo.weights.state_dict import (
 )
 
 ATTENTION = "encoder/blocks/attention"
-# Columns of the tables below; the first column holds netzoo's names.
+# Columns of the tables below; the first column holds netzoo's names. Parts of networks that only
+# timm has keep netzoo's names elsewhere.
 TORCHVISION, TIMM, GOOGLE, TRANSFORMERS = 1, 2, 3, 4
 OTHERS_OF_TIMM = {
-    r"reg_token": "register tokens",
+    r"reg_token": "register tokens (register_tokens=4)",
     r"dist_token|head_dist\..*": "a distillation token",
-    r"fc_norm\..*": "a norm after the average over the tokens (fc_norm)",
-    r"norm_pre\..*": "a norm before the blocks (norm_pre)",
+    r"fc_norm\..*": "a norm after the average over the tokens (norm_after_pool=True)",
+    r"norm_pre\..*": "a norm before the blocks (pre_norm=True)",
     r"attn_pool\..*": "attention pooling",
-    r"blocks\.\d+\.ls\d\.gamma": "layer scale",
+    r"blocks\.\d+\.ls\d\.gamma": "layer scale (layer_scale=1e-5)",
     r"blocks\.\d+\.attn\.[qk]_norm\..*": "norms of queries and keys",
 }
 TOKENS = (
     ("class_token", "class_token", "cls_token", "cls", "vit.embeddings.cls_token"),
+    (*("register_tokens", "register_tokens", "reg_token"), *("register_tokens", "register_tokens")),
     (
         "position_embedding",
         "encoder.pos_embedding",
@@ -48,7 +50,9 @@ MODULES = (
         *("embedding", "conv_proj", "patch_embed.proj", "embedding"),
         "vit.embeddings.patch_embeddings.projection",
     ),
+    ("embedding_norm", "embedding_norm", "norm_pre", "embedding_norm", "embedding_norm"),
     ("encoder/norm", "encoder.ln", "norm", "Transformer/encoder_norm", "vit.layernorm"),
+    ("pooled_norm", "pooled_norm", "fc_norm", "pooled_norm", "pooled_norm"),
     ("pre_logits", "heads.pre_logits", "pre_logits.fc", "pre_logits", "vit.pooler.dense"),
     ("logits", "heads.head", "head", "head", "classifier"),
 )
@@ -64,11 +68,14 @@ BLOCK_LAYERS = (
 )
 
 
+LAYER_SCALES = (("attention_scale", "ls1.gamma"), ("mlp_scale", "ls2.gamma"))
+
+
 def torchvision(model: ViT, shapes) -> Layout:
     """Return the layout with names such as `encoder.layers.encoder_layer_0.mlp.0`."""
     blocks = [f"encoder.layers.encoder_layer_{index}." for index in range(model.variant.depth)]
     joint = joint_projection(ATTENTION, [f"{block}self_attention.in_proj_" for block in blocks])
-    extra = _tokens(model, TORCHVISION) + joint
+    extra = _parameters(model, blocks, TORCHVISION) + joint
     return make_layout(shapes, _names(blocks, TORCHVISION), extra=extra)
 
 
@@ -91,7 +98,7 @@ def timm(model: ViT, shapes, backbone: Names | None = None) -> Layout:
     blocks = [f"blocks.{index}." for index in range(model.variant.depth)]
     names = {**(backbone or {}), **_names(blocks, TIMM)}
     joint = joint_projection(ATTENTION, [f"{block}attn.qkv." for block in blocks])
-    extra = _tokens(model, TIMM) + joint
+    extra = _parameters(model, blocks, TIMM) + joint
     layout = make_layout(shapes, names, extra=extra, ignored=_ignored(model))
     return layout._replace(foreign=OTHERS_OF_TIMM)
 
@@ -108,7 +115,9 @@ def transformers(model: ViT, shapes) -> Layout:
     ignored = [r"vit\.embeddings\.mask_token"]
     if model.representation_size is None:
         ignored.append(r"vit\.pooler\.dense\..*")
-    return make_layout(shapes, names, extra=_tokens(model, TRANSFORMERS), ignored=ignored)
+    return make_layout(
+        shapes, names, extra=_parameters(model, blocks, TRANSFORMERS), ignored=ignored
+    )
 
 
 def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
@@ -138,7 +147,7 @@ def google(model: ViT, shapes, backbone: Names | None = None) -> Layout:
             transform = Transform(lambda x: x.reshape(-1), lambda x: x)
         return f"/{target[-1]}", transform
 
-    extra = _tokens(model, GOOGLE)
+    extra = _parameters(model, blocks, GOOGLE)
     return make_layout(shapes, names, naming, extra=extra, ignored=_ignored(model))
 
 
@@ -150,9 +159,19 @@ def _names(blocks: Sequence[str], column: int) -> Names:
     return names
 
 
-def _tokens(model: ViT, column: int) -> list[Entry]:
-    rows = TOKENS if model.pool == "token" else TOKENS[1:]
-    return [Entry(("params", row[0]), row[column]) for row in rows]
+def _parameters(model: ViT, blocks: Sequence[str], column: int) -> list[Entry]:
+    """Return the entries of the parameters that belong to no module."""
+    absent = {"class_token": model.pool == "gap", "register_tokens": not model.register_tokens}
+    entries = [
+        Entry(("params", row[0]), row[column]) for row in TOKENS if not absent.get(row[0], False)
+    ]
+    if model.layer_scale is not None:
+        entries += [
+            Entry(("params", "encoder", "blocks", ours, "scale"), f"{block}{theirs}", SAME, layer)
+            for ours, theirs in LAYER_SCALES
+            for layer, block in enumerate(blocks)
+        ]
+    return entries
 
 
 def _ignored(model: ViT) -> tuple[str, ...]:
@@ -161,12 +180,14 @@ def _ignored(model: ViT) -> tuple[str, ...]:
 
 
 OF_PYTORCH = {"gelu_approximate": False, "norm_epsilon": 1e-6}
+# timm's networks have either epsilon, as their names say; netzoo's registered networks have it too.
+OF_TIMM = {"gelu_approximate": False}
 FAMILY = Family(
     ViT,
     {
         "torchvision": Project(torchvision, TORCHVISION_IMAGES, OF_PYTORCH),
         "torchvision_0_12": Project(torchvision_0_12, TORCHVISION_IMAGES, OF_PYTORCH),
-        "timm": Project(timm, GOOGLE_IMAGES, OF_PYTORCH),
+        "timm": Project(timm, GOOGLE_IMAGES, OF_TIMM),
         "transformers": Project(
             transformers,
             KERAS_IMAGES._replace(resize_size=224),

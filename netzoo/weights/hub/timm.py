@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from netzoo.config import rules
 from netzoo.errors import UserError
 from netzoo.json_files import check_shape
 from netzoo.models.aliases import nearest
@@ -38,6 +39,15 @@ ARCHITECTURES = {
     **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
     **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},
     **{f"vit_l{n}": f"vit_large_patch{n}_224" for n in (16, 32)},
+    "vit_s8": "vit_small_patch8_224",
+    **{f"vit_b{n}_clip": f"vit_base_patch{n}_clip_224" for n in (16, 32)},
+    "vit_l14_clip": "vit_large_patch14_clip_224",
+    "vit_h14_clip": "vit_huge_patch14_clip_224",
+    **{
+        f"vit_{size[0]}14_{kind}": f"vit_{size}_patch14_{kind}"
+        for size in ("small", "base", "large")
+        for kind in ("dinov2", "reg4_dinov2")
+    },
     "r_ti16": "vit_tiny_r_s16_p8_224",
     "r26_s32": "vit_small_r26_s32_224",
     "r50_l32": "vit_large_r50_s32_224",
@@ -46,6 +56,13 @@ _SIZE = re.compile(r"(?<=_)\d{3}$")  # pixels, at the end of the name of a Visio
 _TENSORFLOW = "tf_"  # weights from TensorFlow, with its padding and epsilon
 _OF_TRAINING = re.compile(r".*drop.*|fix_init|weight_init|pretrained\w*|checkpoint_path|scriptable")
 
+# Arguments of timm's Vision Transformer: netzoo's options and their rules.
+_OF_VIT = {
+    "init_values": ("layer_scale", rules.or_none(rules.POSITIVE)),
+    "no_embed_class": ("patch_positions_only", rules.SWITCH),
+    "pre_norm": ("pre_norm", rules.SWITCH),
+    "reg_tokens": ("register_tokens", rules.COUNT),
+}
 _SIZES = [int, int, int]  # channels, height, width
 _COLOR = [float, float, float]
 _SHAPE = {
@@ -76,7 +93,7 @@ def describe(config: Mapping[str, Any], where: str) -> Description:
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
     architecture = config["architecture"]
-    name, project = _network(architecture)
+    name, implied, project = _network(architecture)
     if project is None:
         raise UserError(
             f"{where}: netzoo does not have the architecture {architecture!r:.100} of timm"
@@ -85,7 +102,7 @@ def describe(config: Mapping[str, Any], where: str) -> Description:
     classes = config.get("num_classes", images.get("num_classes"))
     return Description(
         name,
-        _options(project, config, where),
+        _options({**project.options, **implied}, config, where),
         classes,
         _preprocessing(images, where),
         _class_names(config, images, classes),
@@ -93,16 +110,16 @@ def describe(config: Mapping[str, Any], where: str) -> Description:
     )
 
 
-def _network(architecture: str) -> tuple[str, Project | None]:
-    """Return netzoo's name of a network of timm, whatever its image size, and its tensors' names.
+def _network(architecture: str) -> tuple[str, dict[str, Any], Project | None]:
+    """Return netzoo's name and options for a network of timm, whatever its image size.
 
-    The latter are None if netzoo lacks the network.
+    The last value describes the names of its tensors; it is None if netzoo lacks the network.
     """
-    is_vit = architecture.startswith(("vit_", "deit_"))
-    name, _ = own_name(_SIZE.sub("224", architecture) if is_vit else architecture)
+    is_vit = architecture.startswith(("vit_", "deit"))
+    name, options = own_name(_SIZE.sub("224", architecture) if is_vit else architecture)
     family = FAMILIES.get(type(create_model(name))) if name in list_models() else None
     kind = "timm tf_" if architecture.startswith(_TENSORFLOW) else "timm"
-    return name, family.projects.get(kind) if family else None
+    return name, options, family.projects.get(kind) if family else None
 
 
 def _class_names(
@@ -116,17 +133,21 @@ def _class_names(
     return imagenet_classes() if is_imagenet else None
 
 
-def _options(project: Project, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _options(usual: Mapping[str, Any], config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the options of a network: those usual for timm, and the file's own."""
-    options = dict(project.options)
+    options = dict(usual)
     arguments = dict(config.get("model_args") or {})
     pool = arguments.pop("global_pool", config.get("global_pool"))
     if "gelu_approximate" in options:  # a Vision Transformer or a hybrid
         without_token = arguments.pop("class_token", True) is False
-        if pool == "avg" and without_token and arguments.pop("fc_norm", None) is False:
-            options["pool"] = "gap"
+        fc_norm = arguments.pop("fc_norm", None)
+        if pool == "avg":
+            options["pool"] = "gap" if without_token else "patches"
+            options["norm_after_pool"] = fc_norm is not False
         elif pool not in (None, "token") or without_token:
-            raise refusal(where, "global_pool", pool, "'token'")
+            raise refusal(where, "global_pool", pool, "'token', or 'avg'")
+        elif fc_norm:
+            options["norm_after_pool"] = True
     elif pool not in (None, "avg"):
         raise refusal(where, "global_pool", pool, "'avg'")
     for argument, value in arguments.items():
@@ -143,9 +164,11 @@ def _option(argument: str, value: Any, options: Mapping[str, Any], where: str) -
     if argument == "bn_eps" and "padding" in options and isinstance(value, float):
         return {"norm_epsilon": value}
     if argument == "act_layer" and "gelu_approximate" in options:
-        if value in ("gelu", "gelu_tanh"):
-            return {"gelu_approximate": value == "gelu_tanh"}
-        raise refusal(where, "model_args.act_layer", value, "'gelu' or 'gelu_tanh'")
+        if value in ("gelu", "gelu_tanh", "quick_gelu"):
+            return {"gelu_approximate": value == "gelu_tanh", "quick_gelu": value == "quick_gelu"}
+        raise refusal(where, "model_args.act_layer", value, "'gelu', 'gelu_tanh' or 'quick_gelu'")
+    if argument in _OF_VIT and "gelu_approximate" in options and _OF_VIT[argument][1].holds(value):
+        return {_OF_VIT[argument][0]: value}
     raise refusal(where, f"model_args.{argument}", value, "no such argument")
 
 

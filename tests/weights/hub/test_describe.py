@@ -85,7 +85,12 @@ def test_timm_gives_the_preprocessing_of_its_accuracy():
          {"padding": "same", "norm_epsilon": 1e-3}),
         ("tf_mobilenetv3_small_075", "avg", "mobilenet_v3_small_075", {"padding": "same"}),
         ("vit_base_patch16_384", "token", "vit_b16", {"gelu_approximate": False}),
-        ("deit_tiny_patch16_224", "token", "vit_ti16", {"norm_epsilon": 1e-6}),
+        ("deit_tiny_patch16_224", "token", "vit_ti16", {"gelu_approximate": False}),
+        ("deit3_base_patch16_384", "token", "vit_b16",
+         {"layer_scale": 1e-6, "patch_positions_only": True}),
+        ("vit_large_patch14_clip_quickgelu_336", "token", "vit_l14_clip", {"quick_gelu": True}),
+        ("vit_small_patch14_reg4_dinov2", "token", "vit_s14_reg4_dinov2", {}),
+        ("vit_base_patch16_224", "avg", "vit_b16", {"pool": "patches", "norm_after_pool": True}),
         ("vit_base_r50_s16_384", "token", "r50_b16", {"padding": "same"}),
     ],
 )  # fmt: skip
@@ -103,7 +108,14 @@ def test_arguments_of_timm_change_the_options():
     assert timm(model_args={"bn_eps": 0.25}).options["norm_epsilon"] == 0.25
     arguments = {"class_token": False, "fc_norm": False}
     gap = timm(architecture="vit_base_patch16_224", global_pool="avg", model_args=arguments)
-    assert gap.options["pool"] == "gap"
+    assert (gap.options["pool"], gap.options["norm_after_pool"]) == ("gap", False)
+    arguments = {"pre_norm": True, "reg_tokens": 4, "no_embed_class": True, "init_values": 1e-5}
+    options = timm(**vit, model_args={**arguments, "act_layer": "quick_gelu"}).options
+    expected = {"pre_norm": True, "register_tokens": 4, "patch_positions_only": True}
+    expected |= {"layer_scale": 1e-5, "quick_gelu": True}
+    assert expected.items() <= options.items()
+    with pytest.raises(UserError, match="reg_tokens = 'x'"):
+        timm(**vit, model_args={"reg_tokens": "x"})
 
 
 @pytest.mark.parametrize(
