@@ -20,7 +20,7 @@ class Case(NamedTuple):
 
     Attributes:
       model: Name in netzoo's registry.
-      library: `"torchvision"`, `"timm"` or `"torch"`.
+      library: `"torchvision"`, `"timm"`, `"transformers"` or `"torch"`.
       reference: Name of the reference's constructor in the library.
       image_size: Side of the images in pixels; 0 for networks on text.
       options: Options of netzoo's module.
@@ -180,6 +180,25 @@ CASES = {
     "resnet50_v1": Case(
         "resnet50", "torchvision", "resnet50", 64, {"stride_in_first": True}, edit="stride_in_first"
     ),
+    "resnet50_transformers": Case("resnet50", "transformers", "ResNet", 64, layout="transformers"),
+    "mobilenet_v1_transformers": Case(
+        "mobilenet_v1_075",
+        "transformers",
+        "MobileNetV1",
+        64,
+        {"padding": "same"},
+        {"depth_multiplier": 0.75},
+        layout="transformers",
+    ),
+    "mobilenet_v2_transformers": Case(
+        "mobilenet_v2_050",
+        "transformers",
+        "MobileNetV2",
+        64,
+        {"padding": "same", "norm_epsilon": 1e-3},
+        {"depth_multiplier": 0.5},
+        layout="transformers",
+    ),
     "resnext50_32x4d": Case("resnext50_32x4d", "torchvision", "resnext50_32x4d", 64),
     "wide_resnet50_2": Case("wide_resnet50_2", "torchvision", "wide_resnet50_2", 64),
     "transformer": Case(
@@ -297,6 +316,18 @@ CASES = {
         {},
         {"img_size": 56},
         layout="timm",
+    ),
+    "vit_ti16_transformers": Case(
+        "vit_ti16",
+        "transformers",
+        "ViT",
+        64,
+        {"norm_epsilon": 1e-12},
+        {
+            **{"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768},
+            "image_size": 64,
+        },
+        layout="transformers",
     ),
     "r_ti16": Case(
         "r_ti16",

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from operator import attrgetter
@@ -26,11 +27,37 @@ def _torchvision(case: Case) -> torch.nn.Module:
     return attrgetter(case.reference)(models)(num_classes=NUM_CLASSES, **case.arguments)
 
 
+def _transformers(case: Case) -> torch.nn.Module:
+    library = importlib.import_module("transformers")
+    config = getattr(library, f"{case.reference}Config")(num_labels=NUM_CLASSES, **case.arguments)
+    return getattr(library, f"{case.reference}ForImageClassification")(config)
+
+
 def _torch(case: Case) -> torch.nn.Module:
     return TokenTransformer(NUM_CLASSES, **case.arguments)
 
 
-CONSTRUCTORS = {"timm": _timm, "torchvision": _torchvision, "torch": _torch}
+CONSTRUCTORS = {
+    **{"timm": _timm, "torchvision": _torchvision},
+    **{"transformers": _transformers, "torch": _torch},
+}
+# transformers 5 writes files with other names for its ViT than its module has.
+STORED = (
+    (r"vit\.layers\.", "vit.encoder.layer."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.attention\.q_proj\.", ".attention.attention.query."),
+    (r"\.attention\.k_proj\.", ".attention.attention.key."),
+    (r"\.attention\.v_proj\.", ".attention.attention.value."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)
+
+
+def stored_name(case: Case, name: str) -> str:
+    """Return the name that a tensor has in a file of the library."""
+    for pattern, new in STORED if case.library == "transformers" else ():
+        name = re.sub(pattern, new, name)
+    return name
 
 
 class HardSigmoid(torch.nn.Module):
@@ -49,8 +76,9 @@ def build(case: Case) -> torch.nn.Module:
     model = CONSTRUCTORS[case.library](case)
     if case.edit:
         getattr(reference_edits, case.edit)(model)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    drawn = {name: torch.from_numpy(w) for name, w in generator.weights(shapes).items()}
+    names = {stored_name(case, name): name for name in model.state_dict()}
+    shapes = {name: tuple(model.state_dict()[theirs].shape) for name, theirs in names.items()}
+    drawn = {names[name]: torch.from_numpy(w) for name, w in generator.weights(shapes).items()}
     model.load_state_dict(drawn, strict=False)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -67,7 +95,8 @@ def outputs(result) -> dict[str, torch.Tensor]:
     """Return logits and auxiliary logits by name, for every type of result."""
     if isinstance(result, torch.Tensor):
         return {"logits": result}
-    named = result._asdict()  # torchvision's GoogLeNetOutputs
+    # torchvision's GoogLeNetOutputs, and what transformers returns
+    named = result if isinstance(result, Mapping) else result._asdict()
     names = {"logits": "logits", "aux_logits1": "aux1", "aux_logits2": "aux2"}
     return {names[name]: value for name, value in named.items() if value is not None}
 
@@ -109,9 +138,14 @@ def run(case: Case, dtype: torch.dtype = torch.float64) -> dict:
         biased = 0.9 * before[name] + new * (counts[name] - 1) / counts[name]
         for leaf, value in (("running_mean", module.running_mean), ("running_var", biased)):
             statistics[f"{name}.{leaf}"] = value
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    gradients = {
+        stored_name(case, name): p.grad
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
 
     state = {n: t for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    state = {stored_name(case, name): tensor for name, tensor in state.items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     libraries = {"torch": torch.__version__}
     libraries[case.library] = importlib.import_module(case.library).__version__
