@@ -9,12 +9,13 @@ import netzoo
 from netzoo.errors import printable
 from netzoo.json_files import read_json
 from netzoo.weights.catalogue import published_weights
+from netzoo.weights.hub.find import find_in_hub, is_hub_name
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
 
 _EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
 _SHOWN = 20  # class names
 _UNKNOWN = "unknown; the owner of the weights decides"
-_LICENCES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "MIT": "mit"}
+_LICENCES = ("apache-2.0", "bsd-3-clause", "mit", "cc-by-nc-4.0")  # names of the hub
 
 
 def run_facts(workdir: Path, config: Any) -> dict[str, Any]:
@@ -31,14 +32,19 @@ def run_facts(workdir: Path, config: Any) -> dict[str, Any]:
     if (path := workdir / EVAL_FILE).exists():
         facts |= {key: read_json(path, _EVALUATION)[key] for key in _EVALUATION}
     if (path := workdir / ENVIRONMENT_FILE).exists():
-        facts["command"] = read_json(path, {"command?": str}).get("command")
+        found = read_json(path, {"command?": str, "weights?": {"licence?": (str, None)}})
+        facts["command"] = found.get("command")
+        facts["licence"] = found.get("weights", {}).get("licence")
     if config.init.weights and (known := published_weights(config.init.weights)):
         facts["licence"] = known.licence
     return facts
 
 
 def weights_facts(name: str) -> dict[str, Any]:
-    """Return what the catalogue says about published weights."""
+    """Return what the catalogue or the Hugging Face Hub says about weights."""
+    if is_hub_name(name):
+        found = find_in_hub(name, read=False)
+        return {"init": str(found.path), "licence": found.licence, "address": name}
     known = published_weights(name)
     return (
         {} if known is None else {"init": name, "licence": known.licence, "address": known.address}
@@ -54,7 +60,7 @@ def model_card(
 ) -> str:
     """Return the card in Markdown; `config` is that of `hub_config`."""
     licence = facts.get("licence")
-    known = next((tag for text, tag in _LICENCES.items() if (licence or "").startswith(text)), None)
+    known = next((tag for tag in _LICENCES if (licence or "").lower().startswith(tag)), None)
     shown = ", ".join(map(_text, class_names[:_SHOWN]))
     more = f" and {len(class_names) - _SHOWN:,} more" if len(class_names) > _SHOWN else ""
     images = config["pretrained_cfg"]

@@ -8,13 +8,14 @@ from netzoo.paths import run_path
 from netzoo.weights.catalogue import published_weights
 from netzoo.weights.download import download
 from netzoo.weights.hub.fetch import SCHEME, fetch
+from netzoo.weights.hub.find import find_in_hub
 
 
 def provenance(name_or_path: str | Path) -> dict[str, Any]:
     """Return the exact name of weights, if they have one, and the SHA-256 of their files.
 
-    Weights of the Hugging Face Hub also have the commit. Runs have no such record; the result is
-    empty for them.
+    Weights of the Hugging Face Hub also have the commit and the licence. Runs have no such record;
+    the result is empty for them.
 
     Raises:
       UserError: The weights cannot be downloaded.
@@ -24,7 +25,9 @@ def provenance(name_or_path: str | Path) -> dict[str, Any]:
     address = published.address if published else name
     if address.startswith(SCHEME):
         files = fetch(address)
-        return {"name": files.name, "commit": files.commit, "sha256": dict(files.sha256)}
+        known = published or find_in_hub(name, read=False)
+        found = {"name": files.name, "commit": files.commit, "licence": known.licence}
+        return {**found, "sha256": dict(files.sha256)}
     if published:
         path = download(published)
         return {"name": published.name, "sha256": {path.name: sha256_of(path)}}

@@ -103,7 +103,7 @@ def _description(found: Repository) -> tuple[Weights, str]:
     description = describe(found.config, processor, where)
     description = description._replace(licence=description.licence or found.licence())
     _announce(found.name, description.licence)
-    return _weights(Path(found.name), description, where), description.prefix
+    return _weights(Path(found.name), description, CONFIG_FILE), description.prefix
 
 
 def _weights(path: Path, description: Description, known_from: str) -> Weights:

@@ -119,6 +119,7 @@ def test_names_of_the_hub_give_everything_without_a_catalogue(loaded):
     assert timm["names"] == transformers["names"] == NAMES
     assert timm["mean"] == 63.75 and transformers["mean"] == 127.5
     assert timm["provenance"]["name"] == f"hf:org/timm@{commit}"
+    assert timm["provenance"]["licence"] == "cc-by-nc-4.0"
     assert list(transformers["provenance"]["sha256"]) == ["a.safetensors", "b.safetensors"]
     warning = f"warning: hf:org/timm@{commit}: the licence cc-by-nc-4.0 does not allow commercial"
     assert said.count(warning) == 1 and "licence other" in said
