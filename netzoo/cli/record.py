@@ -33,6 +33,7 @@ from netzoo.workdir.environment import SHAPE, last_session
 from netzoo.workdir.held_out import summary
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
+_KIND = {"task?": str, "multi_label?": bool}  # the fields of a record that say what it holds
 _NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE, TEST_FILE)
 
 
@@ -56,12 +57,7 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
     try:
         config = read_json(workdir / CONFIG_FILE, {"task": str, "data": {"multi_label?": bool}})
-        if config["data"].get("multi_label"):
-            raise UserError(
-                f"the run in {workdir} is multi-label; records hold the accuracy, which needs one "
-                "class per image. Keep its eval.json instead"
-            )
-        description = _description(config)
+        description = _description({**config, **config["data"]})
         record = _fields(workdir, description)
     except OtherShape as error:
         raise UserError(f"{error}; train and evaluate again with this version") from None
@@ -78,7 +74,9 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
 
 
 def _description(fields: Mapping[str, Any]) -> Record:
-    return task_module(fields.get("task", DEFAULT_TASK), "record").RECORD
+    """Return the description for a record, from its `task` and `multi_label`."""
+    module = task_module(fields.get("task", DEFAULT_TASK), "record")
+    return module.MULTI_LABEL_RECORD if fields.get("multi_label") else module.RECORD
 
 
 def _fields(workdir: Path, description: Record) -> dict[str, Any]:
@@ -185,22 +183,24 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
     paths = list(user_path(results_dir).glob(f"*/{RECORD_FILE}"))
     if not paths:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
-    rows: dict[str, list[tuple[float, str, tuple[str, ...]]]] = {}
+    rows: dict[tuple[str, bool], list[tuple[float, str, tuple[str, ...]]]] = {}
     for path in paths:
         try:
-            description = _description(read_json(path, {"task?": str}))
+            description = _description(read_json(path, _KIND))
             record = {**read_json(path, description.shape()), "record": path.parent.name}
         except UserError as error:
             where = "" if isinstance(error, OtherShape) else f"{path}: "
             raise UserError(f"{where}{error}; create this record again from its run") from None
         cells = tuple(str(column.cell(record)) for column in description.columns())
         row = (-record[description.rank], path.parent.name, cells)
-        rows.setdefault(record.get("task", DEFAULT_TASK), []).append(row)
-    return "\n\n".join(_table(task, rows[task]) for task in TASKS if task in rows)
+        kind = record.get("task", DEFAULT_TASK), record.get("multi_label", False)
+        rows.setdefault(kind, []).append(row)
+    kinds = [kind for task in TASKS for kind in ((task, False), (task, True)) if kind in rows]
+    return "\n\n".join(_table(*kind, rows[kind]) for kind in kinds)
 
 
-def _table(task: str, rows: list[tuple[float, str, tuple[str, ...]]]) -> str:
-    columns = task_module(task, "record").RECORD.columns()
+def _table(task: str, multi_label: bool, rows: list[tuple[float, str, tuple[str, ...]]]) -> str:
+    columns = _description({"task": task, "multi_label": multi_label}).columns()
     titles = [(column.title, column.right) for column in columns]
     return markdown_table(titles, (cells for _, _, cells in sorted(rows)))
 

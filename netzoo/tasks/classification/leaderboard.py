@@ -116,7 +116,8 @@ def read_runs(results: Path) -> list[Run]:
     runs = []
     for path in sorted(results.glob(f"*/{RECORD_FILE}")):
         folder = path.parent
-        if read_json(path, {"task?": str}).get("task", DEFAULT_TASK) != DEFAULT_TASK:
+        kind = read_json(path, {"task?": str, "multi_label?": bool})
+        if kind.get("task", DEFAULT_TASK) != DEFAULT_TASK or kind.get("multi_label"):
             continue
         shape = {**RECORD.shape(), "test_split_log?": _LOG, "command": str, "machine": _COST}
         config = read_json(folder / CONFIG_FILE, {"model": {"name": str}})

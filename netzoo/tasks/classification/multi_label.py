@@ -109,6 +109,7 @@ class MultiLabelClassification(ImageClassification):
         report = {
             **multi_label_scores(probabilities, labels, self.class_names, fitted),
             "class_names": list(self.class_names),
+            "multi_label": True,
             "own_thresholds": fitted is not None,
             "left_out": len(source) - int(sums["count"]),
         }
