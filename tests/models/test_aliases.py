@@ -6,7 +6,8 @@ import netzoo
 from netzoo.errors import UserError
 from netzoo.models import create_model, list_models, model_entry
 from netzoo.models.aliases import ALIASES, nearest
-from netzoo.models.registry import check_options
+from netzoo.models.registry import check_options, own_name
+from netzoo.weights.hub.timm import ARCHITECTURES
 
 
 def test_every_alias_is_a_network():
@@ -14,6 +15,13 @@ def test_every_alias_is_a_network():
     for name, alias in ALIASES.items():
         assert name not in list_models() and alias.model in list_models(), name
         check_options(name, alias.options)
+
+
+def test_exported_names_are_aliases():
+    """The names of timm that netzoo writes mean the same networks when it reads them."""
+    assert {ours: own_name(theirs)[0] for ours, theirs in ARCHITECTURES.items()} == {
+        ours: ours for ours in ARCHITECTURES
+    }
 
 
 def test_an_alias_brings_options_and_image_size():
