@@ -8,6 +8,7 @@ from .models.pyramid import model_features as model_features
 from .tasks.classification.predictor import Predictor as Predictor
 from .training import train as train
 from .training.evaluate_run import evaluate_run as evaluate_run
+from .weights import adapt_channels as adapt_channels
 from .weights import load as load
 from .weights import load_weights as load_weights
 

@@ -7,6 +7,7 @@ from netzoo.weights.catalogue import (
     published_weights,
     reported_accuracy,
 )
+from netzoo.weights.channels import adapt_channels
 from netzoo.weights.export import save_safetensors, to_torch
 from netzoo.weights.loading import LoadedModel, load, load_weights
 from netzoo.weights.published import Preprocessing
@@ -15,6 +16,7 @@ __all__ = [
     "CATALOGUE",
     "LoadedModel",
     "Preprocessing",
+    "adapt_channels",
     "default_weights",
     "list_weights",
     "load",
