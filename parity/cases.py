@@ -119,7 +119,10 @@ CASES = {
     "mobilenet_v2_timm": Case(
         "mobilenet_v2", "timm", "mobilenetv2_050", 64, {"width_multiplier": 0.5}, layout="timm"
     ),
-    "mobilenet_v2_110d": Case("mobilenet_v2_110d", "timm", "mobilenetv2_110d", 64, layout="timm"),
+    # PyTorch's own float32 logits are 1e-5 off its float64 logits.
+    "mobilenet_v2_110d": Case(
+        "mobilenet_v2_110d", "timm", "mobilenetv2_110d", 64, layout="timm", tolerance=3e-5
+    ),
     "mobilenet_v3_large": Case(
         "mobilenet_v3_large", "torchvision", "mobilenet_v3_large", 64, in_tests=True
     ),
