@@ -1,15 +1,21 @@
 """Measures exported files of one network of every family, beside the network itself.
 
-python -m benchmarks.export --out results/export/families.csv [--images photos] [--repeats 100]
+python -m benchmarks.export --out results/export/families.csv --images photos --files exported
+python -m benchmarks.export --out results/export/families.csv --images photos --files exported \
+    --repeats 50
 
-Sizes do not depend on the values of the weights, so random weights suffice. Latencies are medians
-for one image at a time, and the network and the files take turns. They need a quiet machine.
-`--repeats 0` leaves them out. `--table` prints the file as Markdown without measuring.
+The first command writes a file of every format whose packages are installed, and measures sizes and
+differences. It continues the rows of --out: it measures only what is missing there. Sizes do not
+depend on the values of the weights, so random weights suffice. The second command measures all
+latencies again, of the same files: medians for one image at a time, where the network and the files
+take turns. It needs a quiet machine. `--table` prints the rows as Markdown without measuring.
 """
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,8 +23,17 @@ from chex import ArrayTree
 
 from netzoo.console import say
 from netzoo.csv_files import read_csv, write_csv
-from netzoo.export.benchmark import NETWORK, benchmark
-from netzoo.export.check import named_images, painted_images
+from netzoo.data.batching import evenly_spaced
+from netzoo.export.benchmark import (
+    KINDS,
+    NETWORK,
+    Measured,
+    installed_kinds,
+    latencies,
+    measured_file,
+    measured_network,
+)
+from netzoo.export.check import IMAGES, Images, image_files, painted_images, read_images
 from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks.classification.predictor import Predictor
@@ -29,8 +44,49 @@ MODELS = (
     *("alexnet", "vgg16_bn", "googlenet_bn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
     *("resnet50", "resnext50_32x4d", "vit_ti16", "r_ti16"),
 )
-COLUMNS = ("model", "pixels", "format", "bytes", "difference", "milliseconds")
 CLASSES = 1000
+FORMATS = (NETWORK, *KINDS)
+_CALIBRATION = 16  # images; more take many minutes for the larger networks
+_NOT_INSTALLED = "not installed"
+
+
+class Row(NamedTuple):
+    """What was measured of a network in a format. None stands for what was not measured."""
+
+    model: str
+    pixels: int
+    format: str  # one of `FORMATS`
+    bytes: int | None
+    difference: float | None
+    milliseconds: float | None
+    note: str = ""
+
+
+class Rows:
+    """The rows of a CSV file, which is written after every change."""
+
+    def __init__(self, path: Path):
+        """Read the file, if it exists."""
+        self._path = path
+        rows = read(path) if path.exists() else []
+        self._rows = {(row.model, row.format): row for row in rows}
+
+    def get(self, model: str, name: str) -> Row | None:
+        """Return the row of a network in a format."""
+        return self._rows.get((model, name))
+
+    def put(self, row: Row) -> None:
+        """Add or replace a row."""
+        self._rows[row.model, row.format] = row
+        places = [*dict.fromkeys((*MODELS, *(model for model, _ in self._rows)))]
+        write_csv(
+            self._path,
+            Row._fields,
+            sorted(
+                self._rows.values(),
+                key=lambda row: (places.index(row.model), FORMATS.index(row.format)),
+            ),
+        )
 
 
 def random_variables(shapes: ArrayTree, seed: int = 0) -> ArrayTree:
@@ -46,43 +102,114 @@ def random_variables(shapes: ArrayTree, seed: int = 0) -> ArrayTree:
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def measure(name: str, paths: Sequence[str], repeats: int) -> list[tuple]:
-    """Return the rows of a network."""
+def random_network(name: str) -> Predictor:
+    """Return a network with random weights."""
     size = model_entry(name).image_size
     images = GOOGLE_IMAGES if name in ("vit_ti16", "r_ti16") else TORCHVISION_IMAGES
     model = create_model(name, CLASSES)
     variables = random_variables(variable_shapes(model, size))
     names = tuple(map(str, range(CLASSES)))
-    predictor = Predictor(model, variables, images.at(size), names, batch_size=16)
-    shown = named_images(predictor, paths) if paths else painted_images(predictor)
-    return [(name, size, *row) for row in benchmark(predictor, name, shown, repeats)]
+    return Predictor(model, variables, images.at(size), names, batch_size=16)
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows of the file as a Markdown table with a line for each network."""
-    formats = list(dict.fromkeys(row[2] for row in rows))
-    timed = any(row[5] for row in rows)
-    head = ["network", "pixels"]
-    for name in formats:
-        head.append(f"{name}, MB")
-        head += [f"{name}, difference"] if name != NETWORK else []
-        head += [f"{name}, ms"] if timed else []
-    lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (len(head) - 1)}"]
-    for model in dict.fromkeys(row[0] for row in rows):
-        own = {row[2]: row for row in rows if row[0] == model}
-        cells = [model, own[NETWORK][1]]
+def images_of(predictor: Predictor, paths: Sequence[str]) -> tuple[Images, Images]:
+    """Return the images of the comparison, and others that determine the ranges of int8.
+
+    Without paths, both are the same drawn flowers.
+    """
+    if not paths:
+        return painted_images(predictor), painted_images(predictor)
+    files = image_files(paths)
+    compared = [files[i] for i in evenly_spaced(len(files), IMAGES)]
+    others = [path for path in files if path not in set(compared)] or compared
+    others = [others[i] for i in evenly_spaced(len(others), _CALIBRATION)]
+    described = f"{len(others)} other images of {', '.join(Path(path).name for path in paths)}"
+    return (
+        read_images(predictor, compared),
+        read_images(predictor, others)._replace(described=described),
+    )
+
+
+def measure(name: str, rows: Rows, paths: Sequence[str], folder: Path, repeats: int) -> None:
+    """Measure what is missing of a network, and with `repeats` its latencies.
+
+    Args:
+      name: The network.
+      rows: The results.
+      paths: Images, or folders of images.
+      folder: Where the exported files lie. Absent ones are written.
+      repeats: Number of timed calls; 0 measures no latency.
+    """
+    missing = [kind for kind in FORMATS if _is_missing(rows.get(name, kind), folder, repeats)]
+    if not (missing or repeats):
+        return
+    predictor = random_network(name)
+    images, calibration = images_of(predictor, paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in missing:
+        if kind == NETWORK:
+            found = measured_network(predictor)
+        elif kind in installed_kinds():
+            found = measured_file(predictor, name, kind, folder, images, calibration)
+        elif rows.get(name, kind) is None:
+            found = Measured(kind, None, None, None, _NOT_INSTALLED)
+        else:
+            continue
+        rows.put(Row(name, images.pixels.shape[1], *found))
+    written = [kind for kind in installed_kinds() if KINDS[kind].path(folder).exists()]
+    for kind, milliseconds in latencies(predictor, written, folder, images, repeats).items():
+        row = rows.get(name, kind)
+        assert row is not None  # the network and all written files have rows
+        rows.put(row._replace(milliseconds=milliseconds))
+
+
+def _is_missing(row: Row | None, folder: Path, repeats: int) -> bool:
+    """Return whether a row has no size, or lacks the file for measuring its latency."""
+    if row is None or row.bytes is None:
+        return True
+    return bool(repeats) and row.format != NETWORK and not KINDS[row.format].path(folder).exists()
+
+
+def table(rows: Sequence[Row], column: str, form: str, scale: float = 1.0) -> str:
+    """Return a column as a Markdown table with a line for each network.
+
+    Args:
+      rows: The rows.
+      column: A field of `Row`.
+      form: The format of its numbers.
+      scale: Factor of its numbers.
+    """
+    formats = [name for name in FORMATS if any(row.format == name for row in rows)]
+    lines = [f"| network | {' | '.join(formats)} |", f"|---|{'--:|' * len(formats)}"]
+    for model in dict.fromkeys(row.model for row in rows):
+        own = {row.format: row for row in rows if row.model == model}
+        cells = []
         for name in formats:
-            _, _, _, size, difference, milliseconds = own[name]
-            cells.append(f"{int(size) / 1e6:,.1f}")
-            cells += [f"{float(difference):.1e}"] if name != NETWORK else []
-            cells += [f"{float(milliseconds):,.1f}"] if timed else []
-        lines.append(f"| {' | '.join(cells)} |")
+            value = getattr(own[name], column) if name in own else None
+            absent = _NOT_INSTALLED if name in own and own[name].note == _NOT_INSTALLED else "-"
+            cells.append(absent if value is None else f"{scale * value:{form}}")
+        lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def read(path: Path) -> list[tuple[str, ...]]:
+def tables(rows: Sequence[Row]) -> list[str]:
+    """Return the tables of the sizes, of the differences and of the latencies."""
+    files = [row for row in rows if row.format != NETWORK]
+    return [
+        table(rows, "bytes", ",.1f", 1e-6),
+        table(files, "difference", ".1e"),
+        table(rows, "milliseconds", ",.1f"),
+    ]
+
+
+def read(path: Path) -> list[Row]:
     """Return the rows of a file of this command."""
-    return read_csv(path, COLUMNS, lambda *texts: texts, "a file of benchmarks.export")
+
+    def row(model, pixels, name, size, difference, milliseconds, note) -> Row:
+        numbers = (float(text) if text else None for text in (difference, milliseconds))
+        return Row(model, int(pixels), name, int(size) if size else None, *numbers, note)
+
+    return read_csv(path, Row._fields, row, "a file of benchmarks.export")
 
 
 def main() -> None:
@@ -90,17 +217,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", nargs="+", default=MODELS)
     parser.add_argument("--images", nargs="+", default=(), help="images or folders of images")
-    parser.add_argument("--repeats", type=int, default=100, help="timed calls (100)")
+    files = "folder of the exported files (default: a temporary one)"
+    parser.add_argument("--files", type=Path, help=files)
+    parser.add_argument("--repeats", type=int, default=0, help="timed calls (default: none)")
     parser.add_argument("--out", type=Path, required=True, help="CSV file")
     parser.add_argument("--table", action="store_true", help="print the file as Markdown")
     options = parser.parse_args()
     if not options.table:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        rows: list[tuple] = []
-        for name in options.model:
-            rows += measure(name, options.images, options.repeats)
-            write_csv(options.out, COLUMNS, rows)
-    say(table(read(options.out)))
+        rows = Rows(options.out)
+        with tempfile.TemporaryDirectory(prefix="netzoo-") as temporary:
+            for name in options.model:
+                folder = (options.files or Path(temporary)) / name
+                measure(name, rows, options.images, folder, options.repeats)
+    say("\n\n".join(tables(read(options.out))))
 
 
 if __name__ == "__main__":

@@ -36,8 +36,7 @@ from netzoo.workdir import WEIGHTS
 from netzoo.workdir.outputs import check_writable
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from netzoo.export.benchmark import Measured
     from netzoo.export.check import Images
     from netzoo.tasks.classification.predictor import Predictor
 
@@ -69,8 +68,8 @@ def main(arguments: Sequence[str]) -> None:
     project = "for safetensors: names of the tensors, such as timm (default: netzoo's own)"
     parser.add_argument("--project", help=project)
     measure = (
-        "write every format to a temporary folder, and print sizes, differences and times of one "
-        "image; --out is then a CSV file"
+        "write every format to a temporary folder, LiteRT in every precision, and print sizes, "
+        "differences and times of one image; --out is then a CSV file"
     )
     parser.add_argument("--benchmark", action="store_true", help=measure)
     repeats = "timed calls for --benchmark (default: 100)"
@@ -152,7 +151,7 @@ def _in_float32(config: ConfigDict) -> None:
 
 
 def _benchmark(config: ConfigDict, options: argparse.Namespace) -> None:
-    from netzoo.export.benchmark import Measured, benchmark
+    from netzoo.export.benchmark import Measured, benchmark, installed_kinds
     from netzoo.mesh import check_devices
 
     if options.format or options.with_preprocessing or options.repeats < 1:
@@ -164,16 +163,27 @@ def _benchmark(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     predictor, model = _network(config, options)
     images = _images(predictor, config, options)
-    found = benchmark(predictor, model, images, options.repeats)
-    rows = [
-        (x.name, f"{x.size / 1e6:,.1f}", f"{x.difference:.1e}", f"{x.milliseconds:,.2f}")
-        for x in found
-    ]
+    int8 = "litert int8" in installed_kinds()
+    calibration = _calibration(predictor, config, options, images) if int8 else images
+    found = benchmark(predictor, model, images, calibration, options.repeats)
     head = ("format", "MB", "largest difference", "ms for one image")
-    print_table(head, rows, right=head[1:])
+    print_table(head, [_cells(row) for row in found], right=head[1:])
     say(f"compared over {images.described}; medians of {options.repeats} interleaved calls")
+    for row in found:
+        if row.note:
+            say(f"{row.name}: {row.note}")
     if options.out:
         write_csv(options.out, Measured._fields, found, typed=True)
+
+
+def _cells(row: "Measured") -> tuple[str, str, str, str]:
+    texts = (
+        (row.size and row.size / 1e6, ",.1f"),
+        (row.difference, ".1e"),
+        (row.milliseconds, ",.2f"),
+    )
+    mb, difference, ms = ("-" if number is None else f"{number:{form}}" for number, form in texts)
+    return row.name, mb, difference, ms
 
 
 def _write(config: ConfigDict, options: argparse.Namespace) -> None:
@@ -185,6 +195,11 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
     check_devices()
     predictor, model = _network(config, options)
     images = _images(predictor, config, options)
+    calibration = None
+    if options.precision == "int8":
+        ranges = _calibration(predictor, config, options, images)
+        say(f"ranges of int8 from {ranges.described}")
+        calibration = ranges.pixels
     found = export_classifier(
         predictor,
         model,
@@ -193,7 +208,7 @@ def _write(config: ConfigDict, options: argparse.Namespace) -> None:
         images,
         with_preprocessing=options.with_preprocessing,
         precision=options.precision,
-        calibration=_calibration(predictor, config, options, images),
+        calibration=calibration,
     )
     say(f"file and network compared over {images.described}: {found}")
     say(f"written: {out}, {out.stat().st_size / 1e6:,.1f} MB")
@@ -222,19 +237,15 @@ def _write_web(config: ConfigDict, options: argparse.Namespace) -> None:
 
 def _calibration(
     predictor: "Predictor", config: ConfigDict, options: argparse.Namespace, images: "Images"
-) -> "np.ndarray | None":
-    """Return the training images that determine the ranges of int8, or else those of `images`."""
+) -> "Images":
+    """Return the training images that determine the ranges of int8, or else `images`."""
     from netzoo.export.check import run_images
 
-    if options.precision != "int8":
-        return None
     found = None
     if options.workdir:
         workdir, count = run_path(options.workdir), _CALIBRATION
         found = run_images(predictor, workdir, config, training=True, count=count)
-    found = found or images
-    say(f"ranges of int8 from {found.described}")
-    return found.pixels
+    return found or images
 
 
 def _write_weights(config: ConfigDict, options: argparse.Namespace) -> None:

@@ -75,12 +75,30 @@ def named_images(predictor: Predictor, paths: Sequence[str]) -> Images:
     Raises:
       UserError: The paths name no image, or an image cannot be read.
     """
+    files = image_files(paths)
+    return read_images(predictor, [files[i] for i in evenly_spaced(len(files), IMAGES)])
+
+
+def image_files(paths: Sequence[str]) -> list[Path]:
+    """Return image files and those below folders.
+
+    Raises:
+      UserError: The paths name no image.
+    """
     files: list[Path] = []
     for path in map(user_path, paths):
         files += sorted(images_below(path)[0]) if path.is_dir() else [path]
     if not files:
         raise UserError(f"no images in {', '.join(paths)}")
-    files = [files[index] for index in evenly_spaced(len(files), IMAGES)]
+    return files
+
+
+def read_images(predictor: Predictor, files: Sequence[Path]) -> Images:
+    """Return the images of files.
+
+    Raises:
+      UserError: An image cannot be read.
+    """
     pixels = np.stack([predictor.preprocess(path) for path in files])
     return Images(pixels, [str(path) for path in files], f"{len(files)} images of --images")
 

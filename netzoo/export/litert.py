@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import jax
 import numpy as np
+from jax.extend import core
 
 from netzoo.errors import UserError, printable
 from netzoo.export.program import LoadedProgram, Program, metadata_text, optional
@@ -47,7 +49,7 @@ def write(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tensorflow = optional("tensorflow", _EXTRA)
-    converter = _converter(tensorflow, program)
+    converter = _converter(tensorflow, program, precision)
     if precision != "float32":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -66,12 +68,14 @@ def write(
     file.write(data + _archive(program, data))
 
 
-def _converter(tensorflow: Any, program: Program) -> Any:
+def _converter(tensorflow: Any, program: Program, precision: str) -> Any:
     """Return TensorFlow's converter of the native program for a batch of 1."""
     jax2tf = optional("jax.experimental.jax2tf", _EXTRA)
     [(name, (shape, dtype))] = program.inputs.items()
     fixed = tuple(size if isinstance(size, int) else 1 for size in shape)
     with use_backend("native"):
+        if precision == "int8":
+            _check_int8(jax.make_jaxpr(program.function)(jax.ShapeDtypeStruct(fixed, dtype)).jaxpr)
         function = tensorflow.function(
             jax2tf.convert(
                 lambda x: program.function(x)[0], native_serialization_platforms=["cpu"]
@@ -81,6 +85,23 @@ def _converter(tensorflow: Any, program: Program) -> Any:
         )
         concrete = function.get_concrete_function()
     return tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], function)
+
+
+def _check_int8(jaxpr: core.Jaxpr) -> None:
+    """Raise a UserError for the exact GELU, of whose int8 files LiteRT aborts the process.
+
+    TensorFlow 2.21 gives values inside its `erfc` a scale of 1e33, which LiteRT cannot represent.
+    """
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "erfc":
+            raise UserError(
+                "int8 is not possible for a network with exact GELU, such as a Vision Transformer: "
+                "LiteRT cannot read the file that TensorFlow writes; use --precision float16"
+            )
+        for value in equation.params.values():
+            inner = value.jaxpr if isinstance(value, core.ClosedJaxpr) else value
+            if isinstance(inner, core.Jaxpr):
+                _check_int8(inner)
 
 
 def _archive(program: Program, model: bytes) -> bytes:
@@ -109,7 +130,7 @@ def read(path: Path) -> LoadedProgram:
             model = data[: min(entry.header_offset for entry in archive.infolist())]
         if metadata.get(_SHA256) not in (None, hashlib.sha256(model).hexdigest()):
             raise ValueError("the model does not have the SHA-256 in its metadata; export it again")
-        interpreter = runtime.Interpreter(model_content=data)
+        interpreter = runtime.Interpreter(model_content=data, num_threads=os.cpu_count())
         interpreter.allocate_tensors()
         [given], [result] = interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:  # of zipfile, JSON or LiteRT, for any damage

@@ -2,6 +2,7 @@
 
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -57,6 +58,22 @@ def test_damaged_files_give_one_message(paths, tmp_path):
         (tmp_path / f"{number}.tflite").write_bytes(bad)
         with pytest.raises(UserError, match="is damaged, or not a file of"):
             litert.read(tmp_path / f"{number}.tflite")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_int8_refuses_exact_gelu(exact):
+    """Protects from a file with which LiteRT aborts the process, also inside a loop."""
+
+    def network(x):
+        step = jax.jit(lambda x, _: (jax.nn.gelu(x, approximate=not exact), None))
+        return jax.lax.scan(step, x, None, length=2)[0]
+
+    traced = jax.make_jaxpr(network)(np.ones(2, np.float32))
+    if exact:
+        with pytest.raises(UserError, match="int8 is not possible for a network with exact GELU"):
+            litert._check_int8(traced.jaxpr)
+    else:
+        litert._check_int8(traced.jaxpr)
 
 
 def test_precisions_belong_to_litert(tmp_path):
