@@ -109,10 +109,11 @@ def _show_classes(report: Report) -> None:
     left_out = len(totals) - len(chosen)
     caption = f"the {len(chosen)} rarest of {len(totals):,} classes" if left_out else ""
     print_table(("class", *report.splits), rows, right=report.splits, caption=caption)
-    if (rarest := totals.min()) and totals.max() > _IMBALANCED * rarest:
+    split, counts = next(iter(report.counts.items()))  # the training split, unless others are named
+    if (rarest := min(counts)) and max(counts) > _IMBALANCED * rarest:
         say(
-            f"the most frequent class has {totals.max() / rarest:.1f} times as many images as the "
-            "rarest one; see train.balance"
+            f"in {split}, the most frequent class has {max(counts) / rarest:.1f} times as many "
+            "images as the rarest one; see train.balance"
         )
 
 

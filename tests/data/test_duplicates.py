@@ -98,7 +98,11 @@ def test_the_command_lists_and_draws_pairs(folder, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "2 identical pairs, 0 near pairs; 0 across splits, 1 with two classes" in output
     assert "test/dogs/near.jpg" in output and "1 of 3 images of" in output
-    assert "11 images of" in output and "width 96 to 96 pixels, median 96" in output
+    assert (
+        "see train.balance" not in output
+        and "11 images of" in output
+        and "width 96 to 96 pixels, median 96" in output
+    )
     assert len(read_pairs(tmp_path / "list.csv")) == 2
     assert Image.open(tmp_path / "sheet.png").size == (4 * 264, 152)
     assert command.main([f"folder:{folder}", "--strict"]) == 1
@@ -126,3 +130,11 @@ def test_without_the_package(folder, monkeypatch, capsys):
     assert "2 identical pairs, 0 near" in output.out and "pip install" in output.err
     with pytest.raises(UserError, match=r"netzoo\[duplicates\]"):
         command.main([f"folder:{folder}", "--out", "list.csv"])
+
+
+def test_imbalanced_training_images_are_named(folder, capsys):
+    """The training split decides: three times as many dogs, and no remark on the test split."""
+    for number in range(9):
+        (folder / "train" / "dogs" / f"more{number}.jpg").write_bytes(scene(100 + number))
+    command.main([f"folder:{folder}", "--exact", "--splits", "train", "test"])
+    assert "in train, the most frequent class has 3.2 times" in capsys.readouterr().out

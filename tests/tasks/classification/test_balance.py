@@ -45,6 +45,8 @@ def test_seed_and_epoch_decide_the_order():
     np.testing.assert_array_equal(order, epoch_order(3, 5, 64, 2, second))
     for other in (epoch_order(4, 5, 64, 2, first), epoch_order(3, 6, 64, 2, first)):
         assert not np.array_equal(order, other)
+    balanced = LABELS[epoch_order(3, 5, 64, 1, first)[:, 0]]
+    assert sorted(np.bincount(balanced)) == [21, 21, 22]
     np.testing.assert_array_equal(order[::2, 0], order[1::2, 0])
     assert len({*map(tuple, order.tolist())}) == 64
 
@@ -61,6 +63,7 @@ def test_a_continued_run_has_the_same_batches(pictures):
     for before, again in zip(batches[3:], iterator, strict=False):
         np.testing.assert_array_equal(before["image"], again["image"])
         np.testing.assert_array_equal(before["label"], again["label"])
+    assert task.train_batches().balance is not None
     assert "an epoch has about 7 images of each class" in task.notes()[-1]
 
 
