@@ -20,9 +20,8 @@ ROOT = Path(__file__).parents[2]
 ALL_PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "results/README.md"])
 # The pages that take a reader from nothing to an end.
 JOURNEYS = (
-    *("README", "photographs", "python", "notebook", "network", "translation", "scaling"),
-    "inspection",
-    "tour.ipynb",
+    *("README", "photographs", "florist", "python", "notebook", "network", "translation"),
+    *("scaling", "inspection", "tour.ipynb"),
 )
 FLOWERS = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 
@@ -115,6 +114,7 @@ def test_page_runs(name, reader, tmp_path):
     """From an empty folder, with the reader's own files, through every block of a page."""
     photographs(tmp_path / "photos", ("cats", "dogs"), 15)
     photographs(tmp_path / "flowers", FLOWERS, 12)
+    photographs(tmp_path / "flower_photos", FLOWERS, 14)
     photographs(tmp_path, ("holiday",), 3)
     photographs(tmp_path / "older", ("2025",), 3)
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/cats/0.jpg").read_bytes())
