@@ -152,13 +152,13 @@ def _mobilenet(name: str, config: Mapping[str, Any]) -> Found:
 
 
 def _named(pattern: str, variant: Any, where: str) -> str:
-    """Return the registered network of a variant."""
-    known = {n: getattr(create_model(n), "variant", None) for n in list_models(pattern)}
-    for name, other in known.items():
-        if other == variant:
+    """Return the registered network of a variant, without further options such as layer scale."""
+    networks = {name: create_model(name) for name in list_models(pattern)}
+    for name, network in networks.items():
+        if network == type(network)(variant=variant):
             return name
     raise UserError(
-        f"{where}: netzoo has no network {pattern} with {variant}; it has {', '.join(known)}"
+        f"{where}: netzoo has no network {pattern} with {variant}; it has {', '.join(networks)}"
     )
 
 

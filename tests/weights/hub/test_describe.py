@@ -182,6 +182,7 @@ def test_transformers_gives_network_images_and_classes():
         (VIT, {"qkv_bias": False}, {}, "qkv_bias = False; expected True"),
         (VIT, {"hidden_act": "relu"}, {}, "hidden_act = 'relu'"),
         (VIT, {"hidden_size": 100}, {}, "width=100"),
+        (VIT, {"patch_size": 14}, {}, "patch=14"),  # DINOv2's networks have more than this
         (VIT, {"architectures": ["ViTForMaskedImageModeling"]}, {}, "architectures"),
         (RESNET, {"embedding_size": 32}, {}, "embedding_size = 32; expected 64"),
         (RESNET, {"depths": [1, 1, 1, 1]}, {}, "depths="),
