@@ -39,8 +39,6 @@ class HubFiles(NamedTuple):
     repository: str  # ORG/NAME
     commit: str  # of the files, 40 hexadecimal digits
     config: dict[str, Any]  # contents of config.json
-    processor: dict[str, Any] | None  # contents of preprocessor_config.json, if there is one
-    licence: str | None  # as the card of the repository gives it
     path: Path  # the weights: a file, or the index of several
     sha256: Mapping[str, str]  # of each file of weights, by its name
 
@@ -133,8 +131,7 @@ class Repository:
         if path.name.endswith(INDEX):
             files = [self._shard(name) for name in self._shards(path)]
         sha256 = {file.name: self._verified(file) for file in files}
-        processor, licence = self.processor(), self.licence()
-        return HubFiles(self.repository, self.commit, self.config, processor, licence, path, sha256)
+        return HubFiles(self.repository, self.commit, self.config, path, sha256)
 
     def _weights(self, check: Callable[[Shapes], None] | None) -> Path:
         """Return the path of the weights, which are downloaded unless `check` raises an error."""

@@ -26,7 +26,6 @@ FILES = {
     **CONFIG,
     "model.safetensors": WEIGHTS,
     "pytorch_model.bin": b"not read",
-    "README.md": b"---\ntags: [timm]\nlicense: cc-by-nc-4.0\n---\n# licence: MIT\n",
 }
 OTHER = {**FILES, "model.safetensors": save({"a": np.zeros((2, 3), np.float32)})}
 REPOSITORIES = {
@@ -107,7 +106,7 @@ def test_the_cache_holds_the_files_of_a_commit(fetched):
     assert whole["commit"] == commit_of(FILES) and v2["commit"] == commit_of(OTHER)
     assert whole["name"] == f"hf:org/whole@{commit_of(FILES)}"
     assert whole["sha256"] == {"model.safetensors": SHA256} != v2["sha256"]
-    assert whole["licence"] == "cc-by-nc-4.0" and whole["config"] == {"architecture": "resnet18"}
+    assert whole["config"] == {"architecture": "resnet18"}
     assert again[0] == {**whole, "shapes": []}
 
 

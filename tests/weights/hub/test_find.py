@@ -87,7 +87,7 @@ def loaded(tmp_path_factory):
             OF_TRANSFORMERS,
             "transformers",
             processor=SQUARE,
-            **{"README.md": b"---\nlicense: other\n---\n"},
+            **{"README.md": b"---\ntags: [x]\nlicense: other\n---\nlicense: mit\n"},
         ),
         "org/wider": repository({**OF_TIMM, "architecture": "mobilenetv1_050"}, "timm"),
         "org/other": repository({**OF_TIMM, "architecture": "mobilenetv1_025x"}, "timm"),
