@@ -1,5 +1,6 @@
 """Fits weights to a network: converts and resizes tensors, and initialises a new head."""
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -100,12 +101,18 @@ def _networks_that_fit(weights: Weights, module: nn.Module, image_size: int) -> 
         other = create_model(name, module.num_classes)
         if type(other) is not type(module):
             continue
-        shapes = variable_shapes(other, image_size)
+        shapes = _shapes(name, module.num_classes, image_size)
         found = recognise(weights, other, shapes)
         tensors = _with_resized_positions(found.weights.tensors, found.layout, other, shapes)
         if fits(tensors, found.layout, shapes):
             fitting.append(name)
     return fitting
+
+
+@functools.cache
+def _shapes(name: str, num_classes: int, image_size: int) -> ArrayTree:
+    """Return the shapes of a registered network, which every error of its family needs."""
+    return variable_shapes(create_model(name, num_classes), image_size)
 
 
 def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
