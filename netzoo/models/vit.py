@@ -302,7 +302,7 @@ class ViT(nn.Module):
         def others(name: str, count: int, init: nn.initializers.Initializer) -> jax.Array:
             shape = (count, patches.shape[-1])
             tokens = self.param(name, init, (1, *shape), jnp.float32).astype(patches.dtype)
-            return jnp.broadcast_to(tokens, (len(patches), *shape))
+            return jnp.broadcast_to(tokens, (patches.shape[0], *shape))
 
         def positioned(x: jax.Array) -> jax.Array:
             return x + self._position_embedding((1, *x.shape[1:]), grid).astype(x.dtype)
