@@ -166,8 +166,14 @@ class Predictor(Classifier):
         from which the views are taken. Both predictors share the variables.
 
         Raises:
-          UserError: The kind is unknown, or the preprocessing leaves no room for other crops.
+          UserError: The kind is unknown, an image may have several classes, or the preprocessing
+            leaves no room for other crops.
         """
+        if kind != "none" and self.thresholds is not None:
+            raise UserError(
+                f"test-time augmentation ({kind}) needs one class per image, and an image of this "
+                "network may have several classes; omit it"
+            )
         other, images = copy.copy(self), self.preprocessing
         side, crop_pct = view_size(kind, self._size, self._size / images.resize_size)
         other.preprocessing = images._replace(resize_size=round(side / crop_pct), crop_size=side)

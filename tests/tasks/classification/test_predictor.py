@@ -122,6 +122,14 @@ def test_an_unknown_kind_of_views_is_refused(run):
         run[2].with_tta("flop")
 
 
+def test_views_need_one_class_per_image():
+    """The mean is one of probabilities that sum to 1; those of a sigmoid do not."""
+    several = Predictor(Constant(), {}, PREPROCESSING, thresholds=np.full(2, 0.5))
+    assert several.with_tta("none").tta == "none"
+    with pytest.raises(UserError, match=r"augmentation \(flip\) needs one class per image"):
+        several.with_tta("flip")
+
+
 def test_paths_bytes_and_pixels_are_the_same_image(run, pictures):
     """Protects the three ways to give an image, one or several, of other sizes in one batch."""
     _, _, predictor = run
@@ -212,7 +220,7 @@ def test_a_network_without_classes():
 
 
 def test_published_weights_bring_their_preprocessing(monkeypatch):
-    """Protects torchvision's resize rule: 256 on the shorter side, bilinear, the central 224."""
+    """Protects torchvision's resize rule: 256 on the shorter side, truncation, the central 224."""
 
     def zeros(name, model):
         published, network = CATALOGUE[name], create_model("alexnet_owt")
@@ -225,7 +233,7 @@ def test_published_weights_bring_their_preprocessing(monkeypatch):
     predictor = netzoo.Predictor.from_weights("alexnet_owt.tv_in1k")
     assert predictor.class_names[281] == "tabby" and len(predictor.class_names) == 1000
     pixels = np.random.default_rng(0).integers(0, 256, (300, 512, 3), np.uint8)
-    resized = Image.fromarray(pixels).resize((437, 256), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(pixels).resize((436, 256), Image.Resampling.BILINEAR)
     expected = np.asarray(resized)[16 : 16 + 224, 106 : 106 + 224]
     np.testing.assert_array_equal(predictor.preprocess(pixels), expected)
 
