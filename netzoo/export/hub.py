@@ -8,6 +8,7 @@ timm reads such a folder with `timm.create_model("local-dir:FOLDER", pretrained=
 Hugging Face Hub shows the card.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,7 +119,7 @@ def hub_config(trained: Trained) -> dict[str, Any]:
             "fixed_input_size": "vit" in architecture,
             # timm has no "area"; of Pillow's methods, this one gives the nearest pixels.
             "interpolation": "hamming" if images.interpolation == "area" else images.interpolation,
-            "crop_pct": side / images.resize_size,
+            "crop_pct": crop_pct(side, images.resize_size),
             "crop_mode": "center",
             "mean": [value / 255 for value in images.mean],
             "std": [value / 255 for value in images.std],
@@ -127,6 +128,15 @@ def hub_config(trained: Trained) -> dict[str, Any]:
             "classifier": _module_of(tensors, lambda x: x.ndim in (2, 4) and len(x) == classes),
         },
     }
+
+
+def crop_pct(side: int, resize_size: int) -> float:
+    """Return the ratio of two sizes from which timm computes the second one again.
+
+    timm rounds `side / crop_pct` down, which is one pixel too few for some rounded ratios.
+    """
+    ratio = side / resize_size
+    return ratio if math.floor(side / ratio) == resize_size else math.nextafter(ratio, 0)
 
 
 def _module_of(tensors: Mapping[str, np.ndarray], chosen: Any) -> str:

@@ -1,5 +1,7 @@
 """Hub folders and files of weights: what timm and netzoo read back, and the model card."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from netzoo.cli import export as command
 from netzoo.errors import UserError
 from netzoo.export import hub
 from netzoo.export.card import model_card
-from netzoo.export.hub import ARCHITECTURES, Trained, hub_config, write_hub_folder
+from netzoo.export.hub import ARCHITECTURES, Trained, crop_pct, hub_config, write_hub_folder
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks.classification.predictor import Predictor
@@ -129,3 +131,10 @@ def test_timm_computes_the_same(name, tmp_path, images):
     expected = predictor.logits(list(images.pixels))
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
     assert model.pretrained_cfg["label_names"] == list(NAMES)
+
+
+def test_timm_finds_the_resized_side_again():
+    """Rounded ratios, such as 33 / 54, would lose a pixel, because timm rounds down."""
+    sizes = [(side, resize) for side in range(32, 400, 7) for resize in range(side, 2 * side)]
+    assert all(math.floor(side / crop_pct(side, resize)) == resize for side, resize in sizes)
+    assert math.floor(33 / (33 / 54)) == 53
