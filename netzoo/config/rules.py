@@ -87,6 +87,7 @@ FRACTION = Rule(lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
 IMAGE_SIZE = within(1, 4096)  # side in pixels
 CROP_PCT = within(0.1, 1)  # a smaller one enlarges images to gigabytes before the crop
 INTERPOLATION = one_of("area", "bilinear", "bicubic", "hamming")
+CROP_MODE = one_of("center", "squash")
 COUNT = Rule(lambda x: is_whole(x) and x >= 1, "an integer of at least 1")
 SWITCH = Rule(lambda x: isinstance(x, bool), "True or False")
 # Rules of each type.

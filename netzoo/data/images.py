@@ -115,7 +115,12 @@ class Augmentation:
 
 
 def evaluation_image(
-    image: bytes | np.ndarray, name: str, size: int, crop_pct: float, interpolation: str = "area"
+    image: bytes | np.ndarray,
+    name: str,
+    size: int,
+    crop_pct: float,
+    interpolation: str = "area",
+    crop_mode: str = "center",
 ) -> np.ndarray:
     """Return an image for evaluation or prediction; see `resize_and_center_crop`.
 
@@ -126,7 +131,7 @@ def evaluation_image(
     """
     pixels = decode_image(image, name) if isinstance(image, bytes) else image
     with _image_errors(name):
-        return resize_and_center_crop(pixels, size, crop_pct, interpolation)
+        return resize_and_center_crop(pixels, size, crop_pct, interpolation, crop_mode)
 
 
 @contextlib.contextmanager
@@ -200,12 +205,14 @@ class EvalBatches(_Batches):
     Attributes:
       crop_pct: Share of the shorter side to keep; see `resize_and_center_crop`.
       interpolation: How images are resized; see `resize_and_center_crop`.
+      crop_mode: Whether images keep their aspect ratio; see `resize_and_center_crop`.
       limit: Maximum number of examples, evenly spaced; None for all.
     """
 
     _: KW_ONLY
     crop_pct: float = 0.875
     interpolation: str = "area"
+    crop_mode: str = "center"
     limit: int | None = None
 
     def __len__(self) -> int:
@@ -223,7 +230,7 @@ class EvalBatches(_Batches):
                 example = self.source[index]
                 batch["image"][row] = evaluation_image(
                     *(example["image"], example["name"], self.image_size),
-                    *(self.crop_pct, self.interpolation),
+                    *(self.crop_pct, self.interpolation, self.crop_mode),
                 )
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)

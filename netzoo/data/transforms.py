@@ -158,22 +158,31 @@ def random_erase(
 
 
 def resize_and_center_crop(
-    image: np.ndarray, size: int, crop_pct: float, interpolation: str = "area"
+    image: np.ndarray,
+    size: int,
+    crop_pct: float,
+    interpolation: str = "area",
+    crop_mode: str = "center",
 ) -> np.ndarray:
     """Resize the shorter side to `size / crop_pct`, and crop the central `size` x `size` square.
 
     A `crop_pct` of 0.875 gives the usual resize to 256 and crop to 224. With `"area"`, the longer
     side and the place of the crop are rounded to the nearest pixel; with Pillow's methods, they are
-    rounded as in torchvision and timm, so that published weights see the same pixels.
+    rounded as in torchvision and timm, so that published weights see the same pixels. The
+    `crop_mode` is timm's: `"center"` keeps the aspect ratio, and `"squash"` resizes both sides to
+    `size / crop_pct`.
 
     Raises:
       ValueError: `crop_pct` is out of range.
     """
     if not CROP_PCT.holds(crop_pct):
         raise ValueError(f"expected a crop_pct of {CROP_PCT.wanted}, got {crop_pct}")
+    shorter = round(size / crop_pct)
+    if crop_mode == "squash":
+        resized, start = resize(image, shorter, shorter, interpolation), round((shorter - size) / 2)
+        return resized[start : start + size, start : start + size]
     # Crop before resizing: enlarging a whole image of 1 x 10,000 pixels takes gigabytes.
     image = image[tuple(map(_central, image.shape[:2], [_LONGEST * min(image.shape[:2])] * 2))]
-    shorter = round(size / crop_pct)
     shortest = min(image.shape[:2])
     if interpolation == "area":
         factor = shorter / shortest

@@ -24,7 +24,7 @@ _METADATA = {
     "output": str,
     "preprocessing": {
         **{"mean": _COLOR, "std": _COLOR, "resize_size": int, "crop_size": int},
-        "interpolation": str,
+        **{"interpolation": str, "crop_mode?": str},
     },
     "class_names": [str],
     "temperature": float,
@@ -175,7 +175,7 @@ def _checked(path: Path, program: LoadedProgram) -> dict[str, Any]:
         if not _COLDEST <= metadata["temperature"] <= 1 / _COLDEST:
             raise ValueError(f"expected {_COLDEST:g} to {1 / _COLDEST:g} for the temperature")
         images = metadata["preprocessing"]
-        fields = {name: images[name] for name in Preprocessing._fields}
+        fields = {name: images[name] for name in Preprocessing._fields if name in images}
         metadata["preprocessing"] = Preprocessing.checked(**fields)
         if not metadata["class_names"]:
             raise ValueError("expected at least one name in class_names")

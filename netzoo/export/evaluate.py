@@ -43,6 +43,7 @@ class _FileTask(ImageClassification):
             self.labelled(split),
             crop_pct=images.crop_size / images.resize_size,
             interpolation=images.interpolation,
+            crop_mode=images.crop_mode,
             limit=limit,
             **self._batch_options(),
         )

@@ -120,7 +120,7 @@ def hub_config(trained: Trained) -> dict[str, Any]:
             # timm has no "area"; of Pillow's methods, this one gives the nearest pixels.
             "interpolation": "hamming" if images.interpolation == "area" else images.interpolation,
             "crop_pct": crop_pct(side, images.resize_size),
-            "crop_mode": "center",
+            "crop_mode": images.crop_mode,
             "mean": [value / 255 for value in images.mean],
             "std": [value / 255 for value in images.std],
             "num_classes": classes,

@@ -26,6 +26,8 @@ class Preprocessing(NamedTuple):
     # "bilinear", "bicubic", "hamming" or, in runs of netzoo, "area"; see
     # `netzoo.data.transforms.resize`.
     interpolation: str
+    # timm's name: "center" keeps the aspect ratio; "squash" resizes both sides to `resize_size`.
+    crop_mode: str = "center"
 
     @classmethod
     def of_run(cls, config: ConfigDict) -> "Preprocessing":
@@ -35,7 +37,13 @@ class Preprocessing(NamedTuple):
 
     @classmethod
     def checked(
-        cls, mean: Any, std: Any, resize_size: Any, crop_size: Any, interpolation: Any
+        cls,
+        mean: Any,
+        std: Any,
+        resize_size: Any,
+        crop_size: Any,
+        interpolation: Any,
+        crop_mode: Any = "center",
     ) -> "Preprocessing":
         """Return the preprocessing that a file describes, which may be damaged.
 
@@ -55,13 +63,16 @@ class Preprocessing(NamedTuple):
                 f"expected a crop_size of {rules.CROP_PCT.wanted} times the resize_size, got "
                 f"{sizes[1]} and {resize_size!r:.60}"
             )
-        if not rules.INTERPOLATION.holds(interpolation):
-            raise ValueError(
-                f"expected {rules.INTERPOLATION.wanted} for interpolation, got "
-                f"{interpolation!r:.60}"
-            )
+        methods = (
+            (rules.INTERPOLATION, "interpolation", interpolation),
+            (rules.CROP_MODE, "crop_mode", crop_mode),
+        )
+        for rule, name, value in methods:
+            if not rule.holds(value):
+                raise ValueError(f"expected {rule.wanted} for {name}, got {value!r:.60}")
         red_std, green_std, blue_std = deviations
-        return cls((red, green, blue), (red_std, green_std, blue_std), *sizes, interpolation)
+        std = (red_std, green_std, blue_std)
+        return cls((red, green, blue), std, *sizes, interpolation, crop_mode)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Normalise RGB pixels, uint8 `[..., 3]`, to the float32 input of a network.

@@ -184,20 +184,22 @@ def test_transparency_lies_over_white(opened, predictor):
     assert np.abs(opaque - expected).max() > 0.02
 
 
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
 @pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic", "hamming"])
-def test_pixels_are_those_of_python(opened, interpolation):
+def test_pixels_are_those_of_python(opened, interpolation, crop_mode):
     """Shrunk by whole and other factors, enlarged, and extremely wide."""
     page, _ = opened()
     rng = np.random.default_rng(0)
     for height, width in ((72, 108), (50, 90), (36, 70), (20, 31), (10, 200), (36, 36)):
         pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
         values = {"resize_size": 36, "crop_size": 32, "interpolation": interpolation}
+        values["crop_mode"] = crop_mode
         found = page.evaluate(
             "([width, height, data, values]) => [...resizeAndCrop("
             "{width, height, data: new Uint8Array(data)}, values).data]",
             [width, height, pixels.ravel().tolist(), values],
         )
-        expected = resize_and_center_crop(pixels, 32, 32 / 36, interpolation)
+        expected = resize_and_center_crop(pixels, 32, 32 / 36, interpolation, crop_mode)
         error = np.abs(np.array(found).reshape(expected.shape) - expected.astype(int))
         # Pillow computes in integers. OpenCV's sums in float32 depend on the processor, and its
         # builds without Intel's library enlarge in units of 1/2048.

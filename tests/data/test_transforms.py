@@ -173,6 +173,19 @@ def test_published_weights_see_the_pixels_of_torchvision(shape):
     np.testing.assert_array_equal(found, np.asarray(expected))
 
 
+def test_squashed_images_are_whole():
+    """The whole image is resized to a square, as by `Image.resize`, before the crop."""
+    picture = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
+    resized = Image.fromarray(picture).resize((40, 40), Image.Resampling.BICUBIC)
+    for size in (40, 32):
+        start = (40 - size) // 2
+        expected = np.asarray(resized.crop((start, start, start + size, start + size)))
+        found = resize_and_center_crop(picture, size, size / 40, "bicubic", "squash")
+        np.testing.assert_array_equal(found, expected)
+        center = resize_and_center_crop(picture, size, size / 40, "bicubic")
+        assert np.abs(found.astype(int) - center).mean() > 20
+
+
 def test_center_crop_pct_sets_the_field_of_view():
     """At 0.5, the crop of 320 x 240 is the middle 120 pixels."""
     ramp = np.tile((np.arange(320) * 255 / 319)[None, :, None], (240, 1, 3)).astype(np.uint8)

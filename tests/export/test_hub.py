@@ -41,7 +41,7 @@ def test_netzoo_reads_a_folder_back(network, tmp_path, images):
     ]
     model, variables, found, _ = load(tmp_path / "flowers", network.name)
     np.testing.assert_allclose(found.mean + found.std, PREPROCESSING.mean + PREPROCESSING.std)
-    assert found[2:] == (*PREPROCESSING[2:4], "hamming")
+    assert found[2:] == (*PREPROCESSING[2:4], "hamming", "center")
     np.testing.assert_equal(variables, network.variables)
     Predictor(model, variables, found, NAMES).preprocess(images.pixels[0])
     card = (tmp_path / "flowers" / "README.md").read_text()

@@ -24,7 +24,11 @@ function crop(image, left, top, width, height) {
 
 // Resize the shorter side, and crop the central square: `resize_and_center_crop` of netzoo.
 function resizeAndCrop(image, preprocessing) {
-  const { resize_size: shorter, crop_size: size, interpolation } = preprocessing;
+  const { resize_size: shorter, crop_size: size, interpolation, crop_mode } = preprocessing;
+  if (crop_mode === "squash") {
+    const start = roundEven((shorter - size) / 2);
+    return crop(resize(image, shorter, shorter, interpolation), start, start, size, size);
+  }
   const longest = 8 * Math.min(image.width, image.height); // the rest never reaches the crop
   const [left, top] = [image.width, image.height].map((n) => Math.max(0, n - longest) >> 1);
   if (left || top) {

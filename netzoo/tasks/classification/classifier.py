@@ -62,7 +62,7 @@ class Classifier(abc.ABC):
         Raises:
           UserError: See `__call__`.
         """
-        _, _, resize_size, size, interpolation = self.preprocessing
+        images, size = self.preprocessing, self.preprocessing.crop_size
         name = "the image"
         if isinstance(image, str | os.PathLike):
             name, image = str(image), read_file(user_path(image), str(image))
@@ -76,7 +76,8 @@ class Classifier(abc.ABC):
                     "[height, width, 3] with red, green and blue from 0 to 255; got "
                     f"{dtype} {shape or ''}"
                 )
-        return evaluation_image(image, name, size, size / resize_size, interpolation)
+        how = images.interpolation, images.crop_mode
+        return evaluation_image(image, name, size, size / images.resize_size, *how)
 
     @staticmethod
     def check_finite(outputs: np.ndarray, source: str, advice: str) -> None:

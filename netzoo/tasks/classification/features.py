@@ -80,13 +80,14 @@ class Extractor:
         return found
 
     def _computed(self, source: Source, skip_corrupt: SkipCorrupt | None) -> Features:
-        _, _, resize_size, size, interpolation = self.preprocessing
+        images = self.preprocessing
         batches = EvalBatches(
             source,
             batch_size=_BATCH,
-            image_size=size,
-            crop_pct=size / resize_size,
-            interpolation=interpolation,
+            image_size=images.crop_size,
+            crop_pct=images.crop_size / images.resize_size,
+            interpolation=images.interpolation,
+            crop_mode=images.crop_mode,
             num_threads=self._threads,
             skip_corrupt=skip_corrupt,
         )

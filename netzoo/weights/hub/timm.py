@@ -15,7 +15,7 @@ from netzoo.models.aliases import nearest
 from netzoo.models.registry import create_model, list_models, own_name
 from netzoo.weights.class_names import IMAGENET_CLASSES, imagenet_classes
 from netzoo.weights.families import FAMILIES
-from netzoo.weights.hub.description import Description, expect, levels, names_of_classes, refusal
+from netzoo.weights.hub.description import Description, levels, names_of_classes, refusal
 from netzoo.weights.published import Preprocessing, Project
 
 # timm's names of netzoo's networks; all of them exist in timm 1.0.31.
@@ -178,12 +178,10 @@ def _preprocessing(images: Mapping[str, Any], where: str) -> Preprocessing:
     channels, height, width = images[field]
     if channels != 3 or height != width:
         raise refusal(where, f"pretrained_cfg.{field}", images[field], "3 channels and a square")
-    expect(where, images, {"crop_mode": "center"})
     crop = images.get("test_crop_pct") or images["crop_pct"]
     try:
         mean, std = (levels(images[key]) for key in ("mean", "std"))
-        return Preprocessing.checked(
-            mean, std, math.floor(width / crop), width, images["interpolation"]
-        )
+        how = images["interpolation"], images.get("crop_mode") or "center"
+        return Preprocessing.checked(mean, std, math.floor(width / crop), width, *how)
     except (ArithmeticError, ValueError) as error:
         raise UserError(f"{where}: pretrained_cfg: {error}") from None

@@ -174,7 +174,7 @@ def _preprocessing(processor: Mapping[str, Any], where: str) -> Preprocessing:
     if processor["resample"] not in _INTERPOLATIONS:
         expected = ", ".join(f"{n} ({name})" for n, name in _INTERPOLATIONS.items())
         raise refusal(where, "resample", processor["resample"], expected)
-    resize_size, crop_size = _sizes(processor, where)
+    resize_size, crop_size, crop_mode = _sizes(processor, where)
     normalizes = processor.get("do_normalize") is not False
     mean, std = (
         levels(processor[key]) if normalizes else [default] * _RGB
@@ -182,21 +182,25 @@ def _preprocessing(processor: Mapping[str, Any], where: str) -> Preprocessing:
     )
     try:
         interpolation = _INTERPOLATIONS[processor["resample"]]
-        return Preprocessing.checked(mean, std, resize_size, crop_size, interpolation)
+        return Preprocessing.checked(mean, std, resize_size, crop_size, interpolation, crop_mode)
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
 
 
-def _sizes(processor: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """Return the length of the shorter side after resizing, and the side of the crop."""
+def _sizes(processor: Mapping[str, Any], where: str) -> tuple[int, int, str]:
+    """Return `resize_size`, `crop_size` and `crop_mode` of the preprocessing."""
     kind = processor.get("image_processor_type", processor.get("feature_extractor_type"))
     size = _side(processor["size"], "size", where)
     if kind in _CONVNEXT:
-        crops = size < _SMALLEST_SQUASHED
-        return (int(size / (processor.get("crop_pct") or 224 / 256)) if crops else size), size
-    if processor.get("do_center_crop") and processor.get("crop_size"):
-        return size, _side(processor["crop_size"], "crop_size", where)
-    return size, size
+        if size >= _SMALLEST_SQUASHED:
+            return size, size, "squash"
+        return int(size / (processor.get("crop_pct") or 224 / 256)), size, "center"
+    crops = bool(processor.get("do_center_crop") and processor.get("crop_size"))
+    crop_size = _side(processor["crop_size"], "crop_size", where) if crops else size
+    # A number is the side of a square, or the shorter side for processors that crop afterwards.
+    given = processor["size"]
+    keeps_ratio = crops if isinstance(given, int) else "shortest_edge" in given
+    return size, crop_size, "center" if keeps_ratio else "squash"
 
 
 def _side(size: Any, field: str, where: str) -> int:

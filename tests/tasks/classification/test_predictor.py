@@ -11,6 +11,7 @@ from PIL import Image
 
 import netzoo
 from netzoo.config import save_config
+from netzoo.data.images import EvalBatches
 from netzoo.errors import UserError, printable
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
@@ -250,6 +251,20 @@ def test_interpolation_is_that_of_the_weights():
     assert len({result.tobytes() for result in results}) == 3
 
 
+def test_squashed_images_are_those_of_the_evaluation():
+    """A predictor, and the batches of an evaluation with its preprocessing, see the whole image."""
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[:, :15] = 255  # outside the central square
+    images = PREPROCESSING._replace(interpolation="bilinear", crop_mode="squash")
+    found = Predictor(Constant(), {}, images, "ab").preprocess(pixels)
+    assert found[:, 0].min() > 100 and found[:, 8:].max() == 0
+    source = [{"image": pixels, "label": 0, "name": "a"}]
+    how = {"crop_pct": 32 / 40, "interpolation": "bilinear"}
+    for mode, expected in (("squash", found), ("center", np.zeros_like(found))):
+        batches = EvalBatches(source, batch_size=1, image_size=32, **how, crop_mode=mode)
+        np.testing.assert_array_equal(batches[0]["image"][0], expected)
+
+
 def test_unknown_weights_are_named():
     """Protects users from a misspelt name."""
     with pytest.raises(UserError, match=r"mobilenet_v2\.tv_in1k"):
@@ -258,7 +273,7 @@ def test_unknown_weights_are_named():
 
 def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path):
     """Protects against images on another scale."""
-    model, path = "mobilenet_v1_025", tmp_path / "a.safetensors"
+    model, path = "mobilenet_v1", tmp_path / "a.safetensors"
     shapes = variable_shapes(create_model(model, num_classes=2), 32)
     variables = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes)
     save_safetensors(path, variables, model)
@@ -271,10 +286,11 @@ def test_a_file_makes_a_predictor_if_it_says_how_images_were_normalised(tmp_path
     assert predictor.class_names == ("daisy", "roses")
     # A folder of the hub has a config.json too, and is no run.
     images = {"mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, 32, 32], "crop_pct": 0.8}
-    hub = {"architecture": "x", "pretrained_cfg": {**images, "interpolation": "bilinear"}}
+    images = {**images, "interpolation": "bilinear", "crop_mode": "squash"}
+    hub = {"architecture": "mobilenetv1_100", "num_classes": 2, "pretrained_cfg": images}
     (tmp_path / "config.json").write_text(json.dumps(hub))
     save_safetensors(tmp_path / "model.safetensors", variables, model, "timm")
-    predictor = Predictor.from_weights(tmp_path, model)
-    expected = Preprocessing((127.5,) * 3, (63.75,) * 3, 40, 32, "bilinear")
+    predictor = Predictor.from_weights(tmp_path)
+    expected = Preprocessing((127.5,) * 3, (63.75,) * 3, 40, 32, "bilinear", "squash")
     assert predictor.preprocessing == expected
     assert predictor.class_names == ("class 0", "class 1")

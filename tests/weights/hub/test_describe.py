@@ -64,12 +64,12 @@ def test_timm_gives_the_preprocessing_of_its_accuracy():
     """The test size and crop are those that timm's accuracies are quoted with."""
     found = timm()
     assert (found.model, found.num_classes, found.licence) == ("resnet50", 1000, "apache-2.0")
-    assert found.preprocessing[2:] == (288, 288, "bicubic")
+    assert found.preprocessing[2:] == (288, 288, "bicubic", "center")
     assert found.preprocessing.mean == (123.675, 116.28, 103.53)
     assert found.class_names == imagenet_classes()
     # timm rounds the shorter side down: 224 / 0.95 is 235.8.
     older = timm({"test_input_size": None, "test_crop_pct": None, "tag": "x"})
-    assert older.preprocessing[2:] == (235, 224, "bicubic") and older.class_names is None
+    assert older.preprocessing[2:] == (235, 224, "bicubic", "center") and older.class_names is None
     assert timm(label_names=["a", "b"], num_classes=2).class_names == ("a", "b")
     assert timm(label_names=["a", "b"], num_classes=3).class_names is None
     flat = {**TIMM, **TIMM["pretrained_cfg"]}
@@ -126,7 +126,7 @@ def test_arguments_of_timm_change_the_options():
         ({}, {"architecture": "alexnet"}, "does not have the architecture 'alexnet'"),
         ({}, {"global_pool": "catavgmax"}, "global_pool = 'catavgmax'; expected 'avg'"),
         ({}, {"model_args": {"aa_layer": "avg"}}, "model_args.aa_layer = 'avg'"),
-        ({"crop_mode": "squash"}, {}, "crop_mode = 'squash'; expected 'center'"),
+        ({"crop_mode": "border"}, {}, "center or squash for crop_mode, got 'border'"),
         ({"test_input_size": [1, 224, 224]}, {}, r"pretrained_cfg.test_input_size = \[1, 224"),
         ({"interpolation": "lanczos"}, {}, "interpolation"),
         ({"std": [0, 1, 1]}, {}, "std"),
@@ -145,7 +145,7 @@ def test_transformers_gives_network_images_and_classes():
     found = of(VIT)
     assert found.model == "vit_b16" and found.class_names == ("tench", "goldfish")
     assert found.options == {"gelu_approximate": False, "norm_epsilon": 1e-12}
-    assert found.preprocessing[2:] == (224, 224, "bilinear")
+    assert found.preprocessing[2:] == (224, 224, "bilinear", "squash")
     assert found.preprocessing.mean == (127.5,) * 3 and found.prefix == ""
     base = of(VIT, architectures=["ViTModel"], id2label=None, hidden_act="gelu_new")
     assert base.num_classes == 0 and base.prefix == "vit."
@@ -155,15 +155,20 @@ def test_transformers_gives_network_images_and_classes():
     resnet = of(RESNET, processor)
     assert (resnet.model, resnet.num_classes) == ("resnet50", 3)
     assert resnet.class_names is None  # LABEL_0 is not a name
-    assert resnet.preprocessing[2:] == (256, 224, "bicubic")
-    assert of(RESNET, {**processor, "size": 384}).preprocessing[2:] == (384, 384, "bicubic")
+    assert resnet.preprocessing[2:] == (256, 224, "bicubic", "center")
+    assert of(RESNET, {**processor, "size": 384}).preprocessing[2:] == (
+        384,
+        384,
+        "bicubic",
+        "squash",
+    )
     assert of(RESNET, processor, downsample_in_bottleneck=True).options["stride_in_first"]
     processor = {**PROCESSOR, "size": {"shortest_edge": 256}, "do_center_crop": True}
     processor["crop_size"] = {"height": 192, "width": 192}
     mobile = of(MOBILE_NET, processor)
     assert mobile.model == "mobilenet_v1_075" and mobile.class_names == ("background", "tench")
     assert mobile.options == {"padding": "same", "norm_epsilon": 1e-3}
-    assert mobile.preprocessing[2:] == (256, 192, "bilinear")
+    assert mobile.preprocessing[2:] == (256, 192, "bilinear", "center")
     other = of(MOBILE_NET, depth_multiplier=0.6, tf_padding=False)
     assert other.model == "mobilenet_v1" and other.options["width_multiplier"] == 0.6
     assert other.options["padding"] == "torch"
