@@ -51,8 +51,10 @@ def multi_label_page(
         label = class_text(labels[row], classes)
         return {
             "picture": picture(int(index[row])),
+            "heat": None,
             "name": printable(example_name(source, int(index[row]))),
             "label": label,
+            "wrong": True,
             "verdict": f"{label}: {verdict}",
             "scores": [(classes[k], probabilities[row, k], bool(positive[row, k])) for k in best],
         }

@@ -214,12 +214,14 @@ class _Examples:
         index, label = int(self._rows.position[position]), self._rows.label[position]
         row = self.probabilities[position]
         best = np.argsort(-row, kind="stable")[:_SHOWN]
+        name, wrong = self._classes[label], bool(self._wrong[position])
         return {
             "index": index,
             "picture": self._picture(index),
             "heat": None,
             "name": printable(example_name(self._source, index)),
-            "label": self._classes[label],
-            "wrong": bool(self._wrong[position]),
+            "label": name,
+            "wrong": wrong,
+            "verdict": f"{name}, taken for {self._classes[best[0]]}" if wrong else name,
             "scores": [(self._classes[k], float(row[k]), k == label) for k in best],
         }
