@@ -9,10 +9,10 @@ theirs, for smaller batches. Weight decay applies only to kernels. The augmentat
 and mixup with the strengths of `configs/mobilenet_v2.py`, CutMix (arXiv:1905.04899) for half of
 the batches, and random erasing (arXiv:1708.04896) for a quarter of the images.
 
-The run recorded in results/vit took 78 min on two CPU cores (Intel Xeon) that also did other work,
-with seed 0, trained on `train[:80%]` and had no validation split: `--config.data.train_split` and
-`--config.data.test_split` were `train[:80%]` and `train[80%:]`, and
-`--config.evaluation.every_epochs` was 0. Its final averaged weights classify 70.8 % of the 734 test
+The run recorded in results/vit has the seed 0, and took 78 min on two CPU cores (Intel Xeon) that
+also did other work. It had no validation split: its options were
+`--config.data.train_split=train[:80%]`, `--config.data.test_split=train[80%:]` and
+`--config.evaluation.every_epochs=0`. Its final averaged weights classify 70.8 % of the 734 test
 images correctly (95 % interval 67.5 to 74.0).
 """
 

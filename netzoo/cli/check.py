@@ -4,10 +4,10 @@ netzoo check folder:photos --sheet sheet.png     # the splits of a run
 netzoo check tfds:tf_flowers --splits 'train[:80%]' 'train[80%:]' --out list.csv
 netzoo check folder:photos --strict              # exit status 1 if there is a problem
 
-It counts the images of each class and split, and lists corrupt images and images that occur twice,
-exactly or nearly, within and across splits. Problems are corrupt images, duplicates across splits,
-and duplicates with two classes. `--config.evaluation.duplicates=list.csv` of `netzoo eval` reports
-the accuracy without the duplicates too.
+The command counts the images of each class and split. It lists corrupt images, and images that
+occur twice, exactly or nearly, within a split or across splits. Problems are corrupt images,
+duplicates across splits, and duplicates with two classes. `--config.evaluation.duplicates=list.csv`
+of `netzoo eval` reports the accuracy without the duplicates too.
 """
 
 import argparse

@@ -126,8 +126,8 @@ def latencies(
 ) -> dict[str, float]:
     """Return the median milliseconds from one normalised image in memory to its logits.
 
-    The network and its files of some kinds in a folder take turns, so that all of them meet the
-    same load of the machine. Without repeats, the result is empty.
+    The network and its files in a folder take turns, so that other work on the machine affects all
+    of them alike. Without repeats, the result is empty.
     """
     if not repeats:
         return {}

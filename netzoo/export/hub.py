@@ -131,7 +131,7 @@ def hub_config(trained: Trained) -> dict[str, Any]:
 
 
 def crop_pct(side: int, resize_size: int) -> float:
-    """Return the ratio of two sizes from which timm computes the second one again.
+    """Return a crop fraction from which timm computes the resized side again.
 
     timm rounds `side / crop_pct` down, which is one pixel too few for some rounded ratios.
     """

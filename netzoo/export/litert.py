@@ -88,7 +88,7 @@ def _converter(tensorflow: Any, program: Program, precision: str) -> Any:
 
 
 def _check_int8(jaxpr: core.Jaxpr) -> None:
-    """Raise a UserError for the exact GELU, of whose int8 files LiteRT aborts the process.
+    """Raise a UserError for the exact GELU, because LiteRT aborts on its int8 files.
 
     TensorFlow 2.21 gives values inside its `erfc` a scale of 1e33, which LiteRT cannot represent.
     """

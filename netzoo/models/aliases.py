@@ -1,7 +1,7 @@
 """The names of netzoo's networks in timm, torchvision and transformers.
 
-`create_model`, `netzoo.load`, the key `model.name` and the commands accept them. Names of weights,
-such as `vit_base_patch16_224.mae`, are in `netzoo.weights.catalogue`.
+`create_model`, `netzoo.load`, the key `model.name` and the commands accept these names. Names of
+weights, such as `vit_base_patch16_224.mae`, are in `netzoo.weights.catalogue`.
 """
 
 import re

@@ -29,9 +29,9 @@ the scaled channels, and the stem stays at 16 channels. Width multipliers below 
 in the paper's Table 3. torchvision's `width_mult` also scales `pre_logits` and the expanded
 channels of the table; no published weights use this variant.
 
-`mobilenet_v3_large_150d` is timm's: `mobilenet_v3_large` with 1.5 times the channels and 1.2 times
-the blocks, both rounded up, in which the head has a second 1x1 convolution, `head2`. Its
-`pre_logits` stay at 1280.
+`mobilenet_v3_large_150d` is timm's wider and deeper `mobilenet_v3_large`. It has 1.5 times the
+channels and 1.2 times the blocks, both rounded up, but 1280 `pre_logits`. Its head has a second 1x1
+convolution, `head2`.
 """
 
 import functools

@@ -15,9 +15,9 @@ def resize_position_embedding(
     The interpolation is bilinear with aligned corners, as in the authors' code for fine-tuning at
     another size (section 3.2). timm instead uses antialiased bicubic interpolation.
 
-    It maps `[1, positions, width]` of a square grid, in row-major order, to
-    `[1, other_tokens + rows * columns, width]` in the same dtype, where `grid` is rows and columns.
-    The first `other_tokens` positions are those of the class token and of registers.
+    The function maps `[1, positions, width]` of a square grid, in row-major order, to
+    `[1, other_tokens + rows * columns, width]` in the same dtype. `grid` has the numbers of rows
+    and columns. The first `other_tokens` positions are those of the class token and of registers.
 
     Raises:
       UserError: The positions do not form a square.

@@ -11,7 +11,7 @@ Shape contract of `vit_b16` at 224x224 pixels (section 3.1 and Table 1 of the pa
 Blocks normalise before attention and MLP (equations 2 and 3). With `pool="gap"` there is no class
 token and the patches are averaged (appendix D.3).
 
-Later networks differ in a few options. Their weights in timm's names need:
+Later networks differ in a few options. These weights, in timm's names, need the options:
 
     DeiT, DINO, MAE, augreg2   nothing; DINO and MAE have no head
     DeiT III                   `layer_scale`, `patch_positions_only`       arXiv:2204.07118
@@ -173,12 +173,12 @@ class ViT(nn.Module):
       variant: Widths, depth and patch size.
       num_classes: Length of the logits; 0 returns the features before them.
       pool: `"token"` classifies by a class token, `"gap"` by the average over the patches, without
-        a class token. `"patches"` also averages over the patches, in a network with a class token:
-        timm's `global_pool="avg"` where `class_token` is true, e.g. of a fine-tuned MAE.
+        a class token. `"patches"` also averages over the patches, but in a network with a class
+        token. It is timm's `global_pool="avg"` if `class_token` is true, as in a fine-tuned MAE.
       norm_after_pool: Whether the last norm follows the average: timm's `fc_norm`, which is its
         default with `global_pool="avg"`.
       pre_norm: Whether a norm precedes the blocks; then the patch embedding has no bias. timm's
-        `pre_norm`, of CLIP, whose `norm_epsilon` is 1e-5.
+        `pre_norm`. CLIP has it, with a `norm_epsilon` of 1e-5.
       register_tokens: Number of additional tokens (Darcet et al., arXiv:2309.16588): timm's
         `reg_tokens`.
       patch_positions_only: Whether only the patches have position embeddings: timm's

@@ -51,7 +51,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run on one of its splits, print the scores, write `eval.json` and more.
 
-    It opens no training data. It matches the classes of the data and of the run by name; the data
+    No training data is opened. The classes of the data and of the run are matched by name; the data
     may lack some. `test_evaluations.json` of the run logs evaluations on the run's test split.
 
     Args:

@@ -91,8 +91,8 @@ def list_weights(pattern: str = "*") -> list[str]:
 def default_weights(model: str) -> PublishedWeights | None:
     """Return the best published weights of a network in the registry; None if there are none.
 
-    As far as there are such weights, their licence allows commercial use, they have a head, and
-    they were made for the network's usual image size. The most accurate of these are the best.
+    The criteria, the most important first: the licence allows commercial use, the weights have a
+    head, they were made for the network's usual image size, and their accuracy is the highest.
     """
     return _best([weights for weights in CATALOGUE.values() if weights.model == model])
 
@@ -109,7 +109,7 @@ def published_weights(name: str) -> PublishedWeights | None:
     """Return the weights that a name means, or None.
 
     The name is one of the catalogue, timm's name of the same weights, or the name of a network in
-    netzoo or timm, which stands for its best weights; a note says which.
+    netzoo or timm. The name of a network stands for its best weights, and a note names these.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]

@@ -12,10 +12,11 @@ _RGB = 3
 def adapt_channels(variables: ArrayTree, channels: int) -> ArrayTree:
     """Adapt weights for RGB images to images of another number of channels.
 
-    For one channel, the kernels of the first convolution are summed over red, green and blue, so a
-    grey image gives what it gives as an RGB image with three equal channels. For other numbers, the
-    kernels of red, green and blue are repeated in this order and multiplied by `3 / channels`, so
-    that the values stay as large. timm's `in_chans` does the same.
+    For one channel, the kernels of the first convolution are summed over red, green and blue. A
+    grey image then gives the same logits as an RGB image with three equal channels. For other
+    numbers, the kernels of red, green and blue are repeated in this order and multiplied by
+    `3 / channels`, so that the outputs of the convolution keep their scale. timm's `in_chans` does
+    the same.
 
     Networks accept any number of channels: `model.apply(adapt_channels(variables, 4), images,
     train=False)` reads images `[batch, height, width, 4]`. Their normalisation is up to the caller.

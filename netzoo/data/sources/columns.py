@@ -49,8 +49,9 @@ def label_columns(
 ) -> tuple[str, ...]:
     """Return the columns that are classes of multi-label data; empty if one column has the label.
 
-    They are those of the option `labels`. Without any column for a single label, they are all
-    columns of zeros and ones outside `others`, if there are at least two.
+    The option `labels` names the columns. Without this option and without a column for a single
+    label, the classes are all columns of zeros and ones outside `others`, if there are at least
+    two.
     """
     if named := spec.texts("labels"):
         if "label" in spec.options:

@@ -26,8 +26,8 @@ _SAVED = ("dataset_dict.json", "state.json")  # files of `save_to_disk`
 class HuggingFaceSource:
     """Images and classes of a data set of the Hub, or of local files that `datasets` reads.
 
-    A column of lists of classes makes a multi-label source. The order within a split is mixed,
-    because many data sets are sorted by class; it depends on the number of examples only.
+    A column of lists of classes makes a multi-label source. Many data sets are sorted by class, so
+    the examples of a split are mixed. Their order depends on the number of examples only.
     """
 
     def __init__(self, spec: Spec, split: str, *, skip_corrupt: bool = False):
@@ -112,9 +112,9 @@ def _package() -> ModuleType:
 def _load(place: str, config: str | None) -> Mapping[str, Any]:
     """Return the splits of a data set.
 
-    `imagefolder:PATH` and other builders of local files read `PATH`. A path of a folder reads the
-    files in it, such as Parquet, or what `save_to_disk` wrote. Anything else is NAME or
-    NAME@REVISION of the Hub. None of them executes code of the data set.
+    `place` is `imagefolder:PATH` or another builder of local files; the path of a folder with
+    Parquet files, or with what `save_to_disk` wrote; or NAME or NAME@REVISION of the Hub. No code
+    of the data set is executed.
     """
     datasets = _package()
     builder, colon, path = place.partition(":")

@@ -43,9 +43,9 @@ class CsvSource(FileSource):
     def __init__(self, spec: Spec, split: str, *, skip_corrupt: bool = False):
         """Read the list, and check the header of every file in the splits of `split`.
 
-        Options of `spec` name the columns `path`, `label` or `labels`, and `split`; otherwise they
-        are found by their usual names. Paths are relative to the folder of the list, or to `root`.
-        When a process first opens a list, one line on standard error describes it.
+        Options of `spec` name the columns `path`, `label` or `labels`, and `split`. Columns without
+        an option are found by their usual names. Paths are relative to the folder of the list, or
+        to `root`. When a process first opens a list, one line on standard error describes it.
 
         Raises:
           SourceError: The list is missing or damaged, it lacks a column, a label is unknown, an

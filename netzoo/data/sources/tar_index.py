@@ -97,7 +97,7 @@ def _write_cached(place: Path, stamp: list[int], index: TarIndex) -> None:
 
 
 def _indexed(file: BinaryIO, tar: Path, key: str | None) -> TarIndex:
-    """Return the index of an open tar, whose image headers are checked."""
+    """Check the image headers of an open tar, and return its index."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, Label] = {}
     others: Counter[str] = Counter()

@@ -41,13 +41,13 @@ class WebDatasetSource:
         """Index the tars, and check the headers of the images.
 
         The place of `spec` is a pattern such as `shards/train-{000..127}.tar`. The options
-        `validation` and `test` are patterns of these splits, relative to the folder of the first.
-        `label` is the key of the label in JSON files, and `classes` a file of class names, one in a
-        line. `skip_corrupt` warns about unreadable images instead of failing.
+        `validation` and `test` are the patterns of these splits, relative to the folder of `place`.
+        `label` is the key of the label in JSON files, and `classes` a file with one class name in
+        each line. `skip_corrupt` warns about unreadable images instead of failing.
 
         Raises:
-          SourceError: No tar has the pattern, a tar is damaged or compressed, an image has no label
-            or an unknown one, or the split is unknown.
+          SourceError: No tar matches the pattern, a tar is damaged or compressed, an image has no
+            label or an unknown one, or the split is unknown.
           ImageError: An image cannot be read and `skip_corrupt` is False.
         """
         shards = _read(spec)
@@ -180,8 +180,9 @@ def expand_braces(pattern: str) -> list[str]:
             choices.append(part.split(",") if place % 2 else [part])
     found = ["".join(texts) for texts in itertools.islice(itertools.product(*choices), _MOST_TARS)]
     if not 0 < len(found) < _MOST_TARS:
+        number = f"{len(found):,} or more" if found else "no"
         raise SourceError(
-            f"the pattern {printable(pattern)} stands for {len(found) or 'no'} files or more; "
+            f"the pattern {printable(pattern)} stands for {number} files; "
             f"expected 1 to {_MOST_TARS:,}"
         )
     return found

@@ -14,7 +14,7 @@ from netzoo.weights.class_names import class_names_of, load_class_names
 
 
 def check_class_names(source: str, names: Sequence[str], workdir: Path | None) -> None:
-    """Check that data have at least two classes, and those of the run in `workdir`, if any.
+    """Check that data have two classes or more, and the classes of the run in `workdir`, if any.
 
     Raises:
       UserError: There is one class, or the run has other classes or another order.
@@ -36,7 +36,7 @@ def check_kind_of_labels(source: Source, *, multi_label: bool) -> None:
     """Check that the images of a source have one class each, or label vectors if `multi_label`.
 
     Raises:
-      SourceError: They are of the other kind.
+      SourceError: The labels are of the other kind.
     """
     if is_multi_label(source) and not multi_label:
         raise SourceError(

@@ -23,7 +23,7 @@ class Classifier(abc.ABC):
       class_names: The names of the classes, in the order of the probabilities.
       batch_size: The number of images that are classified at once.
       thresholds: Smallest probability of a predicted class, `[classes]`, if an image may have any
-        number of classes; None if it has one.
+        number of classes; None if each image has one class.
     """
 
     thresholds: np.ndarray | None = None

@@ -86,7 +86,7 @@ class MultiLabelClassification(ImageClassification):
         if not wanted:
             return stored_thresholds(workdir, checkpoint, step, self.class_names)
         if tuple(wanted) != (THRESHOLDS,):
-            raise UserError("a multi-label run has no temperature, but thresholds: --thresholds")
+            raise UserError("a multi-label run has thresholds, not a temperature: use --thresholds")
         assert validation  # `evaluate_run` has checked it
         found = best_thresholds(*_readable(validation(None)))
         if is_writer():

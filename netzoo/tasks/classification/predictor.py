@@ -62,11 +62,10 @@ class Predictor(Classifier):
         """Fold every BatchNorm into its convolution, and copy the variables to the device.
 
         The first four arguments are what `netzoo.load` returns. Without names, the classes are
-        named by their indices: "class 0". Images are classified in batches of `batch_size`;
-        smaller batches are padded. The logits are
-        divided by `temperature`, which changes the probabilities but not their order. For
-        `precision`, see `netzoo.kernels.use_precision`. With `thresholds` `[classes]`, each class
-        has a probability of its own (a sigmoid instead of the softmax).
+        named by their indices: "class 0". Images are classified in batches of `batch_size`; smaller
+        batches are padded. The logits are divided by `temperature`, which changes the probabilities
+        but not their order. For `precision`, see `netzoo.kernels.use_precision`. With `thresholds`
+        `[classes]`, each class has a probability of its own (a sigmoid instead of the softmax).
 
         Raises:
           UserError: The preprocessing is unknown (None), the network has no head, the numbers of
@@ -108,7 +107,8 @@ class Predictor(Classifier):
         `which` is `"last"`, `"best"` or `"average"`; see `netzoo.workdir.checkpoint`. `config`
         replaces the configuration of the run, e.g. with another `evaluation.crop_pct`. If the run
         has a temperature for these weights (`netzoo eval --temperature`), it corrects the
-        probabilities. A multi-label run has its thresholds (`netzoo eval --thresholds`), or 0.5.
+        probabilities. A multi-label run uses its stored thresholds (`netzoo eval --thresholds`), or
+        0.5.
 
         Raises:
           UserError: The folder is not a run of image classification, or cannot be read.

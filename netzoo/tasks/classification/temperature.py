@@ -1,7 +1,8 @@
 """The temperature of a run, which corrects its confidences.
 
-Every evaluation fits one on validation images, and reports its effect. `netzoo eval --temperature
-fit` also stores it. Later evaluations and predictions with the same weights then use it.
+Every evaluation fits a temperature on validation images, and reports its effect. `netzoo eval
+--temperature fit` also stores the temperature. Later evaluations and predictions with the same
+weights then use the stored one.
 """
 
 import math
@@ -37,8 +38,8 @@ def temperature_of(
 ) -> Temperature | None:
     """Return the temperature of the weights `checkpoint` at `step`; see `Task.temperature`.
 
-    A temperature that the command asks for is stored. Otherwise, it is the stored one, or the one
-    that the validation split suggests for the report.
+    If `wanted` asks for a new temperature, the function stores it. Otherwise, the result is the
+    stored temperature or, without one, the temperature that the validation split suggests.
 
     Raises:
       UserError: A run lacks a temperature, a logit is not finite, or a file is damaged.
@@ -61,7 +62,7 @@ def temperature_of(
 def _suggested(
     split: str, validation: Callable[[int | None], dict[str, np.ndarray]]
 ) -> Temperature | None:
-    """Return the temperature of some images, so that a large split takes little longer."""
+    """Return a temperature from at most `_MOST_IMAGES` images, to save time on a large split."""
     try:
         rows = validation(_MOST_IMAGES)
         return Temperature(fit_temperature(*kept_rows(rows)), suggested_by=split)

@@ -1,7 +1,7 @@
-"""The thresholds of a multi-label run, above whose probabilities it predicts a class.
+"""The thresholds of a multi-label run: the probabilities from which it predicts a class.
 
-`netzoo eval --thresholds` chooses them on the validation split. Every later evaluation and
-prediction with the same weights then uses them.
+`netzoo eval --thresholds` chooses thresholds on the validation split and stores them. Every later
+evaluation and prediction with the same weights uses the stored thresholds.
 """
 
 from collections.abc import Sequence

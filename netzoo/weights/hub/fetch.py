@@ -1,7 +1,8 @@
 """Downloads the files of a repository of the Hugging Face Hub, and verifies them.
 
-The package huggingface_hub transfers them: its cache, tokens, mirrors (`HF_ENDPOINT`) and offline
-mode (`HF_HUB_OFFLINE`) work as everywhere. It does not compare checksums, so this module does.
+The package huggingface_hub transfers the files, so its cache, tokens, mirrors (`HF_ENDPOINT`) and
+offline mode (`HF_HUB_OFFLINE`) work as in other programs. The package does not compare checksums,
+so this module does.
 
     models--ORG--NAME/snapshots/COMMIT/model.safetensors -> ../../blobs/SHA256
     models--ORG--NAME/snapshots/COMMIT/config.json       -> ../../blobs/GITHASH

@@ -146,7 +146,7 @@ def test_a_run_from_training_to_prediction(config, tmp_path, capsys):
     assert log[-1]["validation_mean_average_precision"] > 0.9
     with pytest.raises(UserError, match="on the run's validation split: omit --out"):
         evaluate_run(tmp_path / "run", thresholds=True, out=tmp_path / "out")
-    with pytest.raises(UserError, match="no temperature, but thresholds"):
+    with pytest.raises(UserError, match="thresholds, not a temperature"):
         evaluate_run(tmp_path / "run", temperature=["fit"])
     before = evaluate_run(tmp_path / "run")
     assert {entry["threshold"] for entry in before["per_class"]} == {0.5}
