@@ -118,7 +118,7 @@ def test_labels_in_json(write, tmp_path):
     assert source.class_names == ("a", "b") and labels == {"0.png": 1, "1.png": 0}
     source, labels = labels_of_json(write, [{"label": "b", "x": 10}, {"x": 9}], "?label=x")
     assert source.class_names == ("9", "10") and labels == {"0.png": 1, "1.png": 0}
-    (tmp_path / "names.txt").write_text("daisy\nroses\ntulips\n")
+    (tmp_path / "names.txt").write_text("\N{BYTE ORDER MARK}daisy\nroses\ntulips\n", "utf-8")
     options = f"?classes={tmp_path / 'names.txt'}"
     source, labels = labels_of_json(write, [{"label": 2}, {"label": "daisy"}], options)
     assert source.class_names == ("daisy", "roses", "tulips")
@@ -134,6 +134,36 @@ def test_lists_of_labels_are_multi_label(write):
     assert {name: label.tolist() for name, label in labels.items()} == {
         **{"0.png": [1, 1], "1.png": [0, 0]}
     }
+    assert labels_of_json(write, [[10, 9]])[0].class_names == ("9", "10")
+
+
+def test_the_training_split_has_all_classes(write):
+    """A class of another split is an error, also if it is a number below that of the classes."""
+    tars = [
+        write(f"{number}.tar", {"0.png": jpeg(0), "0.json": labels})
+        for number, labels in enumerate([b'["a", "b"]', b'["1"]'])
+    ]
+    with pytest.raises(SourceError, match="the label is '1'; expected one of the 2 classes of the"):
+        open_source(f"webdataset:{tars[0]}?test=1.tar", "test")
+
+
+def test_a_tar_occurs_once(shards, tmp_path):
+    """Protects evaluations: a test split with the images of the training split is refused."""
+    tar = f"{tmp_path}/train-000.tar"
+    for spec in (f"{tar}?test=train-000.tar", f"{tmp_path}/{{train-000,./train-000}}.tar"):
+        with pytest.raises(SourceError, match="occurs twice, in train and in t"):
+            open_source(f"webdataset:{spec}", "train")
+
+
+def test_a_label_occurs_once(write):
+    """Two files of one name would hide one of two labels."""
+    tar = write("a.tar", {"0.jpg": jpeg(0), "0.cls": b"a"})
+    with tarfile.open(tar, "a") as out:
+        info = tarfile.TarInfo("0.cls")
+        info.size = 1
+        out.addfile(info, io.BytesIO(b"b"))
+    with pytest.raises(SourceError, match=r"has the label 0\.cls twice"):
+        open_source(f"webdataset:{tar}", "train")
 
 
 def test_patterns():
@@ -162,6 +192,9 @@ def test_wildcards(shards, tmp_path):
         ({"0.jpg": jpeg(0), "0.json": b'{"label": {}}'}, "the label is {}; expected a text"),
         ({"0.jpg": jpeg(0), "0.png": jpeg(0), "0.cls": b"1"}, "several images of the sample '0'"),
         ({"0.txt": b"x"}, "hold no images"),
+        ({"0.jpg": jpeg(0), "0.json": b"[]"}, "has no classes: no image has a label"),
+        ({"0.jpg": jpeg(0), "0.cls": b"a\nb"}, "which is not printable text in one line"),
+        ({"0.jpg": jpeg(0), "0.json": b'["a", ""]'}, "the name '', which is not printable"),
         ({"0.jpg": jpeg(0), "0.cls": b" "}, "the label is empty"),
     ],
 )

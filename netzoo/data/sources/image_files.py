@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,6 +66,13 @@ def described(class_names: Sequence[str], lengths: Mapping[str, int]) -> str:
     return f"{len(class_names):,} classes ({', '.join(names)}); {', '.join(parts)}"
 
 
+def in_order(classes: Iterable[str]) -> tuple[str, ...]:
+    """Return the different classes in alphabetical order, or in the order of their numbers."""
+    found = {*classes}
+    numbers = all(text.isascii() and text.isdigit() and len(text) < 19 for text in found)
+    return tuple(sorted(found, key=int) if numbers else sorted(found))
+
+
 def label_numbers(
     texts: Sequence[str], splits: Mapping[str, Sequence[int]], where: Callable[[int], str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
@@ -85,9 +92,7 @@ def label_numbers(
     if "" in texts:
         raise SourceError(f"{where(texts.index(''))}: the label is empty")
     training = next((rows for name, rows in splits.items() if split_role(name) == "train"), None)
-    found = {*texts} if training is None else {texts[row] for row in training}
-    numbers = all(text.isascii() and text.isdigit() and len(text) < 19 for text in found)
-    class_names = sorted(found, key=int) if numbers else sorted(found)
+    class_names = in_order(texts if training is None else (texts[row] for row in training))
     label_of = {name: label for label, name in enumerate(class_names)}
     unknown = next((row for row, text in enumerate(texts) if text not in label_of), None)
     if unknown is not None:
@@ -96,7 +101,7 @@ def label_numbers(
             f"training split has it.{did_you_mean(texts[unknown], class_names)} Correct the label, "
             "or remove the image."
         )
-    return tuple(class_names), np.array([label_of[text] for text in texts], np.int64)
+    return class_names, np.array([label_of[text] for text in texts], np.int64)
 
 
 def check_headers(root: Path, files: Sequence[str], skip_corrupt: bool) -> None:

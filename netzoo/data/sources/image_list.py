@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -99,11 +100,13 @@ def _read(spec: Spec) -> _List:
     by_split = find_column("split", header, spec, file, required=False)
     table = dict(zip(header, zip(*rows, strict=True), strict=True))
     names = [name.strip() for name in table[paths]]
-    _check_names(file, names, lines)
+    root = user_path(spec.text("root") or file.parent)
+    _check_names(file, root, names, lines)
     split_of = [name.strip() for name in table[by_split]] if by_split else ["train"] * len(rows)
     if "" in split_of:
         raise SourceError(f"{file}, line {lines[split_of.index('')]}: {by_split} is empty")
     splits: dict[str, list[int]] = {name: [] for name in split_of}
+    _check_splits(file, splits)
     for row in sorted(range(len(rows)), key=lambda row: hash_order(names[row])):
         splits[split_of[row]].append(row)
     several = label_columns(table, spec, file, {paths, by_split})
@@ -113,7 +116,6 @@ def _read(spec: Spec) -> _List:
         label = find_column("label", header, spec, file)
         texts = [text.strip() for text in table[label]]
         class_names, labels = label_numbers(texts, splits, lambda row: f"{file}, line {lines[row]}")
-    root = user_path(spec.text("root") or file.parent)
     if not root.is_dir():
         raise missing_folder(root, "the folder of the paths in the list")
     label_text = f"{len(several)} labels" if several else label
@@ -135,6 +137,11 @@ def _table(file: Path) -> tuple[list[str], list[list[str]], list[int]]:
         raise SourceError(f"Cannot read the list {file}: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{file} is not a CSV file in UTF-8: {printable(str(error))}") from error
+    if not header:
+        raise SourceError(
+            f"The first line of {file} is empty; expected the names of the columns, such as "
+            "path,label"
+        )
     if len({*header}) < len(header) or not all(header):
         raise SourceError(
             f"The first line of {file} names the columns {printable(', '.join(header))}; expected "
@@ -156,23 +163,39 @@ def _table(file: Path) -> tuple[list[str], list[list[str]], list[int]]:
     return header, [row for row, _ in numbered], [line for _, line in numbered]
 
 
-def _check_names(file: Path, names: Sequence[str], lines: Sequence[int]) -> None:
-    """Raise an error for an empty path, or for a path that occurs twice."""
+def _check_names(file: Path, root: Path, names: Sequence[str], lines: Sequence[int]) -> None:
+    """Raise an error for an empty path, or for an image that occurs twice.
+
+    Several paths may name one image, such as `a.jpg`, `./a.jpg` and the absolute path.
+    """
     seen: dict[str, int] = {}
     for name, line in zip(names, lines, strict=True):
         if not name:
             raise SourceError(f"{file}, line {line}: the path is empty")
-        if name in seen:
+        image = os.path.normpath(os.path.join(root, name))
+        if image in seen:
             raise SourceError(
-                f"{file} lists {printable(name)} in line {seen[name]} and again in line {line}. "
+                f"{file} lists {printable(name)} in line {seen[image]} and again in line {line}. "
                 "Remove one of them. Images with several labels need a column for each label."
             )
-        seen[name] = line
+        seen[image] = line
+
+
+def _check_splits(file: Path, splits: Iterable[str]) -> None:
+    """Raise an error for two names of a split that differ in their case only."""
+    seen: dict[str, str] = {}
+    for name in splits:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SourceError(
+                f"{file} has the splits {printable(other)} and {printable(name)}; expected one "
+                "spelling of each split"
+            )
 
 
 def _check_present(listed: _List, rows: Sequence[int]) -> None:
     """Raise an error for missing files; usually the paths are relative to another folder."""
-    missing = [row for row in rows if not (listed.root / listed.names[row]).exists()]
+    missing = [row for row in rows if not os.path.exists(listed.root / listed.names[row])]
     if missing:
         places = ", ".join(
             f"{printable(listed.names[row])} (line {listed.lines[row]})" for row in missing[:_LINES]

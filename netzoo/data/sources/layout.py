@@ -186,7 +186,7 @@ def _check_classes(root: Path, folders: list[str], nested: bool) -> None:
 
 def _check_names(split: Path, class_names: list[str]) -> None:
     """Raise an error for class folders with names that no class has."""
-    if odd := [name for name in class_names if not name.isprintable()]:
+    if odd := [name for name in class_names if name != printable(name)]:
         raise SourceError(
             f"The class folder {printable(odd[0])} in {split} has a name that is not printable "
             "text; rename it."

@@ -1,6 +1,7 @@
 """Opens a source of labelled images by its specification."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from netzoo.data.source import Source, SourceError
 from netzoo.data.sources import folder, hugging_face, image_list, webdataset
 from netzoo.data.sources import tfds as tfds_source
 from netzoo.data.sources.spec import Spec, parse_spec
-from netzoo.errors import did_you_mean
+from netzoo.errors import did_you_mean, printable
 
 SYNTHETIC = "synthetic_flowers"
 # For the help of commands.
@@ -55,7 +56,8 @@ def open_source(
         `skip_corrupt` of `TrainBatches` and `EvalBatches` then decides how to treat them.
 
     Raises:
-      SourceError: The specification, split or folder is unknown.
+      SourceError: The specification, split or folder is unknown, or the names of the classes are
+        not different printable texts.
       DatasetNotFoundError: The data set is not prepared and cannot be downloaded.
       ImageError: A file is not an image and `skip_corrupt` is off.
     """
@@ -63,12 +65,35 @@ def open_source(
     if fold is not None:
         source = open_source(spec, split, data_dir, skip_corrupt)
         return FoldSource(source, fold, skip_corrupt=skip_corrupt)
+    source = _opened(spec, split, data_dir, skip_corrupt)
+    _check_classes(source)
+    return source
+
+
+def _opened(spec: str, split: str, data_dir: str | None, skip_corrupt: bool) -> Source:
+    kind, _, place = spec.partition(":")
+    if kind in SOURCES:
+        return SOURCES[kind](place, split)
     parts = parse_spec(spec)
-    if parts.kind in SOURCES:
-        return SOURCES[parts.kind](spec.partition(":")[2], split)
     if parts.kind in _KINDS and parts.place:
         return _KINDS[parts.kind].create(parts, split, skip_corrupt=skip_corrupt)
     return tfds_source.TfdsSource(_builder(spec, data_dir), split)
+
+
+def _check_classes(source: Source) -> None:
+    """Raise an error for names of classes that reports and exported files could not tell apart."""
+    names = source.class_names
+    if not names:
+        raise SourceError(f"{source.name} has no classes: no image has a label")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise SourceError(f"{source.name} has the class {printable(name)} twice; rename one")
+    odd = (name for name in names if not name.strip() or name != printable(name))
+    if (found := next(odd, None)) is not None:
+        raise SourceError(
+            f"{source.name} has a class with the name {printable(found)!r}, which is not printable "
+            "text in one line; rename it"
+        )
 
 
 def split_sizes(spec: str, data_dir: str | None = None) -> Mapping[str, Callable[[], int]]:

@@ -58,10 +58,18 @@ def parse_spec(spec: str) -> Spec:
 
     A place may contain a question mark, because options need the form NAME=VALUE. In values, `%26`
     is an ampersand and `%2C` a comma that separates nothing.
+
+    Raises:
+      SourceError: An option occurs twice.
     """
     kind, _, rest = spec.partition(":")
     match = _OPTIONS.fullmatch(rest)
     if match is None:
         return Spec(kind, rest, {})
-    pairs = (option.partition("=") for option in match["options"].split("&"))
-    return Spec(kind, match["place"], {name: value for name, _, value in pairs})
+    options: dict[str, str] = {}
+    for option in match["options"].split("&"):
+        name, _, value = option.partition("=")
+        if name in options:
+            raise SourceError(f"{spec} sets the option {name} twice; omit one of them")
+        options[name] = value
+    return Spec(kind, match["place"], options)

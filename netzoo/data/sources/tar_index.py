@@ -100,6 +100,7 @@ def _indexed(file: BinaryIO, tar: Path, key: str | None) -> TarIndex:
     """Check the image headers of an open tar, and return its index."""
     images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, Label] = {}
+    labelling: set[str] = set()  # names of the files of labels
     others: Counter[str] = Counter()
     corrupt = []
     try:
@@ -119,7 +120,10 @@ def _indexed(file: BinaryIO, tar: Path, key: str | None) -> TarIndex:
                         )
                     images[sample] = member
                     corrupt += _problem(members, member, tar)
+                elif member.name in labelling:
+                    raise SourceError(f"{tar} has the label {printable(member.name)} twice")
                 elif suffix == "cls" or (suffix == "json" and sample not in labels):
+                    labelling.add(member.name)
                     labels[sample] = _label(members, member, tar, key)
                 else:
                     others[f".{suffix}" if suffix else "without extension"] += 1

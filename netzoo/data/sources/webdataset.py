@@ -16,6 +16,7 @@ from netzoo.data.source import Example, SourceError
 from netzoo.data.sources.image_files import (
     described,
     hash_order,
+    in_order,
     label_numbers,
     report_corrupt,
 )
@@ -120,6 +121,7 @@ def _read(spec: Spec) -> _Shards:
     for name in ("validation", "test"):
         if pattern := spec.text(name):
             tars[name] = _tars(pattern, folder)
+    _check_different(tars)
     samples: list[_Stored] = []
     found: list[Label] = []
     corrupt: list[str] = []
@@ -138,6 +140,18 @@ def _read(spec: Spec) -> _Shards:
         splits[split] = sorted(rows, key=lambda row: hash_order(samples[row].name))
     class_names, labels = _labels(found, splits, spec, [sample.name for sample in samples])
     return _Shards(samples, labels, class_names, splits, others, corrupt)
+
+
+def _check_different(tars: Mapping[str, Sequence[Path]]) -> None:
+    """Raise an error for a tar that occurs twice, in one split or in two."""
+    seen: dict[Path, str] = {}
+    for split, path in ((split, path) for split, paths in tars.items() for path in paths):
+        if (other := seen.get(path.resolve())) is not None:
+            raise SourceError(
+                f"{path} occurs twice, in {other} and in {split}; expected each tar once, because "
+                "an image must not be counted twice or be in two splits"
+            )
+        seen[path.resolve()] = split
 
 
 def _tars(pattern: str, folder: Path | None) -> list[Path]:
@@ -196,10 +210,11 @@ def _labels(
     lists = [label if isinstance(label, list) else [label] for label in found]
     if not known and not multi_label:
         return label_numbers([text for [text] in lists], splits, lambda row: names[row])
-    class_names = known or tuple(sorted({text for texts in lists for text in texts}))
+    class_names = known or in_order(text for row in splits["train"] for text in lists[row])
     label_of = {name: number for number, name in enumerate(class_names)}
     numbers = [
-        [_number(text, label_of, names[row]) for text in texts] for row, texts in enumerate(lists)
+        [_number(text, label_of, bool(known), names[row]) for text in texts]
+        for row, texts in enumerate(lists)
     ]
     if not multi_label:
         return class_names, np.array(numbers, np.int64)[:, 0]
@@ -215,7 +230,9 @@ def _class_names(spec: Spec) -> tuple[str, ...]:
         return ()
     try:
         names = tuple(
-            line.strip() for line in read_text(user_path(file)).splitlines() if line.strip()
+            line.strip()
+            for line in read_text(user_path(file)).removeprefix("\ufeff").splitlines()
+            if line.strip()
         )
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"Cannot read the class names in {file}: {error}") from error
@@ -224,13 +241,15 @@ def _class_names(spec: Spec) -> tuple[str, ...]:
     return names
 
 
-def _number(text: str, label_of: Mapping[str, int], where: str) -> int:
-    """Return the number of a class that is given by its name or its number, counted from 0."""
+def _number(text: str, label_of: Mapping[str, int], numbered: bool, where: str) -> int:
+    """Return the number of a class from its name or, with `numbered`, its number from 0."""
     if text in label_of:
         return label_of[text]
-    if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(label_of):
-        return int(text)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else len(label_of)
+    if numbered and number < len(label_of):
+        return number
+    expected = "classes, or a number below it" if numbered else "classes of the training split"
     raise SourceError(
         f"{printable(where)}: the label is {printable(text)!r}; expected one of the "
-        f"{len(label_of)} classes, or a number below it.{did_you_mean(text, label_of)}"
+        f"{len(label_of)} {expected}.{did_you_mean(text, label_of)}"
     )
