@@ -7,6 +7,7 @@ calibration images; inputs and outputs stay as in the other formats. A ZIP archi
 """
 
 import hashlib
+import importlib.metadata
 import io
 import os
 import zipfile
@@ -19,7 +20,7 @@ import numpy as np
 from jax.extend import core
 
 from netzoo.errors import UserError, printable
-from netzoo.export.program import LoadedProgram, Program, metadata_text, optional
+from netzoo.export.program import LoadedProgram, Program, UnreadableError, metadata_text, optional
 from netzoo.files import MAX_DATA, MAX_TEXT, read_bytes
 from netzoo.json_files import parse_json
 from netzoo.kernels import use_backend
@@ -118,10 +119,11 @@ def read(path: Path) -> LoadedProgram:
     """Read a file; LiteRT runs the program on the CPU, one example at a time.
 
     Raises:
-      UserError: The file is damaged or has no metadata, or ai-edge-litert is not installed.
+      UnreadableError: The file is damaged or has no metadata, or LiteRT cannot run its network.
+      UserError: ai-edge-litert is not installed.
     """
     runtime = optional("ai_edge_litert.interpreter", _EXTRA)
-    data = read_bytes(path, MAX_DATA)
+    data, whole = read_bytes(path, MAX_DATA), False
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.getinfo(_METADATA).file_size > MAX_TEXT:
@@ -130,14 +132,16 @@ def read(path: Path) -> LoadedProgram:
             model = data[: min(entry.header_offset for entry in archive.infolist())]
         if metadata.get(_SHA256) not in (None, hashlib.sha256(model).hexdigest()):
             raise ValueError("the model does not have the SHA-256 in its metadata; export it again")
+        whole = _SHA256 in metadata
         interpreter = runtime.Interpreter(model_content=data, num_threads=os.cpu_count())
         interpreter.allocate_tensors()
         [given], [result] = interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:  # of zipfile, JSON or LiteRT, for any damage
-        reason = printable(" ".join(str(error).split()))[:200]
-        raise UserError(
-            f"{path} is damaged, or not a file of `netzoo export --format litert`: {reason}"
-        ) from None
+        problem = "is damaged, or not a file of `netzoo export --format litert`"
+        if whole:
+            version = importlib.metadata.version("ai-edge-litert")
+            problem = f"is whole, but LiteRT {version} cannot run its network"
+        raise UnreadableError(path, problem, error) from None
 
     def run(examples: np.ndarray) -> list[np.ndarray]:
         found = []

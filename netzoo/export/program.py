@@ -1,8 +1,10 @@
 """A program to export, an exported program that was read back, and what files say about it."""
 
+import contextlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import jax
 import numpy as np
 from jax import export
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, printable
 
 
 class Program(NamedTuple):
@@ -41,6 +43,39 @@ class LoadedProgram(NamedTuple):
 
     run: Callable[..., list[np.ndarray]]  # maps the inputs, in order, to the outputs
     metadata: Mapping[str, Any]
+
+
+class UnreadableError(UserError):
+    """The runtime of a format cannot read a file.
+
+    Attributes:
+      reason: What the runtime says.
+    """
+
+    def __init__(self, path: Path, problem: str, error: Exception):
+        """State the problem of the file at `path`, and the text of `error`."""
+        self.reason = printable(" ".join(str(error).split()))[:200]
+        super().__init__(f"{path} {problem}: {self.reason}")
+
+
+@contextlib.contextmanager
+def reading_back(out: Path, advice: str = "") -> Iterator[None]:
+    """Explain, in a `with` block, that a runtime cannot read a file that is not damaged.
+
+    Args:
+      out: The name that the file would get.
+      advice: What to do, for the end of the error.
+
+    Raises:
+      UserError: The block raises an UnreadableError.
+    """
+    try:
+        yield
+    except UnreadableError as error:
+        raise UserError(
+            f"{out} was not written, because the runtime of this format cannot read the file of "
+            f"this network: {error.reason}{advice}"
+        ) from None
 
 
 def optional(package: str, extra: str) -> ModuleType:

@@ -21,8 +21,7 @@ import jax
 import numpy as np
 from jax import export
 
-from netzoo.errors import UserError, printable
-from netzoo.export.program import LoadedProgram, Program, metadata_text, optional
+from netzoo.export.program import LoadedProgram, Program, UnreadableError, metadata_text, optional
 from netzoo.files import MAX_DATA, MAX_TEXT, open_regular
 from netzoo.json_files import parse_json
 from netzoo.kernels import use_backend
@@ -62,7 +61,8 @@ def read(path: Path) -> LoadedProgram:
     """Read a file; the program runs on JAX's default device.
 
     Raises:
-      UserError: `write` did not write the file, or flatbuffers is not installed.
+      UnreadableError: `write` did not write the file.
+      UserError: flatbuffers is not installed.
     """
     optional("flatbuffers", "stablehlo")
     try:
@@ -71,10 +71,8 @@ def read(path: Path) -> LoadedProgram:
     except OSError:
         raise
     except Exception as error:  # of zipfile, json, flatbuffers or MLIR, for any damage
-        reason = printable(" ".join(str(error).split()))[:200]
-        raise UserError(
-            f"{path} is damaged, or not a file of `netzoo export --format stablehlo`: {reason}"
-        ) from None
+        problem = "is damaged, or not a file of `netzoo export --format stablehlo`"
+        raise UnreadableError(path, problem, error) from None
     call = jax.jit(exported.call)
 
     def run(*inputs: np.ndarray) -> list[np.ndarray]:

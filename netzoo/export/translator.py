@@ -19,7 +19,7 @@ import netzoo
 from netzoo.errors import UserError
 from netzoo.export.check import LARGEST
 from netzoo.export.formats import FORMATS, read_program
-from netzoo.export.program import Program
+from netzoo.export.program import Program, reading_back
 from netzoo.files import new_folder, replacing
 from netzoo.kernels import use_precision
 from netzoo.paths import run_path
@@ -99,7 +99,9 @@ def export_translator(
                 known.load().write(file, program)
         expected = jax.jit(lambda v, *x: model.apply(v, *x, train=False))
         logits = np.asarray(expected(variables, source, target))
-        error = np.abs(_run(partial, known.suffix, source, target) - logits).max()
+        with reading_back(folder):
+            found = _run(partial, known.suffix, source, target)
+        error = np.abs(found - logits).max()
         relative = float(error / np.abs(logits).max())
         if not relative <= LARGEST:
             raise UserError(

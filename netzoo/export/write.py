@@ -9,6 +9,7 @@ from netzoo.errors import UserError
 from netzoo.export.check import LARGEST, Difference, Images, compare
 from netzoo.export.classifier import FileClassifier, image_program
 from netzoo.export.formats import FORMATS
+from netzoo.export.program import reading_back
 from netzoo.files import renaming, replacing
 from netzoo.tasks.classification.predictor import Predictor
 
@@ -54,9 +55,11 @@ def export_classifier(
         )
         options["calibration"] = np.split(inputs, len(inputs))
     with renaming(out) as partial:
-        with replacing(partial) as file:
-            FORMATS[file_format].load().write(file, program, **options)
-        found = compare(predictor, FileClassifier(partial), images)
+        with replacing(partial) as opened:
+            FORMATS[file_format].load().write(opened, program, **options)
+        with reading_back(out, "; use --precision float16" if precision == "int8" else ""):
+            file = FileClassifier(partial)
+        found = compare(predictor, file, images)
         if precision == "float32" and found.relative > LARGEST:
             raise UserError(
                 f"{out} was not written, because it and the network differ by more than "

@@ -7,9 +7,10 @@ import pytest
 
 from netzoo.cli import export as command
 from netzoo.errors import UserError
-from netzoo.export import check, write
+from netzoo.export import check, litert, write
 from netzoo.export.classifier import FileClassifier, image_program
 from netzoo.export.formats import FORMATS
+from netzoo.export.program import UnreadableError
 from netzoo.export.write import export_classifier
 from netzoo.models import create_model
 from netzoo.tasks.classification.predictor import Predictor
@@ -171,3 +172,21 @@ def test_unknown_suffixes(tmp_path):
     """The error lists the known suffixes."""
     with pytest.raises(UserError, match=r"unknown suffix.*'\.pt'.*\.stablehlo"):
         FileClassifier(tmp_path / "small.pt")
+
+
+def test_a_runtime_that_cannot_read_the_file(predictor, images, tmp_path, monkeypatch):
+    """Protects users of int8 ResNets: the error names their file, the reason and the way on."""
+
+    def unreadable(path):
+        raise UnreadableError(path, "is damaged", ValueError("failed to prepare"))
+
+    monkeypatch.setattr(litert, "write", lambda file, program, **options: file.write(b"model"))
+    monkeypatch.setattr(litert, "read", unreadable)
+    out = tmp_path / "a.tflite"
+    with pytest.raises(UserError) as caught:
+        export_classifier(predictor, "small", out, "litert", images, precision="int8")
+    assert str(caught.value) == (
+        f"{out} was not written, because the runtime of this format cannot read the file of this "
+        "network: failed to prepare; use --precision float16"
+    )
+    assert not [*tmp_path.iterdir()]

@@ -10,6 +10,7 @@ from netzoo.cli import export as command
 from netzoo.errors import UserError
 from netzoo.export import litert
 from netzoo.export.classifier import FileClassifier
+from netzoo.export.program import Program
 from netzoo.export.write import export_classifier
 from tests.export.conftest import NAMES
 
@@ -58,6 +59,16 @@ def test_damaged_files_give_one_message(paths, tmp_path):
         (tmp_path / f"{number}.tflite").write_bytes(bad)
         with pytest.raises(UserError, match="is damaged, or not a file of"):
             litert.read(tmp_path / f"{number}.tflite")
+
+
+def test_a_whole_file_is_not_called_damaged(tmp_path):
+    """Protects users of int8 ResNets: their file is right, and the runtime cannot run it."""
+    pytest.importorskip("ai_edge_litert")
+    program = Program(lambda x: (x,), {}, (), {"class_names": ["a"]})
+    path = tmp_path / "a.tflite"
+    path.write_bytes(b"model" + litert._archive(program, b"model"))
+    with pytest.raises(UserError, match=r"a\.tflite is whole, but LiteRT [\d.]+ cannot run its"):
+        litert.read(path)
 
 
 @pytest.mark.parametrize("exact", [True, False])

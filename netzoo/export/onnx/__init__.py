@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from netzoo.errors import UserError, printable
-from netzoo.export.program import LoadedProgram, Program, optional
+from netzoo.errors import UserError
+from netzoo.export.program import LoadedProgram, Program, UnreadableError, optional
 from netzoo.files import MAX_DATA, read_bytes
 
 _MOST_BYTES = 2**31 - 1  # the largest protocol buffer
@@ -50,8 +50,8 @@ def read(path: Path) -> LoadedProgram:
     """Read a file; ONNX Runtime runs the program on the CPU.
 
     Raises:
-      UserError: The file is damaged, or other files hold its weights; or onnx or onnxruntime is
-        not installed.
+      UnreadableError: The file is damaged, or other files hold its weights.
+      UserError: onnx or onnxruntime is not installed.
     """
     onnx, runtime = optional("onnx", "onnx"), optional("onnxruntime", "onnx")
     from netzoo.export.onnx.weights import check_weights  # imports onnx
@@ -63,8 +63,7 @@ def read(path: Path) -> LoadedProgram:
         check_weights(onnx.ModelProto.FromString(data))
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a class for each kind of damage
-        reason = printable(" ".join(str(error).split()))[:200]
-        raise UserError(f"{path} is damaged, or not an ONNX file: {reason}") from None
+        raise UnreadableError(path, "is damaged, or not an ONNX file", error) from None
     names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: np.ndarray) -> list[np.ndarray]:
