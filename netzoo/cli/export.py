@@ -68,8 +68,8 @@ def main(arguments: Sequence[str]) -> None:
     project = "for safetensors: names of the tensors, such as timm (default: netzoo's own)"
     parser.add_argument("--project", help=project)
     measure = (
-        "write every format to a temporary folder, LiteRT in every precision, and print sizes, "
-        "differences and times of one image; --out is then a CSV file"
+        "write a file of each format and precision to a temporary folder, and print their sizes, "
+        "their differences from the network and their times for one image; --out is then a CSV file"
     )
     parser.add_argument("--benchmark", action="store_true", help=measure)
     repeats = "timed calls for --benchmark (default: 100)"

@@ -173,14 +173,14 @@ class Task(abc.ABC):
         step: int,
         validation: Callable[[int | None], dict[str, np.ndarray]] | None,
     ) -> Any:
-        """Return what corrects the outputs, for `report`: a temperature, thresholds, or None.
+        """Return the temperature or the thresholds that `report` applies to outputs, or None.
 
         Args:
           workdir: The run folder.
           wanted: ("fit",) or (THRESHOLDS,) for new values, names of runs, or empty for stored or
             suggested ones.
           checkpoint: Which weights were evaluated.
-          step: Their step.
+          step: The step of these weights.
           validation: A function that evaluates the run's validation split, or a number of evenly
             spaced examples of it, and returns the rows of `final_step`. None if the run has no
             validation split, or the evaluation is on other data.

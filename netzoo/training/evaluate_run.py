@@ -63,8 +63,8 @@ def evaluate_run(
         `eval_validation` or `eval_train`. It is required for other data or settings than the run's,
         because the folder of a run holds only the results of the run.
       temperature: For images: ("fit",) fits the temperature on the validation split, and names of
-        other runs give the mean of theirs; either is stored in the run. If empty, the report shows
-        the stored temperature of these weights, or the one that the validation split suggests.
+        other runs give the mean of their temperatures. The run stores the result. If empty, the
+        report has the stored temperature, or the one that the validation split suggests.
       thresholds: For multi-label images: choose thresholds on the validation split and store them.
       compare: For images: another run, or the folder of its results (`out`), which was evaluated on
         the same examples. `eval.json` and the page then compare the two.

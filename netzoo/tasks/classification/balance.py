@@ -49,7 +49,7 @@ class Balance:
             share, rare = self._counts.sum() / len(counts), counts.min()
             return [
                 f"train.balance is sampling: an epoch has about {share:,.0f} images of each class, "
-                f"those of the rarest class ({rare:,} images) about {share / rare:.1f} times"
+                f"each of the {rare:,} images of the rarest class about {share / rare:.1f} times"
             ]
         if self.weights is None:
             return []

@@ -74,7 +74,7 @@ _SIZES = Rule(
 KEYS = (
     Key("data.fold", tuple, _FOLD, "(i, k): fold i of k of the training split validates"),
     Key("data.fold_seed", 0, rules.SEED, "seed of the folds, independent of the run's seed"),
-    Key("data.multi_label", False, None, "images have any number of classes: a sigmoid for each"),
+    Key("data.multi_label", False, None, "images have any number of classes, each with a sigmoid"),
     Key("data.image_size", 96, rules.IMAGE_SIZE, "side of the images in pixels"),
     Key("data.cache", "none", _CACHES, "cache in memory: files or pixels"),
     Key("data.on_corrupt", "stop", one_of("stop", "skip"), "action at a corrupt image"),
@@ -119,11 +119,11 @@ KEYS = (
     ),
     Key(
         *("train.balance", "none", one_of("none", "loss", "sampling")),
-        "rare classes: weights in the loss, or more of their images",
+        "gives rare classes higher weights in the loss, or more images",
     ),
     Key(
         *("train.class_weights", (), _CLASS_WEIGHTS),
-        "weights in the loss of images of these classes; those of the others are 1",
+        "weights in the loss of images of these classes; all other weights are 1",
     ),
     Key("train.freeze_batch_norm", False, None, "train with running statistics and no dropout"),
     Key("train.image_sizes", (), _SIZES, "image sizes from these epochs on; else data.image_size"),
@@ -149,7 +149,7 @@ KEYS = (
         "evaluation.duplicates",
         str,
         rules.PATH,
-        "list of `netzoo check --out`; the final evaluation reports the accuracy without them too",
+        "list of `netzoo check --out`; evaluations then have the accuracy without duplicates too",
     ),
     Key(
         *("evaluation.tta", "none", _VIEWS),
