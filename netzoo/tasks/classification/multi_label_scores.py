@@ -71,8 +71,8 @@ def multi_label_scores(
 def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return, for each class, the threshold with the highest F1 on these predictions.
 
-    It lies half-way between two neighbouring probabilities. A class without images gets 0.5.
-    `probabilities` and `labels` are those of `multi_label_scores`.
+    Each threshold lies half-way between two neighbouring probabilities. A class without images gets
+    0.5. `probabilities` and `labels` are those of `multi_label_scores`.
     """
     found = np.full(labels.shape[1], DEFAULT_THRESHOLD)
     for number, positive in enumerate((labels > 0.5).T):

@@ -58,7 +58,8 @@ def fetch(name: str, check: Callable[[Shapes], None] | None = None) -> HubFiles:
     Args:
       name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
       check: Called with the shapes of the tensors before the weights are downloaded; its errors
-        stop the download. It is not called if the weights are in the cache or are no safetensors.
+        stop the download. The check is left out if the weights are in the cache or not in the
+        .safetensors format.
 
     Raises:
       UserError: The package is missing, the name is malformed, there is no such repository,
