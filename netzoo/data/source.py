@@ -33,10 +33,10 @@ class Source(Protocol):
     """A fixed, random-access, thread-safe sequence of labelled images.
 
     A source may also have three more attributes. `names` are texts that identify its examples in
-    order, such as the names of files. A continued run compares them to detect changed data; see
-    `fingerprint`. `labels` are the labels of all examples in order, if the source knows these
-    without reading the images. `multi_label` is True if an image may have any number of classes;
-    see `is_multi_label` and `Example`.
+    order, such as the names of files. `labels` are the labels of all examples in order, if the
+    source knows these without reading the images. A continued run compares names and labels to
+    detect changed data; see `fingerprint`. `multi_label` is True if an image may have any number of
+    classes; see `is_multi_label` and `Example`.
     """
 
     name: str
@@ -59,12 +59,16 @@ class DatasetNotFoundError(SourceError):
 
 
 class HeldOutSource:
-    """A source that can be counted and named, but not read: the test split during training."""
+    """A source whose images cannot be read: the test split during training.
+
+    Names and labels stay known, for `fingerprint_of`.
+    """
 
     def __init__(self, source: Source):
         """Hold out the examples of `source`."""
         self.name, self.split, self.class_names = source.name, source.split, source.class_names
         self.names, self._length = getattr(source, "names", None), len(source)
+        self.labels = getattr(source, "labels", None)
         self.multi_label = is_multi_label(source)
 
     def __len__(self) -> int:
@@ -98,12 +102,26 @@ class SkipCorrupt:
                 note(f"Warning: corrupt example left out ({len(self)} so far): {error}")
 
 
-def fingerprint(examples: int, names: Iterable[str] | None) -> dict[str, Any]:
-    """Return the number of examples and the SHA-256 of their names, None for unknown names."""
+def fingerprint(
+    examples: int, names: Iterable[str] | None, labels: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return the number of examples, and the SHA-256 of their names and of their labels.
+
+    Unknown names are None, and unknown labels are left out.
+    """
     digest = hashlib.sha256()
     for name in names or ():
         digest.update(os.fsencode(name) + b"\0")
-    return {"examples": examples, "names": None if names is None else digest.hexdigest()}
+    found = {"examples": examples, "names": None if names is None else digest.hexdigest()}
+    if labels is not None:
+        found["labels"] = hashlib.sha256(np.asarray(labels, "<f8").tobytes()).hexdigest()
+    return found
+
+
+def fingerprint_of(source: Source) -> dict[str, Any]:
+    """Return the `fingerprint` of a source, with the labels if the source knows them."""
+    names, labels = (getattr(source, attribute, None) for attribute in ("names", "labels"))
+    return fingerprint(len(source), names, labels)
 
 
 def is_multi_label(source: Source) -> bool:

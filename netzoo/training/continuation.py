@@ -17,7 +17,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def fingerprints(config: ConfigDict, task: Task) -> dict[str, dict[str, Any]]:
-    """Return the number of examples and the hash of their names for every split of a run."""
+    """Return what `netzoo.data.source.fingerprint` says about every split of a run."""
     splits = {name: config.data[f"{name}_split"] for name in _SPLITS}
     return {name: task.fingerprint(split) for name, split in splits.items() if split}
 
@@ -68,6 +68,8 @@ def check_data(
             changed.append(f"  {name}: the run has {old:,} examples, now {new:,}")
         elif names in changes:
             changed.append(f"  {name}: the examples have other names")
+        elif f"data.{name}.labels" in changes:
+            changed.append(f"  {name}: the examples have other labels")
     if source != config.data.source and any(each["names"] is None for each in data.values()):
         changed.append(
             f"  data.source is {config.data.source!r}; its examples have no names to compare"
@@ -97,7 +99,9 @@ def notes(
     lines = []
     if changes:
         listed = (
-            f"{key} changed" if key.endswith(".names") else f"{key} was {old}, now {new}"
+            f"{key} changed"
+            if key.endswith((".names", ".labels"))
+            else f"{key} was {old}, now {new}"
             for key, (old, new) in changes.items()
         )
         lines.append(f"results may differ from an uninterrupted run's: {', '.join(listed)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from netzoo.data import ImageError, Source, TrainBatches, open_source
-from netzoo.data.source import SourceError
+from netzoo.data.source import SourceError, fingerprint_of
 from netzoo.data.sources.open import split_sizes
 from tests.data.conftest import jpeg
 
@@ -118,6 +118,13 @@ def test_columns_of_labels_in_their_own_order(write):
     """The option also selects columns, so that a list may have further ones of zeros and ones."""
     source = open_source(write(MULTI, "?labels=dog"), "test")
     assert source.class_names == ("dog",) and source[0]["label"].tolist() == [1]
+
+
+def test_the_fingerprint_covers_the_labels(write):
+    """Protects continued runs and stored features from a list whose labels were corrected."""
+    lists = ["path,label\n0.jpg,a\n1.jpg,b", "path,label\n0.jpg,b\n1.jpg,a"]
+    first, other = (fingerprint_of(open_source(write(text), "train")) for text in lists)
+    assert first["names"] == other["names"] and first["labels"] != other["labels"]
 
 
 def test_batches_are_functions_of_seed_and_position(write):

@@ -71,6 +71,15 @@ def test_changed_data_are_refused_or_accepted_by_a_flag(
     assert train(config, finished) == 0  # these are the data of the run now
 
 
+def test_changed_labels_are_refused(finished, pictures):
+    """Protects a run from a list whose labels were corrected between two sessions."""
+    recorded = json.loads((finished / "environment.json").read_text())
+    recorded["data"]["validation"]["labels"] = "those of the first session"
+    (finished / "environment.json").write_text(json.dumps(recorded))
+    with pytest.raises(UserError, match="validation: the examples have other labels"):
+        train(tiny_config(pictures), finished)
+
+
 def test_every_task_notices_changed_data():
     """Protects translation too: an additional or a different pair changes the fingerprint."""
     from netzoo.tasks import create_task, resolve_config

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from netzoo.data.images import EvalBatches
-from netzoo.data.source import SkipCorrupt, Source, fingerprint
+from netzoo.data.source import SkipCorrupt, Source, fingerprint_of
 from netzoo.errors import UserError
 from netzoo.files import MAX_DATA, open_regular, replacing
 from netzoo.kernels import compiler_options
@@ -67,7 +67,7 @@ class Extractor:
             "preprocessing": self.preprocessing,
             "source": [source.name, source.split],
             "skip_corrupt": skip_corrupt is not None,
-            **fingerprint(len(source), getattr(source, "names", None)),
+            **fingerprint_of(source),
         }
         key = sha256(json.dumps(described).encode()).hexdigest()[:16]
         path = self._folder / f"features-{key}.npz"

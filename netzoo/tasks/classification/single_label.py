@@ -16,7 +16,7 @@ from netzoo.data.cache import with_cache
 from netzoo.data.duplicates import read_pairs
 from netzoo.data.images import EvalBatches, TrainBatches
 from netzoo.data.relabel import RelabelledSource
-from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, example_name, fingerprint
+from netzoo.data.source import HeldOutSource, SkipCorrupt, Source, example_name, fingerprint_of
 from netzoo.data.sources.open import open_source, split_sizes
 from netzoo.errors import UserError, note
 from netzoo.files import write_text
@@ -169,9 +169,8 @@ class ImageClassification(Task):
         return [*size_notes(self.config, images), *self._balance.notes()]
 
     def fingerprint(self, split: str) -> dict[str, Any]:
-        """Return the number of images and the hash of their names."""
-        source = self._source(split)
-        return fingerprint(len(source), getattr(source, "names", None))
+        """Return the number of images, and the hashes of their names and labels."""
+        return fingerprint_of(self._source(split))
 
     @property
     def _top_k(self) -> int:
