@@ -1,6 +1,7 @@
 """Loads weights of other projects or of netzoo into a network."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,17 +60,18 @@ def load(
     Raises:
       UserError: See `load_weights`; or the weights have no class of this name.
     """
+    _check_arguments(num_classes, image_size, classes)
     weights = find_weights(name_or_path)
     name, options = _network(model, weights, options)
     weights = _of_network(weights, name)
     size = _image_size(image_size, weights, model or name)
+    if not size and model_entry(name).image_size:
+        raise UserError(f"image_size is 0, but {name} is a network on images")
     # These options determine the tensor names; the number of classes does not.
     module = create_model(name, **{**weights.options, **options})
     weights, _, layout, _ = recognise(weights, module, variable_shapes(module, size))
     if num_classes is None:
-        num_classes = weights.num_classes
-    if num_classes is None:
-        num_classes = classes_of(weights.tensors, layout) or 0
+        num_classes = _num_classes(weights, classes_of(weights.tensors, layout))
     module = create_model(name, num_classes, **{**weights.options, **options})
     images = weights.preprocessing and weights.preprocessing.at(size)
     if weights.known_from not in CATALOGUE:
@@ -85,6 +87,30 @@ def load(
         names = None  # of the head that the network does not have
     loaded = LoadedModel(module, variables, images, names)
     return loaded if classes is None else _with_classes(loaded, tuple(classes))
+
+
+def _num_classes(weights: Weights, held: int | None) -> int:
+    """Return the number of classes that the weights state, or else that of their head, `held`."""
+    stated = weights.num_classes
+    if stated and held and stated != held:
+        raise UserError(
+            f"{weights.known_from} says that {weights.path} has {stated:,} classes, but its head "
+            f"has {held:,}; pass num_classes={held} to keep the head"
+        )
+    return (held or 0) if stated is None else stated
+
+
+def _check_arguments(
+    num_classes: int | None, image_size: int | None, classes: Sequence[str] | None
+) -> None:
+    """Raise a UserError for arguments of `load` that no network has."""
+    for name, value in (("num_classes", num_classes), ("image_size", image_size)):
+        if value is not None and (not isinstance(value, Integral) or value < 0):
+            raise UserError(f"{name} is {value!r}; expected an integer of at least 0")
+    if isinstance(classes, str):
+        raise UserError(f"classes is {classes!r}; expected a list of names, such as [{classes!r}]")
+    if classes is not None and num_classes is not None:
+        raise UserError("give either num_classes or classes, which also says their number")
 
 
 def _with_classes(loaded: LoadedModel, classes: tuple[str, ...]) -> LoadedModel:

@@ -33,6 +33,7 @@ from netzoo.weights.class_names import (
 )
 from netzoo.weights.download import download
 from netzoo.weights.formats.read import OWN, read_metadata, read_weights
+from netzoo.weights.hub.fetch import WEIGHTS
 from netzoo.weights.hub.find import describe_file, find_in_folder, find_in_hub, is_hub_name
 from netzoo.weights.published import Preprocessing, PublishedWeights
 from netzoo.weights.recognise import Weights, recognise
@@ -63,6 +64,12 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
     if path.is_dir():
         if found := find_in_folder(path):
             return found
+        if held := next((name for name in WEIGHTS if (path / name).is_file()), None):
+            raise UserError(
+                f"{path} holds {held}, but no {CONFIG_FILE} with timm's key architecture or "
+                "transformers' model_type. Download this file too, or pass the path of the file of "
+                "weights and the name of its network"
+            )
         raise UserError(
             f"{path} is neither a run of netzoo, which has {CONFIG_FILE} and {CHECKPOINTS}/, nor a "
             f"folder of weights such as model.safetensors.{near_run(path)}"

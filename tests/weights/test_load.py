@@ -72,7 +72,7 @@ def test_a_folder_of_the_hub(tmp_path, variables):
     loaded = netzoo.load(tmp_path, MODEL)
     assert_identical(loaded.variables, variables)
     np.testing.assert_allclose(loaded.preprocessing.mean, [25.5, 51, 102])
-    assert loaded.preprocessing[2:] == (200, 160, "bilinear")
+    assert loaded.preprocessing[2:] == (200, 160, "bilinear", "center")
     (tmp_path / "model.safetensors").unlink()
     half = len(tensors) // 2
     parts = {"a.bin": dict([*tensors.items()][:half]), "b.bin": dict([*tensors.items()][half:])}
@@ -316,6 +316,30 @@ def test_unknown_name(name, message):
     """The error suggests the closest published weights."""
     with pytest.raises(UserError, match=message):
         netzoo.load_weights(name, "resnet50")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": -1}, "num_classes is -1; expected an integer of at least 0"),
+        ({"image_size": "224"}, "image_size is '224'; expected an integer"),
+        ({"image_size": 0}, "image_size is 0, but .* is a network on images"),
+        ({"classes": "daisy"}, r"expected a list of names, such as \['daisy'\]"),
+        ({"classes": ["daisy"], "num_classes": 1}, "give either num_classes or classes"),
+    ],
+)
+def test_arguments_that_no_network_has(arguments, message, tmp_path):
+    """Protects from tracebacks of JAX: an argument is refused by its name."""
+    save_file({"a": np.zeros(1, np.float32)}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=message):
+        netzoo.load(tmp_path / "a.safetensors", MODEL, **arguments)
+
+
+def test_folder_with_weights_but_no_config(tmp_path):
+    """The error names the file that is there and the one that is missing."""
+    save_file({"a": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"holds model\.safetensors, but no config\.json with"):
+        netzoo.load(tmp_path)
 
 
 def test_folder_without_run(tmp_path):

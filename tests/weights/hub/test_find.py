@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 import netzoo
+from netzoo.errors import UserError
 from netzoo.processes import sha256_of_arrays
 from netzoo.weights import to_torch
 from netzoo.weights.provenance import provenance
@@ -176,3 +177,11 @@ def test_a_network_below_the_classifier_lacks_a_prefix(tmp_path):
     loaded = netzoo.load(tmp_path)
     assert_identical(loaded.variables, variables)
     assert loaded.model.num_classes == 0 and loaded.preprocessing.crop_size == 32
+
+
+def test_a_stated_number_of_classes_that_the_head_lacks(tmp_path):
+    """Protects from a random head that nobody asked for, and from one that fills the memory."""
+    for name, data in repository({**OF_TIMM, "num_classes": 10**9}, "timm").files.items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=r"1,000,000,000 classes, but its head has 3; pass num_cl"):
+        netzoo.load(tmp_path)
