@@ -115,8 +115,8 @@ def test_names_of_the_hub_give_everything_without_a_catalogue(loaded):
     answers, said, _, repositories = loaded
     timm, transformers = answers["org/timm"], answers["org/transformers"]
     commit = commit_of(repositories["org/timm"].files)
-    assert timm["images"] == [[63.75] * 3, [58.395, 57.12, 57.375], 32, 32, "bicubic"]
-    assert transformers["images"] == [[127.5] * 3, [127.5] * 3, 32, 32, "bilinear"]
+    assert timm["images"] == [[63.75] * 3, [58.395, 57.12, 57.375], 32, 32, "bicubic", "center"]
+    assert transformers["images"] == [[127.5] * 3, [127.5] * 3, 32, 32, "bilinear", "squash"]
     assert timm["names"] == transformers["names"] == NAMES
     assert timm["mean"] == 63.75 and transformers["mean"] == 127.5
     assert timm["provenance"]["name"] == f"hf:org/timm@{commit}"
