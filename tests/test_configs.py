@@ -14,7 +14,7 @@ from netzoo.data.sources.synthetic import builder
 from netzoo.kernels import use_backend
 from netzoo.mesh import create_mesh
 from netzoo.tasks import create_task, resolve_config
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 from netzoo.training import train
 from netzoo.training.step import build_train_program
 from tests.conftest import fast_only
@@ -114,7 +114,7 @@ def test_the_step_for_an_accelerator_can_be_traced(name):
     config = resolve_config(config, open_data=False)
     classes = 1000 if path.startswith("imagenet") else 5
     with use_backend("native"):
-        task, batch = ImageClassification.without_data(config, classes)
+        task, batch = SingleLabelClassification.without_data(config, classes)
         program = build_train_program(config, task, create_mesh())
         state, metrics = jax.eval_shape(program.step, program.state, batch)
     assert batch["image"].shape == (config.train.batch_size, size, size, 3)

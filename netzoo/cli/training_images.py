@@ -14,8 +14,8 @@ from netzoo.data.images import Augment
 from netzoo.data.source import Example
 from netzoo.errors import UserError
 from netzoo.tasks import create_resolved_task, resolve_config
+from netzoo.tasks.classification.image_classification import ImageClassification
 from netzoo.tasks.classification.inputs import network_inputs
-from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.training.step import in_parts, run_keys
 
 _inputs = jax.jit(network_inputs, static_argnums=(0, 1))

@@ -15,7 +15,7 @@ from netzoo.export.classifier import LOGITS, FileClassifier
 from netzoo.paths import user_path
 from netzoo.tasks import run_config
 from netzoo.tasks.classification.predictor import Predictor
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 
 LARGEST = 1e-4  # largest difference of files in float32, relative to the largest output
 IMAGES = 16  # number of images that are compared
@@ -118,8 +118,8 @@ def run_images(
     """
     try:
         config = run_config(workdir, config)
-        task = ImageClassification.for_evaluation(config, workdir)
-        assert isinstance(task, ImageClassification)
+        task = SingleLabelClassification.for_evaluation(config, workdir)
+        assert isinstance(task, SingleLabelClassification)
         split = (not training and config.data.validation_split) or config.data.train_split
         source = task.labelled(split)
         examples = [source[int(i)] for i in evenly_spaced(len(source), count)]

@@ -18,14 +18,14 @@ from netzoo.models import list_models
 from netzoo.progress import track
 from netzoo.tasks import resolve_config
 from netzoo.tasks.classification.calibration import Temperature
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 from netzoo.training.evaluation import evaluate_rows
 from netzoo.workdir import EVAL_FILE
 from netzoo.workdir.environment import commit, versions
 from netzoo.workdir.outputs import check_results_folder, check_writable
 
 
-class _FileTask(ImageClassification):
+class _FileTask(SingleLabelClassification):
     """Image classification whose logits come from a file."""
 
     def __init__(self, config: ConfigDict, file: FileClassifier):

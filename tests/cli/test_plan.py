@@ -7,7 +7,7 @@ import pytest
 
 from netzoo.cli.plan.collectives import bytes_sent
 from netzoo.config import default_config
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 from tests.conftest import slow
 from tests.training.runs import run
 
@@ -55,7 +55,7 @@ def test_classes_need_no_data():
     """Protects `--classes`, which plans without data."""
     config = default_config()
     config.data.source = "folder:nowhere"
-    task, batch = ImageClassification.without_data(config, classes=7)
+    task, batch = SingleLabelClassification.without_data(config, classes=7)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     assert jax.tree.leaves(shapes["params"]["logits"])[0].shape[-1] == 7
     assert batch["image"].shape == (32, 96, 96, 3)

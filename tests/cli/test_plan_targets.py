@@ -19,7 +19,7 @@ from netzoo.config import default_config
 from netzoo.config.overrides import override, read_config, split_overrides
 from netzoo.errors import UserError
 from netzoo.json_files import check_shape
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 
 GIB = 2**30
 V5E, EIGHT = parse_target("tpu:v5e:1x1"), parse_target("tpu:v5e:2x4")
@@ -354,17 +354,17 @@ def test_missing_compiler_names_the_extra(monkeypatch):
 def test_configurations_plan_without_data(name, side):
     """Protects plans of ImageNet, which few have at hand: the images have the size of training."""
     config = read_config(name)
-    _, batch = ImageClassification.without_data(config, classes=1000)
+    _, batch = SingleLabelClassification.without_data(config, classes=1000)
     assert batch["image"].shape == (config.train.batch_size, side, side, 3)
 
 
 def test_growing_images_plan_the_largest():
     config = default_config()
     config.train.image_sizes = ((0, 64), (3, 160), (9, 128))
-    _, batch = ImageClassification.without_data(config, classes=2)
+    _, batch = SingleLabelClassification.without_data(config, classes=2)
     assert batch["image"].shape[1] == 160
     config.train.image_sizes = ((3, 64),)
-    _, batch = ImageClassification.without_data(config, classes=2)
+    _, batch = SingleLabelClassification.without_data(config, classes=2)
     assert batch["image"].shape[1] == config.data.image_size
 
 

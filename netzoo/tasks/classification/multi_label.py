@@ -16,6 +16,7 @@ from netzoo.data.source import class_text, example_name
 from netzoo.errors import UserError
 from netzoo.mesh import is_writer
 from netzoo.progress import format_metric
+from netzoo.tasks.classification.image_classification import ImageClassification
 from netzoo.tasks.classification.multi_label_page import multi_label_page
 from netzoo.tasks.classification.multi_label_scores import (
     best_thresholds,
@@ -23,7 +24,6 @@ from netzoo.tasks.classification.multi_label_scores import (
     score_cells,
 )
 from netzoo.tasks.classification.predictions import PREDICTIONS_FILE, write_multi_label
-from netzoo.tasks.classification.single_label import ImageClassification
 from netzoo.tasks.classification.thresholds import save_thresholds, stored_thresholds
 from netzoo.tasks.classification.thumbnails import Explain, thumbnails
 from netzoo.tasks.run_facts import RunFacts
@@ -60,13 +60,6 @@ class MultiLabelClassification(ImageClassification):
         logits = self._logits(variables, batch)
         rows = {"logits": logits, "label": batch["label"], "mask": batch["mask"]}
         return self._sums(logits, batch), rows
-
-    def final_step(
-        self, split: str
-    ) -> Callable[[ArrayTree, ArrayTree], tuple[ArrayTree, ArrayTree]]:
-        """Return `evaluation_step`."""
-        del split
-        return self.evaluation_step
 
     def metrics(self, sums: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
         """Return the loss and the scores at the threshold 0.5; see `multi_label_scores`."""
@@ -125,11 +118,6 @@ class MultiLabelClassification(ImageClassification):
     def read_evaluation(self, folder: Path, split: str) -> Any:
         """Raise a UserError: comparisons need one class in each image."""
         raise UserError("a multi-label run cannot be compared with another; omit --compare")
-
-    def pictures(self, split: str, rows: Arrays, report: dict[str, Any]) -> dict[str, bytes]:
-        """Return no pictures, because there is no confusion matrix."""
-        del split, rows, report
-        return {}
 
     def page(
         self,

@@ -27,7 +27,7 @@ from netzoo.tasks.classification.probe import (
     choose,
     score,
 )
-from netzoo.tasks.classification.single_label import ImageClassification
+from netzoo.tasks.classification.single_label import SingleLabelClassification
 from netzoo.weights import LoadedModel, load, save_safetensors
 from netzoo.weights.origin import find_weights
 from netzoo.workdir.environment import commit, versions
@@ -138,13 +138,13 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def _task(config: ConfigDict, weights: str, test: bool) -> ImageClassification:
+def _task(config: ConfigDict, weights: str, test: bool) -> SingleLabelClassification:
     """Return the task with the data of a configuration, and with no other part of it."""
     config = ConfigDict(config)
     if config.task != default_config().task:
         raise UserError(f"only weights of {default_config().task} can be probed, got {config.task}")
     config.model, config.init.weights = default_config().model, None
-    task = ImageClassification(resolve_config(config, run_path(weights), training=True))
+    task = SingleLabelClassification(resolve_config(config, run_path(weights), training=True))
     split = task.config.data.test_split
     if test and split is None:
         raise UserError("there is nothing to test on: data.test_split is None")

@@ -7,8 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from netzoo.tasks import create_task
+from netzoo.tasks.classification import image_classification as module
 from netzoo.tasks.classification import mix as mixing
-from netzoo.tasks.classification import single_label as module
 from netzoo.tasks.classification.mix import cutmix
 from tests.conftest import slow, tiny_config
 
