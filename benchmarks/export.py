@@ -5,10 +5,11 @@ python -m benchmarks.export --out results/export/families.csv --images photos --
     --repeats 50
 
 The first command writes a file of every format whose packages are installed, and measures sizes and
-differences. It continues the rows of --out: it measures only what is missing there. Sizes do not
-depend on the values of the weights, so random weights suffice. The second command measures all
-latencies again, of the same files: medians for one image at a time, where the network and the files
-take turns. It needs a quiet machine. `--table` prints the rows as Markdown without measuring.
+differences. If --out exists, the command measures only the rows that are missing in it. Sizes do
+not depend on the values of the weights, so random weights suffice. The second command measures all
+latencies of the same files again: medians for one image at a time. The network and the files take
+turns. Run the second command on a machine without other work. `--table` prints the rows as Markdown
+without measuring.
 """
 
 import argparse
@@ -51,7 +52,7 @@ _NOT_INSTALLED = "not installed"
 
 
 class Row(NamedTuple):
-    """What was measured of a network in a format. None stands for what was not measured."""
+    """The measurements of a network in a format; None for a missing measurement."""
 
     model: str
     pixels: int
@@ -131,14 +132,14 @@ def images_of(predictor: Predictor, paths: Sequence[str]) -> tuple[Images, Image
 
 
 def measure(name: str, rows: Rows, paths: Sequence[str], folder: Path, repeats: int) -> None:
-    """Measure what is missing of a network, and with `repeats` its latencies.
+    """Measure the missing rows of a network and, with `repeats`, its latencies.
 
     Args:
       name: The network.
       rows: The results.
       paths: Images, or folders of images.
-      folder: Where the exported files lie. Absent ones are written.
-      repeats: Number of timed calls; 0 measures no latency.
+      folder: The folder of the exported files; missing files are written.
+      repeats: Number of timed calls; 0 leaves out the latencies.
     """
     missing = [kind for kind in FORMATS if _is_missing(rows.get(name, kind), folder, repeats)]
     if not (missing or repeats):
@@ -164,7 +165,7 @@ def measure(name: str, rows: Rows, paths: Sequence[str], folder: Path, repeats: 
 
 
 def _is_missing(row: Row | None, folder: Path, repeats: int) -> bool:
-    """Return whether a row has no size, or lacks the file for measuring its latency."""
+    """Return whether the size is missing, or the file that the latency needs."""
     if row is None or row.bytes is None:
         return True
     return bool(repeats) and row.format != NETWORK and not KINDS[row.format].path(folder).exists()

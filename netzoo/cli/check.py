@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.out or options.near != NEAR:
             check_can_hash()
         note(
-            "near duplicates are not searched; install imagehash: pip install 'netzoo[duplicates]'"
+            "near duplicates are not searched for; they need imagehash: "
+            "pip install 'netzoo[duplicates]'"
         )
         hashing = False
     sources = _open(options)
@@ -66,7 +67,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="TFDS folder (default: ~/tensorflow_datasets)")
     near = f"bits in which two perceptual hashes may differ, of {BITS} (default: {NEAR})"
     parser.add_argument("--near", type=int, default=NEAR, help=near)
-    exact = "search only identical files, which is faster"
+    exact = "search for identical files only, which is faster"
     parser.add_argument("--exact", action="store_true", help=exact)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -80,7 +81,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
             f"and 0 to {BITS // 2 - 1} bits"
         )
     if options.exact and (options.out or options.near != NEAR):
-        raise UserError("--exact finds no near duplicates; omit --exact, or --near and --out")
+        raise UserError("--exact finds identical files only; omit --exact, or --near and --out")
     return options
 
 
@@ -90,7 +91,9 @@ def _open(options: argparse.Namespace) -> list[Source]:
     if names is None:
         sizes = split_sizes(options.source, options.data_dir)
         if not sizes:
-            raise UserError(f"{options.source} lists no splits; name them: --splits SPLIT ...")
+            raise UserError(
+                f"{options.source} does not list its splits; name them: --splits SPLIT ..."
+            )
         try:
             names = [split for split in default_splits(sizes) if split]
         except SourceError:  # no training split, for example

@@ -49,9 +49,9 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lay out the first examples of each class in a row beside the class name.
 
-    The function reads no more of the source than needed. An image of several classes is in the rows
-    of all its classes. Missing examples stay blank. `tile_size` is the side of an example in
-    pixels.
+    The function stops reading the source when all rows are full. An image of several classes is in
+    the rows of all its classes. Missing examples stay blank. `tile_size` is the side of an example
+    in pixels.
 
     Returns:
       uint8 image `[height, width, 3]`.

@@ -54,8 +54,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", metavar="DIR", help=out)
     temperature = (
         "for images: store a temperature, which predictions then use; `fit` fits it on the "
-        "validation split, and folders of runs give the mean of their temperatures (default: store "
-        "none, and report the stored one or the one that the validation split suggests)"
+        "validation split, and folders of runs give the mean of their temperatures (default: do "
+        "not store one; report the stored one or, without it, the one that the validation split "
+        "suggests)"
     )
     parser.add_argument("--temperature", metavar="RUN", nargs="+", default=(), help=temperature)
     thresholds = (

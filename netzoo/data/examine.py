@@ -23,14 +23,14 @@ _AT_ONCE = 256  # examples; limits the memory of pending results
 class Examined(NamedTuple):
     """One image of a source; `problem` says why it cannot be read."""
 
-    name: str  # of the example
+    name: str  # name of the example
     split: str
     classes: tuple[int, ...] = ()
     label: str = ""  # the names of its classes
     digest: str = ""  # SHA-256 of the file
     bits: np.ndarray | None = None  # perceptual hash, bool [256]; None if it was not asked for
     size: tuple[int, int] = (0, 0)  # width and height in pixels
-    bytes: int = 0  # of the file
+    bytes: int = 0  # size of the file
     problem: str | None = None
 
 
@@ -59,7 +59,7 @@ def examine(source: Source, threads: int = 2, *, hashing: bool = True) -> Iterat
       hashing: Whether to compute perceptual hashes.
 
     Raises:
-      UserError: `hashing`, and the package imagehash is not installed.
+      UserError: `hashing` is True, but the package imagehash is not installed.
     """
     if hashing:
         check_can_hash()

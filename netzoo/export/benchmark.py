@@ -43,7 +43,7 @@ KINDS = {
 
 
 class Measured(NamedTuple):
-    """The measurements of the network or of a file. None stands for what was not measured."""
+    """The measurements of the network or of a file; None for a missing measurement."""
 
     name: str  # `NETWORK`, or a key of `KINDS`
     size: int | None  # bytes of the file, or of the network's variables
@@ -100,8 +100,7 @@ def measured_file(
 ) -> Measured:
     """Write a file of a kind into a folder, and return its row without its latency.
 
-    For the arguments, see `benchmark`. A network that this kind cannot hold gives a row with the
-    reason.
+    For the arguments, see `benchmark`. If the file cannot be written, the row gives the reason.
     """
     file_format, precision = KINDS[kind]
     path, int8 = KINDS[kind].path(folder), precision == "int8"

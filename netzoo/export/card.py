@@ -15,7 +15,7 @@ from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
 _EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
 _SHOWN = 20  # class names
 _UNKNOWN = "unknown; the owner of the weights decides"
-_LICENCES = ("apache-2.0", "bsd-3-clause", "mit", "cc-by-nc-4.0")  # names of the hub
+_LICENCES = ("apache-2.0", "bsd-3-clause", "mit", "cc-by-nc-4.0")  # the hub's names
 
 
 def run_facts(workdir: Path, config: Any) -> dict[str, Any]:

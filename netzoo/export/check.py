@@ -73,7 +73,7 @@ def named_images(predictor: Predictor, paths: Sequence[str]) -> Images:
     """Return images of files and of folders, at most `IMAGES`, evenly spaced.
 
     Raises:
-      UserError: The paths name no image, or an image cannot be read.
+      UserError: The folders do not contain images, or an image cannot be read.
     """
     files = image_files(paths)
     return read_images(predictor, [files[i] for i in evenly_spaced(len(files), IMAGES)])
@@ -83,7 +83,7 @@ def image_files(paths: Sequence[str]) -> list[Path]:
     """Return image files and those below folders.
 
     Raises:
-      UserError: The paths name no image.
+      UserError: The folders do not contain images.
     """
     files: list[Path] = []
     for path in map(user_path, paths):

@@ -89,9 +89,10 @@ def _converter(tensorflow: Any, program: Program, precision: str) -> Any:
 
 
 def _check_int8(jaxpr: core.Jaxpr) -> None:
-    """Raise a UserError for the exact GELU, because LiteRT aborts on its int8 files.
+    """Raise a UserError if the network has the exact GELU.
 
-    TensorFlow 2.21 gives values inside its `erfc` a scale of 1e33, which LiteRT cannot represent.
+    LiteRT aborts on int8 files of such networks: TensorFlow 2.21 gives values inside `erfc` a scale
+    of 1e33, which LiteRT cannot represent.
     """
     for equation in jaxpr.eqns:
         if equation.primitive.name == "erfc":

@@ -18,9 +18,9 @@ class Alias(NamedTuple):
     image_size: int | None = None  # side in pixels, if it is not the network's usual one
 
 
-_OF_TIMM = MappingProxyType({"norm_epsilon": 1e-5})  # BatchNorm's, where netzoo's default is 1e-3
+_OF_TIMM = MappingProxyType({"norm_epsilon": 1e-5})  # for BatchNorm; netzoo's default is 1e-3
 _OF_TENSORFLOW = MappingProxyType({"padding": "same", "norm_epsilon": 1e-3})
-_OF_TRANSFORMERS = MappingProxyType({"norm_epsilon": 1e-12})  # LayerNorm's
+_OF_TRANSFORMERS = MappingProxyType({"norm_epsilon": 1e-12})  # for LayerNorm
 
 _TIMM_VITS = {
     "vit_tiny_patch16": "vit_ti16",
@@ -46,8 +46,8 @@ _TIMM_VITS = {
 _DEIT3 = MappingProxyType({"layer_scale": 1e-6, "patch_positions_only": True})
 _DEIT3_VITS = {"small_patch16": "vit_s16", "base_patch16": "vit_b16", "large_patch16": "vit_l16"}
 _QUICK = MappingProxyType({"quick_gelu": True})
-# timm's networks of CLIP: size and patch, and netzoo's name; the sides of their images in timm, and
-# those of the networks with quick GELU.
+# timm's networks of CLIP: timm's name of the size and the patch; netzoo's name; the sides of the
+# images in timm; and these sides for the networks with quick GELU.
 _CLIP_VITS = (
     ("base_patch32", "vit_b32_clip", (224, 256, 384, 448), (224,)),
     ("base_patch16", "vit_b16_clip", (224, 384), (224,)),
@@ -92,7 +92,7 @@ ALIASES: Mapping[str, Alias] = {
     "mobilenetv1_100": Alias("mobilenet_v1", _OF_TIMM),
     **{
         f"mobilenetv1_{n}": Alias(f"mobilenet_v1_{n}", _OF_TIMM)
-        for n in ("025", "050", "075", "100h", "125")  # timm itself has no network below 100
+        for n in ("025", "050", "075", "100h", "125")  # timm's own narrowest is 100
     },
     "mobilenetv2_100": Alias("mobilenet_v2"),
     **{

@@ -21,7 +21,7 @@ OTHER_TOKENS = (1, 0, 5)  # a class token, none, or a class token and four regis
 
 
 def is_square(count: int) -> bool:
-    """Return whether so many patches may form a square."""
+    """Return whether this number of patches can form a square."""
     return math.isqrt(count) ** 2 == count
 
 

@@ -25,7 +25,7 @@ from netzoo.weights.hub.find import is_hub_name
 from netzoo.weights.origin import describe_weights
 from netzoo.weights.recognise import Weights, differing, taken
 
-THRESHOLDS = "thresholds"  # what `netzoo eval --thresholds` asks `Task.fitted` for
+THRESHOLDS = "thresholds"  # `wanted` of `Task.fitted` with `netzoo eval --thresholds`
 
 
 class Task(abc.ABC):
@@ -147,7 +147,8 @@ class Task(abc.ABC):
     ) -> tuple[ArrayTree, ArrayTree]:
         """Return the sums of a batch, and rows for metrics that do not follow from sums.
 
-        The rows are arrays with an entry for each row of the batch; by default there are none.
+        The rows are arrays with an entry for each example of the batch. By default, the dictionary
+        of rows is empty.
         """
         return self.evaluation_sums(variables, batch), {}
 
@@ -186,7 +187,8 @@ class Task(abc.ABC):
             validation split, or the evaluation is on other data.
 
         Raises:
-          UserError: The task has no such value, or it cannot be determined.
+          UserError: The task has neither a temperature nor thresholds, or the value cannot be
+            determined.
         """
         del workdir, checkpoint, step, validation
         if wanted:

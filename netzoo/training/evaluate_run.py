@@ -145,7 +145,7 @@ def _has_validation(workdir: Path, config: ConfigDict) -> bool:
 
 
 def _wanted(temperature: Sequence[str], thresholds: bool) -> tuple[str, ...]:
-    """Return what `Task.fitted` is asked for."""
+    """Return the argument `wanted` of `Task.fitted`."""
     if thresholds and temperature:
         raise UserError("a run has a temperature or thresholds; omit one of the two flags")
     return (THRESHOLDS,) if thresholds else tuple(temperature)

@@ -89,7 +89,7 @@ def list_weights(pattern: str = "*") -> list[str]:
 
 
 def default_weights(model: str) -> PublishedWeights | None:
-    """Return the best published weights of a network in the registry; None if there are none.
+    """Return the best published weights of a network in the registry, None without any.
 
     The criteria, the most important first: the licence allows commercial use, the weights have a
     head, they were made for the network's usual image size, and their accuracy is the highest.

@@ -51,7 +51,7 @@ def load_class_names(workdir: Path) -> tuple[str, ...]:
 def stored_class_names(path: Path) -> tuple[str, ...] | None:
     """Return the class names that `save_safetensors` wrote into a file, in the order of the logits.
 
-    The result is None if the file is missing or stores no names.
+    The result is None if the file or the names in it are missing.
 
     Raises:
       UserError: The names are damaged.

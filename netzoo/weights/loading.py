@@ -84,7 +84,7 @@ def load(
     variables = fit(found, module, shapes, size, seed=seed, name=name)
     names = weights.class_names
     if names is not None and len(names) != module.num_classes:
-        names = None  # of the head that the network does not have
+        names = None  # these names belong to a head that the network lacks
     loaded = LoadedModel(module, variables, images, names)
     return loaded if classes is None else _with_classes(loaded, tuple(classes))
 

@@ -81,7 +81,7 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         network = str(name_or_path).partition(".")[0]
         reason = None if own_name(network)[0] in list_models() else nearest(network)
         hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
-        hint = f" As to its name, {reason}." if reason else hint
+        hint = f" Judging by the name, {reason}." if reason else hint
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
     if "-NC" in published.licence:
         note_once(f"{published.name}: the licence {published.licence} forbids commercial use")

@@ -31,8 +31,8 @@ class Weights(NamedTuple):
     # The names that the author of the weights gave to the file and its folder.
     called: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None  # in the order of the logits; None if unknown
-    num_classes: int | None = None  # length of the logits, 0 for no head; None if unknown
-    licence: str | None = None  # of weights with a description of the hub
+    num_classes: int | None = None  # length of the logits; 0 without a head; None if unknown
+    licence: str | None = None  # known for weights with a description of the hub
 
 
 class Recognised(NamedTuple):

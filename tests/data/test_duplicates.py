@@ -108,12 +108,12 @@ def test_the_command_lists_and_draws_pairs(folder, tmp_path, capsys):
     assert command.main([f"folder:{folder}", "--strict"]) == 1
     with pytest.raises(UserError, match="--near 300; expected"):
         command.main([f"folder:{folder}", "--near", "300"])
-    with pytest.raises(UserError, match="--exact finds no near"):
+    with pytest.raises(UserError, match="--exact finds identical files only"):
         command.main([f"folder:{folder}", "--exact", *files])
 
 
 def test_json_and_the_problems(folder, capsys):
-    """Two problems, a pair across splits and a contradiction; a copy in one class is none."""
+    """A pair across splits and a contradiction are problems; a copy in one class is allowed."""
     assert command.main([f"folder:{folder}", "--splits", "train", "test", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["problems"], len(found["duplicates"]), found["images"]) == (2, 3, 11)
@@ -122,7 +122,7 @@ def test_json_and_the_problems(folder, capsys):
 
 
 def test_without_the_package(folder, monkeypatch, capsys):
-    """Identical files are found without it; a list for evaluations needs it."""
+    """Identical files are found without imagehash; a list for evaluations needs imagehash."""
     monkeypatch.setattr(command, "can_hash", lambda: False)
     monkeypatch.setattr("netzoo.data.examine.can_hash", lambda: False)
     command.main([f"folder:{folder}"])
@@ -133,7 +133,7 @@ def test_without_the_package(folder, monkeypatch, capsys):
 
 
 def test_imbalanced_training_images_are_named(folder, capsys):
-    """The training split decides: three times as many dogs, and no remark on the test split."""
+    """The message is about the training split only, which has three times as many dogs as cats."""
     for number in range(9):
         (folder / "train" / "dogs" / f"more{number}.jpg").write_bytes(scene(100 + number))
     command.main([f"folder:{folder}", "--exact", "--splits", "train", "test"])

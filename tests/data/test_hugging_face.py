@@ -1,4 +1,4 @@
-"""Data sets of the package `datasets`, from files that the tests write: no network."""
+"""Data sets of the package `datasets`, from files that the tests write, offline."""
 
 import collections
 import io

@@ -152,7 +152,7 @@ def test_batches_are_functions_of_seed_and_position(write):
         ("path,species\n0.jpg,a", "", r"for the label \(label, .*are path, species.*label=COLUMN"),
         ("0.jpg,a\n1.jpg,b", "", "expected the names of the columns, such as path,label"),
         ("path,label,label\n0.jpg,a,b", "", "expected different names"),
-        ("path,label\n", "", "lists no images"),
+        ("path,label\n", "", "does not list images"),
         ("path,label\n0.jpg,a\n1.jpg", "", "line 3: it has 1 values; expected 2"),
         ("path,label\n0.jpg,a\n1.jpg,", "", "line 3: the label is empty"),
         ("path,label\n,a\n1.jpg,b", "", "line 2: the path is empty"),
@@ -161,7 +161,7 @@ def test_batches_are_functions_of_seed_and_position(write):
         (
             "path,label,split\n0.jpg,daisy,train\n1.jpg,dasy,test",
             "",
-            "line 3: the label is 'dasy', and no image of the training.*Did you mean 'daisy'",
+            "line 3: the label is 'dasy', which does not occur in the tr.*Did you mean 'daisy'",
         ),
         ("path,label\n0.jpg,a\n9.jpg,b", "", r"1 of 2 images .* missing: 9.jpg \(line 3\).*root="),
         ("path,label\n0.jpg,a\n./0.jpg,b", "", r"lists ./0.jpg in line 2 and again"),

@@ -133,7 +133,7 @@ def test_nested_classes(split, tmp_path, capsys):
 
 
 def test_nested_classes_have_no_images_beside_them(tmp_path):
-    """Protects from a class that consists of the images nobody sorted."""
+    """Images that are not sorted into classes must not become a class."""
     write(tmp_path, "pets", "pets/cat", "pets/dog")
     with pytest.raises(SourceError, match=r"/pets/ holds images, and so does .* pets/(cat|dog)"):
         open_source(f"folder:{tmp_path}?nested=yes", "train")
@@ -150,7 +150,7 @@ def test_unknown_options(options, message, tmp_path):
 
 
 def test_a_question_mark_in_a_path(tmp_path):
-    """Protects paths that need no options."""
+    """A question mark belongs to the path unless `NAME=VALUE` follows it."""
     write(tmp_path / "why?", "a", "b")
     assert len(open_source(f"folder:{tmp_path}/why?", "train")) == 2
     assert len(open_source(f"folder:{tmp_path}/why??nested=yes", "train")) == 2

@@ -64,14 +64,14 @@ def test_class_names_order_the_vectors(tagged):
 
 
 def test_a_fold_has_its_share_of_each_combination(tagged):
-    """The classes alone would not tell an image of both from two images of one each."""
+    """An image of both classes is not the same as two images with one of the classes each."""
     labels = labels_of(tagged, skip_corrupt=False)
     for number in range(2):
         fold = FoldSource(tagged, Fold(number, 2, 0))
         np.testing.assert_array_equal(fold.labels, [fold[i]["label"] for i in range(len(fold))])
         assert len(np.unique(fold.labels, axis=0)) == 4
         members = fold_members(labels, Fold(number, 2, 0))
-        assert (labels[members] == [1, 1]).all(1).sum() == 1  # of 0 and 6
+        assert (labels[members] == [1, 1]).all(1).sum() == 1  # of the images 0 and 6
 
 
 def test_labels_of_unreadable_examples(tagged, monkeypatch):

@@ -26,7 +26,7 @@ def record(data: bytes) -> bytes:
 
 
 def test_bytes_of_tensorflow(tmp_path):
-    """`tf.io.TFRecordWriter` of TensorFlow 2.21 writes this for `netzoo` and no bytes."""
+    """`tf.io.TFRecordWriter` of TensorFlow 2.21 writes this for `netzoo` and an empty record."""
     written = bytes.fromhex(WRITTEN)
     assert written == record(b"netzoo") + record(b"")
     (tmp_path / "a").write_bytes(written)
@@ -62,7 +62,7 @@ def test_a_flipped_bit(place, shards):
             TfRecords([(shards, [5, 4], range(9))])
     else:
         records = TfRecords([(shards, [5, 4], range(9))])
-        with pytest.raises(ValueError, match="checksum in a does not fit"):
+        with pytest.raises(ValueError, match="its data do not have the checksum in a"):
             records[0]
         assert records[1] == b"1"
 

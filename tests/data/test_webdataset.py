@@ -70,7 +70,7 @@ def test_images_and_labels(shards, capsys):
 
 
 def test_the_index_is_kept_until_the_tar_changes(shards, cache, write, monkeypatch, capsys):
-    """Protects the start of later runs, and from reading another tar by an old index."""
+    """Later runs start fast, and a changed tar is not read by its old index."""
     before = open_source(shards, "train")
     assert len([*cache.iterdir()]) == 4 and "indexed 3 of 3 tar files" in capsys.readouterr().err
     with monkeypatch.context() as patch:
@@ -138,7 +138,7 @@ def test_lists_of_labels_are_multi_label(write):
 
 
 def test_the_training_split_has_all_classes(write):
-    """A class of another split is an error, also if it is a number below that of the classes."""
+    """A class that only the test split has is an error, even if it looks like a class number."""
     tars = [
         write(f"{number}.tar", {"0.png": jpeg(0), "0.json": labels})
         for number, labels in enumerate([b'["a", "b"]', b'["1"]'])
@@ -156,7 +156,7 @@ def test_a_tar_occurs_once(shards, tmp_path):
 
 
 def test_a_label_occurs_once(write):
-    """Two files of one name would hide one of two labels."""
+    """If two files had the same name, one would hide the label in the other."""
     tar = write("a.tar", {"0.jpg": jpeg(0), "0.cls": b"a"})
     with tarfile.open(tar, "a") as out:
         info = tarfile.TarInfo("0.cls")
@@ -191,7 +191,7 @@ def test_wildcards(shards, tmp_path):
         ({"0.jpg": jpeg(0), "0.json": b'{"x": 1}'}, r"has the keys x; expected label .*label=KEY"),
         ({"0.jpg": jpeg(0), "0.json": b'{"label": {}}'}, "the label is {}; expected a text"),
         ({"0.jpg": jpeg(0), "0.png": jpeg(0), "0.cls": b"1"}, "several images of the sample '0'"),
-        ({"0.txt": b"x"}, "hold no images"),
+        ({"0.txt": b"x"}, "do not hold images"),
         ({"0.jpg": jpeg(0), "0.json": b"[]"}, "has no classes: no image has a label"),
         ({"0.jpg": jpeg(0), "0.cls": b"a\nb"}, "which is not printable text in one line"),
         ({"0.jpg": jpeg(0), "0.json": b'["a", ""]'}, "the name '', which is not printable"),

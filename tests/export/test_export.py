@@ -175,7 +175,7 @@ def test_unknown_suffixes(tmp_path):
 
 
 def test_a_runtime_that_cannot_read_the_file(predictor, images, tmp_path, monkeypatch):
-    """Protects users of int8 ResNets: the error names their file, the reason and the way on."""
+    """Protects users of int8 ResNets: the error names the file, the reason and what to do."""
 
     def unreadable(path):
         raise UnreadableError(path, "is damaged", ValueError("failed to prepare"))

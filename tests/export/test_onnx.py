@@ -207,7 +207,7 @@ def test_a_changed_weight_is_reported(path, tmp_path):
 
 
 def test_weights_in_other_files_are_refused(path, tmp_path, monkeypatch):
-    """The name of such a file would count from the working directory, or lead anywhere."""
+    """The path of such a file could lead anywhere, and depends on the working directory."""
     onnx.save(onnx.load(path), tmp_path / "a.onnx", save_as_external_data=True, location="a.bin")
     assert (tmp_path / "a.bin").stat().st_size > 1024
     for folder in (tmp_path, tmp_path.parent):

@@ -11,7 +11,7 @@ from netzoo.weights.hub.timm import ARCHITECTURES
 
 
 def test_every_alias_is_a_network():
-    """Protects the table from mistakes: networks and options exist, and names are no networks."""
+    """Protects the table: networks and options exist; aliases differ from netzoo's own names."""
     for name, alias in ALIASES.items():
         assert name not in list_models() and alias.model in list_models(), name
         check_options(name, alias.options)

@@ -66,8 +66,8 @@ def evaluated(variables):
         ("vit_b16", {"pool": "gap"}, 224, 86_566_120),
         ("vit_b16", {"representation_size": 768}, 224, 87_158_248),
         ("vit_b16", {}, 384, 86_859_496),
-        # Without the bias of the embedding and with a norm before the blocks; four tokens and their
-        # positions; two factors in each of 12 blocks.
+        # The norm before the blocks replaces the bias of the embedding. Each of the four registers
+        # has a position. Each of the 12 blocks has two layer scales.
         slow("vit_ti16", {"pre_norm": True}, 224, 5_717_416 - 192 + 2 * 192),
         slow("vit_ti16", {"register_tokens": 4}, 224, 5_717_416 + 2 * 4 * 192),
         slow("vit_ti16", {"patch_positions_only": True}, 224, 5_717_416 - 192),
@@ -187,7 +187,7 @@ def test_average_pooling_and_hidden_layer():
 
 @pytest.mark.slow
 def test_registers_and_their_positions():
-    """Registers follow the class token, have no positions by option, and are not averaged."""
+    """Registers follow the class token and are not averaged; an option omits their positions."""
     options = {"register_tokens": 2, "patch_positions_only": True, "pool": "patches"}
     model = small(**options, num_classes=0)
     variables = draw(model)
@@ -201,7 +201,7 @@ def test_registers_and_their_positions():
 
 @pytest.mark.slow
 def test_layer_scale_multiplies_the_branches():
-    """With factors of 0, no block changes its tokens; the initial factors are the option's."""
+    """Blocks with factors of 0 return their input; the option sets the initial factors."""
     model = small(layer_scale=0.5)
     params = jax.jit(lambda key: model.init(key, IMAGES, train=False))(jax.random.key(0))["params"]
     blocks = dict(params["encoder"]["blocks"])

@@ -65,7 +65,7 @@ def test_training_mode(comparison):
     ],
 )
 def test_another_option_gives_other_logits(name, option, value):
-    """These options change no tensor, so only the logits tell that one of them is wrong."""
+    """These options do not change the tensors, so only the logits reveal a wrong option."""
     comparison = Comparison(name)
     options = {**comparison.case.options, option: value}
     comparison.case = comparison.case._replace(options=options)

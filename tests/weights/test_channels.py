@@ -56,7 +56,7 @@ def test_a_grey_image_is_three_equal_channels(variables):
 
 
 def test_errors(variables):
-    """A number below 1, and weights that read no RGB images."""
+    """A number of channels below 1 is an error, and so are weights without RGB kernels."""
     with pytest.raises(UserError, match="at least 1 channel, got 0"):
         netzoo.adapt_channels(variables, 0)
     with pytest.raises(UserError, match="no kernels of three channels"):

@@ -24,7 +24,7 @@ def test_imagenet_has_a_thousand_names():
 
 
 def test_loaded_weights_make_a_predictor(tmp_path):
-    """A file with class names gives them; another head has none, and its classes are numbered."""
+    """The class names come from the file; for a new head, they are None."""
     images = Preprocessing((0.0,) * 3, (255.0,) * 3, 32, 32, "bilinear")
     variables = draw(shapes_of(MODEL, 3)[1])
     path, names = tmp_path / "a.safetensors", ("cat", "dog", "owl")
@@ -56,7 +56,7 @@ def test_classes_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_a_predictor_without_names_numbers_the_classes(tmp_path):
-    """Protects users of files that store no names."""
+    """Protects users of files without class names."""
     images = Preprocessing((0.0,) * 3, (255.0,) * 3, 32, 32, "bilinear")
     path = tmp_path / "a.safetensors"
     save_safetensors(path, draw(shapes_of(MODEL, 3)[1]), MODEL, preprocessing=images)

@@ -16,13 +16,13 @@ TIMM = json.loads(FIXTURE.read_text())
 
 
 def why_absent(name, facts):
-    """Return why weights of timm are no row of the catalogue, or None."""
+    """Return why the catalogue leaves out weights of timm; None if it has them."""
     if name == "mobilenetv3_rw.rmsp_in1k":
         return "its hidden layer has no bias, and netzoo's has one"
     if "_clip_" in name and not name.endswith(("_ft_in1k", "_in12k_in1k")):
-        return "the logits are no classes, but embeddings or classes of ImageNet-12k: hf:timm/..."
+        return "the outputs are embeddings or classes of ImageNet-12k; load them by hf:timm/..."
     if facts["crop_mode"] != "center":
-        return "timm changes the aspect ratio of the images, which no column of the catalogue says"
+        return "timm changes the aspect ratio of the images; the catalogue lacks a column for this"
     return None
 
 
@@ -30,7 +30,7 @@ ROWS = {weights.timm: weights for weights in CATALOGUE.values() if weights.timm}
 
 
 def test_every_tag_loads_or_has_a_reason():
-    """The catalogue has every tag of timm, except for embeddings and other crops."""
+    """The catalogue has every tag of timm, except those for which `why_absent` gives a reason."""
     absent = {name: why for name, facts in TIMM.items() if (why := why_absent(name, facts))}
     assert ROWS.keys() == TIMM.keys() - absent.keys()
     page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()

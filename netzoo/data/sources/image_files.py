@@ -97,9 +97,9 @@ def label_numbers(
     unknown = next((row for row, text in enumerate(texts) if text not in label_of), None)
     if unknown is not None:
         raise SourceError(
-            f"{where(unknown)}: the label is {printable(texts[unknown])!r}, and no image of the "
-            f"training split has it.{did_you_mean(texts[unknown], class_names)} Correct the label, "
-            "or remove the image."
+            f"{where(unknown)}: the label is {printable(texts[unknown])!r}, which does not "
+            f"occur in the training split.{did_you_mean(texts[unknown], class_names)} Correct the "
+            "label, or remove the image."
         )
     return class_names, np.array([label_of[text] for text in texts], np.int64)
 
@@ -128,7 +128,7 @@ def report_corrupt(bad: Sequence[str], count_of_all: int, place: str, skip_corru
     """Raise an error with the first reason in `bad`, or warn about all if they are skipped.
 
     Raises:
-      ImageError: There is a reason, and `skip_corrupt` is False.
+      ImageError: `bad` is not empty, and `skip_corrupt` is False.
     """
     if not bad:
         return

@@ -159,7 +159,7 @@ def _table(file: Path) -> tuple[list[str], list[list[str]], list[int]]:
                 "each column of the first line"
             )
     if not numbered:
-        raise SourceError(f"{file} lists no images; expected lines after {printable(first)!r}")
+        raise SourceError(f"{file} does not list images; expected lines after {printable(first)!r}")
     return header, [row for row, _ in numbered], [line for _, line in numbered]
 
 

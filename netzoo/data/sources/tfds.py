@@ -95,7 +95,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, **options) -> Sequ
     if (prepared := builder.info.file_format.value) != FILE_FORMAT:
         raise SourceError(
             f"{builder.name} is prepared in {builder.data_dir} as {prepared}. Without TensorFlow, "
-            f"netzoo reads {FILE_FORMAT}, and tfrecord of images. Prepare the data set elsewhere: "
+            f"netzoo reads {FILE_FORMAT}, and for images tfrecord. Prepare the data set elsewhere: "
             f"netzoo prepare {builder.name} --data-dir DIR, and give that data_dir. To convert it "
             "where TensorFlow is installed: tfds convert_format --root_data_dir=DIR "
             f"--out_file_format={FILE_FORMAT}."

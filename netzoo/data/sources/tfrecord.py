@@ -25,14 +25,14 @@ _MASK = 0xA282EAD8
 
 
 class TfRecords(Sequence[bytes]):
-    """The records of parts of files, in order. Every record read is compared with its checksum."""
+    """The records of parts of files, in order. Reading a record compares it with its checksum."""
 
     def __init__(self, parts: Sequence[tuple[Sequence[Path], Sequence[int], range]]):
         """Find the records of the files.
 
         Args:
-          parts: For each part, files, their numbers of records, and the records to take, counted
-            over the files.
+          parts: For each part: its files, the number of records in each file, and the records to
+            take. The latter are numbered through all files of the part.
 
         Raises:
           SourceError: A file is missing, damaged, or has another number of records.
@@ -69,7 +69,7 @@ class TfRecords(Sequence[bytes]):
         except OSError as error:
             raise SourceError(f"Cannot read {file}: {error.strerror or error}.") from error
         if len(data) != size + _CHECKSUM.size or not _fits(data[:size], data[size:]):
-            raise ValueError(f"its checksum in {file.name} does not fit")
+            raise ValueError(f"its data do not have the checksum in {file.name}")
         return data[:size]
 
 

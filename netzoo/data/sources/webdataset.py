@@ -77,7 +77,7 @@ class WebDatasetSource:
             with open_regular(tar, MAX_TAR) as file:
                 file.seek(offset)
                 image = file.read(size)
-        except OSError as error:  # a missing tar is a lack of many images, not a corrupt one
+        except OSError as error:  # with a missing tar, many images are missing
             reason = error.strerror or error
             raise UserError(f"Cannot read {printable(name)} in {tar}: {reason}.") from error
         label = self.labels[index]
@@ -135,7 +135,7 @@ def _read(spec: Spec) -> _Shards:
             corrupt += index.corrupt
             others += index.others
         if start == len(samples):
-            raise SourceError(f"The tars {paths[0]} ... of the split {split} hold no images")
+            raise SourceError(f"The tars {paths[0]} ... of the split {split} do not hold images")
         rows = range(start, len(samples))
         splits[split] = sorted(rows, key=lambda row: hash_order(samples[row].name))
     class_names, labels = _labels(found, splits, spec, [sample.name for sample in samples])
@@ -237,7 +237,7 @@ def _class_names(spec: Spec) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"Cannot read the class names in {file}: {error}") from error
     if len({*names}) < len(names) or not names:
-        raise SourceError(f"{file}: expected different class names, one in a line")
+        raise SourceError(f"{file}: expected different class names, one on each line")
     return names
 
 

@@ -1,4 +1,4 @@
-"""What an ONNX file says about its weights: their checksum, and that no other file holds them."""
+"""The checksum of the weights of an ONNX file, and a check that the file itself holds them all."""
 
 import hashlib
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ class Balance:
 
     Attributes:
       weights: Weights of the classes in the loss, float32 `[classes]`; None for equal weights.
-      sampling: What chooses the examples of an epoch; None for each example once.
+      sampling: Chooses the examples of an epoch; None if each example occurs once.
     """
 
     def __init__(self, config: ConfigDict, source: Source | None, class_names: Sequence[str]):
@@ -43,7 +43,7 @@ class Balance:
             self.weights = _given(config.train.class_weights, class_names)
 
     def notes(self) -> list[str]:
-        """Return a line about the weights or the sampling, if there are any."""
+        """Return a line about the class weights or the balanced sampling, if the run uses them."""
         if self.sampling is not None:
             counts = self._counts[self._counts > 0]
             share, rare = self._counts.sum() / len(counts), counts.min()

@@ -17,7 +17,7 @@ class Temperature(NamedTuple):
     """The divisor of the logits that corrects the confidences."""
 
     value: float
-    suggested_by: str | None = None  # a split; None if predictions use the temperature
+    suggested_by: str | None = None  # the split it was fitted on; None if predictions use it
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> dict[str, Any]:

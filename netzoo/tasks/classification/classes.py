@@ -17,7 +17,8 @@ def check_class_names(source: str, names: Sequence[str], workdir: Path | None) -
     """Check that data have two classes or more, and the classes of the run in `workdir`, if any.
 
     Raises:
-      UserError: There is one class, or the run has other classes or another order.
+      UserError: The data have fewer than two classes. Or the run has other classes, or the same
+        classes in another order.
     """
     if len(names) < 2:
         raise UserError(

@@ -105,7 +105,7 @@ class Classifier(abc.ABC):
         ]
 
     def predicted(self, probabilities: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
-        """Return what a prediction names: the best `k` classes, or all at least at `thresholds`."""
+        """Return the predicted classes: the best `k`, or all that reach their `thresholds`."""
         if self.thresholds is None:
             return self.top_k(probabilities, k)
         limits = dict(zip(self.class_names, self.thresholds.tolist(), strict=True))

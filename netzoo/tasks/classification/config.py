@@ -149,7 +149,7 @@ KEYS = (
         "evaluation.duplicates",
         str,
         rules.PATH,
-        "list of `netzoo check --out`; evaluations then have the accuracy without duplicates too",
+        "list from `netzoo check --out`; evaluations also report the accuracy without duplicates",
     ),
     Key(
         *("evaluation.tta", "none", _VIEWS),

@@ -28,12 +28,12 @@ def multi_label_scores(
     Returns:
       `mean_average_precision` over the classes with images; `micro_f1` over all decisions;
       `macro_f1`, the mean over the classes, where a class that neither occurs nor is predicted
-      counts 0 as in scikit-learn; `exact_match`, the share of images with all classes right;
+      counts as 0, as in scikit-learn; `exact_match`, the share of images with all classes right;
       `count`; and `per_class`, a list of `name`, `average_precision`, `threshold`, `precision`,
       `recall`, `f1` and `support`. A ratio with denominator 0 is None.
 
     Raises:
-      UserError: There is no image.
+      UserError: `probabilities` and `labels` are empty.
     """
     if not len(labels):
         raise UserError("no example was evaluated: the split is empty, or no image could be read")

@@ -20,7 +20,7 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     writes it). A file that does not exist is returned too.
 
     Raises:
-      UserError: The arguments name no image, or no file matches a pattern.
+      UserError: The arguments do not lead to any image, or a pattern does not match any file.
     """
     files: list[Path] = []
     for path in _paths(arguments):

@@ -47,7 +47,7 @@ def report_of(
       rows: `logits`, `label` and `mask` of all examples in order, perhaps with padding at the end;
         empty if they were not kept.
       temperature: What the logits are divided by for a second look at the calibration.
-      duplicates: A list of `netzoo check`, for the accuracy without them.
+      duplicates: A list that `netzoo check` wrote, for the accuracy without duplicates.
     """
     report: dict[str, Any] = {
         "confusion": confusion.tolist(),

@@ -1,4 +1,4 @@
-"""The thresholds of a multi-label run: the probabilities from which it predicts a class.
+"""The thresholds of a multi-label run: the smallest probability at which it predicts each class.
 
 `netzoo eval --thresholds` chooses thresholds on the validation split and stores them. Every later
 evaluation and prediction with the same weights uses the stored thresholds.
@@ -30,7 +30,7 @@ def save_thresholds(
 def stored_thresholds(
     workdir: Path, checkpoint: str, step: int, class_names: Sequence[str]
 ) -> np.ndarray | None:
-    """Return the thresholds of these weights of a run, None if it has none.
+    """Return the stored thresholds of these weights of a run; None without any.
 
     Raises:
       UserError: The file is damaged.

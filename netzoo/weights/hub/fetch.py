@@ -31,17 +31,17 @@ _LICENCE = re.compile(r"^license:[ \t]*['\"]?([\w.+-]+)", re.MULTILINE | re.ASCI
 _SHA256, _GIT_HASH = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 _UNAUTHORIZED = 401
 
-Shapes = Mapping[str, tuple[int, ...]]  # of tensors, by their names
+Shapes = Mapping[str, tuple[int, ...]]  # shapes of tensors by their names
 
 
 class HubFiles(NamedTuple):
-    """The weights of a repository on this machine, and what belongs to them."""
+    """The weights of a repository on this machine, and the config.json that describes them."""
 
     repository: str  # ORG/NAME
-    commit: str  # of the files, 40 hexadecimal digits
+    commit: str  # 40 hexadecimal digits
     config: dict[str, Any]  # contents of config.json
     path: Path  # the weights: a file, or the index of several
-    sha256: Mapping[str, str]  # of each file of weights, by its name
+    sha256: Mapping[str, str]  # SHA-256 of each file of weights, by the file's name
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ def fetch(name: str, check: Callable[[Shapes], None] | None = None) -> HubFiles:
     """Return the files of a repository, and download those that are absent.
 
     `model.safetensors` is preferred, as one file or several; `pytorch_model.bin` is taken only if
-    nothing else exists, and netzoo's own reader executes nothing of it.
+    the others do not exist. netzoo's own reader does not execute anything in that file.
 
     Args:
       name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
@@ -62,8 +62,9 @@ def fetch(name: str, check: Callable[[Shapes], None] | None = None) -> HubFiles:
         .safetensors format.
 
     Raises:
-      UserError: The package is missing, the name is malformed, there is no such repository,
-        revision or file, the server cannot be reached or refuses, or a file is damaged.
+      UserError: huggingface_hub is not installed, or the name is malformed. Or the repository, the
+        revision or a file does not exist. Or the server cannot be reached, or refuses the request.
+        Or a file is damaged.
     """
     return repository(name).weights(check)
 
@@ -145,7 +146,7 @@ class Repository:
         self._require_network(SAFETENSORS)
         raise UserError(
             f"{self.name} has neither {SAFETENSORS} nor {PICKLED}, in one file or several, and "
-            "netzoo reads no other file of a repository"
+            "netzoo does not read weights from other files"
         )
 
     def _shards(self, index: Path) -> list[str]:
@@ -166,7 +167,7 @@ class Repository:
         return path
 
     def _header(self) -> Shapes | None:
-        """Return the shapes of the tensors, without their values; None for no .safetensors."""
+        """Return the shapes of the tensors, without their values; empty or None if unknown."""
         parse = functools.partial(
             self._hub.parse_safetensors_file_metadata, self.repository, revision=self.commit
         )
@@ -204,7 +205,7 @@ class Repository:
             raise self._failure(name, revision, error.__cause__ or error) from None
         except errors.EntryNotFoundError:
             return None
-        except Exception as error:  # of the library, of its HTTP client or of the disk
+        except Exception as error:  # errors of the library, of its HTTP client or of the disk
             raise self._failure(name, revision, error) from None
         return path
 

@@ -169,7 +169,7 @@ def _option(argument: str, value: Any, options: Mapping[str, Any], where: str) -
         raise refusal(where, "model_args.act_layer", value, "'gelu', 'gelu_tanh' or 'quick_gelu'")
     if argument in _OF_VIT and "gelu_approximate" in options and _OF_VIT[argument][1].holds(value):
         return {_OF_VIT[argument][0]: value}
-    raise refusal(where, f"model_args.{argument}", value, "no such argument")
+    raise refusal(where, f"model_args.{argument}", value, "a config.json without this argument")
 
 
 def _preprocessing(images: Mapping[str, Any], where: str) -> Preprocessing:

@@ -26,13 +26,13 @@ def test_balanced_weights():
 
 
 def test_an_epoch_has_all_classes_equally_often():
-    """Each class has a third; no image repeats before the others of its class have occurred."""
+    """Each class has a third of the epoch; an image repeats after all others of its class."""
     chosen = ClassBalance(LABELS).choose(64, generator(0, 1, 0, 0))
     labels = LABELS[chosen[:, 0]]
     assert sorted(np.bincount(labels)) == [21, 21, 22]
     for label, size in ((0, 50), (1, 7), (2, 3)):
         of_class = chosen[labels == label]
-        assert len({*map(tuple, of_class.tolist())}) == len(of_class)  # no copy twice
+        assert len({*map(tuple, of_class.tolist())}) == len(of_class)  # all copies differ
         times = np.bincount(of_class[:, 0], minlength=64)[label == LABELS]
         assert len(of_class) // size <= max(times) <= -(-len(of_class) // size)
         assert [*np.unique(of_class[:, 1])] == [*range(max(times))]
@@ -89,7 +89,7 @@ def test_the_classes_of_given_weights(pictures):
 
 
 def test_the_loss_of_a_run_has_its_weights(pictures):
-    """Protects the way of the weights into the step: logits of 0 have the loss log 3."""
+    """The class weights multiply the loss of a step; without them, the loss would be log 3."""
     config = tiny_config(pictures)
     config.augment.mixup = 0.0
     config.train.class_weights = (("roses", 2.0), ("tulips", 0.0))

@@ -111,7 +111,7 @@ def test_extreme_logits_have_a_finite_gradient(formula, options):
 
 
 def test_the_table_of_losses():
-    """Protects the names of the keys: each loss has its row of keys."""
+    """Every loss has an entry in `LOSS_KEYS` with the names of its keys."""
     assert {*LOSSES} == {*LOSS_KEYS}
     assert {formula.__name__: tuple(name for name in options) for formula, options in CASES} == {
         name: tuple(keys) for name, keys in LOSS_KEYS.items()

@@ -56,7 +56,7 @@ def test_thresholds_have_the_highest_f1():
 
 
 class Tags:
-    """Pictures of noise whose channels red, green and blue are bright if they are labelled."""
+    """Noise in three channels; each channel stands for a class and is bright if it is labelled."""
 
     name, class_names, multi_label = "tags", CLASSES[:3], True
 
@@ -95,7 +95,7 @@ def config(monkeypatch):
     ],
 )
 def test_what_does_not_fit_is_refused(key, value, message):
-    """Before anything is opened."""
+    """Settings that need one class per image are refused before anything is opened."""
     config = default_config()
     config.data.multi_label, config.train.loss = True, "focal"
     validate(config)

@@ -118,7 +118,7 @@ def test_logits_that_are_not_finite_are_refused(run, pictures):
 
 
 def test_an_unknown_kind_of_views_is_refused(run):
-    """Protects from the views of another kind."""
+    """A misspelt kind is an error that names the nearest kind."""
     with pytest.raises(UserError, match=r"test-time augmentation 'flop'; did you mean flip\?"):
         run[2].with_tta("flop")
 

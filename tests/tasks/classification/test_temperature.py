@@ -90,7 +90,7 @@ def test_a_run_is_calibrated_on_its_validation_split(workdir, tmp_path, capsys):
 
 
 def test_a_report_has_the_temperature_of_the_validation_split(tmp_path):
-    """The run stores only one that the command asks for, which all images of the split fit."""
+    """The run stores a temperature only on request, and then fits it on the whole split."""
     numbers, rng = [], np.random.default_rng(0)
 
     def validation(number):
@@ -111,7 +111,7 @@ def test_a_report_has_the_temperature_of_the_validation_split(tmp_path):
 
 
 def test_a_report_without_a_temperature(tmp_path, capsys):
-    """A validation split that is gone costs the temperature, not the report."""
+    """If the validation split is gone, the report lacks only the temperature."""
 
     def gone(number):
         raise SourceError("the folder val is gone")

@@ -18,7 +18,7 @@ class Repo(NamedTuple):
 
     files: Mapping[str, bytes]
     fault: str = ""  # "cut", "private" or "gated"
-    branches: Mapping[str, Mapping[str, bytes]] = {}  # besides main
+    branches: Mapping[str, Mapping[str, bytes]] = {}  # other branches than main
 
     def at(self, revision: str) -> tuple[str, Mapping[str, bytes]] | None:
         """Return the commit and the files of a branch or a commit."""

@@ -1,4 +1,4 @@
-"""Downloads from a mock hub on the loopback, each fault of which gives one message.
+"""Downloads from a mock hub on the loopback; each of its faults gives one message.
 
 huggingface_hub reads HF_ENDPOINT when it is imported, so that other processes talk to the mock.
 """
@@ -111,7 +111,7 @@ def test_the_cache_holds_the_files_of_a_commit(fetched):
 
 
 def test_safetensors_are_preferred_and_checked_before_the_download(fetched):
-    """A pickle is taken only where nothing else exists; a refusal costs one ranged request."""
+    """A pickle is the last choice; a refusal by `check` costs a request for part of the file."""
     answers, _, requests, _ = fetched
     assert answers["org/whole"]["shapes"] == [{"a": [2, 3]}]
     assert answers["org/sharded"]["shapes"] == [{"a": [2, 3], "b": [4]}]

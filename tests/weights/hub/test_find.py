@@ -137,7 +137,7 @@ def test_weights_of_both_layouts_are_the_same_variables(loaded):
 
 @pytest.mark.slow
 def test_weights_that_do_not_fit_are_refused_before_they_are_downloaded(loaded):
-    """One ranged request shows the names and shapes; an unknown architecture needs none."""
+    """A part of the file shows names and shapes; unknown architectures fail before that."""
     answers, _, hub, _ = loaded
     wider = answers["org/wider"]["error"]
     assert "does not fit the network" in wider and "the file fits mobilenet_v1_025" in wider
