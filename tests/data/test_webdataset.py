@@ -88,6 +88,21 @@ def test_the_index_is_kept_until_the_tar_changes(shards, cache, write, monkeypat
     assert open_source(shards, "train").names == names
 
 
+@pytest.mark.parametrize(
+    "sample",
+    [7, ["0.jpg"], ["0.jpg", "512", 9, "a"], ["0.jpg", 512, 9, {"a": 1}], [0, 512, 9, "a"]],
+)
+def test_a_damaged_index_is_made_again(sample, write, cache):
+    """Protects from a crash, and from fields of another type in the examples."""
+    spec = f"webdataset:{write('a.tar', {'0.jpg': jpeg(0), '0.cls': b'a'})}"
+    before = open_source(spec, "train")[0]
+    [file] = cache.iterdir()
+    sound = json.loads(file.read_text())
+    file.write_text(json.dumps({**sound, "samples": [sample]}))
+    assert open_source(spec, "train")[0] == before
+    assert json.loads(file.read_text()) == sound
+
+
 def test_batches_are_functions_of_seed_and_position(shards):
     """Protects the continuation of a run."""
 

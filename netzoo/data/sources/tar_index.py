@@ -78,14 +78,15 @@ def _cached(tar: Path, key: str | None) -> Path:
 
 
 def _read_cached(place: Path, stamp: list[int]) -> TarIndex | None:
-    shape = {"stamp": [int], "samples": [list], "others": {"*": int}, "corrupt": [str]}
+    sample = [str, int, int, (str, [str])]  # the fields of `Sample`
+    shape = {"stamp": [int], "samples": [sample], "others": {"*": int}, "corrupt": [str]}
     try:
         found = read_json(place, shape, _MAX_INDEX)
-        samples = [Sample(*values) for values in found["samples"]]
-    except (UserError, OSError, TypeError):
+    except (UserError, OSError):
         return None
     if found["stamp"] != stamp:
         return None
+    samples = [Sample(*values) for values in found["samples"]]
     return TarIndex(samples, Counter(found["others"]), found["corrupt"])
 
 
