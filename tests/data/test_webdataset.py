@@ -219,6 +219,14 @@ def test_what_is_refused(files, message, write):
         open_source(f"webdataset:{write('a.tar', files)}", "train")
 
 
+def test_what_is_left_out_is_counted(write, capsys):
+    """Each kind of other member has a word of its own."""
+    files = dict.fromkeys(("../1.jpg", "a/../2.jpg", ".3.jpg", "__MACOSX/4.jpg", "5.txt"), b"x")
+    open_source(f"webdataset:{write('a.tar', {'0.jpg': jpeg(0), '0.cls': b'a', **files})}", "train")
+    line = "ignored other files: 2 hidden, 2 with .. in the path, 1 .txt"
+    assert line in capsys.readouterr().err
+
+
 def test_damaged_tars(write, tmp_path):
     """A tar that is missing, compressed or cut is an error when the source is opened."""
     path = write("good.tar", {"0.jpg": jpeg(0), "0.cls": b"0"})

@@ -110,9 +110,8 @@ def _indexed(file: BinaryIO, tar: Path, key: str | None) -> TarIndex:
                 if member.isdir():
                     continue
                 sample, suffix = _split(member.name)
-                hidden = any(map(is_litter, PurePosixPath(member.name).parts))
-                if hidden or not member.isreg() or member.issparse():
-                    others["hidden" if hidden else "links and other members"] += 1
+                if reason := _left_out(member):
+                    others[reason] += 1
                 elif suffix in _IMAGES:
                     if sample in images:
                         raise SourceError(
@@ -144,6 +143,16 @@ def _indexed(file: BinaryIO, tar: Path, key: str | None) -> TarIndex:
         for name, image in images.items()
     ]
     return TarIndex(samples, +others, corrupt)
+
+
+def _left_out(member: tarfile.TarInfo) -> str | None:
+    """Return the kind of a member that is not read as a file of a sample, or None."""
+    parts = PurePosixPath(member.name).parts
+    if ".." in parts:
+        return "with .. in the path"
+    if any(map(is_litter, parts)):
+        return "hidden"
+    return "links and other members" if not member.isreg() or member.issparse() else None
 
 
 def _split(name: str) -> tuple[str, str]:
