@@ -170,6 +170,20 @@ def test_a_tar_occurs_once(shards, tmp_path):
             open_source(f"webdataset:{spec}", "train")
 
 
+def test_names_of_images_differ(write, tmp_path):
+    """Protects the check for duplicates, which knows images by their names in all splits."""
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        write(f"{split}/0.tar", {"1.jpg": jpeg(0), "1.cls": b"a"})
+    spec = f"webdataset:{tmp_path}/train/0.tar"
+    assert open_source(spec, "train").names == ["0.tar/1.jpg"]
+    write("train/1.tar", {"1.jpg": jpeg(0), "1.cls": b"a"})
+    assert open_source(f"{spec}?test=../train/1.tar", "test").names == ["1.tar/1.jpg"]
+    both = f"{spec}?validation=../val/0.tar"
+    names = [open_source(both, split).names for split in ("train", "validation")]
+    assert names == [["train/0.tar/1.jpg"], ["val/0.tar/1.jpg"]]
+
+
 def test_a_label_occurs_once(write):
     """If two files had the same name, one would hide the label in the other."""
     tar = write("a.tar", {"0.jpg": jpeg(0), "0.cls": b"a"})

@@ -3,6 +3,7 @@
 import functools
 import glob
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,7 @@ def split_sizes(spec: Spec) -> dict[str, Callable[[], int]]:
 class _Stored(NamedTuple):
     """Where an image lies."""
 
-    name: str  # `TAR/NAME`
+    name: str  # `TAR/NAME`; `TAR` is a name of `_tar_names`
     tar: Path
     offset: int
     size: int
@@ -122,6 +123,7 @@ def _read(spec: Spec) -> _Shards:
         if pattern := spec.text(name):
             tars[name] = _tars(pattern, folder)
     _check_different(tars)
+    names = _tar_names([tar for paths in tars.values() for tar in paths])
     samples: list[_Stored] = []
     found: list[Label] = []
     corrupt: list[str] = []
@@ -130,7 +132,7 @@ def _read(spec: Spec) -> _Shards:
     for split, paths in tars.items():
         start = len(samples)
         for tar, index in zip(paths, read_indices(paths, spec.text("label")), strict=True):
-            samples += [_Stored(f"{tar.name}/{s.name}", tar, *s[1:3]) for s in index.samples]
+            samples += [_Stored(f"{names[tar]}/{s.name}", tar, *s[1:3]) for s in index.samples]
             found += [sample.label for sample in index.samples]
             corrupt += index.corrupt
             others += index.others
@@ -152,6 +154,12 @@ def _check_different(tars: Mapping[str, Sequence[Path]]) -> None:
                 "an image must not be counted twice or be in two splits"
             )
         seen[path.resolve()] = split
+
+
+def _tar_names(tars: Sequence[Path]) -> dict[Path, str]:
+    """Return different names of tars: their paths below the innermost folder that holds all."""
+    folder = os.path.commonpath([os.path.abspath(tar.parent) for tar in tars])
+    return {tar: Path(os.path.relpath(tar, folder)).as_posix() for tar in tars}
 
 
 def _tars(pattern: str, folder: Path | None) -> list[Path]:
