@@ -268,3 +268,15 @@ def test_corrupt_images(write, capsys):
             open_source(spec, "train")
     assert len(open_source(spec, "train", skip_corrupt=True)) == 2
     assert "1 of 2 files" in capsys.readouterr().err
+
+
+def test_corrupt_images_of_another_split(shards, write, capsys):
+    """A corrupt image counts in its own split, as in folders and lists."""
+    write("test-0.tar", {"0.jpg": b"<html>404</html>", "0.cls": b"0"})
+    assert len(open_source(shards, "train[:6]")) == 6
+    with pytest.raises(ImageError, match=r"test-0\.tar/0\.jpg.*1 of 1 files"):
+        open_source(shards, "test[:1]")
+    open_source(shards, "train", skip_corrupt=True)
+    assert "corrupt" not in capsys.readouterr().err
+    open_source(shards, "train+test", skip_corrupt=True)
+    assert "1 of 13 files" in capsys.readouterr().err

@@ -40,7 +40,7 @@ class WebDatasetSource:
     """
 
     def __init__(self, spec: Spec, split: str, *, skip_corrupt: bool = False):
-        """Index the tars, and check the headers of the images.
+        """Index the tars, and check the headers of the images in the splits of `split`.
 
         The place of `spec` is a pattern such as `shards/train-{000..127}.tar`. The options
         `validation` and `test` are the patterns of these splits, relative to the folder of `place`.
@@ -59,8 +59,10 @@ class WebDatasetSource:
         note_once(f"{self.name}: {described(self.class_names, lengths)}")
         if shards.others:
             note_once(f"{self.name}: {left_out(shards.others)}")
-        report_corrupt(shards.corrupt, len(shards.samples), self.name, skip_corrupt)
         parts = resolve_split(split, lengths, split_aliases(shards.splits))
+        used = dict(parts)
+        corrupt = [reason for name in used for reason in shards.corrupt[name]]
+        report_corrupt(corrupt, sum(lengths[name] for name in used), self.name, skip_corrupt)
         chosen = [shards.splits[name][i] for name, part in parts for i in part]
         self._samples = [shards.samples[row] for row in chosen]
         self.names = [sample.name for sample in self._samples]
@@ -112,7 +114,7 @@ class _Shards(NamedTuple):
     class_names: tuple[str, ...]
     splits: Mapping[str, list[int]]  # samples of each split, in hash order
     others: Counter[str]
-    corrupt: list[str]
+    corrupt: Mapping[str, list[str]]  # reasons of each split
 
 
 def _read(spec: Spec) -> _Shards:
@@ -126,15 +128,15 @@ def _read(spec: Spec) -> _Shards:
     names = _tar_names([tar for paths in tars.values() for tar in paths])
     samples: list[_Stored] = []
     found: list[Label] = []
-    corrupt: list[str] = []
+    corrupt: dict[str, list[str]] = {}
     others: Counter[str] = Counter()
     splits: dict[str, list[int]] = {}
     for split, paths in tars.items():
-        start = len(samples)
+        start, corrupt[split] = len(samples), []
         for tar, index in zip(paths, read_indices(paths, spec.text("label")), strict=True):
             samples += [_Stored(f"{names[tar]}/{s.name}", tar, *s[1:3]) for s in index.samples]
             found += [sample.label for sample in index.samples]
-            corrupt += index.corrupt
+            corrupt[split] += index.corrupt
             others += index.others
         if start == len(samples):
             raise SourceError(f"The tars {paths[0]} ... of the split {split} do not hold images")
