@@ -34,6 +34,15 @@ PIXELS, NORMALIZED = "uint8", "float32"  # dtypes of the images
 LOGITS, PROBABILITIES = "logits", "probabilities"
 
 
+def refuse_multi_label(multi_label: bool) -> None:
+    """Raise a UserError for a multi-label run, whose thresholds no format can hold."""
+    if multi_label:
+        raise UserError(
+            "a multi-label run cannot be exported: the formats have no thresholds; use netzoo "
+            "predict, or Predictor.from_run in Python"
+        )
+
+
 def image_program(predictor: Predictor, model: str, with_preprocessing: bool = False) -> Program:
     """Return the evaluation of a network as a program.
 
@@ -44,12 +53,11 @@ def image_program(predictor: Predictor, model: str, with_preprocessing: bool = F
       predictor: The network.
       model: The name of the network in the registry, for the metadata.
       with_preprocessing: Whether the program normalises, and applies temperature and softmax.
+
+    Raises:
+      UserError: The network is that of a multi-label run.
     """
-    if predictor.thresholds is not None:
-        raise UserError(
-            "a multi-label run cannot be exported: the formats have no thresholds; use netzoo "
-            "predict, or Predictor.from_run in Python"
-        )
+    refuse_multi_label(predictor.thresholds is not None)
     size, images = predictor.preprocessing.crop_size, predictor.preprocessing
     dtype, output = (PIXELS, PROBABILITIES) if with_preprocessing else (NORMALIZED, LOGITS)
 

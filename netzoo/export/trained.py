@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from netzoo.errors import UserError
 from netzoo.export.card import run_facts, weights_facts
+from netzoo.export.classifier import refuse_multi_label
 from netzoo.export.hub import Trained
 from netzoo.paths import run_path
 from netzoo.tasks import run_config
@@ -21,11 +22,13 @@ def of_run(workdir: str | Path, which: str, config: ConfigDict) -> Trained:
     """Return the network of a run; for `which`, see `restore_variables`.
 
     Raises:
-      UserError: The folder is not a run of image classification, or cannot be read.
+      UserError: The folder is not a run of image classification with one class per image, or
+        cannot be read.
     """
     workdir = run_path(workdir)
     resolved = run_config(workdir, config)
     names = load_class_names(workdir)
+    refuse_multi_label(resolved.data.multi_label)
     _, _, variables = restore_variables(workdir, which)
     network, images = create_network(resolved, len(names)), Preprocessing.of_run(resolved)
     facts = run_facts(workdir, resolved)

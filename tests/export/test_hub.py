@@ -1,14 +1,19 @@
 """Hub folders and files of weights: what timm and netzoo read back, and the model card."""
 
+import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from netzoo.cli import export as command
+from netzoo.config import default_config
+from netzoo.config.files import save_config
 from netzoo.errors import UserError
 from netzoo.export import hub
 from netzoo.export.card import model_card
+from netzoo.export.classifier import image_program
 from netzoo.export.hub import ARCHITECTURES, Trained, crop_pct, hub_config, write_hub_folder
 from netzoo.models import create_model
 from netzoo.models.summary import variable_shapes
@@ -114,6 +119,23 @@ def test_the_command_writes_weights(network, tmp_path, capfd):
     ):
         with pytest.raises(UserError, match=message):
             command.main([*arguments, *more])
+
+
+@pytest.mark.parametrize("file_format", ["hub", "safetensors", "of a program"])
+def test_multi_label_runs_are_refused(file_format, tmp_path):
+    """No format stores thresholds, and readers would apply a softmax."""
+    config = default_config()
+    config.data.multi_label, config.train.loss = True, "binary_cross_entropy"
+    save_config(config, tmp_path)
+    (tmp_path / "classes.json").write_text(json.dumps(NAMES))
+    out = tmp_path / ("out" if file_format == "hub" else "out.safetensors")
+    with pytest.raises(UserError, match=r"a multi-label run cannot be exported: .* no thresholds"):
+        if file_format == "of a program":
+            image_program(SimpleNamespace(thresholds=np.full(3, 0.5)), "mobilenet_v2_035")
+        else:
+            where = ["--workdir", str(tmp_path), "--format", file_format, "--out", str(out)]
+            command.main(where)
+    assert not out.exists()
 
 
 @pytest.mark.slow
