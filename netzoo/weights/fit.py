@@ -13,6 +13,7 @@ import numpy as np
 from chex import ArrayTree
 
 from netzoo.errors import UserError, note
+from netzoo.models.endpoint_shapes import is_square
 from netzoo.models.positions import resize_position_embedding
 from netzoo.models.registry import create_model, list_models
 from netzoo.models.summary import example_inputs, variable_shapes
@@ -137,15 +138,11 @@ def _with_resized_positions(
         fits_otherwise = old.ndim == 3 and old.shape[::2] == new.shape[::2]
         # A file with additional tokens, such as registers, gets a better error than one about the
         # grid.
-        if fits_otherwise and _is_square(old.shape[1] - others) and old.shape != new.shape:
+        if fits_otherwise and is_square(old.shape[1] - others) and old.shape != new.shape:
             side = math.isqrt(new.shape[1] - others)
             resized = resize_position_embedding(old, (side, side), others)
             return {**tensors, entry.source: resized}
     return tensors
-
-
-def _is_square(positions: int) -> bool:
-    return math.isqrt(positions) ** 2 == positions
 
 
 def _announce_new_head(
