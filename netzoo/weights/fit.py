@@ -1,9 +1,10 @@
-"""Fits weights to a network: converts and resizes tensors, and initialises a new head."""
+"""Fits weights to a network: converts and resizes tensors, initialises or reorders the head."""
 
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
@@ -124,6 +125,15 @@ def classes_of(tensors: Mapping[str, np.ndarray], layout: Layout) -> int | None:
         if is_head and entry.target[1] in layout.head and entry.source in tensors:
             return len(tensors[entry.source])
     return None
+
+
+def select_classes(variables: ArrayTree, indices: Sequence[int]) -> ArrayTree:
+    """Return variables whose head has only the logits at `indices`, in this order."""
+
+    def selected(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
+        return x[..., indices] if any(key.key == "logits" for key in path) else x
+
+    return jax.tree_util.tree_map_with_path(selected, variables)
 
 
 def _with_resized_positions(

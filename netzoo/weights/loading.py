@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import numpy as np
 from chex import ArrayTree
 
 from netzoo.errors import UserError, did_you_mean, note
 from netzoo.models.registry import create_model, model_entry, own_name
 from netzoo.models.summary import variable_shapes
 from netzoo.weights.catalogue import CATALOGUE
-from netzoo.weights.fit import classes_of, fit
+from netzoo.weights.fit import classes_of, fit, select_classes
 from netzoo.weights.origin import find_weights
 from netzoo.weights.published import Preprocessing
 from netzoo.weights.recognise import Weights, differing, recognise, taken
@@ -125,12 +123,7 @@ def _with_classes(loaded: LoadedModel, classes: tuple[str, ...]) -> LoadedModel:
         raise UserError(f"the weights have no class {unknown[0]!r}.{hint}")
     if not classes or len(set(classes)) < len(classes):
         raise UserError(f"expected different names for classes=, got {classes}")
-    rows = [known.index(name) for name in classes]
-
-    def kept(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
-        return x[..., rows] if any(key.key == "logits" for key in path) else x
-
-    variables = jax.tree_util.tree_map_with_path(kept, loaded.variables)
+    variables = select_classes(loaded.variables, [known.index(name) for name in classes])
     model = loaded.model.clone(num_classes=len(classes))
     return LoadedModel(model, variables, loaded.preprocessing, classes)
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from chex import ArrayTree
 
 from netzoo.data.source import Source, SourceError, is_multi_label
 from netzoo.errors import UserError, note
 from netzoo.weights.class_names import class_names_of, load_class_names
+from netzoo.weights.fit import select_classes
 
 
 def check_class_names(source: str, names: Sequence[str], workdir: Path | None) -> None:
@@ -75,9 +73,4 @@ def with_matching_head(
     if sorted(theirs) != sorted(names) or theirs == names:
         return variables
     note(f"head reordered: {path} has its classes in the order {', '.join(theirs)}")
-    order = [theirs.index(name) for name in names]
-
-    def reordered(path: tuple[Any, ...], x: np.ndarray) -> np.ndarray:
-        return x[..., order] if any(key.key == "logits" for key in path) else x
-
-    return jax.tree_util.tree_map_with_path(reordered, variables)
+    return select_classes(variables, [theirs.index(name) for name in names])
