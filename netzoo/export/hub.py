@@ -22,11 +22,11 @@ from netzoo.console import json_text
 from netzoo.errors import UserError
 from netzoo.export.card import model_card
 from netzoo.files import new_folder, write_text
+from netzoo.models.aliases import TIMM_NAMES
 from netzoo.models.registry import create_model
 from netzoo.models.summary import variable_shapes
 from netzoo.weights import load_weights, save_safetensors, to_torch
 from netzoo.weights.families import FAMILIES
-from netzoo.weights.hub.timm import ARCHITECTURES
 from netzoo.weights.origin import OF_TRAINING
 from netzoo.weights.published import Preprocessing
 
@@ -98,12 +98,12 @@ def hub_config(trained: Trained) -> dict[str, Any]:
       UserError: timm has no such network, or an option of the network has no counterpart in timm.
     """
     name, images = trained.name, trained.preprocessing
-    if name not in ARCHITECTURES:
+    if name not in TIMM_NAMES:
         raise UserError(
             f"timm has no network {name}; use --format safetensors, or one of the networks "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(TIMM_NAMES)}"
         )
-    architecture, classes = ARCHITECTURES[name], len(trained.class_names)
+    architecture, classes = TIMM_NAMES[name], len(trained.class_names)
     arguments = _arguments(trained, architecture)
     side = images.crop_size
     tensors = to_torch(trained.variables, name, _TIMM, **_options(trained))

@@ -127,6 +127,41 @@ ALIASES: Mapping[str, Alias] = {
     "mobilenet_v2_1.4_224": Alias("mobilenet_v2_140", _OF_TENSORFLOW),
 }
 
+# The inverse for exports: timm's names of netzoo's networks; all of them exist in timm 1.0.31.
+TIMM_NAMES = {
+    **{name: name for n in (11, 13, 16, 19) for name in (f"vgg{n}", f"vgg{n}_bn")},
+    **{f"resnet{n}": f"resnet{n}" for n in (18, 34, 50, 101, 152)},
+    **{n: n for n in ("resnext50_32x4d", "resnext101_32x8d")},
+    **{n: n for n in ("wide_resnet50_2", "wide_resnet101_2")},
+    "mobilenet_v1": "mobilenetv1_100",
+    **{f"mobilenet_v1_{n}": f"mobilenetv1_{n}" for n in ("100h", "125")},
+    "mobilenet_v2": "mobilenetv2_100",
+    **{
+        f"mobilenet_v2_{n}": f"mobilenetv2_{n}"
+        for n in ("035", "050", "075", "110d", "120d", "140")
+    },
+    **{f"mobilenet_v3_{n}": f"mobilenetv3_{n}_100" for n in ("small", "large")},
+    **{f"mobilenet_v3_{n}_075": f"mobilenetv3_{n}_075" for n in ("small", "large")},
+    "mobilenet_v3_small_050": "mobilenetv3_small_050",
+    "mobilenet_v3_large_150d": "mobilenetv3_large_150d",
+    "vit_ti16": "vit_tiny_patch16_224",
+    **{f"vit_s{n}": f"vit_small_patch{n}_224" for n in (16, 32)},
+    **{f"vit_b{n}": f"vit_base_patch{n}_224" for n in (8, 16, 32)},
+    **{f"vit_l{n}": f"vit_large_patch{n}_224" for n in (16, 32)},
+    "vit_s8": "vit_small_patch8_224",
+    **{f"vit_b{n}_clip": f"vit_base_patch{n}_clip_224" for n in (16, 32)},
+    "vit_l14_clip": "vit_large_patch14_clip_224",
+    "vit_h14_clip": "vit_huge_patch14_clip_224",
+    **{
+        f"vit_{size[0]}14_{kind}": f"vit_{size}_patch14_{kind}"
+        for size in ("small", "base", "large")
+        for kind in ("dinov2", "reg4_dinov2")
+    },
+    "r_ti16": "vit_tiny_r_s16_p8_224",
+    "r26_s32": "vit_small_r26_s32_224",
+    "r50_l32": "vit_large_r50_s32_224",
+}
+
 # Networks of other projects that are nearly one of netzoo's: a regular expression of their names,
 # netzoo's nearest network, and what it lacks.
 _NEARLY = (

@@ -14,8 +14,9 @@ from netzoo.errors import UserError
 from netzoo.export import hub
 from netzoo.export.card import model_card
 from netzoo.export.classifier import image_program
-from netzoo.export.hub import ARCHITECTURES, Trained, crop_pct, hub_config, write_hub_folder
+from netzoo.export.hub import Trained, crop_pct, hub_config, write_hub_folder
 from netzoo.models import create_model
+from netzoo.models.aliases import TIMM_NAMES
 from netzoo.models.summary import variable_shapes
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights import load, save_safetensors
@@ -84,7 +85,7 @@ def test_options_get_timms_arguments_or_are_refused():
 
 def test_every_network_of_the_table_has_names_in_timm():
     """Protects the table from a typing error."""
-    for name in ARCHITECTURES:
+    for name in TIMM_NAMES:
         assert "timm" in FAMILIES[type(create_model(name))].projects
 
 
