@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from chex import ArrayTree
 
-from netzoo.console import say
+from netzoo.console import markdown_table, say
 from netzoo.csv_files import read_csv, write_csv
 from netzoo.data.batching import evenly_spaced
 from netzoo.export.benchmark import (
@@ -34,9 +34,10 @@ from netzoo.export.benchmark import (
     measured_file,
     measured_network,
 )
-from netzoo.export.check import IMAGES, Images, image_files, painted_images, read_images
+from netzoo.export.check import IMAGES, Images, painted_images, read_images
 from netzoo.models import create_model, model_entry
 from netzoo.models.summary import variable_shapes
+from netzoo.tasks.classification.prediction_inputs import find_images
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights.published import GOOGLE_IMAGES, TORCHVISION_IMAGES
 
@@ -120,7 +121,7 @@ def images_of(predictor: Predictor, paths: Sequence[str]) -> tuple[Images, Image
     """
     if not paths:
         return painted_images(predictor), painted_images(predictor)
-    files = image_files(paths)
+    files = find_images(paths)
     compared = [files[i] for i in evenly_spaced(len(files), IMAGES)]
     others = [path for path in files if path not in set(compared)] or compared
     others = [others[i] for i in evenly_spaced(len(others), _CALIBRATION)]
@@ -181,7 +182,7 @@ def table(rows: Sequence[Row], column: str, form: str, scale: float = 1.0) -> st
       scale: Factor of its numbers.
     """
     formats = [name for name in FORMATS if any(row.format == name for row in rows)]
-    lines = [f"| network | {' | '.join(formats)} |", f"|---|{'--:|' * len(formats)}"]
+    lines = []
     for model in dict.fromkeys(row.model for row in rows):
         own = {row.format: row for row in rows if row.model == model}
         cells = []
@@ -189,8 +190,8 @@ def table(rows: Sequence[Row], column: str, form: str, scale: float = 1.0) -> st
             value = getattr(own[name], column) if name in own else None
             absent = _NOT_INSTALLED if name in own and own[name].note == _NOT_INSTALLED else "-"
             cells.append(absent if value is None else f"{scale * value:{form}}")
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([model, *cells])
+    return markdown_table([("network", False), *((name, True) for name in formats)], lines)
 
 
 def tables(rows: Sequence[Row]) -> list[str]:

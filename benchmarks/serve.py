@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.contestants import ROOT, spread
-from netzoo.console import say
+from netzoo.console import markdown_table, say
 
 SERVERS = {"batches of 16": ("--max-batch=16",), "single images": ("--max-batch=1", "--wait-ms=0")}
 CLIENTS = (1, 8, 32)
@@ -158,7 +158,7 @@ def table(lines: Sequence[report.Line]) -> str:
     head = ["clients"]
     for server in servers:
         head += [f"{server}, requests/s (range)", "median, 95th percentile, ms"]
-    rows = [f"| {' | '.join(head)} |", "|--:" * len(head) + "|"]
+    rows = []
     for clients in sorted({clients for _, clients in found}):
         cells = [str(clients)]
         for server in servers:
@@ -166,8 +166,8 @@ def table(lines: Sequence[report.Line]) -> str:
             low, high = line["slowest"], line["fastest"]
             cells.append(f"{line['requests_per_second']:.0f} ({low:.0f} to {high:.0f})")
             cells.append(f"{_milliseconds(line['median_ms'])}, {_milliseconds(line['p95_ms'])}")
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return markdown_table([(title, True) for title in head], rows)
 
 
 def _milliseconds(value: float) -> str:

@@ -48,6 +48,14 @@ def print_table(
     Console(width=None if is_terminal(Console()) else _WIDEST).print(table)
 
 
+def markdown_table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; a column is its title and whether it is aligned right."""
+    rule = ["--:" if right else "---" for _, right in columns]
+    lines = ([title for title, _ in columns], *rows)
+    texts = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([texts[0], "|" + "|".join(rule) + "|", *texts[1:]])
+
+
 def is_terminal(console: Console) -> bool:
     """Return whether a console writes to a terminal."""
     # Variables such as FORCE_COLOR set `is_terminal` of rich, so also ask the file.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from netzoo.console import print_table
+from netzoo.console import markdown_table, print_table
 from netzoo.csv_files import write_csv
 from netzoo.data.images import evaluation_image
 from netzoo.weights import CATALOGUE
@@ -82,7 +82,8 @@ def compare(name: str, reference: str, transform: Transform, photographs: list[P
     for path in photographs:
         crop_pct = images.crop_size / images.resize_size
         ours = evaluation_image(
-            path.read_bytes(), str(path), images.crop_size, crop_pct, images.interpolation
+            *(path.read_bytes(), str(path), images.crop_size, crop_pct),
+            *(images.interpolation, images.crop_mode),
         )
         theirs = np.asarray(transform(Image.open(path).convert("RGB"))).transpose(1, 2, 0)
         levels = np.abs(images.normalize(ours) - theirs) * np.asarray(images.std)
@@ -94,12 +95,16 @@ def compare(name: str, reference: str, transform: Transform, photographs: list[P
 
 def table(rows: list[Row]) -> str:
     """Return the table of docs/weights.md."""
+    texts = ("weights", "reference", "interpolation")
     head = ("weights", "reference", "resize", "crop", "interpolation", "largest", "mean")
-    lines = [f"| {' | '.join(head)} |", "|---|---|--:|--:|---|--:|--:|"]
-    for row in rows:
-        names = f"`{row.weights}` | {row.reference} | {row.resize} | {row.crop}"
-        lines.append(f"| {names} | {row.interpolation} | {row.largest:g} | {row.mean:g} |")
-    return "\n".join(lines)
+    lines = (
+        [
+            *(f"`{row.weights}`", row.reference, str(row.resize), str(row.crop)),
+            *(row.interpolation, f"{row.largest:g}", f"{row.mean:g}"),
+        ]
+        for row in rows
+    )
+    return markdown_table([(title, title not in texts) for title in head], lines)
 
 
 def main() -> None:

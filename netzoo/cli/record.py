@@ -22,18 +22,17 @@ from netzoo.buckets import is_in_bucket
 from netzoo.cli.arguments import Parser
 from netzoo.config import CONFIG_FILE, default_config, flatten
 from netzoo.config.tasks import DEFAULT_TASK, TASKS, task_module
-from netzoo.console import json_text, say
+from netzoo.console import json_text, markdown_table, say
 from netzoo.errors import UserError
 from netzoo.files import MAX_LOG, new_folder, read_bytes, write_bytes, write_text
 from netzoo.json_files import OtherShape, read_json
 from netzoo.paths import run_path, user_path
-from netzoo.tasks.record import RECORD_FILE, Record, markdown_table
+from netzoo.tasks.record import RECORD_FILE, Record
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE, METRICS_FILE, TEST_FILE
 from netzoo.workdir.environment import SHAPE, last_session
 from netzoo.workdir.held_out import summary
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
 
-_KIND = {"task?": str, "multi_label?": bool}  # the fields of a record that say what it holds
 _NEEDED = (CONFIG_FILE, METRICS_FILE, ENVIRONMENT_FILE, EVAL_FILE, TEST_FILE)
 
 
@@ -56,8 +55,8 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
         train = "" if {*missing} <= {EVAL_FILE, TEST_FILE} else "train with `netzoo train`, then "
         raise UserError(f"{workdir} has no {missing[0]}: {train}{_eval_command(workdir)}")
     try:
-        config = read_json(workdir / CONFIG_FILE, {"task": str, "data": {"multi_label?": bool}})
-        description = _description({**config, **config["data"]})
+        config = read_json(workdir / CONFIG_FILE, {"task": str, "data": {}})
+        description = _description(config["task"], config["data"])
         record = _fields(workdir, description)
     except OtherShape as error:
         raise UserError(f"{error}; train and evaluate again with this version") from None
@@ -73,10 +72,9 @@ def make_record(workdir: str | os.PathLike[str], out: str | os.PathLike[str]) ->
     return record
 
 
-def _description(fields: Mapping[str, Any]) -> Record:
-    """Return the description for a record, from its `task` and `multi_label`."""
-    module = task_module(fields.get("task", DEFAULT_TASK), "record")
-    return module.MULTI_LABEL_RECORD if fields.get("multi_label") else module.RECORD
+def _description(task: str, fields: Mapping[str, Any]) -> Record:
+    """Return the description for a record, from its configuration's `data` or its own fields."""
+    return task_module(task, "record").record_of(fields)
 
 
 def _fields(workdir: Path, description: Record) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _check_evaluation(
     wanted = flatten(ConfigDict(config))
     # A run of an earlier version lacks the newer keys, and trained as with their defaults.
     defaults = json.loads(json_text(flatten(default_config(config["task"]))))
-    prefixes = _description(config).evaluated
+    prefixes = _description(config["task"], data).evaluated
     keys = sorted({key for key in wanted if key.startswith(prefixes)} | found.keys())
     compared = {key: (wanted.get(key, defaults.get(key)), found.get(key)) for key in keys}
     # Runs of earlier versions have no fingerprint of their data.
@@ -175,7 +173,7 @@ def _eval_command(workdir: Path) -> str:
 
 
 def results_tables(results_dir: str | os.PathLike[str]) -> str:
-    """Return a Markdown table for each task with records in a folder, best first.
+    """Return a Markdown table for each kind of record in a folder, best first.
 
     Raises:
       UserError: The folder has no record, or a record lacks a field.
@@ -183,25 +181,25 @@ def results_tables(results_dir: str | os.PathLike[str]) -> str:
     paths = list(user_path(results_dir).glob(f"*/{RECORD_FILE}"))
     if not paths:
         raise UserError(f"expected {results_dir}/*/{RECORD_FILE}, found none")
-    rows: dict[tuple[str, bool], list[tuple[float, str, tuple[str, ...]]]] = {}
+    found: dict[tuple[int, str], tuple[Record, list[tuple[float, str, tuple[str, ...]]]]] = {}
     for path in paths:
         try:
-            description = _description(read_json(path, _KIND))
-            record = {**read_json(path, description.shape()), "record": path.parent.name}
+            record = {**read_json(path, {"task?": str}), "record": path.parent.name}
+            task = record.get("task", DEFAULT_TASK)
+            description = _description(task, record)
+            read_json(path, description.shape())
         except UserError as error:
             where = "" if isinstance(error, OtherShape) else f"{path}: "
             raise UserError(f"{where}{error}; create this record again from its run") from None
         cells = tuple(str(column.cell(record)) for column in description.columns())
         row = (-record[description.rank], path.parent.name, cells)
-        kind = record.get("task", DEFAULT_TASK), record.get("multi_label", False)
-        rows.setdefault(kind, []).append(row)
-    kinds = [kind for task in TASKS for kind in ((task, False), (task, True)) if kind in rows]
-    return "\n\n".join(_table(*kind, rows[kind]) for kind in kinds)
+        kind = list(TASKS).index(task), description.rank
+        found.setdefault(kind, (description, []))[1].append(row)
+    return "\n\n".join(_table(*found[kind]) for kind in sorted(found))
 
 
-def _table(task: str, multi_label: bool, rows: list[tuple[float, str, tuple[str, ...]]]) -> str:
-    columns = _description({"task": task, "multi_label": multi_label}).columns()
-    titles = [(column.title, column.right) for column in columns]
+def _table(description: Record, rows: list[tuple[float, str, tuple[str, ...]]]) -> str:
+    titles = [(column.title, column.right) for column in description.columns()]
     return markdown_table(titles, (cells for _, _, cells in sorted(rows)))
 
 
@@ -217,6 +215,7 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("expected either WORKDIR --out results/NAME, or --table results alone")
     if making:
         record = make_record(flags.workdir, flags.out)
-        say(f"{flags.out}: {record['model']}, {_description(record).headline(record)}")
+        description = _description(record.get("task", DEFAULT_TASK), record)
+        say(f"{flags.out}: {record['model']}, {description.headline(record)}")
     else:
         say(results_tables(flags.table))

@@ -25,7 +25,8 @@ def task_module(task: str, name: str) -> ModuleType:
     `"config"` defines KEYS, DEFAULTS for the keys of every task, and BATCH_ROWS, OPTIONS, FREE and
     LOCAL (see `netzoo.config.table.Table`), and perhaps a function `conflicts`. `"task"` defines
     the function `task_class(config)`. `"predict"` defines the functions `predict`, with its
-    `Options`, and `load`. `"record"` defines `RECORD`.
+    `Options`, and `load`. `"record"` defines the function `record_of`, which
+    returns a `netzoo.tasks.record.Record`.
 
     Raises:
       UserError: The task is unknown, or a required library is not installed.

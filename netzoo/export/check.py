@@ -8,12 +8,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from netzoo.data.batching import evenly_spaced
-from netzoo.data.files import ImageError, images_below
+from netzoo.data.files import ImageError
 from netzoo.data.source import SourceError
-from netzoo.errors import UserError
 from netzoo.export.classifier import LOGITS, FileClassifier
-from netzoo.paths import user_path
 from netzoo.tasks import run_config
+from netzoo.tasks.classification.prediction_inputs import find_images
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.tasks.classification.single_label import SingleLabelClassification
 
@@ -70,27 +69,13 @@ def _batched(predictor: Predictor, pixels: np.ndarray, output: str) -> np.ndarra
 
 
 def named_images(predictor: Predictor, paths: Sequence[str]) -> Images:
-    """Return images of files and of folders, at most `IMAGES`, evenly spaced.
+    """Return the images that paths name (see `find_images`), at most `IMAGES`, evenly spaced.
 
     Raises:
       UserError: The folders do not contain images, or an image cannot be read.
     """
-    files = image_files(paths)
+    files = find_images(paths)
     return read_images(predictor, [files[i] for i in evenly_spaced(len(files), IMAGES)])
-
-
-def image_files(paths: Sequence[str]) -> list[Path]:
-    """Return image files and those below folders.
-
-    Raises:
-      UserError: The folders do not contain images.
-    """
-    files: list[Path] = []
-    for path in map(user_path, paths):
-        files += sorted(images_below(path)[0]) if path.is_dir() else [path]
-    if not files:
-        raise UserError(f"no images in {', '.join(paths)}")
-    return files
 
 
 def read_images(predictor: Predictor, files: Sequence[Path]) -> Images:

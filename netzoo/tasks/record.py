@@ -1,6 +1,6 @@
 """A task's part of the record of a run, and its table of records."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -65,14 +65,6 @@ class Record(NamedTuple):
             Column("wall time", _wall_time),
             Column("device", lambda r: ", ".join(r["machine"]["devices"]), right=False),
         )
-
-
-def markdown_table(columns: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; a column is its title and whether it is aligned right."""
-    rule = ["--:" if right else "---" for _, right in columns]
-    lines = ([title for title, _ in columns], *rows)
-    texts = ["| " + " | ".join(cells) + " |" for cells in lines]
-    return "\n".join([texts[0], "|" + "|".join(rule) + "|", *texts[1:]])
 
 
 def _wall_time(record: Mapping[str, Any]) -> str:

@@ -25,7 +25,8 @@ from netzoo.weights.hub.find import is_hub_name
 from netzoo.weights.origin import describe_weights
 from netzoo.weights.recognise import Weights, differing, taken
 
-THRESHOLDS = "thresholds"  # `wanted` of `Task.fitted` with `netzoo eval --thresholds`
+# `wanted` of `Task.fitted` with `netzoo eval --temperature fit` and with `--thresholds`.
+FIT, THRESHOLDS = "fit", "thresholds"
 
 
 class Task(abc.ABC):
@@ -178,7 +179,7 @@ class Task(abc.ABC):
 
         Args:
           workdir: The run folder.
-          wanted: ("fit",) or (THRESHOLDS,) for new values, names of runs, or empty for stored or
+          wanted: (FIT,) or (THRESHOLDS,) for new values, names of runs, or empty for stored or
             suggested ones.
           checkpoint: Which weights were evaluated.
           step: The step of these weights.

@@ -26,7 +26,7 @@ from netzoo.paths import run_path
 from netzoo.progress import track
 from netzoo.tasks import evaluation_task, run_config
 from netzoo.tasks.run_facts import RunFacts
-from netzoo.tasks.task import THRESHOLDS, Task
+from netzoo.tasks.task import FIT, THRESHOLDS, Task
 from netzoo.training import average
 from netzoo.training.evaluation import evaluate_rows, make_eval_step
 from netzoo.workdir import EVAL_FILE, REPORT_FILE, TENSORBOARD
@@ -152,7 +152,7 @@ def _wanted(temperature: Sequence[str], thresholds: bool) -> tuple[str, ...]:
 
 
 def _check_fitted(wanted: Sequence[str], workdir: Path, config: ConfigDict, out: Any) -> None:
-    is_new = {"fit", THRESHOLDS} & {*wanted}
+    is_new = {FIT, THRESHOLDS} & {*wanted}
     if is_new and not (_has_validation(workdir, config) and out is None):
         raise UserError(
             "a temperature is fitted, and thresholds are chosen, on the run's validation split: "
@@ -258,7 +258,7 @@ def _results(compare: str | os.PathLike[str], split: str) -> Path:
 
 def _settings(config: ConfigDict) -> dict[str, Any]:
     """Return the values on which scores depend, except the split."""
-    keys = task_module(config.task, "record").RECORD.evaluated
+    keys = task_module(config.task, "record").record_of(config.data).evaluated
     return {key: value for key, value in flatten(config).items() if key.startswith(keys)}
 
 

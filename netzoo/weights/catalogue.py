@@ -30,13 +30,17 @@ from netzoo.errors import note_once
 from netzoo.files import read_text
 from netzoo.models.registry import create_model
 from netzoo.weights.families import FAMILIES, REPORTED
-from netzoo.weights.published import Preprocessing, PublishedWeights
+from netzoo.weights.published import (
+    GOOGLE_IMAGES,
+    TORCHVISION_IMAGES,
+    Preprocessing,
+    PublishedWeights,
+)
 
-_IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _CLIP = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305))
 NORMS = {
-    "imagenet": _IMAGENET,  # the mean and the deviation of ImageNet's pixels
-    "half": ((127.5,) * 3, (127.5,) * 3),  # pixels from -1 to 1
+    "imagenet": TORCHVISION_IMAGES[:2],  # the mean and the deviation of ImageNet's pixels
+    "half": GOOGLE_IMAGES[:2],  # pixels from -1 to 1
     "unit": ((0.0,) * 3, (255.0,) * 3),  # pixels from 0 to 1
     "clip": _CLIP,  # of CLIP's training images
 }

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from netzoo import figures
 from netzoo.config import CONFIG_FILE, flatten, task_table
 from netzoo.config.tasks import DEFAULT_TASK
+from netzoo.console import markdown_table
 from netzoo.errors import UserError
 from netzoo.figures import BLUE, FAINT, INK, MUTED, PLAIN, shorten
 from netzoo.json_files import read_json
@@ -25,8 +26,8 @@ from netzoo.tasks.classification.predictions import (
     Prediction,
     read_predictions,
 )
-from netzoo.tasks.classification.record import RECORD
-from netzoo.tasks.record import RECORD_FILE, markdown_table
+from netzoo.tasks.classification.record import RECORD, record_of
+from netzoo.tasks.record import RECORD_FILE
 from netzoo.workdir import EVAL_FILE
 
 _LOG = {"evaluations": int, "different": int}
@@ -116,8 +117,8 @@ def read_runs(results: Path) -> list[Run]:
     runs = []
     for path in sorted(results.glob(f"*/{RECORD_FILE}")):
         folder = path.parent
-        kind = read_json(path, {"task?": str, "multi_label?": bool})
-        if kind.get("task", DEFAULT_TASK) != DEFAULT_TASK or kind.get("multi_label"):
+        fields = read_json(path, {"task?": str})
+        if fields.get("task", DEFAULT_TASK) != DEFAULT_TASK or record_of(fields) is not RECORD:
             continue
         shape = {**RECORD.shape(), "test_split_log?": _LOG, "command": str, "machine": _COST}
         config = read_json(folder / CONFIG_FILE, {"model": {"name": str}})

@@ -53,3 +53,8 @@ MULTI_LABEL_RECORD = RECORD._replace(
     headline=lambda r: f"mean average precision {100 * r['mean_average_precision']:.2f} %",
     files=(PREDICTIONS_FILE, THRESHOLDS_FILE),
 )
+
+
+def record_of(fields: Mapping[str, Any]) -> Record:
+    """Return the kind of record for a section `data` or for the fields of `record.json`."""
+    return MULTI_LABEL_RECORD if fields.get("multi_label") else RECORD

@@ -20,9 +20,9 @@ from netzoo.mesh import is_writer
 from netzoo.paths import run_path
 from netzoo.tasks.classification.calibration import Temperature, fit_temperature
 from netzoo.tasks.classification.report import kept_rows
+from netzoo.tasks.task import FIT
 
 TEMPERATURE_FILE = "temperature.json"
-FIT = "fit"
 _SHAPE = {"temperature": float, "checkpoint": str, "step": int}
 _LARGEST = 100.0
 _MOST_IMAGES = 1000  # enough for one number
@@ -36,7 +36,7 @@ def temperature_of(
     split: str,
     validation: Callable[[int | None], dict[str, np.ndarray]] | None,
 ) -> Temperature | None:
-    """Return the temperature of the weights `checkpoint` at `step`; see `Task.temperature`.
+    """Return the temperature of the weights `checkpoint` at `step`; see `Task.fitted`.
 
     If `wanted` asks for a new temperature, the function stores it. Otherwise, the result is the
     stored temperature or, without one, the temperature that the validation split suggests.
