@@ -4,11 +4,11 @@
     python eval.py --workdir runs/quickstart
 
 netzoo generates the data set on first use and downloads nothing. `make quickstart` installs netzoo
-and runs both commands. In a new clone, it takes 8 min 26 s on two cores of an Intel Xeon (AVX-512)
-at 2.5 GHz; once the packages are installed, it takes 3.5 to 5 minutes on two cores of an AMD EPYC.
-With seed 0, the final averaged weights classify 96.80 % of the 750 test images correctly (95 %
-interval 95.28 to 97.84) on the Xeon, and 97.33 % (95.92 to 98.27) on the EPYC, which rounds
-differently. An earlier version reached 96.5, 98.0 and 94.9 % with seeds 0, 1 and 2. The learning
+and runs both commands. In a new clone, it takes 8 min 44 s on two cores of an Intel Xeon (AVX-512)
+that also do other work; without the installation, it took 5 min on the Xeon. With seed 0, the
+final averaged weights classify 97.87 % of the 750 test images correctly (95 % interval 96.56 to
+98.68) there. Other processors round differently: earlier versions reached 96.80 % on another Xeon,
+97.33 % on an AMD EPYC, and 96.5, 98.0 and 94.9 % with seeds 0, 1 and 2. The learning
 rate and the number of epochs were chosen on the validation split, the last tenth of `train`.
 """
 
