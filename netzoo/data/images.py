@@ -15,8 +15,8 @@ import numpy as np
 
 from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
 from netzoo.data.decode import LazyImage, decode_image
+from netzoo.data.epoch_order import ClassBalance, epoch_order
 from netzoo.data.files import ImageError
-from netzoo.data.order import ClassBalance, epoch_order
 from netzoo.data.policies import POLICIES, color_jitter, rand_augment
 from netzoo.data.source import (
     Example,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from netzoo.data.order import ClassBalance
+from netzoo.data.epoch_order import ClassBalance
 from netzoo.data.source import Source, labels_of
 from netzoo.errors import UserError, did_you_mean
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netzoo.data.batching import generator
-from netzoo.data.order import ClassBalance, epoch_order
+from netzoo.data.epoch_order import ClassBalance, epoch_order
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
 from netzoo.tasks.classification.balance import balanced_weights
