@@ -9,8 +9,9 @@ from netzoo.buckets import is_in_bucket
 from netzoo.data.files import images_below, left_out
 from netzoo.data.mirror import local_folder
 from netzoo.data.source import SourceError
-from netzoo.data.sources.image_files import FileSource, check_headers, hash_order
+from netzoo.data.sources.image_files import FileSource, check_headers
 from netzoo.data.sources.layout import Layout, other_files, read_layout
+from netzoo.data.sources.order import hash_order
 from netzoo.data.sources.spec import Spec
 from netzoo.data.splits import resolve_split, split_aliases, split_role
 from netzoo.errors import note_once

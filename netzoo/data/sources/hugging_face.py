@@ -12,7 +12,8 @@ import numpy as np
 from netzoo.data.files import ImageError, read_file
 from netzoo.data.source import DatasetNotFoundError, Example, SourceError
 from netzoo.data.sources.columns import find_column
-from netzoo.data.sources.image_files import described, label_numbers
+from netzoo.data.sources.description import described
+from netzoo.data.sources.labels import label_numbers
 from netzoo.data.sources.order import mixed_order
 from netzoo.data.sources.spec import Spec
 from netzoo.data.splits import resolve_split, split_aliases

@@ -13,14 +13,11 @@ import numpy as np
 from netzoo.data.files import is_image
 from netzoo.data.source import SourceError
 from netzoo.data.sources.columns import find_column, label_columns, label_vectors
-from netzoo.data.sources.image_files import (
-    FileSource,
-    check_headers,
-    described,
-    hash_order,
-    label_numbers,
-)
+from netzoo.data.sources.description import described
+from netzoo.data.sources.image_files import FileSource, check_headers
+from netzoo.data.sources.labels import label_numbers
 from netzoo.data.sources.layout import missing_folder
+from netzoo.data.sources.order import hash_order
 from netzoo.data.sources.spec import Spec
 from netzoo.data.splits import resolve_split, split_aliases
 from netzoo.errors import note_once, printable

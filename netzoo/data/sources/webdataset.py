@@ -14,13 +14,10 @@ import numpy as np
 
 from netzoo.data.files import MAX_BYTES, ImageError, left_out
 from netzoo.data.source import Example, SourceError
-from netzoo.data.sources.image_files import (
-    described,
-    hash_order,
-    in_order,
-    label_numbers,
-    report_corrupt,
-)
+from netzoo.data.sources.description import described
+from netzoo.data.sources.image_files import report_corrupt
+from netzoo.data.sources.labels import in_order, label_numbers
+from netzoo.data.sources.order import hash_order
 from netzoo.data.sources.spec import Spec
 from netzoo.data.sources.tar_index import MAX_TAR, Label, read_indices
 from netzoo.data.splits import resolve_split, split_aliases
