@@ -9,6 +9,7 @@ from netzoo.buckets import is_in_bucket
 from netzoo.data.files import images_below, left_out
 from netzoo.data.mirror import local_folder
 from netzoo.data.source import SourceError
+from netzoo.data.sources.description import described, described_classes
 from netzoo.data.sources.image_files import FileSource, check_headers
 from netzoo.data.sources.layout import Layout, other_files, read_layout
 from netzoo.data.sources.order import hash_order
@@ -16,7 +17,6 @@ from netzoo.data.sources.spec import Spec
 from netzoo.data.splits import resolve_split, split_aliases, split_role
 from netzoo.errors import note_once
 
-_LISTED = 5
 _OPTIONS = ("nested",)
 
 
@@ -86,12 +86,11 @@ def _read(spec: Spec) -> tuple[Path, Layout]:
 
 def _description(root: Path, layout: Layout, lengths: Mapping[str, int]) -> str:
     """Return a description of the layout: the classes, and the splits with their roles."""
-    class_names = layout.class_names
-    names = [*class_names[:_LISTED], *(["..."] if len(class_names) > _LISTED else [])]
-    parts = [f"{split_role(name)} {name}/ ({n:,} images)" for name, n in lengths.items()]
     if root in layout.splits.values():
-        parts = [f"{sum(lengths.values()):,} images without split folders"]
-    return f"{len(class_names)} classes ({', '.join(names)}); {', '.join(parts)}"
+        classes = described_classes(layout.class_names)
+        return f"{classes}; {sum(lengths.values()):,} images without split folders"
+    roles = {f"{split_role(name)} {name}/": count for name, count in lengths.items()}
+    return described(layout.class_names, roles)
 
 
 def _files(
