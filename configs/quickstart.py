@@ -4,12 +4,12 @@
     python eval.py --workdir runs/quickstart
 
 netzoo generates the data set on first use and downloads nothing. `make quickstart` installs netzoo
-and runs both commands. In a new clone, it takes 8 min 44 s on two cores of an Intel Xeon (AVX-512)
-that also do other work; without the installation, it took 5 min on the Xeon. With seed 0, the
-final averaged weights classify 97.87 % of the 750 test images correctly (95 % interval 96.56 to
-98.68) there. Other processors round differently: earlier versions reached 96.80 % on another Xeon,
-97.33 % on an AMD EPYC, and 96.5, 98.0 and 94.9 % with seeds 0, 1 and 2. The learning
-rate and the number of epochs were chosen on the validation split, the last tenth of `train`.
+and runs both commands. In a new clone, it took 4 min 59 s on two cores of an Intel Xeon (AVX-512),
+and 8 min 44 s when other work ran there too. With seed 0, the final averaged weights
+classify 97.87 % of the 750 test images correctly (95 % interval 96.56 to 98.68). Other processors
+round differently: earlier versions reached 96.80 % on another Xeon, 97.33 % on an AMD EPYC, and
+96.5, 98.0 and 94.9 % with seeds 0, 1 and 2. The learning rate and the number of epochs were chosen
+on the validation split, the last tenth of `train`.
 """
 
 from ml_collections import ConfigDict

@@ -125,7 +125,7 @@ def create_app(
                 raise ClientDisconnect
             answers = [asyncio.wrap_future(batcher.submit(image)) for image in images]
         rows = await asyncio.gather(*answers)
-        best = predictor.top_k(np.stack(rows), top_k)
+        best = predictor.predicted(np.stack(rows), top_k)
         named = zip((name for name, _ in files), best, strict=True)
         return Answer(images=[_classified(name, scores) for name, scores in named])
 

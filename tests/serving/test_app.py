@@ -3,6 +3,7 @@
 import asyncio
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +18,7 @@ from starlette.testclient import TestClient
 from netzoo.serving.app import create_app
 from netzoo.serving.batcher import Batcher
 from netzoo.serving.limits import Bounded, Limits
+from netzoo.tasks.classification.predictor import Predictor
 
 RGB = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 LIMITS = Limits(request_bytes=100_000, images=3, requests=2)
@@ -54,6 +56,21 @@ def test_images_of_a_form_are_answered_in_order(client, colours):
     assert {len(image["predictions"]) for image in images} == {2}
     expected = colours(encoded("blue"))[0].max()
     assert images[0]["predictions"][0]["probability"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_thresholds_decide_where_an_image_may_have_several_classes(colours):
+    """The server names the classes that `netzoo predict` names, whatever `top_k`."""
+    pixels = encoded("red")
+    high, low = np.array([0.5, 0.5, 0.5]), np.array([0.5, 0.0, 0.0])
+    for thresholds, expected in ((high, ["red"]), (low, ["red", "green", "blue"])):
+        images, names = colours.preprocessing, colours.class_names
+        predictor = Predictor(
+            *(colours.model, colours.variables, images, names, 4), thresholds=thresholds
+        )
+        app = create_app(predictor, Batcher(predictor, largest=4, wait=0.0), "colours", LIMITS)
+        with TestClient(app) as client:
+            (image,) = post(client, pixels, query="?top_k=1").json()["images"]
+        assert {p["class"] for p in image["predictions"]} == {*expected}
 
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/x-www-form-urlencoded", None])

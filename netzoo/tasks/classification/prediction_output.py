@@ -101,6 +101,6 @@ def _print_table(predictions: Predictions) -> None:
         places = (f"{place}." for place in range(1, most + 1))
         rows = []
         for path, scores in predictions:
-            cells = [f"{name} {value:.1%}" for name, value in scores]
-            rows.append((str(path), *cells, *[""] * (most - len(scores))))
+            cells = [f"{name} {value:.1%}" for name, value in scores] or ["no class"]
+            rows.append((str(path), *cells, *[""] * (most - len(cells))))
         print_table(("image", *places), rows)

@@ -17,6 +17,7 @@ from PIL import Image
 from netzoo.cli.predict import main
 from netzoo.errors import UserError
 from netzoo.tasks.classification.predict import Options, predict
+from netzoo.tasks.classification.prediction_output import writing
 from netzoo.tasks.classification.predictor import Predictor
 from netzoo.weights.published import Preprocessing
 from tests.conftest import tiny_config
@@ -262,3 +263,14 @@ def test_a_sheet_of_too_many_pictures(run, photos, capfd):
     with pytest.raises(UserError, match=r"sheet\.png was not written: expected at most 300 images"):
         run(*301 * [photos / "good.png"], json=True, figure=str(photos / "sheet.png"))
     assert len(json.loads(capfd.readouterr().out)) == 301
+
+
+def test_an_image_below_all_thresholds_says_so(capsys):
+    """The table of a multi-label run has no empty row."""
+    with writing("table", None, 2) as add:
+        add([(Path("a.jpg"), []), (Path("b.jpg"), [("daisy", 0.9), ("roses", 0.8)])])
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "jpg" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["a.jpg", "no class", ""],
+        ["b.jpg", "daisy 90.0%", "roses 80.0%"],
+    ]
