@@ -20,6 +20,7 @@ from netzoo.config import default_config, load_config
 from netzoo.config.overrides import override
 from netzoo.errors import UserError
 from netzoo.paths import user_path
+from netzoo.tasks.classification.config import VIEWS
 from netzoo.workdir import WEIGHTS
 
 # Beginnings of keys whose values an exported file defines.
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
         "for images: average the probabilities of each image and its mirror image, or of ten crops "
         "(evaluation.tta); needs --out"
     )
-    parser.add_argument("--tta", choices=("flip", "crops"), help=tta)
+    parser.add_argument("--tta", choices=VIEWS[1:], help=tta)
     help_ = "do not write report.html, the page about the evaluation of images"
     parser.add_argument("--no_report", action="store_true", help=help_)
     launch.run(parser, arguments, _evaluate, many_processes=True, read=_config_of)

@@ -17,6 +17,7 @@ from netzoo.cli import launch
 from netzoo.config import default_config, load_config
 from netzoo.errors import UserError
 from netzoo.paths import run_path, user_path
+from netzoo.tasks.classification.config import VIEWS
 from netzoo.workdir import WEIGHTS
 
 
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int | None:
         "for images: average the probabilities of each image and its mirror image, or of ten crops "
         "(default: evaluation.tta of the run)"
     )
-    task.add_argument("--tta", choices=("flip", "crops"), help=tta)
+    task.add_argument("--tta", choices=VIEWS[1:], help=tta)
     task.add_argument("--json", action="store_true", help="write JSON")
     task.add_argument("--jsonl", action="store_true", help="write JSON lines, for images")
     task.add_argument("--csv", action="store_true", help="write CSV, for images")

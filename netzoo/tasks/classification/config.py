@@ -43,6 +43,8 @@ LOSS_KEYS = {
 }
 # These train one logistic regression for each class, so an image may have several classes.
 SIGMOID_LOSSES = ("binary_cross_entropy", "focal", "asymmetric")
+# Kinds of test-time augmentation; see `netzoo.tasks.classification.views`.
+VIEWS = ("none", "flip", "crops")
 # Keys that work on images with one class.
 _SINGLE_LABEL = (
     *("train.label_smoothing", "train.balance", "train.class_weights", "distill.teacher"),
@@ -54,7 +56,6 @@ _GAMMAS = Rule(
 )
 _CACHES = one_of("none", "encoded", "decoded")
 _POLICIES = one_of("randaugment", "trivialaugment", "autoaugment")
-_VIEWS = one_of("none", "flip", "crops")
 _JITTER = Rule(
     lambda x: len(x) == 4 and all(map(at_least(0).holds, x)) and x[3] <= 0.5,
     "four numbers of at least 0, the last at most 0.5, such as (0.4, 0.4, 0.4, 0.0)",
@@ -152,7 +153,7 @@ KEYS = (
         "list from `netzoo check --out`; evaluations also report the accuracy without duplicates",
     ),
     Key(
-        *("evaluation.tta", "none", _VIEWS),
+        *("evaluation.tta", "none", one_of(*VIEWS)),
         "views whose probabilities are averaged: the image and its mirror image, or ten crops",
     ),
     Key("evaluation.top_k", 3, at_least(1), "k of the top-k accuracy"),

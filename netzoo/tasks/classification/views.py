@@ -10,23 +10,22 @@ import jax
 import jax.numpy as jnp
 
 from netzoo.errors import UserError, unknown_name
-
-KINDS = ("none", "flip", "crops")
+from netzoo.tasks.classification.config import VIEWS
 
 
 def view_size(kind: str, size: int, crop_pct: float) -> tuple[int, float]:
     """Return the side and the central crop of the images from which views are taken.
 
     Args:
-      kind: One of `KINDS`.
+      kind: One of `VIEWS`.
       size: Side of the network's images.
       crop_pct: Share of the shorter side that one view keeps.
 
     Raises:
       UserError: The kind is unknown, or `crop_pct` leaves no room for other crops.
     """
-    if kind not in KINDS:
-        raise unknown_name("kind of test-time augmentation", kind, KINDS)
+    if kind not in VIEWS:
+        raise unknown_name("kind of test-time augmentation", kind, VIEWS)
     if kind != "crops":
         return size, crop_pct
     if (side := round(size / crop_pct)) == size:

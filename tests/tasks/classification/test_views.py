@@ -8,7 +8,8 @@ from scipy import special
 
 from netzoo.errors import UserError
 from netzoo.tasks import create_task
-from netzoo.tasks.classification.views import KINDS, averaged_logits, view_size, views
+from netzoo.tasks.classification.config import VIEWS
+from netzoo.tasks.classification.views import averaged_logits, view_size, views
 from tests.conftest import tiny_config
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
@@ -29,7 +30,7 @@ def test_ten_crops_by_hand():
     np.testing.assert_array_equal(found[5:], np.stack(expected)[..., ::-1, :])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VIEWS)
 def test_probabilities_are_averaged(kind):
     """The softmax of the result is the mean of the softmax over all views, in float64."""
     images = jnp.asarray(IMAGES if kind == "crops" else IMAGES[:, :5, :5])
