@@ -13,7 +13,7 @@ class Description(NamedTuple):
     model: str  # name in the registry
     options: Mapping[str, Any]  # options of `create_model`
     num_classes: int | None  # length of the logits; 0 without a head; None if unknown
-    preprocessing: Preprocessing | None  # None if unknown
+    preprocessing: Preprocessing
     class_names: tuple[str, ...] | None  # in the order of the logits; None if not given
     licence: str | None
     prefix: str = ""  # missing at the beginning of the tensors' names
