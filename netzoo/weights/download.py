@@ -21,7 +21,7 @@ from netzoo.files import appending, read_text, sha256_of, write_text
 from netzoo.lock import one_at_a_time
 from netzoo.progress import byte_bar
 from netzoo.weights.formats.read import read_weights
-from netzoo.weights.hub.fetch import SCHEME, fetch
+from netzoo.weights.hub.fetch import SCHEME, repository
 from netzoo.weights.published import PublishedWeights
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -39,7 +39,7 @@ def download(weights: PublishedWeights, folder: Path | None = None) -> Path:
         download has changed; the message explains what to do.
     """
     if weights.address.startswith(SCHEME):
-        return fetch(weights.address).path
+        return repository(weights.address).weights().path
     path = (folder or cache_folder() / "weights") / weights.address.rsplit("/", 1)[1]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)  # or a link to a larger disk

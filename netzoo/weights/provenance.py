@@ -7,7 +7,7 @@ from netzoo.files import sha256_of
 from netzoo.paths import run_path
 from netzoo.weights.catalogue import published_weights
 from netzoo.weights.download import download
-from netzoo.weights.hub.fetch import SCHEME, fetch
+from netzoo.weights.hub.fetch import SCHEME, repository
 from netzoo.weights.hub.find import find_in_hub
 
 
@@ -24,10 +24,10 @@ def provenance(name_or_path: str | Path) -> dict[str, Any]:
     published = None if path.exists() else published_weights(name)
     address = published.address if published else name
     if address.startswith(SCHEME):
-        files = fetch(address)
+        found = repository(address)
         known = published or find_in_hub(name, read=False)
-        found = {"name": files.name, "commit": files.commit, "licence": known.licence}
-        return {**found, "sha256": dict(files.sha256)}
+        named = {"name": found.name, "commit": found.commit, "licence": known.licence}
+        return {**named, "sha256": dict(found.weights().sha256)}
     if published:
         path = download(published)
         return {"name": published.name, "sha256": {path.name: sha256_of(path)}}

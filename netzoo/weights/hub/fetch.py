@@ -35,43 +35,15 @@ Shapes = Mapping[str, tuple[int, ...]]  # shapes of tensors by their names
 
 
 class HubFiles(NamedTuple):
-    """The weights of a repository on this machine, and the config.json that describes them."""
+    """The weights of a repository on this machine."""
 
-    repository: str  # ORG/NAME
-    commit: str  # 40 hexadecimal digits
-    config: dict[str, Any]  # contents of config.json
-    path: Path  # the weights: a file, or the index of several
-    sha256: Mapping[str, str]  # SHA-256 of each file of weights, by the file's name
-
-    @property
-    def name(self) -> str:
-        """Return the name that gives exactly these files again."""
-        return f"{SCHEME}{self.repository}@{self.commit}"
-
-
-def fetch(name: str, check: Callable[[Shapes], None] | None = None) -> HubFiles:
-    """Return the files of a repository, and download those that are absent.
-
-    `model.safetensors` is preferred, as one file or several; `pytorch_model.bin` is taken only if
-    the others do not exist. netzoo's own reader does not execute anything in that file.
-
-    Args:
-      name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
-      check: Called with the shapes of the tensors before the weights are downloaded; its errors
-        stop the download. The check is left out if the weights are in the cache or not in the
-        .safetensors format.
-
-    Raises:
-      UserError: huggingface_hub is not installed, or the name is malformed. Or the repository, the
-        revision or a file does not exist. Or the server cannot be reached, or refuses the request.
-        Or a file is damaged.
-    """
-    return repository(name).weights(check)
+    path: Path  # a file, or the index of several
+    sha256: Mapping[str, str]  # of each file of weights, by its name
 
 
 @functools.cache
 def repository(name: str) -> "Repository":
-    """Return the repository of a name, at one commit for the life of this process; see `fetch`."""
+    """Return the repository of a name, at one commit for the life of this process."""
     return Repository(name)
 
 
@@ -84,10 +56,14 @@ class Repository:
     """
 
     def __init__(self, name: str) -> None:
-        """Find the commit of a name (see `fetch`), and read config.json.
+        """Find the commit of a name, and read config.json.
+
+        Args:
+          name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
 
         Raises:
-          UserError: See `fetch`.
+          UserError: The package is missing, the name is malformed, there is no such repository,
+            revision or file, the server cannot be reached or refuses, or the file is damaged.
         """
         parts = _NAME.fullmatch(name.removeprefix(SCHEME))
         if parts is None:
@@ -128,13 +104,25 @@ class Repository:
         return found[1] if found else None
 
     def weights(self, check: Callable[[Shapes], None] | None = None) -> HubFiles:
-        """Return the verified weights; see `fetch`."""
+        """Return the verified weights, and download those that are absent.
+
+        `model.safetensors` is preferred, as one file or several; `pytorch_model.bin` is taken only
+        if nothing else exists, and netzoo's own reader executes nothing of it.
+
+        Args:
+          check: Called with the shapes of the tensors before the weights are downloaded; its errors
+            stop the download. The check is left out if the weights are in the cache or not in the
+            .safetensors format.
+
+        Raises:
+          UserError: There are no weights, the server cannot be reached, or a file is damaged.
+        """
         path = self._weights(check)
         files = [path]
         if path.name.endswith(INDEX):
             files = [self._shard(name) for name in self._shards(path)]
         sha256 = {file.name: self._verified(file) for file in files}
-        return HubFiles(self.repository, self.commit, self.config, path, sha256)
+        return HubFiles(path, sha256)
 
     def _weights(self, check: Callable[[Shapes], None] | None) -> Path:
         """Return the path of the weights, which are downloaded unless `check` raises an error."""

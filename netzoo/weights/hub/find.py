@@ -34,7 +34,7 @@ def find_in_hub(name: str, *, read: bool = True) -> Weights:
     Without `read`, only the description is downloaded, and the tensors are omitted.
 
     Raises:
-      UserError: See `netzoo.weights.hub.fetch.fetch` and `describe`; or the tensors do not fit the
+      UserError: See `netzoo.weights.hub.fetch` and `describe`; or the tensors do not fit the
         network, which is found before a .safetensors file is downloaded.
     """
     found = repository(name)

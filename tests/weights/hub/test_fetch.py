@@ -49,11 +49,11 @@ REPOSITORIES = {
     "org/empty": Repo(CONFIG),
     "org/damaged": Repo({**FILES, "config.json": b"{"}),
 }
-# Prints a line of JSON for each name: what `fetch` returned, or its error.
+# Prints a line of JSON for each name: the repository with its weights, or the error.
 CHILD = """
 import json, sys, time
 from netzoo.errors import UserError
-from netzoo.weights.hub.fetch import fetch
+from netzoo.weights.hub.fetch import repository
 
 time.sleep = lambda seconds: None  # the library waits before it resumes a download
 for name in sys.argv[1:]:
@@ -63,8 +63,10 @@ for name in sys.argv[1:]:
         if name.startswith("org/cut"):
             raise UserError("refused")
     try:
-        files = fetch(name, check)
-        answer = files._replace(path=str(files.path))._asdict() | {"name": files.name}
+        found = repository(name)
+        path, sha256 = found.weights(check)
+        answer = {"name": found.name, "commit": found.commit, "config": found.config}
+        answer |= {"path": str(path), "sha256": sha256}
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer | {"shapes": shapes}))
