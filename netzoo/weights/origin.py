@@ -46,7 +46,7 @@ OF_TRAINING = re.compile(r"dtype|.*_rate|norm_momentum|auxiliary_weight|zero_ini
 def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
     """Read published weights or those of the Hugging Face Hub (downloaded once), a run, or a file.
 
-    Without `read`, the tensors of published weights, of the hub and of runs are omitted.
+    Without `read`, the tensors are omitted, except those of a file, which may identify its network.
 
     Raises:
       UserError: The name, run or file does not exist or cannot be read.
@@ -62,7 +62,7 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
             "weights must be on this machine"
         )
     if path.is_dir():
-        if found := find_in_folder(path):
+        if found := find_in_folder(path, read=read):
             return found
         if held := next((name for name in WEIGHTS if (path / name).is_file()), None):
             raise UserError(
@@ -127,7 +127,7 @@ def _file(path: Path) -> Weights:
             reason = f"its name is that of {published.name}"
             return _published(path, tensors, published, reason)
     try:
-        found = describe_file(path, tensors)
+        found = describe_file(path, lambda: tensors)
     except UserError as error:  # the caller may name the network
         note_once(f"{error}. The settings of {path} are guessed from the names of its tensors")
         found = None

@@ -1,7 +1,7 @@
 """Finds weights by their names on the Hugging Face Hub, or in folders like its repositories."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,25 @@ def find_in_hub(name: str, *, read: bool = True) -> Weights:
     return weights._replace(tensors=_with_prefix(read_weights(files.path), prefix))
 
 
-def find_in_folder(folder: Path) -> Weights | None:
+def find_in_folder(folder: Path, *, read: bool = True) -> Weights | None:
     """Return the weights of a folder with a config.json of timm or transformers.
 
-    The result is None if the folder has no such file, or no weights.
+    The result is None if the folder has no such file, or no weights. Without `read`, the tensors
+    are omitted.
 
     Raises:
       UserError: See `describe`; or the weights cannot be read.
     """
     files = [path for name in WEIGHTS if (path := folder / name).is_file()]
-    return describe_file(files[0], read_weights(files[0])) if files else None
+    if not files:
+        return None
+    return describe_file(files[0], lambda: read_weights(files[0]) if read else {})
 
 
-def describe_file(path: Path, tensors: Mapping[str, np.ndarray]) -> Weights | None:
+def describe_file(path: Path, tensors: Callable[[], Mapping[str, np.ndarray]]) -> Weights | None:
     """Return the weights of a file beside a config.json of timm or transformers, or None.
+
+    `tensors` is called only if there is such a config.json that netzoo can express.
 
     Raises:
       UserError: See `describe`.
@@ -70,7 +75,7 @@ def describe_file(path: Path, tensors: Mapping[str, np.ndarray]) -> Weights | No
     if described.licence:
         _announce(str(path), described.licence)
     weights = _weights(path, described, str(config))
-    return weights._replace(tensors=_with_prefix(tensors, described.prefix))
+    return weights._replace(tensors=_with_prefix(tensors(), described.prefix))
 
 
 def describe(

@@ -13,6 +13,7 @@ import netzoo
 from netzoo.errors import UserError
 from netzoo.processes import sha256_of_arrays
 from netzoo.weights import to_torch
+from netzoo.weights.origin import find_weights
 from netzoo.weights.provenance import provenance
 from tests.weights.drawn import assert_identical, draw, shapes_of
 from tests.weights.hub.mock_hub import Repo, commit_of, serving
@@ -161,6 +162,18 @@ def test_folders_of_both_layouts_need_no_model(tmp_path, config, capsys):
     assert ("does not allow commercial use" in capsys.readouterr().err) == is_timm
     assert provenance(tmp_path / "a.safetensors")["sha256"].keys() == {"a.safetensors"}
     assert provenance(tmp_path) == {}
+
+
+def test_a_folder_is_described_before_its_weights_are_read(tmp_path):
+    """The advice about config.json comes first, and a description needs no tensors."""
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"holds model.safetensors, but no config.json"):
+        netzoo.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(OF_TIMM))
+    found = find_weights(tmp_path, read=False)
+    assert found.model == SMALL and not found.tensors
+    with pytest.raises(UserError, match=r"model.safetensors is damaged"):
+        netzoo.load(tmp_path)
 
 
 def test_a_network_below_the_classifier_lacks_a_prefix(tmp_path):
