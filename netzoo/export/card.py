@@ -8,8 +8,9 @@ from typing import Any
 import netzoo
 from netzoo.errors import printable
 from netzoo.json_files import read_json
-from netzoo.weights.catalogue import published_weights
-from netzoo.weights.hub.find import find_in_hub, is_hub_name
+from netzoo.weights.catalogue import CATALOGUE
+from netzoo.weights.hub.find import is_hub_name
+from netzoo.weights.recognise import Weights
 from netzoo.workdir import ENVIRONMENT_FILE, EVAL_FILE
 
 _EVALUATION = {"accuracy": float, "interval": [float, float], "count": int, "split": str}
@@ -35,20 +36,17 @@ def run_facts(workdir: Path, config: Any) -> dict[str, Any]:
         found = read_json(path, {"command?": str, "weights?": {"licence?": (str, None)}})
         facts["command"] = found.get("command")
         facts["licence"] = found.get("weights", {}).get("licence")
-    if config.init.weights and (known := published_weights(config.init.weights)):
-        facts["licence"] = known.licence
     return facts
 
 
-def weights_facts(name: str) -> dict[str, Any]:
-    """Return what the catalogue or the Hugging Face Hub says about weights."""
-    if is_hub_name(name):
-        found = find_in_hub(name, read=False)
-        return {"init": str(found.path), "licence": found.licence, "address": name}
-    known = published_weights(name)
-    return (
-        {} if known is None else {"init": name, "licence": known.licence, "address": known.address}
-    )
+def weights_facts(weights: Weights) -> dict[str, Any]:
+    """Return what the catalogue, the Hugging Face Hub or a file says about weights."""
+    facts: dict[str, Any] = {"licence": weights.licence}
+    if is_hub_name(weights.path):
+        facts["init"] = str(weights.path)
+    if published := CATALOGUE.get(weights.known_from):
+        facts |= {"init": published.name, "address": published.address}
+    return facts
 
 
 def model_card(

@@ -44,6 +44,7 @@ def of_weights(name_or_path: str, model: str | None) -> Trained:
     network, variables, images, names = load(name_or_path, model)
     if images is None:
         raise UserError(f"the normalisation of images for {name_or_path} is unknown")
-    name = model or str(find_weights(name_or_path, read=False).model)
+    weights = find_weights(name_or_path, read=False)
+    name = model or str(weights.model)
     names = names or tuple(f"class {i}" for i in range(network.num_classes))
-    return Trained(name, network, variables, images, names, weights_facts(name_or_path))
+    return Trained(name, network, variables, images, names, weights_facts(weights))

@@ -30,6 +30,7 @@ from netzoo.errors import note_once
 from netzoo.files import read_text
 from netzoo.models.registry import create_model
 from netzoo.weights.families import FAMILIES, REPORTED
+from netzoo.weights.licence import is_free
 from netzoo.weights.published import (
     GOOGLE_IMAGES,
     TORCHVISION_IMAGES,
@@ -104,7 +105,7 @@ def default_weights(model: str) -> PublishedWeights | None:
 def _best(candidates: list[PublishedWeights]) -> PublishedWeights | None:
     def rank(weights: PublishedWeights) -> tuple[bool, bool, bool, float]:
         classifies, usual = weights.num_classes > 0, not _SIZED.fullmatch(weights.name)
-        return weights.is_free, classifies, usual, weights.accuracy or 0.0
+        return is_free(weights.licence), classifies, usual, weights.accuracy or 0.0
 
     return max(candidates, key=rank, default=None)
 

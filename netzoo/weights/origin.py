@@ -35,6 +35,7 @@ from netzoo.weights.download import download
 from netzoo.weights.formats.read import OWN, read_metadata, read_weights
 from netzoo.weights.hub.fetch import WEIGHTS
 from netzoo.weights.hub.find import describe_file, find_in_folder, find_in_hub, is_hub_name
+from netzoo.weights.licence import warn_unless_free
 from netzoo.weights.published import Preprocessing, PublishedWeights
 from netzoo.weights.recognise import Weights, recognise
 from netzoo.workdir import CHECKPOINTS
@@ -83,10 +84,11 @@ def find_weights(name_or_path: str | Path, *, read: bool = True) -> Weights:
         hint = did_you_mean(str(path), CATALOGUE) or " See list_weights() for the names."
         hint = f" Judging by the name, {reason}." if reason else hint
         raise UserError(f"{path} is not a file, a run or a name of published weights.{hint}")
-    if "-NC" in published.licence:
-        note_once(f"{published.name}: the licence {published.licence} forbids commercial use")
-    path = download(published) if read else path
-    return _published(path, read_weights(path) if read else {}, published, published.name)
+    found = _published(path, {}, published, published.name)
+    if not read:
+        return found
+    path = download(published)
+    return found._replace(path=path, tensors=read_weights(path))
 
 
 def _published(
@@ -94,7 +96,8 @@ def _published(
 ) -> Weights:
     known = (published.model, published.options, published.preprocessing, known_from)
     names = imagenet_classes() if published.num_classes == IMAGENET_CLASSES else None
-    return Weights(path, tensors, *known, class_names=names)
+    warn_unless_free(published.name, published.licence)
+    return Weights(path, tensors, *known, class_names=names, licence=published.licence)
 
 
 def _run(path: Path, read: bool) -> Weights:

@@ -12,7 +12,6 @@ from netzoo.config import rules
 from netzoo.errors import UserError
 from netzoo.weights.state_dict import Layout
 
-UNKNOWN_LICENCE = "not stated"
 _LARGEST = 1e6  # of means and deviations, in magnitude; float32 holds what they give
 
 
@@ -123,11 +122,6 @@ class PublishedWeights(NamedTuple):
     accuracy: float | None  # top-1 on ImageNet's validation images at `crop_size`, in percent
     source: str  # of the accuracy, or ""
     timm: str  # timm's name of the weights, or ""
-
-    @property
-    def is_free(self) -> bool:
-        """Return whether the licence is known and allows commercial use."""
-        return "-NC" not in self.licence and self.licence != UNKNOWN_LICENCE
 
 
 class Project(NamedTuple):

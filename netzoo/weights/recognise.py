@@ -32,7 +32,7 @@ class Weights(NamedTuple):
     called: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None  # in the order of the logits; None if unknown
     num_classes: int | None = None  # length of the logits; 0 without a head; None if unknown
-    licence: str | None = None  # known for weights with a description of the hub
+    licence: str | None = None  # of published weights and those of the hub
 
 
 class Recognised(NamedTuple):

@@ -12,7 +12,7 @@ from netzoo.config import default_config
 from netzoo.config.files import save_config
 from netzoo.errors import UserError
 from netzoo.export import hub
-from netzoo.export.card import model_card
+from netzoo.export.card import model_card, run_facts
 from netzoo.export.classifier import image_program
 from netzoo.export.hub import Trained, crop_pct, hub_config, write_hub_folder
 from netzoo.models import create_model
@@ -120,6 +120,14 @@ def test_the_command_writes_weights(network, tmp_path, capfd):
     ):
         with pytest.raises(UserError, match=message):
             command.main([*arguments, *more])
+
+
+def test_the_card_of_a_run_has_the_licence_that_the_run_recorded(tmp_path):
+    """The record belongs to the bytes of the initial weights; a name may mean others later."""
+    config = default_config()
+    config.init.weights = "resnet50.a1_in1k"
+    (tmp_path / "environment.json").write_text('{"weights": {"licence": "cc-by-nc-4.0"}}')
+    assert run_facts(tmp_path, config)["licence"] == "cc-by-nc-4.0"
 
 
 @pytest.mark.parametrize("file_format", ["hub", "safetensors", "of a program"])

@@ -12,11 +12,14 @@ from safetensors.numpy import save_file
 import netzoo
 from netzoo.config import default_config, save_config
 from netzoo.errors import UserError
+from netzoo.export.card import weights_facts
 from netzoo.models import create_model, list_models
 from netzoo.tasks import resolve_config
 from netzoo.weights import CATALOGUE, Preprocessing, save_safetensors, to_torch
 from netzoo.weights.class_names import stored_class_names
 from netzoo.weights.families import FAMILIES
+from netzoo.weights.origin import find_weights
+from netzoo.weights.provenance import provenance
 from netzoo.weights.recognise import differing
 from parity.cases import CASES
 from tests.weights.drawn import assert_identical, draw, shapes_of
@@ -89,12 +92,24 @@ def test_a_published_file_is_recognised_by_its_checksum(tmp_path, variables, cap
     path = timm_file(tmp_path / "renamed.pth", variables)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     known = CATALOGUE["googlenet_tv.tv_in1k"]._replace(
-        name="x.y", model=MODEL, options={"norm_epsilon": 0.5}, sha256=sha256[:8]
+        name="x.y",
+        model=MODEL,
+        options={"norm_epsilon": 0.5},
+        sha256=sha256[:8],
+        licence="CC-BY-NC-4.0",
     )
     monkeypatch.setitem(CATALOGUE, "x.y", known)
     loaded = netzoo.load(path)
     assert loaded.model.norm_epsilon == 0.5 and loaded.preprocessing == known.preprocessing
-    assert "SHA-256 is that of x.y" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "SHA-256 is that of x.y" in said
+    assert "warning: x.y: the licence CC-BY-NC-4.0 does not allow commercial use" in said
+    found = provenance(path)
+    assert found == {"licence": "CC-BY-NC-4.0", "sha256": {"renamed.pth": sha256}}
+    monkeypatch.setattr("netzoo.weights.provenance.download", lambda weights: path)
+    assert provenance("x.y") == {"name": "x.y", **found}
+    facts = weights_facts(find_weights("x.y", read=False))
+    assert facts == {"init": "x.y", "licence": "CC-BY-NC-4.0", "address": known.address}
 
 
 def test_own_files_bring_options_and_preprocessing(tmp_path):

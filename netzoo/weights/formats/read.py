@@ -33,7 +33,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
       UserError: The format is unknown, the file is damaged, or it does not hold only tensors.
     """
     if path.name.endswith(INDEX):
-        return _read_index(path)
+        return {name: x for file in weight_files(path) for name, x in read_weights(file).items()}
     try:
         with open_regular(path, MAX_DATA) as file:
             start = file.read(16)
@@ -92,8 +92,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _read_index(path: Path) -> dict[str, np.ndarray]:
-    """Read the files that a Hugging Face index lists; they are in the folder of the index."""
+def weight_files(path: Path) -> list[Path]:
+    """Return the files that hold the tensors: those that an index lists beside it, or `path`.
+
+    Raises:
+      UserError: The index is damaged, or names a file in another folder.
+    """
+    if not path.name.endswith(INDEX):
+        return [path]
     try:
         names = set(read_json(path, SHARDS)["weight_map"].values())
         if wrong := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
@@ -101,10 +107,7 @@ def _read_index(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:
         reason = printable(str(error))
         raise UserError(f"{path} is not an index of weight files: {reason}") from None
-    tensors: dict[str, np.ndarray] = {}
-    for name in sorted(names):
-        tensors |= read_weights(path.with_name(name))
-    return tensors
+    return [path.with_name(name) for name in sorted(names)]
 
 
 def _reader(path: Path, start: bytes) -> Callable[[Path], dict[str, np.ndarray]]:

@@ -1,6 +1,5 @@
 """Finds weights by their names on the Hugging Face Hub, or in folders like its repositories."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from netzoo.weights.formats.read import read_weights
 from netzoo.weights.hub import timm, transformers
 from netzoo.weights.hub.description import Description
 from netzoo.weights.hub.fetch import PROCESSOR, SCHEME, WEIGHTS, Repository, Shapes, repository
+from netzoo.weights.licence import is_free, warn_unless_free
 from netzoo.weights.recognise import Weights, recognise
 
-_NON_COMMERCIAL = re.compile(r".*(\bnc\b|non-?commercial).*", re.IGNORECASE)
 _OBJECT = {"*": object}
 
 
@@ -127,11 +126,8 @@ def _weights(path: Path, description: Description, known_from: str) -> Weights:
 
 def _announce(name: str, licence: str | None) -> None:
     """Print the licence of weights on standard error, once."""
-    if licence is None:
-        note_once(f"{name}: the licence is unknown; ask the authors before you use the weights")
-    elif _NON_COMMERCIAL.fullmatch(licence):
-        note_once(f"warning: {name}: the licence {licence} does not allow commercial use")
-    else:
+    warn_unless_free(name, licence)
+    if is_free(licence):
         note_once(f"{name}: licence {licence}")
 
 

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 import netzoo
 from netzoo.errors import UserError
+from netzoo.files import sha256_of
 from netzoo.processes import sha256_of_arrays
 from netzoo.weights import to_torch
 from netzoo.weights.origin import find_weights
@@ -160,8 +161,11 @@ def test_folders_of_both_layouts_need_no_model(tmp_path, config, capsys):
     variables = netzoo.load_weights(tmp_path, num_classes=3, **OPTIONS)
     assert_identical(variables, drawn())
     assert ("does not allow commercial use" in capsys.readouterr().err) == is_timm
+    shards = {name: sha256_of(tmp_path / name) for name in ("a.safetensors", "b.safetensors")}
+    expected = {"licence": "cc-by-nc-4.0" if is_timm else None, "sha256": shards}
+    assert provenance(tmp_path) == expected
+    assert provenance(tmp_path / "model.safetensors.index.json") == expected
     assert provenance(tmp_path / "a.safetensors")["sha256"].keys() == {"a.safetensors"}
-    assert provenance(tmp_path) == {}
 
 
 def test_a_folder_is_described_before_its_weights_are_read(tmp_path):
