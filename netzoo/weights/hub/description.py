@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note_once, printable
 from netzoo.weights.published import Preprocessing
 
 
@@ -39,8 +39,22 @@ def levels(shares: Sequence[float]) -> list[float]:
     return [round(255 * share, 9) for share in shares]  # 57.12, not 57.120000000000005
 
 
-def names_of_classes(names: Any, num_classes: int | None) -> tuple[str, ...] | None:
-    """Return a name for each class, or None if a file holds anything else."""
-    if not isinstance(names, list) or not names or not all(isinstance(x, str) for x in names):
+def names_of_classes(
+    names: Any, num_classes: int | None, where: str, field: str
+) -> tuple[str, ...] | None:
+    """Return a name for each class, or None, with a note if the names of `field` are faulty.
+
+    Equal names are accepted, because two classes of ImageNet are "crane" in transformers' files.
+    """
+    if not names or num_classes == 0:
         return None
-    return tuple(names) if num_classes in (None, len(names)) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        reason = "expected one text for each class"
+    elif num_classes not in (None, len(names)):
+        reason = f"expected {num_classes:,} names, got {len(names):,}"
+    elif odd := [name for name in names if not name.strip() or name != printable(name)]:
+        reason = f"{odd[0]!r:.100} is not printable text in one line"
+    else:
+        return tuple(names)
+    note_once(f"{where}: {field} gives no names of classes: {reason}")
+    return None

@@ -71,7 +71,7 @@ def describe(config: Mapping[str, Any], where: str) -> Description:
         _options({**project.options, **implied}, config, where),
         classes,
         _preprocessing(images, where),
-        _class_names(config, images, classes),
+        _class_names(config, images, classes, where),
         images.get("license"),
     )
 
@@ -89,10 +89,11 @@ def _network(architecture: str) -> tuple[str, dict[str, Any], Project | None]:
 
 
 def _class_names(
-    config: Mapping[str, Any], images: Mapping[str, Any], classes: int | None
+    config: Mapping[str, Any], images: Mapping[str, Any], classes: int | None, where: str
 ) -> tuple[str, ...] | None:
     """Return the names that the file gives, or those of ImageNet-1k if timm's tag says so."""
-    if names := names_of_classes(config.get("label_names", images.get("label_names")), classes):
+    given = config.get("label_names", images.get("label_names"))
+    if names := names_of_classes(given, classes, where, "label_names"):
         return names
     tag = images.get("tag")
     is_imagenet = classes == IMAGENET_CLASSES and isinstance(tag, str) and tag.endswith("in1k")

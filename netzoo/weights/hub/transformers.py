@@ -66,7 +66,7 @@ def describe(
         )
     images = _preprocessing(processor, where.replace("config.json", "preprocessor_config.json", 1))
     prefix = "" if is_classifier else f"{kind}."
-    names = names_of_classes(ordered, classes)
+    names = names_of_classes(ordered, classes, where, "id2label")
     return Description(name, options, classes, images, names, None, prefix)
 
 

@@ -1,8 +1,10 @@
 """What config.json and preprocessor_config.json say about weights."""
 
+import re
+
 import pytest
 
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note_once
 from netzoo.weights.class_names import imagenet_classes
 from netzoo.weights.hub.find import describe
 
@@ -206,6 +208,30 @@ def test_what_transformers_has_and_netzoo_cannot_express_is_refused(
     given = None if processor is None else {**PROCESSOR, **processor}
     with pytest.raises(UserError, match=message):
         of(config, given, **values)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda: timm(label_names=["a"], num_classes=2), "label_names .*: expected 2 names, got 1"),
+        (
+            lambda: timm(label_names=["a\nb"], num_classes=1),
+            r"'a\\nb' is not printable text in one",
+        ),
+        (lambda: timm(label_names={"a": 0}, num_classes=1), "expected one text for each class"),
+        (lambda: of(VIT, id2label={"0": "a", "2": "b"}), "id2label .*: expected one text for each"),
+    ],
+)
+def test_faulty_names_of_classes_are_left_out_with_a_note(found, message, capsys):
+    """The weights are of use without the names, and the reader learns why there are none."""
+    note_once.cache_clear()
+    assert found().class_names is None
+    assert re.match(f"config.json of x: .*{message}", capsys.readouterr().err)
+
+
+def test_equal_names_of_classes_are_accepted():
+    """Transformers' files of ImageNet have two cranes, a bird and a machine."""
+    assert of(VIT, id2label={"0": "crane", "1": "crane"}).class_names == ("crane", "crane")
 
 
 def test_a_config_of_neither_library_is_refused():
