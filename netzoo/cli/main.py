@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": ("netzoo.cli.serve", "serve a network over HTTP"),
     "inspect": ("netzoo.cli.inspect", "draw where a network looks and what its layers compute"),
     "probe": ("netzoo.cli.probe", "score the features of weights: linear probe and neighbours"),
+    "lesson": ("netzoo.cli.lesson", "show what a network taught, with numbers and pictures"),
     "models": ("netzoo.cli.models", "list the networks, or show the stages of one"),
     "prepare": ("netzoo.cli.prepare", "prepare a data set of TFDS"),
     "check": (

@@ -1,0 +1,50 @@
+"""Lessons: what each network taught, computed and drawn again.
+
+A lesson is a file of the folder lessons/ with three functions: `measure` computes numbers, `claims`
+judges them, and `draw` draws them. `netzoo lesson NAME` calls them.
+"""
+
+from netzoo.teaching.figures import COLORS, DASHES, bars, label, lines, panels, smooth
+from netzoo.teaching.fit import (
+    Fit,
+    evaluator,
+    fit,
+    gradient_norms,
+    initial_variables,
+    normalize,
+)
+from netzoo.teaching.lesson import (
+    Claim,
+    Lesson,
+    Numbers,
+    Setting,
+    list_lessons,
+    load_lesson,
+    verdict,
+)
+from netzoo.teaching.pictures import Pictures, load_pictures
+
+__all__ = [
+    "COLORS",
+    "DASHES",
+    "Claim",
+    "Fit",
+    "Lesson",
+    "Numbers",
+    "Pictures",
+    "Setting",
+    "bars",
+    "evaluator",
+    "fit",
+    "gradient_norms",
+    "initial_variables",
+    "label",
+    "lines",
+    "list_lessons",
+    "load_lesson",
+    "load_pictures",
+    "normalize",
+    "panels",
+    "smooth",
+    "verdict",
+]

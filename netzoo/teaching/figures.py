@@ -1,0 +1,94 @@
+"""Figures for a slide: readable at half size, and safe for colour-blind readers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from netzoo import figures
+from netzoo.figures import FAINT, INK, MUTED, PLAIN
+
+# The palette of Okabe and Ito (https://jfly.uni-koeln.de/color/), without its yellow, which is too
+# pale for lines. Dashes tell curves apart without colour.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (2, 1)))
+_PANEL_WIDTH, _PANEL_HEIGHT = 4.6, 3.5  # inches
+_TEXT = 12
+
+
+def panels(
+    title: str, names: Sequence[str], *, columns: int = 0, height: float = _PANEL_HEIGHT
+) -> tuple[Figure, list[Axes]]:
+    """Create a figure with a row of panels, or more rows.
+
+    Args:
+      title: Title of the figure: what it shows, as a sentence.
+      names: The title of each panel.
+      columns: Panels of a row; 0 puts all into one row.
+      height: Height of a panel in inches.
+    """
+    columns = columns or len(names)
+    rows = -(-len(names) // columns)
+    figure = figures.new_figure(columns * _PANEL_WIDTH + 0.2, rows * height + 0.5, title)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid, names, strict=False):
+        axes.set_title(name, loc="left", fontsize=_TEXT, **PLAIN)
+        axes.tick_params(labelsize=_TEXT - 1, colors=MUTED)
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        figures.hide_frame(axes)
+    return figure, list(grid[: len(names)])
+
+
+def label(axes: Axes, x: str, y: str, *, legend: bool = True) -> None:
+    """Name the axes, with units, and show the legend."""
+    axes.set_xlabel(x, fontsize=_TEXT, color=INK)
+    axes.set_ylabel(y, fontsize=_TEXT, color=INK)
+    if legend:
+        axes.legend(frameon=False, fontsize=_TEXT - 1, labelcolor=INK)
+
+
+def lines(axes: Axes, x: np.ndarray, curves: Mapping[str, np.ndarray], **options: Any) -> None:
+    """Draw curves by their name.
+
+    A curve is `[points]`, or `[seeds, points]`: then the line is the mean, and a band reaches from
+    the smallest to the largest value.
+    """
+    for number, (name, values) in enumerate(curves.items()):
+        values = np.atleast_2d(values)
+        style = {"color": COLORS[number % len(COLORS)], "linestyle": DASHES[number % len(DASHES)]}
+        axes.plot(x, values.mean(0), label=name, **({"linewidth": 2.2} | style | options))
+        if len(values) > 1:
+            axes.fill_between(
+                x, values.min(0), values.max(0), color=style["color"], alpha=0.18, linewidth=0
+            )
+
+
+def bars(axes: Axes, values: Mapping[str, np.ndarray | float], digits: int = 2) -> None:
+    """Draw horizontal bars by name, with their values.
+
+    A value is a number, or one for each seed: then the bar is the mean, and points mark the seeds.
+    """
+    names = list(values)
+    for row, name in enumerate(names):
+        seeds = np.atleast_1d(values[name])
+        axes.barh(row, seeds.mean(), color=COLORS[row % len(COLORS)], alpha=0.85, height=0.62)
+        if len(seeds) > 1:
+            axes.plot(seeds, np.full(len(seeds), row), "o", color=INK, markersize=4)
+        text = f" {seeds.mean():,.{digits}f}"
+        axes.text(max(seeds.max(), 0), row, text, va="center", fontsize=_TEXT - 1, **PLAIN)
+    axes.set_yticks(range(len(names)), names, fontsize=_TEXT - 1, color=INK)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.18)
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean over the last `window` values, or over all so far, along the last axis."""
+    sums = np.cumsum(values, -1, dtype=float)
+    sums[..., window:] -= np.cumsum(values, -1, dtype=float)[..., :-window]
+    return sums / np.minimum(np.arange(1, values.shape[-1] + 1), window)

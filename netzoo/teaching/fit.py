@@ -1,0 +1,207 @@
+"""Short trainings of small networks, whose every step can be looked at.
+
+The trainer (`netzoo.training`) needs a configuration and keeps checkpoints. A lesson trains many
+networks that no configuration describes, for a minute each, and looks at their gradients.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from chex import ArrayTree
+
+from netzoo.kernels import compiler_options
+from netzoo.progress import track
+from netzoo.teaching.pictures import Pictures
+
+# The preprocessing of a lesson: pixels become roughly zero-mean and unit-variance.
+MEAN, DEVIATION = 127.5, 63.75
+_CHUNK = 200  # images of one batch of an evaluation
+
+
+class Fit(NamedTuple):
+    """What a training leaves.
+
+    Attributes:
+      variables: The variables after the last step.
+      loss: The cross-entropy of every step, `[steps]`. It is not finite once training diverges.
+      watched: The values of `watch`, by name: `[times]`.
+      watched_steps: The numbers of steps after which they were computed, `[times]`.
+    """
+
+    variables: ArrayTree
+    loss: np.ndarray
+    watched: Mapping[str, np.ndarray]
+    watched_steps: np.ndarray
+
+
+def normalize(pixels: np.ndarray | jax.Array) -> jax.Array:
+    """Return float32 images of uint8 pixels."""
+    return (jnp.asarray(pixels, jnp.float32) - MEAN) / DEVIATION
+
+
+def initial_variables(model: nn.Module, images: np.ndarray, seed: int = 0) -> ArrayTree:
+    """Return random variables of a network for uint8 images `[n, height, width, 3]`."""
+    init = functools.partial(model.init, train=False)
+    variables = jax.jit(init)(jax.random.key(seed), normalize(images[:1]))
+    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+def fit(
+    model: nn.Module,
+    pictures: Pictures,
+    *,
+    steps: int,
+    batch_size: int = 32,
+    optimizer: optax.GradientTransformation | float = 1e-3,
+    seed: int = 0,
+    augment: bool = True,
+    watch: Callable[[ArrayTree], Mapping[str, float]] | None = None,
+    watch_every: int = 100,
+    description: str = "training",
+) -> Fit:
+    """Train a classifier on the training images of `pictures`.
+
+    Args:
+      model: Called as `model.apply(variables, images, train=True)`; returns logits. What it sows
+        into collections is left out.
+      pictures: The images and their labels.
+      steps: Number of updates.
+      batch_size: Images of an update, drawn without replacement in each epoch.
+      optimizer: An optimizer, or the peak learning rate of AdamW with a linear warm-up over a tenth
+        of the steps and a cosine decay to 0.
+      seed: Decides the initial variables, the order of the images, dropout and augmentation.
+      augment: Whether to mirror half of the images and to shift all by up to an eighth.
+      watch: Computes numbers of the variables before the first step, after every `watch_every`
+        steps and after the last step.
+      watch_every: See `watch`.
+      description: Text of the progress bar.
+
+    Returns:
+      The trained variables and the course of the training.
+    """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        warmup = max(steps // 10, 1)
+        schedule = optax.warmup_cosine_decay_schedule(0, optimizer, warmup, max(steps, warmup + 1))
+        optimizer = optax.adamw(schedule)
+    variables = initial_variables(model, pictures.train, seed)
+    optimizer_state = jax.jit(optimizer.init)(variables["params"])
+    step = _step(model, optimizer)
+    rng, key = np.random.default_rng(seed), jax.random.key(seed)
+    losses, watched, watched_steps = [], [], []
+    order = np.empty(0, int)
+    for number in track(range(steps + 1), description):
+        if watch and (number % watch_every == 0 or number == steps):
+            watched.append(watch(variables))
+            watched_steps.append(number)
+        if number == steps:
+            break
+        if len(order) < batch_size:
+            order = np.concatenate([order, rng.permutation(len(pictures.train))])
+        batch, order = order[:batch_size], order[batch_size:]
+        images = pictures.train[batch]
+        images = _augmented(images, rng) if augment else images
+        variables, optimizer_state, loss = step(
+            variables,
+            optimizer_state,
+            images,
+            pictures.train_labels[batch],
+            jax.random.fold_in(key, number),
+        )
+        losses.append(loss)
+    columns = {name: np.array([float(w[name]) for w in watched]) for name in (watched or [{}])[0]}
+    return Fit(variables, np.array(jax.device_get(losses)), columns, np.array(watched_steps))
+
+
+def _step(model: nn.Module, optimizer: optax.GradientTransformation) -> Callable:
+    def step(variables, optimizer_state, images, labels, key):
+        def loss_of(params):
+            logits, updates = _apply(model, {**variables, "params": params}, images, key)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean(), updates
+
+        params = variables["params"]
+        (loss, updates), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        changes, optimizer_state = optimizer.update(gradients, optimizer_state, params)
+        return {**updates, "params": optax.apply_updates(params, changes)}, optimizer_state, loss
+
+    return jax.jit(step, donate_argnums=(0, 1), compiler_options=compiler_options())
+
+
+def _apply(
+    model: nn.Module, variables: ArrayTree, images: jax.Array, key: jax.Array
+) -> tuple[jax.Array, ArrayTree]:
+    """Return the logits in training mode and the new running statistics."""
+    return model.apply(
+        variables,
+        normalize(images),
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
+    )
+
+
+def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirror half of the images, and shift all; the edge fills what a shift uncovers."""
+    size = images.shape[1]
+    reach = size // 8
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    shifted = np.empty_like(images)
+    for row, (y, x, mirror) in enumerate(
+        zip(*rng.integers(0, 2 * reach + 1, (2, len(images))), rng.random(len(images)), strict=True)
+    ):
+        image = padded[row, y : y + size, x : x + size]
+        shifted[row] = image[:, ::-1] if mirror < 0.5 else image
+    return shifted
+
+
+def evaluator(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, *, train: bool = False
+) -> Callable[[ArrayTree], dict[str, float]]:
+    """Return a function of the variables that gives `accuracy` (0 to 1) and the mean `loss`.
+
+    With `train`, BatchNorm uses the statistics of each evaluated batch of at most 200 images, and
+    dropout is active.
+    """
+
+    @functools.partial(jax.jit, compiler_options=compiler_options())
+    def scores(variables, images, labels):
+        if train:
+            logits, _ = _apply(model, variables, images, jax.random.key(0))
+        else:
+            logits = model.apply(variables, normalize(images), train=False)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return (logits.argmax(-1) == labels).sum(), losses.sum()
+
+    def evaluate(variables):
+        right = loss = 0.0
+        for start in range(0, len(images), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            added = scores(variables, images[chunk], labels[chunk])
+            right, loss = right + float(added[0]), loss + float(added[1])
+        return {"accuracy": right / len(images), "loss": loss / len(images)}
+
+    return evaluate
+
+
+def gradient_norms(
+    model: nn.Module, variables: ArrayTree, images: np.ndarray, labels: np.ndarray
+) -> dict[str, float]:
+    """Return the norm of the gradient of the cross-entropy for each parameter, by its path."""
+
+    @functools.partial(jax.jit, compiler_options=compiler_options())
+    def norms(variables):
+        def loss_of(params):
+            everything = {**variables, "params": params}
+            logits, _ = _apply(model, everything, images, jax.random.key(0))
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        return jax.tree.map(jnp.linalg.norm, jax.grad(loss_of)(variables["params"]))
+
+    leaves = jax.tree_util.tree_leaves_with_path(norms(variables))
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): float(x) for path, x in leaves}
