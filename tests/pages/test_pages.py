@@ -22,7 +22,7 @@ ALL_PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "resu
 # The pages that take a reader from nothing to an end.
 JOURNEYS = (
     *("README", "photographs", "florist", "python", "notebook", "network", "translation"),
-    *("scaling", "inspection", "tour.ipynb"),
+    *("scaling", "inspection", "tour.ipynb", "lessons/README"),
 )
 FLOWERS = ("dandelion", "daisy", "tulips", "sunflowers", "roses")
 

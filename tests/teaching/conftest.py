@@ -1,0 +1,54 @@
+"""The drawn flowers without TFDS, and the quick form of a lesson."""
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from netzoo.data.sources import open as sources
+from netzoo.data.sources.synthetic.builder import CLASS_NAMES, draw_example
+from netzoo.teaching import Setting, load_lesson
+from netzoo.teaching.pictures import TRAIN, VALIDATION
+
+LESSONS = Path(__file__).parents[2] / "lessons"
+
+
+@functools.cache
+def drawn_example(index):
+    return draw_example("train", index)
+
+
+class DrawnSource:
+    """The first 400 drawn flowers to train on, and the next 100 to validate on."""
+
+    name, class_names = "drawn", CLASS_NAMES
+
+    def __init__(self, place, split):
+        self.split, self.indices = split, {TRAIN: range(400), VALIDATION: range(400, 500)}[split]
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, index):
+        pixels, label = drawn_example(self.indices[index])
+        return {"image": pixels, "label": label, "name": str(index)}
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """The specification of a source of drawn flowers."""
+    sources.SOURCES["drawn"] = DrawnSource
+    yield "drawn:"
+    del sources.SOURCES["drawn"]
+
+
+@pytest.fixture(scope="session")
+def quick_numbers(drawn):
+    """A function of a lesson's name: the lesson, and the numbers of its quick form."""
+
+    @functools.cache
+    def measured(name):
+        lesson = load_lesson(str(LESSONS / f"{name}.py"))
+        return lesson, lesson.measure(Setting(quick=True, source=drawn))
+
+    return measured
