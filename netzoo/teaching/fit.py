@@ -5,7 +5,7 @@ networks that no configuration describes, for a minute each, and looks at their 
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -86,36 +86,45 @@ def fit(
       The trained variables and the course of the training.
     """
     if not isinstance(optimizer, optax.GradientTransformation):
-        warmup = max(steps // 10, 1)
-        schedule = optax.warmup_cosine_decay_schedule(0, optimizer, warmup, max(steps, warmup + 1))
-        optimizer = optax.adamw(schedule)
+        optimizer = _adamw(optimizer, steps)
     variables = initial_variables(model, pictures.train, seed)
     optimizer_state = jax.jit(optimizer.init)(variables["params"])
-    step = _step(model, optimizer)
-    rng, key = np.random.default_rng(seed), jax.random.key(seed)
-    losses, watched, watched_steps = [], [], []
+    step, key = _step(model, optimizer), jax.random.key(seed)
+    batches = _batches(pictures, batch_size, augment, np.random.default_rng(seed))
+    losses, watched = [], {}
+    for number in track(range(steps), description):
+        if watch and number % watch_every == 0:
+            watched[number] = watch(variables)
+        images, labels = next(batches)
+        step_key = jax.random.fold_in(key, number)
+        variables, optimizer_state, loss = step(
+            variables, optimizer_state, images, labels, step_key
+        )
+        losses.append(loss)
+    if watch:
+        watched[steps] = watch(variables)
+    names = next(iter(watched.values()), {})
+    columns = {name: np.array([float(seen[name]) for seen in watched.values()]) for name in names}
+    return Fit(variables, np.array(jax.device_get(losses)), columns, np.array([*watched], int))
+
+
+def _adamw(peak: float, steps: int) -> optax.GradientTransformation:
+    warmup = max(steps // 10, 1)
+    schedule = optax.warmup_cosine_decay_schedule(0, peak, warmup, max(steps, warmup + 1))
+    return optax.adamw(schedule)
+
+
+def _batches(
+    pictures: Pictures, batch_size: int, augment: bool, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield batches of images and labels without end; each epoch has another order."""
     order = np.empty(0, int)
-    for number in track(range(steps + 1), description):
-        if watch and (number % watch_every == 0 or number == steps):
-            watched.append(watch(variables))
-            watched_steps.append(number)
-        if number == steps:
-            break
-        if len(order) < batch_size:
+    while True:
+        while len(order) < batch_size:
             order = np.concatenate([order, rng.permutation(len(pictures.train))])
         batch, order = order[:batch_size], order[batch_size:]
         images = pictures.train[batch]
-        images = _augmented(images, rng) if augment else images
-        variables, optimizer_state, loss = step(
-            variables,
-            optimizer_state,
-            images,
-            pictures.train_labels[batch],
-            jax.random.fold_in(key, number),
-        )
-        losses.append(loss)
-    columns = {name: np.array([float(w[name]) for w in watched]) for name in (watched or [{}])[0]}
-    return Fit(variables, np.array(jax.device_get(losses)), columns, np.array(watched_steps))
+        yield _augmented(images, rng) if augment else images, pictures.train_labels[batch]
 
 
 def _step(model: nn.Module, optimizer: optax.GradientTransformation) -> Callable:
