@@ -21,7 +21,6 @@ from netzoo.teaching.pictures import Pictures
 
 # The preprocessing of a lesson: pixels become roughly zero-mean and unit-variance.
 MEAN, DEVIATION = 127.5, 63.75
-_CHUNK = 200  # images of one batch of an evaluation
 
 
 class Fit(NamedTuple):
@@ -108,6 +107,7 @@ def fit(
     return Fit(variables, np.array(jax.device_get(losses)), columns, np.array([*watched], int))
 
 
+@functools.lru_cache(maxsize=8)
 def _adamw(peak: float, steps: int) -> optax.GradientTransformation:
     warmup = max(steps // 10, 1)
     schedule = optax.warmup_cosine_decay_schedule(0, peak, warmup, max(steps, warmup + 1))
@@ -127,6 +127,9 @@ def _batches(
         yield _augmented(images, rng) if augment else images, pictures.train_labels[batch]
 
 
+# Trainings with other seeds share the compiled program. To trace it again would take as long as
+# tens of steps of a small network.
+@functools.lru_cache(maxsize=8)
 def _step(model: nn.Module, optimizer: optax.GradientTransformation) -> Callable:
     def step(variables, optimizer_state, images, labels, key):
         def loss_of(params):
@@ -170,12 +173,17 @@ def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def evaluator(
-    model: nn.Module, images: np.ndarray, labels: np.ndarray, *, train: bool = False
+    model: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    train: bool = False,
+    batch_size: int = 200,
 ) -> Callable[[ArrayTree], dict[str, float]]:
     """Return a function of the variables that gives `accuracy` (0 to 1) and the mean `loss`.
 
-    With `train`, BatchNorm uses the statistics of each evaluated batch of at most 200 images, and
-    dropout is active.
+    With `train`, BatchNorm uses the statistics of each evaluated batch, and dropout is active. The
+    last batch may be smaller than `batch_size`.
     """
 
     @functools.partial(jax.jit, compiler_options=compiler_options())
@@ -189,9 +197,9 @@ def evaluator(
 
     def evaluate(variables):
         right = loss = 0.0
-        for start in range(0, len(images), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            added = scores(variables, images[chunk], labels[chunk])
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            added = scores(variables, images[batch], labels[batch])
             right, loss = right + float(added[0]), loss + float(added[1])
         return {"accuracy": right / len(images), "loss": loss / len(images)}
 

@@ -58,6 +58,21 @@ def test_a_training_learns_and_reports(pictures):
         assert abs(first - found.loss[0]) > 1e-4, change
 
 
+def test_trainings_with_other_seeds_share_the_compiled_step(pictures):
+    traced = []
+
+    class Traced(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            traced.append(train)
+            return nn.Dense(2)(images.reshape(len(images), -1))
+
+    losses = [fit(Traced(), pictures, steps=1, seed=seed).loss for seed in (0, 1)]
+    assert sum(traced) == 1 and losses[0] != losses[1]
+    fit(Traced(), pictures, steps=1, optimizer=1e-2)
+    assert sum(traced) == 2
+
+
 def test_dropout_is_active_in_training_only(pictures):
     model = Small(dropout=0.5)
     variables = initial_variables(model, pictures.train)
@@ -77,6 +92,24 @@ def test_evaluation_has_every_image_once(pictures):
     found = evaluator(model, *many)(variables)
     assert found["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert found["accuracy"] == (np.array(logits).argmax(-1) == many[1]).mean()
+
+
+def test_evaluation_in_training_mode_uses_the_statistics_of_each_batch(pictures):
+    """A constant per batch makes no difference: BatchNorm subtracts the mean of the batch."""
+    model = Small()
+    variables = initial_variables(model, pictures.train)
+    images = pictures.train[:8] // 4
+    shifted = images + np.repeat([0, 100], 4).astype(np.uint8)[:, None, None, None]
+    labels = pictures.train_labels[:8]
+    losses = {
+        size: [
+            evaluator(model, pixels, labels, train=True, batch_size=size)(variables)["loss"]
+            for pixels in (images, shifted)
+        ]
+        for size in (4, 8)
+    }
+    assert losses[4][0] == pytest.approx(losses[4][1], rel=1e-4)
+    assert abs(losses[8][0] - losses[8][1]) > 0.01
 
 
 def test_gradient_norms_are_those_of_the_loss(pictures):
