@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int | None:
     parser.add_argument("--out", metavar="DIR", help="folder to write (default: lesson_NAME)")
     redraw = "draw the numbers in the folder again, without measuring"
     parser.add_argument("--redraw", action="store_true", help=redraw)
-    source = "images to train on, such as tfds:tf_flowers (default: those of the lesson)"
+    source = "data to train on, such as tfds:tf_flowers (default: those of the lesson)"
     parser.add_argument("--source", metavar="SPEC", help=source)
     parser.add_argument("--data-dir", metavar="DIR", help="folder of prepared data sets of TFDS")
     page = "Markdown file whose last section, with the claims, to renew"

@@ -6,7 +6,7 @@ networks that no configuration describes, for a minute each, and looks at their 
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -28,7 +28,7 @@ class Fit(NamedTuple):
 
     Attributes:
       variables: The variables after the last step.
-      loss: The cross-entropy of every step, `[steps]`. It is not finite once training diverges.
+      loss: The loss of every step, `[steps]`. It is not finite once training diverges.
       watched: The values of `watch`, by name: `[times]`.
       watched_steps: The numbers of steps after which they were computed, `[times]`.
     """
@@ -84,22 +84,59 @@ def fit(
     Returns:
       The trained variables and the course of the training.
     """
+    return fit_loss(
+        _cross_entropy(model),
+        initial_variables(model, pictures.train, seed),
+        _batches(pictures, batch_size, augment, np.random.default_rng(seed)),
+        steps=steps,
+        optimizer=optimizer,
+        seed=seed,
+        watch=watch,
+        watch_every=watch_every,
+        description=description,
+    )
+
+
+def fit_loss(
+    loss: Callable[[ArrayTree, Any, jax.Array], tuple[jax.Array, ArrayTree]],
+    variables: ArrayTree,
+    batches: Iterator[Any],
+    *,
+    steps: int,
+    optimizer: optax.GradientTransformation | float = 1e-3,
+    seed: int = 0,
+    watch: Callable[[ArrayTree], Mapping[str, float]] | None = None,
+    watch_every: int = 100,
+    description: str = "training",
+) -> Fit:
+    """Minimise a loss over batches.
+
+    Args:
+      loss: Maps variables, a batch and a random key to the loss and the new collections beside the
+        parameters, such as `{"batch_stats": ...}` or `{}`.
+      variables: The variables before the first step; their memory is used again.
+      batches: At least `steps` batches.
+      steps: Number of updates.
+      optimizer: See `fit`.
+      seed: Decides the random keys.
+      watch: See `fit`.
+      watch_every: See `fit`.
+      description: Text of the progress bar.
+
+    Returns:
+      The trained variables and the course of the training.
+    """
     if not isinstance(optimizer, optax.GradientTransformation):
         optimizer = _adamw(optimizer, steps)
-    variables = initial_variables(model, pictures.train, seed)
     optimizer_state = jax.jit(optimizer.init)(variables["params"])
-    step, key = _step(model, optimizer), jax.random.key(seed)
-    batches = _batches(pictures, batch_size, augment, np.random.default_rng(seed))
+    step, key = _step(loss, optimizer), jax.random.key(seed)
     losses, watched = [], {}
     for number in track(range(steps), description):
         if watch and number % watch_every == 0:
             watched[number] = watch(variables)
-        images, labels = next(batches)
-        step_key = jax.random.fold_in(key, number)
-        variables, optimizer_state, loss = step(
-            variables, optimizer_state, images, labels, step_key
-        )
-        losses.append(loss)
+        batch, step_key = next(batches), jax.random.fold_in(key, number)
+        variables, optimizer_state, value = step(variables, optimizer_state, batch, step_key)
+        losses.append(value)
     if watch:
         watched[steps] = watch(variables)
     names = next(iter(watched.values()), {})
@@ -112,6 +149,17 @@ def _adamw(peak: float, steps: int) -> optax.GradientTransformation:
     warmup = max(steps // 10, 1)
     schedule = optax.warmup_cosine_decay_schedule(0, peak, warmup, max(steps, warmup + 1))
     return optax.adamw(schedule)
+
+
+@functools.lru_cache(maxsize=8)  # the same function for the same network; see `_step`
+def _cross_entropy(model: nn.Module) -> Callable:
+    def loss(variables, batch, key):
+        images, labels = batch
+        logits, updates = _apply(model, variables, images, key)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), updates
+
+    return loss
 
 
 def _batches(
@@ -130,17 +178,15 @@ def _batches(
 # Trainings with other seeds share the compiled program. To trace it again would take as long as
 # tens of steps of a small network.
 @functools.lru_cache(maxsize=8)
-def _step(model: nn.Module, optimizer: optax.GradientTransformation) -> Callable:
-    def step(variables, optimizer_state, images, labels, key):
+def _step(loss: Callable, optimizer: optax.GradientTransformation) -> Callable:
+    def step(variables, optimizer_state, batch, key):
         def loss_of(params):
-            logits, updates = _apply(model, {**variables, "params": params}, images, key)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), updates
+            return loss({**variables, "params": params}, batch, key)
 
         params = variables["params"]
-        (loss, updates), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        (value, updates), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
         changes, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-        return {**updates, "params": optax.apply_updates(params, changes)}, optimizer_state, loss
+        return {**updates, "params": optax.apply_updates(params, changes)}, optimizer_state, value
 
     return jax.jit(step, donate_argnums=(0, 1), compiler_options=compiler_options())
 

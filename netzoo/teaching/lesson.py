@@ -56,7 +56,7 @@ class Setting:
 
     Attributes:
       quick: Whether seconds must be enough: fewer steps, smaller networks, one seed.
-      source: The images to train on; see `netzoo.data.open_source`.
+      source: The data to train on; for images, see `netzoo.data.open_source`.
       data_dir: Folder of prepared data sets, or None for the default.
     """
 
@@ -85,7 +85,7 @@ class Lesson:
       name: The name of its file, without the folder and the extension.
       title: One sentence: what the network taught.
       text: The rest of the docstring: the figure of the paper, and what is different here.
-      source: The images that it trains on unless the user names others.
+      source: The data that it trains on unless the user names others.
       measure: Returns the numbers; takes seconds in the quick form, and minutes otherwise.
       claims: Judges the numbers.
       draw: Draws the numbers: figures by name. The first one stands for the lesson.

@@ -103,6 +103,6 @@ def section(record: dict[str, Any]) -> str:
     return (
         f"{table}\n\n"
         f"`{record['command']}` took {minutes} min {seconds:02d} s on {machine['cores']} cores of "
-        f"{machine['cpu']} with images of `{record['source']}` (Python {versions['python']}, jax "
+        f"{machine['cpu']} with the data `{record['source']}` (Python {versions['python']}, jax "
         f"{versions['jax']}, flax {versions['flax']})."
     )

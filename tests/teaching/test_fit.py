@@ -8,7 +8,15 @@ import optax
 import pytest
 
 from netzoo.layers import BatchNorm
-from netzoo.teaching import Pictures, evaluator, fit, gradient_norms, initial_variables, normalize
+from netzoo.teaching import (
+    Pictures,
+    evaluator,
+    fit,
+    fit_loss,
+    gradient_norms,
+    initial_variables,
+    normalize,
+)
 from netzoo.teaching.figures import smooth
 from netzoo.teaching.fit import _augmented
 
@@ -71,6 +79,18 @@ def test_trainings_with_other_seeds_share_the_compiled_step(pictures):
     assert sum(traced) == 1 and losses[0] != losses[1]
     fit(Traced(), pictures, steps=1, optimizer=1e-2)
     assert sum(traced) == 2
+
+
+def test_any_loss_is_minimised():
+    """Gradient descent with rate 0.25 halves the distance to the batch; collections are kept."""
+
+    def loss(variables, batch, key):
+        return ((variables["params"] - batch) ** 2).sum(), {"seen": variables["seen"] + 1}
+
+    variables = {"params": jnp.array([3.0]), "seen": jnp.zeros(())}
+    found = fit_loss(loss, variables, iter([1.0] * 3), steps=3, optimizer=optax.sgd(0.25))
+    np.testing.assert_array_equal(found.loss, [4, 1, 0.25])
+    assert found.variables == {"params": 1.25, "seen": 3}
 
 
 def test_dropout_is_active_in_training_only(pictures):
