@@ -24,6 +24,7 @@ from netzoo.teaching.lesson import (
     verdict,
 )
 from netzoo.teaching.pictures import Pictures, load_pictures
+from netzoo.teaching.timing import interleaved_times
 
 __all__ = [
     "COLORS",
@@ -40,6 +41,7 @@ __all__ = [
     "fit_loss",
     "gradient_norms",
     "initial_variables",
+    "interleaved_times",
     "label",
     "lines",
     "list_lessons",
