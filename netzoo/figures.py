@@ -61,6 +61,17 @@ def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> Non
     axes.grid(which="minor", color="white", linewidth=linewidth)
 
 
+def tiles(cells: np.ndarray, columns: int, gap: int = 1, fill: float = np.nan) -> np.ndarray:
+    """Lay out cells `[n, height, width, ...]` row by row as one array, with gaps between them."""
+    rows = -(-len(cells) // columns)
+    height, width = cells.shape[1] + gap, cells.shape[2] + gap
+    grid = np.full((rows * columns, height, width, *cells.shape[3:]), fill, float)
+    grid[: len(cells), : height - gap, : width - gap] = cells
+    sheet = grid.reshape(rows, columns, *grid.shape[1:]).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, *cells.shape[3:])
+    return sheet[: rows * height - gap, : columns * width - gap]
+
+
 def shorten(text: str, longest: int) -> str:
     """Escape a text for a figure and shorten it to `longest` characters, with an ellipsis."""
     text = printable(text)

@@ -1,7 +1,12 @@
 """Looks inside trained networks: where they look, and what their layers compute."""
 
 from netzoo.inspection.activations import Histogram, activation_histograms, feature_maps
-from netzoo.inspection.attention import attention_heads, attention_map, attention_rollout
+from netzoo.inspection.attention import (
+    attention_distance,
+    attention_heads,
+    attention_map,
+    attention_rollout,
+)
 from netzoo.inspection.attribution import IntegratedGradients, integrated_gradients, occlusion
 from netzoo.inspection.curves import Curves, deletion_and_insertion
 from netzoo.inspection.grad_cam import grad_cam
@@ -12,6 +17,7 @@ from netzoo.inspection.tensors import (
     NormStatistics,
     batch_norm_statistics,
     first_kernels,
+    kernel_components,
     position_similarity,
 )
 from netzoo.models.endpoint_shapes import Layer, network_layers
@@ -23,6 +29,7 @@ __all__ = [
     "Layer",
     "NormStatistics",
     "activation_histograms",
+    "attention_distance",
     "attention_heads",
     "attention_map",
     "attention_rollout",
@@ -33,6 +40,7 @@ __all__ = [
     "first_kernels",
     "grad_cam",
     "integrated_gradients",
+    "kernel_components",
     "layers_of",
     "network_layers",
     "occlusion",

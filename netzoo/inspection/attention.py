@@ -1,6 +1,7 @@
-"""Attention of Vision Transformers: rollout, and the heads of a block.
+"""Attention of Vision Transformers: rollout, the heads of a block, and how far each head looks.
 
-Abnar and Zuidema, "Quantifying Attention Flow in Transformers", arXiv:2005.00928, section 3.
+Rollout: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", arXiv:2005.00928,
+section 3. Distance: Dosovitskiy et al., arXiv:2010.11929, appendix D.7.
 """
 
 from collections.abc import Callable, Sequence
@@ -117,6 +118,40 @@ def attention_heads(predictor: Predictor, images: Images, layer: str | None = No
     return _patches(weights, block)
 
 
+def attention_distance(predictor: Predictor, images: Images) -> np.ndarray:
+    """Return how far from itself each head looks, a mean over the patches of all images.
+
+    The distance between the centres of two patches is weighted by the attention. Class and register
+    tokens are left out, and the attention of each patch to all patches is scaled to sum to 1.
+
+    Args:
+      predictor: See `attention_rollout`.
+      images: See `attention_rollout`.
+
+    Returns:
+      float32 `[blocks, heads]` in pixels. A head that attends to all patches equally has the mean
+      distance of the patches.
+
+    Raises:
+      UserError: See `attention_rollout`.
+    """
+    blocks = attention_layers(predictor)
+    first, (rows, columns) = _grid(blocks[0])
+    side = predictor.preprocessing.crop_size / rows
+    places = np.indices((rows, columns)).reshape(2, -1)
+    distances = side * np.hypot(*(places[:, :, None] - places[:, None]))
+
+    def mean_distances(endpoints):
+        weights = jnp.stack([endpoints[layer.name] for layer in blocks], axis=1)
+        weights = weights[..., first:, first:]
+        weights = weights / weights.sum(-1, keepdims=True)
+        return jnp.einsum("nbhqk,qk->nbh", weights, distances) / len(distances)
+
+    pixels = checked_images(predictor, images)
+    shape = len(blocks), blocks[0].shape[0]
+    return _of_endpoints(predictor, "distance", mean_distances, pixels, shape).mean(0)
+
+
 def attention_layers(predictor: Predictor) -> list[Layer]:
     """Return the endpoints with attention weights, in the order of computation.
 
@@ -158,8 +193,13 @@ def _patches(weights: np.ndarray, layer: Layer) -> np.ndarray:
 
     This is the attention of the class token or, without one, the mean over all tokens.
     """
+    first, grid = _grid(layer)
+    own = weights[..., 0, first:] if first else weights.mean(-2)
+    return own.reshape(*own.shape[:-1], *grid)
+
+
+def _grid(layer: Layer) -> tuple[int, tuple[int, int]]:
+    """Return the number of tokens before the patches, and the grid of the patches."""
     tokens = Layer("tokens", (layer.shape[-1], 1), layer.dtype)
     assert tokens.grid is not None  # patches of square images
-    first = tokens.tokens_before_patches
-    own = weights[..., 0, first:] if first else weights.mean(-2)
-    return own.reshape(*own.shape[:-1], *tokens.grid)
+    return tokens.tokens_before_patches, tokens.grid

@@ -52,17 +52,11 @@ def _tiles(maps: np.ndarray) -> np.ndarray:
     """Lay out the most varying channels of `[rows, columns, channels]`, each scaled to 0 to 1."""
     rows, columns = _CHANNELS
     order = np.argsort(-maps.std((0, 1)), kind="stable")[: rows * columns]
-    height, width = maps.shape[:2]
-    gap = max(height // 16, 1)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
-    for place, channel in enumerate(order):
-        row, column = divmod(place, columns)
-        values = maps[..., channel]
-        low, high = values.min(), values.max()
-        top, left = row * (height + gap), column * (width + gap)
-        tile = (values - low) / max(high - low, 1e-30)
-        sheet[top : top + height, left : left + width] = tile
-    return sheet
+    shown = np.moveaxis(maps[..., order], -1, 0)
+    low, high = shown.min((1, 2), keepdims=True), shown.max((1, 2), keepdims=True)
+    cells = np.full((rows * columns, *maps.shape[:2]), np.nan)  # a channel may be missing
+    cells[: len(shown)] = (shown - low) / np.maximum(high - low, 1e-30)
+    return figures.tiles(cells, columns, max(len(maps) // 16, 1))
 
 
 def kernel_figure(title: str, kernels: np.ndarray) -> Figure:
@@ -71,14 +65,8 @@ def kernel_figure(title: str, kernels: np.ndarray) -> Figure:
     columns = min(16 if len(shown) > 64 else 8, len(shown))
     rows = -(-len(shown) // columns)
     largest = abs(shown).max((1, 2, 3), keepdims=True)
-    tiles = 0.5 + 0.5 * shown / np.maximum(largest, 1e-30)
-    height, width = tiles.shape[1:3]
-    gap = max(height // 8, 1)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + height, left : left + width] = tile
+    colors = 0.5 + 0.5 * shown / np.maximum(largest, 1e-30)
+    sheet = figures.tiles(colors, columns, max(colors.shape[1] // 8, 1), fill=1)
     figure = figures.new_figure(max(columns * _CELL + 0.3, 4.5), rows * _CELL + 0.6, title)
     axes = figure.subplots()
     axes.imshow(sheet, interpolation="nearest")
@@ -88,16 +76,11 @@ def kernel_figure(title: str, kernels: np.ndarray) -> Figure:
 
 def position_figure(title: str, similarity: np.ndarray) -> Figure:
     """Draw the similarity of every patch `[rows, columns, rows, columns]` with all patches."""
-    rows, columns = similarity.shape[:2]
+    rows, columns = similarity.shape[2:]
     step = -(-rows // 14)  # of at most 14 x 14 maps
     shown = similarity[::step, ::step]
-    gap = max(rows // 7, 1)
-    down, across = shown.shape[:2]
-    sheet = np.full((down * (rows + gap) - gap, across * (columns + gap) - gap), np.nan)
-    for row in range(down):
-        for column in range(across):
-            top, left = row * (rows + gap), column * (columns + gap)
-            sheet[top : top + rows, left : left + columns] = shown[row, column]
+    cells = shown.reshape(-1, rows, columns)
+    sheet = figures.tiles(cells, shown.shape[1], max(rows // 7, 1))
     figure = figures.new_figure(6.4, 6.2, title)
     axes = figure.subplots()
     image = axes.imshow(sheet, cmap="viridis", vmin=-1, vmax=1, interpolation="nearest")

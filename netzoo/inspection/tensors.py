@@ -38,6 +38,24 @@ def first_kernels(variables: ArrayTree) -> np.ndarray:
     raise UserError("the network has no kernels of three channels; expected a network on images")
 
 
+def kernel_components(variables: ArrayTree, count: int = 28) -> np.ndarray:
+    """Return the principal components of the kernels that read the image.
+
+    Dosovitskiy et al., arXiv:2010.11929, figure 7, shows 28 of a ViT.
+
+    Returns:
+      float32 `[components, height, width, 3]`, with norms of 1, in the order of their variance over
+      the kernels. There are fewer than `count` if there are fewer kernels or values of a kernel.
+
+    Raises:
+      UserError: No convolution reads three channels.
+    """
+    kernels = first_kernels(variables)
+    flat = kernels.reshape(len(kernels), -1)
+    components = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2]
+    return components[:count].reshape(-1, *kernels.shape[1:])
+
+
 def position_similarity(variables: ArrayTree) -> np.ndarray:
     """Return the cosine similarity of the position embeddings of patches.
 

@@ -4,7 +4,8 @@ A lesson is a file of the folder lessons/ with three functions: `measure` comput
 judges them, and `draw` draws them. `netzoo lesson NAME` calls them.
 """
 
-from netzoo.teaching.figures import COLORS, DASHES, bars, label, lines, panels, smooth
+from netzoo.figures import tiles
+from netzoo.teaching.figures import COLORS, DASHES, bars, label, lines, panels, picture, smooth
 from netzoo.teaching.fit import (
     Fit,
     evaluator,
@@ -24,6 +25,7 @@ from netzoo.teaching.lesson import (
     verdict,
 )
 from netzoo.teaching.pictures import Pictures, load_pictures
+from netzoo.teaching.predictor import predictor
 from netzoo.teaching.timing import interleaved_times
 
 __all__ = [
@@ -49,6 +51,9 @@ __all__ = [
     "load_pictures",
     "normalize",
     "panels",
+    "picture",
+    "predictor",
     "smooth",
+    "tiles",
     "verdict",
 ]

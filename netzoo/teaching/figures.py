@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from netzoo import figures
 from netzoo.figures import FAINT, INK, MUTED, PLAIN
@@ -50,6 +51,12 @@ def label(axes: Axes, x: str, y: str, *, legend: bool = True) -> None:
     axes.set_ylabel(y, fontsize=_TEXT, color=INK)
     if legend:
         axes.legend(frameon=False, fontsize=_TEXT - 1, labelcolor=INK)
+
+
+def picture(axes: Axes, pixels: np.ndarray, **options: Any) -> AxesImage:
+    """Draw an image or a map without axes; `options` are those of `imshow`."""
+    axes.set_axis_off()
+    return axes.imshow(pixels, **({"interpolation": "nearest"} | options))
 
 
 def lines(axes: Axes, x: np.ndarray, curves: Mapping[str, np.ndarray], **options: Any) -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
-from netzoo.inspection import attention_heads, attention_map, attention_rollout
+from netzoo.inspection import (
+    attention_distance,
+    attention_heads,
+    attention_map,
+    attention_rollout,
+)
 from netzoo.inspection.attention import rollout
 from netzoo.layers import ENDPOINTS
 from tests.conftest import slow
@@ -41,6 +46,13 @@ def test_rollout_heads_and_map_agree_with_the_endpoints(pool):
     flow = attention_rollout(predictor, IMAGES)
     np.testing.assert_allclose(flow, expected, atol=1e-6)
     np.testing.assert_allclose(flow.sum(-1), 1, atol=1e-5)
+
+    distances = [[np.hypot(a // 3 - b // 3, a % 3 - b % 3) for b in range(9)] for a in range(9)]
+    patches = np.stack([block[..., -9:, -9:] for block in weights], 1)
+    patches /= patches.sum(-1, keepdims=True)
+    expected_distance = 8 * (patches * distances).sum(-1).mean((0, 3))
+    found = attention_distance(predictor, IMAGES)
+    np.testing.assert_allclose(found, expected_distance, rtol=1e-5)
 
     own = expected[:, 0, 1:] if pool == "token" else expected.mean(1)
     maps, places = attention_map(predictor, IMAGES), slice(4, None, 8)  # centres of the patches

@@ -11,6 +11,7 @@ from netzoo.inspection import (
     batch_norm_statistics,
     feature_maps,
     first_kernels,
+    kernel_components,
     position_similarity,
 )
 from netzoo.inspection.activations import feature_layer
@@ -36,6 +37,18 @@ def test_first_kernels(conv):
     assert first_kernels(vit_predictor().variables).shape == (16, 8, 8, 3)
     with pytest.raises(UserError, match="no kernels of three channels"):
         first_kernels({"params": {"dense": {"kernel": np.zeros((3, 4))}}})
+
+
+def test_kernel_components():
+    """Two orthonormal patterns, of which the first varies more, come back in this order."""
+    rng = np.random.default_rng(0)
+    patterns = np.linalg.qr(rng.normal(size=(12, 2)))[0].T
+    amounts = np.array([[3, 1], [3, -1], [-3, 1], [-3, -1]])  # uncorrelated, with means of 0
+    flat = 5 + amounts @ patterns  # a constant of all kernels is no component
+    kernel = np.moveaxis(flat.reshape(4, 2, 2, 3), 0, -1)
+    found = kernel_components({"params": {"conv": {"kernel": kernel}}}, 2)
+    assert found.shape == (2, 2, 2, 3)
+    np.testing.assert_allclose(abs(found.reshape(2, 12) @ patterns.T), np.eye(2), atol=1e-5)
 
 
 def test_position_similarity():
