@@ -5,15 +5,27 @@ judges them, and `draw` draws them. `netzoo lesson NAME` calls them.
 """
 
 from netzoo.figures import tiles
-from netzoo.teaching.figures import COLORS, DASHES, bars, label, lines, panels, picture, smooth
+from netzoo.teaching.figures import (
+    COLORS,
+    DASHES,
+    bars,
+    chart,
+    label,
+    lines,
+    panels,
+    picture,
+    smooth,
+)
 from netzoo.teaching.fit import (
     Fit,
+    endpoint_percentiles,
     evaluator,
     fit,
     fit_loss,
     gradient_norms,
     initial_variables,
     normalize,
+    sgd,
 )
 from netzoo.teaching.lesson import (
     Claim,
@@ -38,6 +50,8 @@ __all__ = [
     "Pictures",
     "Setting",
     "bars",
+    "chart",
+    "endpoint_percentiles",
     "evaluator",
     "fit",
     "fit_loss",
@@ -53,6 +67,7 @@ __all__ = [
     "panels",
     "picture",
     "predictor",
+    "sgd",
     "smooth",
     "tiles",
     "verdict",

@@ -75,6 +75,30 @@ def lines(axes: Axes, x: np.ndarray, curves: Mapping[str, np.ndarray], **options
             )
 
 
+def chart(
+    title: str,
+    x: np.ndarray,
+    curves: Mapping[str, np.ndarray],
+    axes: tuple[str, str],
+    **scales: Any,
+) -> Figure:
+    """Create a figure with one panel of curves; see `lines`.
+
+    Args:
+      title: See `panels`.
+      x: Where the points of the curves are.
+      curves: See `lines`.
+      axes: What x and y are, with units.
+      scales: Properties of the axes, such as `xscale="log"`.
+    """
+    figure, [panel] = panels(title, [""])
+    lines(panel, x, curves, marker="o")
+    panel.set(**scales)
+    panel.minorticks_off()
+    label(panel, *axes)
+    return figure
+
+
 def bars(axes: Axes, values: Mapping[str, np.ndarray | float], digits: int = 2) -> None:
     """Draw horizontal bars by name, with their values.
 

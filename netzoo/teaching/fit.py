@@ -5,7 +5,7 @@ networks that no configuration describes, for a minute each, and looks at their 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ import optax
 from chex import ArrayTree
 
 from netzoo.kernels import compiler_options
+from netzoo.layers import ENDPOINTS
 from netzoo.progress import track
 from netzoo.teaching.pictures import Pictures
 
@@ -46,9 +47,13 @@ def normalize(pixels: np.ndarray | jax.Array) -> jax.Array:
 
 def initial_variables(model: nn.Module, images: np.ndarray, seed: int = 0) -> ArrayTree:
     """Return random variables of a network for uint8 images `[n, height, width, 3]`."""
-    init = functools.partial(model.init, train=False)
-    variables = jax.jit(init)(jax.random.key(seed), normalize(images[:1]))
+    variables = _init(model)(jax.random.key(seed), normalize(images[:1]))
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+@functools.lru_cache(maxsize=8)
+def _init(model: nn.Module) -> Callable:
+    return jax.jit(functools.partial(model.init, train=False))
 
 
 def fit(
@@ -128,8 +133,8 @@ def fit_loss(
     """
     if not isinstance(optimizer, optax.GradientTransformation):
         optimizer = _adamw(optimizer, steps)
-    optimizer_state = jax.jit(optimizer.init)(variables["params"])
-    step, key = _step(loss, optimizer), jax.random.key(seed)
+    init, step = _step(loss, optimizer)
+    optimizer_state, key = init(variables["params"]), jax.random.key(seed)
     losses, watched = [], {}
     for number in track(range(steps), description):
         if watch and number % watch_every == 0:
@@ -149,6 +154,17 @@ def _adamw(peak: float, steps: int) -> optax.GradientTransformation:
     warmup = max(steps // 10, 1)
     schedule = optax.warmup_cosine_decay_schedule(0, peak, warmup, max(steps, warmup + 1))
     return optax.adamw(schedule)
+
+
+@functools.lru_cache(maxsize=8)
+def sgd(rate: float, steps: int) -> optax.GradientTransformation:
+    """Return SGD with momentum 0.9 whose learning rate decays from `rate` to 0 along a cosine.
+
+    The rate is part of the optimizer's state, so that all rates share one compiled program.
+    """
+    decay = optax.cosine_decay_schedule(1.0, steps)
+    scale = optax.inject_hyperparams(optax.scale)(step_size=rate)
+    return optax.chain(optax.sgd(decay, momentum=0.9), scale)
 
 
 @functools.lru_cache(maxsize=8)  # the same function for the same network; see `_step`
@@ -178,7 +194,9 @@ def _batches(
 # Trainings with other seeds share the compiled program. To trace it again would take as long as
 # tens of steps of a small network.
 @functools.lru_cache(maxsize=8)
-def _step(loss: Callable, optimizer: optax.GradientTransformation) -> Callable:
+def _step(loss: Callable, optimizer: optax.GradientTransformation) -> tuple[Callable, Callable]:
+    """Return the functions that initialise the optimizer's state and that make an update."""
+
     def step(variables, optimizer_state, batch, key):
         def loss_of(params):
             return loss({**variables, "params": params}, batch, key)
@@ -188,7 +206,8 @@ def _step(loss: Callable, optimizer: optax.GradientTransformation) -> Callable:
         changes, optimizer_state = optimizer.update(gradients, optimizer_state, params)
         return {**updates, "params": optax.apply_updates(params, changes)}, optimizer_state, value
 
-    return jax.jit(step, donate_argnums=(0, 1), compiler_options=compiler_options())
+    compiled = jax.jit(step, donate_argnums=(0, 1), compiler_options=compiler_options())
+    return jax.jit(optimizer.init), compiled
 
 
 def _apply(
@@ -250,6 +269,35 @@ def evaluator(
         return {"accuracy": right / len(images), "loss": loss / len(images)}
 
     return evaluate
+
+
+def endpoint_percentiles(
+    model: nn.Module,
+    images: np.ndarray,
+    percentiles: Sequence[float] = (15, 50, 85),
+    *,
+    train: bool = False,
+) -> Callable[[ArrayTree], dict[str, float]]:
+    """Return a function of the variables that gives percentiles of every endpoint.
+
+    Their names are those of the endpoints and the numbers of the percentiles, such as `stem/50`.
+    With `train`, BatchNorm uses the statistics of the images, and dropout is active.
+    """
+
+    @functools.partial(jax.jit, compiler_options=compiler_options())
+    def endpoints(variables):
+        options = {"train": train, "mutable": [ENDPOINTS], "rngs": {"dropout": jax.random.key(0)}}
+        return model.apply(variables, normalize(images), **options)[1][ENDPOINTS]
+
+    def watch(variables):
+        values = jax.device_get(endpoints(variables))
+        return {
+            f"{name}/{percentile}": float(np.percentile(value, percentile))
+            for name, value in values.items()
+            for percentile in percentiles
+        }
+
+    return watch
 
 
 def gradient_norms(

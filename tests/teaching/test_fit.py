@@ -7,15 +7,17 @@ import numpy as np
 import optax
 import pytest
 
-from netzoo.layers import BatchNorm
+from netzoo.layers import BatchNorm, endpoint
 from netzoo.teaching import (
     Pictures,
+    endpoint_percentiles,
     evaluator,
     fit,
     fit_loss,
     gradient_norms,
     initial_variables,
     normalize,
+    sgd,
 )
 from netzoo.teaching.figures import smooth
 from netzoo.teaching.fit import _augmented
@@ -91,6 +93,33 @@ def test_any_loss_is_minimised():
     found = fit_loss(loss, variables, iter([1.0] * 3), steps=3, optimizer=optax.sgd(0.25))
     np.testing.assert_array_equal(found.loss, [4, 1, 0.25])
     assert found.variables == {"params": 1.25, "seen": 3}
+
+
+def test_sgd_has_momentum_and_decays_its_rate():
+    """Two steps with a gradient of 1: the rates are 0.3 and half of it, the sums 1 and 1.9."""
+    optimizer = sgd(0.3, 2)
+    state, found = optimizer.init(jnp.zeros(())), []
+    for _ in range(2):
+        update, state = optimizer.update(jnp.ones(()), state)
+        found.append(float(update))
+    assert found == pytest.approx([-0.3, -0.15 * 1.9])
+
+
+def test_percentiles_of_endpoints(pictures):
+    class Scaled(nn.Module):
+        @nn.compact
+        def __call__(self, images, train):
+            endpoint(self, "scaled", images * self.param("scale", nn.initializers.ones, ()))
+            endpoint(self, "mode", images * 0 + train)
+            return images.mean((1, 2, 3))
+
+    watch = endpoint_percentiles(Scaled(), pictures.train, (0, 50), train=True)
+    found = watch({"params": {"scale": 3.0}})
+    expected = 3 * normalize(np.percentile(pictures.train, (0, 50)))
+    assert [found["scaled/0"], found["scaled/50"]] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found["mode/50"] == 1
+    other = endpoint_percentiles(Scaled(), pictures.train, (50,))({"params": {"scale": 3.0}})
+    assert other["mode/50"] == 0 and set(other) == {"scaled/50", "mode/50"}
 
 
 def test_dropout_is_active_in_training_only(pictures):
