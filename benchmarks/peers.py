@@ -104,6 +104,8 @@ _TORCH = ("benchmarks.torch_worker", ("torch", "torchvision", "timm"), TORCH)
 CONTESTANTS = (
     NETZOO,
     Contestant("flax", "flax", "benchmarks.worker", ()),
+    Contestant("setup", "setup", "benchmarks.worker", ()),
+    Contestant("plain", "plain", "benchmarks.worker", ()),
     Contestant("torch", "torch", *_TORCH),
     Contestant("torch channels_last", "torch", *_TORCH),
     Contestant("keras", "keras", "benchmarks.keras_worker", ("keras", "jax"), KERAS),

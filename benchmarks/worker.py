@@ -1,8 +1,9 @@
 """A contestant in JAX: a network of netzoo with netzoo's layers or with flax's own.
 
-Both start from the same initial values, so that their losses can be compared. The network with
-netzoo's layers runs as in netzoo's commands: with compiler options and, for inference, BatchNorm
-folded into the convolutions.
+All start from the same initial values, so that their losses can be compared. `netzoo` runs as in
+netzoo's commands: with compiler options and, for inference, BatchNorm folded into the convolutions.
+`setup` is the same program in a user's own `jax.jit` after `netzoo.setup()`, and `plain` in a
+`jax.jit` without it.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
 from netzoo.errors import UserError
-from netzoo.kernels import compiler_options
+from netzoo.kernels import compiler_options, setup
 from netzoo.layers import AUXILIARY, mlp
 from netzoo.models import blocks, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
@@ -85,8 +86,8 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
     compiler = {}
     if contestant == "netzoo":
         facts["macs"], compiler = model_summary(model, side).macs, compiler_options()
-        if not train:
-            model, variables = fold_batch_norm(model, variables)
+    if contestant != "flax" and not train:
+        model, variables = fold_batch_norm(model, variables)
     loss = make_loss(model, train, settings["remat"])
     step, state = (make_training if train else make_inference)(loss, jax.device_put(variables))
     # The state is donated, so a step writes its new weights over the old ones.
@@ -163,6 +164,8 @@ def matmul_peak(dtype: jnp.dtype) -> float:
 def main(settings: dict[str, Any]) -> None:
     """Compile, and run as a contestant until standard input ends."""
     facts = {}
+    if settings["contestant"] == "setup":
+        setup()
     if settings["contestant"] == "netzoo":
         types = {"float32", settings["dtype"]}
         facts["peak_flops"] = max(matmul_peak(jnp.dtype(name)) for name in types)

@@ -1,6 +1,7 @@
 from .config.overrides import read_config as read_config
 from .config.table import default_config as default_config
 from .kernels import compiler_options as compiler_options
+from .kernels import setup as setup
 from .models import create_model as create_model
 from .models import fold_batch_norm as fold_batch_norm
 from .models import list_models as list_models

@@ -1,10 +1,13 @@
 """Compiler options that make netzoo's programs faster, if the installed XLA accepts them."""
 
 import functools
+import os
 
 import jax
+import jaxlib
 from jax.sharding import AbstractMesh, Mesh
 
+from netzoo.errors import UserError
 from netzoo.kernels.switch import backend
 
 # YNN, the CPU kernels of jaxlib 0.10, speeds up the sums of BatchNorm several times and runs matrix
@@ -35,3 +38,43 @@ def _accepted_options() -> dict[str, str]:
     except RuntimeError:  # rejected, or JAX runs without its CPU backend
         return {}
     return OPTIONS
+
+
+# Releases of jaxlib whose XLA knows the options. Another XLA would abort the process.
+_KNOWN = ((0, 10), (0, 13))
+
+
+def setup() -> None:
+    """Give every program of this process the trainer's XLA options, whoever compiles it.
+
+    Call it once, before JAX computes anything. `jax.jit` then needs no `compiler_options`. The
+    function adds the options to the environment variable `XLA_FLAGS`, which XLA reads when it
+    starts, and starts XLA. Options that the variable sets already stay. Nothing changes for
+    programs on GPU and TPU, or if jaxlib is older than 0.10 or newer than the tested releases.
+
+    Raises:
+      UserError: JAX has computed something already, and XLA ignores the variable.
+    """
+    release = tuple(map(int, jaxlib.__version__.split(".")[:2]))
+    given = os.environ.get("XLA_FLAGS", "")
+    wanted = [f"--{name}={value}" for name, value in OPTIONS.items() if name not in given]
+    if not wanted or not _KNOWN[0] <= release < _KNOWN[1]:
+        return
+    os.environ["XLA_FLAGS"] = " ".join([*given.split(), *wanted])
+    if backend() == "cpu" and _ynn_takes_convolutions():
+        os.environ["XLA_FLAGS"] = given
+        raise UserError(
+            "netzoo.setup() came too late: JAX has already computed something. Call it before, or "
+            "pass compiler_options=netzoo.compiler_options() to jax.jit"
+        )
+
+
+def _ynn_takes_convolutions() -> bool:
+    """Compile a small convolution and return whether it became a kernel of YNN."""
+    shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((1, 8, 8, 32), (3, 3, 32, 32))]
+
+    def convolve(x, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    return "ynn_fusion" in (jax.jit(convolve).lower(*shapes).compile().as_text() or "")

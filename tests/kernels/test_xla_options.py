@@ -1,6 +1,11 @@
 """Compiler options are used if the installed XLA accepts them."""
 
+import configparser
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +34,56 @@ def test_unknown_options_are_left_out(monkeypatch):
     """Options that XLA rejects do not stop a run."""
     monkeypatch.setattr(xla_options, "OPTIONS", {"xla_cpu_no_such_option": "1"})
     assert compiler_options() == {}
+
+
+_PROGRAM = """
+import os
+import jax
+import netzoo
+from netzoo.kernels import xla_options
+{before}
+netzoo.setup()
+netzoo.setup()
+assert {late} == xla_options._ynn_takes_convolutions()
+print(os.environ["XLA_FLAGS"])
+"""
+
+
+def run_program(late=False, flags="", before=""):
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    code = _PROGRAM.format(late=late, before=before)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_setup_reaches_programs_of_others():
+    """A convolution of a plain `jax.jit` does not run in YNN, and other flags stay."""
+    done = run_program(flags="--xla_cpu_enable_fast_math=false")
+    assert done.returncode == 0, done.stderr
+    [option] = xla_options.OPTIONS.items()
+    assert done.stdout.split() == ["--xla_cpu_enable_fast_math=false", "--{}={}".format(*option)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "status", "message"),
+    [
+        ({"before": "jax.numpy.zeros(())"}, 1, "UserError: netzoo.setup() came too late"),
+        ({"before": "xla_options._KNOWN = ((0, 1), (0, 2))", "late": True}, 0, ""),
+        ({"flags": "--xla_cpu_experimental_ynn_fusion_type=", "before": "1"}, 0, ""),
+    ],
+)
+def test_setup_needs_an_xla_that_it_knows_and_that_has_not_started(settings, status, message):
+    done = run_program(**settings)
+    assert (done.returncode, message in done.stderr) == (status, True), done.stderr
+
+
+def test_setup_knows_the_releases_that_netzoo_allows():
+    """An XLA that does not know an option of XLA_FLAGS would abort the process."""
+    file = configparser.ConfigParser()
+    file.read(Path(__file__).parents[2] / "setup.cfg")
+    (low, high) = (".".join(map(str, release)) for release in xla_options._KNOWN)
+    assert f"jaxlib >={low},<{high}" in file["options"]["install_requires"]
 
 
 @pytest.mark.parametrize("name", [slow("vgg11_bn"), slow("mobilenet_v3_small"), "resnet18"])
