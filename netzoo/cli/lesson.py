@@ -11,7 +11,7 @@ docs/lessons/README.md explains the lessons.
 """
 
 import argparse
-import sys
+import functools
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -37,10 +37,11 @@ def main(arguments: Sequence[str]) -> int | None:
     parser.add_argument("--data-dir", metavar="DIR", help="folder of prepared data sets of TFDS")
     page = "Markdown file whose last section, with the claims, to renew"
     parser.add_argument("--page", metavar="FILE", help=page)
-    return launch.run(parser, arguments, _lesson, read=lambda options: default_config())
+    make = functools.partial(_lesson, command=("netzoo", "lesson", *arguments))
+    return launch.run(parser, arguments, make, read=lambda options: default_config())
 
 
-def _lesson(config: ConfigDict, options: argparse.Namespace) -> int | None:
+def _lesson(config: ConfigDict, options: argparse.Namespace, command: Sequence[str]) -> int | None:
     del config
     from netzoo.mesh import check_devices
     from netzoo.teaching import Setting, list_lessons, load_lesson
@@ -59,7 +60,7 @@ def _lesson(config: ConfigDict, options: argparse.Namespace) -> int | None:
     else:
         check_devices()
         setting = Setting(options.quick, options.source or lesson.source, options.data_dir)
-        claims = make(lesson, setting, folder, sys.argv)
+        claims = make(lesson, setting, folder, command)
     say(lesson.title)
     print_table(("claim", "measured", "verdict"), claims)
     say(f"written: {folder}")

@@ -84,6 +84,7 @@ def test_a_lesson_of_ones_own(own, tmp_path, capsys):
     record = json.loads((out / "record.json").read_text())
     claim = {"claim": "They are.", "measured": "5 numbers", "verdict": "shown"}
     assert record["claims"] == [claim] and record["quick"]
+    assert record["command"] == f"netzoo lesson {own} --quick --out {out} --page {page}"
     assert {p.name for p in out.iterdir()} == {
         *("numbers.npz", "record.json", "numbers.png", "numbers.svg")
     }
