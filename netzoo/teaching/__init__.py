@@ -5,6 +5,7 @@ judges them, and `draw` draws them. `netzoo lesson NAME` calls them.
 """
 
 from netzoo.figures import tiles
+from netzoo.teaching.convolutions import Convolution, convolutions
 from netzoo.teaching.figures import (
     COLORS,
     DASHES,
@@ -44,6 +45,7 @@ __all__ = [
     "COLORS",
     "DASHES",
     "Claim",
+    "Convolution",
     "Fit",
     "Lesson",
     "Numbers",
@@ -51,6 +53,7 @@ __all__ = [
     "Setting",
     "bars",
     "chart",
+    "convolutions",
     "endpoint_percentiles",
     "evaluator",
     "fit",
