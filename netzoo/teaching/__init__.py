@@ -28,6 +28,7 @@ from netzoo.teaching.fit import (
     normalize,
     sgd,
 )
+from netzoo.teaching.landscape import loss_along, random_direction
 from netzoo.teaching.lesson import (
     Claim,
     Lesson,
@@ -37,6 +38,7 @@ from netzoo.teaching.lesson import (
     load_lesson,
     verdict,
 )
+from netzoo.teaching.norms import variance_ratios
 from netzoo.teaching.pictures import Pictures, load_pictures
 from netzoo.teaching.predictor import predictor
 from netzoo.teaching.timing import interleaved_times
@@ -66,12 +68,15 @@ __all__ = [
     "list_lessons",
     "load_lesson",
     "load_pictures",
+    "loss_along",
     "normalize",
     "panels",
     "picture",
     "predictor",
+    "random_direction",
     "sgd",
     "smooth",
     "tiles",
+    "variance_ratios",
     "verdict",
 ]
