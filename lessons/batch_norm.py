@@ -96,12 +96,12 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
     return [
         Claim(
             "BatchNorm allows higher learning rates.",
-            f"Highest that reaches {TRAINED:.0%}, by seed: {high} with, {low} without.",
+            f"Highest rate that reaches {TRAINED:.0%}, by seed: {high} with it, {low} without.",
             verdict(high - low),
         ),
         Claim(
             "BatchNorm keeps the distribution of the inputs of layers stable.",
-            f"Their spread changes by up to {with_norm:.1f} times with, {without:.1f} without.",
+            f"Their spread varies up to {with_norm:.1f}-fold with it, {without:.1f}-fold without.",
             verdict(without - with_norm),
         ),
         Claim(
