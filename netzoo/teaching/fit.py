@@ -157,12 +157,16 @@ def _adamw(peak: float, steps: int) -> optax.GradientTransformation:
 
 
 @functools.lru_cache(maxsize=8)
-def sgd(rate: float, steps: int) -> optax.GradientTransformation:
-    """Return SGD with momentum 0.9 whose learning rate decays from `rate` to 0 along a cosine.
+def sgd(rate: float, steps: int | None = None) -> optax.GradientTransformation:
+    """Return SGD with momentum 0.9.
 
     The rate is part of the optimizer's state, so that all rates share one compiled program.
+
+    Args:
+      rate: Learning rate.
+      steps: If given, the rate decays to 0 along a cosine in so many steps.
     """
-    decay = optax.cosine_decay_schedule(1.0, steps)
+    decay = optax.cosine_decay_schedule(1.0, steps) if steps else 1.0
     scale = optax.inject_hyperparams(optax.scale)(step_size=rate)
     return optax.chain(optax.sgd(decay, momentum=0.9), scale)
 
