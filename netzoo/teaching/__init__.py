@@ -19,6 +19,7 @@ from netzoo.teaching.figures import (
 )
 from netzoo.teaching.fit import (
     Fit,
+    batches,
     endpoint_percentiles,
     evaluator,
     fit,
@@ -41,6 +42,7 @@ from netzoo.teaching.lesson import (
 from netzoo.teaching.norms import variance_ratios
 from netzoo.teaching.pictures import Pictures, load_pictures
 from netzoo.teaching.predictor import predictor
+from netzoo.teaching.receptive_field import field_widths, gradient_map, random_gradient_map
 from netzoo.teaching.timing import interleaved_times
 
 __all__ = [
@@ -54,12 +56,15 @@ __all__ = [
     "Pictures",
     "Setting",
     "bars",
+    "batches",
     "chart",
     "convolutions",
     "endpoint_percentiles",
     "evaluator",
+    "field_widths",
     "fit",
     "fit_loss",
+    "gradient_map",
     "gradient_norms",
     "initial_variables",
     "interleaved_times",
@@ -74,6 +79,7 @@ __all__ = [
     "picture",
     "predictor",
     "random_direction",
+    "random_gradient_map",
     "sgd",
     "smooth",
     "tiles",

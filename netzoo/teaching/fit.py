@@ -92,7 +92,7 @@ def fit(
     return fit_loss(
         _cross_entropy(model),
         initial_variables(model, pictures.train, seed),
-        _batches(pictures, batch_size, augment, np.random.default_rng(seed)),
+        batches(pictures, batch_size=batch_size, augment=augment, seed=seed),
         steps=steps,
         optimizer=optimizer,
         seed=seed,
@@ -182,11 +182,14 @@ def _cross_entropy(model: nn.Module) -> Callable:
     return loss
 
 
-def _batches(
-    pictures: Pictures, batch_size: int, augment: bool, rng: np.random.Generator
+def batches(
+    pictures: Pictures, *, batch_size: int = 32, augment: bool = True, seed: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches of images and labels without end; each epoch has another order."""
-    order = np.empty(0, int)
+    """Yield batches of training images and labels without end; each epoch has another order.
+
+    See `fit` for the arguments.
+    """
+    rng, order = np.random.default_rng(seed), np.empty(0, int)
     while True:
         while len(order) < batch_size:
             order = np.concatenate([order, rng.permutation(len(pictures.train))])

@@ -10,6 +10,7 @@ import pytest
 from netzoo.layers import BatchNorm, endpoint
 from netzoo.teaching import (
     Pictures,
+    batches,
     endpoint_percentiles,
     evaluator,
     fit,
@@ -206,3 +207,13 @@ def test_augmentation_shifts_and_mirrors():
 def test_smoothing_is_a_mean_of_the_last_values():
     np.testing.assert_allclose(smooth(np.array([4.0, 2, 0, 1]), 2), [4, 3, 1, 0.5])
     np.testing.assert_allclose(smooth(np.array([4.0, 2, 0, 1]), 9), [4, 3, 2, 1.75])
+
+
+def test_an_epoch_of_batches_has_every_image_once(pictures):
+    first, other = (
+        np.concatenate([next(drawn)[0] for _ in range(6)])
+        for drawn in (batches(pictures, batch_size=10, augment=False, seed=s) for s in (0, 1))
+    )
+    assert (np.sort(first, axis=None) == np.sort(pictures.train, axis=None)).all()
+    assert len(np.unique(first, axis=0)) == 60
+    assert (first != other).any()
