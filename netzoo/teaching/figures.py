@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from netzoo import figures
-from netzoo.figures import FAINT, INK, MUTED, PLAIN
+from netzoo.figures import BLUE, FAINT, INK, MUTED, PAPER, PLAIN, SKY
 
 # The palette of Okabe and Ito (https://jfly.uni-koeln.de/color/), without its yellow, which is too
 # pale for lines. Dashes tell curves apart without colour.
@@ -20,7 +21,12 @@ _TEXT = 12
 
 
 def panels(
-    title: str, names: Sequence[str], *, columns: int = 0, height: float = _PANEL_HEIGHT
+    title: str,
+    names: Sequence[str],
+    *,
+    columns: int = 0,
+    width: float = _PANEL_WIDTH,
+    height: float = _PANEL_HEIGHT,
 ) -> tuple[Figure, list[Axes]]:
     """Create a figure with a row of panels, or more rows.
 
@@ -28,11 +34,12 @@ def panels(
       title: Title of the figure: what it shows, as a sentence.
       names: The title of each panel.
       columns: Panels of a row; 0 puts all into one row.
+      width: Width of a panel in inches.
       height: Height of a panel in inches.
     """
     columns = columns or len(names)
     rows = -(-len(names) // columns)
-    figure = figures.new_figure(columns * _PANEL_WIDTH + 0.2, rows * height + 0.5, title)
+    figure = figures.new_figure(columns * width + 0.2, rows * height + 0.5, title)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(names) :]:
         axes.set_axis_off()
@@ -116,6 +123,50 @@ def bars(axes: Axes, values: Mapping[str, np.ndarray | float], digits: int = 2) 
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.18)
+
+
+def maps(
+    title: str,
+    shares: np.ndarray,
+    names: Sequence[str],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    per_row: int = 0,
+    x: str = "",
+    y: str = "",
+) -> Figure:
+    """Draw shares from 0 to 1 as cells, one map beside the other.
+
+    Args:
+      title: Title of the figure.
+      shares: `[maps, rows, columns]`.
+      names: The title of each map.
+      rows: The text of each row, the same in all maps.
+      columns: The text of each column, the same in all maps.
+      per_row: Maps beside one another; 0 puts all into one row.
+      x: What the columns are.
+      y: What the rows are.
+    """
+    per_row = per_row or len(names)
+    cell, margin, least = 0.17, 0.8, 9  # inches
+    width = max(margin + cell * len(columns), least / per_row)
+    height = margin + 0.5 + cell * len(rows)
+    figure, grid = panels(title, names, columns=per_row, width=width, height=height)
+    shades = LinearSegmentedColormap.from_list("shades", [PAPER, SKY, BLUE, INK])
+    style: dict[str, Any] = {"fontsize": _TEXT - 2, **PLAIN}
+    for number, (axes, values) in enumerate(zip(grid, shares, strict=True)):
+        axes.imshow(values, cmap=shades, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        left, bottom = number % per_row == 0, number + per_row >= len(names)
+        axes.set_yticks(range(len(rows)), rows if left else [""] * len(rows), **style)
+        texts = columns if bottom else [""] * len(columns)
+        axes.set_xticks(range(len(columns)), texts, rotation=90, **style)
+        axes.grid(visible=False)
+        figures.separate_cells(axes, len(rows), len(columns), linewidth=0.8)
+        axes.tick_params(which="both", length=0)
+    figure.supxlabel(x, fontsize=_TEXT, color=INK)
+    figure.supylabel(y, fontsize=_TEXT, color=INK)
+    return figure
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
