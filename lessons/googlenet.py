@@ -86,7 +86,7 @@ def heads(pictures: teaching.Pictures) -> Numbers:
     @jax.jit
     def norms(variables: dict, batch: tuple) -> list[jax.Array]:
         gradients = jax.grad(lambda v: loss(v, batch, jax.random.key(0))[0])(variables)["params"]
-        return [optax.global_norm(gradients[part]) for part in PARTS]
+        return [optax.tree.norm(gradients[part]) for part in PARTS]
 
     watch = teaching.evaluator(model, pictures.train[:400], pictures.train_labels[:400])
     numbers: Numbers = {}

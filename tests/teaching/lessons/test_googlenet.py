@@ -71,7 +71,7 @@ def test_heads_increase_the_gradients_before_them():
             return entropy(logits, labels).mean() + weight * heads
 
         gradients = jax.grad(loss)(variables["params"])
-        return {part: optax.global_norm(gradients[part]) for part in ("stem", "stage5_block2")}
+        return {part: optax.tree.norm(gradients[part]) for part in ("stem", "stage5_block2")}
 
     without, with_heads = norms(0.0), norms(0.3)
     assert with_heads["stem"] > 2 * without["stem"]
