@@ -30,6 +30,7 @@ from netzoo.teaching.fit import (
     normalize,
     sgd,
 )
+from netzoo.teaching.gates import class_share, squeeze_excite_gates
 from netzoo.teaching.landscape import loss_along, random_direction
 from netzoo.teaching.lesson import (
     Claim,
@@ -44,7 +45,7 @@ from netzoo.teaching.norms import variance_ratios
 from netzoo.teaching.pictures import Pictures, load_pictures
 from netzoo.teaching.predictor import predictor
 from netzoo.teaching.receptive_field import field_widths, gradient_map, random_gradient_map
-from netzoo.teaching.timing import interleaved_times
+from netzoo.teaching.timing import interleaved_times, programs_until
 
 __all__ = [
     "COLORS",
@@ -59,6 +60,7 @@ __all__ = [
     "bars",
     "batches",
     "chart",
+    "class_share",
     "convolutions",
     "endpoint_percentiles",
     "evaluator",
@@ -80,10 +82,12 @@ __all__ = [
     "panels",
     "picture",
     "predictor",
+    "programs_until",
     "random_direction",
     "random_gradient_map",
     "sgd",
     "smooth",
+    "squeeze_excite_gates",
     "tiles",
     "variance_ratios",
     "verdict",
