@@ -1,6 +1,7 @@
 """The contract of lessons, and the command that makes them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -64,6 +65,9 @@ def test_pages_show_the_record(folder):
     with np.load(folder / "numbers.npz") as saved:
         claims = lesson.claims({name: saved[name] for name in saved.files})
     assert [claim._asdict() for claim in claims] == record["claims"]
+    index = (ROOT / "docs" / "lessons" / "README.md").read_text()
+    first = re.search(r"results/lessons/\w+/\w+\.png", text)[0]
+    assert f"]({folder.name}.md)\n\n{lesson.title}\n" in index and first in index
     for figure in folder.glob("*.png"):
         assert f"results/lessons/{folder.name}/{figure.name})" in text, figure
         assert figure.with_suffix(".svg").exists()
