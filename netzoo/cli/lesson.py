@@ -45,7 +45,7 @@ def _lesson(config: ConfigDict, options: argparse.Namespace, command: Sequence[s
     del config
     from netzoo.mesh import check_devices
     from netzoo.teaching import Setting, list_lessons, load_lesson
-    from netzoo.teaching.record import make, read_record, redraw, write_page
+    from netzoo.teaching.record import check_page, make, read_record, redraw, write_page
 
     if options.overridden:
         raise UserError("a lesson has no configuration; omit --config.KEY")
@@ -55,6 +55,8 @@ def _lesson(config: ConfigDict, options: argparse.Namespace, command: Sequence[s
         return None
     lesson = load_lesson(options.lesson)
     folder = user_path(options.out or f"lesson_{lesson.name}")
+    if options.page:
+        check_page(user_path(options.page))
     if options.redraw:
         claims = redraw(lesson, folder)
     else:

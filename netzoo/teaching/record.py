@@ -1,6 +1,8 @@
 """The record of a lesson: a folder with its numbers, its claims and its figures."""
 
 import time
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 from netzoo import figures
 from netzoo.console import json_text, markdown_table
 from netzoo.errors import UserError
-from netzoo.files import make_folder, read_text, replacing, write_text
+from netzoo.files import make_folder, open_regular, read_text, replacing, write_text
 from netzoo.json_files import read_json
 from netzoo.teaching.lesson import Claim, Lesson, Numbers, Setting
 from netzoo.workdir.environment import describe_environment, shell_line
@@ -55,16 +57,25 @@ def redraw(lesson: Lesson, folder: Path) -> list[Claim]:
     """Judge and draw the numbers of a folder again; return the claims.
 
     Raises:
-      UserError: The folder has no numbers, or those of another lesson.
+      UserError: The folder has no numbers, or those of another lesson or version.
     """
     if not (folder / RECORD_FILE).is_file():
         raise UserError(f"{folder} has no {RECORD_FILE}; run the lesson without --redraw first")
     record = read_record(folder)
     if record["lesson"] != lesson.name:
         raise UserError(f"{folder} holds the lesson {record['lesson']}, not {lesson.name}")
-    with np.load(folder / NUMBERS_FILE, allow_pickle=False) as saved:
-        numbers = {name: saved[name] for name in saved.files}
-    return _judge(lesson, numbers, record, folder)
+    try:
+        with (
+            open_regular(folder / NUMBERS_FILE) as file,
+            np.load(file, allow_pickle=False) as saved,
+        ):
+            numbers = {name: saved[name] for name in saved.files}
+        return _judge(lesson, numbers, record, folder)
+    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{folder / NUMBERS_FILE} is damaged or from another version of the lesson: "
+            f"{type(error).__name__}: {error}; run the lesson without --redraw"
+        ) from None
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -82,16 +93,20 @@ def _judge(lesson: Lesson, numbers: Numbers, record: dict[str, Any], folder: Pat
     return claims
 
 
-def write_page(record: dict[str, Any], page: Path) -> None:
-    """Replace the last section of a lesson's page by the claims of its record.
+def check_page(page: Path) -> None:
+    """Check that a page has the section that `write_page` replaces.
 
     Raises:
       UserError: The page lacks the heading of the section.
     """
-    text = read_text(page)
-    if HEADING not in text:
+    if HEADING not in read_text(page):
         raise UserError(f"{page} lacks the line {HEADING.strip()!r}, which the claims follow")
-    write_text(page, f"{text.partition(HEADING)[0]}{HEADING}\n{section(record)}\n")
+
+
+def write_page(record: dict[str, Any], page: Path) -> None:
+    """Replace the last section of a lesson's page by the claims of its record."""
+    text = read_text(page).partition(HEADING)[0]
+    write_text(page, f"{text}{HEADING}\n{section(record)}\n")
 
 
 def section(record: dict[str, Any]) -> str:

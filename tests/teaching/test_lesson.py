@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from netzoo.cli.main import main
 from netzoo.teaching import Setting, list_lessons, load_lesson, verdict
-from netzoo.teaching.record import HEADING, read_record, section
+from netzoo.teaching.record import HEADING, make, read_record, section
 from tests.teaching.conftest import LESSONS
 
 ROOT = LESSONS.parent
@@ -39,6 +40,15 @@ def own(tmp_path):
     path = tmp_path / "even.py"
     path.write_text(OWN)
     return path
+
+
+@pytest.fixture(scope="module")
+def even(tmp_path_factory):
+    """The folder that the lesson of one's own writes."""
+    folder = tmp_path_factory.mktemp("even")
+    (folder / "even.py").write_text(OWN)
+    make(load_lesson(str(folder / "even.py")), Setting(True, ""), folder / "out", ["netzoo"])
+    return folder / "out"
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -128,14 +138,25 @@ def test_verdicts_count_the_seeds(differences, expected):
         (["even.py", "--redraw"], "run the lesson without --redraw first"),
         (["even.py", "--config.seed=1"], "a lesson has no configuration"),
         (["images.py", "--source", "folder"], "Unknown source 'folder'"),
+        (["even.py", "--page", "no.md"], "No such file or directory: 'no.md'"),
+        (["even.py", "--page", "part.py"], "part.py lacks the line '## What came out'"),
+        (["even.py", "--redraw", "--out", "damaged"], "numbers.npz is damaged or from another ver"),
+        (
+            ["even.py", "--redraw", "--out", "older"],
+            "another version of the lesson: KeyError: 'num",
+        ),
         (["part.py"], "part.py is not a lesson: expected the functions measure, claims, draw, "),
     ],
 )
-def test_errors_say_what_to_do(arguments, message, own, tmp_path, monkeypatch, capsys):
+def test_errors_say_what_to_do(arguments, message, own, even, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images.py").write_text(
         OWN.replace("return {", "setting.pictures(32)\n    return {")
     )
     (tmp_path / "part.py").write_text("def measure(setting): ...")
+    for name in ("damaged", "older"):
+        shutil.copytree(even, tmp_path / name)
+    (tmp_path / "damaged" / "numbers.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "older" / "numbers.npz", other=np.zeros(3))
     assert main(["lesson", *arguments]) == 1
     assert message in capsys.readouterr().err
