@@ -64,17 +64,20 @@ def redraw(lesson: Lesson, folder: Path) -> list[Claim]:
     record = read_record(folder)
     if record["lesson"] != lesson.name:
         raise UserError(f"{folder} holds the lesson {record['lesson']}, not {lesson.name}")
+    path = folder / NUMBERS_FILE
     try:
-        with (
-            open_regular(folder / NUMBERS_FILE) as file,
-            np.load(file, allow_pickle=False) as saved,
-        ):
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
             numbers = {name: saved[name] for name in saved.files}
-        return _judge(lesson, numbers, record, folder)
-    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{folder / NUMBERS_FILE} is damaged or from another version of the lesson: "
-            f"{type(error).__name__}: {error}; run the lesson without --redraw"
+            f"{path} cannot be read: {error}; run the lesson without --redraw"
+        ) from None
+    try:
+        return _judge(lesson, numbers, record, folder)
+    except KeyError as error:
+        raise UserError(
+            f"{path} is from another version of the lesson: it lacks {error}; run the lesson "
+            "without --redraw"
         ) from None
 
 
