@@ -20,7 +20,7 @@ from netzoo.cli import launch
 from netzoo.cli.arguments import Parser
 from netzoo.config import default_config
 from netzoo.console import print_table, say
-from netzoo.errors import UserError
+from netzoo.errors import UserError, note
 from netzoo.paths import user_path
 
 
@@ -65,6 +65,10 @@ def _lesson(config: ConfigDict, options: argparse.Namespace, command: Sequence[s
         claims = make(lesson, setting, folder, command)
     say(lesson.title)
     print_table(("claim", "measured", "verdict"), claims)
+    if read_record(folder)["quick"]:
+        note(
+            "This is the quick form: it trains too little for the verdicts and the figures' titles."
+        )
     say(f"written: {folder}")
     if options.page:
         write_page(read_record(folder), user_path(options.page))

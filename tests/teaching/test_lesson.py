@@ -106,7 +106,8 @@ def test_a_lesson_of_ones_own(own, tmp_path, capsys):
     assert "old" not in page.read_text()
     own.write_text(OWN.replace("They are.", "So it is.").replace("10)", "20)"))
     assert main(["lesson", str(own), "--redraw", "--out", str(out)]) == 0
-    assert "So it is." in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "So it is." in said.out and said.err.count("This is the quick form") == 2
     [claim] = read_record(out)["claims"]
     assert (claim["claim"], claim["measured"]) == ("So it is.", "5 numbers")
 
