@@ -28,7 +28,6 @@ _SHAPE = {
     "claims": [{"claim": str, "measured": str, "verdict": str}],
     "versions": {"*": str},
     "machine": {"cpu": str, "cores": int, "*": object},
-    "commit": (str, None),
 }
 
 
@@ -48,7 +47,7 @@ def make(lesson: Lesson, setting: Setting, folder: Path, command: Sequence[str])
         "source": setting.source,
         "seconds": seconds,
         "claims": [],
-        **{name: environment[name] for name in ("versions", "machine", "commit")},
+        **{name: environment[name] for name in ("versions", "machine")},
     }
     return _judge(lesson, numbers, record, folder)
 
