@@ -88,7 +88,7 @@ def check_alike(processes: Sequence[Process]) -> None:
             )
         if not all(map(math.isfinite, theirs["losses"])):
             sys.exit(f"error: the losses of {other.name} are {theirs['losses']}")
-        if other.name not in ("flax", "setup", "plain"):  # they start from the same values
+        if other.name not in ("flax", "setup", "plain"):  # these start from netzoo's values
             continue
         tolerances = EXACT if ours["exact"] else ALIKE
         pairs = zip(ours["losses"], theirs["losses"], tolerances, strict=True)

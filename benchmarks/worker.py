@@ -1,9 +1,10 @@
 """A contestant in JAX: a network of netzoo with netzoo's layers or with flax's own.
 
-All start from the same initial values, so that their losses can be compared. `netzoo` runs as in
-netzoo's commands: with compiler options and, for inference, BatchNorm folded into the convolutions.
-`setup` is the same program in a user's own `jax.jit` after `netzoo.setup()`, and `plain` in a
-`jax.jit` without it.
+All contestants in JAX start from the same initial values, so that their losses can be compared.
+`netzoo` runs as in netzoo's commands: with compiler options and, for inference, BatchNorm folded
+into the convolutions.
+`setup` and `plain` run the same program in a user's own `jax.jit`, with and without
+`netzoo.setup()`.
 """
 
 import contextlib

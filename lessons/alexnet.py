@@ -21,7 +21,7 @@ from netzoo.teaching import Claim, Numbers, Setting, verdict
 
 UNITS = ("relu", "tanh", "sigmoid")
 TARGET = 0.25  # training error, as in figure 1
-# Response normalisation, and the rate of dropout.
+# Whether there is response normalisation, and the rate of dropout.
 NETWORKS = {"AlexNet": (True, 0.5), "no norm": (False, 0.5), "no dropout": (True, 0.0)}
 
 

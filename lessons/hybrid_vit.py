@@ -1,4 +1,4 @@
-"""Hybrid ViT: convolutions know images from the start, and GroupNorm frees them from the batch.
+"""Hybrid ViT: convolutions look nearby from the start, and GroupNorm needs no large batches.
 
 Follows figure 5 of Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv:2010.11929), where
 hybrids are ahead of ViTs for a small budget of computation, and figure 1 of Wu and He, "Group

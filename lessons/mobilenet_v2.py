@@ -82,9 +82,9 @@ def measure(setting: Setting) -> Numbers:
 
 
 def live_megabytes(name: str) -> np.ndarray:
-    """Return the megabytes of each block with 16-bit numbers, `[blocks, 2]`, with stem and head.
+    """Return the megabytes of the stem, each block and the head with 16-bit numbers, `[n, 2]`.
 
-    An operation needs its inputs and outputs (section 5.1): the largest convolution, or the block.
+    They are the inputs and outputs (section 5.1) of the largest convolution, and of the block.
     """
     rows = []
     convolutions = teaching.convolutions(create_model(name), 224)
@@ -95,7 +95,7 @@ def live_megabytes(name: str) -> np.ndarray:
 
 
 def part_megabytes(parts: int) -> float:
-    """Return what a compiled program needs inside for a part of the first block of stage 2."""
+    """Return the megabytes that a part of the first block of stage 2 reserves when compiled."""
     settings = blocks.ConvNormAct.of(blocks.ConvNet(), nn.relu6)
     model = blocks.InvertedResidual(settings, features=24, expansion=6 / parts, stride=2)
     x = np.zeros((1, 112, 112, 16), np.float32)

@@ -18,7 +18,7 @@ STACKS = {"one 5x5": (5,), "two 3x3": (3, 3), "one 7x7": (7,), "three 3x3": (3, 
 # Kernels of five stages. Networks of 10 and 16 layers are columns B and E of the paper's table 1.
 DEPTHS = {5: 5 * ((3,),), 10: 5 * ((3, 3),), 16: 2 * ((3, 3),) + 3 * ((3, 3, 3, 3),)}
 HE = nn.initializers.he_normal()  # keeps the size of a signal (arXiv:1502.01852, section 2.2)
-# In an eighth of the channels, this shrinks a signal as a deviation of 0.01 does in all of them.
+# With an eighth of the channels, this shrinks a signal as much as 0.01 does with all of them.
 SMALL = nn.initializers.normal(0.01 * 8**0.5)
 # The initializer, whether there is BatchNorm, and the peak learning rate.
 WAYS = {

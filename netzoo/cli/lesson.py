@@ -1,4 +1,4 @@
-"""Makes the numbers and pictures of a lesson: what a network taught, computed again.
+"""Computes and draws a lesson again: what a network taught, in numbers and pictures.
 
 netzoo lesson list
 netzoo lesson mobilenet_v2                  # minutes on two cores; writes lesson_mobilenet_v2/
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int | None:
     source = "data to train on, such as tfds:tf_flowers (default: those of the lesson)"
     parser.add_argument("--source", metavar="SPEC", help=source)
     parser.add_argument("--data-dir", metavar="DIR", help="folder of prepared data sets of TFDS")
-    page = "Markdown file whose last section, with the claims, to renew"
+    page = "Markdown file; renew its last section, which has the claims"
     parser.add_argument("--page", metavar="FILE", help=page)
     make = functools.partial(_lesson, command=("netzoo", "lesson", *arguments))
     return launch.run(parser, arguments, make, read=lambda options: default_config())

@@ -119,7 +119,7 @@ def attention_heads(predictor: Predictor, images: Images, layer: str | None = No
 
 
 def attention_distance(predictor: Predictor, images: Images) -> np.ndarray:
-    """Return how far from itself each head looks, a mean over the patches of all images.
+    """Return how far each head looks: the mean distance from a patch to those it attends to.
 
     The distance between the centres of two patches is weighted by the attention. Class and register
     tokens are left out, and the attention of each patch to all patches is scaled to sum to 1.

@@ -41,11 +41,11 @@ def first_kernels(variables: ArrayTree) -> np.ndarray:
 def kernel_components(variables: ArrayTree, count: int = 28) -> np.ndarray:
     """Return the principal components of the kernels that read the image.
 
-    Dosovitskiy et al., arXiv:2010.11929, figure 7, shows 28 of a ViT.
+    Figure 7 of Dosovitskiy et al. (arXiv:2010.11929) shows 28 components of a ViT.
 
     Returns:
-      float32 `[components, height, width, 3]`, with norms of 1, in the order of their variance over
-      the kernels. There are fewer than `count` if there are fewer kernels or values of a kernel.
+      float32 `[components, height, width, 3]`, with norms of 1. The component along which the
+      kernels vary most comes first. A network with few or small kernels has fewer than `count`.
 
     Raises:
       UserError: No convolution reads three channels.

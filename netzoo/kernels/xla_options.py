@@ -40,7 +40,7 @@ def _accepted_options() -> dict[str, str]:
     return OPTIONS
 
 
-# Releases of jaxlib whose XLA knows the options. Another XLA would abort the process.
+# Releases of jaxlib whose XLA knows the options. An XLA that does not would abort the process.
 _KNOWN = ((0, 10), (0, 13))
 
 
@@ -48,12 +48,12 @@ def setup() -> None:
     """Give every program of this process the trainer's XLA options, whoever compiles it.
 
     Call it once, before JAX computes anything. `jax.jit` then needs no `compiler_options`. The
-    function adds the options to the environment variable `XLA_FLAGS`, which XLA reads when it
-    starts, and starts XLA. Options that the variable sets already stay. Nothing changes for
-    programs on GPU and TPU, or if jaxlib is older than 0.10 or newer than the tested releases.
+    function adds the options to the environment variable `XLA_FLAGS` and starts XLA, which then
+    reads the variable. It does not change options that the variable already has. Nothing changes
+    for programs on GPU and TPU, or if jaxlib is older than 0.10 or newer than the tested releases.
 
     Raises:
-      UserError: JAX has computed something already, and XLA ignores the variable.
+      UserError: JAX has already computed something, so XLA ignores the variable.
     """
     release = tuple(map(int, jaxlib.__version__.split(".")[:2]))
     given = os.environ.get("XLA_FLAGS", "")
@@ -64,7 +64,7 @@ def setup() -> None:
     if backend() == "cpu" and _ynn_takes_convolutions():
         os.environ["XLA_FLAGS"] = given
         raise UserError(
-            "netzoo.setup() came too late: JAX has already computed something. Call it before, or "
+            "netzoo.setup() came too late: JAX has already computed something. Call it earlier, or "
             "pass compiler_options=netzoo.compiler_options() to jax.jit"
         )
 

@@ -28,7 +28,7 @@ def panels(
     width: float = _PANEL_WIDTH,
     height: float = _PANEL_HEIGHT,
 ) -> tuple[Figure, list[Axes]]:
-    """Create a figure with a row of panels, or more rows.
+    """Create a figure with one or more rows of panels.
 
     Args:
       title: Title of the figure: what it shows, as a sentence.
@@ -69,8 +69,8 @@ def picture(axes: Axes, pixels: np.ndarray, **options: Any) -> AxesImage:
 def lines(axes: Axes, x: np.ndarray, curves: Mapping[str, np.ndarray], **options: Any) -> None:
     """Draw curves by their name.
 
-    A curve is `[points]`, or `[seeds, points]`: then the line is the mean, and a band reaches from
-    the smallest to the largest value.
+    A curve is `[points]` or `[seeds, points]`. For several seeds, the line is their mean, and a
+    band reaches from the smallest to the largest value.
     """
     for number, (name, values) in enumerate(curves.items()):
         values = np.atleast_2d(values)
@@ -109,7 +109,7 @@ def chart(
 def bars(axes: Axes, values: Mapping[str, np.ndarray | float], digits: int = 2) -> None:
     """Draw horizontal bars by name, with their values.
 
-    A value is a number, or one for each seed: then the bar is the mean, and points mark the seeds.
+    A value is a number, or one for each seed. The bar is their mean, and points mark the seeds.
     """
     names = list(values)
     for row, name in enumerate(names):
@@ -170,7 +170,7 @@ def maps(
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Return the mean over the last `window` values, or over all so far, along the last axis."""
+    """Return the mean of up to `window` values that end at each value of the last axis."""
     sums = np.cumsum(values, -1, dtype=float)
     sums[..., window:] -= np.cumsum(values, -1, dtype=float)[..., :-window]
     return sums / np.minimum(np.arange(1, values.shape[-1] + 1), window)

@@ -1,4 +1,4 @@
-"""Short trainings of small networks, whose every step can be looked at.
+"""Short trainings of small networks, which a lesson can look at after any step.
 
 The trainer (`netzoo.training`) needs a configuration and keeps checkpoints. A lesson trains many
 networks that no configuration describes, for a minute each, and looks at their gradients.
@@ -25,13 +25,13 @@ MEAN, DEVIATION = 127.5, 63.75
 
 
 class Fit(NamedTuple):
-    """What a training leaves.
+    """The result of a training.
 
     Attributes:
       variables: The variables after the last step.
-      loss: The loss of every step, `[steps]`. It is not finite once training diverges.
+      loss: The loss of every step, `[steps]`. It is not finite after a training diverges.
       watched: The values of `watch`, by name: `[times]`.
-      watched_steps: The numbers of steps after which they were computed, `[times]`.
+      watched_steps: The numbers of steps before each call of `watch`, `[times]`.
     """
 
     variables: ArrayTree
@@ -72,16 +72,17 @@ def fit(
     """Train a classifier on the training images of `pictures`.
 
     Args:
-      model: Called as `model.apply(variables, images, train=True)`; returns logits. What it sows
-        into collections is left out.
+      model: Called as `model.apply(variables, images, train=True)`; returns logits. Values
+        that it sows are ignored.
       pictures: The images and their labels.
       steps: Number of updates.
       batch_size: Images of an update, drawn without replacement in each epoch.
       optimizer: An optimizer, or the peak learning rate of AdamW with a linear warm-up over a tenth
         of the steps and a cosine decay to 0.
       seed: Decides the initial variables, the order of the images, dropout and augmentation.
-      augment: Whether to mirror half of the images and to shift all by up to an eighth.
-      watch: Computes numbers of the variables before the first step, after every `watch_every`
+      augment: Whether to mirror half of the images and to shift all of them by up to an
+        eighth of their size.
+      watch: Computes numbers from the variables before the first step, after every `watch_every`
         steps and after the last step.
       watch_every: See `watch`.
       description: Text of the progress bar.
@@ -119,7 +120,8 @@ def fit_loss(
     Args:
       loss: Maps variables, a batch and a random key to the loss and the new collections beside the
         parameters, such as `{"batch_stats": ...}` or `{}`.
-      variables: The variables before the first step; their memory is used again.
+      variables: The variables before the first step. Do not use them afterwards, because the steps
+        reuse their memory.
       batches: At least `steps` batches.
       steps: Number of updates.
       optimizer: See `fit`.
@@ -164,7 +166,7 @@ def sgd(rate: float, steps: int | None = None) -> optax.GradientTransformation:
 
     Args:
       rate: Learning rate.
-      steps: If given, the rate decays to 0 along a cosine in so many steps.
+      steps: If given, the rate decays to 0 along a cosine in this number of steps.
     """
     decay = optax.cosine_decay_schedule(1.0, steps) if steps else 1.0
     scale = optax.inject_hyperparams(optax.scale)(step_size=rate)
@@ -198,7 +200,7 @@ def batches(
         yield _augmented(images, rng) if augment else images, pictures.train_labels[batch]
 
 
-# Trainings with other seeds share the compiled program. To trace it again would take as long as
+# Trainings with other seeds share the compiled program. Tracing it again would take as long as
 # tens of steps of a small network.
 @functools.lru_cache(maxsize=8)
 def _step(loss: Callable, optimizer: optax.GradientTransformation) -> tuple[Callable, Callable]:
@@ -231,7 +233,7 @@ def _apply(
 
 
 def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror half of the images, and shift all; the edge fills what a shift uncovers."""
+    """Mirror half of the images, and shift all of them. Edge pixels fill the gaps."""
     size = images.shape[1]
     reach = size // 8
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
@@ -287,7 +289,7 @@ def endpoint_percentiles(
 ) -> Callable[[ArrayTree], dict[str, float]]:
     """Return a function of the variables that gives percentiles of every endpoint.
 
-    Their names are those of the endpoints and the numbers of the percentiles, such as `stem/50`.
+    Each name joins an endpoint and a percentile, such as `stem/50`.
     With `train`, BatchNorm uses the statistics of the images, and dropout is active.
     """
 

@@ -10,10 +10,10 @@ from chex import ArrayTree
 def random_direction(params: ArrayTree, seed: int = 0) -> ArrayTree:
     """Return a random direction whose filters have the norms of the network's filters.
 
-    A filter has the weights of one output: `[..., outputs]`. The network computes the same
-    function if one layer is scaled up and the next one down. A step of the filter's own length
-    makes directions of such networks comparable (section 4 of the paper). Biases and the scales of
-    norms, which have one axis, stay.
+    A filter has the weights of one output: `[..., outputs]`. A network computes the same function
+    if one layer is scaled up and the next one down. Steps in proportion to the filters make the
+    directions of such networks comparable (section 4 of the paper). Biases and the scales of norms,
+    which have one axis, do not move.
 
     Returns:
       float32 arrays with the names and shapes of `params`.
@@ -41,7 +41,7 @@ def loss_along(
 
     Args:
       evaluate: An `evaluator` of the network.
-      variables: The variables of the network; BatchNorm's running statistics stay.
+      variables: The variables of the network; BatchNorm's running statistics do not change.
       direction: A direction of the parameters, such as a `random_direction`.
       distances: Where to evaluate, `[distances]`.
     """

@@ -42,7 +42,7 @@ class Claim(NamedTuple):
 def verdict(differences: np.ndarray | float) -> Verdict:
     """Judge the differences of the seeds, which are positive if the claim holds.
 
-    A claim is shown if it holds with every seed, and shown weakly if it holds in the mean.
+    A claim is shown if it holds with every seed, and shown weakly if it only holds in the mean.
     """
     differences = np.atleast_1d(differences)
     if (differences > 0).all():
@@ -52,10 +52,10 @@ def verdict(differences: np.ndarray | float) -> Verdict:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a lesson may ask while it measures.
+    """The form in which a lesson measures, and the data that it reads.
 
     Attributes:
-      quick: Whether seconds must be enough: fewer steps, smaller networks, one seed.
+      quick: Whether to take only seconds, by fewer steps, smaller networks and one seed.
       source: The data to train on; for images, see `netzoo.data.open_source`.
       data_dir: Folder of prepared data sets, or None for the default.
     """
@@ -88,7 +88,7 @@ class Lesson:
       source: The data that it trains on unless the user names others.
       measure: Returns the numbers; takes seconds in the quick form, and minutes otherwise.
       claims: Judges the numbers.
-      draw: Draws the numbers: figures by name. The first one stands for the lesson.
+      draw: Returns figures of the numbers, by name. The first one stands for the lesson.
     """
 
     name: str
@@ -109,7 +109,7 @@ def load_lesson(name: str) -> Lesson:
     """Read a lesson.
 
     Args:
-      name: The name of one of netzoo's lessons, or the file of another one.
+      name: The name of one of netzoo's lessons, or the path of any lesson's file.
 
     Raises:
       UserError: The lesson does not exist, or a function is missing.
@@ -132,7 +132,7 @@ def load_lesson(name: str) -> Lesson:
 
 
 def _module(path: Path) -> ModuleType:
-    """Run a file as a module. Flax finds the modules of the networks in `sys.modules`."""
+    """Run a file as a module, and add it to `sys.modules`, where Flax looks for networks."""
     name = f"netzoo_lesson_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""What BatchNorm finds in evaluation, beside what it expects (Li et al., arXiv:1801.05134)."""
+"""The variance that BatchNorm finds, and the one it expects (Li et al., arXiv:1801.05134)."""
 
 import flax.linen as nn
 import jax
@@ -11,10 +11,10 @@ from netzoo.teaching.fit import normalize
 
 
 def variance_ratios(model: nn.Module, variables: ArrayTree, images: np.ndarray) -> np.ndarray:
-    """Return the variance that each BatchNorm finds over its running variance, in evaluation.
+    """Return the variance of each BatchNorm's inputs in evaluation over its running variance.
 
     Args:
-      model: A network whose BatchNorms have no names, and are called once.
+      model: A network that gives its BatchNorms no names and calls each of them once.
       variables: The variables of the network.
       images: uint8 `[n, height, width, 3]`.
 

@@ -57,7 +57,7 @@ def load_pictures(
 def _read(
     spec: str, split: str, image_size: int, limit: int | None, data_dir: str | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return images, their labels and the names of the classes, evenly spread over a split."""
+    """Return images, evenly spread over a split, their labels and the names of the classes."""
     source = open_source(spec, split, data_dir)
     count = min(len(source), limit or len(source))
     images = np.empty((count, image_size, image_size, 3), np.uint8)

@@ -18,7 +18,7 @@ from netzoo.layers import ENDPOINTS, perturbed
 def gradient_map(
     model: nn.Module, variables: ArrayTree, images: jax.Array, source: str, target: str
 ) -> jax.Array:
-    """Return the squared gradient of the centre of an endpoint by another one.
+    """Return the squared gradient of an endpoint's centre with respect to another endpoint.
 
     The gradient is that of a random combination of the channels. The squares are averaged over the
     images and over the channels of `source`.
@@ -27,7 +27,7 @@ def gradient_map(
       model: A network with the endpoints `source` and `target`.
       variables: Its variables.
       images: Normalised images `[n, height, width, 3]`.
-      source: The endpoint to differentiate by, `[n, rows, columns, channels]`.
+      source: The endpoint of the gradient, `[n, rows, columns, channels]`.
       target: The endpoint with the centre, which is position `size // 2` of each axis.
 
     Returns:
@@ -50,7 +50,7 @@ def gradient_map(
 def random_gradient_map(
     model: nn.Module, image_size: int, source: str, target: str, networks: int
 ) -> np.ndarray:
-    """Return the mean `gradient_map` of networks with random variables, and noise for images."""
+    """Return the mean `gradient_map` of networks with random variables on images of noise."""
     init = functools.partial(model.init, train=False)
     images = jax.random.normal(jax.random.key(1), (4, image_size, image_size, 3))
 
@@ -64,9 +64,10 @@ def random_gradient_map(
 def field_widths(squares: np.ndarray) -> np.ndarray:
     """Return the theoretical and the effective width of a map of squared gradients.
 
-    The theoretical width is the number of columns with a gradient. The effective width belongs to
-    the uniform window with the variance of the map, which is `(width^2 - 1) / 12` along an axis:
-    for `n` random `k`x`k` convolutions, it is about `sqrt(1 + n (k^2 - 1))`.
+    The theoretical width is the number of columns with a gradient. The effective width is that of
+    a uniform window with the variance of the map. Along an axis, a uniform window has the variance
+    `(width^2 - 1) / 12`. For `n` random `k`x`k` convolutions, the effective width is about
+    `sqrt(1 + n (k^2 - 1))`.
     """
     share = (squares.sum(0) + squares.sum(1)) / (2 * squares.sum())
     place = np.arange(len(share))

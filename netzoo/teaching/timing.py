@@ -21,7 +21,7 @@ def interleaved_times(
     """Return the milliseconds of each call, `[rounds]`, by its name.
 
     The calls take turns, so that a busy moment of the machine does not slow down only one of them.
-    Compare medians. Every call first runs once without the clock, because it may compile.
+    Compare medians. Every call first runs once untimed, because it may compile.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():

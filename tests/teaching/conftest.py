@@ -44,7 +44,7 @@ def drawn():
 
 @pytest.fixture(scope="session")
 def quick_numbers(drawn):
-    """A function of a lesson's name: the lesson, and the numbers of its quick form."""
+    """A function that returns a lesson, by name, and the numbers of its quick form."""
 
     @functools.cache
     def measured(name):

@@ -48,7 +48,7 @@ def pictures():
 
 
 def test_a_training_learns_and_reports(pictures):
-    """The loss falls, `watch` sees the variables at its steps, and other settings differ."""
+    """The loss falls, `watch` sees the variables at its steps, and other settings matter."""
     model = Small()
     score = evaluator(model, pictures.validation, pictures.validation_labels)
     options = {"steps": 25, "batch_size": 16, "watch": score, "watch_every": 10}
@@ -97,7 +97,7 @@ def test_any_loss_is_minimised():
 
 
 def test_sgd_has_momentum_and_decays_its_rate():
-    """Two steps with a gradient of 1: the sums are 1 and 1.9, the rates 0.3 and perhaps half."""
+    """Two steps with a gradient of 1: the sums are 1 and 1.9, and decay halves the second rate."""
     for optimizer, second_rate in ((sgd(0.3, 2), 0.15), (sgd(0.3), 0.3)):
         state, found = optimizer.init(jnp.zeros(())), []
         for _ in range(2):

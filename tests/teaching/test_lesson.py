@@ -56,8 +56,8 @@ def lesson(request):
     return load_lesson(str(request.param))
 
 
-def test_lessons_are_short_and_have_a_page_and_a_record(lesson):
-    """Protects readers: 150 lines at most, one sentence as title, and everything is there."""
+def test_lessons_are_short_and_cite_a_paper(lesson):
+    """Protects readers: at most 150 lines, one sentence as the title, and a cited paper."""
     text = (LESSONS / f"{lesson.name}.py").read_text()
     assert text.count("\n") <= 150
     assert lesson.title.endswith(".") and len(lesson.title) <= 100

@@ -31,6 +31,6 @@ def test_ratio_is_the_variance_found_over_the_running_variance():
         },
     }
     ratios = variance_ratios(TwoNorms(), variables, images)
-    # The first passes on variances of scale² / 4, and the factor 2 makes them scale², of which 1 is
-    # the median. The epsilon of 1e-5 is added to variances above 1.
+    # The outputs of the first have variances of scale² / 4. The factor 2 makes them scale², whose
+    # median is 1. The epsilon of 1e-5 is added to variances above 1.
     np.testing.assert_allclose(ratios, [1 / 4, 1 / 2], rtol=2e-5)

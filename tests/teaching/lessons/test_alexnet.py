@@ -1,6 +1,6 @@
 """The quick form of the lesson on AlexNet: five steps of the units, and AlexNet untrained.
 
-So few steps show no difference between the units, and none of dropout.
+So few steps show neither a difference between the units nor an effect of dropout.
 """
 
 import numpy as np

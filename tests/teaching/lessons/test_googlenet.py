@@ -1,4 +1,4 @@
-"""The quick form of the lesson on GoogLeNet. It trains nothing, because that takes minutes."""
+"""The quick form of the lesson on GoogLeNet. It trains nothing, because training takes minutes."""
 
 from pathlib import Path
 

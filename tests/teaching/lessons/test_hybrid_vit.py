@@ -1,7 +1,8 @@
 """The quick form of the lesson on the hybrid.
 
-A few steps of training show nothing about accuracy. What makes the difference in the full form is
-tested: only BatchNorm mixes the images of a batch, and the scale of a standardised kernel is lost.
+A few steps of training show nothing about accuracy. These tests check what makes the
+difference in the full form: only BatchNorm mixes the images of a batch, and only a standardised
+kernel loses its scale.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The quick form of the lesson on VGG. It trains nothing: training shows the claims in minutes."""
+"""The quick form of the lesson on VGG. It trains nothing, because training takes minutes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ RECORD = Path(__file__).parents[3] / "results/lessons/vgg/numbers.npz"
 
 def test_stacks_see_as_far_as_one_kernel_but_mostly_the_centre(quick_numbers):
     # The effective width of n convolutions with random kernels is sqrt(1 + n (k^2 - 1)) (Luo et
-    # al., arXiv:1701.04128, section 2). The 20 networks of the quick form leave a few percent.
+    # al., arXiv:1701.04128, section 2). With 20 networks, the quick form is off by a few percent.
     lesson, numbers = quick_numbers("vgg")
     expected = {"one 5x5": 5, "two 3x3": 17**0.5, "one 7x7": 7, "three 3x3": 5}
     for name, reach in {"one 5x5": 5, "two 3x3": 5, "one 7x7": 7, "three 3x3": 7}.items():

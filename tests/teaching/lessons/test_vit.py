@@ -1,8 +1,8 @@
 """The quick form of the lesson on ViT.
 
-Ten steps of a tiny network show nothing about attention or positions. The parts that hold for every
-network are tested: what the numbers are before the training, and that the order of the patches
-reaches the network only by the position embedding.
+Ten steps of a tiny network show nothing about attention or positions. These tests check what holds
+for every network: the numbers before the training, and that only the position embedding tells the
+network the order of the patches.
 """
 
 import jax
