@@ -1,4 +1,4 @@
-"""AlexNet brought ReLUs, which do not saturate, and dropout, which holds back overfitting.
+"""AlexNet brought ReLUs, which do not saturate, and dropout, which reduces overfitting.
 
 Follows Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
 Networks" (NeurIPS 2012): figure 1 (steps to a training error of 25 %, four layers on CIFAR-10),

@@ -39,8 +39,8 @@ class Attention(NamedTuple):
       shares: Float32 `[blocks, heads, n, places]`, for the n tokens of all sentences of a batch.
       positions: The position of each of these tokens in its sentence, from 0, `[n]`.
       longest: The shares of the longest sentence, `[blocks, heads, rows, columns]`.
-      rows: The tokens of this sentence, `[rows]`, as text; in the decoder, those that it writes.
-      columns: The tokens that they look at, `[columns]`, as text.
+      rows: The tokens of this sentence, `[rows]`, as text. The decoder writes its rows.
+      columns: The tokens that the rows look at, `[columns]`, as text.
     """
 
     shares: np.ndarray
@@ -52,7 +52,7 @@ class Attention(NamedTuple):
     def looked_at(self) -> np.ndarray:
         """Return how many tokens each head looks at, `[blocks, heads]`.
 
-        This is 2 to the mean entropy: n, if a head looks at n tokens alike.
+        This is 2 to the power of the mean entropy. It is n if a head looks at n tokens alike.
         """
         return 2 ** entropy(self.shares).mean(-1)
 
@@ -85,7 +85,7 @@ class Reordered(NamedTuple):
 
     Attributes:
       change: The norm of the difference between the outputs of the same tokens, relative to the
-        norm of the outputs, over all sentences; a scalar.
+        norm of the outputs: a scalar, over all sentences.
       cosines: The cosine between the outputs of a sentence's tokens in order, the rows, and
         shuffled, the columns.
       rows: The tokens of this sentence, `[rows]`, as text.
@@ -114,7 +114,7 @@ class Sentences:
 
         Args:
           setting: Its source is a value of `data.source`, such as `number_words`, or the folder of
-            a trained run. A run has its own network and data.
+            a trained run, with its network and data.
 
         Raises:
           UserError: The run or the data cannot be read, or the extra `translate` is missing.
