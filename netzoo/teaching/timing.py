@@ -39,8 +39,8 @@ def programs_until(
 ) -> dict[str, Callable[[], jax.Array]]:
     """Return calls that compute a network up to each endpoint, in evaluation.
 
-    XLA leaves out the layers behind the endpoint. The difference of the times of two calls is
-    therefore the time of the layers between them.
+    XLA leaves out the layers behind the endpoint. The difference between the times of two
+    calls is therefore the time of the layers between them.
 
     Args:
       model: The network.

@@ -54,7 +54,7 @@ def test_attention_shows_sentences_without_padding(sentences, start):
 
 
 def test_without_scaling_products_are_larger_by_the_root_of_the_head(sentences, start):
-    """Heads of 16: the logarithms of shares, which are products plus a constant, grow by 4."""
+    """With heads of 16, differences between the logarithms of shares grow 4 times."""
     networks = start, sentences.without_scaling(start)
     scaled, unscaled = (np.log(sentences.attention(x)["encoder"].longest[0]) for x in networks)
     scaled, unscaled = (x - x.mean(-1, keepdims=True) for x in (scaled, unscaled))
@@ -73,7 +73,7 @@ def test_only_position_encoding_shows_the_order(sentences, start):
 
 @pytest.mark.slow
 def test_training_and_translation(sentences):
-    """The loss falls; changed variables give another loss; BLEU is 0 to 100 for each beam."""
+    """The loss falls, changed variables change it, and BLEU is 0 to 100 for each beam."""
     plain = sentences.fit(20, watch=lambda variables: {"finite": 1.0}, watch_every=10)
     assert plain.loss[-1] < 0.9 * plain.loss[0] and plain.watched_steps.tolist() == [0, 10, 20]
     changed = sentences.fit(1, change=sentences.without_scaling)

@@ -13,14 +13,14 @@ def test_hard_swish_follows_swish(quick_numbers):
     _, numbers = quick_numbers("mobilenet_v3")
     values = {name: numbers[f"value/{name}"] for name in ("hard-swish", "swish", "ReLU6")}
     distances = {name: abs(value - values["swish"]).max() for name, value in values.items()}
-    # The largest distance of hard-swish is at ±3: 3 * (1 - sigmoid(3)).
+    # Hard-swish differs most from swish at ±3, by 3 * (1 - sigmoid(3)).
     assert distances["hard-swish"] == pytest.approx(3 / (1 + np.exp(3)), rel=1e-4)
-    # That of ReLU6 is at swish's minimum, about -1.278, which is no point of the grid.
+    # ReLU6 differs most at swish's minimum, about -1.278, which is no point of the grid.
     assert distances["ReLU6"] == pytest.approx(0.2785, rel=1e-3)
 
 
 def test_claims_and_figures_of_the_quick_form(quick_numbers):
-    """Gates, accuracies and latency need full networks; seconds show only the values."""
+    """Gates, accuracies and latency need full networks. The quick form shows only the values."""
     lesson, numbers = quick_numbers("mobilenet_v3")
     assert [claim.verdict for claim in lesson.claims(numbers)][1] == "shown"
     assert set(lesson.draw(numbers)) == {"gates", "hard_swish"}
