@@ -104,7 +104,7 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
         ("The hybrid is ahead while the training is short.",
          f"After {SHORT} epochs, it is right for {early.mean():.1%}, and the ViT for "
          f"{vit[:, SHORT].mean():.1%}.", gap[:, SHORT]),
-        ("It is ahead also at the same small cost.",
+        ("The hybrid is ahead also at the same small cost.",
          f"At this cost, after {epochs:.1f} epochs, the ViT is right for {as_costly.mean():.1%}.",
          early - as_costly),
         ("The gap closes with more training.",
@@ -112,7 +112,7 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
          f"three, {gap[:, -3:].mean():+.1%}.", gap[:, SHORT] - abs(gap[:, -3:].mean(1))),
         ("Small batches harm BatchNorm.",
          f"From batches of 32 to batches of 2, its accuracy falls by {fall.mean():.1%}.", fall),
-        ("They harm GroupNorm with standardised kernels less.",
+        ("Small batches harm GroupNorm with standardised kernels less.",
          f"Its accuracy changes by {-steady.mean():+.1%}.", fall - steady),
         ("Standardised kernels help GroupNorm.",
          f"In the mean of the batch sizes, they change the accuracy by {gain.mean():+.1%}.", gain),

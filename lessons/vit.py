@@ -91,7 +91,7 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
          alike[:, far & straight].mean(1), alike[:, far & ~straight].mean(1), 0),
         ("The main components of the filters become smooth patterns.",
          "Neighbouring pixels correlate by {:.2f}, and by {:z.2f} before training.", *smooth, 0),
-        ("In the first block, some heads learn to look near and others far: 4 pixels or more.",
+        ("In the first block, the distances of the heads come to differ by 4 pixels or more.",
          "Their distances differ by {:.1f} pixels, and by {:.1f} before training.",
          np.ptp(reach[:, 0], 1), np.ptp(reach_before[:, 0], 1), 4),
         ("Later blocks look farther, by 4 pixels or more.",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
@@ -79,9 +80,14 @@ def shorten(text: str, longest: int) -> str:
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure in the format of the name's extension."""
-    with replacing(path) as file:
-        figure.savefig(file, format=Path(path).suffix.lower().removeprefix("."))
+    """Write a figure in the format of the name's extension.
+
+    The same figure gives the same SVG file.
+    """
+    form = Path(path).suffix.lower().removeprefix(".")
+    # Without a salt, matplotlib gives the parts of an SVG random names.
+    with replacing(path) as file, rc_context({"svg.hashsalt": "netzoo"}):
+        figure.savefig(file, format=form, metadata={"Date": None} if form == "svg" else None)
 
 
 def data_uri(figure: Figure) -> str:

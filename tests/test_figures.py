@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from netzoo import figures
 from netzoo.figures import tiles
 
 
@@ -18,3 +19,14 @@ def test_tiles():
     np.testing.assert_array_equal(tiles(cells, 2, fill=-1), expected)
     colors = np.zeros((2, 3, 4, 3))
     assert tiles(colors, 2, gap=0).shape == (3, 8, 3)
+
+
+def test_the_same_figure_gives_the_same_svg(tmp_path):
+    """Protects repositories with figures: redrawing changes no line."""
+    for name in ("a", "b"):
+        figure = figures.new_figure(2, 2, "title")
+        axes = figure.subplots()
+        axes.plot([1, 2], label="line")
+        axes.fill_between([0, 1], [1, 2], alpha=0.2)
+        figures.save(figure, tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
