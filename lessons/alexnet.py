@@ -17,7 +17,7 @@ from netzoo import teaching
 from netzoo.layers import Conv, Dense, local_response_norm, max_pool
 from netzoo.models.alexnet import TWO_GPUS, AlexNet
 from netzoo.models.blocks import zero_bias
-from netzoo.teaching import Claim, Numbers, Setting, sgd, verdict
+from netzoo.teaching import Claim, Numbers, Setting, by_seed, sgd, verdict
 
 UNITS = ("relu", "tanh", "sigmoid")
 TARGET = 0.25  # training error, as in figure 1
@@ -116,14 +116,14 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
     return [
         *(
             Claim(
-                f"{unit} need more steps than ReLUs to a training error of {TARGET:.0%}.",
-                f"Steps by seed: {steps} for {unit}, {relu} for ReLUs.",
+                f"ReLUs need fewer steps than {unit} to a training error of {TARGET:.0%}.",
+                f"Steps by seed: {by_seed(steps)} for {unit}, {by_seed(relu)} for ReLUs.",
                 verdict(1.0 * (steps > relu) - (steps < relu)),
             )
-            for unit, steps in (("Tanh units", tanh), ("Sigmoid units", sigmoid))
+            for unit, steps in (("tanh units", tanh), ("sigmoid units", sigmoid))
         ),
         compare("Response normalisation raises the validation accuracy.", full, no_norm),
-        compare("It helps more than smaller initial weights.", full, small, word="with those"),
+        compare("The norm helps more than smaller weights do.", full, small, word="with those"),
         compare("Dropout raises the validation accuracy.", full, no_dropout),
         compare("Dropout narrows the gap between training and validation.", *gaps, sign=-1),
     ]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from netzoo import teaching
 from netzoo.layers import BatchNorm, Conv, endpoint, global_avg_pool
-from netzoo.teaching import Claim, Numbers, Setting, verdict
+from netzoo.teaching import Claim, Numbers, Setting, by_seed, verdict
 
 NAMES = {"bn": "with BatchNorm", "plain": "without"}
 RATE, TIMES = 0.03, 20  # at this learning rate, the inputs of layers are recorded 20 times
@@ -96,7 +96,7 @@ def claims(numbers: Mapping[str, np.ndarray]) -> list[Claim]:
     return [
         Claim(
             "BatchNorm allows higher learning rates.",
-            f"Highest rate that reaches {TRAINED:.0%}, by seed: {high} with it, {low} without.",
+            f"Highest rate to {TRAINED:.0%}, by seed: {by_seed(high)}; without, {by_seed(low)}.",
             verdict(high - low),
         ),
         Claim(

@@ -50,6 +50,11 @@ def verdict(differences: np.ndarray | float) -> Verdict:
     return "shown weakly" if differences.mean() > 0 else "not shown at this scale"
 
 
+def by_seed(values: np.ndarray) -> str:
+    """Return the values of the seeds as a text such as `120, 150, never`, for an infinite one."""
+    return ", ".join("never" if np.isinf(value) else f"{value:g}" for value in values)
+
+
 @dataclass(frozen=True)
 class Setting:
     """The form in which a lesson measures, and the data that it reads.

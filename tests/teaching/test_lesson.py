@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netzoo.cli.main import main
-from netzoo.teaching import Setting, list_lessons, load_lesson, verdict
+from netzoo.teaching import Setting, by_seed, list_lessons, load_lesson, verdict
 from netzoo.teaching.record import HEADING, make, read_record, section
 from tests.teaching.conftest import LESSONS
 
@@ -19,7 +19,7 @@ OWN = '''"""Even numbers are even.
 The rest.
 """
 import numpy as np
-from netzoo.teaching import Claim, panels, verdict
+from netzoo.teaching import by_seed, Claim, panels, verdict
 
 def measure(setting):
     return {"numbers": np.arange(0, setting.choose(100, 10), 2)}
@@ -158,3 +158,7 @@ def test_errors_say_what_to_do(arguments, message, own, even, tmp_path, monkeypa
     np.savez(tmp_path / "older" / "numbers.npz", other=np.zeros(3))
     assert main(["lesson", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_values_of_seeds_are_readable():
+    assert by_seed(np.array([120.0, 0.03, np.inf])) == "120, 0.03, never"
