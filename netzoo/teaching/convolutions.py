@@ -1,14 +1,12 @@
 """The convolutions of a network, with their shapes and costs."""
 
-import functools
 import math
 from typing import NamedTuple
 
 import flax.linen as nn
-import jax
 
 from netzoo.layers import Conv
-from netzoo.models.summary import example_inputs
+from netzoo.models.summary import variable_shapes
 
 
 class Convolution(NamedTuple):
@@ -49,6 +47,5 @@ def convolutions(model: nn.Module, image_size: int) -> list[Convolution]:
         return y
 
     with nn.intercept_methods(note):
-        init = functools.partial(model.init, train=False)
-        jax.eval_shape(init, jax.random.key(0), *example_inputs(image_size))
+        variable_shapes(model, image_size)
     return found
