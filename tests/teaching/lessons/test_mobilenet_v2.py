@@ -1,37 +1,28 @@
 """The quick form of the lesson on MobileNetV2, and its closed forms."""
 
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lessons.mobilenet_v2 import CLASSIC, NONE, RELU, V2, Network
+
 WIDE = 112 * 112 * 96  # numbers of the largest tensor of MobileNetV2, in the first block of stage 2
-
-
-@pytest.fixture(scope="module")
-def lesson_and_numbers(quick_numbers):
-    return quick_numbers("mobilenet_v2")
-
-
-@pytest.fixture(scope="module")
-def module(lesson_and_numbers):
-    return sys.modules[lesson_and_numbers[0].measure.__module__]
 
 
 def verdicts(lesson, numbers):
     return [claim.verdict for claim in lesson.claims(numbers)]
 
 
-def test_relu_keeps_more_in_more_dimensions(lesson_and_numbers):
-    _, numbers = lesson_and_numbers
+def test_relu_keeps_more_in_more_dimensions(quick_numbers):
+    _, numbers = quick_numbers("mobilenet_v2")
     assert numbers["error/2"].mean() > numbers["error/5"].mean() > numbers["error/30"].mean()
 
 
-def test_the_live_tensors_follow_the_formula_of_the_paper(lesson_and_numbers):
-    _, numbers = lesson_and_numbers
+def test_the_live_tensors_follow_the_formula_of_the_paper(quick_numbers):
+    _, numbers = quick_numbers("mobilenet_v2")
     v1, v2 = numbers["live/v1"], numbers["live/v2"]
     # Stem, 13 blocks; stem, 17 blocks, head. Numbers have two bytes.
     assert v1.shape == (14, 2)
@@ -42,19 +33,19 @@ def test_the_live_tensors_follow_the_formula_of_the_paper(lesson_and_numbers):
     assert v2[:, 1].max() == pytest.approx(2e-6 * 112**2 * (32 + 16))
 
 
-def test_a_part_of_a_block_needs_its_share_of_the_memory(lesson_and_numbers):
-    _, numbers = lesson_and_numbers
+def test_a_part_of_a_block_needs_its_share_of_the_memory(quick_numbers):
+    _, numbers = quick_numbers("mobilenet_v2")
     (one, whole), (twelve, part) = numbers["parts"]
     assert (one, twelve) == (1, 12)
     assert whole > 4e-6 * WIDE
     assert part == pytest.approx(whole / 12, rel=0.1)
 
 
-def test_the_variants_have_the_same_layers_but_compute_different_functions(module):
+def test_the_variants_have_the_same_layers_but_compute_different_functions():
     layers, programs = set(), set()
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    for variant in (module.V2, module.RELU, module.CLASSIC, module.NONE):
-        model = module.Network(5, variant)
+    for variant in (V2, RELU, CLASSIC, NONE):
+        model = Network(5, variant)
         init = functools.partial(model.init_with_output, train=False)
         program, (_, variables) = jax.make_jaxpr(init, return_shape=True)(jax.random.key(0), image)
         layers.add(str(variables))
@@ -62,16 +53,14 @@ def test_the_variants_have_the_same_layers_but_compute_different_functions(modul
     assert (len(layers), len(programs)) == (1, 4)
 
 
-def test_the_claims_follow_the_accuracies(lesson_and_numbers, module):
+def test_the_claims_follow_the_accuracies(quick_numbers):
     # Training in the quick form would take as long to compile as all other tests of the lessons.
-    lesson, numbers = lesson_and_numbers
+    lesson, numbers = quick_numbers("mobilenet_v2")
     accuracy = {
-        module.V2: [[20, 60], [20, 61], [20, 62]],
-        module.RELU: [[20, 50], [20, 51], [20, 52]],
-    }
-    accuracy |= {
-        module.CLASSIC: [[20, 62], [20, 59], [20, 61]],
-        module.NONE: [[20, 70], [20, 70], [20, 70]],
+        V2: [[20, 60], [20, 61], [20, 62]],
+        RELU: [[20, 50], [20, 51], [20, 52]],
+        CLASSIC: [[20, 62], [20, 59], [20, 61]],
+        NONE: [[20, 70], [20, 70], [20, 70]],
     }
     trained = {f"accuracy/{name}": np.array(values) for name, values in accuracy.items()}
     numbers = numbers | trained | {"steps": np.array([0, 300])}
@@ -80,7 +69,7 @@ def test_the_claims_follow_the_accuracies(lesson_and_numbers, module):
     assert set(lesson.draw(numbers)) == {"spiral", "memory", "training"}
 
 
-def test_the_quick_form_draws_what_it_measured(lesson_and_numbers):
-    lesson, numbers = lesson_and_numbers
+def test_the_quick_form_draws_what_it_measured(quick_numbers):
+    lesson, numbers = quick_numbers("mobilenet_v2")
     assert set(lesson.draw(numbers)) == {"spiral", "memory"}
     assert verdicts(lesson, numbers) == ["shown"] * 3

@@ -1,12 +1,10 @@
 """The quick form of the lesson on MobileNetV3."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from netzoo.teaching import load_lesson
-from tests.teaching.conftest import LESSONS
+from lessons.mobilenet_v3 import NETWORKS, PARTS, latency
+from netzoo import teaching
 
 
 def test_hard_swish_follows_swish(quick_numbers):
@@ -31,14 +29,12 @@ def test_claims_and_figures_of_the_quick_form(quick_numbers):
 
 @pytest.mark.slow
 def test_parts_of_the_latency_have_the_multiply_adds_of_the_networks(monkeypatch):
-    lesson = load_lesson(str(LESSONS / "mobilenet_v3.py"))
-    module = sys.modules[lesson.measure.__module__]
     monkeypatch.setattr(
-        module.teaching, "interleaved_times", lambda calls, rounds: {c: np.ones(1) for c in calls}
+        teaching, "interleaved_times", lambda calls, rounds: {c: np.ones(1) for c in calls}
     )
-    numbers = module.latency()
+    numbers = latency()
     # MobileNetV2 and V3-Large have 300 and 219 million multiply-adds in the papers' tables.
     assert numbers["macs/V2"].sum() == pytest.approx(300, rel=0.02)
     assert numbers["macs/V3-Large"].sum() == pytest.approx(219, rel=0.02)
-    assert all((numbers[f"macs/{name}"] > 0).all() for name in module.NETWORKS)
-    assert numbers["latency/V2"].shape == (1, len(module.PARTS))
+    assert all((numbers[f"macs/{name}"] > 0).all() for name in NETWORKS)
+    assert numbers["latency/V2"].shape == (1, len(PARTS))

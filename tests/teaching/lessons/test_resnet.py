@@ -1,41 +1,31 @@
 """The quick form of the lesson on ResNet."""
 
-import sys
-
 import numpy as np
 import pytest
 
+from lessons.resnet import DEPTHS, KINDS, Network
 from netzoo.models.summary import variable_shapes
-from netzoo.teaching import gradient_norms, initial_variables, load_lesson
-from tests.teaching.conftest import LESSONS
+from netzoo.teaching import gradient_norms, initial_variables
 
 
-@pytest.fixture(scope="module")
-def lesson():
-    return load_lesson(str(LESSONS / "resnet.py"))
+def network(depth, kind):
+    return Network(5, DEPTHS[depth], 4, kind == "residual")
 
 
-def network(lesson, depth, kind):
-    module = sys.modules[lesson.measure.__module__]
-    return module.Network(5, module.DEPTHS[depth], 4, kind == "residual")
-
-
-def test_a_network_of_18_layers_has_18_and_shortcuts_have_no_parameters(lesson):
-    plain, residual = (
-        variable_shapes(network(lesson, 18, kind), 32)["params"] for kind in ("plain", "residual")
-    )
+def test_a_network_of_18_layers_has_18_and_shortcuts_have_no_parameters():
+    plain, residual = (variable_shapes(network(18, kind), 32)["params"] for kind in KINDS)
     assert len([name for name in plain if name.startswith(("Conv", "Dense"))]) == 18
     assert plain == residual
 
 
 @pytest.mark.slow
-def test_shortcuts_even_out_the_gradients(lesson):
+def test_shortcuts_even_out_the_gradients():
     """With the six layers of the quick form, the two kinds do not differ."""
     rng, growth = np.random.default_rng(0), {}
     images = rng.integers(0, 256, (64, 32, 32, 3), np.uint8)
     labels = np.arange(64) % 5
-    for kind in ("plain", "residual"):
-        model = network(lesson, 34, kind)
+    for kind in KINDS:
+        model = network(34, kind)
         norms = gradient_norms(model, initial_variables(model, images), images, labels)
         growth[kind] = norms["Conv_1/kernel"] / norms["Conv_32/kernel"]
     # Plain gradients grow 1.1 times in each of 31 layers, residual ones 3 times in all.
