@@ -63,26 +63,35 @@ def redraw(lesson: Lesson, folder: Path) -> list[Claim]:
     record = read_record(folder)
     if record["lesson"] != lesson.name:
         raise UserError(f"{folder} holds the lesson {record['lesson']}, not {lesson.name}")
-    path = folder / NUMBERS_FILE
-    try:
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
-            numbers = {name: saved[name] for name in saved.files}
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} cannot be read: {error}; run the lesson without --redraw"
-        ) from None
+    numbers = read_numbers(folder)
     try:
         return _judge(lesson, numbers, record, folder)
     except KeyError as error:
         raise UserError(
-            f"{path} is from another version of the lesson: it lacks {error}; run the lesson "
-            "without --redraw"
+            f"{folder / NUMBERS_FILE} is from another version of the lesson: it lacks {error}; run "
+            "the lesson without --redraw"
         ) from None
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a folder."""
     return read_json(folder / RECORD_FILE, _SHAPE)
+
+
+def read_numbers(folder: Path) -> Numbers:
+    """Return the numbers of a folder.
+
+    Raises:
+      UserError: The file is missing or damaged.
+    """
+    path = folder / NUMBERS_FILE
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}; run the lesson without --redraw"
+        ) from None
 
 
 def _judge(lesson: Lesson, numbers: Numbers, record: dict[str, Any], folder: Path) -> list[Claim]:

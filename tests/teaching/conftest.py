@@ -10,7 +10,8 @@ from netzoo.data.sources.synthetic.builder import CLASS_NAMES, draw_example
 from netzoo.teaching import Setting, load_lesson
 from netzoo.teaching.pictures import TRAIN, VALIDATION
 
-LESSONS = Path(__file__).parents[2] / "lessons"
+ROOT = Path(__file__).parents[2]
+LESSONS, RESULTS = ROOT / "lessons", ROOT / "results" / "lessons"
 
 
 @functools.cache

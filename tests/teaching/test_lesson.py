@@ -9,10 +9,9 @@ import pytest
 
 from netzoo.cli.main import main
 from netzoo.teaching import Setting, by_seed, list_lessons, load_lesson, verdict
-from netzoo.teaching.record import HEADING, make, read_record, section
-from tests.teaching.conftest import LESSONS
+from netzoo.teaching.record import HEADING, make, read_numbers, read_record, section
+from tests.teaching.conftest import LESSONS, RESULTS, ROOT
 
-ROOT = LESSONS.parent
 FILES = sorted(LESSONS.glob("[a-z]*.py"))
 OWN = '''"""Even numbers are even.
 
@@ -64,7 +63,7 @@ def test_lessons_are_short_and_cite_a_paper(lesson):
     assert "arXiv:" in lesson.text or "NeurIPS" in lesson.text
 
 
-@pytest.mark.parametrize("folder", sorted(ROOT.glob("results/lessons/*")), ids=lambda p: p.name)
+@pytest.mark.parametrize("folder", sorted(RESULTS.glob("*")), ids=lambda p: p.name)
 def test_pages_show_the_record(folder):
     """Protects readers of docs/lessons: claims and figures are those that the lesson gave."""
     record, page = read_record(folder), ROOT / "docs" / "lessons" / f"{folder.name}.md"
@@ -72,8 +71,7 @@ def test_pages_show_the_record(folder):
     assert not record["quick"]
     assert text.endswith(f"{HEADING}\n{section(record)}\n")
     lesson = load_lesson(str(LESSONS / f"{folder.name}.py"))
-    with np.load(folder / "numbers.npz") as saved:
-        claims = lesson.claims({name: saved[name] for name in saved.files})
+    claims = lesson.claims(read_numbers(folder))
     assert [claim._asdict() for claim in claims] == record["claims"]
     index = (ROOT / "docs" / "lessons" / "README.md").read_text()
     first = re.search(r"results/lessons/\w+/\w+\.png", text)[0]

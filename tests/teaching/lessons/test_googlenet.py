@@ -1,7 +1,5 @@
 """The quick form of the lesson on GoogLeNet. It trains nothing, because training takes minutes."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import optax
@@ -10,8 +8,8 @@ import pytest
 from netzoo.models import create_model
 from netzoo.models.summary import model_summary
 from netzoo.teaching import initial_variables
-
-RECORD = Path(__file__).parents[3] / "results/lessons/googlenet/numbers.npz"
+from netzoo.teaching.record import read_numbers
+from tests.teaching.conftest import RESULTS
 
 
 def test_costs_are_those_of_the_network(quick_numbers):
@@ -41,11 +39,11 @@ def test_average_pooling_needs_fewer_weights(quick_numbers):
 
 
 def test_the_page_says_what_the_record_shows():
-    with np.load(RECORD) as numbers:
-        gradients = numbers["gradients/with heads"] / numbers["gradients/without heads"]
-        accuracy = {name: numbers[f"accuracy/{name}"] for name in ("average pooling", "dense")}
-        faster = numbers["loss/without heads"] - numbers["loss/with heads"]
-        jump = numbers["loss/with heads"][:, 6] - numbers["loss/with heads"][:, 5]  # step 90
+    numbers = read_numbers(RESULTS / "googlenet")
+    gradients = numbers["gradients/with heads"] / numbers["gradients/without heads"]
+    accuracy = {name: numbers[f"accuracy/{name}"] for name in ("average pooling", "dense")}
+    faster = numbers["loss/without heads"] - numbers["loss/with heads"]
+    jump = numbers["loss/with heads"][:, 6] - numbers["loss/with heads"][:, 5]  # step 90
     assert 3.5 < gradients[:, 0].mean() < 4
     np.testing.assert_allclose(gradients[:, 7:], 1, rtol=1e-6)  # modules behind 4d
     assert (faster[:, -1] > 0).all()

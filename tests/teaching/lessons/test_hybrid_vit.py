@@ -5,14 +5,14 @@ difference in the full form: only BatchNorm mixes the images of a batch, and onl
 kernel loses its scale.
 """
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
 from netzoo.layers import BatchNorm, Conv, GroupNorm
 from netzoo.models.hybrid_vit import StandardizedConv
+from netzoo.teaching.record import read_numbers
+from tests.teaching.conftest import RESULTS
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,7 @@ def test_only_a_standardised_kernel_loses_its_scale_and_its_mean():
 
 
 def test_the_page_says_what_the_record_shows():
-    record = Path(__file__).parents[3] / "results" / "lessons" / "hybrid_vit" / "numbers.npz"
-    numbers = np.load(record)
+    numbers = read_numbers(RESULTS / "hybrid_vit")
     gap = (numbers["accuracy/hybrid"] - numbers["accuracy/ViT"]).mean(0)
     assert (gap[1:9] < 0).all()  # the ViT is ahead for eight epochs
     assert (gap[9:] > 0).all()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from netzoo.teaching import Setting, load_lesson
-from tests.teaching.conftest import LESSONS
+from netzoo.teaching.record import read_numbers
+from tests.teaching.conftest import LESSONS, RESULTS
 
 SIZE_64 = 6  # index of the head's size 2**6
 
@@ -40,8 +41,7 @@ def test_claims_and_figures(lesson, numbers):
 
 def test_the_page_describes_the_record():
     """Protects the sentences of docs/lessons/transformer.md about single heads and curves."""
-    with np.load(LESSONS.parent / "results" / "lessons" / "transformer" / "numbers.npz") as saved:
-        numbers = {name: saved[name] for name in saved.files}
+    numbers = read_numbers(RESULTS / "transformer")
 
     def looked_at(kind, block, head, word):
         """Return the texts of the columns with the largest shares in the rows of a word."""

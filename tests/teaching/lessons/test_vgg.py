@@ -1,11 +1,10 @@
 """The quick form of the lesson on VGG. It trains nothing, because training takes minutes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-RECORD = Path(__file__).parents[3] / "results/lessons/vgg/numbers.npz"
+from netzoo.teaching.record import read_numbers
+from tests.teaching.conftest import RESULTS
 
 
 def test_stacks_see_as_far_as_one_kernel_but_mostly_the_centre(quick_numbers):
@@ -39,11 +38,11 @@ def test_small_deviations_leave_deep_networks_without_gradients(quick_numbers):
 
 
 def test_the_page_says_what_the_record_shows():
-    with np.load(RECORD) as numbers:
-        loss = {
-            way: np.array([numbers[f"loss/{way}/{depth}"][:, -1] for depth in (5, 10, 16)])
-            for way in ("BatchNorm", "He init", "He init, rate 0.01", "small init")
-        }
+    numbers = read_numbers(RESULTS / "vgg")
+    loss = {
+        way: np.array([numbers[f"loss/{way}/{depth}"][:, -1] for depth in (5, 10, 16)])
+        for way in ("BatchNorm", "He init", "He init, rate 0.01", "small init")
+    }
     np.testing.assert_allclose(loss["small init"], np.log(5), atol=0.005)
     assert np.sort(loss["He init"][2])[1] > np.log(5) - 0.01 > loss["He init"][2].min()
     assert (loss["BatchNorm"][2] < loss["He init, rate 0.01"][2]).all()
