@@ -101,7 +101,7 @@ def run_file(file: str, function: str, result: str, *arguments: str) -> Any:
         return namespace[function](*arguments)
     except Exception as error:  # the file is code and may raise any error
         if isinstance(error, ModuleNotFoundError) and error.name == _CONFIGS:
-            raise _not_installed() from None
+            raise _not_installed(_CONFIGS) from None
         raise UserError(_located(error, Path(path))) from None
 
 
@@ -112,22 +112,34 @@ def _in_package(name: str) -> str:
       UserError: The name is neither a file nor a configuration of the package, or netzoo is not
         installed.
     """
-    try:
-        folder = Path(str(resources.files(_CONFIGS)))
-    except ModuleNotFoundError:
-        raise _not_installed() from None
-    names = sorted(path.stem for path in folder.glob("[a-z]*.py"))
-    if name not in names:
+    files = packaged_files(_CONFIGS)
+    if name not in files:
         raise UserError(
             f"{name} is neither a file nor a configuration of the package."
-            f"{did_you_mean(Path(name).stem, names)} All of them: {', '.join(names)}"
+            f"{did_you_mean(Path(name).stem, files)} All of them: {', '.join(files)}"
         )
-    return str(folder / f"{name}.py")
+    return str(files[name])
 
 
-def _not_installed() -> UserError:
+def packaged_files(package: str) -> dict[str, Path]:
+    """Return the files of a folder of the repository, by name without extension, sorted.
+
+    Args:
+      package: What the folder becomes once netzoo is installed, such as `netzoo.configs`.
+
+    Raises:
+      UserError: netzoo is not installed.
+    """
+    try:
+        folder = Path(str(resources.files(package)))
+    except ModuleNotFoundError:
+        raise _not_installed(package) from None
+    return {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
+
+
+def _not_installed(package: str) -> UserError:
     return UserError(
-        f"{_CONFIGS} cannot be found, because netzoo is not installed; run "
+        f"{package} cannot be found, because netzoo is not installed; run "
         "`pip install -e .` in its folder"
     )
 

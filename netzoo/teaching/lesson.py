@@ -4,7 +4,6 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
+from netzoo.config.overrides import packaged_files
 from netzoo.errors import UserError, unknown_name
 from netzoo.paths import user_path
 from netzoo.teaching.pictures import Pictures, load_pictures
@@ -107,7 +107,7 @@ class Lesson:
 
 def list_lessons() -> list[str]:
     """Return the names of netzoo's lessons."""
-    return sorted(path.stem for path in _folder().glob("[a-z]*.py"))
+    return [*packaged_files(_LESSONS)]
 
 
 def load_lesson(name: str) -> Lesson:
@@ -121,9 +121,9 @@ def load_lesson(name: str) -> Lesson:
     """
     path = user_path(name)
     if not path.is_file():
-        if name not in (known := list_lessons()):
+        if name not in (known := packaged_files(_LESSONS)):
             raise unknown_name("lesson", name, known)
-        path = _folder() / f"{name}.py"
+        path = known[name]
     module = _module(path)
     if missing := [f for f in _FUNCTIONS if not callable(getattr(module, f, None))]:
         raise UserError(
@@ -146,13 +146,3 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def _folder() -> Path:
-    try:
-        return Path(str(resources.files(_LESSONS)))
-    except ModuleNotFoundError:
-        raise UserError(
-            f"{_LESSONS} cannot be found, because netzoo is not installed; run `pip install -e .` "
-            "in its folder"
-        ) from None
