@@ -42,6 +42,7 @@ LEAVES = {
     "mesh": {"errors"},
     "paths": {"buckets", "errors"},
     "processes": {"buckets", "errors"},
+    "timing": {"progress"},
     "workdir": {
         *("buckets", "config", "errors", "files", "json_files", "last_words", "limits", "lock"),
         "paths",

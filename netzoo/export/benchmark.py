@@ -1,9 +1,7 @@
 """Writes a network in several formats, and measures the files beside the network."""
 
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +15,8 @@ from netzoo.export.formats import FORMATS, installed_formats
 from netzoo.export.litert import PRECISIONS
 from netzoo.export.write import export_classifier
 from netzoo.kernels import compiler_options
-from netzoo.progress import track
 from netzoo.tasks.classification.predictor import Predictor
+from netzoo.timing import interleaved_times
 
 NETWORK = "jax.jit"  # the network itself, as netzoo runs it on this machine
 _WARM_UP = 3  # calls before the clock starts
@@ -133,7 +131,8 @@ def latencies(
     image = predictor.preprocessing.normalize(images.pixels[:1])
     calls = {NETWORK: _network(predictor, image)}
     calls |= {kind: _file(FileClassifier(KINDS[kind].path(folder)), image) for kind in kinds}
-    return _medians(calls, repeats)
+    times = interleaved_times(calls, repeats, "measuring", _WARM_UP)
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def _network(predictor: Predictor, image: np.ndarray) -> Callable[[], object]:
@@ -146,17 +145,3 @@ def _network(predictor: Predictor, image: np.ndarray) -> Callable[[], object]:
 
 def _file(file: FileClassifier, image: np.ndarray) -> Callable[[], object]:
     return lambda: file.run(image)
-
-
-def _medians(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median milliseconds of each call."""
-    for call in calls.values():
-        for _ in range(_WARM_UP):
-            call()
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in track(range(repeats), "measuring"):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            taken[name].append(time.perf_counter() - began)
-    return {name: 1e3 * statistics.median(times) for name, times in taken.items()}

@@ -45,8 +45,9 @@ from netzoo.teaching.lesson import (
 from netzoo.teaching.norms import variance_ratios
 from netzoo.teaching.pictures import Pictures, load_pictures
 from netzoo.teaching.predictor import predictor
+from netzoo.teaching.programs import programs_until
 from netzoo.teaching.receptive_field import field_widths, gradient_map, random_gradient_map
-from netzoo.teaching.timing import interleaved_times, programs_until
+from netzoo.timing import interleaved_times
 
 __all__ = [
     "COLORS",

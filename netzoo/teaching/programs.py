@@ -1,9 +1,7 @@
-"""Times of programs that are to be compared."""
+"""Programs that compute a part of a network, to be timed."""
 
 import functools
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -12,26 +10,6 @@ from chex import ArrayTree
 
 from netzoo.kernels import compiler_options
 from netzoo.layers import ENDPOINTS
-from netzoo.progress import track
-
-
-def interleaved_times(
-    calls: Mapping[str, Callable[[], Any]], rounds: int, description: str = "timing"
-) -> dict[str, np.ndarray]:
-    """Return the milliseconds of each call, `[rounds]`, by its name.
-
-    The calls take turns, so that a busy moment of the machine does not slow down only one of them.
-    Compare medians. Every call first runs once untimed, because it may compile.
-    """
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        jax.block_until_ready(call())
-    for _ in track(range(rounds), description):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            times[name].append(1000 * (time.perf_counter() - began))
-    return {name: np.array(values) for name, values in times.items()}
 
 
 def programs_until(

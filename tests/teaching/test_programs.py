@@ -1,25 +1,11 @@
-"""Times of programs that take turns, and programs that stop at an endpoint."""
-
-import itertools
+"""Programs that stop at an endpoint."""
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from netzoo.layers import endpoint
-from netzoo.teaching import interleaved_times, programs_until, timing
-
-
-def test_the_calls_take_turns_after_a_first_run_without_the_clock(monkeypatch):
-    order, now = [], itertools.count()
-    # The clock shows 0, 1, 2, ... seconds: every timed call takes one.
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(now)))
-    calls = {name: lambda name=name: order.append(name) for name in "ab"}
-    times = interleaved_times(calls, 3)
-    assert order == list("ab") * 4
-    assert set(times) == {"a", "b"}
-    for values in times.values():
-        np.testing.assert_array_equal(values, [1000, 1000, 1000])
+from netzoo.teaching import programs_until
 
 
 class TwoLayers(nn.Module):
