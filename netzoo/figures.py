@@ -49,10 +49,10 @@ def hide_frame(axes: Any) -> None:
 SHARE_TICKS = (0, 0.1, 0.4, 1)
 
 
-def heat_map(axes: Axes, shares: np.ndarray, *colors: str) -> AxesImage:
-    """Draw shares in [0, 1] as cells, on a square-root scale that shows small shares."""
+def heat_map(axes: Axes, shares: np.ndarray, *colors: str, power: float = 0.5) -> AxesImage:
+    """Draw shares in [0, 1] as cells; a square-root scale, with power 0.5, shows small shares."""
     shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])
-    return axes.imshow(shares, cmap=shades, norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+    return axes.imshow(shares, cmap=shades, norm=PowerNorm(power, 0, 1), interpolation="nearest")
 
 
 def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> None:

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from netzoo import figures
-from netzoo.figures import BLUE, FAINT, INK, MUTED, PAPER, PLAIN, SKY
+from netzoo.figures import BLUE, FAINT, INK, MUTED, PLAIN, SKY
 
 # The palette of Okabe and Ito (https://jfly.uni-koeln.de/color/), without its yellow, which is too
 # pale for lines. Dashes tell curves apart without colour.
@@ -153,10 +152,10 @@ def maps(
     width = max(margin + cell * len(columns), least / per_row)
     height = margin + 0.5 + cell * len(rows)
     figure, grid = panels(title, names, columns=per_row, width=width, height=height)
-    shades = LinearSegmentedColormap.from_list("shades", [PAPER, SKY, BLUE, INK])
     style: dict[str, Any] = {"fontsize": _TEXT - 2, **PLAIN}
     for number, (axes, values) in enumerate(zip(grid, shares, strict=True)):
-        axes.imshow(values, cmap=shades, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        figures.heat_map(axes, values, SKY, BLUE, INK, power=1)
+        axes.set_aspect("auto")
         left, bottom = number % per_row == 0, number + per_row >= len(names)
         axes.set_yticks(range(len(rows)), rows if left else [""] * len(rows), **style)
         texts = columns if bottom else [""] * len(columns)
