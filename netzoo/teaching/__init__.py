@@ -8,7 +8,6 @@ from netzoo.figures import tiles
 from netzoo.teaching.convolutions import Convolution, convolutions
 from netzoo.teaching.figures import (
     COLORS,
-    DASHES,
     bars,
     chart,
     label,
@@ -43,7 +42,7 @@ from netzoo.teaching.lesson import (
     verdict,
 )
 from netzoo.teaching.norms import variance_ratios
-from netzoo.teaching.pictures import Pictures, load_pictures
+from netzoo.teaching.pictures import Pictures
 from netzoo.teaching.predictor import predictor
 from netzoo.teaching.programs import programs_until
 from netzoo.teaching.receptive_field import field_widths, gradient_map, random_gradient_map
@@ -51,7 +50,6 @@ from netzoo.timing import interleaved_times
 
 __all__ = [
     "COLORS",
-    "DASHES",
     "Claim",
     "Convolution",
     "Fit",
@@ -78,7 +76,6 @@ __all__ = [
     "lines",
     "list_lessons",
     "load_lesson",
-    "load_pictures",
     "loss_along",
     "maps",
     "normalize",
