@@ -44,7 +44,7 @@ def test_kernel_components():
     rng = np.random.default_rng(0)
     patterns = np.linalg.qr(rng.normal(size=(12, 2)))[0].T
     amounts = np.array([[3, 1], [3, -1], [-3, 1], [-3, -1]])  # uncorrelated, with means of 0
-    flat = 5 + amounts @ patterns  # a constant of all kernels is no component
+    flat = 5 + amounts @ patterns  # the components ignore what all kernels share
     kernel = np.moveaxis(flat.reshape(4, 2, 2, 3), 0, -1)
     found = kernel_components({"params": {"conv": {"kernel": kernel}}}, 2)
     assert found.shape == (2, 2, 2, 3)

@@ -13,7 +13,7 @@ def test_hard_swish_follows_swish(quick_numbers):
     distances = {name: abs(value - values["swish"]).max() for name, value in values.items()}
     # Hard-swish differs most from swish at ±3, by 3 * (1 - sigmoid(3)).
     assert distances["hard-swish"] == pytest.approx(3 / (1 + np.exp(3)), rel=1e-4)
-    # ReLU6 differs most at swish's minimum, about -1.278, which is no point of the grid.
+    # ReLU6 differs most at swish's minimum, about -1.278, between two points of the grid.
     assert distances["ReLU6"] == pytest.approx(0.2785, rel=1e-3)
 
 
