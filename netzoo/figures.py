@@ -3,24 +3,28 @@
 Figures use matplotlib's object interface only, which needs no backend, window or global state and
 works on headless machines. Blue marks correct or held-out results, red marks errors, and grey marks
 context.
+
+matplotlib is imported by the functions that draw. Training and prediction import this module, and
+would otherwise wait for matplotlib before they start.
 """
+
+from __future__ import annotations
 
 import base64
 import io
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from netzoo.errors import UserError, printable
 from netzoo.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
@@ -33,6 +37,8 @@ def new_figure(
     width: float, height: float, title: str, layout: Literal["constrained", "none"] = "constrained"
 ) -> Figure:
     """Create a figure of a size in inches, with a title at the left."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.set_layout_engine(layout)
     figure.suptitle(printable(title), x=0.01, ha="left", fontsize=12, weight="bold", **PLAIN)
@@ -51,6 +57,8 @@ SHARE_TICKS = (0, 0.1, 0.4, 1)
 
 def heat_map(axes: Axes, shares: np.ndarray, *colors: str, power: float = 0.5) -> AxesImage:
     """Draw shares in [0, 1] as cells; a square-root scale, with power 0.5, shows small shares."""
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+
     shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])
     return axes.imshow(shares, cmap=shades, norm=PowerNorm(power, 0, 1), interpolation="nearest")
 
@@ -84,6 +92,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     The same figure gives the same SVG file.
     """
+    from matplotlib import rc_context
+
     form = Path(path).suffix.lower().removeprefix(".")
     # Without a salt, matplotlib gives the parts of an SVG random names.
     with replacing(path) as file, rc_context({"svg.hashsalt": "netzoo"}):
@@ -109,6 +119,10 @@ def png(figure: Figure) -> bytes:
 
 def check_format(path: str | None) -> None:
     """Raise a UserError if the extension of `path` is not a figure format."""
+    if path is None:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
     formats = FigureCanvasBase.get_supported_filetypes()
-    if path is not None and Path(path).suffix.lower().removeprefix(".") not in formats:
+    if Path(path).suffix.lower().removeprefix(".") not in formats:
         raise UserError(f"cannot write {path}: expected a figure's extension, such as .png or .pdf")

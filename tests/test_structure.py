@@ -51,6 +51,8 @@ LEAVES = {
 # These load in seconds or hold a device. The data floor uses only NumPy, so that its worker
 # processes stay light.
 NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
+# These load in tenths of a second, and only evaluations, figures and event files need them.
+FOR_RESULTS = ("matplotlib", "scipy.special", "scipy.stats", "scipy.optimize", "tensorboardX")
 NEVER = {"tensorflow", "torch", "torchvision", "keras", "clu"}
 MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
 
@@ -255,8 +257,13 @@ def test_forbidden_libraries():
 @pytest.mark.parametrize(
     ("loaded", "absent"),
     [
+        # Whoever imports netzoo waits for the libraries that he uses.
+        ("netzoo", ("numpy", "jax", "flax")),
         # This list would show libraries that load a second framework whenever it is installed.
         ("netzoo.training", ("tensorflow", "torch")),
+        # The first step and the first prediction wait for no figure, table or report.
+        ("netzoo.training, netzoo.tasks.classification.task", FOR_RESULTS),
+        ("netzoo.tasks.classification.predict", FOR_RESULTS),
         # The process is set up, and perhaps restarted, before JAX is loaded, which takes seconds.
         ("netzoo.cli.launch, netzoo.config, netzoo.tasks", ("jax",)),
         # Records can be created and listed while a training holds the device.

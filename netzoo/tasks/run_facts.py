@@ -1,16 +1,19 @@
 """What a report says about a run besides its scores: command, curves, speed."""
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netzoo.json_files import read_json
 from netzoo.tasks.curves import curves_figure
 from netzoo.workdir import ENVIRONMENT_FILE, METRICS_FILE
 from netzoo.workdir.metrics_log import read_metrics, training_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _ENVIRONMENT = {"command?": str, "parameters?": int, "machine?": {"cpu?": (str, None)}}
 _TIMING = {"timing": {"process": str, "wall_seconds": float}}
@@ -31,7 +34,7 @@ class RunFacts(NamedTuple):
     lines: Sequence[Mapping[str, Any]]  # all lines of the log
 
     @classmethod
-    def read(cls, workdir: Path, **facts: Any) -> "RunFacts":
+    def read(cls, workdir: Path, **facts: Any) -> RunFacts:
         """Read the files of a run; `facts` are the fields that they do not hold.
 
         Raises:

@@ -20,6 +20,7 @@
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
+EVENTS = ".netzoo-"  # in the names of the event files in TENSORBOARD
 PROFILE = "profile"
 CHECKPOINTS = "checkpoints"
 BEST = "best"

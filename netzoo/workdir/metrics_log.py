@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netzoo.buckets import is_in_bucket
 from netzoo.errors import UserError
@@ -33,10 +33,12 @@ from netzoo.files import (
     write_text,
 )
 from netzoo.json_files import check_shape, parse_json
-from netzoo.workdir import METRICS_FILE, TENSORBOARD
+from netzoo.workdir import EVENTS, METRICS_FILE, TENSORBOARD
 from netzoo.workdir.lock import Lock, check_held
 from netzoo.workdir.writers import Services
-from netzoo.workdir.writers.tensorboard import EVENTS, TensorBoard
+
+if TYPE_CHECKING:
+    from netzoo.workdir.writers.tensorboard import TensorBoard
 
 DEFAULT_WRITERS = ("jsonl", "tensorboard")
 _LINE = {"kind": str, "step": int, "epoch": float, "timing?": {}}
@@ -94,8 +96,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
         self._file = appending(self.path, buffering=0)
         self._events: TensorBoard | None = None
         if "tensorboard" in writers:
+            from netzoo.workdir.writers import tensorboard
+
             with _naming(self._folder):
-                self._events = TensorBoard(self._folder, resume_step, config)
+                self._events = tensorboard.TensorBoard(self._folder, resume_step, config)
         self._services = Services(writers, self.path.parent, config, resume_step is None)
 
     def write(

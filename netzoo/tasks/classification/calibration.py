@@ -7,7 +7,7 @@ Source: C. Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, ar
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 BINS = 15
 _COOLEST, _HOTTEST = 0.05, 20.0
@@ -34,7 +34,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
       `bins`: for each of 15 bins of equal width, [examples, mean confidence, accuracy]; the means
       of an empty bin are None.
     """
-    log_probabilities = special.log_softmax(logits.astype(np.float64) / temperature, axis=-1)
+    log_probabilities = scipy.special.log_softmax(logits.astype(np.float64) / temperature, axis=-1)
     predicted = log_probabilities.argmax(-1)
     confidence = np.exp(log_probabilities.max(-1))
     correct = predicted == labels
@@ -62,9 +62,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits, rows = logits.astype(np.float64), np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        scaled = special.log_softmax(logits / np.exp(log_temperature), axis=-1)
+        scaled = scipy.special.log_softmax(logits / np.exp(log_temperature), axis=-1)
         return -scaled[rows, labels].mean()
 
     bounds = np.log(_COOLEST), np.log(_HOTTEST)
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(found.x))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 RESAMPLES = 9999
 
@@ -35,7 +35,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
       probabilities.
     """
     alone = int((first & ~second).sum()), int((second & ~first).sum())
-    p_value = stats.binomtest(alone[0], sum(alone)).pvalue if sum(alone) else 1.0
+    p_value = scipy.stats.binomtest(alone[0], sum(alone)).pvalue if sum(alone) else 1.0
     return McNemar(*alone, float(p_value))
 
 
@@ -55,5 +55,5 @@ def paired_bootstrap(first: np.ndarray, second: np.ndarray, seed: int = 0) -> tu
         return float(difference[0]), float(difference[0])
     options = {"n_resamples": RESAMPLES, "method": "percentile", "batch": 999}
     rng = np.random.default_rng(seed)
-    found = stats.bootstrap((difference,), np.mean, rng=rng, **options).confidence_interval
+    found = scipy.stats.bootstrap((difference,), np.mean, rng=rng, **options).confidence_interval
     return float(found.low), float(found.high)

@@ -1,16 +1,20 @@
 """Figures of image classification: confusion matrix and sheet of predictions."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from netzoo import figures
 from netzoo.errors import UserError
 from netzoo.figures import BLUE, FAINT, INK, MUTED, PLAIN, RED, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _RIGHT, _WRONG = ("#8fb5d6", BLUE), ("#e9ab9d", RED)
 _MOST_NUMBERED, _MOST_NAMED = 20, 120

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy
 from chex import ArrayTree
-from scipy import special
 
 from netzoo.console import print_table, say
 from netzoo.data.source import class_text, example_name
@@ -160,4 +160,4 @@ def _readable(rows: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the probabilities and labels of the evaluated images, without padding, in float64."""
     present = np.flatnonzero(rows["mask"])
     logits = rows["logits"][present].astype(np.float64)
-    return special.expit(logits), rows["label"][present]
+    return scipy.special.expit(logits), rows["label"][present]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-from scipy import special
+import scipy
 
 from netzoo import figures
 from netzoo.data.source import Source, example_name
@@ -165,7 +165,7 @@ class _Examples:
         scaled = report.get("temperature_scaled")
         in_use = scaled["temperature"] if scaled and not scaled["suggested_by"] else 1.0
         logits = rows.logits.astype(np.float64) / in_use
-        self.probabilities = special.softmax(logits, axis=-1)
+        self.probabilities = scipy.special.softmax(logits, axis=-1)
         self._predicted, self._confidence = logits.argmax(-1), self.probabilities.max(-1)
         self._wrong = self._predicted != rows.label
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from netzoo import figures
 from netzoo.data.batching import evenly_spaced
@@ -36,7 +36,7 @@ def evaluation_pictures(
             pixels = evaluation_image(example["image"], example["name"], _SIDE, crop_pct)
         except ImageError:
             continue
-        shares = special.softmax(rows.logits[place].astype(np.float64))
+        shares = scipy.special.softmax(rows.logits[place].astype(np.float64))
         best = np.argsort(-shares, kind="stable")[:_CLASSES]
         caption = f"{names[rows.label[place]]}: {example_name(source, index)}"
         images.append(pixels)

@@ -1,12 +1,16 @@
 """Precision over recall: how well the probability of a class ranks the images."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from netzoo import figures
 from netzoo.figures import FAINT, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_CURVES = 8
 _COLORS = (

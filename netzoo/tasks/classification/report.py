@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from netzoo.data.duplicates import doubtful, read_pairs
 from netzoo.data.source import Source, example_name
@@ -71,7 +71,7 @@ def report_of(
     def write(folder: Path) -> None:
         if kept:
             examples = [example_name(source, int(index)) for index in present]
-            probabilities = special.softmax(logits.astype(np.float64), axis=-1)
+            probabilities = scipy.special.softmax(logits.astype(np.float64), axis=-1)
             found = predictions(examples, labels, probabilities, class_names)
             write_predictions(folder / PREDICTIONS_FILE, found)
             drawn = {"as trained": report["calibration"]}

@@ -12,8 +12,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams, scalar
 
 from netzoo.files import filling
-
-EVENTS = ".netzoo-"  # in the names of event files
+from netzoo.workdir import EVENTS
 
 
 class TensorBoard:
