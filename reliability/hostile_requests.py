@@ -71,7 +71,7 @@ def server(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen, int,
         "preprocessing": Preprocessing((127.5,) * 3, (127.5,) * 3, 36, 32, "area"),
     }
     save_safetensors(file, variables, "mobilenet_v1", **names, width_multiplier=0.25)
-    command = [sys.executable, "-m", "netzoo.cli", "serve", "--weights", str(file), "--port=0"]
+    command = [sys.executable, "-m", "netzoo", "serve", "--weights", str(file), "--port=0"]
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*command, *options], stdout=subprocess.PIPE, stderr=errors, text=True

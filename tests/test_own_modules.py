@@ -90,7 +90,7 @@ def test_eval_and_predict_find_them_again(own_config, pictures, tmp_path):
 
     def netzoo(*arguments, path=tmp_path / "path"):
         environment = {**os.environ, "PYTHONPATH": str(path)}
-        command = [sys.executable, "-m", "netzoo.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "netzoo", *map(str, arguments)]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     workdir = ("--workdir", tmp_path / "run")

@@ -22,7 +22,7 @@ CONFIGS = sorted((ROOT / "configs").glob("[a-z]*.py"))
 # Layers from the lowest; a layer may import itself, lower layers and the leaves.
 FLOORS = (
     *("data", "kernels", "layers", "models", "weights", "tasks", "inspection", "training"),
-    *("export", "serving", "demo", "teaching", "cli"),
+    *("export", "serving", "demo", "teaching", "cli", "__main__"),
 )
 # The leaves, which every floor may use, and the parts of netzoo that each leaf uses.
 LEAVES = {

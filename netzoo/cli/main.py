@@ -1,4 +1,4 @@
-"""The command `netzoo`, also `python -m netzoo.cli`, with a subcommand for each module below.
+"""The command `netzoo`, also `python -m netzoo`, with a subcommand for each module below.
 
 A module has a function `main(arguments)`, which returns the exit status or None and raises a
 `UserError` for errors that the user can fix. Modules are imported on demand, because most import

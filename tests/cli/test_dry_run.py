@@ -86,7 +86,7 @@ def test_command_measures(tmp_path):
     """Protects the command as documented, with a compiled step."""
     file = tmp_path / "tiny.py"
     file.write_text("from tests.conftest import tiny_translation_config as get_config\n")
-    done = run("-m", "netzoo.cli", "train", "--config", file, "--dry-run")
+    done = run("-m", "netzoo", "train", "--config", file, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "data.train_split = 'train[80:122]'" in done.stdout
     assert "MiB (parameters " in done.stdout

@@ -26,7 +26,7 @@ def restarted(monkeypatch):
     "started",
     [
         ["python", "train.py", "--workdir", "runs/v2"],
-        ["python", "-m", "netzoo.cli", "train", "--workdir", "runs/v2"],
+        ["python", "-m", "netzoo", "train", "--workdir", "runs/v2"],
         ["python", "/usr/bin/netzoo", "train", "--workdir", "runs/v2"],
     ],
 )

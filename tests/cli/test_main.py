@@ -87,7 +87,7 @@ def test_a_closed_pipe_is_no_error(arguments, unbuffered, monkeypatch):
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "netzoo.cli", *arguments]
+    command = [sys.executable, "-m", "netzoo", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert done.stderr == ""
@@ -102,7 +102,7 @@ def test_output_that_is_cut_is_an_error(arguments, unbuffered, monkeypatch, tmp_
     A limit of the file's size acts like a full disk: one short write, and then errors.
     """
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    command = [sys.executable, "-m", "netzoo.cli", *arguments]
+    command = [sys.executable, "-m", "netzoo", *arguments]
     with (tmp_path / "out").open("w") as file:
         done = subprocess.run(
             command,

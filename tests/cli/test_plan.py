@@ -74,7 +74,7 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
     """Protects the command as documented: every number of devices, both strategies."""
     out = tmp_path / "plans" / "plan.csv"
     command = ("--devices", 1, 2, "--config", config_file, "--config.sharding.min_size=64")
-    done = run("-m", "netzoo.cli", "plan", *command, "--out", out)
+    done = run("-m", "netzoo", "plan", *command, "--out", out)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(out.open()))
     layouts = [("1", "data parallel"), ("2", "data parallel"), ("2", "fsdp")]
@@ -95,7 +95,7 @@ def test_command_writes_table_and_picture(config_file, tmp_path, monkeypatch):
 )
 def test_mistakes_are_one_message(config_file, flags, message):
     """Protects users from tracebacks, and from waiting for compilations first."""
-    done = run("-m", "netzoo.cli", "plan", "--devices", 7, "--config", config_file, *flags)
+    done = run("-m", "netzoo", "plan", "--devices", 7, "--config", config_file, *flags)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

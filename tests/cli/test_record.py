@@ -348,7 +348,7 @@ def test_the_command_line_explains_itself(workdir):
 
 def test_it_runs_without_waking_a_device(workdir, tmp_path):
     """Protects records on a machine with a busy accelerator: JAX finds no platform here."""
-    command = [sys.executable, "-m", "netzoo.cli", "record", workdir, "--out", tmp_path / "v2"]
+    command = [sys.executable, "-m", "netzoo", "record", workdir, "--out", tmp_path / "v2"]
     environment = {**os.environ, "JAX_PLATFORMS": "no_such_platform"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

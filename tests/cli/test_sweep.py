@@ -234,7 +234,7 @@ def test_folders_of_others_are_left_alone(write, tmp_path, capsys):
 def test_command_trains_compares_and_finishes_once(write, tmp_path):
     """Protects the command as documented, with real runs."""
     file = write(set={"train.epochs": 1}, grid={"optimizer.b1": [0.8, 0.9], "seed": [0]})
-    command = ("-m", "netzoo.cli", "sweep", file, "--workdir", tmp_path / "runs")
+    command = ("-m", "netzoo", "sweep", file, "--workdir", tmp_path / "runs")
     done = run(*command)
     assert done.returncode == 0, done.stderr
     assert "2 runs in" in done.stdout and done.stdout.count("finished") == 4

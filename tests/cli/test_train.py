@@ -9,7 +9,7 @@ from tests.training.runs import run
 def test_print_config_shows_values_and_origins():
     """Protects `--print-config`, which prints values and origins and needs no folder."""
     done = run(
-        *("-m", "netzoo.cli", "train", "--config", "quickstart", "--print-config"),
+        *("-m", "netzoo", "train", "--config", "quickstart", "--print-config"),
         *("--config.train.epochs=3", "--noconfig.augment.flip"),
     )
     assert done.returncode == 0, done.stderr

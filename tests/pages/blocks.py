@@ -37,7 +37,7 @@ pip() { echo "not run: pip $*"; }
 netzoo() {
   local more_arguments=()
   if [ "$1" = train ]; then more_arguments=("${more[@]}"); fi
-  PYTHONPATH="$NETZOO_ROOT:${PYTHONPATH:-}" "$PYTHON" -m netzoo.cli "$@" "${more_arguments[@]}"
+  PYTHONPATH="$NETZOO_ROOT:${PYTHONPATH:-}" "$PYTHON" -m netzoo "$@" "${more_arguments[@]}"
 }
 """
 

@@ -126,7 +126,7 @@ def test_page_runs(name, reader, tmp_path):
     photographs(tmp_path / "older", ("2025",), 3)
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "photos/cats/0.jpg").read_bytes())
     sentences(tmp_path / "multi30k")
-    prepare = ["netzoo.cli", "prepare", "tf_flowers", "--from", "flowers"]
+    prepare = ["netzoo", "prepare", "tf_flowers", "--from", "flowers"]
     file = name if name.endswith(".ipynb") else f"{name}.md"
     page = ROOT / file if name == "README" else ROOT / "docs" / file
     for command in (prepare, ["tests.pages.blocks", str(page)]):

@@ -134,7 +134,7 @@ def test_a_process_answers_what_it_accepted_before_sigterm(pictures, tmp_path):
     preprocessing = Preprocessing((127.5,) * 3, (127.5,) * 3, 32, 32, "area")
     options = {"preprocessing": preprocessing, "class_names": names, "width_multiplier": 0.25}
     save_safetensors(file, variables, "mobilenet_v1", **options)
-    command = ["-m", "netzoo.cli", "serve", "--weights", str(file), "--port=0", "--max-batch=2"]
+    command = ["-m", "netzoo", "serve", "--weights", str(file), "--port=0", "--max-batch=2"]
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()

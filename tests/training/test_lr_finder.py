@@ -103,7 +103,7 @@ def test_command_writes_curve_and_picture(tmp_path):
     """Protects the command as documented: rates, losses, figure, and no run."""
     file, out = tmp_path / "tiny.py", tmp_path / "lr.csv"
     file.write_text("from tests.conftest import tiny_translation_config as get_config\n")
-    command = ("-m", "netzoo.cli", "lr-find", "--config", file, "--out", out)
+    command = ("-m", "netzoo", "lr-find", "--config", file, "--out", out)
     done = run(*command, "--low", "1e-4", "--high", "1e3", "--steps", 100)
     assert done.returncode == 0, done.stderr
     rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(out.open())]

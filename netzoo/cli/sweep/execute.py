@@ -126,4 +126,4 @@ def _train(arguments: Sequence[str], log: Path, stop: _Forwarding) -> str | None
 def launcher() -> list[str]:
     """Return the command `netzoo`, with the import path of this process."""
     has_folder = bool({"", os.getcwd()} & {*sys.path})
-    return [sys.executable, *(() if has_folder else ("-P",)), "-m", "netzoo.cli"]
+    return [sys.executable, *(() if has_folder else ("-P",)), "-m", "netzoo"]

@@ -1,4 +1,4 @@
-"""Runs the command `netzoo` as `python -m netzoo.cli`."""
+"""Runs the command `netzoo` as `python -m netzoo`."""
 
 import sys
 
