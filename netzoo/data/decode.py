@@ -24,7 +24,7 @@ _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # baseline and sequential: rows in order
 _MAX_SCANS = 200  # encoders write about ten; each takes a pass over all pixels, but few bytes
 _MAX_SEGMENTS = 4096  # before the scan; metadata fill a few hundred at most
-_CONTEXT_ROWS = 16  # more rows than libjpeg reads below a row for smoothing
+_CONTEXT_ROWS = 1  # libjpeg also reads the next row of subsampled colours, to interpolate them
 _MAY_TURN = b"Exif\0\0", b"tiff:Orientation"  # marks metadata with an orientation
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSE = {
@@ -127,7 +127,8 @@ class LazyImage:
         frame, rows = self._frame, rows + _CONTEXT_ROWS
         if frame is not None and rows < self.height and data.endswith(_JPEG_END):
             start = frame + 5  # after the marker, the length and the precision
-            shortened = b"".join((data[:start], rows.to_bytes(2), data[start + 2 :]))
+            rest = memoryview(data)[start + 2 :]
+            shortened = b"".join((data[:start], rows.to_bytes(2), rest))
             with contextlib.suppress(ValueError):
                 return simplejpeg.decode_jpeg(shortened, strict=False)
         return decode_image(data, self._name)

@@ -5,6 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from netzoo.data import decode
@@ -86,6 +87,21 @@ def test_crop_has_the_pixels_of_the_whole(rectangle, options):
         np.testing.assert_array_equal(LazyImage(image, "a.jpg").crop(*rectangle), expected)
 
 
+@pytest.mark.parametrize("subsampling", ["444", "422", "420", "440", "411", "Gray"])
+def test_every_lower_edge_has_the_pixels_of_the_whole(subsampling):
+    """A crop needs at most one row below it, for every subsampling of the colours."""
+    noise = np.random.default_rng(0).integers(0, 256, (50, 33, 3), dtype=np.uint8)
+    grey = subsampling == "Gray"
+    pixels = noise[..., :1].copy() if grey else noise
+    data = simplejpeg.encode_jpeg(
+        pixels, colorspace="GRAY" if grey else "RGB", colorsubsampling=subsampling
+    )
+    whole = decode_image(data, "a.jpg")
+    for bottom in range(1, 51):
+        crop = LazyImage(data, "a.jpg").crop(0, 0, bottom, 33)
+        np.testing.assert_array_equal(crop, whole[:bottom], err_msg=f"{bottom} rows")
+
+
 def test_crop_decodes_no_rows_below(monkeypatch):
     """A small crop decodes only the necessary rows."""
     data = encode(Image.fromarray(two_tone(240, 40)), "JPEG")
@@ -99,7 +115,7 @@ def test_crop_decodes_no_rows_below(monkeypatch):
     image = LazyImage(data, "a.jpg")
     assert (image.height, image.width) == (240, 40) and heights == []
     image.crop(10, 0, 60, 40)
-    assert heights == [10 + 60 + 16]
+    assert heights == [10 + 60 + 1]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9, 0.99])
