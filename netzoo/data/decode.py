@@ -190,7 +190,7 @@ def _plain_jpeg_header(data: bytes, name: str) -> tuple[int, int, int | None] | 
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     else:  # Pillow would keep millions of segments
         raise ImageError(f"Cannot decode {printable(name)}: over {_MAX_SEGMENTS:,} segments.")
-    if any(mark in data[:at] for mark in _MAY_TURN):
+    if any(data.find(mark, 0, at) >= 0 for mark in _MAY_TURN) and not _is_upright(data):
         return None
     frame = frames[0] if len(frames) == 1 else None
     # A file has several scans if it is progressive or has one scan per colour.
@@ -204,6 +204,15 @@ def _plain_jpeg_header(data: bytes, name: str) -> tuple[int, int, int | None] | 
     limit = Image.MAX_IMAGE_PIXELS
     too_large = limit is not None and height * width > limit
     return None if too_large or colours not in ("YCbCr", "Gray") else (height, width, frame)
+
+
+def _is_upright(data: bytes) -> bool:
+    """Return whether the metadata of a JPEG leave its pixels as they are stored."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:  # reads only the header
+            return _orientation(image) not in _TRANSPOSE
+    except Exception:
+        return False  # Pillow also decodes the file, or explains why it cannot
 
 
 def _orientation(image: Image.Image) -> int:

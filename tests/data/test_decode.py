@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageOps
 
 from netzoo.data import decode
 from netzoo.data.decode import ImageError, LazyImage, check_header, decode_image
@@ -217,6 +217,29 @@ def test_orientation_of_a_jpeg(kind):
     assert decoded.shape == (40, 24, 3)
     assert_near(decoded[2:16], RED)
     assert_near(decoded[24:38], GREEN)
+
+
+@pytest.mark.parametrize("orientation", [None, 0, 1, 3, 9])
+def test_only_turned_photographs_take_the_slow_path(orientation, monkeypatch):
+    """The photographs of cameras have metadata, but most of them are stored upright."""
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    data = encode(Image.fromarray(two_tone(240, 40)), "JPEG", exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(decode_image(data, "a.jpg"), expected)
+    sizes, decode_jpeg = [], simplejpeg.decode_jpeg
+
+    def record(data, **options):
+        pixels = decode_jpeg(data, **options)
+        sizes.append(len(pixels))
+        return pixels
+
+    monkeypatch.setattr(decode.simplejpeg, "decode_jpeg", record)
+    crop = LazyImage(data, "a.jpg").crop(8, 4, 32, 16)
+    np.testing.assert_array_equal(crop, expected[8:40, 4:20])
+    assert sizes == ([] if orientation == 3 else [8 + 32 + 1])
 
 
 def test_cmyk_with_adobe_marker_is_inverted():
