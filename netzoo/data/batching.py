@@ -5,9 +5,12 @@ Batch `i` is a pure function of the seed and `i`. The position in the data is th
 batches.
 """
 
+from typing import Any
+
 import grain
 import numpy as np
 from grain.sources import RandomAccessDataSource
+from numpy.random.bit_generator import ISeedSequence
 
 # Enough for any run, and few enough for Grain's 64-bit batch numbers.
 ENDLESS_BATCHES = 2**48
@@ -20,8 +23,23 @@ def generator(seed: int, stream: int, epoch: int, index: int, copy: int = 0) -> 
     """
     # Philox has a key and a counter, so the five numbers select disjoint sequences. Hashing them
     # into one seed could give two positions the same sequence.
-    counter = [0, copy, epoch, index]
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=counter))
+    key: Any = _Key(seed, stream)  # NumPy's annotations lack ISeedSequence
+    counter = np.array([0, copy, epoch, index], np.uint64)
+    return np.random.Generator(np.random.Philox(key, counter=counter))
+
+
+class _Key(ISeedSequence):
+    """Gives Philox its key.
+
+    A Philox with the argument `key` takes ten times as long: it also makes a seed from random
+    numbers of the operating system, and never uses that seed.
+    """
+
+    def __init__(self, seed: int, stream: int):
+        self._words = np.array([seed, stream], np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        return self._words
 
 
 def evenly_spaced(size: int, limit: int | None) -> np.ndarray:

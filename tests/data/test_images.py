@@ -13,6 +13,7 @@ from netzoo.data import (
     TrainBatches,
     with_cache,
 )
+from netzoo.data.batching import generator
 
 FULL = Augmentation((0.5, 1.0), (3 / 4, 4 / 3), True, 2, 9.0)
 PLAIN = Augmentation((1.0, 1.0), (3 / 4, 4 / 3), False, 0, 0.0)
@@ -34,6 +35,14 @@ def make(source, **changes):
 def identities(batches):
     """Return the example of each row: with PLAIN, pixels equal the example index."""
     return np.concatenate([b["image"][:, 0, 0, 0] for b in batches])
+
+
+@pytest.mark.parametrize("seed", [3, 2**64 - 1])
+def test_generator_is_philox_at_a_position(seed):
+    """A run of another version continues with the same random numbers."""
+    philox = np.random.Philox(key=np.array([seed, 2], np.uint64), counter=[0, 1, 5, 7])
+    rng = generator(seed, stream=2, epoch=5, index=7, copy=1)
+    np.testing.assert_array_equal(rng.random(9), np.random.Generator(philox).random(9))
 
 
 def test_batch_contract(memory_source):
