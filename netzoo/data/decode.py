@@ -10,6 +10,7 @@ ignored, as in the data pipelines of the published models.
 import contextlib
 import io
 import re
+import struct
 import warnings
 from typing import BinaryIO
 
@@ -21,7 +22,9 @@ from netzoo.data.files import NOT_DECODED, ImageError
 from netzoo.errors import printable
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-_JPEG_FRAMES = b"\xff\xc0", b"\xff\xc1"  # baseline and sequential: rows in order
+_SCAN = int.from_bytes(_JPEG_SCAN)
+_FRAMES = 0xFFC0, 0xFFC1  # baseline and sequential: rows in order
+_segment = struct.Struct(">HH").unpack_from  # marker and length
 _MAX_SCANS = 200  # encoders write about ten; each takes a pass over all pixels, but few bytes
 _MAX_SEGMENTS = 4096  # before the scan; metadata fill a few hundred at most
 _CONTEXT_ROWS = 1  # libjpeg also reads the next row of subsampled colours, to interpolate them
@@ -180,14 +183,17 @@ def _plain_jpeg_header(data: bytes, name: str) -> tuple[int, int, int | None] | 
         return None
     at, frames = len(_JPEG_START), []
     for _ in range(_MAX_SEGMENTS):
-        marker = data[at : at + 2]
-        if marker == _JPEG_SCAN:
-            break
-        if marker[:1] != b"\xff" or marker[1:] == b"\xff":  # a gap between segments
+        try:
+            marker, length = _segment(data, at)
+        except struct.error:  # the end of the data
             return None
-        if marker in _JPEG_FRAMES:
+        if marker == _SCAN:
+            break
+        if marker < 0xFF00 or marker == 0xFFFF:  # a gap between segments
+            return None
+        if marker in _FRAMES:
             frames.append(at)
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+        at += 2 + length
     else:  # Pillow would keep millions of segments
         raise ImageError(f"Cannot decode {printable(name)}: over {_MAX_SEGMENTS:,} segments.")
     if any(data.find(mark, 0, at) >= 0 for mark in _MAY_TURN) and not _is_upright(data):

@@ -3,9 +3,8 @@
 `(seed, epoch, index)` determines the example and its augmentation; see `netzoo.data.batching`.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -33,7 +32,7 @@ from netzoo.data.transforms import (
     resize_fast,
     sample_crop,
 )
-from netzoo.errors import noting, printable, unknown_name
+from netzoo.errors import printable, unknown_name
 
 Batch = dict[str, np.ndarray]
 # Maps an example, the side of the result and a random generator to uint8 `[size, size, 3]`.
@@ -94,24 +93,29 @@ class Augmentation:
     def __call__(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return the augmented image of `example`, uint8 `[size, size, 3]`."""
         image = LazyImage(example["image"], example["name"])
-        with _image_errors(example["name"]):
+        try:
             crop = sample_crop(image.height, image.width, rng, self.crop_scale, self.crop_ratio)
             pixels = resize_fast(image.crop(*crop), size, size)
             if self.flip:
                 pixels = random_flip(pixels, rng)
-            pixels = self._apply_policy(pixels, rng)
-            if any(self.color_jitter):
-                pixels = color_jitter(pixels, rng, self.color_jitter)
-            if self.erasing_prob:
-                box = self.erasing_prob, self.erasing_area, self.erasing_ratio
-                color = self.mean if self.erasing_fill == "mean" else None
-                pixels = random_erase(pixels, rng, *box, color)
+            pixels = self._distort(pixels, rng)
+        except (cv2.error, MemoryError) as error:
+            raise _cannot_transform(example["name"], error) from error
         return AUGMENTATIONS[self.custom](pixels, rng) if self.custom else pixels
 
-    def _apply_policy(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if self.policy == "randaugment":
-            return rand_augment(image, rng, self.randaugment_layers, self.randaugment_magnitude)
-        return POLICIES[self.policy](image, rng)
+    def _distort(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.policy != "randaugment":
+            pixels = POLICIES[self.policy](pixels, rng)
+        elif self.randaugment_layers:
+            layers, magnitude = self.randaugment_layers, self.randaugment_magnitude
+            pixels = rand_augment(pixels, rng, layers, magnitude)
+        if any(self.color_jitter):
+            pixels = color_jitter(pixels, rng, self.color_jitter)
+        if self.erasing_prob:
+            box = self.erasing_prob, self.erasing_area, self.erasing_ratio
+            color = self.mean if self.erasing_fill == "mean" else None
+            pixels = random_erase(pixels, rng, *box, color)
+        return pixels
 
 
 def evaluation_image(
@@ -130,18 +134,16 @@ def evaluation_image(
       ImageError: The image cannot be decoded or resized.
     """
     pixels = decode_image(image, name) if isinstance(image, bytes) else image
-    with _image_errors(name):
-        return resize_and_center_crop(pixels, size, crop_pct, interpolation, crop_mode)
-
-
-@contextlib.contextmanager
-def _image_errors(name: str) -> Iterator[None]:
-    """Convert errors of OpenCV and a lack of memory to an ImageError."""
     try:
-        yield
+        return resize_and_center_crop(pixels, size, crop_pct, interpolation, crop_mode)
     except (cv2.error, MemoryError) as error:
-        reason = printable(" ".join(str(error).split())) or "out of memory"
-        raise ImageError(f"Cannot transform {printable(name)}: {reason}.") from error
+        raise _cannot_transform(name, error) from error
+
+
+def _cannot_transform(name: str, error: Exception) -> ImageError:
+    """Return the error of an image for an error of OpenCV or a lack of memory."""
+    reason = printable(" ".join(str(error).split())) or "out of memory"
+    return ImageError(f"Cannot transform {printable(name)}: {reason}.")
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,11 @@ class _Batches:
         return iter(in_threads(self, self.num_threads))
 
     def _start_batch(self, order: np.ndarray, step: int, size: int) -> tuple[Batch, list[Any]]:
-        """Return an empty batch, and the entries of `order` that this process reads for it."""
+        """Return a batch without its images, and the entries of `order` that this process reads."""
         process, count = self.shard
         rows = self.batch_size // count
         first = step * self.batch_size + process * rows
-        image, label = np.zeros((rows, size, size, 3), np.uint8), np.zeros(rows, np.int32)
+        image, label = np.empty((rows, size, size, 3), np.uint8), np.zeros(rows, np.int32)
         if is_multi_label(self.source):
             label = np.zeros((rows, len(self.source.class_names)), np.float32)
         return {"image": image, "label": label}, order[first : first + rows].tolist()
@@ -237,6 +239,7 @@ class EvalBatches(_Batches):
                 continue
             batch["label"][row] = example["label"]
             batch["mask"][row] = True
+        batch["image"][~batch["mask"]] = 0
         return batch
 
 
@@ -314,11 +317,17 @@ class TrainBatches(_Batches):
         for following in range(index, index + len(self.source)):
             try:
                 example = self.source[following % len(self.source)]
-                with noting(f"while augmenting {example['name']}"):
-                    return self.augmentation(example, size, rng), example["label"]
+                return self._augment(example, size, rng), example["label"]
             except ImageError as error:
                 skip_or_raise(self.skip_corrupt, error)
                 last, rng = error, generator(self.seed, _AUGMENT_STREAM, epoch, index, copy)
         raise SourceError(
             f"No example of {self.source.name} can be read; replace the data. Last error: {last}"
         )
+
+    def _augment(self, example: Example, size: int, rng: np.random.Generator) -> np.ndarray:
+        try:
+            return self.augmentation(example, size, rng)
+        except Exception as error:
+            error.add_note(f"while augmenting {example['name']}")
+            raise

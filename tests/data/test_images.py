@@ -251,6 +251,21 @@ def test_evaluation_is_exact(memory_source, batch_size, threads):
         assert not images[~mask].any() and not labels[~mask].any()
 
 
+def test_padding_is_zero_in_used_memory(memory_source, monkeypatch):
+    """Rows without an example are zeros, whatever the memory of the batch has held."""
+    empty = np.empty
+
+    def used(*args, **options):
+        array = empty(*args, **options)
+        array[...] = 7
+        return array
+
+    monkeypatch.setattr(np, "empty", used)
+    batch = EvalBatches(memory_source(5), batch_size=4, image_size=8)[1]
+    assert batch["mask"].tolist() == [True, False, False, False]
+    assert (batch["image"][0] == 4).all() and not batch["image"][1:].any()
+
+
 def test_evaluation_over_processes(memory_source):
     """Hosts divide the last, incomplete batch without losing or repeating examples."""
     source = memory_source(10)
