@@ -19,16 +19,37 @@ os.environ["NETZOO_CACHE"] = str(CACHE)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# XLA's older way to write a fused operation as machine code, in one module of LLVM. It compiles a
+# training step of ResNet-18 in 0.7 s of processor time instead of 2.6 s.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+_FULL_COMPILATION = {
+    "xla_cpu_use_fusion_emitters": True,
+    "xla_cpu_parallel_codegen_split_count": 32,
+}
 # Tracing creates many objects and little garbage. Python's default garbage collection, after every
 # 700 new objects, took a sixth of the test time.
 gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture
-def full_compilation():
-    """Compile with the options of training, for results that XLA's optimizations might change."""
-    import jax
+def full_compilation(monkeypatch):
+    """Compile with the options of training, for results that XLA's optimizations might change.
 
+    JAX has no setting for the options of every program after XLA has read XLA_FLAGS.
+    """
+    import jax
+    from jax._src import compiler
+
+    options_of = compiler.get_compile_options
+
+    def full_options(*args, **kwargs):
+        options = options_of(*args, **kwargs)
+        options.env_option_overrides = [*_FULL_COMPILATION.items(), *options.env_option_overrides]
+        return options
+
+    monkeypatch.setattr(compiler, "get_compile_options", full_options)
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
