@@ -159,7 +159,8 @@ def test_cool_down(name):
     found = rates(options | final, 6)
     if name in ("cosine", "linear"):  # the factor is theirs too
         without = rates(options | {"schedule.final_factor": 0.02}, 6)
-    np.testing.assert_array_equal(found[:41], without[:41])
+    # The two programs may round differently by a few parts in 2**24.
+    np.testing.assert_allclose(found[:41], without[:41], rtol=5e-7)
     np.testing.assert_allclose(found[40:], np.linspace(without[40], 0.002, 21), rtol=1e-5)
 
 
