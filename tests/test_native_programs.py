@@ -14,6 +14,7 @@ from jax import export
 
 from netzoo import kernels
 from netzoo.models import create_model, model_entry
+from netzoo.models.resnet import VARIANTS
 from netzoo.models.summary import variable_shapes
 from tests.conftest import fast_only, own_networks
 
@@ -22,8 +23,13 @@ NUM_CLASSES = 5
 FAMILIES = ("alexnet", "vgg11_bn", "googlenet_tv", "mobilenet_v1_025", "mobilenet_v2_035",
             "mobilenet_v3_small_075", "resnet18", "resnext50_32x4d", "vit_ti16",
             "r_ti16")  # fmt: skip
-# The dense layers of these networks would take gigabytes in float64.
-NARROW = {"alexnet": {"hidden_features": 64}, "vgg11_bn": {"hidden_features": 64}}
+# The dense layers of the first two would take gigabytes in float64. The last one keeps a block of
+# each kind: with and without a projection, with a stride of 1 and of 2.
+SMALL = {
+    "alexnet": {"hidden_features": 64},
+    "vgg11_bn": {"hidden_features": 64},
+    "resnext50_32x4d": {"variant": VARIANTS["resnext50_32x4d"]._replace(depths=(2, 1, 1, 1))},
+}
 # A convolution of each kind, and a Transformer.
 FAST = ("alexnet", "mobilenet_v2_035", "resnet18", "vit_ti16")
 # `jax.export` compares symbolic sizes by a call that it removes before compilation.
@@ -176,7 +182,7 @@ def test_both_backends_compute_the_same(name):
     roundings; a wrong tap, term or dropout mask changes the first digits.
     """
     with jax.enable_x64(True):
-        options = NARROW.get(name, {})
+        options = SMALL.get(name, {})
         model = create_model(name, num_classes=NUM_CLASSES, dtype=jnp.float64, **options)
         side = image_size(model)
         arguments = (

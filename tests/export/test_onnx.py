@@ -22,7 +22,7 @@ from netzoo.tasks.classification.predictor import Predictor
 from tests.conftest import fast_only
 from tests.export.conftest import NAMES, PREPROCESSING, drawn
 from tests.export.page import run_lines
-from tests.test_native_programs import FAMILIES, NARROW, image_size
+from tests.test_native_programs import FAMILIES, SMALL, image_size
 
 RNG = np.random.default_rng(3)
 KERNEL = RNG.normal(size=(3, 2, 2, 8)).astype(np.float32)
@@ -228,7 +228,7 @@ def test_networks_of_every_family(name):
 
     The limit is some dozens of float32 roundings of the largest logit.
     """
-    model = create_model(name, num_classes=5, **NARROW.get(name, {}))
+    model = create_model(name, num_classes=5, **SMALL.get(name, {}))
     size = image_size(model)
     images = PREPROCESSING._replace(resize_size=size, crop_size=size)
     variables = drawn(variable_shapes(model, size))
