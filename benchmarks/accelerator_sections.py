@@ -260,7 +260,7 @@ def compare_throughput(settings: Settings) -> None:
     file = settings.lines("throughput", *throughput.KEY)
     found = throughput.find_contestants(["torch"], [*settings.peer_python, sys.executable])
     everyone = {c: python for c, python in found.items() if c.name in CONTESTANTS}
-    networks = ("mobilenet_v2",) if settings.tiny else NETWORKS
+    networks = ("resnet18",) if settings.tiny else NETWORKS
     size, batch, steps = (32, 2, 1) if settings.tiny else (224, 128, 10)
     rows = [
         dict(zip(throughput.ROW, (name, size, batch, mode, "bfloat16", 0), strict=True))
