@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from netzoo.data import Augmentation
+from netzoo.data.batching import generator
 from netzoo.data.transforms import (
     random_flip,
     resize,
@@ -88,6 +89,13 @@ def test_crops_stay_inside_and_in_range():
             assert 0 <= top <= height - h and 0 <= left <= width - w
             assert 0.24 <= h * w / (height * width) <= 1
             assert 0.73 <= w / h <= 1.37
+
+
+def test_crops_are_those_of_earlier_versions():
+    """A run that a new version continues sees the crops that it would have seen."""
+    rngs = [generator(0, 2, 0, index) for index in range(3)]
+    crops = [sample_crop(240, 320, rng, (0.08, 1.0), (3 / 4, 4 / 3)) for rng in rngs]
+    assert crops == [(50, 122, 160, 171), (25, 13, 206, 237), (42, 170, 181, 142)]
 
 
 def test_crops_are_uniform():
