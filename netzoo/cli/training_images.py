@@ -79,7 +79,7 @@ def _network_inputs(
     config: FrozenConfigDict, classes: int, batch: dict[str, np.ndarray], step: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the images and targets of a step, counted from 0, in the order of the batch."""
-    key = jax.random.fold_in(run_keys(config)[1], step)
+    key = jax.random.fold_in(run_keys(config.seed)[1], step)
     parts, keys = in_parts(batch, key, config.train.grad_accum_steps)
     rows = (jax.tree.map(lambda x, n=n: x[n], parts) for n in range(len(keys)))
     found = [_inputs(config, classes, row, key)[0] for row, key in zip(rows, keys, strict=True)]

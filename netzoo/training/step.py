@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from chex import ArrayTree
 from jax.sharding import AbstractMesh, Mesh
@@ -57,9 +58,9 @@ class TrainProgram(NamedTuple):
         return functools.partial(self.step, constants=placed)
 
 
-def run_keys(config: ConfigDict) -> tuple[jax.Array, jax.Array]:
+def run_keys(seed: int | np.uint32 | jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the random keys of the initial variables and of the steps; see `TrainState.key`."""
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    init_key, run_key = jax.random.split(jax.random.key(seed))
     return init_key, run_key
 
 
@@ -88,22 +89,24 @@ def build_train_program(
     Raises:
       UserError: A table does not fit the parameters, or the network lacks blocks or BatchNorm.
     """
-    init_key, run_key = run_keys(config)
-    # Reject a network without blocks before compilation.
-    with rematerialized_blocks(config.train.remat):
-        params = jax.eval_shape(task.init, init_key)["params"]
+    on_backend = kernels.use_backend(kernels.backend(mesh))
+    # An argument of the program, so that runs with other seeds load the same program.
+    seed = np.uint32(config.seed)
+    initialize, params = on_backend(_traced_init)(config, task, seed)
     learning_rate = learning_rate or create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
     optimizer = reduce_on_plateau(config, optimizer, task.steps_per_epoch)
     average = create_average(config, task.steps_per_epoch)
 
-    def create(key, pretrained):
-        variables = task.init(key) if pretrained is None else pretrained
+    @jax.jit
+    def create(seed, pretrained):
+        init_key, run_key = run_keys(seed)
+        variables = initialize(init_key) if pretrained is None else pretrained
         keeps, skip = average is not None, config.train.on_nonfinite == "skip"
         return TrainState.create(variables, optimizer, run_key, ema=keeps, skip=skip)
 
     placed = sharding.parameter_shardings(config, params, mesh)
-    shapes = jax.eval_shape(create, init_key, pretrained)
+    shapes = on_backend(create.eval_shape)(seed, pretrained)
     check_batch_norm(config, task, shapes.model_state)
     state_placed = sharding.state_shardings(shapes, params, placed, mesh)
     phases = freezers(first_updates(config, params, task.steps_per_epoch))
@@ -120,10 +123,8 @@ def build_train_program(
             phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
         )(state, batch)
 
-    on_backend = kernels.use_backend(kernels.backend(mesh))
-    compiled_create = jax.jit(on_backend(create), out_shardings=state_placed)
     return TrainProgram(
-        init=lambda pretrained: compiled_create(init_key, pretrained),
+        init=functools.partial(jax.jit(on_backend(create), out_shardings=state_placed), seed),
         state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
         step=jax.jit(
             on_backend(kernels.use_precision(config.matmul_precision)(step)),
@@ -133,6 +134,20 @@ def build_train_program(
         ),
         tables=_tables(config, params, placed),
     )
+
+
+def _traced_init(
+    config: ConfigDict, task: Task, seed: np.uint32
+) -> tuple[Callable[[jax.Array], ArrayTree], ArrayTree]:
+    """Return `task.init`, whose trace JAX keeps for the program, and the shapes of the parameters.
+
+    Raises:
+      UserError: The network lacks blocks to rematerialise.
+    """
+    initialize = jax.jit(task.init)
+    key, _ = jax.eval_shape(run_keys, seed)
+    with rematerialized_blocks(config.train.remat):
+        return initialize, initialize.eval_shape(key)["params"]
 
 
 def _tables(config: ConfigDict, params: ArrayTree, placed: ArrayTree) -> str:
