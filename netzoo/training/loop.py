@@ -147,11 +147,10 @@ class TrainingLoop:
         processes.check_same_arrays(config.init.weights, pretrained)
         program = build_train_program(config, task, mesh, pretrained)
         self.estimate = make_estimate(config, task, mesh)
-        state = program.init(pretrained)
-        restored = self.checkpoints.restore(state, self.iterator)
+        restored = self.checkpoints.restore(program.state, self.iterator)
         self.start = restored[0] if restored else 0
         processes.check_same({"step of the newest intact checkpoint": self.start})
-        self.state = restored[1] if restored else state
+        self.state = restored[1] if restored else program.init(pretrained)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
         lines = []
         if meshes.is_writer():

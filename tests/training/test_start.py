@@ -4,7 +4,10 @@ import pytest
 
 from netzoo.config import default_config
 from netzoo.mesh import create_mesh
+from netzoo.training import loop, train
 from netzoo.training.step import build_train_program
+from tests.conftest import tiny_config
+from tests.training.cheap_run import cheap_steps
 from tests.training.runs import start
 from tests.training.toy import ToyTask
 
@@ -37,6 +40,17 @@ def test_all_seeds_share_the_program_of_the_initial_state():
     programs = [program_of(seed, ToyTask()).init for seed in (0, 2**32 - 1)]
     first, second = (p.func.lower(*p.args, None).as_text() for p in programs)
     assert first == second
+
+
+def test_a_continued_run_computes_no_initial_state(pictures, tmp_path):
+    """Protects the start of a continued run: its checkpoint replaces every initial value."""
+    config = tiny_config(pictures)
+    with cheap_steps():
+        train(config, tmp_path)
+        config.train.epochs += 1
+        build = loop.build_train_program
+        build.return_value = build.return_value._replace(init=None)
+        assert train(config, tmp_path) == 0
 
 
 @pytest.mark.slow
