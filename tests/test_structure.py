@@ -33,6 +33,7 @@ LEAVES = {
     "config": {"buckets", "errors", "files", "json_files", "paths"},
     "csv_files": {"errors", "files"},
     "figures": {"errors", "files"},
+    "garbage": set(),
     "files": {"buckets", "errors"},
     "json_files": {"errors", "files"},
     "last_words": set(),

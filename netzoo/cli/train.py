@@ -14,6 +14,7 @@ from netzoo.cli import keys, launch
 from netzoo.config import default_config, flatten
 from netzoo.console import say
 from netzoo.errors import UserError
+from netzoo.garbage import no_collection
 from netzoo.paths import run_path
 
 
@@ -44,8 +45,9 @@ def _train(config: ConfigDict, options: argparse.Namespace) -> int | None:
     if options.print_config:
         say(_origins(config, options, open_data=False))
         return 0
-    from netzoo.mesh import check_devices
-    from netzoo.training import train
+    with no_collection():
+        from netzoo.mesh import check_devices
+        from netzoo.training import train
 
     check_devices()
     if options.dry_run:

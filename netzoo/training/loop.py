@@ -25,6 +25,7 @@ from netzoo.config import check_same_run, flatten, save_config
 from netzoo.console import say
 from netzoo.errors import UserError, note, noting
 from netzoo.files import filling
+from netzoo.garbage import no_collection
 from netzoo.kernels import describe_precision
 from netzoo.paths import run_path
 from netzoo.progress import Progress, format_metric
@@ -69,7 +70,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike[str]) -> int:
         trains there (both before compilation); or the loss is not finite.
     """
     workdir = run_path(workdir)
-    config, task, mesh, environment = prepare_run(config, workdir)
+    with no_collection():
+        config, task, mesh, environment = prepare_run(config, workdir)
     make_run_folder(workdir)
     processes.check_shared(workdir)
     # One process locks the folder for all; if it fails, all end.
@@ -134,6 +136,8 @@ class TrainingLoop:
     ):
         """Create and restore what the steps need; `stack` closes it at the end."""
         self.config, self.workdir, self.task, self.stop = config, workdir, task, stop
+        self.starting = stack.enter_context(contextlib.ExitStack())  # until the first step
+        self.starting.enter_context(no_collection())
         self.total_steps = config.train.epochs * task.steps_per_epoch
         # Detect errors of the splits now, not an epoch later.
         self.evaluation_batches = evaluation_batches(config, task)
@@ -236,6 +240,7 @@ class TrainingLoop:
                 batch = next(self.iterator)
             # The step donates the old state, whose arrays are freed.
             self.state, metrics = self.train_step(self.state, self.put(batch))
+            self.starting.close()
             if unread:
                 self.finish_step(*unread)
             # An estimate if the processes read different rows.

@@ -1,5 +1,7 @@
 """What a run computes before its first step."""
 
+import gc
+
 import pytest
 
 from netzoo.config import default_config
@@ -7,6 +9,7 @@ from netzoo.mesh import create_mesh
 from netzoo.training import loop, train
 from netzoo.training.step import build_train_program
 from tests.conftest import tiny_config
+from tests.training import cheap_run
 from tests.training.cheap_run import cheap_steps
 from tests.training.runs import start
 from tests.training.toy import ToyTask
@@ -40,6 +43,21 @@ def test_all_seeds_share_the_program_of_the_initial_state():
     programs = [program_of(seed, ToyTask()).init for seed in (0, 2**32 - 1)]
     first, second = (p.func.lower(*p.args, None).as_text() for p in programs)
     assert first == second
+
+
+def test_garbage_is_collected_from_the_first_step_on(pictures, tmp_path, monkeypatch):
+    """Protects the start from the collector, and the memory of the steps from a forgotten pause."""
+    collected, count = [], cheap_run.count
+
+    def step(state, batch):
+        collected.append(gc.isenabled())
+        return count(state, batch)
+
+    monkeypatch.setattr(cheap_run, "count", step)
+    with cheap_steps():
+        train(tiny_config(pictures), tmp_path)
+    assert collected == [False] + [True] * (len(collected) - 1)
+    assert gc.isenabled()
 
 
 def test_a_continued_run_computes_no_initial_state(pictures, tmp_path):
