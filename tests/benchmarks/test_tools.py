@@ -28,9 +28,29 @@ def test_input_is_netzoos_training_pipeline(pictures, cache):
 
 def test_training_that_does_not_start_is_an_error(tmp_path, capfd):
     """Otherwise, the tool would wait forever for a first step."""
-    with pytest.raises(SystemExit, match="training ended with status 1"):
-        startup.seconds_to_first_step("configs/nothing.py", tmp_path, tmp_path)
+    with pytest.raises(SystemExit, match=r"train\.py ended with status 1"):
+        startup.cost_of_first_step("configs/nothing.py", tmp_path, tmp_path)
     assert "nothing.py" in capfd.readouterr().err
+
+
+def test_starts_are_listed_with_their_spread(tmp_path, monkeypatch):
+    """The page quotes medians and ranges over the turns, which the slowest start must not hide."""
+    turns = iter([(1.0, 5.0), (9.0, 2.0), (2.0, 3.0)])
+    source = [{"image": b"", "label": 0, "name": ""}]
+    monkeypatch.setattr(startup, "open_source", lambda *_: source)
+    monkeypatch.setattr(startup, "cost", lambda *_: None)
+    monkeypatch.setattr(startup, "costs", lambda *_: [("first run", startup.Cost(*next(turns)))])
+    startup.main(["--repeats", "3", "--out", str(tmp_path)])
+    [line] = report.Lines(tmp_path, "startup.csv", startup.KEY).all()
+    columns = ("run", "seconds", "fastest", "slowest", "processor_seconds", "repeats")
+    assert [line[name] for name in columns] == ["first run", 2.0, 1.0, 9.0, 3.0, 3]
+
+
+def test_a_start_counts_the_processor_seconds_of_its_process(tmp_path):
+    """Protects the column from counting this process, which only waits."""
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    used = [startup.cost(["-c", code], tmp_path).processor_seconds for code in ("pass", busy)]
+    assert used[0] < 0.4 and used[1] > 0.5
 
 
 def test_lines_are_read_as_they_were_written(tmp_path):
