@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from netzoo import kernels
 from netzoo import mesh as meshes
-from netzoo.kernels import compiler_options
+from netzoo.kernels import compiler_options, options_for_one_run
 from netzoo.models.remat import rematerialized_blocks
 from netzoo.tasks.task import Task
 from netzoo.training import layer_order, patterns, sharding
@@ -90,8 +90,7 @@ def build_train_program(
       UserError: A table does not fit the parameters, or the network lacks blocks or BatchNorm.
     """
     on_backend = kernels.use_backend(kernels.backend(mesh))
-    # An argument of the program, so that runs with other seeds load the same program.
-    seed = np.uint32(config.seed)
+    seed = np.uint32(config.seed)  # an argument, so that all seeds load the same program
     initialize, params = on_backend(_traced_init)(config, task, seed)
     learning_rate = learning_rate or create_schedule(config, task.steps_per_epoch)
     optimizer = create_optimizer(config, learning_rate, params, task.steps_per_epoch)
@@ -123,8 +122,9 @@ def build_train_program(
             phases={n: _both(all_gather, freeze) for n, freeze in phases.items()},
         )(state, batch)
 
+    options = {"out_shardings": state_placed, "compiler_options": options_for_one_run(mesh)}
     return TrainProgram(
-        init=functools.partial(jax.jit(on_backend(create), out_shardings=state_placed), seed),
+        init=functools.partial(jax.jit(on_backend(create), **options), seed),
         state=jax.tree.map(lambda x, place: x.update(sharding=place), shapes, state_placed),
         step=jax.jit(
             on_backend(kernels.use_precision(config.matmul_precision)(step)),

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from netzoo import create_model, fold_batch_norm
-from netzoo.kernels import compiler_options, xla_options
+from netzoo.kernels import compiler_options, options_for_one_run, xla_options
 from tests.conftest import slow
 
 
@@ -36,7 +38,29 @@ def test_unknown_options_are_left_out(monkeypatch):
     assert compiler_options() == {}
 
 
-_PROGRAM = """
+@pytest.mark.slow
+def test_initial_variables_do_not_depend_on_the_options():
+    """Protects the seeds: the same seed gives the same bits, whatever compiles them."""
+    draw = nn.initializers.variance_scaling
+    kinds = {
+        **{f"fan out, {name}": draw(2.0, "fan_out", name) for name in ("normal", "uniform")},
+        "fan in, truncated": draw(2.0, "fan_in", "truncated_normal"),
+        "normal": nn.initializers.normal(0.01),
+    }
+
+    def initial(seed):
+        keys = jax.random.split(jax.random.key(seed), len(kinds))
+        return {
+            name: kinds[name](key, (3, 3, 7, 31)) for name, key in zip(kinds, keys, strict=True)
+        }
+
+    lowered = jax.jit(initial).lower(0)
+    assert options_for_one_run()
+    quick, usual = (lowered.compile(options) for options in (options_for_one_run(), {}))
+    chex.assert_trees_all_equal(quick(7), usual(7))
+
+
+_PROGRAM = """""
 import os
 import jax
 import netzoo
