@@ -46,7 +46,8 @@ def example_inputs(image_size: int) -> tuple[jax.ShapeDtypeStruct, ...]:
 def variable_shapes(model: nn.Module, image_size: int) -> Any:
     """Return the shapes of a network's variables without computing them."""
     init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), *example_inputs(image_size))
+    key = jax.eval_shape(jax.random.key, 0)  # a key itself would take two compiled programs
+    return jax.eval_shape(init, key, *example_inputs(image_size))
 
 
 def check_variables(model: nn.Module, variables: ArrayTree, shapes: ArrayTree) -> None:

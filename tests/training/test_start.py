@@ -1,11 +1,13 @@
-"""What a run computes before its first step."""
+"""What a run computes before its first step, and a prediction before its first picture."""
 
 import gc
 
+import jax
 import pytest
 
 from netzoo.config import default_config
 from netzoo.mesh import create_mesh
+from netzoo.models.summary import variable_shapes
 from netzoo.training import loop, train
 from netzoo.training.step import build_train_program
 from tests.conftest import tiny_config
@@ -43,6 +45,12 @@ def test_all_seeds_share_the_program_of_the_initial_state():
     programs = [program_of(seed, ToyTask()).init for seed in (0, 2**32 - 1)]
     first, second = (p.func.lower(*p.args, None).as_text() for p in programs)
     assert first == second
+
+
+def test_the_shapes_of_variables_need_no_computation():
+    """Protects the start of a prediction, which would compile programs for a key."""
+    with jax.transfer_guard("disallow"):
+        variable_shapes(ToyTask()._net, 8)
 
 
 def test_garbage_is_collected_from_the_first_step_on(pictures, tmp_path, monkeypatch):
