@@ -65,19 +65,24 @@ constraints:  ## Write the newest libraries into constraints.txt, and with hashe
 clean:  ## Remove the virtual environment, caches and site; runs stay.
 	rm -rf $(VENV) $(VENV)-constraints site .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
-$(VENV)/.installed: setup.cfg setup.py pyproject.toml
-	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."
+# Python compiles a module when it first imports it. pip would compile 11,000, most of them unused.
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --editable
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("netzoo needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; try: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --editable .
+
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing netzoo and its libraries into $(VENV) (about a minute) ..."
+	@$(INSTALL) .
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	@echo "Installing what builds the documentation into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@$(INSTALL) '.[docs]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "Installing the test tools into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $@
+$(VENV)/.installed-dev: setup.cfg setup.py pyproject.toml | $(BIN)/python
+	@echo "Installing netzoo, its libraries and the test tools into $(VENV) (about a minute) ..."
+	@$(INSTALL) '.[dev]'
+	@touch $(VENV)/.installed $@

@@ -69,5 +69,7 @@ def test_windows_is_refused_with_a_way_on(monkeypatch):
 
 def test_an_installation_is_renewed_when_what_it_is_made_of_changes():
     """Protects `make` after a pull: the virtual environment matches the current files."""
-    [made_of] = re.findall(r"^\$\(VENV\)/.installed:(.*)$", (ROOT / "Makefile").read_text(), re.M)
-    assert {"setup.cfg", "setup.py", "pyproject.toml"} <= {*made_of.split()}
+    makefile = (ROOT / "Makefile").read_text()
+    for name in ("installed", "installed-dev"):
+        [made_of] = re.findall(rf"^\$\(VENV\)/.{name}:(.*)$", makefile, re.M)
+        assert {"setup.cfg", "setup.py", "pyproject.toml"} <= {*made_of.split()}
