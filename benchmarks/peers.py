@@ -106,6 +106,7 @@ CONTESTANTS = (
     Contestant("flax", "flax", "benchmarks.worker", ()),
     Contestant("setup", "setup", "benchmarks.worker", ()),
     Contestant("plain", "plain", "benchmarks.worker", ()),
+    Contestant("bfloat16", "bfloat16", "benchmarks.worker", ()),
     Contestant("torch", "torch", *_TORCH),
     Contestant("torch channels_last", "torch", *_TORCH),
     Contestant("keras", "keras", "benchmarks.keras_worker", ("keras", "jax"), KERAS),

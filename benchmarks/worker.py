@@ -4,7 +4,8 @@ All contestants in JAX start from the same initial values, so that their losses 
 `netzoo` runs as in netzoo's commands: with compiler options and, for inference, BatchNorm folded
 into the convolutions.
 `setup` and `plain` run the same program in a user's own `jax.jit`, with and without
-`netzoo.setup()`.
+`netzoo.setup()`. `bfloat16` runs like `netzoo`, but rounds the factors of products to bfloat16
+(`matmul_precision`).
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
 from netzoo.errors import UserError
-from netzoo.kernels import compiler_options, setup
+from netzoo.kernels import compiler_options, setup, use_precision
 from netzoo.layers import AUXILIARY, mlp
 from netzoo.models import blocks, create_model, fold_batch_norm, vit
 from netzoo.models.remat import rematerialized_blocks
@@ -85,7 +86,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
         "exact": settings["dtype"] == "float32" and not (train and any(rates)),
     }
     compiler = {}
-    if contestant == "netzoo":
+    if contestant in ("netzoo", "bfloat16"):
         facts["macs"], compiler = model_summary(model, side).macs, compiler_options()
     if contestant != "flax" and not train:
         model, variables = fold_batch_norm(model, variables)
@@ -94,7 +95,8 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
     # The state is donated, so a step writes its new weights over the old ones.
     step = jax.jit(step, donate_argnums=0, compiler_options=compiler)
     start = time.perf_counter()
-    with with_layers_of(contestant, network):
+    precision = "bfloat16" if contestant == "bfloat16" else "default"
+    with with_layers_of(contestant, network), use_precision(precision):
         compiled = step.lower(state, images, labels).compile()
     facts["compile_seconds"] = time.perf_counter() - start
     return lambda state: compiled(state, images, labels), state, facts

@@ -83,8 +83,8 @@ KEYS = (
     Key(
         "matmul_precision",
         "default",
-        one_of("default", "high", "highest"),
-        "precision of float32 products on GPU and TPU; default: JAX's setting",
+        one_of("default", "bfloat16", "high", "highest"),
+        "precision of float32 products; default: JAX's setting; CPUs know only bfloat16",
     ),
     Key("init.weights", str, rules.RUN_PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),

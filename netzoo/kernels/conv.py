@@ -4,6 +4,7 @@ import jax
 
 from netzoo.kernels.dense_conv import dense_conv
 from netzoo.kernels.depthwise_conv import depthwise_conv
+from netzoo.kernels.dot import dot
 from netzoo.kernels.grouped_conv import grouped_conv
 from netzoo.kernels.im2col_conv import has_few_pixels, im2col_conv
 from netzoo.kernels.padding import NO_PADS
@@ -42,7 +43,7 @@ def _pointwise_conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     the product.
     """
     x = x[:, ::stride, ::stride]
-    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    y = dot(x.reshape(-1, x.shape[-1]), kernel[0, 0])
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
@@ -56,4 +57,4 @@ def _patch_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     rows, columns = height // side, width // side
     x = x[:, : rows * side, : columns * side].reshape(batch, rows, side, columns, side, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch * rows * columns, patch)
-    return (x @ kernel.reshape(patch, features)).reshape(batch, rows, columns, features)
+    return dot(x, kernel.reshape(patch, features)).reshape(batch, rows, columns, features)

@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from netzoo.kernels.dot import dot
 from netzoo.kernels.windows import Size, Window, taps
 
 
@@ -28,5 +29,5 @@ def has_few_pixels(size: Size, kernel_size: int, window: Window) -> bool:
 def im2col_conv(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """Convolve by a matrix product; see `netzoo.kernels.conv.convolve`."""
     columns = jnp.concatenate(taps(x, kernel.shape[:2], window), axis=-1)
-    y = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    y = dot(columns.reshape(-1, columns.shape[-1]), kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(*columns.shape[:3], kernel.shape[-1])

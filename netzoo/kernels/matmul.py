@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import export, lax
 
+from netzoo.kernels.dot import dot, rounds
 from netzoo.kernels.switch import backend
 from netzoo.kernels.windows import Window
 from netzoo.kernels.xla_conv import xla_conv
@@ -23,7 +24,7 @@ LARGE_KERNEL = 2**22
 
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return `x @ kernel` for `[..., features]` and `[features, classes]` of the same dtype."""
-    return x @ kernel if backend() != "cpu" else _matmul(x, kernel)
+    return dot(x, kernel) if backend() != "cpu" or rounds(x) else _matmul(x, kernel)
 
 
 def affine(x: jax.Array, layers: Sequence[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:

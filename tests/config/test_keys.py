@@ -47,7 +47,7 @@ OUT_OF_RANGE = {
     "task": ("translatoin", ""),
     "modules": (("a b",), ("..os",), ("",), (1,), ("netzoo.cli.train",), ("a.__main__",)),
     "model.dtype": ("float16", ""),
-    "matmul_precision": ("float32", ""),
+    "matmul_precision": ("float32", "BFLOAT16", ""),
     "data.cache": ("disk", ""),
     "data.on_corrupt": ("ignore", ""),
     "data.on_change": ("ignore", ""),

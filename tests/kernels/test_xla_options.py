@@ -60,7 +60,7 @@ def test_initial_variables_do_not_depend_on_the_options():
     chex.assert_trees_all_equal(quick(7), usual(7))
 
 
-_PROGRAM = """""
+_PROGRAM = """
 import os
 import jax
 import netzoo

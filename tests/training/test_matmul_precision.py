@@ -33,10 +33,13 @@ def step_precisions(name):
     return precisions(program.step, program.state, BATCH)
 
 
-@pytest.mark.parametrize("name", ["default", "highest"])
-def test_the_products_of_a_training_step(name):
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("default", "DEFAULT"), ("bfloat16", "DEFAULT"), ("highest", "HIGHEST")],
+)
+def test_the_products_of_a_training_step(name, precision):
     """Protects forward and backward products, which must all have the precision of the key."""
-    assert step_precisions(name) == {name.upper()}
+    assert step_precisions(name) == {precision}
 
 
 def test_the_default_leaves_the_setting_of_jax():
@@ -55,8 +58,10 @@ def test_evaluation():
 
 
 def test_the_line_at_the_start():
-    """Protects the line, which is for accelerators only."""
+    """Protects the line, which a CPU has only if its products are not those of float32."""
     assert describe_precision("cpu", "highest") == ""
+    assert "bfloat16, one bfloat16 pass" in describe_precision("cpu", "bfloat16")
+    assert describe_precision("gpu", "bfloat16").endswith("TF32 if the GPU has it")
     line = "float32 matrix products: precision default, one bfloat16 pass"
     assert describe_precision("tpu", "default") == line
     assert describe_precision("gpu", "highest").endswith("precision highest, float32")
