@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 INK, MUTED, FAINT, PAPER = "#22303c", "#7d8995", "#e4e8ec", "#f6f8fa"
 BLUE, SKY, TEAL, RED = "#1f5f99", "#5b94c8", "#2a9d8f", "#c2513f"
@@ -61,6 +64,52 @@ def heat_map(axes: Axes, shares: np.ndarray, *colors: str, power: float = 0.5) -
 
     shades = LinearSegmentedColormap.from_list("shades", [PAPER, *colors])
     return axes.imshow(shares, cmap=shades, norm=PowerNorm(power, 0, 1), interpolation="nearest")
+
+
+# Where the text begins, seen from the point, in typographic points, and how it is aligned.
+_SIDES = (
+    ((5, 3), "left", "bottom"),
+    ((5, -3), "left", "top"),
+    ((-5, 3), "right", "bottom"),
+    ((-5, -3), "right", "top"),
+)
+
+
+def label_points(
+    axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str], colors: Sequence[str]
+) -> list[Annotation]:
+    """Write a name beside every point, on the side where it covers the least.
+
+    Names are placed in turn. A name stays, as far as possible, inside the axes and off the points
+    and the earlier names. The axes must already be where they will be drawn: call
+    `figure.draw_without_rendering()` before this function.
+    """
+    from matplotlib.transforms import Bbox
+
+    inside = axes.get_window_extent()
+    taken = [Bbox(axes.transData.transform([place, place])).padded(3) for place in places]
+    labels = []
+    for place, name, color in zip(places, names, colors, strict=True):
+        tried = []
+        for offset, across, along in _SIDES:
+            style = {**PLAIN, "ha": across, "va": along, "color": color, "fontsize": 7}
+            text = axes.annotate(name, place, offset, textcoords="offset points", **style)
+            box = text.get_window_extent()
+            covered = sum(_shared_area(box, other) for other in taken)
+            tried.append((covered + box.width * box.height - _shared_area(box, inside), text, box))
+        _, label, box = min(tried, key=lambda one: one[0])
+        for _, text, _ in tried:
+            if text is not label:
+                text.remove()
+        taken.append(box)
+        labels.append(label)
+    return labels
+
+
+def _shared_area(first: Bbox, second: Bbox) -> float:
+    width = min(first.x1, second.x1) - max(first.x0, second.x0)
+    height = min(first.y1, second.y1) - max(first.y0, second.y0)
+    return max(width, 0) * max(height, 0)
 
 
 def separate_cells(axes: Axes, rows: int, columns: int, linewidth: float) -> None:

@@ -30,3 +30,21 @@ def test_the_same_figure_gives_the_same_svg(tmp_path):
         axes.fill_between([0, 1], [1, 2], alpha=0.2)
         figures.save(figure, tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_names_beside_points_cover_nothing():
+    """Protects pictures with many points: of two near points, one name goes to another side."""
+    figure = figures.new_figure(6, 3, "title")
+    axes = figure.subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    figure.draw_without_rendering()
+    places = [(5.0, 5.0), (5.2, 5.1), (9.5, 1.0)]
+    labels = figures.label_points(axes, places, ["a long name", "another name", "edge"], "rgb")
+    boxes = [label.get_window_extent() for label in labels]
+    inside = axes.get_window_extent()
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert not boxes[0].overlaps(boxes[1])
+    points = axes.transData.transform(places)
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    assert [label.get_color() for label in labels] == ["r", "g", "b"]
+    assert len(axes.texts) == len(places)

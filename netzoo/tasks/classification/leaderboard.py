@@ -17,7 +17,7 @@ from netzoo.config import CONFIG_FILE, flatten, task_table
 from netzoo.config.tasks import DEFAULT_TASK
 from netzoo.console import markdown_table
 from netzoo.errors import UserError
-from netzoo.figures import BLUE, FAINT, INK, MUTED, PLAIN, shorten
+from netzoo.figures import BLUE, FAINT, INK, MUTED, shorten
 from netzoo.json_files import read_json
 from netzoo.tasks.classification.comparison import mcnemar, mean_and_spread, paired_bootstrap
 from netzoo.tasks.classification.metrics import wilson_interval
@@ -272,7 +272,8 @@ def draw(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
         ("core hours of training", lambda row: row.core_hours),
         ("parameters, million", lambda row: row.first.record["parameters"] / 1e6),
     )
-    for axes, (title, cost) in zip(figure.subplots(1, 2, sharey=True), costs, strict=True):
+    grid = figure.subplots(1, 2, sharey=True)
+    for axes, (title, cost) in zip(grid, costs, strict=True):
         for row in rows:
             if not (place := cost(row)):
                 continue
@@ -280,11 +281,6 @@ def draw(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
             low, high = (100 * bound for bound in row.interval)
             axes.plot((place, place), (low, high), color=color, linewidth=1, alpha=0.6)
             axes.plot(place, 100 * row.mean, "o", color=color, markersize=5)
-            style = PLAIN | {"color": color if row.first.objection else INK, "fontsize": 7}
-            name = shorten(row.first.name, 28)
-            axes.annotate(
-                name, (place, 100 * row.mean), (5, 3), textcoords="offset points", **style
-            )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -295,6 +291,13 @@ def draw(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
         axes.yaxis.set_major_formatter("{x:.0f} %")
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         figures.hide_frame(axes)
+    figure.draw_without_rendering()
+    for axes, (_, cost) in zip(grid, costs, strict=True):
+        shown = [(row, place) for row in rows if (place := cost(row))]
+        places = [(place, 100 * row.mean) for row, place in shown]
+        names = [shorten(row.first.name, 28) for row, _ in shown]
+        colors = [MUTED if row.first.objection else INK for row, _ in shown]
+        figures.label_points(axes, places, names, colors)
     figures.save(figure, path)
 
 
