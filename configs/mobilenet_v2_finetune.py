@@ -1,4 +1,4 @@
-"""Fine-tunes MobileNetV2 from ImageNet weights on tf_flowers, in full or only its classifier.
+r"""Fine-tunes MobileNetV2 from ImageNet weights on tf_flowers, in full or only its classifier.
 
 python train.py --config configs/mobilenet_v2_finetune.py --workdir runs/finetune
 python train.py --config configs/mobilenet_v2_finetune.py:head --workdir runs/finetune_head
@@ -11,6 +11,19 @@ cores (AMD EPYC), with seed 0. They took 34 min (whole network) and 4 min (class
 final averaged weights classify 96.5 % (95 % interval 94.9 to 97.6) and 91.0 % (88.7 to 92.9) of the
 734 test images correctly. Both runs trained on `train[:80%]` without a validation split
 (configs/_flowers.py).
+
+At 224 pixels, with layer-wise decay, mixup and CutMix, three seeds reach 96.91 % in the mean, with
+a standard deviation of 0.48 points (results/mobilenet_v2_finetune_224 and its _seed1 and _seed2):
+
+python train.py --config configs/mobilenet_v2_finetune.py --workdir runs/finetune_224 \
+    --config.seed=0 --config.data.image_size=224 \
+    "--config.data.train_split=train[:80%]" "--config.data.test_split=train[80%:]" \
+    --config.evaluation.every_epochs=0 --config.optimizer.layer_decay=0.85 \
+    "--config.optimizer.lr_mults=(('logits/.*', 1.0), ('.*', 1.0))" \
+    --config.augment.mixup=0.2 --config.augment.cutmix=1.0 --config.augment.mixup_prob=0.5
+
+On two of five folds of `train[:80%]`, at 160 pixels and with 8 epochs, these settings were not
+better than the recipe of this file: 92.18 and 94.21 %, instead of 92.01 and 94.04 %.
 """
 
 from ml_collections import ConfigDict
