@@ -46,7 +46,7 @@ CONTESTANTS = ("netzoo", "torch channels_last")
 ROWS_AT_ONCE = 4
 # Share of the epochs after which the training is killed.
 KILLED_AT = 0.4
-NETZOO_COMMAND = (sys.executable, "-m", "netzoo.cli")
+NETZOO_COMMAND = (sys.executable, "-m", "netzoo")
 
 
 class Settings(NamedTuple):

@@ -55,7 +55,7 @@ def photograph(width: int = 500, height: int = 375) -> bytes:
 @contextlib.contextmanager
 def serving(arguments: Sequence[str]) -> Iterator[int]:
     """Start a server on a free port, and yield the port when it is ready."""
-    command = [sys.executable, "-m", "netzoo.cli", "serve", "--port=0", *arguments]
+    command = [sys.executable, "-m", "netzoo", "serve", "--port=0", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()

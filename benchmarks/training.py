@@ -19,7 +19,7 @@ from pathlib import Path
 
 from netzoo.console import say
 
-NETZOO = (sys.executable, "-m", "netzoo.cli")
+NETZOO = (sys.executable, "-m", "netzoo")
 
 
 def runs(configs: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, str, int]]:
