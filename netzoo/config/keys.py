@@ -84,7 +84,7 @@ KEYS = (
         "matmul_precision",
         "default",
         one_of("default", "bfloat16", "high", "highest"),
-        "precision of float32 products; default: JAX's setting; CPUs know only bfloat16",
+        "precision of float32 products; default: JAX's setting; CPUs ignore high and highest",
     ),
     Key("init.weights", str, rules.RUN_PATH, "initial weights: a file, a run or a published name"),
     Key("data.source", "", rules.NAME, "source of the examples"),

@@ -1,8 +1,8 @@
 """Matrix products of rows, with one bfloat16 pass on CPU if the program asks for it.
 
 With `matmul_precision` `"bfloat16"`, TPUs round both operands to bfloat16 and sum in float32. XLA's
-CPU backend ignores this setting. Here the operands are rounded explicitly. Processors with AMX or
-AVX512-BF16 then multiply several times as fast.
+CPU backend ignores this setting. Here the operands are rounded explicitly. Processors with AMX then
+multiply several times as fast.
 """
 
 import jax

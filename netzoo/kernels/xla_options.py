@@ -37,8 +37,8 @@ _RUNS_ONCE = {"xla_backend_optimization_level": 1}
 def options_for_one_run(mesh: Mesh | AbstractMesh | None = None) -> dict[str, int]:
     """Return the options of a program that runs once, whose compilation takes longer than the run.
 
-    On a CPU, the compilation of initial variables takes half the time. The result is empty for
-    other devices.
+    On a CPU, they shorten the compilation of MobileNetV2's initial state by a third. The result is
+    empty for other devices.
     """
     return dict(_RUNS_ONCE) if backend(mesh) == "cpu" else {}
 
