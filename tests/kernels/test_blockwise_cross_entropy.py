@@ -28,7 +28,8 @@ def example(dtype):
     kernel = jnp.asarray(rng.normal(size=(8, CLASSES)), dtype)
     labels = jnp.asarray(rng.integers(0, CLASSES, (3, 5)), jnp.int32)
     # Make some labels correct.
-    labels = labels.at[:, ::2].set((x @ kernel).argmax(-1)[:, ::2])
+    best = (x @ kernel).argmax(-1).astype(labels.dtype)
+    labels = labels.at[:, ::2].set(best[:, ::2])
     weights = jnp.asarray(rng.uniform(size=(3, 5)), dtype).at[0].set(0)
     return x, kernel, labels, weights
 

@@ -97,12 +97,22 @@ def _computed(equation: Any, values: list[Any]) -> list[Value]:
 def _unrolled(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
     """Write a loop over stacked constants, step by step."""
     params = equation.params
-    constants, carried = params["num_consts"], params["num_carry"]
-    stacked = values[constants + carried :]
-    if not all(isinstance(x, np.ndarray) for x in stacked) or len(equation.outvars) > carried:
+    body = getattr(params["jaxpr"], "jaxpr", params["jaxpr"])
+    # The inputs are constants, the carried state and stacked values, of which each step of the body
+    # gets one layer. The parameters in which JAX counts them differ between its releases.
+    carried = len(equation.outvars)
+    first = sum(map(_same_rank, equation.invars, body.invars))
+    constants, state = values[: first - carried], values[first - carried : first]
+    stacked = values[first:]
+    collects = not all(map(_same_rank, equation.outvars, body.outvars))
+    if collects or not all(isinstance(x, np.ndarray) for x in stacked):
         raise unsupported(equation, " over inputs")
-    state, steps = values[constants : constants + carried], range(params["length"])
+    steps = range(params["length"])
     for step in reversed(steps) if params["reverse"] else steps:
         layer = [x[step] for x in stacked if isinstance(x, np.ndarray)]
-        state = interpret(graph, params["jaxpr"], [*values[:constants], *state, *layer])
+        state = interpret(graph, params["jaxpr"], [*constants, *state, *layer])
     return state
+
+
+def _same_rank(x: Any, y: Any) -> bool:
+    return x.aval.ndim == y.aval.ndim
