@@ -107,6 +107,7 @@ CONTESTANTS = (
     Contestant("setup", "setup", "benchmarks.worker", ()),
     Contestant("plain", "plain", "benchmarks.worker", ()),
     Contestant("bfloat16", "bfloat16", "benchmarks.worker", ()),
+    Contestant("other_jax", "other_jax", "benchmarks.worker", ("jax", "flax", "optax")),
     Contestant("torch", "torch", *_TORCH),
     Contestant("torch channels_last", "torch", *_TORCH),
     Contestant("keras", "keras", "benchmarks.keras_worker", ("keras", "jax"), KERAS),

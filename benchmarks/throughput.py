@@ -17,7 +17,8 @@ faster one. Memory is the peak of the process, including compilation, or of the 
 is the rate of the network's convolutions and matrix products divided by the rate of a large matrix
 product; a training step counts as three forward passes. `setup` and `plain` are netzoo's networks
 in a user's own `jax.jit`, with and without `netzoo.setup()`. `bfloat16` is netzoo with
-`matmul_precision` `"bfloat16"`.
+`matmul_precision` `"bfloat16"`. `other_jax` is netzoo in the environment of `--peer-python`, with
+another release of JAX.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def find_contestants(peers: Sequence[str], pythons: Sequence[str]) -> dict[Conte
     found = {NETZOO: sys.executable}
     for peer in peers:
         mine = [c for c in CONTESTANTS if c.peer == peer]
-        ours = mine[0].module == NETZOO.module  # the same versions for the same library
+        ours = mine[0].module == NETZOO.module and not mine[0].needs  # with the same libraries
         python = find_python(peer, mine[0].needs, [sys.executable] if ours else pythons)
         if python:
             found.update(dict.fromkeys(mine, python))
@@ -89,7 +90,8 @@ def check_alike(processes: Sequence[Process]) -> None:
             )
         if not all(map(math.isfinite, theirs["losses"])):
             sys.exit(f"error: the losses of {other.name} are {theirs['losses']}")
-        if other.name not in ("flax", "setup", "plain", "bfloat16"):  # with netzoo's first values
+        # Those in JAX have netzoo's first values.
+        if other.name not in ("flax", "setup", "plain", "bfloat16", "other_jax"):
             continue
         tolerances = EXACT if ours["exact"] and other.name != "bfloat16" else ALIKE
         pairs = zip(ours["losses"], theirs["losses"], tolerances, strict=True)
@@ -249,7 +251,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--image-size", nargs="+", type=int, default=[128], help="pixels, both sides")
     add("--batch-size", nargs="+", type=int, default=[32], help="images per step")
     add("--mode", nargs="+", choices=modes, default=list(modes), help="kinds of step")
-    add("--peers", default=",".join(PEERS), help="libraries to compare with, separated by commas")
+    peers = ",".join(peer for peer in PEERS if peer != "other_jax")
+    add("--peers", default=peers, help="libraries to compare with, separated by commas")
     add("--peer-python", nargs="+", default=[], help="interpreters to try for peers")
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="compute type")
     add("--remat", action="store_true", help="netzoo and flax recompute activations in training")

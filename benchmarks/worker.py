@@ -5,7 +5,7 @@ All contestants in JAX start from the same initial values, so that their losses 
 into the convolutions.
 `setup` and `plain` run the same program in a user's own `jax.jit`, with and without
 `netzoo.setup()`. `bfloat16` runs like `netzoo`, but rounds the factors of products to bfloat16
-(`matmul_precision`).
+(`matmul_precision`). `other_jax` runs like `netzoo`, with other releases of its libraries.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from chex import ArrayTree
 from benchmarks import flax_layers
 from benchmarks.contestants import peak_jax_bytes, serve, serve_steps
 from benchmarks.peers import OPTIONS
+from benchmarks.report import machine
 from netzoo.errors import UserError
 from netzoo.kernels import compiler_options, setup, use_precision
 from netzoo.layers import AUXILIARY, mlp
@@ -86,7 +87,7 @@ def make_program(settings: dict[str, Any]) -> tuple[Callable, ArrayTree, dict[st
         "exact": settings["dtype"] == "float32" and not (train and any(rates)),
     }
     compiler = {}
-    if contestant in ("netzoo", "bfloat16"):
+    if contestant in ("netzoo", "bfloat16", "other_jax"):
         facts["macs"], compiler = model_summary(model, side).macs, compiler_options()
     if contestant != "flax" and not train:
         model, variables = fold_batch_norm(model, variables)
@@ -177,7 +178,7 @@ def main(settings: dict[str, Any]) -> None:
     except UserError as error:
         serve({"error": str(error)})
         return
-    facts["versions"] = {"device": jax.devices()[0].device_kind}
+    facts["versions"] = {"device": jax.devices()[0].device_kind, **machine()}
     serve_steps({**facts, **program}, step, state, jax.block_until_ready, peak_jax_bytes)
 
 

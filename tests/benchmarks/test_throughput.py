@@ -149,6 +149,15 @@ def test_a_missing_peer_is_said(capsys):
     assert contestants.find_python("json", ["json"], ["/no/python", sys.executable])
 
 
+def test_only_another_jax_runs_in_another_environment(monkeypatch):
+    """Compared with a network of other libraries, a rate would tell nothing about netzoo's own."""
+    monkeypatch.setattr(throughput, "find_python", lambda peer, modules, pythons: pythons[0])
+    found = throughput.find_contestants(["flax", "setup", "other_jax"], ["/other/python"])
+    pythons = {contestant.name: python for contestant, python in found.items()}
+    mine = dict.fromkeys(("netzoo", "flax", "setup"), sys.executable)
+    assert pythons == {**mine, "other_jax": "/other/python"}
+
+
 def test_networks_without_peer_are_said(fakes, tmp_path, capsys):
     """The same holds if a library lacks the network."""
     _, lines = run(tmp_path, "--model", "googlenet")
