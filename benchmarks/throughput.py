@@ -17,8 +17,8 @@ faster one. Memory is the peak of the process, including compilation, or of the 
 is the rate of the network's convolutions and matrix products divided by the rate of a large matrix
 product; a training step counts as three forward passes. `setup` and `plain` are netzoo's networks
 in a user's own `jax.jit`, with and without `netzoo.setup()`. `bfloat16` is netzoo with
-`matmul_precision` `"bfloat16"`. `other_jax` is netzoo in the environment of `--peer-python`, with
-another release of JAX.
+`matmul_precision` `"bfloat16"`. `other_jax` is netzoo with another release of JAX, in
+an environment that `--peer-python` names; it runs only if `--peers` has it.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def find_contestants(peers: Sequence[str], pythons: Sequence[str]) -> dict[Conte
     found = {NETZOO: sys.executable}
     for peer in peers:
         mine = [c for c in CONTESTANTS if c.peer == peer]
-        ours = mine[0].module == NETZOO.module and not mine[0].needs  # with the same libraries
+        ours = mine[0].module == NETZOO.module and not mine[0].needs  # must use netzoo's libraries
         python = find_python(peer, mine[0].needs, [sys.executable] if ours else pythons)
         if python:
             found.update(dict.fromkeys(mine, python))
@@ -90,7 +90,7 @@ def check_alike(processes: Sequence[Process]) -> None:
             )
         if not all(map(math.isfinite, theirs["losses"])):
             sys.exit(f"error: the losses of {other.name} are {theirs['losses']}")
-        # Those in JAX have netzoo's first values.
+        # Only these contestants start from netzoo's initial values.
         if other.name not in ("flax", "setup", "plain", "bfloat16", "other_jax"):
             continue
         tolerances = EXACT if ours["exact"] and other.name != "bfloat16" else ALIKE

@@ -20,9 +20,9 @@ os.environ["NETZOO_CACHE"] = str(CACHE)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "xla"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# XLA writes all operations into one module of LLVM, and fused ones in its older way, which jaxlib
-# 0.10 has and 0.12 does not: an unknown option would abort the process. A training step of
-# ResNet-18 then compiles in 0.7 s of processor time instead of 2.6 s.
+# XLA writes a program into one module of LLVM. jaxlib 0.10 can also compile fused operations in an
+# older, faster way: a training step of ResNet-18 takes 0.7 s of processor time instead of 2.6 s.
+# Newer releases do not know this option, and an unknown option aborts the process.
 _HAS_OLD_EMITTERS = version("jaxlib").startswith("0.10.")
 _FULL_COMPILATION = {
     "xla_cpu_parallel_codegen_split_count": 32,

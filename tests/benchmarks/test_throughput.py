@@ -150,7 +150,7 @@ def test_a_missing_peer_is_said(capsys):
 
 
 def test_only_another_jax_runs_in_another_environment(monkeypatch):
-    """Compared with a network of other libraries, a rate would tell nothing about netzoo's own."""
+    """The others in JAX use the same JAX as netzoo, so that their rates are comparable."""
     monkeypatch.setattr(throughput, "find_python", lambda peer, modules, pythons: pythons[0])
     found = throughput.find_contestants(["flax", "setup", "other_jax"], ["/other/python"])
     pythons = {contestant.name: python for contestant, python in found.items()}

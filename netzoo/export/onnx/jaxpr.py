@@ -98,8 +98,8 @@ def _unrolled(graph: Graph, equation: Any, values: list[Value]) -> list[Value]:
     """Write a loop over stacked constants, step by step."""
     params = equation.params
     body = getattr(params["jaxpr"], "jaxpr", params["jaxpr"])
-    # The inputs are constants, the carried state and stacked values, of which each step of the body
-    # gets one layer. The parameters in which JAX counts them differ between its releases.
+    # The inputs are constants, the carried state and stacked values. Each step gets one layer of
+    # the stacked values, with one axis less. Releases of JAX count the inputs in different ways.
     carried = len(equation.outvars)
     first = sum(map(_same_rank, equation.invars, body.invars))
     constants, state = values[: first - carried], values[first - carried : first]
