@@ -158,9 +158,10 @@ def serve_steps(
 ) -> None:
     """Run as a contestant that runs the requested number of steps.
 
-    Its answers are the `seconds` of these steps and the `peak_bytes` so far. One step before them
-    is not timed: a virtual machine returns free memory to its host while other contestants run, and
-    the first step waits for this memory and takes up to three times as long.
+    Its answers are the `seconds` of these steps, the `core_seconds` of all threads in them, and the
+    `peak_bytes` so far. One step before them is not timed: a virtual machine returns free memory to
+    its host while other contestants run, and the first step waits for this memory and takes up to
+    three times as long.
 
     Args:
       description: The first answer; the `losses` of two steps are added.
@@ -178,11 +179,15 @@ def serve_steps(
         nonlocal state
         state, _ = step(state)
         wait(state)
-        start = time.perf_counter()
+        start, core = time.perf_counter(), time.process_time()
         for _ in range(steps):
             state, _ = step(state)
         wait(state)
-        return {"seconds": time.perf_counter() - start, "peak_bytes": peak_bytes()}
+        return {
+            "seconds": time.perf_counter() - start,
+            "core_seconds": time.process_time() - core,
+            "peak_bytes": peak_bytes(),
+        }
 
     serve({**description, "losses": losses}, answer)
 

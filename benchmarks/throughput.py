@@ -13,11 +13,12 @@ A training step is forward, backward and AdamW on uint8 images in device memory;
 forward pass and the loss. netzoo and flax start from the same parameters. The measurement stops if
 their losses differ, or if a peer has a different number of parameters. `torch` is PyTorch with
 contiguous images, and `torch channels_last` its other memory layout; netzoo is compared with the
-faster one. Memory is the peak of the process, including compilation, or of the device on a GPU. MFU
-is the rate of the network's convolutions and matrix products divided by the rate of a large matrix
-product; a training step counts as three forward passes. `setup` and `plain` are netzoo's networks
-in a user's own `jax.jit`, with and without `netzoo.setup()`. `bfloat16` is netzoo with
-`matmul_precision` `"bfloat16"`. `other_jax` is netzoo with another release of JAX, in
+faster one. Core milliseconds per image are the processor time of all threads, which includes
+threads that wait in a loop. Memory is the peak of the process, including compilation, or of the
+device on a GPU. MFU is the rate of the network's convolutions and matrix products divided by the
+rate of a large matrix product; a training step counts as three forward passes. `setup` and `plain`
+are netzoo's networks in a user's own `jax.jit`, with and without `netzoo.setup()`. `bfloat16` is
+netzoo with `matmul_precision` `"bfloat16"`. `other_jax` is netzoo with another release of JAX, in
 an environment that `--peer-python` names; it runs only if `--peers` has it.
 """
 
@@ -132,17 +133,19 @@ def measure_started(
     answers = take_turns(processes, steps, repeats)
     images = settings["batch_size"] * steps
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
+    core = [statistics.median(answer["core_seconds"] / images for answer in m) for m in answers]
     peaks = [mine[-1]["peak_bytes"] for mine in answers]
     ours = processes[0].description
     # Operations of the convolutions and products for one image.
     work = 2 * ours["macs"] * (3 if settings["mode"] == "train" else 1)
-    columns = zip(contestants, processes, compare(rates), peaks, strict=True)
+    columns = zip(contestants, processes, compare(rates), core, peaks, strict=True)
     return [
         {
             **settings,
             "contestant": contestant.name,
             "peer": contestant.peer,
             **mine,
+            "core_seconds_per_image": core_seconds,
             "compile_seconds": process.description["compile_seconds"],
             "peak_mebibytes": peak / 2**20,
             "netzoo_memory_ratio": peaks[0] / peak,
@@ -156,7 +159,7 @@ def measure_started(
             **report.machine(),
             **process.description["versions"],
         }
-        for contestant, process, mine, peak in columns
+        for contestant, process, mine, core_seconds, peak in columns
     ]
 
 
@@ -200,6 +203,8 @@ def show(lines: Sequence[report.Line]) -> None:
                 line["contestant"],
                 f"{line['images_per_second']:.1f}",
                 *report.ratio_cells(line, against),
+                # Files of earlier versions lack this column.
+                f"{1000 * core:.2f}" if (core := line.get("core_seconds_per_image")) else "-",
                 f"{line['compile_seconds']:.1f}" if line["compile_seconds"] >= 0.05 else "-",
                 f"{line['peak_mebibytes']:,.0f}",
                 f"{line['netzoo_memory_ratio']:.2f} x" if against else "",
@@ -207,8 +212,8 @@ def show(lines: Sequence[report.Line]) -> None:
             ]
         )
         last = row
-    columns = "model,px,batch,mode,contestant,img/s,netzoo is,range,compile s,peak MiB,memory,MFU"
-    report.print_table("", columns.split(","), cells, texts=5)
+    columns = "model,px,batch,mode,contestant,img/s,netzoo is,range,core ms/img,compile s,peak MiB"
+    report.print_table("", [*columns.split(","), "memory", "MFU"], cells, texts=5)
     report.print_machine(lines)
     for mode, peer, count, speed, memory in means(lines):
         report.CONSOLE.print(

@@ -86,6 +86,8 @@ def test_ratios_are_taken_within_a_repetition(fakes, tmp_path):
     ratios = [float(flax["netzoo_ratio" + end]) for end in ("", "_low", "_high")]
     assert ratios == pytest.approx([3, 2, 4])
     assert float(flax["netzoo_memory_ratio"]) == pytest.approx(1 / 4)
+    # Ten images in the median of 2 s, of which 1.75 cores were busy.
+    assert float(netzoo["core_seconds_per_image"]) == pytest.approx(0.35)
     # 50 multiply-adds, three times as many in training, 5 images per second.
     assert float(netzoo["mfu"]) == pytest.approx(2 * 50 * 3 * 5 / 10_000)
 
