@@ -8,6 +8,7 @@ needs only the standard library, because peers run in other Python environments.
 import contextlib
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -95,9 +96,16 @@ def running(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[Proc
 
 
 def take_turns(processes: Sequence[Process], question: Any, repeats: int) -> list[list[dict]]:
-    """Ask all processes one after the other, `repeats` times; return the answers of each."""
-    turns = [[process.ask(question) for process in processes] for _ in range(repeats)]
-    return [list(answers) for answers in zip(*turns, strict=True)]
+    """Ask all processes one after the other, `repeats` times; return the answers of each.
+
+    The order is another one in each repetition, because what ran before affects a process: through
+    the caches, and through the memory that it has freed.
+    """
+    answers: list[list[dict]] = [[] for _ in processes]
+    for repetition in range(repeats):
+        for index in random.Random(repetition).sample(range(len(processes)), len(processes)):
+            answers[index].append(processes[index].ask(question))
+    return answers
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
