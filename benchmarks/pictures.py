@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 INK, FAINT = "#22303c", "#e4e8ec"
 # netzoo's colour, then those of the peers in the order of the lines.
-COLORS = ("#1f5f99", "#2a9d8f", "#c2513f", "#d8973c", "#7d8995")
+COLORS = ("#1f5f99", "#2a9d8f", "#c2513f", "#d8973c", "#7d8995", "#7b5ea7", "#9cbb4c", "#d06a9b")
+MARKERS = "os^"
 TITLES = {"train": "training step", "infer": "inference"}
 
 Line = dict[str, Any]
@@ -39,14 +41,33 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
             for place, ratio, top in zip(places, ratios, high, strict=True):
                 at, options = (place, max(top, 1)), {"ha": "center", "fontsize": 7}
                 axes.annotate(f"{ratio:.2f}", at, (0, 2), textcoords="offset points", **options)
-        axes.axhline(1, color=INK, linewidth=1)
-        axes.set(yscale="log", ylabel="netzoo's images/s over the peer's")
-        axes.margins(y=0.1)
-        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            which(StrMethodFormatter("{x:g}"))
-        axes.tick_params(which="minor", labelsize=7)
+        _scale_ratios(axes, "netzoo's images/s over the peer's")
         axes.set_xticks(range(len(rows)), rows, rotation=20, ha="right")
     axes.legend(title="peer", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path)
+
+
+def draw_versions(lines: Sequence[Line], peer: str, path: Path) -> None:
+    """Draw netzoo's speed over that of a peer in several versions, one panel per mode.
+
+    Args:
+      lines: Lines of one peer, with `version`, `row`, `mode` and `netzoo_ratio`.
+      peer: Name of the peer.
+      path: PNG to write.
+    """
+    versions, rows = _values(lines, "version"), _values(lines, "row")
+    figure, panels = _panels(lines, 4.5 + 1.2 * len(versions))
+    for mode, axes in panels.items():
+        for index, row in enumerate(rows):
+            mine = [x for x in lines if (x["mode"], x["row"]) == (mode, row)]
+            places = [versions.index(x["version"]) for x in mine]
+            style = MARKERS[index // len(COLORS) % len(MARKERS)] + "-"
+            color = COLORS[index % len(COLORS)]
+            ratios = [x["netzoo_ratio"] for x in mine]
+            axes.plot(places, ratios, style, color=color, label=row, markersize=4, linewidth=1)
+        _scale_ratios(axes, f"netzoo's images/s over {peer}'s")
+        axes.set_xticks(range(len(versions)), versions)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
     figure.savefig(path)
 
 
@@ -98,6 +119,15 @@ def draw_steps(lines: Sequence[Line], path: Path) -> None:
 
 def _values(lines: Sequence[Line], column: str) -> list[Any]:
     return list(dict.fromkeys(line[column] for line in lines))
+
+
+def _scale_ratios(axes: Axes, label: str) -> None:
+    axes.axhline(1, color=INK, linewidth=1)
+    axes.set(yscale="log", ylabel=label)
+    axes.margins(y=0.1)
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(StrMethodFormatter("{x:g}"))
+    axes.tick_params(which="minor", labelsize=7)
 
 
 def _panels(lines: Sequence[Line], width: float) -> tuple[Figure, dict[str, Any]]:

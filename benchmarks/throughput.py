@@ -5,9 +5,10 @@ python -m benchmarks.throughput --model mobilenet_v2 resnet50 --image-size 128 -
 
 A row of the table is a model, an image size, a batch size and a mode. Its contestants run
 alternately, each in its own process with the same environment, so that other load on the machine
-affects all alike. A repetition runs every contestant once, and ratios are taken within a
-repetition. With `--out`, a row is written as soon as it is measured, and the same command again
-measures the missing rows.
+affects all alike. A repetition runs every contestant once, in another order than the repetition
+before, and ratios are taken within a repetition. With `--out`, a row is written as soon as it is
+measured, and the same command again measures the missing rows. `--versions` draws the ratios of
+several such folders instead.
 
 A training step is forward, backward and AdamW on uint8 images in device memory; inference is the
 forward pass and the loss. netzoo and flax start from the same parameters. The measurement stops if
@@ -238,14 +239,40 @@ def draw(lines: Sequence[report.Line], folder: Path) -> None:
     if alone:
         pictures.draw_steps(lines, path)
         return
+    if found := compared(lines):
+        pictures.draw_ratios(with_names(found), path)
+
+
+def with_names(lines: Sequence[report.Line]) -> list[report.Line]:
+    """Return the lines with a column `row`, the model and what else differs between the lines."""
     units = {"model": "{}", "image_size": "{} px", "batch_size": "batch {}"}
-    names = ["model", *(name for name in units if name in varied and name != "model")]
-    labelled = [
+    varied = [name for name in units if len({line[name] for line in lines}) > 1]
+    names = dict.fromkeys(["model", *varied])
+    return [
         {**line, "row": " ".join(units[name].format(line[name]) for name in names)}
-        for line in compared(lines)
+        for line in lines
     ]
-    if labelled:
-        pictures.draw_ratios(labelled, path)
+
+
+def draw_versions(folders: Sequence[Path], peer: str, path: Path) -> None:
+    """Plot netzoo's ratios to a peer over earlier tables; a folder is named after its version.
+
+    Raises:
+      SystemExit: A folder has no table, or no table has the peer.
+    """
+    lines = []
+    for folder in folders:
+        mine = report.Lines(folder, "throughput.csv", KEY).all()
+        if not mine:
+            sys.exit(f"error: {folder} has no throughput.csv; --versions names folders of --out")
+        lines += [{**x, "version": folder.name} for x in compared(mine) if x["peer"] == peer]
+    if not lines:
+        sys.exit(f"error: no table compares netzoo with {peer}; name another one with --peers")
+    from benchmarks import pictures  # matplotlib takes a second to load
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures.draw_versions(with_names(lines), peer, path)
+    report.CONSOLE.print(f"wrote {path}", markup=False)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -262,17 +289,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="compute type")
     add("--remat", action="store_true", help="netzoo and flax recompute activations in training")
     add("--steps", type=int, default=5, help="steps per repetition")
+    help_text = "measure nothing; draw the ratios to the first peer in these earlier --out folders"
+    add("--versions", nargs="+", type=Path, metavar="FOLDER", help=help_text)
     options = parser.parse_args(arguments)
     options.peers = [peer for peer in options.peers.split(",") if peer]
     for peer in options.peers:
         if peer not in PEERS:
             parser.error(f"unknown peer {peer!r}; expected some of {','.join(PEERS)}")
+    if options.versions and not (options.peers and options.out):
+        parser.error("--versions needs a peer in --peers, and --out for versions.png")
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the missing rows and print the table; return the exit status."""
     options = parse(arguments)
+    if options.versions:
+        draw_versions(options.versions, options.peers[0], options.out / "versions.png")
+        return 0
     if (load := os.getloadavg()[0]) > BUSY:
         report.CONSOLE.print(f"busy machine: a load of {load:.1f} slows some more than others")
     everyone = find_contestants(options.peers, [*options.peer_python, sys.executable])

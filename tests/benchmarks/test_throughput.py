@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import contestants, pictures, throughput
-from benchmarks.peers import CONTESTANTS, KERAS, OPTIONS, TORCH
+from benchmarks import contestants, pictures, report, throughput
+from benchmarks.peers import CONTESTANTS, KERAS, OPTIONS, PEERS, TORCH
 from netzoo.models import list_models
 
 FAKE = Path(__file__).parent / "fake_contestant.py"
@@ -134,6 +134,40 @@ def test_what_computes_something_else_stops_the_measurement(fakes, tmp_path, cha
     fakes["flax"]["description"] = {**DESCRIPTION, **change}
     with pytest.raises(SystemExit, match=message):
         run(tmp_path)
+
+
+def test_versions_are_drawn(tmp_path, monkeypatch, capsys):
+    """The curve of a network goes through its ratio to the peer's best setting in every version."""
+    row = {"model": "resnet18", "image_size": 64, "batch_size": 2, "mode": "train"}
+    row |= {"dtype": "float32", "remat": 0}
+    for version, ratio in ("0.1", 0.5), ("0.2", 0.75):
+        peers = [("netzoo", 5.0, 1.0), ("flax", 4.0, 9.0)]
+        peers += [("torch", 4.0, ratio), ("torch c", 1.0, 3.0)]
+        file = report.Lines(tmp_path / version, "throughput.csv", throughput.KEY)
+        columns = ("contestant", "images_per_second", "netzoo_ratio")
+        lines = [{**row, **dict(zip(columns, x, strict=True))} for x in peers]
+        file.add({**line, "peer": line["contestant"].split()[0]} for line in lines)
+    drawn = []
+    monkeypatch.setattr(pictures, "draw_versions", lambda *values: drawn.append(values))
+    folders = ["--versions", *(str(tmp_path / version) for version in ("0.1", "0.2"))]
+    out = ["--out", str(tmp_path / "all")]
+    assert throughput.main([*folders, "--peers", "torch,flax", *out]) == 0
+    ((lines, peer, path),) = drawn
+    values = [[line[key] for key in ("version", "row", "netzoo_ratio")] for line in lines]
+    assert values == [["0.1", "resnet18", 0.5], ["0.2", "resnet18", 0.75]]
+    assert peer == "torch" and path == tmp_path / "all" / "versions.png"
+    monkeypatch.undo()
+    assert throughput.main([*folders, "--peers", "torch", *out]) == 0
+    assert path.stat().st_size > 5_000 and str(path) in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no table compares netzoo with keras"):
+        throughput.main([*folders, "--peers", "keras", *out])
+    with pytest.raises(SystemExit, match=r"missing has no throughput\.csv"):
+        throughput.main(["--versions", str(tmp_path / "missing"), *out])
+
+
+def test_every_peer_has_a_colour():
+    """With more peers than colours, a finished measurement ended in a traceback."""
+    assert len(pictures.COLORS) == 1 + len(PEERS) == len(set(pictures.COLORS))
 
 
 def test_an_error_is_told(fakes, tmp_path, capsys):
