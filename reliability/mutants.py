@@ -1,10 +1,12 @@
 """Puts small faults into the code, one at a time, and counts those that a fast test notices.
 
-    python -m reliability.mutants --count 100 --out results/reliability
+    python -m reliability.mutants --count 100 --out runs/mutants
+    python -m reliability.mutants --again results/reliability/mutants.csv --out runs/again
 
 The seed samples the faults, equally many from each part of netzoo. Each is put into a copy of the
 tree, where the tests of its part run until one fails; that test must pass without the fault. The
-same command again continues after the faults that the CSV file already has.
+same command again continues after the faults that the CSV file already has. `--again` puts the
+faults of an earlier table into the code of today, and runs only the test that noticed each.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -42,6 +45,13 @@ LOADED = (  # before the processes are forked
 )
 SECONDS = 1800  # a fault that makes a test wait for ever is noticed too
 DRAWINGS = {"figures.py", "curves.py", "synthetic"}  # people look at these
+
+
+def copy(folder: str) -> Path:
+    """Copies the tree into a folder; returns the copy."""
+    root = Path(folder) / "netzoo"
+    ignored = (".*_cache", ".git", ".venv*", "runs", "site")
+    return Path(shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*ignored)))
 
 
 def draw(root: Path, count: int, seed: int) -> list[tuple[str, int]]:
@@ -78,11 +88,11 @@ def tests_of(root: Path, file: str) -> list[str]:
     return [str(path.relative_to(root)) for path in paths]
 
 
-def run_tests(root: Path, paths: list[str]) -> tuple[str, str]:
+def run_tests(root: Path, paths: list[str], slow: bool = False) -> tuple[str, str]:
     """Runs tests until one fails; returns the result and the name of the test that failed."""
     with tempfile.NamedTemporaryFile("w+") as output:
         fork = multiprocessing.get_context("fork")  # the process need not load JAX again
-        process = fork.Process(target=_pytest, args=(root, paths, output.fileno()))
+        process = fork.Process(target=_pytest, args=(root, paths, slow, output.fileno()))
         process.start()
         process.join(SECONDS)
         if process.is_alive():
@@ -93,7 +103,7 @@ def run_tests(root: Path, paths: list[str]) -> tuple[str, str]:
     return ("killed" if process.exitcode else "survived"), (failed or [""])[0]
 
 
-def _pytest(root: Path, paths: list[str], output: int) -> None:
+def _pytest(root: Path, paths: list[str], slow: bool, output: int) -> None:
     os.chdir(root)
     os.environ["PYTHONPATH"] = str(root)  # of the processes that tests start
     sys.path[:] = [str(root), *(path for path in sys.path if path not in ("", str(ROOT)))]
@@ -101,8 +111,47 @@ def _pytest(root: Path, paths: list[str], output: int) -> None:
         del sys.modules[name]
     for stream in (1, 2):
         os.dup2(output, stream)
-    options = ["-x", "-q", "-m", "not slow and not real_data", "-p", "no:cacheprovider"]
+    marks = "not real_data" if slow else "not slow and not real_data"
+    options = ["-x", "-q", "-m", marks, "-p", "no:cacheprovider"]
     os._exit(int(pytest.main([*options, *paths])))
+
+
+def find(source: str, line: dict[str, str]) -> int | None:
+    """Returns the number of an earlier table's fault in today's code: the nearest of its kind."""
+    found = [mutant(source, number)[1:] for number, _ in enumerate(faults(ast.parse(source)))]
+    same = [n for n, x in enumerate(found) if x[1:] == (line["before"], line["after"])]
+    return min(same, key=lambda n: abs(found[n][0] - int(line["line"])), default=None)
+
+
+def run_again(root: Path, lines: list[dict[str, str]], file: TextIO) -> int:
+    """Runs the tests that noticed the faults of an earlier table; writes a table of the results.
+
+    A fault whose line has left the code is `gone`. Faults that no test noticed are left out.
+
+    Returns:
+      1 if a test notices its fault no more, otherwise 0.
+    """
+    place = ("file", "line", "before", "after")
+    writer = csv.DictWriter(file, (*place, "result", "test"))
+    writer.writeheader()
+    status = 0
+    for line in lines:
+        if not (test := line["later_test"] or line["test"]):
+            continue
+        path = root / line["file"]
+        source = path.read_text() if path.exists() else ""
+        fault = find(source, line)
+        result = "gone"
+        if fault is not None:
+            path.write_text(mutant(source, fault)[0])
+            result, _ = run_tests(root, [test], slow=True)
+            path.write_text(source)
+        row = {**{name: line[name] for name in place}, "result": result, "test": test}
+        writer.writerow(row)
+        file.flush()
+        print(*row.values(), flush=True)
+        status |= result == "survived"
+    return status
 
 
 def main() -> int:
@@ -111,17 +160,20 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, help="how many faults are drawn")
     parser.add_argument("--seed", type=int, default=0, help="draws the faults")
     parser.add_argument("--out", type=Path, required=True, help="folder for mutants.csv")
+    parser.add_argument("--again", type=Path, help="mutants.csv of an earlier state of the code")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     table = options.out / "mutants.csv"
-    lines = [*csv.DictReader(table.open())] if table.exists() else []
-    known = {int(line["number"]) for line in lines}
     for name in LOADED:
         importlib.import_module(name)
+    if options.again:
+        with tempfile.TemporaryDirectory() as folder, table.open("w", newline="") as file:
+            return run_again(copy(folder), [*csv.DictReader(options.again.open())], file)
+    lines = [*csv.DictReader(table.open())] if table.exists() else []
+    known = {int(line["number"]) for line in lines}
     sound = {line["test"] for line in lines}  # pass without a fault
     with tempfile.TemporaryDirectory() as folder, table.open("a", newline="") as file:
-        root = Path(folder) / "netzoo"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".*_cache", ".git", ".venv"))
+        root = copy(folder)
         writer = csv.DictWriter(file, COLUMNS)
         if not lines:
             writer.writeheader()

@@ -44,3 +44,32 @@ def test_the_tests_of_a_file_come_first():
     assert "tests/test_every_key.py" in paths and len(set(paths)) == len(paths)
     paths = mutants.tests_of(mutants.ROOT, "netzoo/models/blocks.py")
     assert "tests/models/test_vgg.py" in paths  # blocks.py has no test of its own
+
+
+def test_an_earlier_fault_is_found_in_the_code_of_today(tmp_path, monkeypatch):
+    """The nearest line with the same fault is meant, and only a test that passes fails the run."""
+    (tmp_path / "a.py").write_text("a = x < 2\nb = 0\nc = x < 2\n")
+    line = {"file": "a.py", "before": "x < 2", "after": "x <= 2", "test": "", "later_test": "t"}
+    lines = [
+        {**line, "line": "3"},
+        {**line, "line": "1", "test": "s", "later_test": ""},
+        {**line, "line": "3", "before": "x > 9"},
+        {**line, "line": "1", "file": "no.py"},
+        {**line, "line": "1", "later_test": ""},  # no test noticed it
+    ]
+    seen, noticing = [], {"s", "t"}
+
+    def run_tests(root, tests, slow):
+        seen.append(((root / "a.py").read_text(), tests, slow))
+        return ("killed" if tests[0] in noticing else "survived"), ""
+
+    monkeypatch.setattr(mutants, "run_tests", run_tests)
+    for status in (0, 1):
+        with (tmp_path / "again.csv").open("w") as file:
+            assert mutants.run_again(tmp_path, lines, file) == status
+        noticing.discard("s")
+    assert seen[0] == ("a = x < 2\nb = 0\nc = x <= 2", ["t"], True)
+    assert seen[1] == ("a = x <= 2\nb = 0\nc = x < 2", ["s"], True)
+    written = (tmp_path / "again.csv").read_text().splitlines()
+    assert [row.split(",")[4] for row in written[1:]] == ["killed", "survived", "gone", "gone"]
+    assert (tmp_path / "a.py").read_text().endswith("c = x < 2\n")
