@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import report, throughput
-from benchmarks.contestants import ROOT, ContestantError, Process
+from benchmarks.contestants import ROOT, ContestantError, Process, take_turns
 from benchmarks.peers import Contestant
 from netzoo.errors import UserError
 from netzoo.kernels.attention import cudnn_attention
@@ -280,8 +280,9 @@ def compare_throughput(settings: Settings) -> None:
                 if failed:
                     report.CONSOLE.print(f"{row['model']}, {row['mode']}: {'; '.join(failed)}")
                     continue
-                repeats = settings.repeats
-                measured = throughput.measure_started(contestants, mine, row, repeats, steps)
+                throughput.check_alike(mine)
+                answers = take_turns(mine, steps, settings.repeats)
+                measured = throughput.lines_of(contestants, mine, answers, row, steps)
                 file.add(measured)
                 lines += measured
     if lines:

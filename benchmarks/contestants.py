@@ -6,6 +6,7 @@ needs only the standard library, because peers run in other Python environments.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -41,14 +43,22 @@ class Process:
       description: The first answer.
     """
 
-    def __init__(self, name: str, command: Sequence[str]):
+    def __init__(self, name: str, command: Sequence[str], cache: str | None = None):
         """Start the process and wait for its first answer.
+
+        Args:
+          name: The name in tables.
+          command: The command to run.
+          cache: Folder in which JAX keeps compiled programs; None for no such folder.
 
         Raises:
           ContestantError: The process ended, or answered with an error.
         """
         environment = {**os.environ, **ENVIRONMENT}
         environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        if cache:
+            environment["JAX_COMPILATION_CACHE_DIR"] = cache
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         self.name = name
         self._process = subprocess.Popen(
             command,
@@ -85,12 +95,14 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[Process]]:
+def running(
+    commands: Iterable[tuple[str, Sequence[str]]], cache: str | None = None
+) -> Iterator[list[Process]]:
     """Start the named commands one after the other, because compilation uses all cores."""
     with contextlib.ExitStack() as stack:
         processes = []
         for name, command in commands:
-            processes.append(Process(name, command))
+            processes.append(Process(name, command, cache))
             stack.callback(processes[-1].close)
         yield processes
 
@@ -106,6 +118,39 @@ def take_turns(processes: Sequence[Process], question: Any, repeats: int) -> lis
         for index in random.Random(repetition).sample(range(len(processes)), len(processes)):
             answers[index].append(processes[index].ask(question))
     return answers
+
+
+def race(
+    commands: Sequence[tuple[str, Sequence[str]]],
+    question: Any,
+    repeats: int,
+    check: Callable[[Sequence[Process]], None] = lambda processes: None,
+) -> tuple[list[Process], list[list[dict]]]:
+    """Start the named commands and ask them in turns, twice: the second time in reverse order.
+
+    On a virtual machine, the process that starts first runs up to a fifth slower than the same
+    program that starts last, as long as both live. In the two halves of the repetitions, a process
+    that started before another starts after it. In the second half, JAX takes its programs from a
+    folder of compiled programs.
+
+    Args:
+      commands: Names and commands.
+      question: The question of `take_turns`.
+      repeats: Repetitions of both halves together.
+      check: Is called with the processes of each half; may raise an error.
+
+    Returns:
+      The processes of the first half, which have ended, and the answers of each command.
+    """
+    halves, ended = [], []
+    with tempfile.TemporaryDirectory() as cache:
+        for order, share in ((1, -(-repeats // 2)), (-1, repeats // 2)):
+            if share:
+                with running(commands[::order], cache) as processes:
+                    check(processes[::order])
+                    halves.append(take_turns(processes, question, share)[::order])
+                ended.append(processes[::order])
+    return ended[0], [[*itertools.chain(*mine)] for mine in zip(*halves, strict=True)]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.contestants import compare, find_python, running, take_turns
+from benchmarks.contestants import compare, find_python, race
 from netzoo.data import open_source
 from netzoo.data.sources.tfds import find_builder
 
@@ -46,8 +46,7 @@ def measure(
         )
         for name, python in pythons.items()
     ]
-    with running(commands) as processes:
-        answers = take_turns(processes, batches, repeats)
+    processes, answers = race(commands, batches, repeats)
     images = settings["batch_size"] * batches
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
     costs = [

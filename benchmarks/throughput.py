@@ -6,9 +6,10 @@ python -m benchmarks.throughput --model mobilenet_v2 resnet50 --image-size 128 -
 A row of the table is a model, an image size, a batch size and a mode. Its contestants run
 alternately, each in its own process with the same environment, so that other load on the machine
 affects all alike. A repetition runs every contestant once, in another order than the repetition
-before, and ratios are taken within a repetition. With `--out`, a row is written as soon as it is
-measured, and the same command again measures the missing rows. `--versions` draws the ratios of
-several such folders instead.
+before, and ratios are taken within a repetition. Half of the repetitions start the processes in
+the reverse order, because the order of the starts changes the speed too. With `--out`, a row is
+written as soon as it is measured, and the same command again measures the missing rows.
+`--versions` draws the ratios of several such folders instead.
 
 A training step is forward, backward and AdamW on uint8 images in device memory; inference is the
 forward pass and the loss. netzoo and flax start from the same parameters. The measurement stops if
@@ -41,8 +42,7 @@ from benchmarks.contestants import (
     Process,
     compare,
     find_python,
-    running,
-    take_turns,
+    race,
 )
 from benchmarks.peers import CONTESTANTS, NETZOO, PEERS, Contestant
 
@@ -118,24 +118,22 @@ def measure(
       SystemExit: The contestants do not compute the same.
     """
     commands = [(c.name, command(c, python, settings)) for c, python in contestants.items()]
-    with running(commands) as processes:
-        return measure_started(contestants, processes, settings, repeats, steps)
+    processes, answers = race(commands, steps, repeats, check_alike)
+    return lines_of(contestants, processes, answers, settings, steps)
 
 
-def measure_started(
+def lines_of(
     contestants: Iterable[Contestant],
     processes: Sequence[Process],
+    answers: Sequence[Sequence[dict[str, float]]],
     settings: dict[str, Any],
-    repeats: int,
     steps: int,
 ) -> list[report.Line]:
-    """Measure like `measure`, with contestants whose processes have already answered once."""
-    check_alike(processes)
-    answers = take_turns(processes, steps, repeats)
+    """Return a line for each contestant of a row, from the answers of its process."""
     images = settings["batch_size"] * steps
     rates = [[images / answer["seconds"] for answer in mine] for mine in answers]
     core = [statistics.median(answer["core_seconds"] / images for answer in m) for m in answers]
-    peaks = [mine[-1]["peak_bytes"] for mine in answers]
+    peaks = [max(answer["peak_bytes"] for answer in mine) for mine in answers]
     ours = processes[0].description
     # Operations of the convolutions and products for one image.
     work = 2 * ours["macs"] * (3 if settings["mode"] == "train" else 1)
@@ -154,7 +152,7 @@ def measure_started(
             "peak_gflops": ours["peak_flops"] / 1e9,
             "first_loss": process.description["losses"][0],
             "steps": steps,
-            "repeats": repeats,
+            "repeats": len(answers[0]),
             "parameters": ours["parameters"],
             "macs": ours["macs"],
             **report.machine(),
@@ -277,7 +275,7 @@ def draw_versions(folders: Sequence[Path], peer: str, path: Path) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the flags."""
-    parser = report.flags("throughput", __doc__, repeats=7)
+    parser = report.flags("throughput", __doc__, repeats=8)
     add, modes = parser.add_argument, ("train", "infer")
     add("--model", nargs="+", default=["mobilenet_v2"], help="names in the registry")
     add("--image-size", nargs="+", type=int, default=[128], help="pixels, both sides")

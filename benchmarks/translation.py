@@ -25,8 +25,7 @@ from benchmarks.contestants import (
     ContestantError,
     compare,
     find_python,
-    running,
-    take_turns,
+    race,
 )
 from benchmarks.peers import Contestant
 from benchmarks.sentences import count_tokens, draw_pairs
@@ -77,14 +76,12 @@ def measure(
     """
     details = {**settings, **VARIANTS[settings["model"]]._asdict(), "smoothing": SMOOTHING}
     commands = [(c.name, command(c, python, details)) for c, python in contestants.items()]
-    with running(commands) as processes:
-        check_alike(processes)
-        answers = take_turns(processes, steps, repeats)
+    processes, answers = race(commands, steps, repeats, check_alike)
     count = settings["rows"]
     if settings["mode"] == "train":
         count = count_tokens(draw_pairs(count, settings["length"], settings["vocabulary"])[1])
     rates = [[count * steps / answer["seconds"] for answer in mine] for mine in answers]
-    peaks = [mine[-1]["peak_bytes"] for mine in answers]
+    peaks = [max(answer["peak_bytes"] for answer in mine) for mine in answers]
     columns = zip(contestants, processes, compare(rates, "per_second"), peaks, strict=True)
     return [
         {

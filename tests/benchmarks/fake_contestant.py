@@ -20,9 +20,12 @@ note("start")
 if settings.get("dies"):
     sys.exit(3)
 print(json.dumps(settings["description"]), flush=True)
-seconds = iter(settings["seconds"])
 for line in sys.stdin:
+    # Its process may have ended between two repetitions.
+    events = map(json.loads, log.read_text().splitlines())
+    asked = sum(name == settings["contestant"] and event != "start" for name, event in events)
     note(json.loads(line))
-    answer = {"seconds": next(seconds), "peak_bytes": settings["peak_bytes"]}
+    seconds = settings["seconds"]
+    answer = {"seconds": seconds[asked % len(seconds)], "peak_bytes": settings["peak_bytes"]}
     # Two cores, one of them idle for a quarter of the time.
     print(json.dumps({**answer, "core_seconds": 1.75 * answer["seconds"]}), flush=True)
