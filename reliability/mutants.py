@@ -126,15 +126,16 @@ def find(source: str, line: dict[str, str]) -> int | None:
 def run_again(root: Path, lines: list[dict[str, str]], file: TextIO) -> int:
     """Runs the tests that noticed the faults of an earlier table; writes a table of the results.
 
-    A fault whose line has left the code is `gone`. Faults that no test noticed are left out.
+    A fault whose line has left the code is `gone`. A test that is missing, or fails without the
+    fault, proves nothing: the fault is `untested`. Faults that no test noticed are left out.
 
     Returns:
-      1 if a test notices its fault no more, otherwise 0.
+      1 if a fault is untested or its test does not notice it, otherwise 0.
     """
     place = ("file", "line", "before", "after")
     writer = csv.DictWriter(file, (*place, "result", "test"))
     writer.writeheader()
-    status = 0
+    status, sound = 0, set()
     for line in lines:
         if not (test := line["later_test"] or line["test"]):
             continue
@@ -142,7 +143,11 @@ def run_again(root: Path, lines: list[dict[str, str]], file: TextIO) -> int:
         source = path.read_text() if path.exists() else ""
         fault = find(source, line)
         result = "gone"
-        if fault is not None:
+        if test not in sound and run_tests(root, [test], slow=True)[0] == "survived":
+            sound.add(test)
+        if fault is not None and test not in sound:
+            result = "untested"
+        elif fault is not None:
             path.write_text(mutant(source, fault)[0])
             result, _ = run_tests(root, [test], slow=True)
             path.write_text(source)
@@ -150,7 +155,7 @@ def run_again(root: Path, lines: list[dict[str, str]], file: TextIO) -> int:
         writer.writerow(row)
         file.flush()
         print(*row.values(), flush=True)
-        status |= result == "survived"
+        status |= result in ("survived", "untested")
     return status
 
 
@@ -167,8 +172,9 @@ def main() -> int:
     for name in LOADED:
         importlib.import_module(name)
     if options.again:
-        with tempfile.TemporaryDirectory() as folder, table.open("w", newline="") as file:
-            return run_again(copy(folder), [*csv.DictReader(options.again.open())], file)
+        lines, again = [*csv.DictReader(options.again.open())], options.out / "again.csv"
+        with tempfile.TemporaryDirectory() as folder, again.open("w", newline="") as file:
+            return run_again(copy(folder), lines, file)
     lines = [*csv.DictReader(table.open())] if table.exists() else []
     known = {int(line["number"]) for line in lines}
     sound = {line["test"] for line in lines}  # pass without a fault

@@ -56,20 +56,26 @@ def test_an_earlier_fault_is_found_in_the_code_of_today(tmp_path, monkeypatch):
         {**line, "line": "3", "before": "x > 9"},
         {**line, "line": "1", "file": "no.py"},
         {**line, "line": "1", "later_test": ""},  # no test noticed it
+        {**line, "line": "1", "later_test": "lost"},
     ]
     seen, noticing = [], {"s", "t"}
 
     def run_tests(root, tests, slow):
-        seen.append(((root / "a.py").read_text(), tests, slow))
-        return ("killed" if tests[0] in noticing else "survived"), ""
+        text = (root / "a.py").read_text()
+        if "<=" in text:
+            seen.append((text, tests, slow))
+        found = tests == ["lost"] or ("<=" in text and tests[0] in noticing)
+        return ("killed" if found else "survived"), ""
 
     monkeypatch.setattr(mutants, "run_tests", run_tests)
-    for status in (0, 1):
+    for some, status in (lines[:-1], 0), (lines[-1:], 1), (lines, 1):
         with (tmp_path / "again.csv").open("w") as file:
-            assert mutants.run_again(tmp_path, lines, file) == status
+            assert mutants.run_again(tmp_path, some, file) == status
         noticing.discard("s")
     assert seen[0] == ("a = x < 2\nb = 0\nc = x <= 2", ["t"], True)
     assert seen[1] == ("a = x <= 2\nb = 0\nc = x < 2", ["s"], True)
     written = (tmp_path / "again.csv").read_text().splitlines()
-    assert [row.split(",")[4] for row in written[1:]] == ["killed", "survived", "gone", "gone"]
+    assert [row.split(",")[4] for row in written[1:]] == [
+        *("killed", "survived", "gone", "gone", "untested")
+    ]
     assert (tmp_path / "a.py").read_text().endswith("c = x < 2\n")
