@@ -54,6 +54,8 @@ LEAVES = {
 NOT_FOR_DATA = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 # These load in tenths of a second, and only evaluations, figures and event files need them.
 FOR_RESULTS = ("matplotlib", "scipy.special", "scipy.stats", "scipy.optimize", "tensorboardX")
+# These load in half a second each, and only what reads data sets needs them.
+FOR_BATCHES = ("grain", "tensorflow_datasets")
 NEVER = {"tensorflow", "torch", "torchvision", "keras", "clu"}
 MAX_LINES, MAX_ENTRY_POINT_LINES, MAX_FUNCTION_LINES = 400, 60, 60
 
@@ -264,7 +266,7 @@ def test_forbidden_libraries():
         ("netzoo.training", ("tensorflow", "torch")),
         # The first step and the first prediction wait for no figure, table or report.
         ("netzoo.training, netzoo.tasks.classification.task", FOR_RESULTS),
-        ("netzoo.tasks.classification.predict", FOR_RESULTS),
+        ("netzoo.tasks.classification.predict", (*FOR_RESULTS, *FOR_BATCHES)),
         # The process is set up, and perhaps restarted, before JAX is loaded, which takes seconds.
         ("netzoo.cli.launch, netzoo.config, netzoo.tasks", ("jax",)),
         # Records can be created and listed while a training holds the device.

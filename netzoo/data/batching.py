@@ -5,12 +5,14 @@ Batch `i` is a pure function of the seed and `i`. The position in the data is th
 batches.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import numpy as np
-from grain.sources import RandomAccessDataSource
 from numpy.random.bit_generator import ISeedSequence
+
+if TYPE_CHECKING:
+    import grain
+    from grain.sources import RandomAccessDataSource
 
 # Enough for any run, and few enough for Grain's 64-bit batch numbers.
 ENDLESS_BATCHES = 2**48
@@ -48,8 +50,10 @@ def evenly_spaced(size: int, limit: int | None) -> np.ndarray:
     return np.arange(count) * size // max(count, 1)
 
 
-def in_threads(batches: RandomAccessDataSource, num_threads: int) -> grain.IterDataset:
+def in_threads(batches: "RandomAccessDataSource", num_threads: int) -> "grain.IterDataset":
     """Prefetch batches in threads: two batches per thread, and at least four."""
+    import grain  # not needed for a prediction
+
     options = grain.ReadOptions(
         num_threads=num_threads, prefetch_buffer_size=max(4, 2 * num_threads)
     )

@@ -6,10 +6,9 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import grain
 import numpy as np
 
 from netzoo.data.batching import ENDLESS_BATCHES, evenly_spaced, generator, in_threads
@@ -33,6 +32,9 @@ from netzoo.data.transforms import (
     sample_crop,
 )
 from netzoo.errors import printable, unknown_name
+
+if TYPE_CHECKING:
+    import grain
 
 Batch = dict[str, np.ndarray]
 # Maps an example, the side of the result and a random generator to uint8 `[size, size, 3]`.
@@ -182,7 +184,7 @@ class _Batches:
         if self.image_size < 1:
             raise ValueError(f"image_size {self.image_size}; expected at least 1")
 
-    def __iter__(self) -> grain.DatasetIterator:
+    def __iter__(self) -> "grain.DatasetIterator":
         return iter(in_threads(self, self.num_threads))
 
     def _start_batch(self, order: np.ndarray, step: int, size: int) -> tuple[Batch, list[Any]]:

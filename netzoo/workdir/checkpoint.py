@@ -19,9 +19,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -41,6 +40,9 @@ from netzoo.workdir.checksums import (
     check_files,
 )
 from netzoo.workdir.folder import FRESH_FILE
+
+if TYPE_CHECKING:
+    import grain
 
 
 def _is_foreign(record: logging.LogRecord) -> bool:
@@ -128,7 +130,7 @@ class Checkpoints(_CheckpointFolder):
         self,
         step: int,
         state: ArrayTree,
-        iterator: grain.DatasetIterator,
+        iterator: "grain.DatasetIterator",
         *,
         regular: bool = True,
     ) -> None:
@@ -136,6 +138,8 @@ class Checkpoints(_CheckpointFolder):
 
         `regular` says whether an uninterrupted run would also save this step.
         """
+        import grain  # a prediction reads checkpoints without it
+
         if step in self._manager.all_steps():
             return
         items: dict[str, Any] = {"state": ocp.args.StandardSave(state)}
@@ -159,7 +163,7 @@ class Checkpoints(_CheckpointFolder):
         """Return whether there is any checkpoint, intact or damaged."""
         return bool(self._manager.all_steps())
 
-    def restore(self, like: ArrayTree, iterator: grain.DatasetIterator) -> tuple[int, Any] | None:
+    def restore(self, like: ArrayTree, iterator: "grain.DatasetIterator") -> tuple[int, Any] | None:
         """Return step and state of the newest intact checkpoint, or None if there is none.
 
         `like` is a state with the required shapes, dtypes and shardings, which may differ from the

@@ -1,0 +1,11 @@
+from .cache import CachedSource as CachedSource
+from .cache import with_cache as with_cache
+from .decode import decode_image as decode_image
+from .files import ImageError as ImageError
+from .images import Augmentation as Augmentation
+from .images import EvalBatches as EvalBatches
+from .images import TrainBatches as TrainBatches
+from .source import DatasetNotFoundError as DatasetNotFoundError
+from .source import SkipCorrupt as SkipCorrupt
+from .source import Source as Source
+from .sources.open import open_source as open_source
