@@ -18,19 +18,23 @@ Line = dict[str, Any]
 
 
 def draw_ratios(lines: Sequence[Line], path: Path) -> None:
-    """Draw netzoo's speed over that of each peer as bars with their ranges, one panel per mode.
+    """Draw netzoo's speed over that of each peer as bars with their ranges.
+
+    Every mode and every size of image or batch has its own panel.
 
     Args:
-      lines: Lines of peers, with `row`, `mode`, `peer`, `netzoo_ratio` and its `_low` and `_high`.
+      lines: Lines of peers, with `model`, `mode`, the sizes, `peer`, `netzoo_ratio` and its `_low`
+        and `_high`.
       path: PNG to write.
     """
-    peers, rows = _values(lines, "peer"), _values(lines, "row")
-    figure, panels = _panels(lines, max(6.0, 1.5 + 0.4 * len(peers) * len(rows)))
+    peers, models = _values(lines, "peer"), _values(lines, "model")
+    lines = [{**line, "panel": _sizes(line)} for line in lines]
+    figure, panels = _panels(lines, max(6.0, 1.5 + 0.4 * len(peers) * len(models)), "panel")
     width = 0.8 / len(peers)
-    for mode, axes in panels.items():
+    for panel, axes in panels.items():
         for index, peer in enumerate(peers):
-            mine = [x for x in lines if (x["mode"], x["peer"]) == (mode, peer)]
-            places = [rows.index(x["row"]) + (index + 0.5) * width - 0.4 for x in mine]
+            mine = [x for x in lines if (x["panel"], x["peer"]) == (panel, peer)]
+            places = [models.index(x["model"]) + (index + 0.5) * width - 0.4 for x in mine]
             ratios, low, high = (
                 [x["netzoo_ratio" + end] for x in mine] for end in ("", "_low", "_high")
             )
@@ -42,29 +46,33 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
                 at, options = (place, max(top, 1)), {"ha": "center", "fontsize": 7}
                 axes.annotate(f"{ratio:.2f}", at, (0, 2), textcoords="offset points", **options)
         _scale_ratios(axes, "netzoo's images/s over the peer's")
-        axes.set_xticks(range(len(rows)), rows, rotation=20, ha="right")
-    axes.legend(title="peer", loc="upper left", bbox_to_anchor=(1, 1))
+        axes.set_xticks(range(len(models)), models, rotation=20, ha="right")
+    panels[_values(lines, "panel")[0]].legend(title="peer", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path)
 
 
 def draw_versions(lines: Sequence[Line], peer: str, path: Path) -> None:
-    """Draw netzoo's speed over that of a peer in several versions, one panel per mode.
+    """Draw netzoo's speed over that of a peer in several versions.
+
+    Every mode and every size of image or batch has its own panel.
 
     Args:
-      lines: Lines of one peer, with `version`, `row`, `mode` and `netzoo_ratio`.
+      lines: Lines of one peer, with `version`, `model`, `mode`, the sizes and `netzoo_ratio`.
       peer: Name of the peer.
       path: PNG to write.
     """
-    versions, rows = _values(lines, "version"), _values(lines, "row")
-    figure, panels = _panels(lines, 4.5 + 1.2 * len(versions))
-    for mode, axes in panels.items():
-        for index, row in enumerate(rows):
-            mine = [x for x in lines if (x["mode"], x["row"]) == (mode, row)]
-            places = [versions.index(x["version"]) for x in mine]
-            style = MARKERS[index // len(COLORS) % len(MARKERS)] + "-"
-            color = COLORS[index % len(COLORS)]
-            ratios = [x["netzoo_ratio"] for x in mine]
-            axes.plot(places, ratios, style, color=color, label=row, markersize=4, linewidth=1)
+    versions, models = _values(lines, "version"), _values(lines, "model")
+    lines = [{**line, "panel": _sizes(line)} for line in lines]
+    figure, panels = _panels(lines, 4.5 + 1.2 * len(versions), "panel")
+    for panel, axes in panels.items():
+        for index, model in enumerate(models):
+            mine = [x for x in lines if (x["panel"], x["model"]) == (panel, model)]
+            if mine:
+                places = [versions.index(x["version"]) for x in mine]
+                style = MARKERS[index // len(COLORS) % len(MARKERS)] + "-"
+                color = COLORS[index % len(COLORS)]
+                ratios = [x["netzoo_ratio"] for x in mine]
+                axes.plot(places, ratios, style, color=color, label=model, markersize=4)
         _scale_ratios(axes, f"netzoo's images/s over {peer}'s")
         axes.set_xticks(range(len(versions)), versions)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7)
@@ -130,13 +138,20 @@ def _scale_ratios(axes: Axes, label: str) -> None:
     axes.tick_params(which="minor", labelsize=7)
 
 
-def _panels(lines: Sequence[Line], width: float) -> tuple[Figure, dict[str, Any]]:
-    modes = _values(lines, "mode")
-    figure = Figure(figsize=(width, 3.2 * len(modes)), dpi=150, layout="constrained")
-    panels = figure.subplots(len(modes), squeeze=False, sharex=True)[:, 0]
-    for mode, axes in zip(modes, panels, strict=True):
-        axes.set_title(TITLES[mode])
+def _sizes(line: Line) -> str:
+    return f"{TITLES[line['mode']]}, {line['image_size']} px, batch {line['batch_size']}"
+
+
+def _panels(
+    lines: Sequence[Line], width: float, column: str = "mode"
+) -> tuple[Figure, dict[str, Any]]:
+    """Return a figure, and a panel for each value of a column."""
+    values = _values(lines, column)
+    figure = Figure(figsize=(width, 3.2 * len(values)), dpi=150, layout="constrained")
+    panels = figure.subplots(len(values), squeeze=False, sharex=True)[:, 0]
+    for value, axes in zip(values, panels, strict=True):
+        axes.set_title(TITLES.get(value, value))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=FAINT)
         axes.set_axisbelow(True)
-    return figure, dict(zip(modes, panels, strict=True))
+    return figure, dict(zip(values, panels, strict=True))

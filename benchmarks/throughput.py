@@ -238,18 +238,7 @@ def draw(lines: Sequence[report.Line], folder: Path) -> None:
         pictures.draw_steps(lines, path)
         return
     if found := compared(lines):
-        pictures.draw_ratios(with_names(found), path)
-
-
-def with_names(lines: Sequence[report.Line]) -> list[report.Line]:
-    """Return the lines with a column `row`, the model and what else differs between the lines."""
-    units = {"model": "{}", "image_size": "{} px", "batch_size": "batch {}"}
-    varied = [name for name in units if len({line[name] for line in lines}) > 1]
-    names = dict.fromkeys(["model", *varied])
-    return [
-        {**line, "row": " ".join(units[name].format(line[name]) for name in names)}
-        for line in lines
-    ]
+        pictures.draw_ratios(found, path)
 
 
 def draw_versions(folders: Sequence[Path], peer: str, path: Path) -> None:
@@ -269,7 +258,7 @@ def draw_versions(folders: Sequence[Path], peer: str, path: Path) -> None:
     from benchmarks import pictures  # matplotlib takes a second to load
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures.draw_versions(with_names(lines), peer, path)
+    pictures.draw_versions(lines, peer, path)
     report.CONSOLE.print(f"wrote {path}", markup=False)
 
 
@@ -341,7 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if lines:
         show(lines)
         if options.out:
-            draw(lines, options.out)
+            draw(file.all(), options.out)
     return status
 
 

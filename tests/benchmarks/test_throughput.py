@@ -155,7 +155,7 @@ def test_versions_are_drawn(tmp_path, monkeypatch, capsys):
     out = ["--out", str(tmp_path / "all")]
     assert throughput.main([*folders, "--peers", "torch,flax", *out]) == 0
     ((lines, peer, path),) = drawn
-    values = [[line[key] for key in ("version", "row", "netzoo_ratio")] for line in lines]
+    values = [[line[key] for key in ("version", "model", "netzoo_ratio")] for line in lines]
     assert values == [["0.1", "resnet18", 0.5], ["0.2", "resnet18", 0.75]]
     assert peer == "torch" and path == tmp_path / "all" / "versions.png"
     monkeypatch.undo()
@@ -165,6 +165,27 @@ def test_versions_are_drawn(tmp_path, monkeypatch, capsys):
         throughput.main([*folders, "--peers", "keras", *out])
     with pytest.raises(SystemExit, match=r"missing has no throughput\.csv"):
         throughput.main(["--versions", str(tmp_path / "missing"), *out])
+
+
+def test_every_batch_size_has_a_panel_of_versions(tmp_path, monkeypatch):
+    """Curves of all batch sizes in one panel made a legend that is higher than the picture."""
+    line = {"model": "resnet18", "image_size": 64, "mode": "infer", "netzoo_ratio": 0.9}
+    lines = [
+        {**line, "batch_size": batch, "version": version, "model": model}
+        for batch, model in ((32, "resnet18"), (1, "resnet18"), (1, "alexnet"))
+        for version in ("0.1", "0.2")
+    ]
+    figures = []
+    monkeypatch.setattr(pictures.Figure, "savefig", lambda figure, path: figures.append(figure))
+    pictures.draw_versions(lines, "torch", tmp_path / "versions.png")
+    panels = {
+        axes.get_title(): [text.get_text() for text in axes.get_legend().get_texts()]
+        for axes in figures[0].axes
+    }
+    assert panels == {
+        "inference, 64 px, batch 32": ["resnet18"],
+        "inference, 64 px, batch 1": ["resnet18", "alexnet"],
+    }
 
 
 def test_every_peer_has_a_colour():
