@@ -14,6 +14,10 @@ from netzoo.errors import UserError, note
 
 # JAX reads this variable. Whoever sets it decides whom to trust.
 JAX_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+# JAX caches programs that compile for at least a second unless this variable says otherwise. The
+# program of a prediction takes half a second to compile.
+SHORTEST_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+SHORTEST_SECONDS = 0.2
 _UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
 
@@ -28,6 +32,8 @@ def use_compile_cache() -> None:
     config: Any = jax.config
     if not config.jax_compilation_cache_dir:
         config.update("jax_compilation_cache_dir", str(_own_folder(cache_folder() / "xla")))
+    if SHORTEST_VARIABLE not in os.environ:
+        config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)
     folder = Path(config.jax_compilation_cache_dir)
     # Without this, every process would warn of the same entry, because JAX overwrites no entry.
     warnings.showwarning = functools.partial(_remove_unreadable, folder, warnings.showwarning)

@@ -36,6 +36,25 @@ def test_only_the_user_can_open_the_cache(cache):
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(
+    ("variable", "expected"), [(None, compile_cache.SHORTEST_SECONDS), ("3", 0.7)]
+)
+def test_short_compilations_are_cached_unless_the_user_decides(
+    variable, expected, cache, monkeypatch
+):
+    """By JAX's default of a second, every prediction compiled its program again."""
+    monkeypatch.delenv(compile_cache.SHORTEST_VARIABLE)
+    if variable:
+        monkeypatch.setenv(compile_cache.SHORTEST_VARIABLE, variable)
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.7)  # as JAX read it
+    try:
+        use_compile_cache()
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == expected
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
 def writable(folder):
     folder.mkdir(parents=True)
     folder.chmod(0o777)
