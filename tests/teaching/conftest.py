@@ -13,6 +13,17 @@ from netzoo.teaching.pictures import TRAIN, VALIDATION
 ROOT = Path(__file__).parents[2]
 LESSONS, RESULTS = ROOT / "lessons", ROOT / "results" / "lessons"
 
+# Their quick forms train for ten seconds or more. Those of the other lessons run in the fast tier.
+SLOW_LESSONS = {"test_alexnet", "test_hybrid_vit", "test_mobilenet_v3", "test_vit"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses the tests of a tier
+def pytest_collection_modifyitems(items):
+    """Leave the tests that need the numbers of a slow lesson to the slow tier."""
+    for item in items:
+        if item.path.stem in SLOW_LESSONS and "quick_numbers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
 
 @functools.cache
 def drawn_example(index):
