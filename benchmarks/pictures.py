@@ -8,19 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from benchmarks.report import MODES, Line
+
 INK, FAINT = "#22303c", "#e4e8ec"
 # netzoo's colour, then those of the peers in the order of the lines.
 COLORS = ("#1f5f99", "#2a9d8f", "#c2513f", "#d8973c", "#7d8995", "#7b5ea7", "#9cbb4c", "#d06a9b")
 MARKERS = "os^"
-TITLES = {"train": "training step", "infer": "inference"}
-
-Line = dict[str, Any]
 
 
 def draw_ratios(lines: Sequence[Line], path: Path) -> None:
-    """Draw netzoo's speed over that of each peer as bars with their ranges.
+    """Draw netzoo's speed divided by that of each peer as bars with their ranges.
 
-    Every mode and every size of image or batch has its own panel.
+    Each combination of mode, image size and batch size has a panel.
 
     Args:
       lines: Lines of peers, with `model`, `mode`, the sizes, `peer`, `netzoo_ratio` and its `_low`
@@ -52,9 +51,9 @@ def draw_ratios(lines: Sequence[Line], path: Path) -> None:
 
 
 def draw_versions(lines: Sequence[Line], peer: str, path: Path) -> None:
-    """Draw netzoo's speed over that of a peer in several versions.
+    """Draw netzoo's speed divided by that of a peer in several versions.
 
-    Every mode and every size of image or batch has its own panel.
+    Each combination of mode, image size and batch size has a panel.
 
     Args:
       lines: Lines of one peer, with `version`, `model`, `mode`, the sizes and `netzoo_ratio`.
@@ -139,7 +138,7 @@ def _scale_ratios(axes: Axes, label: str) -> None:
 
 
 def _sizes(line: Line) -> str:
-    return f"{TITLES[line['mode']]}, {line['image_size']} px, batch {line['batch_size']}"
+    return f"{MODES[line['mode']]}, {line['image_size']} px, batch {line['batch_size']}"
 
 
 def _panels(
@@ -150,7 +149,7 @@ def _panels(
     figure = Figure(figsize=(width, 3.2 * len(values)), dpi=150, layout="constrained")
     panels = figure.subplots(len(values), squeeze=False, sharex=True)[:, 0]
     for value, axes in zip(values, panels, strict=True):
-        axes.set_title(TITLES.get(value, value))
+        axes.set_title(MODES.get(value, value))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=FAINT)
         axes.set_axisbelow(True)

@@ -63,12 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(lines: Sequence[report.Line]) -> None:
     """Print a table as Markdown, in milliseconds: a row for each step."""
-    names = {"train": "training", "infer": "inference"}
     libraries = [*dict.fromkeys(line["library"] for line in lines)]
     head = ["step, batch", *(f"{library}: {kind}" for library in libraries for kind in SHOWN)]
     rows: dict[str, list[str]] = {}
     for line in lines:
-        step = f"{line['model']}, {names[line['mode']]}, {line['batch_size']}"
+        step = f"{line['model']}, {report.MODES[line['mode']]}, {line['batch_size']}"
         rows.setdefault(step, []).extend(f"{line[kind]:,.1f}" for kind in SHOWN)
     report.print_markdown(head, [[step, *cells] for step, cells in rows.items()])
 

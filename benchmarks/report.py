@@ -17,6 +17,8 @@ from rich.text import Text
 from netzoo.workdir.environment import cpu_model
 
 Line = dict[str, Any]
+# Names of the modes in tables and figures.
+MODES = {"train": "training step", "infer": "inference"}
 # Tables in files and pipes are as wide as they need to be.
 CONSOLE = Console(width=None if Console().is_terminal else 140, highlight=False)
 

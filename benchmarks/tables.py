@@ -15,8 +15,6 @@ from benchmarks import report
 from benchmarks.peers import NETZOO
 from benchmarks.throughput import KEY, compared
 
-HEADINGS = {"train": "Training step", "infer": "Inference"}
-
 
 def table(lines: Sequence[report.Line]) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a table; the last row has geometric means.
@@ -78,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key = (line["mode"], line["image_size"], line["batch_size"])
         groups.setdefault(key, []).append(line)
     for (mode, pixels, batch), group in groups.items():
-        print(f"{HEADINGS[mode]}, {pixels} px, batch {batch}, images per second:\n")
+        print(
+            f"{report.MODES[mode].capitalize()}, {pixels} px, batch {batch}, images per second:\n"
+        )
         report.print_markdown(*table(group))
         print()
 

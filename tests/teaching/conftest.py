@@ -13,13 +13,13 @@ from netzoo.teaching.pictures import TRAIN, VALIDATION
 ROOT = Path(__file__).parents[2]
 LESSONS, RESULTS = ROOT / "lessons", ROOT / "results" / "lessons"
 
-# Their quick forms train for ten seconds or more. Those of the other lessons run in the fast tier.
+# The quick forms of these lessons train for ten seconds or more; those of the others are faster.
 SLOW_LESSONS = {"test_alexnet", "test_hybrid_vit", "test_mobilenet_v3", "test_vit"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses the tests of a tier
 def pytest_collection_modifyitems(items):
-    """Leave the tests that need the numbers of a slow lesson to the slow tier."""
+    """Mark the tests that use `quick_numbers` of a slow lesson as slow."""
     for item in items:
         if item.path.stem in SLOW_LESSONS and "quick_numbers" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
