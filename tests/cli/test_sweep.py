@@ -8,12 +8,13 @@ import sys
 import pytest
 
 from netzoo.cli.main import main
-from netzoo.cli.sweep import execute
+from netzoo.cli.sweep import execute, figure
 from netzoo.cli.sweep.execute import State, train_runs
 from netzoo.cli.sweep.runs import check_runs, read_sweep
 from netzoo.cli.sweep.table import show_table
 from netzoo.config import save_config, validate
 from netzoo.errors import UserError
+from netzoo.figures import INK
 from tests.pages.blocks import blocks_of
 from tests.training.runs import ROOT, run
 
@@ -207,9 +208,9 @@ def test_table_is_best_first_over_seeds(write, tmp_path, capsys):
     shown = capsys.readouterr()
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.out.splitlines()]
     assert [row for row in rows if row] == [
-        ["0.8", "60.00 ± 14.14", "60.00", "2 of 2", "0:01:00"],
-        ["0.7", "20.00", "40.00", "2 of 2", "0:01:00"],
-        ["0.9", "-", "-", "0 of 2", "-"],
+        ["0.8", "60.00 ± 14.14", "+30.00", "60.00", "2 of 2", "0:01:00"],
+        ["0.7", "20.00", "-", "40.00", "2 of 2", "0:01:00"],
+        ["0.9", "-", "-", "-", "0 of 2", "-"],
     ]
     assert shown.err == "b1=0.9,seed=0: exit status 1: error: x\n"
     table = list(csv.DictReader((tmp_path / "table.csv").open()))
@@ -218,6 +219,43 @@ def test_table_is_best_first_over_seeds(write, tmp_path, capsys):
     runs = {row["run"]: row for row in csv.DictReader((tmp_path / "runs.csv").open())}
     assert runs["b1=0.8,seed=1"]["seed"] == "1"
     assert [row["status"] for row in runs.values()] == [*4 * ["finished"], "failed", "unfinished"]
+
+
+def test_differences_are_between_runs_of_the_same_seed_and_fold(write, tmp_path, monkeypatch):
+    """Protects small gains: folds differ by more than variants, so each is compared with itself."""
+    rows = [{"name": "base"}, {"name": "faster", "optimizer.b1": 0.8}]
+    sweep = read_sweep(write(rows=rows, grid={"seed": [0, 1, 2]}))
+    scores = {"base,seed=0": 0.4, "base,seed=1": 0.6, "base,seed=2": 0.8}
+    scores |= {"faster,seed=0": 0.41, "faster,seed=1": 0.63}
+    for name, score in scores.items():
+        write_log(tmp_path / name, score)
+    State([*scores], {}).save(tmp_path)
+    drawn = []
+    monkeypatch.setattr(figure, "draw", lambda *arguments: drawn.append(arguments))
+    show_table(sweep, tmp_path)
+    base, faster = csv.DictReader((tmp_path / "table.csv").open())
+    assert (base["row"], base["difference"], base["difference_deviation"]) == ("base", "", "")
+    assert float(faster["difference"]) == pytest.approx(0.02)
+    assert float(faster["difference_deviation"]) == pytest.approx(0.02 / 2**0.5)
+    [(by_variant, title, path)] = drawn
+    assert by_variant["faster"] == {"seed 0": 0.41, "seed 1": 0.63}
+    assert [*by_variant] == ["base", "faster"] and title == "validation token_accuracy, %"
+    assert path == tmp_path / "table.png"
+
+
+def test_the_figure_has_a_dot_for_every_run(tmp_path, monkeypatch):
+    """Protects the picture: each score at its place, and the mean of a variant as a line."""
+    figures = []
+    monkeypatch.setattr(figure, "save", lambda shown, path: figures.append(shown))
+    scores = {"best": {"seed 0": 0.9, "seed 1": 0.7}, "unfinished": {}, "other": {"seed 1": 0.6}}
+    figure.draw(scores, "accuracy, %", tmp_path / "table.png")
+    axes = figures[0].axes[0]
+    dots = {each.get_label(): each.get_offsets().tolist() for each in axes.collections}
+    assert dots == {"seed 0": [[90, 0]], "seed 1": [[70, 0], [60, 1]]}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["best", "other"]
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_color() == INK]
+    assert means == pytest.approx([80, 60])
+    figure.draw({"unfinished": {}}, "accuracy, %", tmp_path / "table.png")
 
 
 def test_folders_of_others_are_left_alone(write, tmp_path, capsys):

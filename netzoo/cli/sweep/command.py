@@ -14,7 +14,7 @@ from pathlib import Path
 from netzoo.cli.arguments import Parser, typed_path
 from netzoo.cli.sweep.execute import STATE_FILE, train_runs
 from netzoo.cli.sweep.runs import Sweep, check_runs, read_sweep
-from netzoo.cli.sweep.table import RUNS_FILE, TABLE_FILE, show_table
+from netzoo.cli.sweep.table import FIGURE_FILE, RUNS_FILE, TABLE_FILE, show_table
 from netzoo.console import say
 from netzoo.errors import UserError
 from netzoo.lock import holder, try_lock
@@ -59,4 +59,4 @@ def _check_folder(workdir: Path) -> None:
 
 def _show(sweep: Sweep, workdir: Path) -> None:
     show_table(sweep, workdir)
-    say(f"{workdir / TABLE_FILE} has this table, {workdir / RUNS_FILE} every run")
+    say(f"{workdir}: {TABLE_FILE} has this table, {FIGURE_FILE} a figure, {RUNS_FILE} every run")
