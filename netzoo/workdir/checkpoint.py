@@ -261,18 +261,17 @@ def restore_variables(workdir: Path, which: str = "last") -> tuple[int, str, Arr
     steps = ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
     if which == "average":
         steps = [step for step in steps if not _is_extra(directory / str(step))]
-    sound = _sound(directory, steps, read_arrays)
+    sound = _sound(directory, steps, lambda folder: _read_variables(folder, which != "average"))
     newest = next(sound, None)
     if newest is None:
         hint = _HINTS.get(which, "")
         raise UserError(f"no {which} checkpoint in {directory}, or only damaged ones{hint}")
-    step, state = newest
+    step, (kind, variables) = newest
     if which != "average":
-        ema = state.get("ema")
-        return (step, "ema", ema) if ema else (step, "params", _trained(state))
-    total, count = _trained(state), 1
-    for _, older in sound:
-        total, count = jax.tree.map(np.add, total, _trained(older)), count + 1
+        return step, kind, variables
+    total, count = variables, 1
+    for _, (_, older) in sound:
+        total, count = jax.tree.map(np.add, total, older), count + 1
     return step, f"mean of {count}", jax.tree.map(lambda x: x / count, total)
 
 
@@ -283,10 +282,6 @@ def _absolute(path: Path) -> Path:
 
 def _is_extra(folder: Path) -> bool:
     return (folder / _EXTRA).exists()
-
-
-def _trained(state: ArrayTree) -> ArrayTree:
-    return {"params": state["params"], **state["model_state"]}
 
 
 def _sound(
@@ -316,13 +311,39 @@ def _sound(
             yield step, value
 
 
-def read_arrays(folder: Path) -> ArrayTree:
-    """Read the state as NumPy arrays, whatever the devices that saved it."""
+def _read_variables(folder: Path, averages: bool) -> tuple[str, ArrayTree]:
+    """Read variables as NumPy arrays, whatever the devices that saved them.
+
+    Only these variables are read, not the rest of the state, such as that of the optimizer.
+
+    Args:
+      folder: The folder of a step.
+      averages: Whether to read the moving averages of the weights, if the run keeps them.
+
+    Returns:
+      `"ema"` or `"params"`, and the variables.
+    """
     saved = _described(folder)
-    with ocp.StandardCheckpointer() as reader:
-        # For other arrays, Orbax looks for the devices of the processes that saved them.
-        like = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved)
-        return reader.restore(folder / "state", like)
+    if averages and saved.get("ema"):
+        return "ema", _restore(folder, {"ema": saved["ema"]})["ema"]
+    state = _restore(folder, {name: saved[name] for name in ("params", "model_state")})
+    return "params", {"params": state["params"], **state["model_state"]}
+
+
+def read_arrays(folder: Path) -> ArrayTree:
+    """Read the whole state as NumPy arrays, whatever the devices that saved it."""
+    return _restore(folder, _described(folder))
+
+
+def _restore(folder: Path, described: ArrayTree) -> ArrayTree:
+    """Read a state, or the part of a state with these descriptions, as NumPy arrays."""
+    # For other arrays, Orbax looks for the devices of the processes that saved them.
+    like = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), described)
+    arguments = ocp.args.PyTreeRestore(
+        like, ocp.checkpoint_utils.construct_restore_args(like), partial_restore=True
+    )
+    with ocp.PyTreeCheckpointer() as reader:
+        return reader.restore(folder / "state", arguments)
 
 
 def _described(folder: Path) -> ArrayTree:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from netzoo.errors import UserError
+from netzoo.workdir import checkpoint
 from netzoo.workdir.checkpoint import BestCheckpoint, Checkpoints, restore_variables
 from netzoo.workdir.checksums import CHECKSUMS_FILE, ChecksummedPath
 
@@ -71,6 +72,28 @@ def test_average_is_the_mean_of_the_weights_kept(kept):
     step, which, variables = restore_variables(kept, "average")
     assert (step, which) == (4, "mean of 3")
     np.testing.assert_array_equal(variables["params"]["x"], [3, 30])
+
+
+def test_only_the_weights_are_read(tmp_path, monkeypatch):
+    """Protects the start of a prediction: it does not read the state of the optimizer."""
+    parts, restore = [], checkpoint._restore
+
+    def noted(folder, described):
+        parts.append({*described})
+        return restore(folder, described)
+
+    monkeypatch.setattr(checkpoint, "_restore", noted)
+    average = {"params": {"x": jnp.zeros(2)}}
+    for name, ema, kind, x in (("a", average, "ema", [0, 0]), ("b", {}, "params", [1, 10])):
+        checkpoints = Checkpoints(tmp_path / name, keep=1)
+        state = {**state_at(1), "ema": ema, "opt_state": {"x": jnp.ones(2)}}
+        checkpoints.save(1, state, positions())
+        checkpoints.close()
+        _, read, variables = restore_variables(tmp_path / name)
+        assert (read, [*variables]) == (kind, ["params"])
+        np.testing.assert_array_equal(variables["params"]["x"], x)
+        assert restore_variables(tmp_path / name, "average")[1] == "mean of 1"
+    assert parts == [{"ema"}, *3 * [{"params", "model_state"}]]
 
 
 def test_an_extra_checkpoint_displaces_no_regular_one(tmp_path, capsys):
