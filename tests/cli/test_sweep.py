@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import sys
 
@@ -256,6 +257,22 @@ def test_the_figure_has_a_dot_for_every_run(tmp_path, monkeypatch):
     means = [line.get_xdata()[0] for line in axes.lines if line.get_color() == INK]
     assert means == pytest.approx([80, 60])
     figure.draw({"unfinished": {}}, "accuracy, %", tmp_path / "table.png")
+
+
+def test_the_ablation_on_the_page_is_what_its_runs_logged(tmp_path):
+    """Protects docs/notes/design.md, and the record: its tables come from its logs."""
+    record, page = ROOT / "results/ablation_mobilenet_v2", ROOT / "docs/notes/design.md"
+    shutil.copytree(record, tmp_path, dirs_exist_ok=True)
+    show_table(read_sweep(str(record / "sweep.py")), tmp_path)
+    for name in ("table.csv", "runs.csv"):
+        assert (tmp_path / name).read_text() == (record / name).read_text()
+    [*rows] = csv.DictReader((record / "table.csv").open())
+    shown = [line.split(" | ") for line in page.read_text("utf-8").splitlines()]
+    for row in rows:
+        [cells] = [cells for cells in shown if cells[0] == f"| `{row['row']}`"]
+        mean, deviation = (100 * float(row[key]) for key in ("mean", "deviation"))
+        assert cells[2] == f"{mean:.2f} ± {deviation:.2f}"
+        assert row["finished"] == row["runs"] == "2"
 
 
 def test_folders_of_others_are_left_alone(write, tmp_path, capsys):
