@@ -60,12 +60,13 @@ def prepare(name: str, origin: str | None, data_dir: str | None) -> tfds.core.Da
         )
     if origin is None:
         return open_builder(name, data_dir)
+    path = user_path(origin)
     builder = find_builder(name, data_dir)
     if builder.info.splits:
         return builder
     with preparing(builder) as absent:
         if absent:
-            _prepare_flowers(builder, user_path(origin))
+            _prepare_flowers(builder, path)
     return builder if absent else find_builder(name, data_dir)
 
 
