@@ -31,8 +31,9 @@ def draw(
         mean = 100 * sum(runs.values()) / len(runs)
         axes.plot([mean, mean], [row - 0.3, row + 0.3], color=INK, linewidth=2, zorder=1)
     for color, repeat in zip(colors, repeats, strict=False):
-        dots = [(100 * runs[repeat], row) for row, (_, runs) in enumerate(shown) if repeat in runs]
-        axes.scatter(*zip(*dots, strict=True), s=28, color=color, label=repeat, zorder=2)
+        rows = [row for row, (_, runs) in enumerate(shown) if repeat in runs]
+        dots = [100 * shown[row][1][repeat] for row in rows]
+        axes.scatter(dots, rows, s=28, color=color, label=repeat, zorder=2)
     axes.set_yticks(range(len(shown)), [shorten(name, _LONGEST) for name, _ in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlabel(f"{title}; the line is the mean", color=MUTED)
