@@ -270,8 +270,13 @@ def test_the_ablation_on_the_page_is_what_its_runs_logged(tmp_path):
     shown = [line.split(" | ") for line in page.read_text("utf-8").splitlines()]
     for row in rows:
         [cells] = [cells for cells in shown if cells[0] == f"| `{row['row']}`"]
-        mean, deviation = (100 * float(row[key]) for key in ("mean", "deviation"))
+        mean, deviation, gain, spread = (
+            100 * float(row[key] or 0)
+            for key in ("mean", "deviation", "difference", "difference_deviation")
+        )
         assert cells[2] == f"{mean:.2f} ± {deviation:.2f}"
+        gained = "-" if row["row"] == "base" else f"{gain:+.2f} ± {spread:.2f}"
+        assert cells[3] == f"{gained} |"
         assert row["finished"] == row["runs"] == "2"
 
 
